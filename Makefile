@@ -1,0 +1,52 @@
+# `make demo` and `make test` do all the set-up themselves; both can be run again at any time.
+# The environment lies outside the clone, keyed by what is to be installed, so that fresh clones share it.
+
+PYTHON ?= python3
+KEY := $(shell $(PYTHON) -c "import hashlib, pathlib, sys; print(hashlib.sha256(sys.version.encode() + b''.join(pathlib.Path(p).read_bytes() for p in ('constraints.txt', 'pyproject.toml'))).hexdigest()[:12])")
+VENV ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mien/venv-$(KEY)
+BIN := $(VENV)/bin
+JOBS ?= 2
+
+# start-up is measured, and lived with, with bytecode
+unexport PYTHONDONTWRITEBYTECODE
+# tests run in JOBS processes, so each has one thread
+test: export OMP_NUM_THREADS = 1
+
+.PHONY: demo test setup format clean
+
+demo: setup
+	$(BIN)/mien demo --out demo
+
+test: setup
+	@echo "== format and lint"
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	@echo "== types"
+	$(BIN)/mypy
+	@echo "== imports run one way"
+	$(BIN)/lint-imports
+	@echo "== tests"
+	$(BIN)/pytest -n $(JOBS) --durations=5
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+setup: $(VENV)/installed
+	@[ "$$(cat $(VENV)/source 2>/dev/null)" = "$(CURDIR)" ] || { \
+		echo "== pointing $(VENV) at this clone"; \
+		$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . && echo "$(CURDIR)" > $(VENV)/source; }
+
+$(VENV)/installed:
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'mien needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ...')"
+	@echo "== installing into $(VENV) (a few minutes the first time)"
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt hatchling editables
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib || true
+	echo "$(CURDIR)" > $(VENV)/source
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo

@@ -1,0 +1,78 @@
+"""Facial-expression classification: labelled faces in, one model file, a report people can trust, answers about photos.
+
+Everything public is a name of this module and loads when it is first used, so that `import mien` takes milliseconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from mien._version import __version__
+
+if TYPE_CHECKING:
+    from mien.data.drawn import draw_face, draw_faces
+    from mien.data.faceset import FaceSet
+    from mien.data.reading import read_faces
+    from mien.data.source import DataSource
+    from mien.errors import MienError
+    from mien.evaluation.report import Report
+    from mien.inference.classifier import Classifier
+    from mien.inference.prediction import Prediction, predict
+    from mien.labels import FER2013, FERPLUS, LabelSet
+    from mien.training.recipe import Recipe, load_recipe
+    from mien.verbs import evaluate, train
+
+_HOME = {
+    "Classifier": "mien.inference.classifier",
+    "DataSource": "mien.data.source",
+    "FER2013": "mien.labels",
+    "FERPLUS": "mien.labels",
+    "FaceSet": "mien.data.faceset",
+    "LabelSet": "mien.labels",
+    "MienError": "mien.errors",
+    "Prediction": "mien.inference.prediction",
+    "Recipe": "mien.training.recipe",
+    "Report": "mien.evaluation.report",
+    "draw_face": "mien.data.drawn",
+    "draw_faces": "mien.data.drawn",
+    "evaluate": "mien.verbs",
+    "load_recipe": "mien.training.recipe",
+    "predict": "mien.inference.prediction",
+    "read_faces": "mien.data.reading",
+    "train": "mien.verbs",
+}
+
+__all__ = [
+    "FER2013",
+    "FERPLUS",
+    "Classifier",
+    "DataSource",
+    "FaceSet",
+    "LabelSet",
+    "MienError",
+    "Prediction",
+    "Recipe",
+    "Report",
+    "__version__",
+    "draw_face",
+    "draw_faces",
+    "evaluate",
+    "load_recipe",
+    "predict",
+    "read_faces",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"mien has no {name!r}; it has {', '.join(__all__)}")
+    try:
+        return getattr(import_module(_HOME[name]), name)
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").startswith("mien"):
+            raise
+        raise ImportError(f"mien.{name} needs {missing.name}, which is not installed; run: pip install 'mien[train]'") from None
+
+
+def __dir__() -> list[str]:
+    return __all__

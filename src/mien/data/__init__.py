@@ -1,0 +1,1 @@
+"""Labelled faces: read from what users have, packed to one memory-mapped file, handed on as a `FaceSet`."""

@@ -1,0 +1,114 @@
+"""FER-2013 as one CSV file, in its three dialects: fer2013.csv, icml_face_data.csv and the contest's train.csv.
+
+Source: Goodfellow et al., "Challenges in Representation Learning: A report on three machine learning contests", 2013.
+"""
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from mien.data.rows import BadRow, Row, Rows, split_of
+from mien.data.tree import Tree, lines
+from mien.errors import MienError
+from mien.labels import FER2013
+
+FILE_NAMES = ("fer2013.csv", "icml_face_data.csv", "train.csv")
+"""What the file is called among others; the first that is there is read. train.csv holds no more than the first does."""
+
+PIXELS = 48 * 48
+"""Pixels of a face in FER-2013."""
+
+
+def recognise(tree: Tree) -> bool:
+    """Tell whether there is a CSV file with a column of pixels."""
+    return (name := _find(tree)) is not None and "pixels" in _columns(tree, name)
+
+
+def read(tree: Tree) -> Rows:
+    """Read `emotion,pixels[,Usage]`, in any order of the columns, with or without spaces and quotes around the names.
+
+    Labels are 0 to 6, in the order of `FER2013`. Training is train, PublicTest validation, PrivateTest test.
+
+    Raises:
+        MienError: if a column is not there.
+    """
+    if (name := _find(tree)) is None:
+        raise MienError(f"{tree.path} holds no {' or '.join(FILE_NAMES)}.")
+    columns = _columns(tree, name)
+    if "emotion" not in columns or "pixels" not in columns:
+        found = ", ".join(column[:20] for column in columns[:8])
+        hint = " The contest's test.csv has no labels; take icml_face_data.csv." if columns == ["pixels"] else ""
+        raise MienError(
+            f"{tree.place(name)} must have the columns emotion, pixels and, optionally, Usage; it has {found}.{hint}"
+        )
+    kind = "FER-2013 as CSV" if "usage" in columns else "FER-2013 as CSV without splits"
+    return Rows(kind=kind, labels=FER2013, rows=_rows(tree, name, columns))
+
+
+def _find(tree: Tree) -> str | None:
+    if tree.is_single_file:
+        return tree.files[0] if tree.files[0].lower().endswith((".csv", ".tsv", ".txt")) else None
+    by_name = {PurePosixPath(file).name: file for file in reversed(tree.files)}
+    return next((by_name[name] for name in FILE_NAMES if name in by_name), None)
+
+
+def _columns(tree: Tree, name: str) -> list[str]:
+    header = next((line for _, line in lines(tree, name)), b"")
+    return [_clean(field).decode(errors="replace").casefold() for field in header[:4096].split(b",")]
+
+
+def _clean(field: bytes) -> bytes:
+    return field.strip(b" \t\"'")
+
+
+def _rows(tree: Tree, name: str, columns: list[str]) -> Iterator[Row | BadRow]:
+    emotion, pixels = columns.index("emotion"), columns.index("pixels")
+    usage = columns.index("usage") if "usage" in columns else None
+    wanted = 0
+    for number, (line, text) in enumerate(islice(lines(tree, name), 1, None)):
+        place = f"row {number} (line {line})"
+        fields = text.split(b",")
+        if len(fields) != len(columns):
+            yield BadRow(place, f"{len(fields)} columns, not {len(columns)}")
+            continue
+        wanted = wanted or _length(fields[pixels])
+        try:
+            yield Row(
+                id=str(number),
+                split="none" if usage is None else split_of(_clean(fields[usage]).decode(errors="replace")),
+                target=_label(_clean(fields[emotion])),
+                load=partial(_image, _clean(fields[pixels]), wanted),
+                place=place,
+                number=number,
+            )
+        except MienError as error:
+            yield BadRow(place, str(error))
+
+
+def _label(text: bytes) -> int:
+    if not text.isdigit() or int(text) >= len(FER2013):
+        raise MienError(f"the label {text.decode(errors='replace')!r} is not a number from 0 to {len(FER2013) - 1}")
+    return int(text)
+
+
+def _length(text: bytes) -> int:
+    """The first row says how many pixels all have; where that is no square, they have FER-2013's number."""
+    found = len(text.split())
+    return found if found and math.isqrt(found) ** 2 == found else PIXELS
+
+
+def _image(text: bytes, wanted: int) -> np.ndarray:
+    if strange := text.translate(None, b"0123456789 "):
+        word = next((word for word in text.split(b" ") if word.strip(b"0123456789")), strange)
+        raise MienError(f"{word[:20].decode(errors='replace')!r} among the pixels is not a number from 0 to 255")
+    values = np.fromstring(text, dtype=np.int64, sep=" ")
+    if len(values) != wanted:
+        side = math.isqrt(wanted)
+        raise MienError(f"{len(values)} pixels, not {wanted} ({side} x {side})")
+    if values.max() > 255:
+        raise MienError(f"the pixel value {values.max()} is not a number from 0 to 255")
+    return values.astype(np.uint8).reshape(math.isqrt(wanted), -1)

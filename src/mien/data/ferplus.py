@@ -1,0 +1,118 @@
+"""FER+: ten crowd votes for every row of FER-2013, made into targets by its authors' rules.
+
+Source: Barsoum et al., "Training deep networks for facial expression recognition with crowd-sourced label distribution",
+ICMI 2016; the votes, fer2013new.csv, are under the MIT licence.
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+
+from mien.data.faceset import SPLITS
+from mien.data.rows import EXPRESSION_WORDS, BadRow, Row, Rows, split_of
+from mien.data.tree import lines, open_tree
+from mien.errors import MienError
+from mien.labels import FERPLUS
+
+_NO_EMOTION = ("unknown", "NF")  # NF: not a face
+_ENOUGH = 2  # a single vote is taken for a slip
+
+
+@dataclass(frozen=True)
+class _Votes:
+    path: Path
+    targets: np.ndarray  # (M, K) float32; a row of zeros is left out
+    splits: list[str]
+    by_name: dict[str, int]
+
+
+def with_votes(rows: Rows, path: Path, votes_as: Literal["distribution", "majority"]) -> Rows:
+    """Replace the targets of FER-2013's rows by FER+ votes; rows won by "unknown" or "not a face" are left out.
+
+    Row N of the votes belongs to row N of fer2013.csv. Images named as FER+ names them (fer0000032.png) are matched by
+    name. Other images, such as those of the Kaggle folders, do not tell which row they are.
+
+    Args:
+        rows: rows of FER-2013.
+        path: fer2013new.csv.
+        votes_as: "distribution" shares the target among the emotions by their votes; "majority" gives all of it to the
+            emotion with more than half of the votes, and leaves rows without such an emotion out.
+
+    Raises:
+        MienError: if the file does not hold FER+ votes, or a row cannot be matched.
+    """
+    votes = _read(path, votes_as)
+    kind = f"{rows.kind}, with FER+ votes by {votes_as} (rows without a face or a clear vote left out)"
+    return replace(rows, kind=kind, labels=FERPLUS, rows=_matched(rows, votes))
+
+
+def vote_targets(votes: np.ndarray, votes_as: Literal["distribution", "majority"]) -> np.ndarray:
+    """Make targets of votes: single votes are dropped, then the rest is shared or the majority takes all.
+
+    Args:
+        votes: (M, K + 2), not negative: the K emotions, then "unknown" and "not a face".
+        votes_as: "distribution" or "majority", as in `with_votes`.
+
+    Returns:
+        (M, K), float32; every row sums to 1, or to 0 where the row is to be left out.
+    """
+    votes = np.where(votes < _ENOUGH, 0, votes).astype(np.float64)
+    emotions, others = votes[:, :-2], votes[:, -2:]
+    if votes_as == "majority":
+        return np.asarray(emotions > votes.sum(axis=1, keepdims=True) / 2, dtype=np.float32)
+    kept = emotions.max(axis=1) >= np.maximum(others.max(axis=1), _ENOUGH)
+    total = np.where(kept, emotions.sum(axis=1), 1)[:, None]
+    return np.asarray(np.where(kept[:, None], emotions / total, 0), dtype=np.float32)
+
+
+def _read(path: Path, votes_as: Literal["distribution", "majority"]) -> _Votes:
+    tree = open_tree(path)
+    if not tree.is_single_file:
+        raise MienError(f"The votes must be one file, fer2013new.csv, not {path}.")
+    table = csv.reader(line.decode(errors="replace") for _, line in lines(tree, tree.files[0]))
+    header = [name.strip() for name in next(table, [])]
+    meaning = {EXPRESSION_WORDS.get(name.casefold(), name): column for column, name in enumerate(header)}
+    wanted = ("Usage", "Image name", *FERPLUS.names, *_NO_EMOTION)
+    if missing := [name for name in wanted if name not in meaning]:
+        raise MienError(
+            f"{path} does not hold FER+ votes: it has the columns {', '.join(header)[:200]} and lacks {', '.join(missing)}. "
+            "Take fer2013new.csv of github.com/microsoft/FERPlus."
+        )
+    records = list(table)
+    try:
+        counts = np.array([[int(record[meaning[name]]) for name in wanted[2:]] for record in records])
+        splits = [split_of(record[meaning["Usage"]]) for record in records]
+    except (ValueError, IndexError, MienError) as error:
+        raise MienError(f"{path} is damaged: {error}. Fetch it anew.") from error
+    names = {record[meaning["Image name"]]: row for row, record in enumerate(records) if record[meaning["Image name"]]}
+    return _Votes(path, vote_targets(counts.reshape(-1, len(wanted) - 2), votes_as), splits, names)
+
+
+def _matched(rows: Rows, votes: _Votes) -> Iterator[Row | BadRow]:
+    for row in rows.rows:
+        if isinstance(row, BadRow):
+            yield row
+            continue
+        number = votes.by_name.get(PurePosixPath(row.id).name) if row.number is None else row.number
+        if number is None:
+            raise MienError(
+                f"FER+ votes go by the row number in fer2013.csv, which {row.id} does not tell; "
+                "take fer2013.csv itself, or images named as FER+ names them (fer0000032.png)."
+            )
+        if row.number is not None:
+            _check(row.number, row.split, votes)
+        if votes.targets[number].any():
+            yield replace(row, target=votes.targets[number])
+
+
+def _check(number: int, split: str, votes: _Votes) -> None:
+    voted = votes.splits[number] if number < len(votes.splits) else "beyond the end"
+    if voted != split and (split != "none" or voted not in SPLITS):
+        raise MienError(
+            f"Row {number} is {split} in the faces and {voted} in {votes.path}: these votes do not belong to these faces. "
+            "Take FER-2013 with its rows in the official order."
+        )

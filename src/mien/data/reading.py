@@ -1,0 +1,132 @@
+"""The one door for labelled faces: recognises what lies at a path, packs it once, opens the pack from then on.
+
+To add a format: write a module with `recognise(tree)` and `read(tree)`, give it a line in `FORMATS` and a name in
+`FormatName`, and generate an example of it in tests/data.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mien._version import __version__
+from mien.cache import cache_folder
+from mien.data import fer2013, folder, manifest, packing, parquet
+from mien.data.faceset import FaceSet
+from mien.data.ferplus import with_votes
+from mien.data.packing import Progress, open_pack, pack_stamp, write_pack
+from mien.data.rows import Rows
+from mien.data.source import DataSource
+from mien.data.tree import Tree, digest, open_tree, stamp_of, stamp_of_files
+from mien.errors import MienError
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format: its name for `DataSource.format`, what tells whether a path holds it, and its reader."""
+
+    name: str
+    recognise: Callable[[Tree], bool]
+    read: Callable[[Tree], Rows]
+
+
+FORMATS = (
+    Format("pack", packing.recognise, packing.read),
+    Format("fer2013-csv", fer2013.recognise, fer2013.read),
+    Format("parquet", parquet.recognise, parquet.read),
+    Format("manifest", manifest.recognise, manifest.read),
+    Format("folders", folder.recognise, folder.read),
+)
+"""Tried from first to last; the first that recognises a path reads it."""
+
+_READERS = "1"  # to be raised when a reader makes other rows of the same files
+
+
+def read_faces(source: DataSource | str | Path, size: int = 48, channels: int = 1, progress: Progress | None = None) -> FaceSet:
+    """Read labelled faces, in whatever format they are.
+
+    The first time they are packed into the cache folder; as long as neither the source nor the wishes change, later calls
+    open that pack and read nothing else.
+
+    Args:
+        source: a path, or a path with wishes.
+        size: height and width of the faces in pixels.
+        channels: 1 for gray, 3 for RGB.
+        progress: called while packing, now and then, with the rows done and all rows (None where that is not known).
+
+    Returns:
+        The faces, memory-mapped and read-only; `origin` says what the path was taken for, and which rows were skipped.
+
+    Raises:
+        MienError: if there is nothing at the path, it is none of the formats, its rows cannot be read, or all rows have
+            the same label.
+    """
+    if not isinstance(source, DataSource):
+        source = DataSource(Path(source))
+    path, votes = Path(source.path).expanduser(), Path(source.votes).expanduser() if source.votes else None
+    if size < 1 or channels not in (1, 3):
+        raise MienError(f"Faces need a size of at least 1 and 1 or 3 channels, not {size} and {channels}.")
+    if source.format in ("auto", "pack") and votes is None and packing.is_pack(path):
+        faces = open_pack(path)
+        if (faces.size, faces.channels) == (size, channels):
+            return _checked(replace(faces, origin=replace(faces.origin, path=str(path))))
+    wishes = [str(path.resolve()), source.format, str(size), str(channels), str(votes), source.votes_as]
+    pack = cache_folder() / "faces" / f"{path.resolve().name[:80]}-{digest(wishes)[:16]}.safetensors"
+    stamp = digest([__version__, _READERS, packing.FORMAT, stamp_of(path), stamp_of(votes) if votes else ""])
+    if packed := _reusable(pack, stamp, source.skip_bad):
+        return _checked(packed)
+    tree = open_tree(path)
+    rows = _reader(tree, source.format).read(tree)
+    if rows.files:  # a manifest's images may lie anywhere, and only reading it tells where
+        stamp = digest([stamp, stamp_of_files(rows.files)])
+        if packed := _reusable(pack, stamp, source.skip_bad):
+            return _checked(packed)
+    if votes:
+        rows = with_votes(rows, votes, source.votes_as)
+    _sweep(pack.parent)
+    write_pack(pack, rows, size, channels, str(path), stamp, source.skip_bad, progress)
+    return _checked(open_pack(pack))
+
+
+def _reader(tree: Tree, name: str) -> Format:
+    for format_ in FORMATS:
+        if format_.name == name or (name == "auto" and format_.recognise(tree)):
+            return format_
+    if name != "auto":
+        raise MienError(f"There is no data format {name!r}; there are auto, {', '.join(format_.name for format_ in FORMATS)}.")
+    raise MienError(
+        f"{tree.path} is no labelled data that mien knows: fer2013.csv, a folder or zip with one folder of images per class, "
+        "a manifest (CSV or Parquet with image and label), or a pack."
+    )
+
+
+def _reusable(pack: Path, stamp: str, skip_bad: bool) -> FaceSet | None:
+    if pack_stamp(pack) != stamp:
+        return None
+    try:
+        faces = open_pack(pack)
+    except MienError:  # damaged: it is made anew
+        return None
+    return None if faces.origin.skipped and not skip_bad else faces
+
+
+def _checked(faces: FaceSet) -> FaceSet:
+    used = np.flatnonzero(faces.targets.any(axis=0))
+    if len(used) < 2:
+        raise MienError(
+            f"All {len(faces)} faces in {faces.origin.path} have the label {faces.labels[int(used[0])]!r}; "
+            "at least two labels are needed to tell apart. (Is it one class folder? Name the folder that holds it.)"
+        )
+    return faces
+
+
+def _sweep(folder_: Path) -> None:
+    """Remove what killed processes left half-written, a day later."""
+    for part in folder_.glob("*.part"):
+        try:
+            if time.time() - part.stat().st_mtime > 86400:
+                part.unlink()
+        except OSError:
+            continue  # another process was faster

@@ -1,0 +1,29 @@
+"""Where labelled faces come from, as a user states it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+FormatName = Literal["auto", "pack", "fer2013-csv", "parquet", "manifest", "folders"]
+"""The formats by name; `mien.data.reading.FORMATS` has a reader for each but "auto"."""
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Labelled faces on disk."""
+
+    path: Path
+    """fer2013.csv (also zipped or gzipped), a folder or zip with one folder per class (with or without train, validation
+    and test), a manifest (CSV or Parquet), a folder with fer2013.csv or Parquet files, or a pack."""
+
+    format: FormatName = "auto"
+    """What the path is, where a guess would be wrong."""
+
+    votes: Path | None = None
+    """FER+ crowd votes for FER-2013 (fer2013new.csv); they take the place of its labels."""
+
+    votes_as: Literal["distribution", "majority"] = "distribution"
+    """Use the share of the votes for every label, or only the label with more than half of them."""
+
+    skip_bad: bool = False
+    """Go on without the images and rows that cannot be read."""

@@ -1,0 +1,66 @@
+"""A report's folder, written whole or not at all, and never over anything but an earlier report."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mien.errors import MienError
+from mien.evaluation.record import read_record
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Give an empty folder next to `out` to write into; it takes the place of `out` when the block ends well.
+
+    An earlier report in `out` is replaced; if the block fails, `out` stays as it was and nothing is left beside it.
+
+    Args:
+        out: where the report is to be.
+
+    Raises:
+        MienError: if `out` holds anything but a report of ours, or cannot be written.
+    """
+    _check_replaceable(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise _cannot_write(out, error) from error
+    try:
+        whole = scratch / "new"  # mkdtemp's own folder is closed to others; this one has the usual rights
+        whole.mkdir()
+        yield whole
+        if out.exists():
+            out.rename(scratch / "old")
+        try:
+            whole.rename(out)
+        except BaseException:  # Ctrl-C too: the earlier report must not go with the scratch folder
+            if (scratch / "old").exists():
+                (scratch / "old").rename(out)
+            raise
+    except OSError as error:
+        raise _cannot_write(out, error) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _check_replaceable(out: Path) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise MienError(f"{out} is a file; give a folder for the report.")
+    present = {path.name for path in out.iterdir()}
+    if not present:
+        return
+    if "metrics.json" not in present:
+        raise MienError(f"{out} exists and is not a report of mien; choose another folder, or empty it.")
+    if foreign := sorted(present.difference(read_record(out / "metrics.json")["files"])):
+        raise MienError(
+            f"{out} holds {foreign[0]!r}, which is not part of the report in it; move it, or choose another folder."
+        )
+
+
+def _cannot_write(out: Path, error: OSError) -> MienError:
+    return MienError(f"Cannot write the report to {out}: {error.strerror or error}.")

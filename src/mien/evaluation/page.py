@@ -1,0 +1,94 @@
+"""The report as one page: a file that opens offline, on a light or a dark screen, and prints."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from mien.evaluation.metrics import Metrics
+from mien.evaluation.record import Record
+
+TEMPLATES = Path(__file__).parent / "page"
+
+MISSING = "\N{EN DASH}"
+"""What stands for a figure that does not exist."""
+
+FEW_ROWS = 30
+"""Labels with fewer rows are named as rough: their recall's 95% interval is wider than 30 points around one half."""
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """One way of being wrong: `count` rows of `true`, which are `share` of it, taken for `predicted`."""
+
+    true: str
+    predicted: str
+    count: int
+    share: float
+
+
+def largest_confusions(metrics: Metrics, wanted: int = 5) -> list[Confusion]:
+    """Find the mistakes made most often, by falling count; those that never happen are left out."""
+    names = metrics.label_names
+    found = [
+        Confusion(names[row], names[column], count, count / metrics.labels[row].support)
+        for row, counts in enumerate(metrics.confusion)
+        for column, count in enumerate(counts)
+        if row != column and count
+    ]
+    return sorted(found, key=lambda each: -each.count)[:wanted]
+
+
+def cautions(record: Record) -> list[str]:
+    """Say what a reader must know before believing the figures; empty where there is nothing."""
+    metrics, found = record.all_rows, []
+    if record.data.same_as_training:
+        found.append(
+            "These are the very rows the model was trained on: the figures say what it has learned by heart, "
+            "not what it can do."
+        )
+    if record.data.split == "validation" and record.data.path == (record.model.trained_on or {}).get("path"):
+        found.append(
+            "Validation rows of the data it was trained on: the epoch and the temperature were chosen on such rows, "
+            "so the figures lie a little high. Figures on test rows are the ones to publish."
+        )
+    if metrics.labels_with_rows < len(metrics.labels):
+        empty = ", ".join(each.label for each in metrics.labels if not each.support)
+        found.append(f"No rows: {empty}. They have no figures; means are over the other labels ({metrics.labels_with_rows}).")
+    if few := [f"{each.label} ({each.support})" for each in metrics.labels if 0 < each.support < FEW_ROWS]:
+        found.append(f"Few rows: {', '.join(few)}. Their figures are rough; look at the intervals.")
+    if record.data.skipped:
+        found.append(f"{record.data.skipped:,} images could not be read and were left out.")
+    return found
+
+
+def render(record: Record, pictures: dict[str, str], recipe: str | None) -> str:
+    """Write the page.
+
+    Args:
+        record: what was found.
+        pictures: SVG elements by name: confusion, labels, reliability, precision_recall, learning, random, worst; those
+            that are missing leave their part of the page out.
+        recipe: the model's recipe as YAML text, or None.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = lambda share: MISSING if share is None else f"{share:.1%}"
+    environment.filters["decimal"] = lambda number: MISSING if number is None else f"{number:.3f}"
+    environment.filters["logarithm"] = math.log
+    environment.filters["count"] = lambda number: f"{number:,}"
+    return environment.get_template("report.html").render(
+        record=record,
+        metrics=record.all_rows,
+        split="all rows" if record.data.split == "all" else f"split {record.data.split}",
+        confusions=largest_confusions(record.all_rows),
+        cautions=cautions(record),
+        pictures=pictures,
+        recipe=recipe,
+    )

@@ -1,0 +1,169 @@
+"""What `metrics.json` holds: these dataclasses, field by field, are its schema.
+
+A name in JSON is the name of the field; a tuple is a list; None is null. Shares lie between 0 and 1. `FORMAT` rises when a
+field changes its meaning or goes; new fields may come without it.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mien.data.faceset import FaceSet
+from mien.errors import MienError
+from mien.evaluation.metrics import Metrics
+from mien.inference.classifier import Classifier
+
+FORMAT = 1
+"""Version of the schema."""
+
+MADE_BY = "mien evaluate"
+"""By this, and by FORMAT, a metrics.json of ours is known."""
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """The model that was measured.
+
+    Attributes:
+        file: name of its file, without folders.
+        sha256: of the file, 64 hex digits.
+        labels: its label names in the order of its outputs.
+        size: side of its input in pixels.
+        channels: 1 gray, 3 RGB.
+        parameters: how many numbers were learned.
+        mien_version: the mien that made it, or None.
+        temperature: what its logits are divided by, or None where it does not say.
+        trained_on: its own note on its training data (kind, path, train_fingerprint, ...), or None.
+    """
+
+    file: str
+    sha256: str
+    labels: tuple[str, ...]
+    size: int
+    channels: int
+    parameters: int
+    mien_version: str | None
+    temperature: float | None
+    trained_on: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """The faces it was measured on.
+
+    Attributes:
+        kind: what the data were taken for, such as "fer2013.csv" or "folder".
+        path: name of the file or folder they came from, without the folders above it.
+        split: train, validation, test or none; "all" where all rows were taken.
+        rows: how many were measured.
+        labels: the data's own label names, in their order.
+        skipped: images that could not be read and were left out.
+        fingerprint: of pixels, targets and labels, 64 hex digits.
+        same_as_training: whether these are the very rows the model was trained on; None where the model does not say.
+    """
+
+    kind: str
+    path: str
+    split: str
+    rows: int
+    labels: tuple[str, ...]
+    skipped: int
+    fingerprint: str
+    same_as_training: bool | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One evaluation.
+
+    Attributes:
+        model: what was measured.
+        data: on what.
+        all_rows: the figures on every row of `data`.
+        date: when, UTC, ISO 8601.
+        mien_version: by which mien.
+        command: the command line, or None where it was called from Python.
+        files: the names of the report's files.
+        made_by: always "mien evaluate".
+        format: version of this schema.
+    """
+
+    model: ModelRecord
+    data: DataRecord
+    all_rows: Metrics
+    date: str
+    mien_version: str
+    command: str | None
+    files: tuple[str, ...]
+    made_by: str = MADE_BY
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """Write the record as JSON, the marks by which it is known first."""
+        fields = asdict(self)
+        first = {name: fields.pop(name) for name in ("made_by", "format", "mien_version", "date", "command")}
+        return json.dumps(first | fields, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a metrics.json.
+
+    Args:
+        path: the file.
+
+    Raises:
+        MienError: if it is not there, is not ours, or comes from a later format than this mien knows.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MienError(f"Cannot read {path} as the metrics.json of a report: {error}.") from error
+    if not isinstance(record, dict) or record.get("made_by") != MADE_BY:
+        raise MienError(f"{path} is not the metrics.json of a mien report.")
+    if not isinstance(record.get("format"), int) or record["format"] > FORMAT:
+        raise MienError(
+            f"{path} has format {record.get('format')}; this mien knows {FORMAT}. Use the mien that wrote it, or a later one."
+        )
+    return record
+
+
+def describe_model(model: Classifier) -> ModelRecord:
+    """Say which model this is, from its file and the notes inside it."""
+    with Path(model.path).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    temperature, trained_on = model.metadata.get("mien.temperature"), model.metadata.get("mien.data")
+    return ModelRecord(
+        file=Path(model.path).name,
+        sha256=digest,
+        labels=model.labels.names,
+        size=model.size,
+        channels=model.channels,
+        parameters=model.parameters,
+        mien_version=model.metadata.get("mien.version"),
+        temperature=float(temperature) if temperature else None,
+        trained_on=json.loads(trained_on) if trained_on else None,
+    )
+
+
+def describe_data(model: ModelRecord, rows: FaceSet, split: str) -> DataRecord:
+    """Say which faces these are, and whether the model says that it was trained on them.
+
+    Args:
+        model: the model that is measured.
+        rows: the faces it is measured on.
+        split: their split, or "all".
+    """
+    fingerprint = rows.fingerprint()
+    trained_on = (model.trained_on or {}).get("train_fingerprint")
+    return DataRecord(
+        kind=rows.origin.kind,
+        path=Path(rows.origin.path).name,
+        split=split,
+        rows=len(rows),
+        labels=rows.labels.names,
+        skipped=len(rows.origin.skipped),
+        fingerprint=fingerprint,
+        same_as_training=fingerprint == trained_on if trained_on else None,
+    )

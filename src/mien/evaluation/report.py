@@ -1,0 +1,187 @@
+"""The whole evaluation of a model on labelled faces, written as a folder that a reviewer can open."""
+
+import csv
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from mien._version import __version__
+from mien.data.faceset import FaceSet
+from mien.errors import MienError
+from mien.evaluation.figure import as_png, as_svg
+from mien.evaluation.folder import whole_folder
+from mien.evaluation.learning import plot_learning, read_log
+from mien.evaluation.metrics import Metrics, measure
+from mien.evaluation.page import render
+from mien.evaluation.pictures import TITLES, draw
+from mien.evaluation.record import Record, describe_data, describe_model
+from mien.evaluation.table import as_table
+from mien.inference.classifier import Classifier
+from mien.labels import LabelSet
+
+FILES = ("index.html", "metrics.json", "confusion.png", "predictions.csv")
+"""What a report's folder holds; with it skipped.txt, where images could not be read."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What evaluation found.
+
+    Attributes:
+        record: what metrics.json holds.
+        folder: where the report lies; open its index.html.
+    """
+
+    record: Record
+    folder: Path
+
+    @property
+    def metrics(self) -> Metrics:
+        """The figures on all rows."""
+        return self.record.all_rows
+
+    def table(self) -> str:
+        """Write the figures as text for a terminal."""
+        return as_table(self.metrics)
+
+
+def evaluate(
+    model: Classifier,
+    data: FaceSet,
+    out: Path,
+    split: str | None = None,
+    batch_size: int = 256,
+    log: Path | None = None,
+    command: str | None = None,
+) -> Report:
+    """Measure a model on labelled faces and write the report.
+
+    The folder holds index.html (one file, opens offline), metrics.json (its schema: `mien.evaluation.record`), confusion.png
+    and predictions.csv (id, true, predicted, then a probability per label).
+
+    Args:
+        model: the opened model file.
+        data: faces of the model's size and channels. Its labels are matched with the model's by name, in any order; labels of
+            the model that the data lack have no rows.
+        out: the folder to write; an earlier report there is replaced.
+        split: train, validation, test, none, or all; without it test where there is one, else validation, else all rows.
+        batch_size: faces per run of the model.
+        log: the log.csv of the model's training run, for its learning curves.
+        command: the command line to note in the report.
+
+    Raises:
+        MienError: if the split is not there, images or labels do not fit the model, the model answers with NaN, the log
+            cannot be read, or `out` cannot be written or is not a report of ours.
+    """
+    out = Path(out)
+    rows, split = choose_split(data, split)
+    if (wanted := (model.size, model.size, model.channels)) != (have := (*rows.images.shape[1:3], rows.channels)):
+        raise MienError(f"The model takes faces of {_shape(wanted)}, these are {_shape(have)}; read them in the model's size.")
+    targets = match_labels(model.labels, rows)
+    course = read_log(Path(log)) if log else None
+    described_model = describe_model(model)
+    described_data = describe_data(described_model, rows, split)
+    with whole_folder(out) as folder:
+        probabilities = predict(model, rows.images, batch_size)
+        record = Record(
+            model=described_model,
+            data=described_data,
+            all_rows=measure(probabilities, targets, model.labels),
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
+            mien_version=__version__,
+            command=command,
+            files=(*FILES, "skipped.txt") if rows.origin.skipped else FILES,
+        )
+        figures = draw(rows.images, probabilities, targets, model.labels, record.all_rows)
+        if course:
+            figures["learning"] = plot_learning(course)
+        pictures = {name: as_svg(figure, TITLES[name]) for name, figure in figures.items()}
+        page = render(record, pictures, model.metadata.get("mien.recipe"))
+        _write_predictions(folder / "predictions.csv", rows, probabilities, targets, model.labels)
+        (folder / "confusion.png").write_bytes(as_png(figures["confusion"]))
+        (folder / "index.html").write_text(page, encoding="utf-8")
+        if rows.origin.skipped:
+            (folder / "skipped.txt").write_text("\n".join(rows.origin.skipped) + "\n", encoding="utf-8")
+        (folder / "metrics.json").write_text(record.to_json(), encoding="utf-8")
+    return Report(record=record, folder=out)
+
+
+def choose_split(data: FaceSet, split: str | None) -> tuple[FaceSet, str]:
+    """Take the rows to measure on: the split asked for; else test where there is one, else validation, else all.
+
+    Returns:
+        The rows, and the name of the split they are, or "all".
+
+    Raises:
+        MienError: if the split is not there, or there are no rows.
+    """
+    if split is None:
+        split = next((name for name in ("test", "validation") if name in data.split_names), "all")
+    if not len(data):
+        raise MienError("The data have no rows to evaluate on.")
+    return (data, "all") if split == "all" else (data.split(split), split)
+
+
+def match_labels(labels: LabelSet, data: FaceSet) -> np.ndarray:
+    """Put the targets of the data into the model's label order, matching by name.
+
+    A label of the data that no row has a share in needs no partner.
+
+    Args:
+        labels: the model's K label names.
+        data: the rows.
+
+    Returns:
+        Targets, (N, K), float32.
+
+    Raises:
+        MienError: if rows bear labels that the model lacks.
+    """
+    used = [name for column, name in enumerate(data.labels) if data.targets[:, column].any()]
+    if lacking := [name for name in used if name not in labels.names]:
+        absent = [name for name in labels if name not in data.labels.names]
+        raise MienError(
+            f"The model does not know {', '.join(lacking)}, which the data have"
+            + (f", and the data lack {', '.join(absent)}, which it knows" if absent else "")
+            + f". Keep or merge the data's labels so that they are among the model's: {', '.join(labels)}."
+        )
+    targets = np.zeros((len(data), len(labels)), dtype=np.float32)
+    for name in used:
+        targets[:, labels.index(name)] = data.targets[:, data.labels.index(name)]
+    return targets
+
+
+def predict(model: Classifier, images: np.ndarray, batch_size: int) -> np.ndarray:
+    """Ask the model about all faces, a batch at a time.
+
+    Args:
+        model: the opened model file.
+        images: (N, H, W) or (N, H, W, 3), uint8, in memory or memory-mapped.
+        batch_size: faces per run, at least 1.
+
+    Returns:
+        Probabilities, (N, K), float32.
+
+    Raises:
+        MienError: if batch_size is below 1.
+    """
+    if batch_size < 1:
+        raise MienError(f"batch_size must be at least 1, not {batch_size}.")
+    starts = range(0, len(images), batch_size)
+    return np.concatenate([model.predict_proba(images[start : start + batch_size]) for start in starts])
+
+
+def _write_predictions(path: Path, rows: FaceSet, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "true", "predicted", *(f"probability_{name}" for name in labels)])
+        for row, (given, target) in enumerate(zip(probabilities, targets, strict=True)):
+            answers = (labels[int(target.argmax())], labels[int(given.argmax())])
+            writer.writerow([rows.id(row), *answers, *(f"{share:.6f}" for share in given)])
+
+
+def _shape(shape: tuple[int, int, int]) -> str:
+    height, width, channels = shape
+    return f"{height}x{width} pixels in {'gray' if channels == 1 else 'colour'}"

@@ -1,0 +1,94 @@
+"""Ordered label names, and the arithmetic of keeping and merging them."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from mien.errors import MienError
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Label names in the order of the model's outputs.
+
+    Raises:
+        MienError: if a name is empty or stands twice, or if there is none.
+    """
+
+    names: tuple[str, ...]
+
+    def __init__(self, names: Iterable[str]) -> None:
+        object.__setattr__(self, "names", tuple(names))
+        if not self.names:
+            raise MienError("A label set needs at least one label name.")
+        if not all(name.strip() for name in self.names):
+            raise MienError(f"A label name is empty: {list(self.names)}.")
+        if doubles := sorted({name for name in self.names if self.names.count(name) > 1}):
+            raise MienError(f"These label names stand twice: {', '.join(doubles)}.")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __getitem__(self, index: int) -> str:
+        return self.names[index]
+
+    def index(self, name: str) -> int:
+        """Find the position of a label.
+
+        Raises:
+            MienError: if there is no such label; the sentence names the nearest one.
+        """
+        if name in self.names:
+            return self.names.index(name)
+        near = difflib.get_close_matches(name, self.names, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise MienError(f"There is no label {name!r} among {', '.join(self.names)}.{hint}")
+
+    def keep(self, names: Sequence[str]) -> tuple["LabelSet", tuple[int, ...]]:
+        """Keep some labels, in the order given.
+
+        Returns:
+            The new set, and for each old label its new index, or -1 where it is dropped.
+
+        Raises:
+            MienError: if a name is unknown or stands twice.
+        """
+        kept = LabelSet(names)
+        wanted = [self.index(name) for name in kept.names]
+        return kept, tuple(wanted.index(old) if old in wanted else -1 for old in range(len(self)))
+
+    def merge(self, groups: Mapping[str, Sequence[str]]) -> tuple["LabelSet", tuple[int, ...]]:
+        """Merge labels: each new name stands for the old ones listed with it; labels not named stay as they are.
+
+        A merged label takes the place of the first of its members.
+
+        Returns:
+            The new set, and for each old label its new index.
+
+        Raises:
+            MienError: if a name is unknown, is in two groups, or a new name equals a label that stays.
+        """
+        becomes: dict[int, str] = {}
+        for new, members in groups.items():
+            if not members:
+                raise MienError(f"The merged label {new!r} has no members.")
+            for member in members:
+                if (old := self.index(member)) in becomes:
+                    raise MienError(f"The label {member!r} is merged into both {becomes[old]!r} and {new!r}.")
+                becomes[old] = new
+        staying = {name for old, name in enumerate(self.names) if old not in becomes}
+        if taken := staying.intersection(groups):
+            raise MienError(f"The merged label {sorted(taken)[0]!r} has the name of a label that stays; add it to its members.")
+        new_names = [becomes.get(old, name) for old, name in enumerate(self.names)]
+        merged = LabelSet(dict.fromkeys(new_names))
+        return merged, tuple(merged.names.index(name) for name in new_names)
+
+
+FER2013 = LabelSet(("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"))
+"""The seven labels of FER-2013 (Goodfellow et al., 2013), in the order of its file."""
+
+FERPLUS = LabelSet((*FER2013.names, "contempt"))
+"""The eight emotions of FER+ (Barsoum et al., 2016): FER-2013's seven in their order, then contempt."""

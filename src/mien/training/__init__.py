@@ -1,0 +1,1 @@
+"""Labelled faces to a model file: PyTorch and Lightning live here and nowhere else."""

@@ -1,0 +1,73 @@
+"""Random changes of a whole batch of faces at once on its device, each face with its own parameters."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mien.training.recipe import Augmentation
+
+
+def augment(faces: Tensor, how: Augmentation) -> Tensor:
+    """Change every face of a batch at random, by torch's global random state.
+
+    Args:
+        faces: (N, C, H, W), float32, 0 to 1.
+        how: what to change and how far.
+
+    Returns:
+        The same shape; brightness, contrast and noise can leave 0 to 1.
+    """
+    if how.flip or how.rotation or how.translation or how.scale:
+        faces = _warp(faces, how)
+    if how.blur:
+        faces = _blur(faces, how.blur)
+    if how.brightness or how.contrast:
+        mean = faces.mean(dim=(1, 2, 3), keepdim=True)
+        faces = (faces - mean) * (1 + how.contrast * _uniform(faces)) + mean + how.brightness * _uniform(faces)
+    if how.noise:
+        faces = faces + how.noise * torch.randn_like(faces)
+    if how.erasing:
+        faces = _erase(faces, how.erasing)
+    return faces
+
+
+def _uniform(faces: Tensor, low: float = -1.0) -> Tensor:
+    return torch.empty(len(faces), 1, 1, 1, device=faces.device).uniform_(low, 1.0)
+
+
+def _warp(faces: Tensor, how: Augmentation) -> Tensor:
+    """Flip, turn, scale and shift in one resampling; what comes in from outside repeats the border."""
+    count = len(faces)
+    angle = math.radians(how.rotation) * _uniform(faces).view(count)
+    zoom = 1 + how.scale * _uniform(faces).view(count)
+    mirror = torch.where(torch.rand(count, device=faces.device) < how.flip, -1.0, 1.0)
+    cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+    shift = 2 * how.translation * torch.empty(count, 2, device=faces.device).uniform_(-1, 1)
+    rows = torch.stack([mirror * cos, -sin, shift[:, 0], mirror * sin, cos, shift[:, 1]], dim=1)
+    grid = F.affine_grid(rows.view(count, 2, 3), list(faces.shape), align_corners=False)
+    return F.grid_sample(faces, grid, padding_mode="border", align_corners=False)
+
+
+def _blur(faces: Tensor, probability: float) -> Tensor:
+    """Shrink and enlarge a share of the batch, all of these to one random side: a face that was far from the camera."""
+    chosen = torch.rand(len(faces), device=faces.device) < probability
+    side = max(1, round(faces.shape[-1] * float(torch.empty(()).uniform_(1 / 3, 1))))
+    small = F.interpolate(faces, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+    large = F.interpolate(small, size=faces.shape[-2:], mode="bilinear", align_corners=False)
+    return torch.where(chosen.view(-1, 1, 1, 1), large, faces)
+
+
+def _erase(faces: Tensor, probability: float) -> Tensor:
+    """Cover a rectangle of 2 to 20% of the face, aspect 1:3 to 3:1, with one random gray."""
+    count, _, height, width = faces.shape
+    area = torch.empty(count, 1, device=faces.device).uniform_(0.02, 0.2)
+    aspect = torch.exp(torch.empty(count, 1, device=faces.device).uniform_(-math.log(3), math.log(3)))
+    tall, wide = (area * aspect).sqrt().clamp(max=1) * height, (area / aspect).sqrt().clamp(max=1) * width
+    top, left = torch.rand_like(tall) * (height - tall), torch.rand_like(wide) * (width - wide)
+    y, x = torch.arange(height, device=faces.device), torch.arange(width, device=faces.device)
+    in_rows, in_columns = (y >= top) & (y < top + tall), (x >= left) & (x < left + wide)
+    chosen = (torch.rand(count, device=faces.device) < probability).view(-1, 1, 1, 1)
+    covered = in_rows[:, None, :, None] & in_columns[:, None, None, :] & chosen
+    return torch.where(covered, _uniform(faces, low=0.0), faces)

@@ -1,0 +1,100 @@
+"""A trained network to the one file that everything else runs: model.onnx, checked against PyTorch before it exists."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from mien.errors import MienError
+from mien.training.run_folder import write_whole
+from mien.training.task import FaceNetwork
+
+LARGEST_DIFFERENCE = 1e-4
+"""Of any probability between PyTorch and ONNX Runtime; float32 in another order of summation stays well below."""
+
+
+class ProbabilityNetwork(nn.Module):
+    """A network with everything around it that a model file holds: uint8 faces to calibrated probabilities."""
+
+    def __init__(self, model: FaceNetwork, temperature: float) -> None:
+        super().__init__()
+        self.model, self.temperature = model, temperature
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """Map uint8 faces (N, H, W) or (N, H, W, 3) to probabilities float32 (N, K)."""
+        return torch.softmax(self.model(faces) / self.temperature, dim=1)
+
+
+def export(model: FaceNetwork, temperature: float, sample: np.ndarray, metadata: Mapping[str, str], path: Path) -> float:
+    """Write model.onnx, if ONNX Runtime gives what PyTorch gives.
+
+    Args:
+        model: the trained network, on any device.
+        temperature: what logits are divided by.
+        sample: (N, H, W) or (N, H, W, 3), uint8: faces that both are asked about; 256 are plenty.
+        metadata: what the file says of itself.
+        path: the file to write.
+
+    Returns:
+        The largest difference of any probability.
+
+    Raises:
+        MienError: if the two differ by more than `LARGEST_DIFFERENCE`; then there is no file.
+    """
+    network = ProbabilityNetwork(model, temperature).cpu().eval()
+    nn.utils.convert_conv2d_weight_memory_format(network, torch.contiguous_format)
+    faces = torch.from_numpy(np.array(sample))
+    with torch.inference_mode():
+        expected = network(faces).numpy()
+    content = _with_metadata(_as_onnx(network, faces[:2]), metadata)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    difference = float(np.abs(session.run(None, {"faces": sample})[0] - expected).max())
+    if not difference <= LARGEST_DIFFERENCE:
+        raise MienError(
+            f"The exported model differs from PyTorch by {difference:.2g} in a probability, more than {LARGEST_DIFFERENCE:g}; "
+            "no file was written. Use a network of other operations, or another release of torch."
+        )
+    write_whole(path, lambda part: part.write_bytes(content))
+    return difference
+
+
+def _as_onnx(network: nn.Module, faces: Tensor) -> onnx.ModelProto:
+    quiet = logging.getLogger("torch.onnx")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # the exporter warns of its own internals
+        program = torch.onnx.export(
+            network,
+            (faces,),
+            input_names=["faces"],
+            output_names=["probabilities"],
+            dynamic_shapes={"faces": {0: torch.export.Dim("faces", min=1)}},
+            dynamo=True,
+            verbose=False,
+        )
+        assert program is not None
+    quiet.setLevel(level)
+    return program.model_proto
+
+
+def _with_metadata(model: onnx.ModelProto, metadata: Mapping[str, str]) -> bytes:
+    for node in model.graph.node:
+        # the exporter leaves Python stack traces, with paths of the machine that trained
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        del value.metadata_props[:]
+    del model.graph.metadata_props[:]
+    onnx.helper.set_model_props(model, dict(metadata))
+    model.producer_name, model.producer_version = "mien", metadata.get("mien.version", "")
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())

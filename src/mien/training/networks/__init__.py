@@ -1,0 +1,29 @@
+"""The networks by name: a new one is a file here and a line in `NETWORKS`."""
+
+import difflib
+from collections.abc import Callable
+
+from torch import nn
+
+from mien.errors import MienError
+from mien.training.networks.compact_resnet import compact_resnet
+from mien.training.networks.wide_cnn import wide_cnn
+
+NETWORKS: dict[str, Callable[[int, int, int, float], nn.Module]] = {
+    "compact_resnet": compact_resnet,
+    "wide_cnn": wide_cnn,
+}
+"""Each is called with (classes, channels, size, dropout) and maps float32 (N, C, H, W) to logits (N, classes)."""
+
+
+def build_network(name: str, classes: int, channels: int, size: int, dropout: float) -> nn.Module:
+    """Build a network with fresh weights from torch's global random state.
+
+    Raises:
+        MienError: if there is no such network (the sentence names the nearest), or the faces are too small for it.
+    """
+    if name not in NETWORKS:
+        near = difflib.get_close_matches(name, NETWORKS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(NETWORKS)}."
+        raise MienError(f"There is no network {name!r}; {hint}")
+    return NETWORKS[name](classes, channels, size, dropout)

@@ -1,0 +1,56 @@
+"""Optimizers and learning-rate schedules by the names that a recipe gives them."""
+
+import math
+
+from torch import nn, optim
+
+from mien.training import recipe
+
+
+def build_optimizer(network: nn.Module, how: recipe.Optimizer) -> optim.Optimizer:
+    """Build an optimizer that decays only weights with two dimensions or more: not biases, not normalisation."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": how.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    match how.name:
+        case "adamw":
+            return optim.AdamW(groups, lr=how.learning_rate)
+        case "adam":
+            return optim.Adam(groups, lr=how.learning_rate)
+        case "sgd":
+            return optim.SGD(groups, lr=how.learning_rate, momentum=how.momentum, nesterov=how.momentum > 0)
+
+
+def build_schedule(
+    optimizer: optim.Optimizer, how: recipe.Schedule, steps: int
+) -> optim.lr_scheduler.LambdaLR | optim.lr_scheduler.ReduceLROnPlateau | None:
+    """Build the schedule of a recipe; a constant rate needs none.
+
+    Args:
+        optimizer: whose rate is changed.
+        how: the recipe's schedule.
+        steps: steps of the whole training.
+
+    Returns:
+        A ReduceLROnPlateau to be stepped with validation loss after every epoch, or a LambdaLR to be stepped after
+        every batch.
+    """
+    rising = how.warmup * steps
+
+    def down(progress: float) -> float:
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+    def up_and_down(step: int) -> float:
+        return (step + 1) / rising if step + 1 < rising else down((step - rising) / max(1.0, steps - rising))
+
+    match how.name:
+        case "constant":
+            return None
+        case "plateau":
+            return optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="min", factor=how.factor, patience=how.patience)
+        case "cosine":
+            return optim.lr_scheduler.LambdaLR(optimizer, lambda step: down(step / steps))
+        case "one_cycle":
+            return optim.lr_scheduler.LambdaLR(optimizer, up_and_down)

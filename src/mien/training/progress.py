@@ -1,0 +1,64 @@
+"""What a person sees of a training: a bar on a terminal, a plain line now and then elsewhere."""
+
+import sys
+import time
+from typing import Any
+
+import lightning.pytorch as pl
+from tqdm import tqdm
+
+from mien.training.run_folder import RunFolder
+from mien.training.task import ClassificationTask
+
+
+class Progress(pl.Callback):
+    """Shows rate, time left and validation accuracy, on stderr; with `quiet` nothing."""
+
+    def __init__(self, run: RunFolder, quiet: bool = False) -> None:
+        self.run, self.quiet = run, quiet
+        self.terminal = sys.stderr.isatty()
+        self.bar: tqdm | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        """Take the time that the rest is reckoned from."""
+        self._started, self._first_epoch = time.perf_counter(), trainer.current_epoch
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open a bar for the epoch."""
+        assert isinstance(pl_module, ClassificationTask)
+        if self.terminal and not self.quiet:
+            batches = pl_module.train_dataloader()
+            title = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            total = len(batches) * batches.batch_size
+            self.bar = tqdm(total=total, desc=title, unit=" images", leave=False, dynamic_ncols=True)
+            if self.run.best is not None:
+                self.bar.set_postfix_str(f"best accuracy {self.run.best['validation_accuracy']:.1%}")
+
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        """Move the bar."""
+        if self.bar is not None:
+            _, _, _, (_, targets), _ = arguments
+            self.bar.update(len(targets))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+        """Close the bar and leave a line."""
+        if self.bar is not None:
+            self.bar.close()
+        if self.quiet:
+            return
+        row, done = self.run.history[-1], trainer.current_epoch + 1
+        left = (time.perf_counter() - self._started) / (done - self._first_epoch) * ((trainer.max_epochs or done) - done)
+        best = " (best)" if self.run.best is row else ""
+        print(
+            f"epoch {done:>3}/{trainer.max_epochs}  train loss {row['train_loss']:.4f}  "
+            f"validation loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.1%}{best}  "
+            f"{row['images_per_second']:,.0f} images/s  {_duration(left)} left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

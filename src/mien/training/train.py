@@ -1,0 +1,212 @@
+"""The way from labelled faces to a run folder with a model file in it."""
+
+import json
+import logging
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from safetensors.torch import load_file
+
+from mien._version import __version__
+from mien.data.faceset import FaceSet
+from mien.errors import MienError
+from mien.training.batches import DeviceFaces, ValidationBatches
+from mien.training.calibration import fit_temperature
+from mien.training.export import export
+from mien.training.networks import build_network
+from mien.training.progress import Progress
+from mien.training.recipe import Recipe
+from mien.training.run_folder import RunFolder, write_whole
+from mien.training.task import ClassificationTask, FaceNetwork
+
+
+def train(
+    recipe: Recipe,
+    faces: FaceSet,
+    out: Path,
+    resume: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+    quiet: bool = False,
+) -> Path:
+    """Train a classifier and write it, with everything about its making, into a new folder.
+
+    Args:
+        recipe: what is to be trained, and how.
+        faces: labelled faces of the recipe's size and channels, with a split train; where there is no validation, the
+            recipe's share is carved from it.
+        out: the run folder; must not exist, unless resumed.
+        resume: go on from the folder's last checkpoint; the result is that of an unbroken run.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        threads: of the CPU; all, if not given. Another number of threads sums in another order, so weights differ
+            in their last digits.
+        quiet: say nothing.
+
+    Returns:
+        The model file, `out/model.onnx`.
+
+    Raises:
+        MienError: if recipe and faces do not fit each other, or the folder stands in the way.
+    """
+    where = choose_device(device)
+    faces = arrange(recipe, faces)
+    torch.manual_seed(recipe.seed)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    network = build_network(recipe.network, len(faces.labels), recipe.channels, recipe.size, recipe.dropout)
+    model = FaceNetwork(network, recipe.mean, recipe.std)
+    identity = {"recipe": recipe.to_yaml(), "fingerprint": faces.split("train").fingerprint()}
+    checkpoint = _open_folder(out, resume, identity)
+    if (out / "model.onnx").is_file():
+        return out / "model.onnx"
+
+    run = RunFolder(out, recipe.select_by, recipe.early_stopping)
+    train_faces, validation_faces = (DeviceFaces(faces.split(name), where) for name in ("train", "validation"))
+    task = ClassificationTask(model, recipe, train_faces, validation_faces)
+    with _quiet_lightning():
+        trainer = pl.Trainer(
+            max_epochs=recipe.epochs,
+            accelerator={"cpu": "cpu", "cuda": "gpu", "mps": "mps"}[where.type],
+            devices=[where.index or 0] if where.type == "cuda" else 1,
+            logger=TensorBoardLogger(out, name="tensorboard", version=""),
+            callbacks=[run, Progress(run, quiet)],
+            num_sanity_val_steps=0,
+            reload_dataloaders_every_n_epochs=1,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+        )
+        trainer.fit(task, ckpt_path=checkpoint, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if run.best is None or not np.isfinite(run.best["validation_loss"]):
+        raise MienError("Training diverged: the validation loss is not a number. Lower --recipe.optimizer.learning_rate.")
+    model.load_state_dict(load_file(out / "weights.safetensors"))
+    return _finish(model.to(where), recipe, faces, validation_faces, out)
+
+
+def choose_device(name: str) -> torch.device:
+    """Find the device by its name; auto is the first of cuda, mps and cpu that is there.
+
+    Raises:
+        MienError: if torch does not know it, or it is not there.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or not there.get(device.type, False):
+        raise MienError(f"There is no device {name!r} here; use one of auto, {', '.join(k for k, v in there.items() if v)}.")
+    return device
+
+
+def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
+    """Bring the data into the recipe's labels and make sure that there is something to train and to validate on.
+
+    Raises:
+        MienError: if labels are missing, a class has no training rows, or there is one class only.
+    """
+    if (faces.size, faces.channels) != (recipe.size, recipe.channels):
+        raise MienError(
+            f"The recipe wants {recipe.size} pixels and {recipe.channels} channels; the faces have {faces.size} and "
+            f"{faces.channels}: read them with read_faces(path, size={recipe.size}, channels={recipe.channels})."
+        )
+    faces = faces.merge(recipe.merge) if recipe.merge else faces
+    faces = faces.keep(recipe.keep) if recipe.keep else faces
+    if "train" not in faces.split_names and "none" in faces.split_names:
+        faces = replace(faces, splits=np.where(faces.splits == 0, 1, faces.splits).astype(np.uint8))
+    counts = faces.split("train").counts()
+    empty = [name for name, count in zip(faces.labels.names, counts, strict=True) if count == 0]
+    there = [name for name in faces.labels.names if name not in empty]
+    if len(there) < 2:
+        raise MienError(f"Training needs faces of two labels at least; there are only rows of {', '.join(there) or 'none'}.")
+    if empty:
+        raise MienError(
+            f"No training rows for {', '.join(empty)}; add some, or leave it out with --recipe.keep '{json.dumps(there)}'."
+        )
+    if "validation" not in faces.split_names:
+        faces = faces.carve(recipe.carve, seed=recipe.seed)
+        count = len(faces.split("validation"))
+        print(f"no validation rows: carved {recipe.carve:.0%} of each label's training rows, {count} rows", file=sys.stderr)
+    return faces
+
+
+def _open_folder(out: Path, resume: bool, identity: dict[str, str]) -> Path | None:
+    """Make the run folder, or find the checkpoint to go on from."""
+    told = out / "recipe.yaml"
+    content = f"# what mien trained here; data: {identity['fingerprint']}\n{identity['recipe']}"
+    if out.exists() and not resume:
+        raise MienError(f"{out} exists; choose another --out, or add --resume to go on with that run.")
+    if out.exists() and not told.is_file():
+        if not out.is_dir() or any(not path.name.endswith(".part") for path in out.iterdir()):
+            raise MienError(f"{out} is not a run folder (it has no recipe.yaml); choose another --out.")
+    elif out.exists() and told.read_text(encoding="utf-8") != content:
+        raise MienError(
+            f"{out} was trained by another recipe or on other data; resume it with the same, or choose another --out."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(told, lambda path: path.write_text(content, encoding="utf-8"))
+    for leftover in out.glob(".*.part"):
+        leftover.unlink()
+    last = out / "last.ckpt"
+    if last.is_file():
+        return last
+    shutil.rmtree(out / "tensorboard", ignore_errors=True)
+    return None
+
+
+def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: DeviceFaces, out: Path) -> Path:
+    """Calibrate on validation, then export."""
+    model.eval()
+    with torch.inference_mode():
+        answers = [(model(images), targets) for images, targets in ValidationBatches(validation)]
+    logits, targets = (torch.cat(parts).cpu() for parts in zip(*answers, strict=True))
+    temperature = fit_temperature(logits, targets)
+    train_rows = faces.split("train")
+    metadata = {
+        "mien.format": "1",
+        "mien.labels": json.dumps(faces.labels.names),
+        "mien.size": str(recipe.size),
+        "mien.channels": str(recipe.channels),
+        "mien.version": __version__,
+        "mien.recipe": recipe.to_yaml(),
+        "mien.temperature": repr(temperature),
+        "mien.parameters": str(sum(p.numel() for p in model.parameters())),
+        "mien.data": json.dumps(
+            {
+                "kind": faces.origin.kind,
+                "path": Path(faces.origin.path).name,
+                "train_fingerprint": train_rows.fingerprint(),
+                "train_count": len(train_rows),
+                "validation_count": len(validation),
+            }
+        ),
+    }
+    export(model, temperature, faces.split("validation").images[:256], metadata, out / "model.onnx")
+    return out / "model.onnx"
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning from printing advice meant for its own users."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning.*")
+        yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)

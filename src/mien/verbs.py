@@ -1,0 +1,134 @@
+"""The verbs, the same in Python and on the command line: each reads its data, does the work and says what it did."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mien.data.source import DataSource
+from mien.errors import MienError
+
+if TYPE_CHECKING:
+    from mien.data.faceset import FaceSet
+    from mien.evaluation.report import Report
+    from mien.training.recipe import Recipe
+
+DEFAULT_MODEL = "mien-s"
+
+
+def train(
+    recipe: "Recipe | str | Path",
+    data: "FaceSet | DataSource | str | Path",
+    out: str | Path,
+    resume: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+    quiet: bool = False,
+) -> "Report":
+    """Train a classifier on labelled faces, export it as one model file, and report on its validation faces.
+
+    The run folder holds model.onnx, weights.safetensors (of the best epoch), recipe.yaml, log.csv, tensorboard/,
+    last.ckpt and report/.
+
+    Args:
+        recipe: the name of a recipe that `mien recipes` lists, or a YAML file.
+        data: labelled faces.
+        out: the run folder to make.
+        resume: go on with the run in that folder; the result is that of an unbroken run.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        threads: threads of the CPU; all of its cores, if not given.
+        quiet: no progress on stderr.
+
+    Returns:
+        The report on the validation rows, as in `out/report`.
+
+    Raises:
+        MienError: if the recipe, the data or the folder do not allow it; the sentence says what to do.
+    """
+    require("train", "torch", "lightning", "onnx", "onnxscript", "safetensors", "tensorboard", "tqdm", "sklearn")
+    from mien.evaluation.report import evaluate as report_on
+    from mien.inference.classifier import Classifier
+    from mien.training.recipe import Recipe, load_recipe
+    from mien.training.train import arrange
+    from mien.training.train import train as train_model
+
+    out = Path(out)
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if out.exists() and not resume:
+        raise MienError(f"{out} exists; choose another --out, or add --resume to go on with that run.")
+    faces = arrange(recipe, _read(data, recipe.size, recipe.channels, quiet))
+    model = train_model(recipe, faces, out, resume, device, threads, quiet)
+    _write_skipped(faces, out)
+    return report_on(Classifier(model), faces, out / "report", "validation", log=out / "log.csv")
+
+
+def evaluate(
+    model: str | Path,
+    data: "FaceSet | DataSource | str | Path",
+    out: str | Path,
+    split: str | None = None,
+    quiet: bool = False,
+) -> "Report":
+    """Measure a model on labelled faces: writes index.html, metrics.json and predictions.csv, and prints the table.
+
+    Args:
+        model: a model file, a run folder, or a name that `mien models` lists.
+        data: labelled faces.
+        out: the folder to write; an earlier report there is replaced.
+        split: train, validation, test or all; test where there is one, else validation, else all, if not given.
+        quiet: no progress on stderr.
+
+    Raises:
+        MienError: if model and data do not fit each other; the sentence says what to do.
+    """
+    require("evaluate", "sklearn", "matplotlib", "jinja2")
+    from mien.evaluation.report import evaluate as report_on
+    from mien.inference.classifier import Classifier
+
+    classifier = Classifier(model)
+    faces = _read(data, classifier.size, classifier.channels, quiet)
+    log = classifier.path.parent / "log.csv"
+    report = report_on(classifier, faces, Path(out), split, log=log if log.is_file() else None)
+    _write_skipped(faces, Path(out))
+    return report
+
+
+def require(extra: str, *modules: str) -> None:
+    """Make sure that an optional part is installed.
+
+    Raises:
+        MienError: if one of its modules is missing; the sentence says which extra brings it.
+    """
+    from importlib.util import find_spec
+
+    if missing := [name for name in modules if find_spec(name) is None]:
+        raise MienError(f"This needs {', '.join(missing)}, which is not installed; run: pip install 'mien[{extra}]'")
+
+
+def _read(data: "FaceSet | DataSource | str | Path", size: int, channels: int, quiet: bool) -> "FaceSet":
+    from mien.data.faceset import FaceSet
+
+    if isinstance(data, FaceSet):
+        return data
+    from mien.data.reading import read_faces
+
+    source = data if isinstance(data, DataSource) else DataSource(Path(data))
+    faces = read_faces(source, size, channels, None if quiet else _show_reading)
+    if not quiet:
+        splits = ", ".join(f"{name} {len(faces.split(name)):,}" for name in faces.split_names)
+        print(f"took {faces.origin.path} for {faces.origin.kind}: {len(faces):,} faces ({splits})", file=sys.stderr)
+        print(f"labels: {', '.join(faces.labels.names)}", file=sys.stderr)
+    return faces
+
+
+def _show_reading(done: int, total: int | None) -> None:
+    if sys.stderr.isatty():
+        of_all = f" of {total:,}" if total else ""
+        print(f"\rreading {done:,}{of_all} faces", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def _write_skipped(faces: "FaceSet", folder: Path) -> None:
+    if faces.origin.skipped:
+        (folder / "skipped.txt").write_text("\n".join(faces.origin.skipped) + "\n", encoding="utf-8")
+        print(
+            f"{len(faces.origin.skipped)} rows could not be read; they are listed in {folder / 'skipped.txt'}", file=sys.stderr
+        )

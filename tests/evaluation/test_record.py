@@ -1,0 +1,34 @@
+import pytest
+
+from mien.errors import MienError
+from mien.evaluation.record import read_record
+
+
+def written(tmp_path, text):
+    (tmp_path / "metrics.json").write_text(text)
+    return tmp_path / "metrics.json"
+
+
+def test_a_record_of_ours_is_read(tmp_path):
+    path = written(tmp_path, '{"made_by": "mien evaluate", "format": 1, "date": "today"}')
+    assert read_record(path)["date"] == "today"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("{", "Cannot read"),
+        ("[1, 2]", "not the metrics.json of a mien report"),
+        ('{"accuracy": 1}', "not the metrics.json of a mien report"),
+        ('{"made_by": "mien evaluate", "format": 2}', "has format 2; this mien knows 1"),
+        ('{"made_by": "mien evaluate"}', "has format None"),
+    ],
+)
+def test_what_is_not_ours_is_refused(tmp_path, text, sentence):
+    with pytest.raises(MienError, match=sentence):
+        read_record(written(tmp_path, text))
+
+
+def test_a_missing_record_is_said(tmp_path):
+    with pytest.raises(MienError, match="Cannot read"):
+        read_record(tmp_path / "metrics.json")

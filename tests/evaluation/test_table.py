@@ -1,0 +1,35 @@
+import numpy as np
+
+from mien.evaluation.metrics import measure
+from mien.evaluation.table import as_table
+from mien.labels import LabelSet
+
+LABELS = LabelSet(("happy", "sad", "neutral"))
+
+
+def test_the_table_says_every_figure_and_a_dash_where_there_is_none():
+    probabilities = np.array([(0.8, 0.1, 0.1), (0.6, 0.3, 0.1), (0.2, 0.7, 0.1), (0.3, 0.7, 0.0)], dtype=np.float32)
+    text = as_table(measure(probabilities, np.eye(3, dtype=np.float32)[[0, 0, 0, 1]], LABELS))
+    # by hand: 3 of 4; recall 2/3 and 1; F1 4/5 and 2/3; losses -ln of 0.8, 0.6, 0.2, 0.7
+    # bins of a fifteenth: 0.8 right, 0.6 right, 0.7 twice, one of them right: (0.2 + 0.4 + 2 * 0.2) / 4
+    assert text.splitlines() == [
+        "accuracy 75.0%   95% interval 30.1% to 95.4%   3 of 4 faces",
+        "balanced accuracy 83.3%   macro-F1 0.733   weighted-F1 0.767   (over 2 of 3 labels: the others have no rows)",
+        "log loss 0.675   Brier 0.410   ECE 0.250",
+        "",
+        "label    precision  recall     95% interval     F1     AP    AUC  support",
+        "happy       100.0%   66.7%   20.8% to 93.9%  0.800  0.917  0.667        3",
+        "sad          50.0%  100.0%  20.7% to 100.0%  0.667  0.500  0.833        1",
+        "neutral          -       -                -      -      -      -        0",
+    ]
+
+
+def test_votes_add_their_cross_entropy():
+    rows = np.array([(0.5, 0.25, 0.25), (0.25, 0.5, 0.25)], dtype=np.float32)
+    assert "cross-entropy with the votes 1.040" in as_table(measure(rows, rows, LABELS))  # 1.5 ln 2
+
+
+def test_all_lines_of_the_table_end_together():
+    rows = np.eye(3, dtype=np.float32)
+    lines = as_table(measure(rows, rows, LabelSet(("a", "a long name", "b")))).splitlines()[4:]
+    assert len({len(line) for line in lines}) == 1

@@ -1,0 +1,61 @@
+import pytest
+
+from mien.errors import MienError
+from mien.training.recipe import RECIPES, Recipe, load_recipe, recipe_from_dict, recipe_names
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_that_mien_brings_can_be_read_and_says_what_it_is(name):
+    assert load_recipe(name).description
+
+
+def test_a_recipe_comes_back_from_its_yaml(tmp_path):
+    recipe = load_recipe("mien-s")
+    (tmp_path / "mine.yaml").write_text(recipe.to_yaml())
+    assert load_recipe(tmp_path / "mine.yaml") == recipe
+
+
+def test_what_a_recipe_does_not_say_is_the_default(tmp_path):
+    (tmp_path / "mine.yaml").write_text("epochs: 7\noptimizer: {name: sgd}\n")
+    recipe = load_recipe(tmp_path / "mine.yaml")
+    assert (recipe.epochs, recipe.optimizer.name, recipe.batch_size) == (7, "sgd", Recipe().batch_size)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"epocs": 3}, "no key epocs; did you mean epochs"),
+        ({"optimizer": {"learning_rat": 1}}, "no key optimizer.learning_rat; did you mean optimizer.learning_rate"),
+        ({"epochs": "many"}, "epochs"),
+        ({"optimizer": {"name": "sdg"}}, "sdg"),
+        ({"channels": 2}, "channels"),
+        ({"dropout": 1.5}, "dropout must be a share"),
+        ({"augmentation": {"flip": 2}}, "augmentation.flip must be a share"),
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"optimizer": {"learning_rate": 0}}, "above 0"),
+        ({"early_stopping": 0}, "early_stopping"),
+    ],
+)
+def test_a_recipe_that_is_wrong_is_answered_with_what_is_wrong(content, sentence):
+    with pytest.raises(MienError, match=sentence):
+        recipe_from_dict(content)
+
+
+def test_a_misspelt_recipe_is_answered_with_the_nearest_names():
+    with pytest.raises(MienError, match="did you mean wide-cnn"):
+        load_recipe("wide-cn")
+
+
+def test_a_recipe_file_that_is_not_there_or_not_yaml_is_named(tmp_path):
+    with pytest.raises(MienError, match="no recipe file"):
+        load_recipe(tmp_path / "none.yaml")
+    (tmp_path / "broken.yaml").write_text("epochs: [1\n")
+    with pytest.raises(MienError, match="not valid YAML"):
+        load_recipe(tmp_path / "broken.yaml")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(MienError, match="keys and values"):
+        load_recipe(tmp_path / "list.yaml")
+
+
+def test_recipes_lie_where_they_are_looked_for():
+    assert recipe_names() == sorted(path.stem for path in RECIPES.iterdir())
