@@ -4,8 +4,10 @@ import difflib
 import errno
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from mien import verbs
@@ -151,16 +153,17 @@ def _train(arguments: list[str]) -> int:
     from mien.data.source import DataSource
     from mien.training.recipe import Recipe, recipe_path
 
-    parser = _parser("train", verbs.train, skip=("recipe", "data"))
+    parser = _parser("train", verbs.train, skip=("recipe", "data", "command"))
     parser.usage = "mien train RECIPE --data PATH --out RUN [--recipe.KEY VALUE ...] [--data.KEY VALUE ...]"
     parser.add_argument("--recipe", type=Recipe, help="RECIPE: a name that `mien recipes` lists, or a YAML file")
     parser.add_argument("--data", type=DataSource, help="labelled faces; --data PATH is short for --data.path PATH")
+    command = shlex.join(["mien", "train", *arguments])
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--recipe", str(recipe_path(arguments[0])), *arguments[1:]]
     elif not {"-h", "--help"}.intersection(arguments):
         raise MienError("Say which recipe to train: mien train RECIPE --data PATH --out RUN; `mien recipes` lists them.")
     parsed = _parse(parser, arguments)
-    report = verbs.train(**vars(parsed))
+    report = verbs.train(**vars(parsed), command=command)
     print(report.table())
     print(f"model   {parsed.out / 'model.onnx'}\nreport  {report.folder / 'index.html'}", file=sys.stderr)
     return 0
@@ -170,19 +173,63 @@ def _evaluate(arguments: list[str]) -> int:
     """Measure a model: mien evaluate MODEL --data PATH --out DIR [--split S]."""
     from mien.data.source import DataSource
 
-    parser = _parser("evaluate", verbs.evaluate, skip=("data",))
+    parser = _parser("evaluate", verbs.evaluate, skip=("data", "command"))
     parser.usage = "mien evaluate MODEL --data PATH --out DIR [--split S] [--data.KEY VALUE ...]"
     parser.add_argument("--data", type=DataSource, help="labelled faces; --data PATH is short for --data.path PATH")
+    command = shlex.join(["mien", "evaluate", *arguments])
     parsed = _parse(parser, _named(arguments, "model"))
-    report = verbs.evaluate(**vars(parsed))
+    report = verbs.evaluate(**vars(parsed), command=command)
     print(report.table())
     print(f"report  {report.folder / 'index.html'}", file=sys.stderr)
+    return 0
+
+
+def _demo(arguments: list[str]) -> int:
+    """Show the whole way on drawn faces, in about two minutes: mien demo [--out DIR]."""
+    from mien.demo import demo
+
+    parser = _parser("demo")
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="the folder to make; an earlier demo there is replaced")
+    return demo(_parse(parser, arguments).out, main)
+
+
+def _recipes(arguments: list[str]) -> int:
+    """List the recipes that mien brings, or print one: mien recipes [NAME]."""
+    from mien.training.recipe import load_recipe, recipe_names, recipe_path
+
+    parser = _parser("recipes")
+    parser.usage = "mien recipes [NAME]"
+    parser.add_argument("--name", type=str, help="NAME: the recipe whose YAML is to be printed")
+    name = _parse(parser, _named(arguments, "name")).name
+    if name is not None:
+        print(recipe_path(name).read_text(encoding="utf-8"), end="")
+        return 0
+    for known in recipe_names():
+        print(f"{known:<16}{load_recipe(known).description}")
+    return 0
+
+
+def _models(arguments: list[str]) -> int:
+    """List the embedded models, with what they tell of themselves: mien models."""
+    from mien.inference.classifier import EMBEDDED, Classifier
+
+    _parse(_parser("models"), arguments)
+    for path in sorted(EMBEDDED.glob("*.onnx")):
+        model = Classifier(path)
+        size = f"{model.size} px, {'gray' if model.channels == 1 else 'colour'}"
+        print(
+            f"{path.stem:<10}{path.stat().st_size / 1e6:.1f} MB  {model.parameters:,} parameters  {size}  {', '.join(model.labels)}"
+        )
+        print(f"{'':<10}card: {path.with_suffix('.md')}")
     return 0
 
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "evaluate": _evaluate,
+    "recipes": _recipes,
+    "models": _models,
+    "demo": _demo,
 }
 
 

@@ -12,7 +12,7 @@ class LabelSet:
     """Label names in the order of the model's outputs.
 
     Raises:
-        MienError: if a name is empty or stands twice, or if there is none.
+        MienError: if a name is empty, no text, or stands twice, or if there is none.
     """
 
     names: tuple[str, ...]
@@ -21,6 +21,8 @@ class LabelSet:
         object.__setattr__(self, "names", tuple(names))
         if not self.names:
             raise MienError("A label set needs at least one label name.")
+        if not all(isinstance(name, str) for name in self.names):
+            raise MienError(f"Label names must be text, not {list(self.names)}; put quotes around numbers.")
         if not all(name.strip() for name in self.names):
             raise MienError(f"A label name is empty: {list(self.names)}.")
         if doubles := sorted({name for name in self.names if self.names.count(name) > 1}):
@@ -54,9 +56,9 @@ class LabelSet:
             The new set, and for each old label its new index, or -1 where it is dropped.
 
         Raises:
-            MienError: if a name is unknown or stands twice.
+            MienError: if a name is unknown or stands twice, or if there is none.
         """
-        kept = LabelSet(names)
+        kept = LabelSet(_listed(names))
         wanted = [self.index(name) for name in kept.names]
         return kept, tuple(wanted.index(old) if old in wanted else -1 for old in range(len(self)))
 
@@ -69,15 +71,15 @@ class LabelSet:
             The new set, and for each old label its new index.
 
         Raises:
-            MienError: if a name is unknown, is in two groups, or a new name equals a label that stays.
+            MienError: if a name is unknown or is merged twice, a group is empty, or a new name equals a label that stays.
         """
         becomes: dict[int, str] = {}
         for new, members in groups.items():
             if not members:
                 raise MienError(f"The merged label {new!r} has no members.")
-            for member in members:
+            for member in _listed(members):
                 if (old := self.index(member)) in becomes:
-                    raise MienError(f"The label {member!r} is merged into both {becomes[old]!r} and {new!r}.")
+                    raise MienError(f"The label {member!r} is merged twice: into {becomes[old]!r} and into {new!r}.")
                 becomes[old] = new
         staying = {name for old, name in enumerate(self.names) if old not in becomes}
         if taken := staying.intersection(groups):
@@ -85,6 +87,12 @@ class LabelSet:
         new_names = [becomes.get(old, name) for old, name in enumerate(self.names)]
         merged = LabelSet(dict.fromkeys(new_names))
         return merged, tuple(merged.names.index(name) for name in new_names)
+
+
+def _listed(names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str):  # else its letters would be taken for names
+        raise MienError(f"Labels to keep or to merge must be a list, not the one text {names!r}.")
+    return tuple(names)
 
 
 FER2013 = LabelSet(("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"))

@@ -23,6 +23,7 @@ def train(
     device: str = "auto",
     threads: int | None = None,
     quiet: bool = False,
+    command: str | None = None,
 ) -> "Report":
     """Train a classifier on labelled faces, export it as one model file, and report on its validation faces.
 
@@ -37,6 +38,7 @@ def train(
         device: auto, cpu, cuda, cuda:1 or mps.
         threads: threads of the CPU; all of its cores, if not given.
         quiet: no progress on stderr.
+        command: the command line, to be noted in the report.
 
     Returns:
         The report on the validation rows, as in `out/report`.
@@ -58,7 +60,7 @@ def train(
     faces = arrange(recipe, _read(data, recipe.size, recipe.channels, quiet))
     model = train_model(recipe, faces, out, resume, device, threads, quiet)
     _write_skipped(faces, out)
-    return report_on(Classifier(model), faces, out / "report", "validation", log=out / "log.csv")
+    return report_on(Classifier(model), faces, out / "report", "validation", log=out / "log.csv", command=command)
 
 
 def evaluate(
@@ -67,6 +69,7 @@ def evaluate(
     out: str | Path,
     split: str | None = None,
     quiet: bool = False,
+    command: str | None = None,
 ) -> "Report":
     """Measure a model on labelled faces: writes index.html, metrics.json and predictions.csv, and prints the table.
 
@@ -76,6 +79,7 @@ def evaluate(
         out: the folder to write; an earlier report there is replaced.
         split: train, validation, test or all; test where there is one, else validation, else all, if not given.
         quiet: no progress on stderr.
+        command: the command line, to be noted in the report.
 
     Raises:
         MienError: if model and data do not fit each other; the sentence says what to do.
@@ -87,9 +91,7 @@ def evaluate(
     classifier = Classifier(model)
     faces = _read(data, classifier.size, classifier.channels, quiet)
     log = classifier.path.parent / "log.csv"
-    report = report_on(classifier, faces, Path(out), split, log=log if log.is_file() else None)
-    _write_skipped(faces, Path(out))
-    return report
+    return report_on(classifier, faces, Path(out), split, log=log if log.is_file() else None, command=command)
 
 
 def require(extra: str, *modules: str) -> None:

@@ -1,33 +1,40 @@
-import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from mien.data.faceset import FaceSet
+from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
 
 LABELS = LabelSet(("happy", "sad", "neutral"))
+CUT = {"starts": [0, 0], "ends": [1, 3], "axes": [1, 2], "row": [1]}
 
 
-class DrawnClassifier:
-    """Reads its answer off a face's first pixels, so that a test decides what it says about which face."""
-
-    def __init__(self, path: Path, labels: LabelSet = LABELS, metadata: dict[str, str] | None = None) -> None:
-        path.write_bytes(b"a model file")
-        self.path, self.labels, self.metadata = path, labels, metadata or {}
-        self.size, self.channels, self.parameters = 8, 1, 1234
-        self.batches: list[int] = []
-
-    def predict_proba(self, faces: np.ndarray) -> np.ndarray:
-        self.batches.append(len(faces))
-        return faces[:, 0, : len(self.labels)].astype(np.float32) / 100
+def write_model(path, metadata):
+    """Write a model file that reads its answer, in percent, off a face's first three pixels."""
+    cut = [numpy_helper.from_array(np.array(value, dtype=np.int64), name) for name, value in CUT.items()]
+    hundred = numpy_helper.from_array(np.array(100, dtype=np.float32), "hundred")
+    nodes = [
+        helper.make_node("Slice", ["faces", "starts", "ends", "axes"], ["corner"]),
+        helper.make_node("Squeeze", ["corner", "row"], ["percent"]),
+        helper.make_node("Cast", ["percent"], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["numbers", "hundred"], ["probabilities"]),
+    ]
+    faces = helper.make_tensor_value_info("faces", TensorProto.UINT8, ["n", 8, 8])
+    probabilities = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 3])
+    graph = helper.make_graph(nodes, "drawn", [faces], [probabilities], [*cut, hundred])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    common = {"mien.format": "1", "mien.labels": json.dumps(LABELS.names), "mien.size": "8", "mien.channels": "1"}
+    helper.set_model_props(model, common | metadata)
+    path.write_bytes(model.SerializeToString())
+    return Classifier(path, threads=1)
 
 
 @pytest.fixture
 def model(tmp_path):
-    return DrawnClassifier(tmp_path / "model.onnx")
+    return write_model(tmp_path / "model.onnx", {})
 
 
 @pytest.fixture
@@ -59,16 +66,12 @@ def model_trained_on(tmp_path):
     def make(fingerprint, path="faces"):
         note = {"kind": "folder", "path": path, "train_fingerprint": fingerprint, "train_count": 8, "validation_count": 2}
         metadata = {
+            "mien.parameters": "1234",
             "mien.version": "0.0.9",
             "mien.temperature": "1.25",
             "mien.data": json.dumps(note),
             "mien.recipe": "epochs: 3",
         }
-        return DrawnClassifier(tmp_path / "noted.onnx", metadata=metadata)
+        return write_model(tmp_path / "noted.onnx", metadata)
 
     return make
-
-
-@pytest.fixture
-def model_digest():
-    return hashlib.sha256(b"a model file").hexdigest()

@@ -37,7 +37,7 @@ def test_its_colours_are_the_shares(metrics):
 
 
 def test_text_on_the_darkest_cells_is_white():
-    (axes,) = plot_confusion(measure(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32), LabelSet("ab"))).axes
+    (axes,) = plot_confusion(measure(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32), LabelSet(("a", "b")))).axes
     assert [text.get_color() == ON_FILL for text in axes.texts] == [True, True, False, False, False, False, True, True]
 
 
@@ -93,7 +93,7 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends():
     classes = random.integers(0, 2, 5000)
     scores = random.uniform(size=5000) * 0.5 + classes * 0.3
     rows = np.stack([1 - scores, scores], axis=1).astype(np.float32)
-    targets, labels = np.eye(2, dtype=np.float32)[classes], LabelSet("ab")
+    targets, labels = np.eye(2, dtype=np.float32)[classes], LabelSet(("a", "b"))
     figure = plot_precision_recall(rows, targets, labels, measure(rows, targets, labels))
     recall = figure.axes[0].lines[-1].get_xdata()
     assert (len(recall), recall[0], recall[-1]) == (160, 1, 0)

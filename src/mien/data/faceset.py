@@ -27,7 +27,7 @@ class FaceSet:
     """Labelled faces, in memory or memory-mapped.
 
     Attributes:
-        images: (N, H, W) gray or (N, H, W, 3) RGB, uint8, 0 to 255.
+        images: (N, H, W) gray or (N, H, W, 3) RGB, uint8, 0 to 255; H equals W.
         targets: (N, K), float32; each row a distribution over the labels (a hard label is a row with a single 1).
         labels: the K label names.
         splits: (N,), uint8, indices into `SPLITS`.
@@ -35,7 +35,7 @@ class FaceSet:
         origin: what it was read from.
 
     Raises:
-        MienError: if the arrays do not fit each other.
+        MienError: if the arrays do not fit each other, or hold other things than these.
     """
 
     images: np.ndarray
@@ -46,15 +46,30 @@ class FaceSet:
     origin: Origin = field(default_factory=Origin)
 
     def __post_init__(self) -> None:
-        count = len(self.images)
         if self.images.dtype != np.uint8 or self.images.ndim not in (3, 4):
             raise MienError(f"Images must be uint8 (N, H, W) or (N, H, W, 3), not {self.images.dtype} {self.images.shape}.")
         if self.images.ndim == 4 and self.images.shape[3] != 3:
             raise MienError(f"Colour images must be (N, H, W, 3), not {self.images.shape}.")
-        if self.targets.shape != (count, len(self.labels)):
-            raise MienError(f"Targets must be {(count, len(self.labels))} for these images and labels, not {self.targets.shape}.")
-        if len(self.splits) != count or len(self.ids) != count:
-            raise MienError(f"{count} images need {count} splits and ids, not {len(self.splits)} and {len(self.ids)}.")
+        if self.images.shape[1] != self.images.shape[2]:
+            raise MienError(f"Images must be square, not {self.images.shape[1]} pixels high and {self.images.shape[2]} wide.")
+        count = len(self.images)
+        wanted = (count, len(self.labels))
+        if self.targets.dtype != np.float32 or self.targets.shape != wanted:
+            raise MienError(
+                f"Targets must be float32 {wanted} for these images and labels, not {self.targets.dtype} {self.targets.shape}."
+            )
+        shared = (self.targets >= 0).all(axis=1) & np.isclose(self.targets.sum(axis=1), 1, atol=1e-3)
+        if not shared.all():
+            row = int(shared.argmin())
+            raise MienError(
+                f"Every row of the targets must be shares that sum to 1; row {row} is {self.targets[row].tolist()}."
+            )
+        if self.splits.shape != (count,) or self.ids.shape != (count,):
+            raise MienError(f"{count} images need {count} splits and ids, not {self.splits.shape} and {self.ids.shape}.")
+        if self.splits.dtype != np.uint8 or (self.splits >= len(SPLITS)).any():
+            raise MienError(f"Splits must be uint8 indices into {', '.join(SPLITS)}.")
+        if self.ids.dtype.kind != "S":
+            raise MienError(f"Ids must be UTF-8 bytes, not {self.ids.dtype}.")
 
     @classmethod
     def from_arrays(
@@ -75,9 +90,13 @@ class FaceSet:
             ids: (N,) names of the rows; without them they are numbered.
 
         Raises:
-            MienError: if a class lies outside the labels, a split is unknown, or lengths differ.
+            MienError: if a class is no index into the labels, a split is unknown, or lengths differ.
         """
-        classes = np.asarray(classes, dtype=np.int64)
+        classes = np.asarray(classes)
+        if classes.ndim != 1 or (len(classes) and classes.dtype.kind not in "iu"):
+            raise MienError(
+                f"Classes must be (N,) whole numbers, indices into the labels, not {classes.dtype} {classes.shape}."
+            )
         if len(classes) and (classes.min() < 0 or classes.max() >= len(labels)):
             raise MienError(f"Classes must lie between 0 and {len(labels) - 1}, not {classes.min()} to {classes.max()}.")
         names = ["none"] * len(images) if splits is None else list(splits)
@@ -86,10 +105,10 @@ class FaceSet:
         ids = [str(i) for i in range(len(images))] if ids is None else list(ids)
         return cls(
             images=images,
-            targets=np.eye(len(labels), dtype=np.float32)[classes],
+            targets=np.eye(len(labels), dtype=np.float32)[classes.astype(np.int64)],
             labels=labels,
             splits=np.array([SPLITS.index(name) for name in names], dtype=np.uint8),
-            ids=np.array([i.encode() for i in ids], dtype=bytes),
+            ids=np.array([i.encode(errors="backslashreplace") for i in ids], dtype=bytes),
         )
 
     def __len__(self) -> int:
@@ -107,7 +126,7 @@ class FaceSet:
 
     @property
     def classes(self) -> np.ndarray:
-        """The likeliest label of every row: (N,), int64."""
+        """The likeliest label of every row, the first of equals: (N,), int64."""
         return np.asarray(self.targets.argmax(axis=1))
 
     @property
@@ -127,10 +146,12 @@ class FaceSet:
         """Take rows by index or by mask; a run of neighbours stays memory-mapped, anything else is copied.
 
         Args:
-            rows: indices, or a mask of N booleans.
+            rows: indices, those below 0 counted from the end, or a mask of N booleans.
+
+        Raises:
+            IndexError: if there is no such row, or the mask has another length.
         """
-        rows = np.asarray(rows)
-        rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
+        rows = np.arange(len(self))[rows]
         chosen: slice | np.ndarray = rows
         if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
             chosen = slice(int(rows[0]), int(rows[0]) + len(rows))
@@ -152,7 +173,7 @@ class FaceSet:
         """Keep some labels, in the order given; rows whose likeliest label is dropped go, votes for it too.
 
         Raises:
-            MienError: if a name is unknown.
+            MienError: if a name is unknown or stands twice, or if there is none.
         """
         labels, becomes = self.labels.keep(names)
         stays = np.isin(self.classes, [old for old, new in enumerate(becomes) if new >= 0])
@@ -162,7 +183,7 @@ class FaceSet:
         """Merge labels as `LabelSet.merge` does; the targets of the members are added.
 
         Raises:
-            MienError: if a name is unknown or the groups overlap.
+            MienError: if a name is unknown or is merged twice, a group is empty, or a new name equals a label that stays.
         """
         return self._relabelled(*self.labels.merge(groups))
 
@@ -187,11 +208,15 @@ class FaceSet:
             The same rows in the same order; only their splits have changed.
 
         Raises:
-            MienError: if the split is not there, or a label would be left without rows.
+            MienError: if the split is not there, the other is no other split, or a label would be left without rows.
         """
-        if into not in SPLITS or source not in self.split_names:
-            raise MienError(f"Cannot carve {into!r} out of {source!r}; the data have {', '.join(self.split_names)}.")
-        if amount <= 0 or (isinstance(amount, float) and amount >= 1):
+        if source not in self.split_names:
+            raise MienError(f"Cannot carve out of {source!r}; the data have {', '.join(self.split_names) or 'no rows'}.")
+        if into not in SPLITS or into == source:
+            others = ", ".join(name for name in SPLITS if name != source)
+            raise MienError(f"Cannot carve rows of {source!r} into {into!r}; name one of {others}.")
+        whole = isinstance(amount, (int, np.integer))
+        if not (amount >= 1 if whole else 0 < amount < 1):
             raise MienError(f"Carve a whole number of rows per label or a share between 0 and 1, not {amount}.")
         random = np.random.default_rng(seed)
         splits, classes = np.array(self.splits), self.classes
@@ -199,9 +224,12 @@ class FaceSet:
             rows = np.flatnonzero((classes == label) & (self.splits == SPLITS.index(source)))
             if not len(rows):
                 continue
-            wanted = amount if isinstance(amount, int) else max(1, round(amount * len(rows)))
+            wanted = int(amount) if whole else max(1, round(float(amount) * len(rows)))
             if wanted >= len(rows):
-                raise MienError(f"Cannot carve {wanted} rows of {name!r} out of {source!r}, which has {len(rows)}; carve fewer.")
+                advice = "carve fewer" if len(rows) > 1 else "add rows, or leave the label out"
+                raise MienError(
+                    f"Cannot carve {wanted} of the {len(rows)} rows of {name!r} out of {source!r}, for one must stay; {advice}."
+                )
             splits[random.permutation(rows)[:wanted]] = SPLITS.index(into)
         return replace(self, splits=splits)
 
@@ -210,5 +238,5 @@ class FaceSet:
         digest = hashlib.sha256("\n".join(self.labels.names).encode())
         digest.update(self.targets.tobytes())
         for start in range(0, len(self), 4096):
-            digest.update(self.images[start : start + 4096].tobytes())
+            digest.update(self.images[start : start + 4096].ravel().data)  # a view: large faces are not copied
         return digest.hexdigest()

@@ -27,3 +27,8 @@ class DataSource:
 
     skip_bad: bool = False
     """Go on without the images and rows that cannot be read."""
+
+    def __post_init__(self) -> None:
+        # in Python a path is often a string
+        object.__setattr__(self, "path", Path(self.path))
+        object.__setattr__(self, "votes", None if self.votes is None else Path(self.votes))

@@ -32,7 +32,7 @@ class ModelRecord:
         labels: its label names in the order of its outputs.
         size: side of its input in pixels.
         channels: 1 gray, 3 RGB.
-        parameters: how many numbers were learned.
+        parameters: how many numbers were learned; 0 where it does not say.
         mien_version: the mien that made it, or None.
         temperature: what its logits are divided by, or None where it does not say.
         trained_on: its own note on its training data (kind, path, train_fingerprint, ...), or None.

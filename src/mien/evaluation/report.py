@@ -84,7 +84,7 @@ def evaluate(
     described_model = describe_model(model)
     described_data = describe_data(described_model, rows, split)
     with whole_folder(out) as folder:
-        probabilities = predict(model, rows.images, batch_size)
+        probabilities = model.predict_proba(rows.images, batch_size)
         record = Record(
             model=described_model,
             data=described_data,
@@ -151,26 +151,6 @@ def match_labels(labels: LabelSet, data: FaceSet) -> np.ndarray:
     for name in used:
         targets[:, labels.index(name)] = data.targets[:, data.labels.index(name)]
     return targets
-
-
-def predict(model: Classifier, images: np.ndarray, batch_size: int) -> np.ndarray:
-    """Ask the model about all faces, a batch at a time.
-
-    Args:
-        model: the opened model file.
-        images: (N, H, W) or (N, H, W, 3), uint8, in memory or memory-mapped.
-        batch_size: faces per run, at least 1.
-
-    Returns:
-        Probabilities, (N, K), float32.
-
-    Raises:
-        MienError: if batch_size is below 1.
-    """
-    if batch_size < 1:
-        raise MienError(f"batch_size must be at least 1, not {batch_size}.")
-    starts = range(0, len(images), batch_size)
-    return np.concatenate([model.predict_proba(images[start : start + batch_size]) for start in starts])
 
 
 def _write_predictions(path: Path, rows: FaceSet, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) -> None:

@@ -88,11 +88,15 @@ def crop_face(image: np.ndarray, face: Face, framing: Framing | None) -> np.ndar
     x = face.centre[0] + np.sin(turn) * framing.rise * length
     y = face.centre[1] - np.cos(turn) * framing.rise * length
     side = max(1, round(length))
+    # Only the square's surroundings: OpenCV turns no image wider than 32,767 pixels.
+    reach = length * 0.75 + 2  # half a diagonal is 0.71 sides
+    left, top = (int(np.clip(edge - reach, 0, limit - 1)) for edge, limit in ((x, image.shape[1]), (y, image.shape[0])))
+    near = image[top : max(top, int(y + reach)) + 1, left : max(left, int(x + reach)) + 1]
     # The square's own axes in the image, and its first pixel placed so that its middle falls on (x, y).
     axes = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) * (length / side)
-    origin = np.array([x, y]) - 0.5 - axes @ np.full(2, (side - 1) / 2)
+    origin = np.array([x - left, y - top]) - 0.5 - axes @ np.full(2, (side - 1) / 2)
     return cv2.warpAffine(
-        image,
+        near,
         np.column_stack([axes, origin]),
         (side, side),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,

@@ -1,4 +1,4 @@
-"""Our compact residual network: four residual blocks at 24, 12, 6 and 3 pixels, 1.05M parameters, 31M multiply-adds.
+"""Our compact residual network: four residual blocks at 24, 12, 6 and 3 pixels, 1.05M parameters, 34M multiply-adds.
 
 Basic residual blocks (He et al., 2016). The stem halves a 48-pixel face at once, since a network for the embedded model
 must answer in a millisecond on one core. Shapes for gray 48-pixel faces: (1, 48, 48) -> (32, 24, 24) -> (32, 24, 24) ->

@@ -1,0 +1,109 @@
+"""How FER-2013's faces lie in their square, as a detector sees them, and what another framing costs in accuracy.
+
+Each face is enlarged four times and given a blurred border, so that the detector has to find it, and the relation between
+what it finds and the 48x48 frame is printed. With a model, the found faces are framed, classified, and compared with the
+untouched ones: for several sides, and with and without turning them upright.
+
+    python benchmarks/framing.py --data training.parquet --detector yunet
+    python benchmarks/framing.py --data public_test.parquet --detector yunet --model model.onnx --count 3589
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as parquet
+
+from mien.images import prepare, read_image
+from mien.inference.classifier import Classifier
+from mien.inference.detection import open_detector
+from mien.inference.framing import Face, Framing, crop_face
+
+SCALE, BORDER = 4, 104
+TURNS = (0.0, 12.0, -12.0, 0.0)
+"""Degrees by which every face, second, third ... is turned where accuracy is measured: photos have more roll than FER-2013."""
+
+
+def main() -> None:
+    """Print the measurements."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="a parquet with the columns image and label")
+    parser.add_argument("--detector", default="auto")
+    parser.add_argument("--model", help="measure accuracy too, with this model")
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+
+    table = parquet.read_table(arguments.data, columns=["image", "label"])
+    rows = np.random.default_rng(arguments.seed).permutation(len(table))[: arguments.count]
+    faces = [prepare(read_image(image), 48, 1) for image in table["image"].take(rows).to_pylist()]
+    classes = np.array(table["label"].take(rows).to_pylist())
+    detector = open_detector(arguments.detector)
+
+    turns = [TURNS[i % len(TURNS)] if arguments.model else 0.0 for i in range(len(faces))]
+    scenes = [scene(face, turn) for face, turn in zip(faces, turns, strict=True)]
+    found = {i: hits[0] for i, image in enumerate(scenes) if (hits := detector.detect(image))}
+    print(f"{detector.name} finds {len(found)} of {len(faces)} faces ({len(found) / len(faces):.1%})")
+    if arguments.model:
+        accuracy(Classifier(arguments.model), detector.framing or Framing(1.0, 0.0), faces, scenes, found, classes)
+    else:
+        geometry(list(found.values()))
+
+
+def scene(face: np.ndarray, degrees: float) -> np.ndarray:
+    """Enlarge a face, continue its border blurred, and turn it clockwise."""
+    large = cv2.resize(face, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC)
+    bordered = cv2.copyMakeBorder(large, BORDER, BORDER, BORDER, BORDER, cv2.BORDER_REPLICATE)
+    image = cv2.GaussianBlur(bordered, (0, 0), 12)
+    image[BORDER:-BORDER, BORDER:-BORDER] = large
+    middle = (image.shape[0] - 1) / 2
+    matrix = cv2.getRotationMatrix2D((middle, middle), -degrees, 1.0)
+    return cv2.warpAffine(image, matrix, image.shape[::-1], borderMode=cv2.BORDER_REPLICATE) if degrees else image
+
+
+def geometry(found: list[Face]) -> None:
+    """Print where the frame lies, in the terms of `Framing`."""
+    side = 48 * SCALE
+    middle = BORDER + side / 2
+    show("side of the frame / extent of the face", [side / face.extent for face in found])
+    show("rise of the frame's middle / its side", [(face.centre[1] - middle) / side for face in found])
+    show("frame's middle right of the face's / side", [(middle - face.centre[0]) / side for face in found])
+    show("angle in degrees", [face.angle for face in found])
+
+
+def show(name: str, values: list[float]) -> None:
+    """Print the median and how far the values spread."""
+    low, quarter, median, three_quarters, high = np.percentile(values, (5, 25, 50, 75, 95))
+    print(f"{name:44s} median {median:6.3f}   half in {quarter:.3f} to {three_quarters:.3f}   90% in {low:.3f} to {high:.3f}")
+
+
+def accuracy(
+    classifier: Classifier,
+    framing: Framing,
+    faces: list[np.ndarray],
+    scenes: list[np.ndarray],
+    found: dict[int, Face],
+    classes: np.ndarray,
+) -> None:
+    """Print the accuracy on the found faces, untouched and framed in several ways."""
+
+    def measure(crop: Callable[[int], np.ndarray]) -> float:
+        batch = np.stack([prepare(crop(i), classifier.size, classifier.channels) for i in found])
+        return float((classifier.predict_proba(batch).argmax(axis=1) == classes[list(found)]).mean())
+
+    print(f"untouched: {measure(lambda i: faces[i]):.4f}")
+    for factor in (0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2):
+        framed = replace(framing, side=framing.side * factor)
+        upright = measure(lambda i: crop_face(scenes[i], found[i], framed))
+        as_found = measure(lambda i: crop_face(scenes[i], replace(found[i], angle=0.0), framed))
+        print(f"side {framed.side:.3f} rise {framed.rise:.3f}: turned upright {upright:.4f}, as found {as_found:.4f}")
+    for rise in (-0.04, -0.02, 0.02, 0.04):
+        framed = replace(framing, rise=framing.rise + rise)
+        print(f"side {framed.side:.3f} rise {framed.rise:.3f}: {measure(lambda i: crop_face(scenes[i], found[i], framed)):.4f}")
+
+
+if __name__ == "__main__":
+    main()

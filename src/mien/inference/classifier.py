@@ -1,0 +1,197 @@
+"""The model file opened: faces in, probabilities out."""
+
+import difflib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from mien.errors import MienError
+from mien.images import ImageSource, prepare, read_image
+from mien.labels import LabelSet
+
+DEFAULT_MODEL = "mien-s"
+MODELS = Path(__file__).parent.parent / "models"
+"""The embedded models: one .onnx file each, its card beside it."""
+
+FORMAT = "1"
+"""The version of the metadata this code reads."""
+
+
+def embedded_models() -> list[str]:
+    """List the names of the models that come with mien."""
+    return sorted(path.stem for path in MODELS.glob("*.onnx"))
+
+
+def find_model(model: str | Path = DEFAULT_MODEL) -> Path:
+    """Find a model file.
+
+    Args:
+        model: the path of an .onnx file, a run folder with a model.onnx in it, or the name of an embedded model.
+
+    Raises:
+        MienError: if there is none; the sentence names the nearest ones there are.
+    """
+    path = Path(model).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        if (path / "model.onnx").is_file():
+            return path / "model.onnx"
+        raise MienError(f"There is no model.onnx in the folder {str(path)!r}; a run that has finished leaves one there.")
+    names = embedded_models()
+    if str(model) in names:
+        return MODELS / f"{model}.onnx"
+    if path.suffix or len(path.parts) != 1:
+        raise MienError(
+            f"There is no model file {str(model)!r}; check the path, or use a name: {', '.join(names) or 'none here'}."
+        )
+    near = difflib.get_close_matches(str(model), names, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise MienError(f"There is no model {str(model)!r}; there are {', '.join(names) or 'none embedded here'}.{hint}")
+
+
+class Classifier:
+    """A model file, run by ONNX Runtime. One may be used from many threads at once.
+
+    Args:
+        model: the path of a model file, a run folder, or the name of an embedded model.
+        providers: ONNX Runtime's execution providers in order of preference; without them, all that it offers here.
+        threads: threads for one call; without it, one for each physical core that this process may use.
+
+    Attributes:
+        path: the model file.
+        labels: the label names, in the order of the probabilities.
+        size: height and width of its faces in pixels.
+        channels: 1 for gray, 3 for RGB.
+        parameters: number of trained parameters; 0 where the file does not say.
+        metadata: all the text the file carries, by its keys.
+
+    Raises:
+        MienError: if there is no such model, or the file is not one of mien's.
+    """
+
+    def __init__(
+        self, model: str | Path = DEFAULT_MODEL, providers: Sequence[str] | None = None, threads: int | None = None
+    ) -> None:
+        self.path = find_model(model)
+        self._session = _open_session(self.path, providers, threads)
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        name = repr(str(self.path))
+        if "mien.labels" not in self.metadata:
+            raise MienError(
+                f"{name} is an ONNX file, but not one of mien's: it names no labels. Give a model.onnx that mien wrote."
+            )
+        if (version := self.metadata.get("mien.format")) != FORMAT:
+            raise MienError(f"{name} has the format {version}, and this mien reads {FORMAT}; install a newer mien.")
+        try:
+            self.labels = LabelSet(json.loads(self.metadata["mien.labels"]))
+            self.size = int(self.metadata["mien.size"])
+            self.channels = int(self.metadata["mien.channels"])
+            self.parameters = int(self.metadata.get("mien.parameters") or 0)
+        except (KeyError, ValueError, TypeError, MienError) as error:
+            raise MienError(f"The metadata of {name} are damaged ({error}); export the model again.") from None
+        self._check_graph(name)
+
+    def _check_graph(self, name: str) -> None:
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        dimensions = 3 if self.channels == 1 else 4
+        fits = [(value.name, value.type, len(value.shape)) for value in (*inputs, *outputs)]
+        if fits != [("faces", "tensor(uint8)", dimensions), ("probabilities", "tensor(float)", 2)]:
+            raise MienError(f"{name} does not take uint8 faces to float probabilities, as mien's models do; export it again.")
+
+    @property
+    def face_shape(self) -> tuple[int, ...]:
+        """The shape of one face: (size, size) or (size, size, 3)."""
+        return (self.size, self.size) if self.channels == 1 else (self.size, self.size, 3)
+
+    @property
+    def providers(self) -> list[str]:
+        """The execution providers in use."""
+        return list(self._session.get_providers())
+
+    def predict_proba(self, faces: np.ndarray, batch_size: int = 64) -> np.ndarray:
+        """Classify faces that were prepared.
+
+        Args:
+            faces: uint8, (N, size, size) or (N, size, size, 3), as `mien.images.prepare` makes them.
+            batch_size: faces a call of ONNX Runtime; memory grows with it.
+
+        Returns:
+            float32, (N, K), each row the probabilities of the labels; (0, K) for no faces.
+
+        Raises:
+            MienError: if the faces have another type or shape.
+        """
+        if not isinstance(faces, np.ndarray) or faces.dtype != np.uint8 or faces.shape[1:] != self.face_shape:
+            shown = f"{faces.dtype} {faces.shape}" if isinstance(faces, np.ndarray) else type(faces).__name__
+            wanted = ", ".join(str(side) for side in self.face_shape)
+            raise MienError(f"{self.path.name} takes uint8 faces (N, {wanted}), not {shown}; classify() prepares any face.")
+        if batch_size < 1:
+            raise MienError(f"The batch size must be at least 1, not {batch_size}.")
+        if 0 < len(faces) <= batch_size:
+            return self._run(faces)
+        probabilities = np.empty((len(faces), len(self.labels)), dtype=np.float32)
+        for start in range(0, len(faces), batch_size):
+            probabilities[start : start + batch_size] = self._run(faces[start : start + batch_size])
+        return probabilities
+
+    def _run(self, faces: np.ndarray) -> np.ndarray:
+        probabilities: np.ndarray = self._session.run(None, {"faces": faces})[0]
+        return probabilities
+
+    def classify(self, faces: ImageSource | Iterable[ImageSource], batch_size: int = 64) -> np.ndarray:
+        """Classify images that show a face each and nothing else; no face is looked for.
+
+        Args:
+            faces: one image or several, of any size: paths, bytes, Pillow images or arrays. A single array (N, H, W, 3) or
+                a list are several; (H, W) and (H, W, 3) are one.
+            batch_size: as for `predict_proba`.
+
+        Returns:
+            float32, (K,) for one image, (N, K) for several.
+
+        Raises:
+            MienError: if an image cannot be read.
+        """
+        several = not isinstance(faces, ImageSource) or (isinstance(faces, np.ndarray) and faces.ndim > 3)
+        images: Iterable[Any] = faces if several else [faces]  # type: ignore[assignment, list-item]
+        batches, batch = [np.empty((0, len(self.labels)), dtype=np.float32)], []
+        for image in images:
+            batch.append(prepare(read_image(image), self.size, self.channels))
+            if len(batch) == batch_size:
+                batches.append(self.predict_proba(np.stack(batch), batch_size))
+                batch = []
+        if batch:
+            batches.append(self.predict_proba(np.stack(batch), batch_size))
+        probabilities = np.concatenate(batches)
+        return probabilities if several else probabilities[0]
+
+
+def _open_session(path: Path, providers: Sequence[str] | None, threads: int | None) -> Any:
+    available = onnxruntime.get_available_providers()
+    if unknown := sorted(set(providers or ()).difference(available)):
+        raise MienError(f"ONNX Runtime has no provider {unknown[0]!r} here; it has {', '.join(available)}.")
+    if threads is not None and threads < 1:
+        raise MienError(f"The number of threads must be at least 1, not {threads}.")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only: warnings about graphs are of no use to a user
+    options.intra_op_num_threads = threads or _default_threads()
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=list(providers or available))
+    except Exception as error:  # ONNX Runtime's errors share no public base class
+        raise MienError(f"{str(path)!r} is not a model that ONNX Runtime can open ({_first_line(error)}).") from None
+
+
+def _default_threads() -> int:
+    """Choose 0, by which ONNX Runtime takes one for each physical core, unless this process may use fewer."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if allowed == os.cpu_count() else allowed
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

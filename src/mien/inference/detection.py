@@ -1,0 +1,96 @@
+"""Which detector finds the faces: YuNet where it can be had, OpenCV's cascade where not, or none."""
+
+import functools
+import logging
+import os
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from mien.cache import fetch
+from mien.errors import MienError
+from mien.inference import yunet
+from mien.inference.framing import Face, Framing
+from mien.inference.haar import Haar
+from mien.inference.yunet import YuNet
+
+DETECTORS = ("auto", "yunet", "haar", "none")
+
+_logger = logging.getLogger("mien")
+
+
+class Detector(Protocol):
+    """What finds faces.
+
+    Attributes:
+        name: what `open_detector` calls it.
+        framing: how its faces lie in the square of the training faces; None where their boxes are taken as they are.
+    """
+
+    name: str
+    framing: Framing | None
+
+    def detect(self, image: np.ndarray) -> list[Face]:
+        """Find the faces of an image, largest first; safe to call from several threads.
+
+        Args:
+            image: uint8, (H, W) gray or (H, W, 3) RGB.
+        """
+        ...
+
+
+class WholeImage:
+    """Each image is one face: for faces that were cut out before."""
+
+    name = "none"
+    framing: Framing | None = None
+
+    def detect(self, image: np.ndarray) -> list[Face]:
+        """Give the whole image as a face."""
+        height, width = image.shape[:2]
+        return [Face(box=(0.0, 0.0, float(width), float(height)))]
+
+
+def open_detector(name: str = "auto") -> Detector:
+    """Open a face detector.
+
+    Args:
+        name: "yunet", fetched once into the cache; "haar", which comes with OpenCV; "auto" for YuNet, or the cascade with a
+            line that says so where YuNet cannot be fetched; "none", which takes each whole image as one face; or the path
+            of a YuNet .onnx file. Where it is "auto", the variable MIEN_DETECTOR may name any of these.
+
+    Raises:
+        MienError: if the name is unknown, or the detector's file cannot be had or read.
+    """
+    if name == "auto":
+        name = os.environ.get("MIEN_DETECTOR") or "auto"
+    if name == "none":
+        return WholeImage()
+    if name == "haar":
+        return Haar()
+    if name == "yunet":
+        return _published_yunet()
+    if name == "auto":
+        try:
+            return _published_yunet()
+        except MienError as error:
+            _say_once(
+                f"mien: {error} OpenCV's older cascade finds the faces instead, and misses more of them; "
+                "to have YuNet, save that file and name it with --detector or MIEN_DETECTOR."
+            )
+            return Haar()
+    if Path(name).is_file():
+        return YuNet(Path(name))
+    if name.endswith(".onnx"):
+        raise MienError(f"There is no detector file {name!r}; check --detector and MIEN_DETECTOR.")
+    raise MienError(f"There is no detector {name!r}; choose {', '.join(DETECTORS)}, or the path of a YuNet .onnx file.")
+
+
+def _published_yunet() -> Detector:
+    return YuNet(fetch(yunet.URL, "yunet_n_640_640.onnx", yunet.SHA256))
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    _logger.warning(line)  # where logging is not set up, Python prints the bare line to stderr

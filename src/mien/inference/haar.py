@@ -1,0 +1,60 @@
+"""OpenCV's cascade for frontal faces: older than YuNet and blinder, but always there."""
+
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mien.errors import MienError
+from mien.inference.framing import HAAR_FRAMING, Face, Framing
+from mien.inference.views import search_resized, search_turned, without_doubles
+
+
+class Haar:
+    """The cascade haar_frontalface_alt2 (Viola and Jones, 2001; Lienhart and Maydt, 2002).
+
+    It knows upright faces only; where it finds none, the image is turned by 30 degrees either way.
+
+    Raises:
+        MienError: if this OpenCV comes without cascades, as version 5 does.
+    """
+
+    LEAST_HITS = 4
+    """A face is where so many boxes overlap: on 17 photos without faces 4 leaves none, 3 leaves two."""
+
+    name = "haar"
+    framing: Framing | None = HAAR_FRAMING
+
+    def __init__(self) -> None:
+        path = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_alt2.xml"
+        if not path.is_file() or not hasattr(cv2, "CascadeClassifier"):
+            raise MienError("This OpenCV has no cascades: install opencv-python-headless below 5, or use YuNet.")
+        self._cascade = cv2.CascadeClassifier(str(path))
+        self._lock = threading.Lock()
+
+    def detect(self, image: np.ndarray) -> list[Face]:
+        """Find the faces of an image, largest first.
+
+        The score is hits / (hits + 3), since the cascade only counts how many boxes overlap.
+
+        Args:
+            image: uint8, (H, W) gray or (H, W, 3) RGB.
+        """
+        gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        longest = max(128, max(gray.shape))
+        faces = search_resized(gray, min(640, longest), self._search)
+        if not faces:
+            faces = search_turned(gray, min(480, longest), (30, -30), self._search)
+        return without_doubles(faces)
+
+    def _search(self, gray: np.ndarray) -> list[Face]:
+        # Of faces that fill the frame the cascade finds 65%, with some room around them 78%.
+        margin = max(gray.shape) // 8
+        gray = cv2.copyMakeBorder(gray, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=(128,))
+        with self._lock:
+            boxes, hits = self._cascade.detectMultiScale2(gray, 1.1, self.LEAST_HITS, minSize=(24, 24))
+        return [
+            Face((x - margin, y - margin, x - margin + width, y - margin + height), count / (count + 3))
+            for (x, y, width, height), count in zip(np.array(boxes).tolist(), np.array(hits).tolist(), strict=True)
+        ]

@@ -1,0 +1,73 @@
+"""An image at another size or turned, and the faces found there brought back to its own pixels."""
+
+from collections.abc import Callable, Iterable
+
+import cv2
+import numpy as np
+
+from mien.inference.framing import Face
+
+Search = Callable[[np.ndarray], list[Face]]
+"""Finds faces in an image, in that image's pixels."""
+
+
+def search_resized(image: np.ndarray, longest: int, search: Search) -> list[Face]:
+    """Search the image after its longest side was made so many pixels long."""
+    resized, scale = _resized(image, longest)
+    return [_moved(face, np.eye(2) / scale, np.zeros(2)) for face in search(resized)]
+
+
+def search_turned(image: np.ndarray, longest: int, degrees: Iterable[float], search: Search) -> list[Face]:
+    """Search the image at that size after turning it counterclockwise by each of these angles.
+
+    A face that is upright in the turned image is turned clockwise by that angle in the image.
+    """
+    resized, scale = _resized(image, longest)
+    faces = []
+    for angle in degrees:
+        turned, matrix = _turned(resized, angle)
+        back = np.linalg.inv(matrix[:, :2])
+        faces += [_moved(face, back / scale, -back @ matrix[:, 2] / scale, angle) for face in search(turned)]
+    return faces
+
+
+def without_doubles(faces: list[Face]) -> list[Face]:
+    """Keep the surest of the faces whose boxes overlap by more than 0.4 of their union; largest first."""
+    boxes = [(x1, y1, x2 - x1, y2 - y1) for x1, y1, x2, y2 in (face.box for face in faces)]
+    kept = cv2.dnn.NMSBoxes(boxes, [face.score or 0.0 for face in faces], 0.0, 0.4) if faces else ()
+    return sorted((faces[index] for index in kept), key=lambda face: _area(face.box), reverse=True)
+
+
+def _area(box: tuple[float, float, float, float]) -> float:
+    x1, y1, x2, y2 = box
+    return (x2 - x1) * (y2 - y1)
+
+
+def _resized(image: np.ndarray, longest: int) -> tuple[np.ndarray, float]:
+    scale = longest / max(image.shape[:2])
+    if scale == 1:
+        return image, 1.0
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return cv2.resize(image, (width, height), interpolation=how), scale
+
+
+def _turned(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray]:
+    """Turn the image counterclockwise on a canvas that holds all of it: the canvas, and the matrix (2, 3) into it."""
+    height, width = image.shape[:2]
+    matrix: np.ndarray = np.asarray(cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0), dtype=np.float64)
+    canvas = np.ceil(np.abs(matrix[:, :2]) @ (width, height) - 1e-6).astype(int)
+    matrix[:, 2] += (canvas - np.array([width, height])) / 2
+    return cv2.warpAffine(image, matrix, (int(canvas[0]), int(canvas[1])), borderValue=(128, 128, 128)), matrix
+
+
+def _moved(face: Face, matrix: np.ndarray, shift: np.ndarray, degrees: float = 0.0) -> Face:
+    """Bring a face back: points by the matrix, the box by its middle, its sides swapped where the image lay on its side."""
+    scale = float(np.sqrt(abs(np.linalg.det(matrix))))
+    x1, y1, x2, y2 = face.box
+    x, y = matrix @ ((x1 + x2) / 2, (y1 + y2) / 2) + shift
+    half = np.array([x2 - x1, y2 - y1]) * scale / 2
+    width, height = half[::-1] if abs(degrees) > 45 else half
+    box = (float(x - width), float(y - height), float(x + width), float(y + height))
+    landmarks = None if face.landmarks is None else face.landmarks @ matrix.T + shift
+    return Face(box, face.score, landmarks, face.angle + degrees)
