@@ -8,7 +8,7 @@ import json
 import shutil
 from pathlib import Path
 
-from mien.inference.classifier import EMBEDDED, Classifier
+from mien.inference.classifier import MODELS, Classifier
 
 LARGEST = 5_000_000
 """Bytes: what an embedded model may weigh at most."""
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a run folder of `mien train`")
     parser.add_argument("name", help="the name of the embedded model")
     arguments = parser.parse_args()
-    source, target = arguments.run / "model.onnx", EMBEDDED / f"{arguments.name}.onnx"
+    source, target = arguments.run / "model.onnx", MODELS / f"{arguments.name}.onnx"
     if source.stat().st_size > LARGEST:
         raise SystemExit(f"{source} has {source.stat().st_size:,} bytes; an embedded model has at most {LARGEST:,}.")
     shutil.copyfile(source, target)

@@ -150,7 +150,7 @@ def test_without_a_verb_the_verbs_are_told(capsys):
         (["evaluate", "mien-q", "--data", "{faces}", "--out", "y"], "mien-q"),
         (["evaluate", "{run}", "--data", "{faces}", "--out", "y", "--split", "exam"], "exam"),
         (["evaluate", "{run}", "--data", "{faces}", "--out", "{faces}"], "faces"),
-        (["predict"], "photo"),
+        (["predict"], "missing: SOURCE"),
         (["predict", "{faces}", "--model", "{run}/recipe.yaml"], "recipe.yaml"),
         (["predict", "{faces}", "--detector", "/nowhere/yunet.onnx"], "/nowhere/yunet.onnx"),
         (["recipes", "mien-z"], "mien-s"),

@@ -3,15 +3,13 @@
 import difflib
 import errno
 import os
-import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from mien import verbs
 from mien._version import __version__
+from mien.arguments import make_parser, name_first, parse
 from mien.errors import MienError
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -85,76 +83,18 @@ def _overview() -> str:
     )
 
 
-def _parser(verb: str, function: Callable[..., Any] | None = None, skip: Sequence[str] = ()) -> Any:
-    from jsonargparse import ArgumentParser, set_parsing_settings
-
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    documented: Any = function or VERBS[verb]
-    parser = ArgumentParser(
-        prog=f"mien {verb}",
-        description=documented.__doc__.split("\n\n")[0] if documented.__doc__ else None,
-        exit_on_error=False,
-        allow_abbrev=False,
-        default_env=False,
-    )
-    if function is not None:
-        parser.add_function_arguments(function, skip=set(skip), fail_untyped=False)
-    return parser
-
-
-def _parse(parser: Any, arguments: Sequence[str]) -> Any:
-    """Parse, turning jsonargparse's complaints into one sentence."""
-    from argparse import ArgumentError
-
-    switches = [
-        flag for action in parser._actions if getattr(action, "_typehint", None) is bool for flag in action.option_strings
-    ]
-    try:
-        return parser.instantiate(parser.parse_args(_spelled_out(arguments, switches)))
-    except ArgumentError as problem:
-        raise MienError(_sentence(parser, str(problem))) from None
-
-
-def _spelled_out(arguments: Sequence[str], switches: Sequence[str]) -> list[str]:
-    """Let `--data PATH` stand for `--data.path PATH`, and a switch such as `--resume` for `--resume=true`."""
-    words = []
-    for number, word in enumerate(arguments):
-        following = arguments[number + 1] if number + 1 < len(arguments) else ""
-        if word == "--data" or word.startswith("--data="):
-            word = word.replace("--data", "--data.path", 1)
-        elif word in switches and following.lower() not in ("true", "false"):
-            word = f"{word}=true"
-        words.append(word)
-    return words
-
-
-def _sentence(parser: Any, problem: str) -> str:
-    words = " ".join(
-        line.strip(" -") if line.startswith("-") else line.strip() for line in problem.splitlines() if line.strip()
-    )
-    words = re.sub(r'Parser key "([\w.]+)":', r"--\1:", words)
-    words = re.sub(r"<class '(\w+)'>", r"\1", words)
-    words = re.sub(r"the following arguments are required: (.+)", lambda m: f"missing: --{m[1].replace(', ', ', --')}", words)
-    flags = [flag for action in parser._actions for flag in action.option_strings]
-    unknown = "unrecognized" in words
-    wrong = next((word.split("=")[0] for word in words.split() if word.startswith("--")), None) if unknown else None
-    near = difflib.get_close_matches(wrong, flags, n=1) if wrong else []
-    hint = f" Did you mean {near[0]}?" if near else ""
-    return f"{words.rstrip('.')}.{hint} `{parser.prog} --help` lists what there is."
-
-
-def _named(arguments: Sequence[str], name: str) -> list[str]:
-    """Give a first argument without a dash its name: `mien evaluate MODEL` is `mien evaluate --model MODEL`."""
-    return [f"--{name}", *arguments] if arguments and not arguments[0].startswith("-") else list(arguments)
-
-
 def _train(arguments: list[str]) -> int:
     """Train a classifier: mien train RECIPE --data PATH --out RUN [--recipe.epochs 5 ...]."""
+    from mien import verbs
     from mien.data.source import DataSource
     from mien.training.recipe import Recipe, recipe_path
 
-    parser = _parser("train", verbs.train, skip=("recipe", "data", "command"))
-    parser.usage = "mien train RECIPE --data PATH --out RUN [--recipe.KEY VALUE ...] [--data.KEY VALUE ...]"
+    parser = make_parser(
+        "train",
+        "RECIPE --data PATH --out RUN [--resume] [--recipe.KEY VALUE ...] [--data.KEY VALUE ...]",
+        verbs.train,
+        skip=("recipe", "data", "command"),
+    )
     parser.add_argument("--recipe", type=Recipe, help="RECIPE: a name that `mien recipes` lists, or a YAML file")
     parser.add_argument("--data", type=DataSource, help="labelled faces; --data PATH is short for --data.path PATH")
     command = shlex.join(["mien", "train", *arguments])
@@ -162,45 +102,82 @@ def _train(arguments: list[str]) -> int:
         arguments = ["--recipe", str(recipe_path(arguments[0])), *arguments[1:]]
     elif not {"-h", "--help"}.intersection(arguments):
         raise MienError("Say which recipe to train: mien train RECIPE --data PATH --out RUN; `mien recipes` lists them.")
-    parsed = _parse(parser, arguments)
+    parsed = parse(parser, arguments)
     report = verbs.train(**vars(parsed), command=command)
     print(report.table())
-    print(f"model   {parsed.out / 'model.onnx'}\nreport  {report.folder / 'index.html'}", file=sys.stderr)
+    print(f"model   {Path(parsed.out) / 'model.onnx'}\nreport  {report.folder / 'index.html'}", file=sys.stderr)
     return 0
 
 
 def _evaluate(arguments: list[str]) -> int:
     """Measure a model: mien evaluate MODEL --data PATH --out DIR [--split S]."""
+    from mien import verbs
     from mien.data.source import DataSource
 
-    parser = _parser("evaluate", verbs.evaluate, skip=("data", "command"))
-    parser.usage = "mien evaluate MODEL --data PATH --out DIR [--split S] [--data.KEY VALUE ...]"
+    parser = make_parser(
+        "evaluate", "MODEL --data PATH --out DIR [--split S] [--data.KEY VALUE ...]", verbs.evaluate, skip=("data", "command")
+    )
     parser.add_argument("--data", type=DataSource, help="labelled faces; --data PATH is short for --data.path PATH")
     command = shlex.join(["mien", "evaluate", *arguments])
-    parsed = _parse(parser, _named(arguments, "model"))
+    parsed = parse(parser, name_first(arguments, "model"))
     report = verbs.evaluate(**vars(parsed), command=command)
     print(report.table())
     print(f"report  {report.folder / 'index.html'}", file=sys.stderr)
     return 0
 
 
+def _predict(arguments: list[str]) -> int:
+    """Find faces in photos and say what they show: mien predict SOURCE ... [--model M] [--format F] [--draw DIR]."""
+    from mien.files import write_whole
+    from mien.inference.detection import DETECTORS
+    from mien.inference.output import WRITERS, Tally, write
+    from mien.inference.prediction import predict
+
+    parser = make_parser(
+        "predict",
+        "SOURCE ... [--model M] [--detector D] [--format F] [--out FILE] [--draw DIR] [--batch_size N]",
+        predict,
+        skip=("source", "model", "detector", "draw"),
+    )
+    parser.add_argument("source", type=str, nargs="+", help="photos, folders or patterns")
+    parser.add_argument(
+        "--model", type=str, default="mien-s", help="a model file, a run folder, or a name that `mien models` lists"
+    )
+    parser.add_argument("--detector", type=str, default="auto", help=f"{', '.join(DETECTORS)}, or a YuNet .onnx file")
+    parser.add_argument("--format", type=str, default="table", help=", ".join(WRITERS))
+    parser.add_argument("--out", type=Path, help="a file to write instead of standard output")
+    parser.add_argument("--draw", type=Path, help="a folder for copies of the images with the answers drawn in")
+    wanted = vars(parse(parser, arguments))
+    form, out = wanted.pop("format"), wanted.pop("out")
+    if form not in WRITERS:
+        raise MienError(f"There is no output format {form!r}; choose {', '.join(WRITERS)}.")
+    predictions = predict(**wanted)
+
+    def write_into(part: Path) -> Tally:
+        with part.open("w", encoding="utf-8", newline="") as stream:
+            return write(predictions, form, stream)
+
+    tally = write(predictions, form, sys.stdout) if out is None else write_whole(out, write_into)
+    print(f"mien: {tally}", file=sys.stderr)
+    return 1 if tally.failed else 0
+
+
 def _demo(arguments: list[str]) -> int:
     """Show the whole way on drawn faces, in about two minutes: mien demo [--out DIR]."""
     from mien.demo import demo
 
-    parser = _parser("demo")
+    parser = make_parser("demo", "[--out DIR]")
     parser.add_argument("--out", type=Path, default=Path("demo"), help="the folder to make; an earlier demo there is replaced")
-    return demo(_parse(parser, arguments).out, main)
+    return demo(parse(parser, arguments).out, main)
 
 
 def _recipes(arguments: list[str]) -> int:
     """List the recipes that mien brings, or print one: mien recipes [NAME]."""
     from mien.training.recipe import load_recipe, recipe_names, recipe_path
 
-    parser = _parser("recipes")
-    parser.usage = "mien recipes [NAME]"
+    parser = make_parser("recipes", "[NAME]")
     parser.add_argument("--name", type=str, help="NAME: the recipe whose YAML is to be printed")
-    name = _parse(parser, _named(arguments, "name")).name
+    name = parse(parser, name_first(arguments, "name")).name
     if name is not None:
         print(recipe_path(name).read_text(encoding="utf-8"), end="")
         return 0
@@ -211,22 +188,22 @@ def _recipes(arguments: list[str]) -> int:
 
 def _models(arguments: list[str]) -> int:
     """List the embedded models, with what they tell of themselves: mien models."""
-    from mien.inference.classifier import EMBEDDED, Classifier
+    from mien.inference.classifier import Classifier, embedded_models
 
-    _parse(_parser("models"), arguments)
-    for path in sorted(EMBEDDED.glob("*.onnx")):
-        model = Classifier(path)
-        size = f"{model.size} px, {'gray' if model.channels == 1 else 'colour'}"
-        print(
-            f"{path.stem:<10}{path.stat().st_size / 1e6:.1f} MB  {model.parameters:,} parameters  {size}  {', '.join(model.labels)}"
-        )
-        print(f"{'':<10}card: {path.with_suffix('.md')}")
+    parse(make_parser("models", ""), arguments)
+    for name in embedded_models():
+        model = Classifier(name)
+        kind = f"{model.size} px, {'gray' if model.channels == 1 else 'colour'}"
+        megabytes = model.path.stat().st_size / 1e6
+        print(f"{name:<10}{megabytes:.1f} MB  {model.parameters:,} parameters  {kind}  {', '.join(model.labels)}")
+        print(f"{'':<10}card: {model.path.with_suffix('.md')}")
     return 0
 
 
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "evaluate": _evaluate,
+    "predict": _predict,
     "recipes": _recipes,
     "models": _models,
     "demo": _demo,

@@ -45,7 +45,7 @@ def read_image(source: ImageSource) -> np.ndarray:
             raise MienError(f"The image array: {error}") from None
     if isinstance(source, Image.Image):
         return _decode(source, "The Pillow image")
-    if isinstance(source, bytes | bytearray | memoryview):
+    if isinstance(source, bytes):
         return _from_file(io.BytesIO(source), "The image in these bytes")
     if not isinstance(source, str | Path):
         raise MienError(f"An image is a path, bytes, a Pillow image or an array, not {type(source).__name__}.")

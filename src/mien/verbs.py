@@ -4,20 +4,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
 from mien.errors import MienError
+from mien.training.recipe import Recipe, load_recipe
 
-if TYPE_CHECKING:
-    from mien.data.faceset import FaceSet
+if TYPE_CHECKING:  # parameters are annotated without quotes: for a quoted one jsonargparse would import this too, and sklearn
     from mien.evaluation.report import Report
-    from mien.training.recipe import Recipe
-
-DEFAULT_MODEL = "mien-s"
 
 
 def train(
-    recipe: "Recipe | str | Path",
-    data: "FaceSet | DataSource | str | Path",
+    recipe: Recipe | str | Path,
+    data: FaceSet | DataSource | str | Path,
     out: str | Path,
     resume: bool = False,
     device: str = "auto",
@@ -49,7 +47,6 @@ def train(
     require("train", "torch", "lightning", "onnx", "onnxscript", "safetensors", "tensorboard", "tqdm", "sklearn")
     from mien.evaluation.report import evaluate as report_on
     from mien.inference.classifier import Classifier
-    from mien.training.recipe import Recipe, load_recipe
     from mien.training.train import arrange
     from mien.training.train import train as train_model
 
@@ -65,7 +62,7 @@ def train(
 
 def evaluate(
     model: str | Path,
-    data: "FaceSet | DataSource | str | Path",
+    data: FaceSet | DataSource | str | Path,
     out: str | Path,
     split: str | None = None,
     quiet: bool = False,
@@ -103,12 +100,10 @@ def require(extra: str, *modules: str) -> None:
     from importlib.util import find_spec
 
     if missing := [name for name in modules if find_spec(name) is None]:
-        raise MienError(f"This needs {', '.join(missing)}, which is not installed; run: pip install 'mien[{extra}]'")
+        raise MienError(f"Not installed, and needed for this: {', '.join(missing)}; run: pip install 'mien[{extra}]'")
 
 
-def _read(data: "FaceSet | DataSource | str | Path", size: int, channels: int, quiet: bool) -> "FaceSet":
-    from mien.data.faceset import FaceSet
-
+def _read(data: FaceSet | DataSource | str | Path, size: int, channels: int, quiet: bool) -> FaceSet:
     if isinstance(data, FaceSet):
         return data
     from mien.data.reading import read_faces
@@ -128,7 +123,7 @@ def _show_reading(done: int, total: int | None) -> None:
         print(f"\rreading {done:,}{of_all} faces", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
-def _write_skipped(faces: "FaceSet", folder: Path) -> None:
+def _write_skipped(faces: FaceSet, folder: Path) -> None:
     if faces.origin.skipped:
         (folder / "skipped.txt").write_text("\n".join(faces.origin.skipped) + "\n", encoding="utf-8")
         print(

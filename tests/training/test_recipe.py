@@ -34,6 +34,7 @@ def test_what_a_recipe_does_not_say_is_the_default(tmp_path):
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"optimizer": {"learning_rate": 0}}, "above 0"),
         ({"early_stopping": 0}, "early_stopping"),
+        ({"seed": -1}, "seed must be 0 or more"),
     ],
 )
 def test_a_recipe_that_is_wrong_is_answered_with_what_is_wrong(content, sentence):

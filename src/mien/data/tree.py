@@ -127,15 +127,15 @@ def _stat_mark(name: str, status: os.stat_result) -> str:
 
 
 def _missing(path: Path) -> str:
-    parent = path.parent
+    missing, parent = path, path.parent
     while not parent.is_dir() and parent != parent.parent:
-        path, parent = parent, parent.parent
+        missing, parent = parent, parent.parent
     try:
-        near = difflib.get_close_matches(path.name, sorted(entry.name for entry in parent.iterdir()), n=1)
+        near = difflib.get_close_matches(missing.name, sorted(entry.name for entry in parent.iterdir()), n=1)
     except OSError:
         near = []
-    hint = f" Did you mean {parent / near[0]}?" if near else f" {parent} has no such name."
-    return f"There is nothing at {path}.{hint}"
+    hint = f"did you mean {parent / near[0]}?" if near else f"the folder {parent} has no {missing.name}."
+    return f"There is nothing at {path}; {hint}"
 
 
 def _is_noise(name: str) -> bool:

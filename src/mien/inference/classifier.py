@@ -60,7 +60,8 @@ class Classifier:
 
     Args:
         model: the path of a model file, a run folder, or the name of an embedded model.
-        providers: ONNX Runtime's execution providers in order of preference; without them, all that it offers here.
+        providers: what ONNX Runtime shall run on, best first ("cuda", "coreml", "cpu", or its own long names); without them,
+            the first of these three that it has here.
         threads: threads for one call; without it, one for each physical core that this process may use.
 
     Attributes:
@@ -103,6 +104,8 @@ class Classifier:
         fits = [(value.name, value.type, len(value.shape)) for value in (*inputs, *outputs)]
         if fits != [("faces", "tensor(uint8)", dimensions), ("probabilities", "tensor(float)", 2)]:
             raise MienError(f"{name} does not take uint8 faces to float probabilities, as mien's models do; export it again.")
+        if isinstance(columns := outputs[0].shape[1], int) and columns != len(self.labels):
+            raise MienError(f"{name} names {len(self.labels)} labels but gives {columns} probabilities; export it again.")
 
     @property
     def face_shape(self) -> tuple[int, ...]:
@@ -148,8 +151,8 @@ class Classifier:
         """Classify images that show a face each and nothing else; no face is looked for.
 
         Args:
-            faces: one image or several, of any size: paths, bytes, Pillow images or arrays. A single array (N, H, W, 3) or
-                a list are several; (H, W) and (H, W, 3) are one.
+            faces: one image or several, of any size: paths, bytes, Pillow images or arrays. An array (N, H, W) or
+                (N, H, W, 3) is several; (H, W) and (H, W, 3) are one.
             batch_size: as for `predict_proba`.
 
         Returns:
@@ -158,8 +161,11 @@ class Classifier:
         Raises:
             MienError: if an image cannot be read.
         """
-        several = not isinstance(faces, ImageSource) or (isinstance(faces, np.ndarray) and faces.ndim > 3)
-        images: Iterable[Any] = faces if several else [faces]  # type: ignore[assignment, list-item]
+        if isinstance(faces, np.ndarray):
+            several = faces.ndim > 3 or (faces.ndim == 3 and faces.shape[2] not in (1, 3, 4))
+        else:
+            several = not isinstance(faces, ImageSource)
+        images: Any = faces if several else [faces]
         batches, batch = [np.empty((0, len(self.labels)), dtype=np.float32)], []
         for image in images:
             batch.append(prepare(read_image(image), self.size, self.channels))
@@ -173,18 +179,26 @@ class Classifier:
 
 
 def _open_session(path: Path, providers: Sequence[str] | None, threads: int | None) -> Any:
-    available = onnxruntime.get_available_providers()
-    if unknown := sorted(set(providers or ()).difference(available)):
-        raise MienError(f"ONNX Runtime has no provider {unknown[0]!r} here; it has {', '.join(available)}.")
     if threads is not None and threads < 1:
         raise MienError(f"The number of threads must be at least 1, not {threads}.")
+    chosen = _choose_providers(providers, onnxruntime.get_available_providers())
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only: warnings about graphs are of no use to a user
+    options.log_severity_level = 3  # errors only: its warnings about graphs are of no use to a user
     options.intra_op_num_threads = threads or _default_threads()
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=list(providers or available))
+        return onnxruntime.InferenceSession(str(path), options, providers=chosen)
     except Exception as error:  # ONNX Runtime's errors share no public base class
         raise MienError(f"{str(path)!r} is not a model that ONNX Runtime can open ({_first_line(error)}).") from None
+
+
+def _choose_providers(wanted: Sequence[str] | None, available: list[str]) -> list[str]:
+    short = {name.removesuffix("ExecutionProvider").lower(): name for name in available}
+    if not wanted:  # TensorRT would build an engine for minutes, Azure calls a web service: only where they are asked for
+        return [short[name] for name in ("cuda", "coreml", "cpu") if name in short]
+    names = [name.removesuffix("ExecutionProvider").lower() for name in wanted]
+    if unknown := [name for name in names if name not in short]:
+        raise MienError(f"ONNX Runtime has no provider {unknown[0]!r} here; it has {', '.join(short)}.")
+    return [short[name] for name in names]
 
 
 def _default_threads() -> int:

@@ -46,7 +46,7 @@ class Haar:
         faces = search_resized(gray, min(640, longest), self._search)
         if not faces:
             faces = search_turned(gray, min(480, longest), (30, -30), self._search)
-        return without_doubles(faces)
+        return without_doubles(sorted(faces, key=lambda face: face.score or 0.0, reverse=True))
 
     def _search(self, gray: np.ndarray) -> list[Face]:
         # Of faces that fill the frame the cascade finds 65%, with some room around them 78%.

@@ -32,15 +32,11 @@ def search_turned(image: np.ndarray, longest: int, degrees: Iterable[float], sea
 
 
 def without_doubles(faces: list[Face]) -> list[Face]:
-    """Keep the surest of the faces whose boxes overlap by more than 0.4 of their union; largest first."""
-    boxes = [(x1, y1, x2 - x1, y2 - y1) for x1, y1, x2, y2 in (face.box for face in faces)]
-    kept = cv2.dnn.NMSBoxes(boxes, [face.score or 0.0 for face in faces], 0.0, 0.4) if faces else ()
-    return sorted((faces[index] for index in kept), key=lambda face: _area(face.box), reverse=True)
-
-
-def _area(box: tuple[float, float, float, float]) -> float:
-    x1, y1, x2, y2 = box
-    return (x2 - x1) * (y2 - y1)
+    """Keep the first of the faces whose boxes overlap by more than 0.4 of their union; the kept ones come largest first."""
+    boxes = [(*face.box[:2], *face.size) for face in faces]
+    ranks = [float(rank) for rank in range(len(faces), 0, -1)]
+    kept = cv2.dnn.NMSBoxes(boxes, ranks, 0.0, 0.4) if faces else ()
+    return sorted((faces[index] for index in kept), key=lambda face: face.size[0] * face.size[1], reverse=True)
 
 
 def _resized(image: np.ndarray, longest: int) -> tuple[np.ndarray, float]:

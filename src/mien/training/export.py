@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mien.errors import MienError
-from mien.training.run_folder import write_whole
+from mien.files import write_whole
 from mien.training.task import FaceNetwork
 
 LARGEST_DIFFERENCE = 1e-4

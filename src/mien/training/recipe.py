@@ -121,6 +121,8 @@ class Recipe:
         for name in ("size", "epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise MienError(f"The recipe's {name} must be at least 1, not {getattr(self, name)}.")
+        if self.seed < 0:
+            raise MienError(f"The recipe's seed must be 0 or more, not {self.seed}.")
         if self.optimizer.learning_rate <= 0 or self.std <= 0:
             raise MienError("The recipe's optimizer.learning_rate and std must be above 0.")
         if self.early_stopping is not None and self.early_stopping < 1:

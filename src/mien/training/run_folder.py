@@ -2,16 +2,14 @@
 
 import csv
 import io
-import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from safetensors.torch import save_file
 
+from mien.files import write_whole
 from mien.training.task import ClassificationTask
 
 COLUMNS = (
@@ -24,17 +22,6 @@ COLUMNS = (
     "seconds",
     "images_per_second",
 )
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under a temporary name, then rename it: a file that exists is whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
 
 
 class RunFolder(pl.Callback):

@@ -19,13 +19,14 @@ from safetensors.torch import load_file
 from mien._version import __version__
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
+from mien.files import write_whole
 from mien.training.batches import DeviceFaces, ValidationBatches
 from mien.training.calibration import fit_temperature
 from mien.training.export import export
 from mien.training.networks import build_network
 from mien.training.progress import Progress
 from mien.training.recipe import Recipe
-from mien.training.run_folder import RunFolder, write_whole
+from mien.training.run_folder import RunFolder
 from mien.training.task import ClassificationTask, FaceNetwork
 
 

@@ -1,0 +1,179 @@
+"""Pictures of the answers: every face in its box, with its label, readable on any background and at any size."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from mien.errors import MienError
+from mien.inference.prediction import Prediction
+
+SMALLEST = 480
+"""Pixels of the longest side below which a picture is enlarged before it is drawn on: text needs some."""
+
+COLOURS = ("#ffd23f", "#4cc9f0", "#f28482", "#80ed99", "#c77dff", "#ff9f1c", "#a0c4ff", "#f9c6d7", "#b5e48c", "#e9c46a")
+"""A colour for each label in its order, all light enough for black text."""
+
+Area = tuple[float, float, float, float]
+"""x1, y1, x2, y2 in pixels."""
+
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+class Album:
+    """A folder of annotated pictures.
+
+    Args:
+        folder: where they go; made if it is not there.
+
+    Raises:
+        MienError: if it cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._names: set[str] = set()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MienError(f"The folder {str(folder)!r} for pictures cannot be made ({error.strerror}).") from None
+
+    def add(self, image: np.ndarray, predictions: Sequence[Prediction]) -> Path:
+        """Draw an image's predictions and save the picture under the image's name: JPEG for a JPEG, else PNG.
+
+        Args:
+            image: uint8, (H, W) or (H, W, 3).
+            predictions: all of one image; at least one.
+
+        Raises:
+            MienError: if the picture cannot be saved.
+        """
+        path = self.folder / self._name(Path(predictions[0].source))
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        picture = annotate(image, predictions)
+        try:
+            picture.save(part, "JPEG" if path.suffix == ".jpg" else "PNG", quality=92)
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise MienError(f"The picture {str(path)!r} cannot be saved ({error.strerror or error}).") from None
+        return path
+
+    def _name(self, source: Path) -> str:
+        """Choose a name that this run has not used: images of several folders may share theirs."""
+        suffix = ".jpg" if source.suffix.lower() in (".jpg", ".jpeg", ".jpe", ".jfif") else ".png"
+        stem, number = source.stem or "image", 1
+        while (name := f"{stem}{'' if number == 1 else f'-{number}'}{suffix}").casefold() in self._names:
+            number += 1
+        self._names.add(name.casefold())
+        return name
+
+
+def annotate(image: np.ndarray, predictions: Sequence[Prediction]) -> Image.Image:
+    """Draw boxes and labels on a copy of an image.
+
+    Labels go above their box, or into, below or beside it, where they cover no other label; small images are enlarged.
+
+    Args:
+        image: uint8, (H, W) or (H, W, 3).
+        predictions: the faces of this image. Others are left out; where there is no face, the picture says so.
+
+    Returns:
+        RGB, as large as the image or larger.
+    """
+    picture = Image.fromarray(image).convert("RGB")
+    zoom = max(1.0, SMALLEST / max(picture.size))
+    if zoom > 1:
+        picture = picture.resize((round(picture.width * zoom), round(picture.height * zoom)), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(picture)
+    line = max(2, round(max(picture.size) / 320))
+    faces = [(p, _scaled(p.box, zoom)) for p in predictions if p.box is not None and p.probabilities is not None]
+    boxes = [box for _, box in faces]
+    for prediction, box in faces:
+        _draw_box(draw, box, line, _colour(prediction))
+    font = ImageFont.load_default(_text_size(boxes, max(picture.size)))
+    labels: list[Area] = []
+    for prediction, box in faces:
+        text = f"{prediction.label} {prediction.confidence:.0%}"
+        area = _place(_label_size(draw, text, font), picture.size, box, 2 * line, labels)
+        _draw_label(draw, area, text, font, _colour(prediction))
+        labels.append(area)
+    if not faces:
+        width, height = _label_size(draw, "no face", font)
+        _draw_label(draw, (1, 1, 1 + width, 1 + height), "no face", font, "white")
+    return picture
+
+
+def _text_size(boxes: Sequence[Area], longest: int) -> float:
+    """Choose one size for all labels, such that most are hardly wider than their face."""
+    largest = max(16.0, longest / 28)
+    return float(np.clip(np.median([x2 - x1 for x1, _, x2, _ in boxes]) / 6, 13, largest)) if boxes else largest
+
+
+def _colour(prediction: Prediction) -> str:
+    return COLOURS[int(np.argmax(prediction.probabilities)) % len(COLOURS)] if prediction.probabilities is not None else "white"
+
+
+def _scaled(box: Area, zoom: float) -> Area:
+    x1, y1, x2, y2 = (edge * zoom for edge in box)
+    return x1, y1, x2, y2
+
+
+def _draw_box(draw: ImageDraw.ImageDraw, box: Area, line: int, colour: str) -> None:
+    """Draw a light line between two dark ones: one of them stands out on any background."""
+    x1, y1, x2, y2 = box
+    edge = max(1, line // 2)
+    for grow, width, ink in ((edge, line + 2 * edge, "black"), (0, line, colour)):
+        draw.rectangle((x1 - grow, y1 - grow, max(x1, x2) + grow, max(y1, y2) + grow), outline=ink, width=width)
+
+
+def _label_size(draw: ImageDraw.ImageDraw, text: str, font: Font) -> tuple[float, float]:
+    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
+    margin = _margin(draw, font)
+    return right - left + 2 * margin, bottom - top + 2 * margin
+
+
+def _margin(draw: ImageDraw.ImageDraw, font: Font) -> int:
+    return max(2, round(draw.textlength("0", font=font) / 3))
+
+
+def _draw_label(draw: ImageDraw.ImageDraw, area: Area, text: str, font: Font, colour: str) -> None:
+    left, top, _, _ = draw.textbbox((0, 0), text, font=font)
+    margin = _margin(draw, font)
+    draw.rectangle(area, fill=colour, outline="black")
+    draw.text((area[0] + margin - left, area[1] + margin - top), text, fill="black", font=font)
+
+
+def _place(label: tuple[float, float], size: tuple[int, int], box: Area, gap: float, labels: Sequence[Area]) -> Area:
+    """Choose the first place for a label that covers none of the others, or covers them least."""
+    areas = [_inside((x, y, x + label[0], y + label[1]), size) for x, y in _places(box, *label, gap)]
+    return min(areas, key=lambda area: _covered(area, labels))  # the first of equals
+
+
+def _places(box: Area, width: float, height: float, gap: float) -> Iterator[tuple[float, float]]:
+    """Name upper left corners for a label, best first. All touch their box: what lies apart would be read as a neighbour's."""
+    x1, y1, x2, y2 = box
+    right, middle = x2 - width, (x1 + x2 - width) / 2
+    for y in (y1 - height - gap, y1 + gap, y2 - height - gap, y2 + gap):
+        yield from ((x1, y), (right, y), (middle, y))
+    for y in (y1, (y1 + y2 - height) / 2, y2 - height):
+        yield from ((x2 + gap, y), (x1 - width - gap, y), (x1 + gap, y), (right - gap, y))
+
+
+def _inside(area: Area, size: tuple[int, int]) -> Area:
+    """Push an area into the picture."""
+    x1, y1, x2, y2 = area
+    right = min(0.0, size[0] - 2 - x2)
+    down = min(0.0, size[1] - 2 - y2)
+    right, down = max(right, 1 - x1), max(down, 1 - y1)
+    return x1 + right, y1 + down, x2 + right, y2 + down
+
+
+def _covered(area: Area, others: Sequence[Area]) -> float:
+    """Add up how many pixels of other areas this one covers."""
+    widths = (min(area[2], other[2]) - max(area[0], other[0]) for other in others)
+    heights = (min(area[3], other[3]) - max(area[1], other[1]) for other in others)
+    return sum(max(0.0, width) * max(0.0, height) for width, height in zip(widths, heights, strict=True))

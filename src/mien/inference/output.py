@@ -1,0 +1,179 @@
+"""Predictions written as they come: a table for people, JSON, JSON Lines and CSV for programs."""
+
+import csv
+import json
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TextIO
+
+from mien.errors import MienError
+from mien.inference.prediction import Prediction
+
+SOURCE_WIDTH = 24
+"""Columns of the table for the source; of longer ones the end is shown, which tells files of one folder apart."""
+
+
+@dataclass
+class Tally:
+    """What was written: counts of images, of faces, of images without a face, and of images that failed."""
+
+    images: int = 0
+    faces: int = 0
+    without_face: int = 0
+    failed: int = 0
+
+    def count(self, prediction: Prediction) -> None:
+        """Count a prediction."""
+        self.faces += prediction.face is not None
+        self.without_face += prediction.no_face
+        self.failed += bool(prediction.error)
+        self.images += not prediction.face  # an image's first face is number 0, and a row without a face has none
+
+    def __str__(self) -> str:
+        """Say it in words: 3 images: 4 faces, 1 image without a face, 1 failed."""
+        parts = [_many(self.faces, "face")]
+        parts += [f"{_many(self.without_face, 'image')} without a face"] if self.without_face else []
+        parts += [f"{self.failed} failed"] if self.failed else []
+        return f"{_many(self.images, 'image')}: {', '.join(parts)}"
+
+
+def write(predictions: Iterable[Prediction], format: str, stream: TextIO) -> Tally:
+    """Write predictions, each as soon as it comes.
+
+    Args:
+        predictions: what `predict` gives.
+        format: "table", "json" (one list), "jsonl" (an object a line) or "csv".
+        stream: where to; CSV wants a file opened with newline="".
+
+    Returns:
+        How many there were of each kind.
+
+    Raises:
+        MienError: if the format is unknown.
+    """
+    if format not in WRITERS:
+        raise MienError(f"There is no output format {format!r}; choose {', '.join(WRITERS)}.")
+    tally = Tally()
+
+    def counted() -> Iterator[Prediction]:
+        for prediction in predictions:
+            tally.count(prediction)
+            yield prediction
+
+    WRITERS[format](counted(), stream)
+    return tally
+
+
+def write_json(predictions: Iterable[Prediction], stream: TextIO) -> None:
+    """Write one JSON list of objects (`Prediction.to_dict`)."""
+    separator = "["
+    for prediction in predictions:
+        stream.write(f"{separator}\n{_json(prediction)}")
+        separator = ","
+    stream.write("\n]\n" if separator == "," else "[]\n")
+
+
+def write_jsonl(predictions: Iterable[Prediction], stream: TextIO) -> None:
+    """Write one JSON object a line."""
+    for prediction in predictions:
+        stream.write(f"{_json(prediction)}\n")
+        stream.flush()
+
+
+def write_csv(predictions: Iterable[Prediction], stream: TextIO) -> None:
+    """Write a header and a row a prediction: the box in four columns, a column for each label's probability."""
+    writer = csv.writer(stream, lineterminator="\n")
+    header = True
+    for prediction in predictions:
+        if header:
+            fixed = ["source", "frame", "time", "face", "x1", "y1", "x2", "y2", "score", "label", "confidence"]
+            writer.writerow([*fixed, *prediction.labels, "no_face", "error"])
+            header = False
+        row = prediction.to_dict()
+        probabilities = row.get("probabilities", {})
+        writer.writerow(
+            [_encodable(row["source"])]
+            + [row.get(key, "") for key in ("frame", "time", "face")]
+            + row.get("box", [""] * 4)
+            + ["" if row.get(key) is None else row[key] for key in ("score", "label", "confidence")]
+            + [probabilities.get(name, "") for name in prediction.labels]
+            + [row.get("no_face", ""), _encodable(row.get("error", ""))]
+        )
+        stream.flush()
+
+
+def write_table(predictions: Iterable[Prediction], stream: TextIO) -> None:
+    """Write aligned columns for a terminal: source, face, box, label, confidence, and each label's probability."""
+    header = True
+    for prediction in predictions:
+        names = prediction.labels.names
+        label_width = max(5, *(_width(name) for name in names))
+        if header:
+            columns = [_left("source", SOURCE_WIDTH), "face", _left("box", 19), _left("label", label_width), "confidence"]
+            stream.write("  ".join([*columns, *(_right(name, 4) for name in names)]) + "\n")
+            header = False
+        cells = [_left(_shortened(_printable(prediction.source)), SOURCE_WIDTH)]
+        if prediction.error:
+            cells.append(f"error: {_printable(prediction.error)}")
+        elif prediction.probabilities is None or prediction.box is None:
+            cells.append("no face")
+        else:
+            box = " ".join(f"{edge:.0f}" for edge in prediction.box)
+            cells += [f"{prediction.face:4d}", _left(box, 19), _left(prediction.label or "", label_width)]
+            cells += [f"{prediction.confidence:10.2f}"]
+            cells += [_right(f"{p:.2f}", max(4, _width(name))) for name, p in zip(names, prediction.probabilities, strict=True)]
+        stream.write("  ".join(cells).rstrip() + "\n")
+        stream.flush()
+
+
+WRITERS: dict[str, Callable[[Iterable[Prediction], TextIO], None]] = {
+    "table": write_table,
+    "json": write_json,
+    "jsonl": write_jsonl,
+    "csv": write_csv,
+}
+
+
+def _json(prediction: Prediction) -> str:
+    row = prediction.to_dict()
+    return json.dumps(
+        {key: _encodable(value) if isinstance(value, str) else value for key, value in row.items()}, ensure_ascii=False
+    )
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _encodable(text: str) -> str:
+    """Replace what no file can hold as UTF-8: file names may be any bytes."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _printable(text: str) -> str:
+    """Escape what would break a line or move the cursor."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in _encodable(text))
+
+
+def _width(text: str) -> int:
+    """Count the columns a terminal gives a text: two for East Asian wide characters, none for combining ones."""
+    wide = {"W": 2, "F": 2}
+    return sum(0 if unicodedata.combining(char) else wide.get(unicodedata.east_asian_width(char), 1) for char in text)
+
+
+def _shortened(text: str) -> str:
+    if _width(text) <= SOURCE_WIDTH:
+        return text
+    while _width(text) > SOURCE_WIDTH - 1:  # whole folders first, then what is too long of the name
+        _, slash, rest = text[1:].partition("/")
+        text = slash + rest if slash else text[1:]
+    return f"…{text}"
+
+
+def _left(text: str, width: int) -> str:
+    return text + " " * (width - _width(text))
+
+
+def _right(text: str, width: int) -> str:
+    return " " * (width - _width(text)) + text

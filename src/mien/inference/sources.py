@@ -1,0 +1,110 @@
+"""Images out of whatever a person names: a path, a folder, a pattern, an image in memory, or many of these."""
+
+import glob
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from mien.errors import MienError
+from mien.images import ImageSource, read_image
+
+Source: TypeAlias = ImageSource | Iterable[ImageSource]
+"""One image, folder or pattern, or an iterable of them."""
+
+IMAGE_SUFFIXES = frozenset(
+    f".{suffix}"
+    for suffix in (
+        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "webp", "tif", "tiff", "bmp", "dib", "tga"),
+        *("heic", "heif", "avif", "jp2", "j2k", "ppm", "pgm", "pbm", "pnm"),
+    )
+)
+"""The files of a folder that count as images; a file that is named outright is read whatever its suffix."""
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One image of a source, or why there is none.
+
+    Attributes:
+        source: the path, or "image N" for the N-th input where it has no path, from 0.
+        image: uint8, (H, W) or (H, W, 3); None where it could not be read.
+        error: the sentence that says why not; empty where it could.
+        frame: its number in a video, from 0.
+        time: seconds since the video's start.
+    """
+
+    source: str
+    image: np.ndarray | None = None
+    error: str = ""
+    frame: int | None = None
+    time: float | None = None
+
+
+def frames(source: Source) -> Iterator[Frame]:
+    """Read the images of a source one by one, as they are asked for.
+
+    Folders are read with all below them, in natural order (2 before 10); hidden files and files that are no images are left
+    out. A pattern may hold *, ?, [...] and **. Whatever cannot be read comes as a frame with an error.
+
+    Args:
+        source: a path, folder, pattern, bytes, Pillow image, array (H, W) or (H, W, 3), or an iterable of them; an array
+            with a further axis in front is several images.
+    """
+    for number, item in enumerate(_items(source)):
+        if isinstance(item, str | Path):
+            yield from _files(str(item))
+        else:
+            yield _read(item, str(getattr(item, "filename", "") or f"image {number}"))
+
+
+def _items(source: Source) -> Iterable[ImageSource]:
+    if isinstance(source, np.ndarray):
+        several = source.ndim > 3 or (source.ndim == 3 and source.shape[2] not in (1, 3, 4))
+        return source if several else [source]
+    return [source] if isinstance(source, ImageSource) or not isinstance(source, Iterable) else source
+
+
+def _read(image: ImageSource, name: str) -> Frame:
+    try:
+        return Frame(name, read_image(image))
+    except MienError as error:
+        return Frame(name, error=str(error))
+
+
+def _files(name: str) -> Iterator[Frame]:
+    """Read the files that a path, folder or pattern stands for; there is always at least one frame."""
+    path = Path(name)
+    if path.is_dir():
+        found, nothing = _folder(path), f"The folder {name!r} holds no images."
+    elif glob.has_magic(name) and not path.exists():
+        matches = sorted(glob.iglob(name, recursive=True), key=_natural)  # noqa: PTH207 - Path.glob takes no absolute pattern
+        found, nothing = (Path(match) for match in matches if not Path(match).is_dir()), f"Nothing matches {name!r}."
+    else:
+        found, nothing = iter([path]), ""
+    try:
+        for file in found:
+            nothing = ""
+            yield _read(file, str(file))
+    except OSError as error:
+        nothing = f"The folder {error.filename!r} cannot be read ({error.strerror})."
+    if nothing:
+        yield Frame(name, error=nothing)
+
+
+def _folder(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir(), key=lambda path: _natural(path.name)):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir() and not path.is_symlink():  # a link could lead back to where it stands
+            yield from _folder(path)
+        elif path.suffix.lower() in IMAGE_SUFFIXES:
+            yield path
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Order by the numbers in a name as numbers: 2 before 10."""
+    return [(int(digits or 0), text) for digits, text in re.findall(r"(\d*)(\D*)", name.casefold())]
