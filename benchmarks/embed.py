@@ -15,14 +15,14 @@ LARGEST = 5_000_000
 
 CARD = """# {name}
 
-The model that `mien predict` uses where none is named: {parameters:,} parameters, {megabytes:.1f} MB, {size}-pixel {colour} faces in,
-calibrated probabilities of {count} expressions out ({labels}).
+The model that `mien predict` uses where none is named: {parameters:,} parameters, {megabytes:.1f} MB, {size}-pixel
+{colour} faces in, calibrated probabilities of {count} expressions out ({labels}).
 
 ## Data and protocol
 
-Trained on the {train_count:,} Training rows of FER-2013 (Goodfellow et al., Challenges in Representation Learning, 2013) with their own
-labels, and nothing else. The epoch and the temperature were chosen on the {validation_count:,} PublicTest rows. PrivateTest was not
-read: figures on it are measured apart from development.
+Trained on the {train_count:,} Training rows of FER-2013 (Goodfellow et al., Challenges in Representation Learning,
+2013) with their own labels, and nothing else. The epoch and the temperature were chosen on the {validation_count:,}
+PublicTest rows. PrivateTest was not read: figures on it are measured apart from development.
 
 PublicTest chose the epoch, so its figure is a little too good; and {copies} of its rows have an exact copy in Training.
 
@@ -40,27 +40,29 @@ PublicTest chose the epoch, so its figure is a little too good; and {copies} of 
 | --- | --- | --- | --- | --- |
 {rows}
 
-Two people agree on FER-2013 about as often (65 +- 5%; Goodfellow et al., 2013).
+A person reaches about 65 +- 5% on these faces (Goodfellow et al., 2013).
 
 ## How it was made
 
-`{command}`, with mien {version}; {epochs} epochs, the best of which was number {best}. The recipe is written inside the model file
+`{command}`
+
+with mien {version}; {epochs} epochs, the best of which was number {best}. The recipe is written inside the model file
 (`mien.recipe`), with a fingerprint of the rows it was trained on. sha256 of the file: `{sha256}`.
 
 ## Intended use
 
-Sorting, searching and studying photos and videos of faces by what they show; teaching; research on the method itself; interfaces
-that react to an expression with the knowledge and consent of the person in front of them.
+Sorting, searching and studying photos and videos of faces by what they show; teaching; research on the method itself;
+interfaces that react to an expression with the knowledge and consent of the person in front of them.
 
 ## Limits
 
-- **What a face shows is not what a person feels.** The labels are what annotators called photos from the web. People show the same
-  feeling differently and the same face for different reasons (Barrett et al., 2019).
-- **Not for decisions about people**: hiring, schooling, policing, border control, insurance, credit, medicine, or anything else in which
-  a wrong answer harms somebody. Inferring emotions of people at work and in education is prohibited in the European Union
-  (Regulation 2024/1689, Article 5(1)(f)); other laws may apply where you are.
-- FER-2013 was gathered by web search in 2013. It is not balanced over ages, skin tones, cultures or poses, and no figure by such
-  groups has been measured. Expect it to do worse where the web of 2013 was thin.
+- **What a face shows is not what a person feels.** The labels are what annotators called photos from the web. People
+  show the same feeling differently and the same face for different reasons (Barrett et al., 2019).
+- **Not for decisions about people**: hiring, schooling, policing, border control, insurance, credit, medicine, or
+  anything else in which a wrong answer harms somebody. Inferring emotions of people at work and in education is
+  prohibited in the European Union (Regulation 2024/1689, Article 5(1)(f)); other laws may apply where you are.
+- FER-2013 was gathered by web search in 2013. It is not balanced over ages, skin tones, cultures or poses, and no
+  figure by such groups has been measured. Expect it to do worse where the web of 2013 was thin.
 - The labels are noisy: the crowd's majority in FER+ (Barsoum et al., 2016) agrees with them on 63% of the rows. Disgust is rare
   (436 of 28,709 training rows).
 - Still, gray, 48 pixels: no context, no motion, no voice. Faces turned far aside, covered, or very small are guesses.

@@ -1,4 +1,4 @@
-"""Draw the pictures that the README and the docs show: python benchmarks/pictures.py"""
+"""Draw the pictures that the README and the docs show: run `python benchmarks/pictures.py`."""
 
 from pathlib import Path
 

@@ -3,9 +3,11 @@
 import hashlib
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from mien.errors import MienError
+from mien.files import write_whole
 
 REMEMBER_FAILURE = 3600.0
 """Seconds for which a failed download is not tried again, so that a machine without a network does not wait at every run."""
@@ -55,7 +57,8 @@ def fetch(url: str, name: str, sha256: str) -> Path:
         _download(url, path, sha256)
     except (OSError, ValueError) as error:  # no network, no room, no such page; a file with another digest
         sentence = f"{url} could not be fetched ({_cause(error)})."
-        _write(failure, sentence)
+        with suppress(OSError):  # a cache that cannot be written is no reason to say less
+            write_whole(failure, lambda part: part.write_text(sentence, encoding="utf-8"))
         raise MienError(sentence) from None
     failure.unlink(missing_ok=True)
     return path
@@ -82,13 +85,3 @@ def _cause(error: Exception) -> str:
     if isinstance(error, ValueError):
         return "what came is not the expected file"
     return getattr(error, "strerror", None) or type(error).__name__
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a small file whole or not at all; a cache that cannot be written is no reason to stop."""
-    part = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)

@@ -33,7 +33,8 @@ def demo(out: Path, run: Callable[[list[str]], int]) -> int:
 
     _make_room(out)
     _say(f"1/5  Drawing {FACES_PER_LABEL} faces for each of seven expressions, as PNG files in a folder per label.")
-    write_folder(FACES_PER_LABEL, out / "faces")
+    # validation and test show other people than training, as they should: carved at random they would share them
+    write_folder(FACES_PER_LABEL, out / "faces", validation=0.15, test=0.2)
     photo = out / "drawn-photo.png"
     Image.fromarray(draw_photo(["happy", "surprise", "sad", "angry"], seed=5)[0]).save(photo)
     _say(f"     Look at {out / 'faces'} and {photo}.")

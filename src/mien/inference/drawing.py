@@ -1,6 +1,5 @@
 """Pictures of the answers: every face in its box, with its label, readable on any background and at any size."""
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -9,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mien.errors import MienError
+from mien.files import write_whole
 from mien.inference.prediction import Prediction
 
 SMALLEST = 480
@@ -52,13 +52,11 @@ class Album:
             MienError: if the picture cannot be saved.
         """
         path = self.folder / self._name(Path(predictions[0].source))
-        part = path.with_name(f".{path.name}.{os.getpid()}")
         picture = annotate(image, predictions)
+        form = "JPEG" if path.suffix == ".jpg" else "PNG"
         try:
-            picture.save(part, "JPEG" if path.suffix == ".jpg" else "PNG", quality=92)
-            part.replace(path)
+            write_whole(path, lambda part: picture.save(part, form, quality=92))
         except OSError as error:
-            part.unlink(missing_ok=True)
             raise MienError(f"The picture {str(path)!r} cannot be saved ({error.strerror or error}).") from None
         return path
 

@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from mien.errors import MienError
 from mien.images import prepare
 from mien.inference.classifier import DEFAULT_MODEL, Classifier
 from mien.inference.detection import Detector, open_detector
@@ -106,8 +107,10 @@ def predict(
         is no face or that the image could not be read.
 
     Raises:
-        MienError: at once, if the model or the detector cannot be opened or the folder not be made.
+        MienError: at once, if the model or the detector cannot be opened, or the folder cannot be made.
     """
+    if batch_size < 1:
+        raise MienError(f"The batch size must be at least 1, not {batch_size}.")
     classifier = model if isinstance(model, Classifier) else Classifier(model)
     finder = open_detector(detector) if isinstance(detector, str) else detector
     if draw is None:

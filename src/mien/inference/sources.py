@@ -105,6 +105,7 @@ def _folder(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Order by the numbers in a name as numbers: 2 before 10."""
-    return [(int(digits or 0), text) for digits, text in re.findall(r"(\d*)(\D*)", name.casefold())]
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """Order by the numbers in a name as numbers, 2 before 10, and numbers before letters."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", name.casefold())
+    return [(False, int(part), "") if part[0] in "0123456789" else (True, 0, part) for part in parts]

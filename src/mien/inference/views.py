@@ -50,11 +50,16 @@ def _resized(image: np.ndarray, longest: int) -> tuple[np.ndarray, float]:
 
 def _turned(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray]:
     """Turn the image counterclockwise on a canvas that holds all of it: the canvas, and the matrix (2, 3) into it."""
-    height, width = image.shape[:2]
-    matrix: np.ndarray = np.asarray(cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0), dtype=np.float64)
-    canvas = np.ceil(np.abs(matrix[:, :2]) @ (width, height) - 1e-6).astype(int)
-    matrix[:, 2] += (canvas - np.array([width, height])) / 2
-    return cv2.warpAffine(image, matrix, (int(canvas[0]), int(canvas[1])), borderValue=(128, 128, 128)), matrix
+    size = np.array([image.shape[1], image.shape[0]])
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turn = np.array([[cosine, sine], [-sine, cosine]])
+    canvas = np.ceil(np.abs(turn) @ size - 1e-6).astype(int)
+    shift = canvas / 2 - turn @ (size / 2)
+    # A pixel's middle lies half a pixel from its edge; OpenCV counts from middles, boxes from edges.
+    between_middles = np.column_stack([turn, shift + turn @ (0.5, 0.5) - 0.5])
+    width, height = canvas.tolist()
+    turned = cv2.warpAffine(image, between_middles, (width, height), borderValue=(128, 128, 128))
+    return turned, np.column_stack([turn, shift])
 
 
 def _moved(face: Face, matrix: np.ndarray, shift: np.ndarray, degrees: float = 0.0) -> Face:

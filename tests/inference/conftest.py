@@ -1,0 +1,88 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from mien.labels import FER2013
+
+PUBLISHED_YUNET = Path(__file__).parents[3] / "shared" / "detectors" / "yunet_n_640_640.onnx"
+
+
+def build_model(path, labels=FER2013.names, size=48, channels=1, input_type=TensorProto.UINT8, **metadata):
+    """A model whose answer is the label nearest to the face's brightness: dark faces are the first, bright ones the last.
+
+    Its logits are -|brightness - centre| * 20, the brightness 0 to 1 and the centres spread evenly over it.
+    """
+    shape = ["N", size, size] if channels == 1 else ["N", size, size, 3]
+    axes = list(range(1, len(shape)))
+    constants = {
+        "full": np.array(255, np.float32),
+        "axes": np.array(axes, np.int64),
+        "last": np.array([1], np.int64),
+        "centres": np.linspace(0, 1, len(labels), dtype=np.float32)[None],
+        "steepness": np.array(-20, np.float32),
+    }
+    nodes = [
+        helper.make_node("Cast", ["faces"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["float", "full"], ["scaled"]),
+        helper.make_node("ReduceMean", ["scaled", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Unsqueeze", ["mean", "last"], ["brightness"]),
+        helper.make_node("Sub", ["brightness", "centres"], ["off"]),
+        helper.make_node("Abs", ["off"], ["distance"]),
+        helper.make_node("Mul", ["distance", "steepness"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "brightness",
+        [helper.make_tensor_value_info("faces", input_type, shape)],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(labels)])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    text = {"format": "1", "labels": json.dumps(list(labels)), "size": str(size), "channels": str(channels)}
+    text |= {"version": "0", "recipe": "", "data": "{}", "temperature": "1", "parameters": "7"} | metadata
+    helper.set_model_props(model, {f"mien.{key}": value for key, value in text.items() if value is not None})
+    onnx.save(model, path)
+    return path
+
+
+def brightness_probabilities(faces, count=7):
+    """What `build_model`'s graph computes, by NumPy."""
+    brightness = faces.reshape(len(faces), -1).mean(axis=1, dtype=np.float64) / 255
+    raised = np.exp(-20 * np.abs(brightness[:, None] - np.linspace(0, 1, count)))
+    return raised / raised.sum(axis=1, keepdims=True)
+
+
+@pytest.fixture
+def make_model(tmp_path):
+    return lambda name="model.onnx", **options: build_model(tmp_path / name, **options)
+
+
+@pytest.fixture
+def expected():
+    return brightness_probabilities
+
+
+@pytest.fixture
+def model(make_model):
+    return make_model()
+
+
+@pytest.fixture
+def photo():
+    """A path to a real photo of one face, 512 x 600, that Matplotlib brings: Grace Hopper, in the public domain."""
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+
+
+@pytest.fixture
+def yunet_file():
+    """YuNet as its publisher gives it out; it is not part of the repository."""
+    if not PUBLISHED_YUNET.is_file():
+        pytest.skip(f"{PUBLISHED_YUNET} is not there")
+    return PUBLISHED_YUNET

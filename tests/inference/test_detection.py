@@ -1,0 +1,171 @@
+import logging
+import shutil
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from mien import cache
+from mien.errors import MienError
+from mien.images import prepare, read_image
+from mien.inference import detection
+from mien.inference.detection import WholeImage, open_detector
+from mien.inference.framing import crop_face
+
+FACE = (177, 123, 356, 336)
+"""Where Grace Hopper's face lies in her photo: x1, y1, x2, y2, by eye and YuNet alike."""
+
+
+def turned(image, degrees):
+    """Turn an image clockwise on a larger gray canvas; also the matrix that did it."""
+    height, width = image.shape[:2]
+    side = int(np.hypot(height, width))
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), -degrees, 1.0)
+    matrix[:, 2] += (side - width) / 2, (side - height) / 2
+    return cv2.warpAffine(image, matrix, (side, side), borderValue=(128, 128, 128)), matrix
+
+
+def overlap(box, other):
+    """Intersection over union."""
+    width = max(0.0, min(box[2], other[2]) - max(box[0], other[0]))
+    height = max(0.0, min(box[3], other[3]) - max(box[1], other[1]))
+    areas = sum((b[2] - b[0]) * (b[3] - b[1]) for b in (box, other))
+    return width * height / (areas - width * height)
+
+
+@pytest.fixture(params=["haar", "yunet"])
+def detector(request):
+    return open_detector(str(request.getfixturevalue("yunet_file")) if request.param == "yunet" else request.param)
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch):
+    monkeypatch.delenv("MIEN_DETECTOR", raising=False)
+    detection._say_once.cache_clear()
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def fail(url, path, sha256):
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(cache, "_download", fail)
+
+
+def test_the_face_of_a_photo_is_found_in_colour_and_gray(detector, photo):
+    image = read_image(photo)
+    for picture in (image, image[:, :, 0], image[:, :, ::-1], np.asfortranarray(image)):
+        (face,) = detector.detect(picture)
+        assert overlap(face.box, FACE) > 0.5
+        assert 0.6 < face.score <= 1
+        assert abs(face.angle) < 6
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.5, 4])
+def test_boxes_are_in_the_images_own_pixels_at_any_size(detector, photo, scale):
+    image = cv2.resize(read_image(photo), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    (face,) = detector.detect(image)
+    assert overlap([edge / scale for edge in face.box], FACE) > 0.5
+
+
+@pytest.mark.parametrize("degrees", [30, -30])
+def test_a_face_turned_by_thirty_degrees_is_found_and_cropped_upright(detector, photo, degrees):
+    image = read_image(photo)
+    upright = prepare(crop_face(image, detector.detect(image)[0], detector.framing), 48, 1)
+    picture, matrix = turned(image, degrees)
+    (face,) = detector.detect(picture)
+    middle = matrix @ ((FACE[0] + FACE[2]) / 2, (FACE[1] + FACE[3]) / 2, 1)
+    assert np.hypot(*(middle - face.centre)) < 40
+    assert face.angle * np.sign(degrees) > 10
+
+    def alike(crop):
+        return np.corrcoef(prepare(crop, 48, 1).ravel(), upright.ravel())[0, 1]
+
+    as_found = crop_face(picture, replace(face, angle=0.0), detector.framing)
+    assert alike(crop_face(picture, face, detector.framing)) > max(0.6, alike(as_found) + 0.1)
+
+
+def test_a_photo_on_its_side_is_searched_too(photo, yunet_file):
+    (face,) = open_detector(str(yunet_file)).detect(cv2.rotate(read_image(photo), cv2.ROTATE_90_CLOCKWISE))
+    assert overlap(face.box, (600 - FACE[3], FACE[0], 600 - FACE[1], FACE[2])) > 0.5
+    assert abs(face.angle - 90) < 10
+
+
+def test_a_face_that_fills_a_tiny_image_is_found(photo, detector):
+    x1, y1, x2, y2 = FACE
+    tiny = prepare(read_image(photo)[y1 - 20 : y2 + 5, x1 - 30 : x2 + 30], 48, 1)
+    (face,) = detector.detect(tiny)
+    assert overlap(face.box, (6, 5, 42, 47)) > 0.5
+
+
+def test_a_close_face_and_a_small_one_are_found_together(photo, yunet_file):
+    image = read_image(photo)
+    scene = np.full((2400, 3200, 3), 128, np.uint8)
+    scene[0:2400, 0:2048] = cv2.resize(image, (2048, 2400))
+    scene[1000:1300, 2700:2956] = cv2.resize(image, (256, 300))
+    large, small = open_detector(str(yunet_file)).detect(scene)
+    assert overlap(large.box, [edge * 4 for edge in FACE]) > 0.5
+    assert overlap(small.box, (2700 + 88, 1000 + 61, 2700 + 178, 1000 + 168)) > 0.5
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 900), (900, 2, 3), (48, 48), (700, 500, 3)])
+def test_where_there_is_no_face_none_is_found(detector, shape):
+    assert detector.detect(np.full(shape, 90, np.uint8)) == []
+
+
+def test_none_takes_the_whole_image():
+    image = np.zeros((30, 50, 3), np.uint8)
+    (face,) = WholeImage().detect(image)
+    assert face.box == (0, 0, 50, 30)
+    assert face.score is None
+    assert crop_face(image, face, WholeImage.framing).shape == image.shape
+
+
+def test_without_a_network_auto_takes_the_cascade_and_says_so_in_one_line(no_network, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert open_detector("auto").name == "haar"
+        assert open_detector("auto").name == "haar"
+    (record,) = caplog.records
+    assert "\n" not in record.getMessage()
+    assert "yunet_n_640_640.onnx could not be fetched (Network is unreachable)" in record.getMessage()
+    assert "MIEN_DETECTOR" in record.getMessage()
+
+
+def test_without_a_network_yunet_by_name_is_an_error(no_network):
+    with pytest.raises(MienError, match="could not be fetched"):
+        open_detector("yunet")
+
+
+def test_what_the_publisher_gives_is_checked_kept_and_used(monkeypatch, yunet_file, cache):
+    fetched = []
+
+    def copy(url, path, sha256):
+        fetched.append(url)
+        shutil.copy(yunet_file, path)
+
+    monkeypatch.setattr("mien.cache._download", copy)
+    assert open_detector("auto").name == "yunet"
+    assert open_detector("yunet").name == "yunet"
+    assert fetched == ["https://raw.githubusercontent.com/ShiqiYu/libfacedetection.train/master/onnx/yunet_n_640_640.onnx"]
+    assert [path.name for path in cache.iterdir()] == ["yunet_n_640_640.onnx"]
+
+
+def test_the_environment_may_name_the_detector(monkeypatch, no_network, yunet_file):
+    monkeypatch.setenv("MIEN_DETECTOR", str(yunet_file))
+    assert open_detector("auto").name == "yunet"
+    assert open_detector("none").name == "none"
+    monkeypatch.setenv("MIEN_DETECTOR", "haar")
+    assert open_detector("auto").name == "haar"
+
+
+def test_an_unknown_name_a_missing_file_and_a_wrong_file_are_told_apart(tmp_path, model, capfd):
+    with pytest.raises(MienError, match="choose auto, yunet, haar, none"):
+        open_detector("retina")
+    with pytest.raises(MienError, match="no detector file"):
+        open_detector(str(tmp_path / "gone.onnx"))
+    (tmp_path / "text.onnx").write_text("I am not a network.")
+    for wrong in (tmp_path / "text.onnx", model):
+        with pytest.raises(MienError, match="is not a YuNet file"):
+            open_detector(str(wrong))
+    assert capfd.readouterr().err == ""

@@ -1,0 +1,119 @@
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from mien.errors import MienError
+from mien.inference.output import WRITERS, Tally, write
+from mien.inference.prediction import Prediction
+from mien.labels import FER2013, LabelSet
+
+
+def face(source="photos/a.jpg", number=0, likeliest=3):
+    probabilities = np.full(7, 0.05, np.float32)
+    probabilities[likeliest] = 0.7
+    return Prediction(source, FER2013, number, (1.25, 2, 30.04, 40), 0.875, probabilities)
+
+
+ROWS = [
+    face(),
+    face(number=1, likeliest=5),
+    Prediction("a file, with\na break.png", FER2013),
+    Prediction("bytes \udcff.png", FER2013, error="The image 'x' is empty (0 bytes)."),
+    face("顔/лицо.png", likeliest=6),
+]
+
+
+def written(rows, form):
+    stream = io.StringIO()
+    tally = write(rows, form, stream)
+    return stream.getvalue(), tally
+
+
+def test_json_is_one_list_of_what_the_rows_say():
+    text, _ = written(ROWS, "json")
+    rows = json.loads(text)
+    assert rows[0] == ROWS[0].to_dict()
+    assert rows[0]["box"] == [1.2, 2, 30.0, 40]
+    assert [row["source"] for row in rows] == [*(row.source for row in ROWS[:3]), "bytes ?.png", "顔/лицо.png"]
+    assert "顔" in text
+    assert json.loads(written([], "json")[0]) == []
+
+
+def test_json_lines_are_an_object_a_line():
+    text, _ = written(ROWS, "jsonl")
+    assert [json.loads(line) for line in text.splitlines()] == json.loads(written(ROWS, "json")[0])
+
+
+def test_csv_has_a_column_for_each_label_and_keeps_breaks_in_names():
+    rows = list(csv.DictReader(io.StringIO(written(ROWS, "csv")[0], newline="")))
+    assert list(rows[0])[:5] == ["source", "frame", "time", "face", "x1"]
+    assert list(rows[0])[11:] == [*FER2013, "no_face", "error"]
+    assert float(rows[0]["happy"]) == pytest.approx(0.7)
+    assert (rows[0]["x1"], rows[0]["y2"], rows[0]["label"]) == ("1.2", "40", "happy")
+    assert (rows[2]["source"], rows[2]["no_face"], rows[2]["face"]) == ("a file, with\na break.png", "True", "")
+    assert rows[3]["error"].endswith("(0 bytes).")
+    assert len(rows) == 5
+
+
+def test_the_csv_header_stands_above_an_error_too():
+    text, _ = written(ROWS[3:4], "csv")
+    assert text.splitlines()[0].startswith("source,frame,time,face,x1,y1,x2,y2,score,label,confidence,angry,")
+
+
+def test_the_table_is_aligned_and_has_a_line_a_row():
+    text, _ = written(ROWS, "table")
+    lines = text.splitlines()
+    assert len(lines) == 6
+    assert lines[0].split() == ["source", "face", "box", "label", "confidence", *FER2013]
+    for name, value in zip(("happy", "neutral"), ("0.70", "0.05"), strict=True):
+        end = lines[0].index(name) + len(name)
+        assert lines[1][end - 4 : end] == value
+    assert lines[1].split()[:7] == ["photos/a.jpg", "0", "1", "2", "30", "40", "happy"]
+    assert lines[3].startswith(r"a file, with\na break.png"[-23:].rjust(24, "…"))
+    assert lines[3].endswith("no face")
+    assert lines[4].endswith("error: The image 'x' is empty (0 bytes).")
+    # 顔 takes two columns of a terminal, so its line is one character shorter up to the same place.
+    assert lines[5].index("   0  1 2 30 40") == lines[1].index("   0  1 2 30 40") - 1
+    assert max(len(line) for line in lines) < 130
+
+
+def test_a_long_name_is_shown_by_its_end():
+    text, _ = written([face("a/rather/long/path/to/some/photo 17.jpg"), face("an unusually long name of a photo.jpg")], "table")
+    assert text.splitlines()[1].startswith("…/to/some/photo 17.jpg       0")
+    assert text.splitlines()[2].startswith("…ong name of a photo.jpg     0")
+
+
+def test_labels_wider_than_their_numbers_keep_their_columns():
+    labels = LabelSet(("no", "contemptuously amused"))
+    row = Prediction("a.jpg", labels, 0, (0, 0, 9, 9), None, np.array([0.25, 0.75], np.float32))
+    header, line = written([row], "table")[0].splitlines()
+    assert len(header) == len(line)
+    assert line.endswith("  0.25" + "0.75".rjust(23))
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_each_row_is_written_before_the_next_is_asked_for(form):
+    stream, seen = io.StringIO(), []
+
+    def rows():
+        for number in range(3):
+            seen.append(stream.getvalue().count("photo"))
+            yield face(f"photo{number}.jpg")
+
+    write(rows(), form, stream)
+    assert seen == [0, 1, 2]
+
+
+def test_the_tally_counts_images_faces_and_failures():
+    _, tally = written(ROWS, "jsonl")
+    assert tally == Tally(images=4, faces=3, without_face=1, failed=1)
+    assert str(tally) == "4 images: 3 faces, 1 image without a face, 1 failed"
+    assert str(written(ROWS[:1], "jsonl")[1]) == "1 image: 1 face"
+
+
+def test_an_unknown_format_is_named_with_those_there_are():
+    with pytest.raises(MienError, match="table, json, jsonl, csv"):
+        write([], "yaml", io.StringIO())

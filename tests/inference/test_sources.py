@@ -1,0 +1,92 @@
+import itertools
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien.inference.sources import frames
+
+RANDOM = np.random.default_rng(0)
+GRAY, COLOUR = RANDOM.integers(0, 256, (20, 30)).astype(np.uint8), RANDOM.integers(0, 256, (20, 30, 3)).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    names = ["photo10.png", "photo2.png", "Photo1.PNG", "b/deep/9.webp", "b/10.bmp", "лицо 顔.png", "line\nbreak.png"]
+    for name in [*names, ".hidden.png", ".git/thing.png"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(GRAY).save(tmp_path / name)
+    for name in ("notes.txt", "b/model.onnx"):
+        (tmp_path / name).write_text("no image")
+    return tmp_path
+
+
+def names(source, root):
+    return [frame.source.removeprefix(f"{root}/") for frame in frames(source)]
+
+
+def test_a_folder_is_read_whole_in_natural_order(folder):
+    wanted = ["b/10.bmp", "b/deep/9.webp", "line\nbreak.png", "Photo1.PNG", "photo2.png", "photo10.png", "лицо 顔.png"]
+    assert names(folder, folder) == wanted
+    assert names(str(folder), folder) == wanted
+    assert all(frame.image is not None and not frame.error for frame in frames(folder))
+
+
+def test_a_pattern_gives_its_matches_in_natural_order(folder):
+    assert names(f"{folder}/photo*.png", folder) == ["photo2.png", "photo10.png"]
+    assert names(f"{folder}/**/*.webp", folder) == ["b/deep/9.webp"]
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path):
+    Image.fromarray(GRAY).save(tmp_path / "a[1].png")
+    (frame,) = frames(tmp_path / "a[1].png")
+    assert np.array_equal(frame.image, GRAY)
+
+
+def test_a_link_to_the_folder_above_does_not_go_round(folder):
+    (folder / "b" / "up").symlink_to(folder)
+    assert len(list(frames(folder))) == 7
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [("gone.png", "no image"), ("empty", "holds no images"), ("*.gif", "Nothing matches"), ("notes.jpg", "format")],
+)
+def test_what_cannot_be_read_is_a_frame_with_an_error(tmp_path, source, says):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.jpg").write_text("no image")
+    (frame,) = frames(tmp_path / source)
+    assert frame.image is None
+    assert says in frame.error
+    assert frame.source == str(tmp_path / source)
+
+
+def test_images_in_memory_are_numbered_by_their_place(tmp_path):
+    Image.fromarray(COLOUR).save(tmp_path / "a.png")
+    sources = [COLOUR, tmp_path / "a.png", (tmp_path / "a.png").read_bytes(), Image.fromarray(COLOUR), 3]
+    found = list(frames(sources))
+    assert [frame.source for frame in found] == ["image 0", str(tmp_path / "a.png"), "image 2", "image 3", "image 4"]
+    assert all(np.array_equal(frame.image, COLOUR) for frame in found[:4])
+    assert "not int" in found[4].error
+
+
+@pytest.mark.parametrize("image", [GRAY, COLOUR, GRAY[:, :, None]])
+def test_one_array_is_one_image(image):
+    (frame,) = frames(image)
+    assert frame.image.shape == image.shape[: 2 + (image.shape[-1] == 3)]
+
+
+@pytest.mark.parametrize("images", [np.stack([COLOUR] * 4), np.stack([GRAY] * 4), [GRAY] * 4, (COLOUR for _ in range(4))])
+def test_an_array_with_a_further_axis_or_any_iterable_is_several(images):
+    assert len(list(frames(images))) == 4
+
+
+def test_an_opened_file_keeps_its_name(folder):
+    with Image.open(folder / "photo2.png") as image:
+        (frame,) = frames(image)
+    assert frame.source == str(folder / "photo2.png")
+
+
+def test_an_endless_source_is_read_as_it_is_asked_for():
+    found = frames(GRAY for _ in itertools.count())
+    assert [next(found).source for _ in range(3)] == ["image 0", "image 1", "image 2"]
