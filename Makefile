@@ -1,9 +1,10 @@
 # `make demo` and `make test` do all the set-up themselves; both can be run again at any time.
-# The environment lies outside the clone, keyed by what is to be installed, so that fresh clones share it.
+# The environment lies outside the clone, keyed by what is to be installed, so that fresh clones share it; and apart from
+# mien's own cache folder, which a user may well delete.
 
 PYTHON ?= python3
 KEY := $(shell $(PYTHON) -c "import hashlib, pathlib, sys; print(hashlib.sha256(sys.version.encode() + b''.join(pathlib.Path(p).read_bytes() for p in ('constraints.txt', 'pyproject.toml'))).hexdigest()[:12])")
-VENV ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mien/venv-$(KEY)
+VENV ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mien-development/venv-$(KEY)
 BIN := $(VENV)/bin
 JOBS ?= 2
 

@@ -151,6 +151,8 @@ def test_without_a_verb_the_verbs_are_told(capsys):
         (["evaluate", "{run}", "--data", "{faces}", "--out", "y", "--split", "exam"], "exam"),
         (["evaluate", "{run}", "--data", "{faces}", "--out", "{faces}"], "faces"),
         (["predict"], "missing: SOURCE"),
+        (["predict", "{run}/model.onx"], "Did you mean"),
+        (["predict", "/nowhere/photo.jpg", "/nowhere/*.png"], "nothing at '/nowhere/photo.jpg'"),
         (["predict", "{faces}", "--model", "{run}/recipe.yaml"], "recipe.yaml"),
         (["predict", "{faces}", "--detector", "/nowhere/yunet.onnx"], "/nowhere/yunet.onnx"),
         (["recipes", "mien-z"], "mien-s"),

@@ -132,6 +132,7 @@ def _predict(arguments: list[str]) -> int:
     from mien.inference.detection import DETECTORS
     from mien.inference.output import WRITERS, Tally, write
     from mien.inference.prediction import predict
+    from mien.inference.sources import check_names
 
     parser = make_parser(
         "predict",
@@ -151,6 +152,7 @@ def _predict(arguments: list[str]) -> int:
     form, out = wanted.pop("format"), wanted.pop("out")
     if form not in WRITERS:
         raise MienError(f"There is no output format {form!r}; choose {', '.join(WRITERS)}.")
+    check_names(wanted["source"])
     predictions = predict(**wanted)
 
     def write_into(part: Path) -> Tally:

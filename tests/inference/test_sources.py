@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.inference.sources import frames
+from mien.errors import MienError
+from mien.inference.sources import check_names, frames
 
 RANDOM = np.random.default_rng(0)
 GRAY, COLOUR = RANDOM.integers(0, 256, (20, 30)).astype(np.uint8), RANDOM.integers(0, 256, (20, 30, 3)).astype(np.uint8)
@@ -90,3 +91,10 @@ def test_an_opened_file_keeps_its_name(folder):
 def test_an_endless_source_is_read_as_it_is_asked_for():
     found = frames(GRAY for _ in itertools.count())
     assert [next(found).source for _ in range(3)] == ["image 0", "image 1", "image 2"]
+
+
+def test_one_name_that_stands_for_something_is_enough(tmp_path):
+    (tmp_path / "photo.png").write_bytes(b"")
+    check_names([str(tmp_path / "none.png"), str(tmp_path / "*.png")])
+    with pytest.raises(MienError, match=r"nothing at .*photo\.pgn.* Did you mean .*photo\.png"):
+        check_names([str(tmp_path / "photo.pgn")])

@@ -1,8 +1,9 @@
 """Images out of whatever a person names: a path, a folder, a pattern, an image in memory, or many of these."""
 
+import difflib
 import glob
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -59,6 +60,21 @@ def frames(source: Source) -> Iterator[Frame]:
             yield from _files(str(item))
         else:
             yield _read(item, str(getattr(item, "filename", "") or f"image {number}"))
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Make sure that at least one name stands for something: where none does, the user has mistyped.
+
+    Raises:
+        MienError: if there is nothing under any of the names; the sentence names what is near the first.
+    """
+    if any(Path(name).exists() or glob.glob(name, recursive=True) for name in names):  # noqa: PTH207 - as in _files
+        return
+    path = Path(names[0])
+    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, beside, n=1)
+    hint = f" Did you mean {str(path.with_name(near[0]))!r}?" if near else " Check the path."
+    raise MienError(f"There is nothing at {names[0]!r}.{hint}")
 
 
 def _items(source: Source) -> Iterable[ImageSource]:
