@@ -1,6 +1,9 @@
+import numpy as np
+import pytest
 import torch
 
 from mien.training.batches import DeviceFaces, TrainingBatches, ValidationBatches
+from mien.training.recipe import Balance
 
 CPU = torch.device("cpu")
 
@@ -10,7 +13,7 @@ def test_an_epoch_shows_every_face_once_in_an_order_of_its_own(drawn):
     orders = []
     for epoch in (0, 1, 0):
         batches = TrainingBatches(faces, 10, seed=0, epoch=epoch)
-        images = torch.cat([images for images, _ in batches])
+        images = torch.cat([images for images, _, _ in batches])
         assert len(batches) == len(drawn) // 10 == len(images) // 10
         orders.append(images)
     assert not torch.equal(orders[0], orders[1])
@@ -20,9 +23,40 @@ def test_an_epoch_shows_every_face_once_in_an_order_of_its_own(drawn):
 
 def test_a_batch_larger_than_the_data_is_the_data(drawn):
     batches = TrainingBatches(DeviceFaces(drawn, CPU), 10_000, seed=0, epoch=0)
-    assert [len(targets) for _, targets in batches] == [len(drawn)]
+    assert [len(targets) for _, targets, _ in batches] == [len(drawn)]
 
 
 def test_validation_shows_every_face_once_in_order(drawn):
     images = torch.cat([images for images, _ in ValidationBatches(DeviceFaces(drawn, CPU), 9)])
     assert images.numpy().tobytes() == drawn.images.tobytes()
+
+
+@pytest.fixture
+def rare(drawn):
+    """Drawn faces of which one label keeps 3 and the others all."""
+    first = np.flatnonzero(drawn.classes == 0)[3:]
+    return DeviceFaces(drawn.take(np.setdiff1d(np.arange(len(drawn)), first)), CPU)
+
+
+def shown(faces, balance, epochs=1):
+    """Count how often each label is shown, and how many of these are marked as copies."""
+    counts, copies = np.zeros(7, int), np.zeros(7, int)
+    for epoch in range(epochs):
+        for _, targets, is_copy in TrainingBatches(faces, 1, seed=0, epoch=epoch, balance=balance):
+            counts[targets.argmax(1)] += 1
+            copies[targets.argmax(1)] += bool(is_copy)
+    return counts.tolist(), copies.tolist()
+
+
+def test_without_balance_every_face_is_shown_once_and_none_is_a_copy(rare):
+    assert shown(rare, Balance()) == ([3, *[12] * 6], [0] * 7)
+
+
+def test_minorities_are_filled_up_with_copies_and_keep_their_originals(rare):
+    assert shown(rare, Balance(augment_minorities=True)) == ([12] * 7, [9, *[0] * 6])
+
+
+def test_a_sampler_shows_every_label_about_equally_often(rare):
+    counts, _ = shown(rare, Balance(sampler=True), epochs=40)
+    assert sum(counts) == 40 * 75
+    assert all(0.8 < count / (40 * 75 / 7) < 1.2 for count in counts)

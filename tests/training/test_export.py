@@ -10,6 +10,7 @@ from mien.errors import MienError
 from mien.training import export as export_module
 from mien.training.export import export
 from mien.training.networks import NETWORKS, build_network
+from mien.training.networks.spec import NetworkSpec
 from mien.training.task import FaceNetwork
 
 METADATA = {"mien.format": "1", "mien.labels": json.dumps(list("abcd")), "mien.version": "0"}
@@ -18,7 +19,7 @@ METADATA = {"mien.format": "1", "mien.labels": json.dumps(list("abcd")), "mien.v
 def trained(name: str, channels: int = 1) -> FaceNetwork:
     """A network whose BatchNorms have seen something."""
     torch.manual_seed(0)
-    model = FaceNetwork(build_network(name, 4, channels, 48, 0.3), 0.5, 0.25)
+    model = FaceNetwork(build_network(name, NetworkSpec(4, channels, 48, 0.3)), 0.5, 0.25)
     model.train()
     shape = (32, 48, 48) if channels == 1 else (32, 48, 48, 3)
     for _ in range(3):

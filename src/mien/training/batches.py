@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mien.data.balance import minority_copies, sampling_probabilities
 from mien.data.faceset import FaceSet
+from mien.training.recipe import Balance
 
 Batch = tuple[Tensor, Tensor]
 """Faces uint8 (N, H, W) or (N, H, W, 3), and targets float32 (N, K)."""
@@ -19,6 +21,7 @@ class DeviceFaces:
     Attributes:
         images: (N, H, W) or (N, H, W, 3), uint8.
         targets: (N, K), float32.
+        classes: (N,), int64, the likeliest label of each row; a numpy array.
     """
 
     def __init__(self, faces: FaceSet, device: torch.device) -> None:
@@ -30,6 +33,7 @@ class DeviceFaces:
             images = torch.from_numpy(np.asarray(faces.images))
         self.images = images.to(device) if images.nbytes <= free / 2 else images
         self.targets = torch.from_numpy(np.array(faces.targets)).to(device)
+        self.classes = faces.classes
 
     def __len__(self) -> int:
         return len(self.images)
@@ -41,19 +45,31 @@ class DeviceFaces:
 
 
 class TrainingBatches:
-    """One epoch in a random order that depends on nothing but seed and epoch; a last, incomplete batch is left out."""
+    """One epoch in a random order that depends on nothing but seed and epoch; a last, incomplete batch is left out.
 
-    def __init__(self, faces: DeviceFaces, batch_size: int, seed: int, epoch: int) -> None:
-        self.faces, self.batch_size = faces, min(batch_size, len(faces))
-        self.order = np.random.default_rng((seed, epoch)).permutation(len(faces))
+    Yields faces, targets, and for each row whether it is a copy that balances a rare label: bool (N,).
+    """
+
+    def __init__(self, faces: DeviceFaces, batch_size: int, seed: int, epoch: int, balance: Balance | None = None) -> None:
+        balance = balance or Balance()
+        self.faces = faces
+        random = np.random.default_rng((seed, epoch))
+        rows = np.arange(len(faces))
+        if balance.augment_minorities:
+            rows = np.concatenate([rows, minority_copies(faces.classes, seed)])
+        chances = sampling_probabilities(faces.classes[rows]) if balance.sampler else None
+        places = random.permutation(len(rows)) if chances is None else random.choice(len(rows), len(rows), p=chances)
+        self.order, self.is_copy = rows[places], places >= len(faces)
+        self.batch_size = min(batch_size, len(rows))
 
     def __len__(self) -> int:
-        return len(self.faces) // self.batch_size
+        return len(self.order) // self.batch_size
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         for number in range(len(self)):
-            chosen = self.order[number * self.batch_size : (number + 1) * self.batch_size]
-            yield self.faces.rows(torch.from_numpy(chosen))
+            here = slice(number * self.batch_size, (number + 1) * self.batch_size)
+            images, targets = self.faces.rows(torch.from_numpy(self.order[here]))
+            yield images, targets, torch.from_numpy(self.is_copy[here]).to(self.faces.device)
 
 
 class ValidationBatches:

@@ -37,7 +37,7 @@ class Progress(pl.Callback):
     def on_train_batch_end(self, *arguments: Any) -> None:
         """Move the bar."""
         if self.bar is not None:
-            _, _, _, (_, targets), _ = arguments
+            _, _, _, (_, targets, _), _ = arguments
             self.bar.update(len(targets))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:

@@ -68,6 +68,20 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
+class Balance:
+    """What is done about rare labels; any of it can be tried with any network."""
+
+    sampler: bool = False
+    """Draw faces with replacement, every label equally often."""
+    class_weights: bool = False
+    """Weigh each label's loss by how rare it is."""
+    augment_minorities: bool = False
+    """Add changed copies of the rarer labels' training faces until each has as many as the largest; the originals stay."""
+    copies: Augmentation = field(default_factory=lambda: Augmentation(rotation=15, translation=0.1, scale=0.1, brightness=0.1))
+    """How those copies are changed, anew in every epoch."""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that decides the trained model; where it runs and where it is written are not part of it."""
 
@@ -77,6 +91,8 @@ class Recipe:
     """A network of mien's; an unknown name is answered with the list."""
     dropout: float = 0.2
     """Share of activations dropped in training, where the network has dropout."""
+    activation: Literal["relu", "leaky_relu", "swish", "mish"] = "relu"
+    """The network's activation."""
     size: int = 48
     """Side of the faces in pixels."""
     channels: Literal[1, 3] = 1
@@ -89,8 +105,10 @@ class Recipe:
     """Labels to keep, in this order; rows of others are left out. All, if not given."""
     merge: dict[str, list[str]] | None = None
     """Labels to merge: new name to members; done before `keep`."""
-    carve: float = 0.1
-    """Share of each label's training rows that becomes validation where the data have none."""
+    carve: int | float = 0.1
+    """What of each label's training rows becomes validation where the data have none: a share, or a whole number of rows."""
+    own_validation: bool = True
+    """Validate on the data's own validation rows; otherwise they become test rows, and validation is carved from training."""
     epochs: int = 30
     """Passes over the training faces."""
     batch_size: int = 128
@@ -101,6 +119,10 @@ class Recipe:
     """How the learning rate changes."""
     label_smoothing: float = 0.0
     """Share of each target spread over all labels (Szegedy et al., 2016)."""
+    focal_gamma: float = 0.0
+    """How much less an answer counts that is already right (focal loss; Lin et al., 2017); 0 is cross-entropy."""
+    balance: Balance = field(default_factory=Balance)
+    """What is done about rare labels."""
     ema: float = 0.0
     """Decay of the exponential moving average of the weights that is validated and exported; 0 for none."""
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -113,11 +135,16 @@ class Recipe:
     """The same recipe, data, seed, machine and number of threads give the same weights, bit by bit on CPU."""
 
     def __post_init__(self) -> None:
-        shares = {"dropout": self.dropout, "label_smoothing": self.label_smoothing, "ema": self.ema, "carve": self.carve}
-        shares |= {f"augmentation.{name}": getattr(self.augmentation, name) for name in ("flip", "blur", "erasing")}
+        shares = {name: getattr(self, name) for name in ("dropout", "label_smoothing", "ema")}
+        for changes, prefix in ((self.augmentation, "augmentation"), (self.balance.copies, "balance.copies")):
+            shares |= {f"{prefix}.{name}": getattr(changes, name) for name in ("flip", "blur", "erasing")}
         for name, share in shares.items():
-            if not 0 <= share <= 1 or (share == 1 and name in ("dropout", "label_smoothing", "ema", "carve")):
+            if not 0 <= share <= 1 or (share == 1 and "." not in name):
                 raise MienError(f"The recipe's {name} must be a share between 0 and 1, not {share}.")
+        if self.carve <= 0 or (isinstance(self.carve, float) and self.carve >= 1):
+            raise MienError(f"The recipe's carve must be a share below 1 or a whole number of rows, not {self.carve}.")
+        if self.focal_gamma < 0:
+            raise MienError(f"The recipe's focal_gamma must be 0 or more, not {self.focal_gamma}.")
         for name in ("size", "epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise MienError(f"The recipe's {name} must be at least 1, not {getattr(self, name)}.")

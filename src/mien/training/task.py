@@ -3,6 +3,7 @@
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,8 +11,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
+from mien.data.balance import class_weights
 from mien.training.augmentation import augment
 from mien.training.batches import Batch, DeviceFaces, TrainingBatches, ValidationBatches
+from mien.training.loss import classification_loss
 from mien.training.optimization import build_optimizer, build_schedule
 from mien.training.recipe import Recipe
 
@@ -55,12 +58,16 @@ class ClassificationTask(pl.LightningModule):
         average: its moving average, or None; what is validated and exported where there is one.
     """
 
+    label_weights: Tensor
+
     def __init__(self, model: FaceNetwork, recipe: Recipe, train: DeviceFaces, validation: DeviceFaces) -> None:
         super().__init__()
         self.model = model
         nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)  # 40% faster on a CPU
         self.average = AveragedModel(model, multi_avg_fn=_moving_average(recipe.ema), use_buffers=True) if recipe.ema else None
         self.recipe, self.train_faces, self.validation_faces = recipe, train, validation
+        counts = np.bincount(train.classes, minlength=train.targets.shape[1])
+        self.register_buffer("label_weights", torch.from_numpy(class_weights(counts)), persistent=False)
         self.seen: list[tuple[Tensor, int, Tensor]] = []
         self.validated: list[tuple[Tensor, Tensor]] = []
         self.train_figures = {"train_loss": float("nan"), "train_accuracy": float("nan")}
@@ -77,7 +84,9 @@ class ClassificationTask(pl.LightningModule):
 
     def train_dataloader(self) -> TrainingBatches:
         """Give the batches of the current epoch; the Trainer asks anew for every epoch."""
-        return TrainingBatches(self.train_faces, self.recipe.batch_size, self.recipe.seed, self.current_epoch)
+        return TrainingBatches(
+            self.train_faces, self.recipe.batch_size, self.recipe.seed, self.current_epoch, self.recipe.balance
+        )
 
     def val_dataloader(self) -> ValidationBatches:
         """Give the validation rows."""
@@ -100,13 +109,18 @@ class ClassificationTask(pl.LightningModule):
         torch.manual_seed(self.recipe.seed * 100_003 + self.current_epoch)
         self.seen = []
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
         """Learn from one batch."""
-        faces, targets = batch
+        faces, targets, is_copy = batch
         with torch.no_grad():
-            faces = augment(pixels(faces), self.recipe.augmentation)
+            plain = pixels(faces)
+            faces = augment(plain, self.recipe.augmentation)
+            if is_copy.any():
+                copies = augment(plain, self.recipe.balance.copies)
+                faces = torch.where(is_copy.view(-1, 1, 1, 1), copies, faces)
         logits = self.model.logits(faces)
-        loss = F.cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing)
+        weights = self.label_weights if self.recipe.balance.class_weights else None
+        loss = classification_loss(logits, targets, self.recipe.label_smoothing, weights, self.recipe.focal_gamma)
         right = (logits.detach().argmax(1) == targets.argmax(1)).sum()
         self.seen.append((loss.detach(), len(targets), right))
         return loss

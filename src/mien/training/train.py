@@ -17,17 +17,20 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors.torch import load_file
 
 from mien._version import __version__
-from mien.data.faceset import FaceSet
+from mien.data.faceset import SPLITS, FaceSet
 from mien.errors import MienError
 from mien.files import write_whole
 from mien.training.batches import DeviceFaces, ValidationBatches
 from mien.training.calibration import fit_temperature
 from mien.training.export import export
 from mien.training.networks import build_network
+from mien.training.networks.spec import NetworkSpec
 from mien.training.progress import Progress
 from mien.training.recipe import Recipe
 from mien.training.run_folder import RunFolder
 from mien.training.task import ClassificationTask, FaceNetwork
+
+NONE, TRAIN, VALIDATION, TEST = range(len(SPLITS))
 
 
 def train(
@@ -63,7 +66,8 @@ def train(
     torch.manual_seed(recipe.seed)
     if threads is not None:
         torch.set_num_threads(threads)
-    network = build_network(recipe.network, len(faces.labels), recipe.channels, recipe.size, recipe.dropout)
+    spec = NetworkSpec(len(faces.labels), recipe.channels, recipe.size, recipe.dropout, recipe.activation)
+    network = build_network(recipe.network, spec)
     model = FaceNetwork(network, recipe.mean, recipe.std)
     identity = {"recipe": recipe.to_yaml(), "fingerprint": faces.split("train").fingerprint()}
     checkpoint = _open_folder(out, resume, identity)
@@ -127,7 +131,9 @@ def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
     faces = faces.merge(recipe.merge) if recipe.merge else faces
     faces = faces.keep(recipe.keep) if recipe.keep else faces
     if "train" not in faces.split_names and "none" in faces.split_names:
-        faces = replace(faces, splits=np.where(faces.splits == 0, 1, faces.splits).astype(np.uint8))
+        faces = replace(faces, splits=np.where(faces.splits == NONE, TRAIN, faces.splits).astype(np.uint8))
+    if not recipe.own_validation:
+        faces = replace(faces, splits=np.where(faces.splits == VALIDATION, TEST, faces.splits).astype(np.uint8))
     counts = faces.split("train").counts()
     empty = [name for name, count in zip(faces.labels.names, counts, strict=True) if count == 0]
     there = [name for name in faces.labels.names if name not in empty]
@@ -139,8 +145,9 @@ def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
         )
     if "validation" not in faces.split_names:
         faces = faces.carve(recipe.carve, seed=recipe.seed)
+        amount = f"{recipe.carve:.0%}" if isinstance(recipe.carve, float) else f"{recipe.carve}"
         count = len(faces.split("validation"))
-        print(f"no validation rows: carved {recipe.carve:.0%} of each label's training rows, {count} rows", file=sys.stderr)
+        print(f"carved {amount} of each label's training rows for validation, {count} rows", file=sys.stderr)
     return faces
 
 

@@ -7,16 +7,23 @@ from torch import nn
 
 from mien.errors import MienError
 from mien.training.networks.compact_resnet import compact_resnet
+from mien.training.networks.deepface_cnn import deepface_cnn
+from mien.training.networks.mish_cnn import mish_cnn
+from mien.training.networks.six_conv import six_conv
+from mien.training.networks.spec import NetworkSpec
 from mien.training.networks.wide_cnn import wide_cnn
 
-NETWORKS: dict[str, Callable[[int, int, int, float], nn.Module]] = {
+NETWORKS: dict[str, Callable[[NetworkSpec], nn.Module]] = {
     "compact_resnet": compact_resnet,
+    "deepface_cnn": deepface_cnn,
+    "mish_cnn": mish_cnn,
+    "six_conv": six_conv,
     "wide_cnn": wide_cnn,
 }
-"""Each is called with (classes, channels, size, dropout) and maps float32 (N, C, H, W) to logits (N, classes)."""
+"""Each maps float32 (N, C, H, W) to logits (N, classes)."""
 
 
-def build_network(name: str, classes: int, channels: int, size: int, dropout: float) -> nn.Module:
+def build_network(name: str, spec: NetworkSpec) -> nn.Module:
     """Build a network with fresh weights from torch's global random state.
 
     Raises:
@@ -26,4 +33,4 @@ def build_network(name: str, classes: int, channels: int, size: int, dropout: fl
         near = difflib.get_close_matches(name, NETWORKS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(NETWORKS)}."
         raise MienError(f"There is no network {name!r}; {hint}")
-    return NETWORKS[name](classes, channels, size, dropout)
+    return NETWORKS[name](spec)

@@ -6,47 +6,47 @@ must answer in a millisecond on one core. Shapes for gray 48-pixel faces: (1, 48
 last BatchNorm) or weighing them by squeeze-and-excitation made the first epochs on FER-2013 several times slower.
 """
 
-import torch
 from torch import Tensor, nn
 
 from mien.errors import MienError
+from mien.training.networks.spec import NetworkSpec
 
 WIDTHS = (32, 64, 128, 224)
 
 
-def compact_resnet(classes: int, channels: int, size: int, dropout: float) -> nn.Module:
+def compact_resnet(spec: NetworkSpec) -> nn.Module:
     """Build the compact residual network.
 
     Raises:
         MienError: if the faces are smaller than 16 pixels.
     """
-    if size < 16:
-        raise MienError(f"compact_resnet needs faces of at least 16 pixels, not {size}; set --recipe.size.")
+    if spec.size < 16:
+        raise MienError(f"compact_resnet needs faces of at least 16 pixels, not {spec.size}; set --recipe.size.")
     blocks = [
-        ResidualBlock(inputs, outputs, stride=1 if number == 0 else 2)
+        ResidualBlock(spec, inputs, outputs, stride=1 if number == 0 else 2)
         for number, (inputs, outputs) in enumerate(zip((WIDTHS[0], *WIDTHS[:-1]), WIDTHS, strict=True))
     ]
     return nn.Sequential(
-        nn.Conv2d(channels, WIDTHS[0], 3, stride=2, padding=1, bias=False),
+        nn.Conv2d(spec.channels, WIDTHS[0], 3, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(WIDTHS[0]),
-        nn.ReLU(inplace=True),
+        spec.act(),
         *blocks,
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-        nn.Dropout(dropout),
-        nn.Linear(WIDTHS[-1], classes),
+        nn.Dropout(spec.dropout),
+        nn.Linear(WIDTHS[-1], spec.classes),
     )
 
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, spec: NetworkSpec, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.residual = nn.Sequential(
             nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
             nn.BatchNorm2d(outputs),
-            nn.ReLU(inplace=True),
+            spec.act(),
             nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
             nn.BatchNorm2d(outputs),
         )
@@ -60,6 +60,9 @@ class ResidualBlock(nn.Module):
             )
         )
 
+        self.act = spec.act()
+
     def forward(self, features: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride), rounded up."""
-        return torch.relu(self.residual(features) + self.shortcut(features))
+        summed: Tensor = self.act(self.residual(features) + self.shortcut(features))
+        return summed

@@ -8,38 +8,39 @@ A system of FER-2013's students, 68.34% on validation in its source. Shapes for 
 from torch import nn
 
 from mien.errors import MienError
+from mien.training.networks.spec import NetworkSpec
 
 
-def wide_cnn(classes: int, channels: int, size: int, dropout: float) -> nn.Module:
+def wide_cnn(spec: NetworkSpec) -> nn.Module:
     """Build the wide CNN; 0.36 is its source's dropout.
 
     Raises:
         MienError: if the faces are smaller than 16 pixels, which four poolings do not leave a pixel of.
     """
-    if size < 16:
-        raise MienError(f"wide_cnn needs faces of at least 16 pixels, not {size}; set --recipe.size.")
-    side = size // 16
+    if spec.size < 16:
+        raise MienError(f"wide_cnn needs faces of at least 16 pixels, not {spec.size}; set --recipe.size.")
+    side = spec.size // 16
     return nn.Sequential(
-        *_block(channels, 64, 3, dropout),
-        *_block(64, 128, 5, dropout),
-        *_block(128, 256, 3, dropout),
-        *_block(256, 256, 3, dropout),
+        *_block(spec, spec.channels, 64, 3),
+        *_block(spec, 64, 128, 5),
+        *_block(spec, 128, 256, 3),
+        *_block(spec, 256, 256, 3),
         nn.Flatten(),
-        *_dense(256 * side * side, 256, dropout),
-        *_dense(256, 512, dropout),
-        nn.Linear(512, classes),
+        *_dense(spec, 256 * side * side, 256),
+        *_dense(spec, 256, 512),
+        nn.Linear(512, spec.classes),
     )
 
 
-def _block(inputs: int, outputs: int, kernel: int, dropout: float) -> list[nn.Module]:
+def _block(spec: NetworkSpec, inputs: int, outputs: int, kernel: int) -> list[nn.Module]:
     return [
         nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2),
         nn.BatchNorm2d(outputs),
-        nn.ReLU(),
+        spec.act(),
         nn.MaxPool2d(2),
-        nn.Dropout(dropout),
+        nn.Dropout(spec.dropout),
     ]
 
 
-def _dense(inputs: int, outputs: int, dropout: float) -> list[nn.Module]:
-    return [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU(), nn.Dropout(dropout)]
+def _dense(spec: NetworkSpec, inputs: int, outputs: int) -> list[nn.Module]:
+    return [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), spec.act(), nn.Dropout(spec.dropout)]

@@ -1,0 +1,41 @@
+"""The Mish CNN: four convolution layers with BatchNorm, two dense layers, dropout; the activation is a choice.
+
+Mish (Misra, Mish: A Self Regularized Non-Monotonic Activation Function, 2019). Shapes for gray 48-pixel faces:
+(1, 48, 48) -> (64, 24, 24) -> (128, 12, 12) -> (256, 6, 6) -> (256, 3, 3) -> 2304 -> 256 -> classes;
+1,552,327 parameters with seven classes.
+"""
+
+from itertools import pairwise
+
+from torch import nn
+
+from mien.errors import MienError
+from mien.training.networks.spec import NetworkSpec
+
+
+def mish_cnn(spec: NetworkSpec) -> nn.Module:
+    """Build the Mish CNN.
+
+    Raises:
+        MienError: if the faces are smaller than 16 pixels.
+    """
+    if spec.size < 16:
+        raise MienError(f"mish_cnn needs faces of at least 16 pixels, not {spec.size}; set --recipe.size.")
+    widths = (spec.channels, 64, 128, 256, 256)
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layers += [
+            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            spec.act(),
+            nn.MaxPool2d(2),
+            nn.Dropout(spec.dropout / 2),
+        ]
+    return nn.Sequential(
+        *layers,
+        nn.Flatten(),
+        nn.Linear(widths[-1] * (spec.size // 16) ** 2, 256),
+        spec.act(),
+        nn.Dropout(spec.dropout),
+        nn.Linear(256, spec.classes),
+    )

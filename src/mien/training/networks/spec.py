@@ -1,0 +1,39 @@
+"""What a network is built for."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+ActivationName = Literal["relu", "leaky_relu", "swish", "mish"]
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """What every network is told; those that have no use for a field ignore it.
+
+    Attributes:
+        classes: number of labels, K.
+        channels: 1 for gray, 3 for colour.
+        size: side of the faces in pixels.
+        dropout: share of activations dropped in training.
+        activation: relu, leaky_relu (slope 0.01), swish (SiLU; Ramachandran et al., 2017) or mish (Misra, 2019).
+    """
+
+    classes: int
+    channels: int = 1
+    size: int = 48
+    dropout: float = 0.2
+    activation: ActivationName = "relu"
+
+    def act(self) -> nn.Module:
+        """Make the activation."""
+        return ACTIVATIONS[self.activation](inplace=True)
+
+
+ACTIVATIONS: dict[str, type[nn.ReLU] | type[nn.LeakyReLU] | type[nn.SiLU] | type[nn.Mish]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "swish": nn.SiLU,
+    "mish": nn.Mish,
+}
