@@ -174,14 +174,19 @@ def _demo(arguments: list[str]) -> int:
 
 
 def _recipes(arguments: list[str]) -> int:
-    """List the recipes that mien brings, or print one: mien recipes [NAME]."""
+    """List the recipes that mien brings, or print one with its network's layers: mien recipes [NAME]."""
+    from mien import verbs
     from mien.training.recipe import load_recipe, recipe_names, recipe_path
 
     parser = make_parser("recipes", "[NAME]")
     parser.add_argument("--name", type=str, help="NAME: the recipe whose YAML is to be printed")
     name = parse(parser, name_first(arguments, "name")).name
     if name is not None:
-        print(recipe_path(name).read_text(encoding="utf-8"), end="")
+        print(recipe_path(name).read_text(encoding="utf-8"))
+        try:
+            print(verbs.describe_network(name))
+        except MienError as missing:
+            print(f"mien: without the network's layers: {missing}", file=sys.stderr)
         return 0
     for known in recipe_names():
         print(f"{known:<16}{load_recipe(known).description}")

@@ -91,6 +91,27 @@ def evaluate(
     return report_on(classifier, faces, Path(out), split, log=log if log.is_file() else None, command=command)
 
 
+def describe_network(recipe: Recipe | str | Path, labels: int = 7) -> str:
+    """Write the layers of a recipe's network as a table: name, output shape, parameters; and what a face costs.
+
+    Args:
+        recipe: a recipe, its name, or a YAML file.
+        labels: how many labels the data have, where the recipe does not say which to keep.
+
+    Raises:
+        MienError: if there is no such recipe or network, or PyTorch is not installed.
+    """
+    require("train", "torch")
+    from mien.training.networks import build_network
+    from mien.training.networks.spec import NetworkSpec
+    from mien.training.summary import as_table
+
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    classes = len(recipe.keep) if recipe.keep else labels
+    spec = NetworkSpec(classes, recipe.channels, recipe.size, recipe.dropout, recipe.activation)
+    return as_table(build_network(recipe.network, spec), recipe.channels, recipe.size)
+
+
 def require(extra: str, *modules: str) -> None:
     """Make sure that an optional part is installed.
 
