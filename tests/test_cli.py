@@ -156,12 +156,57 @@ def test_without_a_verb_the_verbs_are_told(capsys):
         (["predict", "{faces}", "--model", "{run}/recipe.yaml"], "recipe.yaml"),
         (["predict", "{faces}", "--detector", "/nowhere/yunet.onnx"], "/nowhere/yunet.onnx"),
         (["recipes", "mien-z"], "mien-s"),
+        (["compare"], "missing: RUN"),
+        (["compare", "{faces}"], "not the folder of a finished run"),
+        (["compare", "{run}", "--format", "xml"], "no format 'xml'"),
+        (
+            ["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.own_validation", "false", "--recipe.carve", "9"],
+            "carve",
+        ),
     ],
 )
 def test_a_mistake_is_answered_with_one_sentence_and_leaves_nothing(words, sentence, faces, run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert sentence in complaint(capsys, [word.format(faces=faces, run=run) for word in words])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def three(faces, tmp_path_factory):
+    """A run on three labels, validated on rows carved from training."""
+    out = tmp_path_factory.mktemp("runs") / "three"
+    assert main(["train", "three-emotions", "--data", str(faces), "--out", str(out), *QUICK, "--recipe.carve", "1"]) == 0
+    return out
+
+
+def test_a_recipe_of_three_labels_leaves_the_test_rows_alone(three):
+    data = json.loads(Classifier(three).metadata["mien.data"])
+    assert Classifier(three).labels.names == ("happy", "sad", "surprise")
+    assert (data["train_count"], data["validation_count"]) == (9, 3)
+
+
+def test_a_model_of_three_labels_is_measured_on_rows_of_these(three, faces, tmp_path, capsys):
+    assert main(["evaluate", str(three), "--data", str(faces), "--out", str(tmp_path / "report")]) == 0
+    assert "rows of other labels left out" in capsys.readouterr().err
+    metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert metrics["all_rows"]["n"] == 6
+    assert [each["label"] for each in metrics["all_rows"]["labels"]] == ["happy", "sad", "surprise"]
+
+
+def test_runs_stand_side_by_side(run, three, tmp_path, capsys):
+    assert main(["compare", str(run), str(three)]) == 0
+    table = capsys.readouterr().out
+    assert main(["compare", str(run), str(three), "--format", "json", "--out", str(tmp_path / "runs.json")]) == 0
+    rows = {row["name"]: row for row in json.loads((tmp_path / "runs.json").read_text())}
+    report = json.loads((run / "report" / "metrics.json").read_text())["all_rows"]
+    assert rows["run"]["accuracy"] == report["accuracy"]["value"]
+    assert rows["run"]["recall"]["sad"] == report["labels"][4]["recall"]["value"]
+    assert rows["run"]["multiply_adds"] == 33_944_096
+    assert rows["three"]["parameters"] == 1_494_851
+    assert rows["three"]["recall"].keys() == {"happy", "sad", "surprise"}
+    assert "not all measured on the same faces" in table
+    assert f"{rows['run']['accuracy']:.1%}, {rows['run']['low']:.1%} to" in table
+    assert "1 cpu threads" in table
 
 
 def test_bad_images_are_named_and_can_be_skipped(faces, tmp_path, capsys):

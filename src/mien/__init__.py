@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mien.inference.prediction import Prediction, predict
     from mien.labels import FER2013, FERPLUS, LabelSet
     from mien.training.recipe import Recipe, load_recipe
-    from mien.verbs import evaluate, train
+    from mien.verbs import compare, evaluate, train
 
 _HOME = {
     "Classifier": "mien.inference.classifier",
@@ -32,6 +32,7 @@ _HOME = {
     "Prediction": "mien.inference.prediction",
     "Recipe": "mien.training.recipe",
     "Report": "mien.evaluation.report",
+    "compare": "mien.verbs",
     "draw_face": "mien.data.drawn",
     "draw_faces": "mien.data.drawn",
     "evaluate": "mien.verbs",
@@ -53,6 +54,7 @@ __all__ = [
     "Recipe",
     "Report",
     "__version__",
+    "compare",
     "draw_face",
     "draw_faces",
     "evaluate",

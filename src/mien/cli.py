@@ -173,6 +173,24 @@ def _demo(arguments: list[str]) -> int:
     return demo(parse(parser, arguments).out, main)
 
 
+def _compare(arguments: list[str]) -> int:
+    """Set finished runs side by side: mien compare RUN ... [--format table|json] [--out FILE]."""
+    from mien import verbs
+    from mien.files import write_whole
+
+    parser = make_parser("compare", "RUN ... [--format table|json] [--out FILE]")
+    parser.add_argument("run", type=Path, nargs="+", help="folders of finished runs")
+    parser.add_argument("--format", type=str, default="table", help="table (Markdown) or json")
+    parser.add_argument("--out", type=Path, help="a file to write instead of standard output")
+    parsed = parse(parser, arguments)
+    text = verbs.compare(parsed.run, parsed.format)
+    if parsed.out is None:
+        print(text, end="")
+    else:
+        write_whole(parsed.out, lambda part: part.write_text(text, encoding="utf-8"))
+    return 0
+
+
 def _recipes(arguments: list[str]) -> int:
     """List the recipes that mien brings, or print one with its network's layers: mien recipes [NAME]."""
     from mien import verbs
@@ -211,6 +229,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "evaluate": _evaluate,
     "predict": _predict,
+    "compare": _compare,
     "recipes": _recipes,
     "models": _models,
     "demo": _demo,

@@ -1,6 +1,7 @@
 """The verbs, the same in Python and on the command line: each reads its data, does the work and says what it did."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,9 +87,27 @@ def evaluate(
     from mien.inference.classifier import Classifier
 
     classifier = Classifier(model)
-    faces = _read(data, classifier.size, classifier.channels, quiet)
+    faces = _in_labels_of(classifier.metadata.get("mien.recipe", ""), _read(data, classifier.size, classifier.channels, quiet))
     log = classifier.path.parent / "log.csv"
     return report_on(classifier, faces, Path(out), split, log=log if log.is_file() else None, command=command)
+
+
+def compare(runs: Sequence[str | Path], format: str = "table") -> str:
+    """Set finished runs side by side, the most accurate first: accuracy with its interval, recalls, size, speed, command.
+
+    Args:
+        runs: run folders of `train`.
+        format: table, which is Markdown, or json.
+
+    Raises:
+        MienError: if one is not a finished run, or the format is unknown.
+    """
+    require("evaluate", "sklearn", "matplotlib", "jinja2")
+    from mien.evaluation import comparison
+
+    if format not in comparison.FORMATS:
+        raise MienError(f"There is no format {format!r}; choose {', '.join(comparison.FORMATS)}.")
+    return comparison.FORMATS[format](comparison.compare([Path(run) for run in runs]))
 
 
 def describe_network(recipe: Recipe | str | Path, labels: int = 7) -> str:
@@ -135,6 +154,21 @@ def _read(data: FaceSet | DataSource | str | Path, size: int, channels: int, qui
         splits = ", ".join(f"{name} {len(faces.split(name)):,}" for name in faces.split_names)
         print(f"took {faces.origin.path} for {faces.origin.kind}: {len(faces):,} faces ({splits})", file=sys.stderr)
         print(f"labels: {', '.join(faces.labels.names)}", file=sys.stderr)
+    return faces
+
+
+def _in_labels_of(recipe: str, faces: FaceSet) -> FaceSet:
+    """Merge and keep labels as the model's recipe did, where the data have the labels that it was made from."""
+    import yaml
+
+    made = yaml.safe_load(recipe) or {}
+    merge, keep = made.get("merge") or {}, made.get("keep") or []
+    if {member for members in merge.values() for member in members}.issubset(faces.labels.names):
+        faces = faces.merge(merge) if merge else faces
+    if keep and set(keep) < set(faces.labels.names):
+        kept = faces.keep(keep)
+        print(f"the model knows {', '.join(keep)}: {len(faces) - len(kept):,} rows of other labels left out", file=sys.stderr)
+        return kept
     return faces
 
 

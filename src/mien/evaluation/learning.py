@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,15 @@ COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validati
 """What of a run's log.csv the curves need; it has more."""
 
 
-def read_log(path: Path) -> dict[str, np.ndarray]:
+def read_log(path: Path, columns: Sequence[str] = COLUMNS) -> dict[str, np.ndarray]:
     """Read a run's log.csv.
 
     Args:
-        path: a CSV with at least the columns of `COLUMNS`, one row per epoch; an empty cell is an unknown value.
+        path: a CSV with one row per epoch; an empty cell is an unknown value.
+        columns: those to read.
 
     Returns:
-        For each of `COLUMNS` its values, (epochs,), float64, NaN where unknown.
+        For each column its values, (epochs,), float64, NaN where unknown.
 
     Raises:
         MienError: if the file is not there, lacks a column, has no rows, or holds something that is no number.
@@ -34,12 +36,12 @@ def read_log(path: Path) -> dict[str, np.ndarray]:
         raise MienError(f"Cannot read the training log {path}: {error}.") from error
     if not rows:
         raise MienError(f"The training log {path} has no epochs; leave it out, or give the log.csv of a run.")
-    if missing := [name for name in COLUMNS if name not in rows[0]]:
+    if missing := [name for name in columns if name not in rows[0]]:
         raise MienError(f"The training log {path} has no column {', '.join(missing)}; it has {', '.join(map(str, rows[0]))}.")
-    if short := [line for line, row in enumerate(rows, start=2) if any(row[name] is None for name in COLUMNS)]:
+    if short := [line for line, row in enumerate(rows, start=2) if any(row[name] is None for name in columns)]:
         raise MienError(f"The training log {path} breaks off in line {short[0]}.")
     try:
-        return {name: np.array([float(row[name] or math.nan) for row in rows]) for name in COLUMNS}
+        return {name: np.array([float(row[name] or math.nan) for row in rows]) for name in columns}
     except ValueError as error:
         raise MienError(f"The training log {path} holds something that is no number: {error}.") from error
 

@@ -28,6 +28,7 @@ from mien.training.networks.spec import NetworkSpec
 from mien.training.progress import Progress
 from mien.training.recipe import Recipe
 from mien.training.run_folder import RunFolder
+from mien.training.summary import multiply_adds
 from mien.training.task import ClassificationTask, FaceNetwork
 
 NONE, TRAIN, VALIDATION, TEST = range(len(SPLITS))
@@ -117,6 +118,13 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def describe_hardware(device: torch.device) -> str:
+    """Name what a network is trained on, without naming the machine."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
+    return f"{torch.get_num_threads()} {device.type} threads, torch {torch.__version__}"
+
+
 def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
     """Bring the data into the recipe's labels and make sure that there is something to train and to validate on.
 
@@ -192,6 +200,8 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
         "mien.recipe": recipe.to_yaml(),
         "mien.temperature": repr(temperature),
         "mien.parameters": str(sum(p.numel() for p in model.parameters())),
+        "mien.multiply_adds": str(multiply_adds(model.cpu().network, recipe.channels, recipe.size)),
+        "mien.hardware": describe_hardware(validation.device),
         "mien.data": json.dumps(
             {
                 "kind": faces.origin.kind,
