@@ -47,8 +47,7 @@ def train(
 
     Args:
         recipe: what is to be trained, and how.
-        faces: labelled faces of the recipe's size and channels, with a split train; where there is no validation, the
-            recipe's share is carved from it.
+        faces: labelled faces as `arrange` brings them into the recipe's labels and splits.
         out: the run folder; must not exist, unless resumed.
         resume: go on from the folder's last checkpoint; the result is that of an unbroken run.
         device: auto, cpu, cuda, cuda:1 or mps.
@@ -60,10 +59,9 @@ def train(
         The model file, `out/model.onnx`.
 
     Raises:
-        MienError: if recipe and faces do not fit each other, or the folder stands in the way.
+        MienError: if network and faces do not fit each other, training diverges, or the folder stands in the way.
     """
     where = choose_device(device)
-    faces = arrange(recipe, faces)
     torch.manual_seed(recipe.seed)
     if threads is not None:
         torch.set_num_threads(threads)
