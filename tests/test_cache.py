@@ -121,3 +121,15 @@ def test_a_cache_that_cannot_be_written_does_not_hide_the_reason(folder, monkeyp
     with pytest.raises(MienError, match="no connection"):
         fetch("http://127.0.0.1:9/file", "kept.bin", DIGEST)
     assert list(folder.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_said_in_words_and_not_remembered(folder, monkeypatch):
+    def refuse(url, path, sha256):
+        raise PermissionError("Cannot write to data cache folder.")  # as pooch does: without errno
+
+    monkeypatch.setattr(cache, "_download", refuse)
+    with pytest.raises(MienError, match="cannot be written; set MIEN_CACHE") as caught:
+        fetch("http://127.0.0.1:9/file", "kept.bin", DIGEST)
+    assert str(folder) in str(caught.value)
+    assert "PermissionError" not in str(caught.value)
+    assert list(folder.iterdir()) == []

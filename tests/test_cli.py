@@ -1,46 +1,15 @@
 """The command line, end to end."""
 
 import csv
-import errno
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from mien.cli import VERBS, main
-from mien.data.drawn import draw_photo, write_folder
+from mien.data.drawn import draw_photo
 from mien.inference.classifier import Classifier
-from mien.training import run_folder
-
-QUICK = ["--recipe.epochs", "1", "--recipe.batch_size", "16", "--threads", "1", "--quiet"]
-
-
-@pytest.fixture(scope="module")
-def faces(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "faces"
-    write_folder(8, folder, size=48, validation=0.25, test=0.25)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(faces, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "run"
-    assert main(["train", "mien-s", "--data", str(faces), "--out", str(out), *QUICK]) == 0
-    return out
-
-
-def complaint(capsys, words: list[str]) -> str:
-    """Run a mistake: it must exit with 2, say one sentence and nothing else."""
-    capsys.readouterr()
-    assert main(words) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "Traceback" not in err
-    lines = [line for line in err.splitlines() if line.startswith("mien: ")]
-    assert len(lines) == 1
-    return lines[0]
 
 
 def test_training_leaves_a_whole_run_folder_and_its_report(run):
@@ -127,55 +96,11 @@ def test_without_a_verb_the_verbs_are_told(capsys):
     assert all(verb in out for verb in VERBS)
 
 
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (["trian"], "no verb 'trian'; did you mean train"),
-        (["train"], "which recipe"),
-        (["train", "mien-z", "--data", "x", "--out", "y"], "no recipe 'mien-z'; did you mean mien-s"),
-        (["train", "mien-s", "--data", "x"], "missing: --out"),
-        (["train", "mien-s", "--out", "y"], "missing: --data.path"),
-        (["train", "mien-s", "--data", "/nowhere/faces", "--out", "y"], "/nowhere/faces"),
-        (["train", "mien-s", "--data", "x", "--out", "y", "--recipe.epoch", "3"], "Did you mean --recipe.epochs"),
-        (
-            ["train", "mien-s", "--data", "x", "--out", "y", "--recipe.epochs", "few"],
-            "--recipe.epochs: Expected a int. Got value: few",
-        ),
-        (["train", "mien-s", "--data", "x", "--out", "y", "--recipe.dropout", "2"], "dropout must be a share"),
-        (["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.network", "wide_cn"], "did you mean wide_cnn"),
-        (["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.keep", '["happy"]'], "two labels at least"),
-        (["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.keep", '["happy", "sat"]'], "Did you mean 'sad'"),
-        (["train", "mien-s", "--data", "{faces}", "--out", "y", "--device", "warp"], "no device 'warp'"),
-        (["train", "mien-s", "--data", "{faces}", "--out", "{run}"], "exists; choose another --out"),
-        (["evaluate", "mien-q", "--data", "{faces}", "--out", "y"], "mien-q"),
-        (["evaluate", "{run}", "--data", "{faces}", "--out", "y", "--split", "exam"], "exam"),
-        (["evaluate", "{run}", "--data", "{faces}", "--out", "{faces}"], "faces"),
-        (["predict"], "missing: SOURCE"),
-        (["predict", "{run}/model.onx"], "Did you mean"),
-        (["predict", "/nowhere/photo.jpg", "/nowhere/*.png"], "nothing at '/nowhere/photo.jpg'"),
-        (["predict", "{faces}", "--model", "{run}/recipe.yaml"], "recipe.yaml"),
-        (["predict", "{faces}", "--detector", "/nowhere/yunet.onnx"], "/nowhere/yunet.onnx"),
-        (["recipes", "mien-z"], "mien-s"),
-        (["compare"], "missing: RUN"),
-        (["compare", "{faces}"], "not the folder of a finished run"),
-        (["compare", "{run}", "--format", "xml"], "no format 'xml'"),
-        (
-            ["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.own_validation", "false", "--recipe.carve", "9"],
-            "carve",
-        ),
-    ],
-)
-def test_a_mistake_is_answered_with_one_sentence_and_leaves_nothing(words, sentence, faces, run, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert sentence in complaint(capsys, [word.format(faces=faces, run=run) for word in words])
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.fixture(scope="module")
-def three(faces, tmp_path_factory):
+def three(faces, tmp_path_factory, quick):
     """A run on three labels, validated on rows carved from training."""
     out = tmp_path_factory.mktemp("runs") / "three"
-    assert main(["train", "three-emotions", "--data", str(faces), "--out", str(out), *QUICK, "--recipe.carve", "1"]) == 0
+    assert main(["train", "three-emotions", "--data", str(faces), "--out", str(out), *quick, "--recipe.carve", "1"]) == 0
     return out
 
 
@@ -207,32 +132,3 @@ def test_runs_stand_side_by_side(run, three, tmp_path, capsys):
     assert "not all measured on the same faces" in table
     assert f"{rows['run']['accuracy']:.1%}, {rows['run']['low']:.1%} to" in table
     assert "1 cpu threads" in table
-
-
-def test_bad_images_are_named_and_can_be_skipped(faces, tmp_path, capsys):
-    mine = tmp_path / "mine"
-    shutil.copytree(faces, mine)
-    bad = sorted((mine / "train" / "happy").iterdir())[0]
-    bad.write_text("not an image")
-    words = ["train", "mien-s", "--data", str(mine), "--out", str(tmp_path / "run"), *QUICK]
-    assert bad.name in complaint(capsys, words)
-    assert not (tmp_path / "run").exists()
-    assert main([*words, "--data.skip_bad"]) == 0
-    assert bad.name in (tmp_path / "run" / "skipped.txt").read_text()
-
-
-def test_a_full_disk_is_said_and_the_run_goes_on_afterwards(faces, run, tmp_path, monkeypatch, capsys):
-    real, writes = run_folder.write_whole, []
-
-    def full_at_the_second(path, write):
-        writes.append(path.name)
-        if len(writes) == 2:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(path, write)
-
-    words = ["train", "mien-s", "--data", str(faces), "--out", str(tmp_path / "run"), *QUICK]
-    monkeypatch.setattr(run_folder, "write_whole", full_at_the_second)
-    assert "disk is full" in complaint(capsys, words)
-    assert not (tmp_path / "run" / "model.onnx").exists()
-    assert main([*words, "--resume"]) == 0
-    assert (tmp_path / "run" / "weights.safetensors").read_bytes() == (run / "weights.safetensors").read_bytes()

@@ -20,3 +20,25 @@ def test_a_file_that_was_there_stays_when_writing_fails(tmp_path):
         write_whole(tmp_path / "a.txt", fail)
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_an_error_names_the_file_and_not_its_temporary_name(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("in the way")
+    for path in (tmp_path / "gone" / "a.txt", tmp_path / "folder", tmp_path / "file" / "a.txt"):
+        with pytest.raises(OSError, match=f"'{path}'$") as caught:
+            write_whole(path, lambda part: part.write_text("new"))
+        assert caught.value.filename == str(path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_full_disk_names_the_file_and_another_files_error_stays_its_own(tmp_path):
+    def fail(error):
+        raise error
+
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        write_whole(tmp_path / "a.txt", lambda part: fail(OSError(28, "No space left on device")))
+    assert caught.value.filename == str(tmp_path / "a.txt")
+    with pytest.raises(PermissionError) as caught:
+        write_whole(tmp_path / "a.txt", lambda part: fail(PermissionError(13, "Permission denied", "other")))
+    assert caught.value.filename == "other"

@@ -2,10 +2,27 @@
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mien.errors import MienError
+
+
+def overview(verbs: Mapping[str, Callable[..., Any]]) -> str:
+    """Write what `mien` alone answers: every verb with the first line of its docstring."""
+    lines = [f"  {name:<10}{(function.__doc__ or '').splitlines()[0]}" for name, function in verbs.items()]
+    return "\n".join(
+        [
+            "usage: mien VERB ...",
+            "",
+            "Facial-expression classification: labelled faces in, one model file, a report, answers about photos.",
+            "",
+            "verbs:",
+            *lines,
+            "",
+            "`mien VERB --help` tells more of each; `mien --version` prints the version.",
+        ]
+    )
 
 
 def make_parser(verb: str, words: str, function: Callable[..., Any] | None = None, skip: Sequence[str] = ()) -> Any:
@@ -35,26 +52,63 @@ def make_parser(verb: str, words: str, function: Callable[..., Any] | None = Non
     return parser
 
 
-def parse(parser: Any, arguments: Sequence[str]) -> Any:
+def parse(parser: Any, arguments: Sequence[str], first: str = "") -> Any:
     """Parse, turning jsonargparse's complaints into one sentence.
+
+    Args:
+        parser: what `make_parser` made.
+        arguments: what follows `mien VERB`.
+        first: the name of the flag that the first argument without a dash stands for: `mien evaluate MODEL` is
+            `mien evaluate --model MODEL`.
 
     Raises:
         MienError: if the arguments are not as the parser wants them.
     """
     from argparse import ArgumentError
 
+    if first and arguments and not arguments[0].startswith("-"):
+        arguments = [f"--{first}", *arguments]
     switches = [
         flag for action in parser._actions if getattr(action, "_typehint", None) is bool for flag in action.option_strings
     ]
     try:
         return parser.instantiate(parser.parse_args(_spelled_out(arguments, switches)))
     except ArgumentError as problem:
-        raise MienError(_sentence(parser, str(problem))) from None
+        raise MienError(_sentence(parser, str(problem), first)) from None
 
 
-def name_first(arguments: Sequence[str], name: str) -> list[str]:
-    """Give a first argument without a dash its name: `mien evaluate MODEL` is `mien evaluate --model MODEL`."""
-    return [f"--{name}", *arguments] if arguments and not arguments[0].startswith("-") else list(arguments)
+KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "list": "a list such as [a, b]",
+    "dict": "pairs such as {a: [b, c]}",
+    "NoneType": "null",
+}
+"""Types as a person calls them."""
+
+
+def in_plain_words(problem: str) -> str:
+    """Say in one sentence what jsonargparse says of a value that does not fit."""
+    words = " ".join(
+        line.strip().lstrip("- ") if line.startswith(" ") else line for line in problem.splitlines() if line.strip()
+    )
+    words = re.sub(r'(?:Parser|Problem with) key "([\w.]+)":', r"--\1:", words)
+    if union := re.search(r"^(.*?)Does not validate against any of the Union subtypes Subtypes: (.*?) Errors: .*", words):
+        kinds = re.findall(r"int|float|bool|str|list|dict|NoneType", re.sub(r"\[(?:str|str, list\[str\])\]", "", union[2]))
+        value = re.search(r"Given value: (.*)$", words) or re.search(r"Got value: (.*?)(?: Expected| Given|$)", words)
+        return f"{union[1]}expected {' or '.join(KINDS[kind] for kind in kinds)}" + (f", not {value[1]}" if value else "")
+    words = re.sub(r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", _one_of, words)
+    return re.sub(
+        r"Expected an? <class '(\w+)'>\. Got value: (.*)", lambda m: f"expected {KINDS.get(m[1], m[1])}, not {m[2]}", words
+    )
+
+
+def _one_of(found: re.Match[str]) -> str:
+    names = [name.strip(" '") for name in found[1].split(",")]
+    near = difflib.get_close_matches(found[2], names, n=1)
+    return f"expected one of {', '.join(names)}, not {found[2]}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _spelled_out(arguments: Sequence[str], switches: Sequence[str]) -> list[str]:
@@ -70,22 +124,20 @@ def _spelled_out(arguments: Sequence[str], switches: Sequence[str]) -> list[str]
     return words
 
 
-def _sentence(parser: Any, problem: str) -> str:
-    words = " ".join(
-        line.strip(" -") if line.startswith("-") else line.strip() for line in problem.splitlines() if line.strip()
-    )
-    words = re.sub(r'Parser key "([\w.]+)":', r"--\1:", words)
-    words = re.sub(r"<class '(\w+)'>", r"\1", words)
-    words = re.sub(r"the following arguments are required: (.+)", lambda m: f"missing: {_as_typed(parser, m[1])}", words)
-    flags = [flag for action in parser._actions for flag in action.option_strings]
-    unknown = "unrecognized" in words
-    wrong = next((word.split("=")[0] for word in words.split() if word.startswith("--")), None) if unknown else None
-    near = difflib.get_close_matches(wrong, flags, n=1) if wrong else []
-    hint = f" Did you mean {near[0]}?" if near else ""
+def _sentence(parser: Any, problem: str, first: str) -> str:
+    words = in_plain_words(problem)
+    words = re.sub(r"the following arguments are required: (.+)", lambda m: f"missing: {_as_typed(parser, m[1], first)}", words)
+    hint = ""
+    if (unknown := re.search(r"[Uu]nrecognized arguments: (\S+)", words)) and unknown[1].startswith("--"):
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        near = difflib.get_close_matches(unknown[1].split("=")[0], flags, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+    elif unknown:
+        hint = " Every argument but the first has a name, such as --data PATH."
     return f"{words.rstrip('.')}.{hint} `{parser.prog} --help` lists what there is."
 
 
-def _as_typed(parser: Any, names: str) -> str:
-    """Write names of arguments as they are typed: --out, but SOURCE."""
-    flags = {action.dest for action in parser._actions if action.option_strings}
-    return ", ".join(f"--{name}" if name in flags else name.upper() for name in names.split(", "))
+def _as_typed(parser: Any, names: str, first: str) -> str:
+    """Write names of arguments as they are typed: --out, but SOURCE, and --data for --data.path."""
+    flags = {action.dest for action in parser._actions if action.option_strings} - {first}
+    return ", ".join(f"--{name.removesuffix('.path')}" if name in flags else name.upper() for name in names.split(", "))

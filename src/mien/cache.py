@@ -1,5 +1,6 @@
 """The cache folder, and files fetched into it once from their publishers."""
 
+import errno
 import hashlib
 import os
 import time
@@ -56,6 +57,9 @@ def fetch(url: str, name: str, sha256: str) -> Path:
     try:
         _download(url, path, sha256)
     except (OSError, ValueError) as error:  # no network, no room, no such page; a file with another digest
+        if isinstance(error, PermissionError) or getattr(error, "errno", None) == errno.EROFS:
+            reason = f"the cache folder {str(path.parent)!r} cannot be written; set MIEN_CACHE to one that can"
+            raise MienError(f"{url} could not be fetched ({reason}).") from None
         sentence = f"{url} could not be fetched ({_cause(error)})."
         with suppress(OSError):  # a cache that cannot be written is no reason to say less
             write_whole(failure, lambda part: part.write_text(sentence, encoding="utf-8"))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mien._version import __version__
-from mien.arguments import make_parser, name_first, parse
+from mien.arguments import make_parser, overview, parse
 from mien.errors import MienError
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -38,11 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as problem:
-        where = f" {problem.filename}" if problem.filename else ""
+        where = f" ({problem.filename})" if problem.filename else ""
         if problem.errno in FULL_DISK:
-            return _complain(f"The disk is full; nothing whole was lost. Free some space and run the same again.{where}")
+            again = "the same command with --resume goes on" if arguments[:1] == ["train"] else "run the same again"
+            return _complain(f"The disk is full{where}; free some space, then {again}.")
         if problem.errno in NOT_ALLOWED:
-            return _complain(f"Cannot write or read{where}: {os.strerror(problem.errno or 0)}. Choose another path.")
+            return _complain(
+                f"A file cannot be written or read{where}: {os.strerror(problem.errno or 0)}; choose another path."
+            )
         raise
 
 
@@ -52,10 +55,12 @@ def _complain(sentence: str) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments[:1] == ["help"] and arguments[1:2]:
+        arguments = [arguments[1], "--help"]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_overview())
+        print(overview(VERBS))
         return 0
-    if arguments[0] == "--version":
+    if arguments[0] in ("--version", "-V"):
         print(f"mien {__version__}")
         return 0
     name, rest = arguments[0], arguments[1:]
@@ -67,27 +72,11 @@ def _run(arguments: list[str]) -> int:
     return VERBS[name](rest)
 
 
-def _overview() -> str:
-    lines = [f"  {name:<10}{function.__doc__.splitlines()[0]}" for name, function in VERBS.items() if function.__doc__]
-    return "\n".join(
-        [
-            "usage: mien VERB ...",
-            "",
-            "Facial-expression classification: labelled faces in, one model file, a report, answers about photos.",
-            "",
-            "verbs:",
-            *lines,
-            "",
-            "`mien VERB --help` tells more of each; `mien --version` prints the version.",
-        ]
-    )
-
-
 def _train(arguments: list[str]) -> int:
     """Train a classifier: mien train RECIPE --data PATH --out RUN [--recipe.epochs 5 ...]."""
     from mien import verbs
     from mien.data.source import DataSource
-    from mien.training.recipe import Recipe, recipe_path
+    from mien.training.recipe import Recipe, load_recipe, recipe_path
 
     parser = make_parser(
         "train",
@@ -99,7 +88,9 @@ def _train(arguments: list[str]) -> int:
     parser.add_argument("--data", type=DataSource, help="labelled faces; --data PATH is short for --data.path PATH")
     command = shlex.join(["mien", "train", *arguments])
     if arguments and not arguments[0].startswith("-"):
-        arguments = ["--recipe", str(recipe_path(arguments[0])), *arguments[1:]]
+        path = recipe_path(arguments[0])
+        load_recipe(path)  # its mistakes are better told by itself than by the parser of the command line
+        arguments = ["--recipe", str(path), *arguments[1:]]
     elif not {"-h", "--help"}.intersection(arguments):
         raise MienError("Say which recipe to train: mien train RECIPE --data PATH --out RUN; `mien recipes` lists them.")
     parsed = parse(parser, arguments)
@@ -119,7 +110,7 @@ def _evaluate(arguments: list[str]) -> int:
     )
     parser.add_argument("--data", type=DataSource, help="labelled faces; --data PATH is short for --data.path PATH")
     command = shlex.join(["mien", "evaluate", *arguments])
-    parsed = parse(parser, name_first(arguments, "model"))
+    parsed = parse(parser, arguments, first="model")
     report = verbs.evaluate(**vars(parsed), command=command)
     print(report.table())
     print(f"report  {report.folder / 'index.html'}", file=sys.stderr)
@@ -129,8 +120,9 @@ def _evaluate(arguments: list[str]) -> int:
 def _predict(arguments: list[str]) -> int:
     """Find faces in photos and say what they show: mien predict SOURCE ... [--model M] [--format F] [--draw DIR]."""
     from mien.files import write_whole
+    from mien.inference.destinations import check_out, make_folder_of
     from mien.inference.detection import DETECTORS
-    from mien.inference.output import WRITERS, Tally, write
+    from mien.inference.output import WRITERS, Tally, choose_format, write
     from mien.inference.prediction import predict
     from mien.inference.sources import check_names
 
@@ -145,15 +137,17 @@ def _predict(arguments: list[str]) -> int:
         "--model", type=str, default="mien-s", help="a model file, a run folder, or a name that `mien models` lists"
     )
     parser.add_argument("--detector", type=str, default="auto", help=f"{', '.join(DETECTORS)}, or a YuNet .onnx file")
-    parser.add_argument("--format", type=str, default="table", help=", ".join(WRITERS))
-    parser.add_argument("--out", type=Path, help="a file to write instead of standard output")
-    parser.add_argument("--draw", type=Path, help="a folder for copies of the images with the answers drawn in")
+    parser.add_argument("--format", type=str, help=f"{', '.join(WRITERS)}; without it, what --out ends in, else table")
+    parser.add_argument("--out", type=str, help="a file to write instead of standard output")
+    parser.add_argument("--draw", type=str, help="a folder for copies of the images with the answers drawn in")
     wanted = vars(parse(parser, arguments))
-    form, out = wanted.pop("format"), wanted.pop("out")
-    if form not in WRITERS:
-        raise MienError(f"There is no output format {form!r}; choose {', '.join(WRITERS)}.")
+    named = wanted.pop("out")
+    out = None if named is None else check_out(named, wanted["source"])
+    form = choose_format(wanted.pop("format"), out)
     check_names(wanted["source"])
     predictions = predict(**wanted)
+    if out is not None:
+        make_folder_of(out)
 
     def write_into(part: Path) -> Tally:
         with part.open("w", encoding="utf-8", newline="") as stream:
@@ -198,7 +192,7 @@ def _recipes(arguments: list[str]) -> int:
 
     parser = make_parser("recipes", "[NAME]")
     parser.add_argument("--name", type=str, help="NAME: the recipe whose YAML is to be printed")
-    name = parse(parser, name_first(arguments, "name")).name
+    name = parse(parser, arguments, first="name").name
     if name is not None:
         print(recipe_path(name).read_text(encoding="utf-8"))
         try:

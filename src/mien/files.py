@@ -18,12 +18,19 @@ def write_whole(path: Path, write: Callable[[Path], Result]) -> Result:
 
     Returns:
         What `write` gives back.
+
+    Raises:
+        OSError: if it cannot be written; the error names the file itself, not its temporary name.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         result = write(temporary)
         temporary.replace(path)
         return result
+    except OSError as error:
+        if error.errno is None or str(error.filename or temporary) != str(temporary):
+            raise  # of something else, or in other words
+        raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # not there, or in a folder that is none
             temporary.unlink()

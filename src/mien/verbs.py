@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.data.faceset import FaceSet
+from mien.data.faceset import SPLITS, FaceSet
 from mien.data.source import DataSource
 from mien.errors import MienError
 from mien.training.recipe import Recipe, load_recipe
@@ -46,16 +46,19 @@ def train(
         MienError: if the recipe, the data or the folder do not allow it; the sentence says what to do.
     """
     require("train", "torch", "lightning", "onnx", "onnxscript", "safetensors", "tensorboard", "tqdm", "sklearn")
+    out = Path(out)
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if out.exists() and not resume:
+        raise MienError(f"{out} exists; choose another --out, or add --resume to go on with that run.")
+    read = _read(data, recipe.size, recipe.channels, quiet)
+
+    # only now, for these take seconds, and most mistakes are known already
     from mien.evaluation.report import evaluate as report_on
     from mien.inference.classifier import Classifier
     from mien.training.train import arrange
     from mien.training.train import train as train_model
 
-    out = Path(out)
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    if out.exists() and not resume:
-        raise MienError(f"{out} exists; choose another --out, or add --resume to go on with that run.")
-    faces = arrange(recipe, _read(data, recipe.size, recipe.channels, quiet))
+    faces = arrange(recipe, read)
     model = train_model(recipe, faces, out, resume, device, threads, quiet)
     _write_skipped(faces, out)
     return report_on(Classifier(model), faces, out / "report", "validation", log=out / "log.csv", command=command)
@@ -151,7 +154,8 @@ def _read(data: FaceSet | DataSource | str | Path, size: int, channels: int, qui
     source = data if isinstance(data, DataSource) else DataSource(Path(data))
     faces = read_faces(source, size, channels, None if quiet else _show_reading)
     if not quiet:
-        splits = ", ".join(f"{name} {len(faces.split(name)):,}" for name in faces.split_names)
+        counts = [(name, int((faces.splits == SPLITS.index(name)).sum())) for name in faces.split_names]
+        splits = ", ".join("not divided" if name == "none" else f"{name} {count:,}" for name, count in counts)
         print(f"took {faces.origin.path} for {faces.origin.kind}: {len(faces):,} faces ({splits})", file=sys.stderr)
         print(f"labels: {', '.join(faces.labels.names)}", file=sys.stderr)
     return faces

@@ -70,7 +70,7 @@ def test_a_set_of_no_rows_can_be_asked_everything():
     assert (len(faces), faces.size, faces.split_names, faces.counts().tolist()) == (0, 4, (), [0, 0, 0])
     assert len(faces.keep(["b"]).merge({"x": ["b"]})) == 0
     assert sentence(faces.split, "train") == "The data have no split 'train'; they have no rows."
-    assert sentence(faces.carve, 1) == "Cannot carve out of 'train'; the data have no rows."
+    assert sentence(faces.carve, 1) == "Cannot carve out of 'train': the data have no such split; they have no rows."
 
 
 @pytest.mark.parametrize(
@@ -180,3 +180,11 @@ def test_a_change_keeps_where_the_faces_came_from(faces):
     faces = replace(faces, origin=origin)
     for changed in (faces.split("train"), faces.keep(["c"]), faces.merge({"x": ["a"]}), faces.carve(1, "validation", "none")):
         assert changed.origin == origin
+
+
+def test_data_that_are_not_divided_are_said_so():
+    faces = FaceSet.from_arrays(np.zeros((2, 4, 4), dtype=np.uint8), [0, 1], LabelSet(("a", "b")))
+    assert faces.split_names == ("none",)
+    assert sentence(faces.split, "test") == "The data have no split 'test'; they are not divided into splits."
+    some = FaceSet.from_arrays(faces.images, [0, 1], faces.labels, ["none", "train"])
+    assert sentence(some.split, "test") == "The data have no split 'test'; they have rows in no split, train."

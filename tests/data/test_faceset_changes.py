@@ -160,11 +160,20 @@ def test_carve_passes_over_labels_without_rows(hard):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"amount": 1, "source": "validation"}, "Cannot carve out of 'validation'; the data have train, test."),
+        (
+            {"amount": 1, "source": "validation"},
+            "Cannot carve out of 'validation': the data have no such split; they have train, test.",
+        ),
         ({"amount": 1, "into": "valid"}, "Cannot carve rows of 'train' into 'valid'; name one of none, validation, test."),
         ({"amount": 1, "into": "train"}, "Cannot carve rows of 'train' into 'train'; name one of none, validation, test."),
-        ({"amount": 10}, "Cannot carve 10 of the 10 rows of 'd' out of 'train', for one must stay; carve fewer."),
-        ({"amount": 0.99}, "Cannot carve 30 of the 30 rows of 'c' out of 'train', for one must stay; carve fewer."),
+        (
+            {"amount": 10},
+            "Cannot carve 10 of the 10 rows of 'd' out of 'train', for one must stay; carve fewer (--recipe.carve).",
+        ),
+        (
+            {"amount": 0.99},
+            "Cannot carve 30 of the 30 rows of 'c' out of 'train', for one must stay; carve fewer (--recipe.carve).",
+        ),
         *(
             ({"amount": amount}, f"Carve a whole number of rows per label or a share between 0 and 1, not {amount}.")
             for amount in (0, -1, 0.0, -0.1, 1.0, 5.0, float("nan"))

@@ -14,6 +14,8 @@ DIALECTS = {
     "quoted": {"header": '"emotion","pixels","Usage"', "line": '{label},"{pixels}",{usage}'},
     "with Windows line ends": {"end": "\r\n"},
     "with a byte-order mark": {"header": "\ufeffemotion,pixels,Usage"},
+    "with semicolons": {"header": "emotion;pixels;Usage", "line": "{label};{pixels};{usage}"},
+    "with tabs": {"header": "emotion\tpixels\tUsage", "line": "{label}\t{pixels}\t{usage}"},
     "with blank lines": {"end": "\n\n"},
     "in other letters": {"header": "Emotion,Pixels,USAGE"},
 }
@@ -79,7 +81,9 @@ def test_of_the_contest_s_files_the_one_with_all_rows_is_taken(write, tmp_path):
 def test_faces_of_another_size_are_read_too(tmp_path):
     path = tmp_path / "small.csv"
     path.write_text("emotion,pixels\n0,0 1 2 3\n1,4 5 6 255\n")
-    assert read_faces(path, size=2).images.tolist() == [[[0, 1], [2, 3]], [[4, 5], [6, 255]]]
+    faces = read_faces(path, size=2)
+    assert faces.images.tolist() == [[[0, 1], [2, 3]], [[4, 5], [6, 255]]]
+    assert faces.origin.kind == "FER-2013 as CSV without splits, 2 x 2 pixels"
 
 
 def test_wrong_columns_are_named_with_those_wanted(spoil):
@@ -127,11 +131,18 @@ def test_a_file_cut_short_is_told_by_its_last_row(write):
         read_faces(path)
 
 
-@pytest.mark.parametrize("text", ["", "emotion,pixels,Usage\n"])
-def test_a_file_without_rows_is_refused(text, tmp_path, cache):
+@pytest.mark.parametrize(
+    ("text", "format_", "sentence"),
+    [
+        ("", "auto", r"fer2013\.csv is empty"),
+        ("", "fer2013-csv", r"fer2013\.csv is empty"),
+        ("emotion,pixels,Usage\n", "auto", r"no rows in .*fer2013\.csv, taken for FER-2013 as CSV; check"),
+    ],
+)
+def test_a_file_without_rows_is_refused_by_its_name(text, format_, sentence, tmp_path, cache):
     (tmp_path / "fer2013.csv").write_text(text)
-    with pytest.raises(MienError, match=r"no rows|columns"):
-        read_faces(tmp_path / "fer2013.csv")
+    with pytest.raises(MienError, match=sentence):
+        read_faces(DataSource(tmp_path / "fer2013.csv", format=format_))
     assert not [path for path in cache.rglob("*") if path.is_file()]
 
 

@@ -74,10 +74,35 @@ def test_wrong_columns_are_named_with_those_wanted(manifest):
         read_faces(manifest("photo,mood\na.png,happy\n"))
 
 
-@pytest.mark.parametrize("text", ["", "path,label\n"])
-def test_a_manifest_without_rows_is_refused(text, manifest):
-    with pytest.raises(MienError, match=r"no rows|has the columns"):
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("", r"labels\.csv is empty"), ("path,label\n", r"no rows in .*labels\.csv, taken for a manifest as CSV")],
+)
+def test_a_manifest_without_rows_is_refused_by_its_name(text, sentence, manifest):
+    with pytest.raises(MienError, match=sentence):
         read_faces(manifest(text))
+
+
+@pytest.mark.parametrize("header", ["label,image,split", "image,label,split"])
+def test_pixels_in_a_column_of_another_name_are_recognised(header, manifest):
+    pixels = " ".join(["255"] * 2304)
+    wrong = header.split(",")[1]
+    with pytest.raises(MienError, match=rf"column {wrong} of .* holds pixels: name it pixels, and .* emotion") as error:
+        read_faces(manifest(f"{header}\n3,{pixels},train\n4,{pixels},train\n"))
+    assert len(str(error.value)) < 300
+
+
+def test_a_long_cell_is_quoted_in_short(manifest):
+    cell = "7 " * 5000
+    texts = [
+        f"path,label,split\nfaces/0.png,a,train\nfaces/1.png,b,{cell}\n",
+        f"path,a,b\nfaces/0.png,1,1\nfaces/1.png,1,{cell}\n",
+        f"path,label\nfaces/0.png,a\n{cell},b\n",
+    ]
+    for number, text in enumerate(texts):
+        with pytest.raises(MienError, match="1 of 2 images cannot be read") as error:
+            read_faces(manifest(text, f"{number}.csv"))
+        assert len(str(error.value)) < 350
 
 
 @pytest.mark.parametrize(
@@ -87,7 +112,7 @@ def test_a_manifest_without_rows_is_refused(text, manifest):
         ("labels.csv,happy,train", r"row 2 \(labels\.csv\): is not in a format"),
         ("faces/2.png,,train", r"row 2 \(faces/2\.png\): there is no label"),
         ("faces/2.png,happy,trial", r"row 2 \(faces/2\.png\): the split 'trial' is none of"),
-        (f"{'x' * 5000},happy,train", r"row 2 \(x+\): it cannot be read: File name too long"),
+        (f"{'x' * 5000},happy,train", r"row 2 \(x{57}\.\.\.\): it cannot be read: File name too long"),
         (",happy,train", r"row 2: there is no such file"),
     ],
 )

@@ -215,3 +215,17 @@ def test_colour_images_of_any_size_become_what_was_asked_for(tmp_path):
 def test_a_source_may_be_a_string(write):
     assert len(read_faces(str(write["folders"]()))) == 28
     assert isinstance(DataSource(Path("x")).path, Path)
+
+
+def test_a_folder_that_may_not_be_read_is_named_with_what_to_do(write, monkeypatch):
+    path, scandir = write["folders"](), os.scandir
+    closed = str(path / "train" / "happy")
+
+    def refusing(folder):
+        if str(folder) == closed:
+            raise PermissionError(13, "Permission denied", closed)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)  # and not chmod, which does not bind an administrator
+    with pytest.raises(MienError, match=r"Cannot read .*train/happy: Permission denied\. Allow .*chmod .*, or move it out of "):
+        read_faces(path)

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 
@@ -49,12 +50,20 @@ def test_a_failure_leaves_the_earlier_report_and_nothing_else(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
 
 
-def test_a_full_disk_is_said_in_a_sentence(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [
+        (errno.ENOSPC, r"the disk is full.*Make room there, or choose another --out\."),
+        (errno.EFBIG, r"the disk is full.*Make room there"),
+        (errno.EACCES, r"Permission denied\. Choose another --out"),
+    ],
+)
+def test_what_stands_in_the_way_of_writing_is_said_with_what_to_do(number, sentence, tmp_path):
     with (
-        pytest.raises(MienError, match=r"Cannot write the report to .*report: No space left"),
+        pytest.raises(MienError, match=rf"Cannot write the report to .*report: {sentence}"),
         whole_folder(tmp_path / "report"),
     ):
-        raise OSError(28, "No space left on device")
+        raise OSError(number, os.strerror(number))
     assert list(tmp_path.iterdir()) == []
 
 

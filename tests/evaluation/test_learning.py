@@ -49,10 +49,19 @@ def test_the_curves_are_those_of_the_log_and_the_dots_mark_the_best(log):
     loss, accuracy = plot_learning(read_log(log)).axes
     assert [line.get_ydata().tolist() for line in loss.lines] == [[1.9, 1.5, 1.2], [1.8, 1.4, 1.5], [1.4]]
     assert [line.get_ydata().tolist() for line in accuracy.lines] == [[0.2, 0.4, 0.6], [0.25, 0.5, 0.45], [0.5]]
-    assert [text.get_text() for text in loss.texts + accuracy.texts] == ["1.400", "50.0%"]
+    titles = [axes.get_title(loc="left") for axes in (loss, accuracy)]
+    assert titles == ["loss, at best 1.400 on validation", "accuracy, at best 50.0% on validation"]
+
+
+def test_the_legend_lies_on_no_curve(log):
+    figure = plot_learning(read_log(log))
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["train", "validation"]
+    assert not any(legend.get_window_extent().overlaps(axes.get_tightbbox()) for axes in figure.axes)
 
 
 def test_a_run_without_validation_shows_training_alone(tmp_path):
     (tmp_path / "log.csv").write_text(HEADER + "1,1.9,0.2,,,0.1,30,900\n2,1.5,0.4,,,0.1,30,900\n")
     loss, _ = plot_learning(read_log(tmp_path / "log.csv")).axes
-    assert (loss.lines[0].get_ydata().tolist(), list(loss.texts)) == ([1.9, 1.5], [])
+    assert (loss.lines[0].get_ydata().tolist(), loss.get_title(loc="left")) == ([1.9, 1.5], "loss")

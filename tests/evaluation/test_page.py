@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mien.evaluation.metrics import measure
-from mien.evaluation.page import cautions, largest_confusions, render
+from mien.evaluation.page import largest_confusions, render
 from mien.evaluation.record import DataRecord, ModelRecord, Record
 from mien.labels import LabelSet
 
@@ -21,7 +21,7 @@ def record_of(percents, classes, **data):
         "fingerprint": "f" * 64, "same_as_training": None,
     }  # fmt: skip
     return Record(
-        model=ModelRecord("model.onnx", "a" * 64, LABELS.names, 48, 1, 12345, "0.1.0", 1.5, None),
+        model=ModelRecord("model.onnx", "a" * 64, LABELS.names, 48, 1, 12345, "0.1.0", 1.5, None, "first"),
         data=DataRecord(**(described | data)),
         all_rows=measure(probabilities, np.eye(3, dtype=np.float32)[classes], LABELS),
         date="2026-01-31T12:30:00+00:00",
@@ -109,36 +109,8 @@ def test_a_page_without_mistakes_says_so():
     assert "There are none." in said
 
 
-def test_labels_without_or_with_few_rows_are_a_caution(record):
-    assert cautions(record) == [
-        "No rows: neutral. They have no figures; means are over the other labels (2).",
-        "Few rows: happy (3), sad (2). Their figures are rough; look at the intervals.",
-    ]
-
-
-def test_figures_on_the_training_rows_are_a_caution(record):
-    assert "learned by heart" in cautions(replace(record, data=replace(record.data, same_as_training=True)))[0]
-    assert not any("by heart" in each for each in cautions(replace(record, data=replace(record.data, same_as_training=False))))
-
-
-def test_figures_on_rows_the_model_was_selected_on_are_a_caution(record):
-    trained = replace(record.model, trained_on={"path": "faces"})
-    on_validation, elsewhere = replace(record.data, split="validation"), replace(record.data, split="validation", path="others")
-    assert "epoch and the temperature were chosen" in cautions(replace(record, model=trained, data=on_validation))[0]
-    assert len(cautions(replace(record, model=trained, data=elsewhere))) == len(cautions(record))
-
-
-def test_many_rows_of_every_label_need_no_caution():
-    assert cautions(record_of([(80, 10, 10), (10, 80, 10), (10, 10, 80)] * 30, [0, 1, 2] * 30)) == []
-
-
-def test_skipped_images_are_a_caution():
-    said = cautions(record_of([(80, 10, 10), (10, 80, 10), (10, 10, 80)] * 30, [0, 1, 2] * 30, skipped=1204))
-    assert said == ["1,204 images could not be read and were left out."]
-
-
 def test_what_comes_from_users_is_text_and_never_markup(record):
-    named = replace(record, model=replace(record.model, file="<script>alert(1)</script>"))
+    named = replace(record, model=replace(record.model, name="<script>alert(1)</script>"))
     page = render(named, PICTURES, "recipe: <b>")
     assert "<script" not in page
     assert "mien evaluate &lt;model&gt; &amp; more" in page
@@ -161,3 +133,9 @@ def test_it_has_a_dark_side_and_a_print_side(record):
 def test_parts_without_a_picture_are_left_out(record):
     assert "How it was trained" not in render(record, PICTURES, None)
     assert "How it was trained" in render(record, PICTURES | {"learning": "<svg></svg>"}, None)
+
+
+def test_the_page_bears_the_name_of_the_run(record):
+    page = render(record, PICTURES, None)
+    assert "<title>first on faces: 80.0%</title>" in page
+    assert "<h1>first</h1>" in page

@@ -98,10 +98,20 @@ def test_data_with_some_of_the_labels_leave_the_others_without_rows(model, eight
 def test_a_label_the_model_lacks_is_said_with_what_is_missing_on_either_side(model, answered, tmp_path):
     faces = answered([(80, 10, 10)] * 2, [0, 2], labels=LabelSet(("happy", "sad", "contempt")))
     with pytest.raises(
-        MienError, match=r"does not know contempt.* the data lack neutral.*Keep or merge.*: happy, sad, neutral\."
+        MienError,
+        match=r"does not know contempt.* the data lack neutral.*\(happy, sad, neutral\) in Python: faces\.merge\(\{'neutral'",
     ):
         evaluate(model, faces, tmp_path / "report")
     assert not (tmp_path / "report").exists()
+
+
+def test_data_with_more_labels_than_the_model_are_told_how_to_leave_them_out(model, answered):
+    for extra, way in (("bored", r'--recipe\.keep "\[happy, sad, neutral\]"'), ("contempt", r"FER\+ votes\. .* --data\.votes")):
+        faces = answered([(80, 10, 10)] * 4, [0, 1, 2, 3], labels=LabelSet(("happy", "sad", "neutral", extra)))
+        with pytest.raises(MienError, match=f"does not know {extra}.*{way}") as error:
+            match_labels(model.labels, faces)
+        assert "faces.keep(['happy', 'sad', 'neutral'])" in str(error.value)
+        assert match_labels(model.labels, faces.keep(["happy", "sad", "neutral"])).shape == (3, 3)
 
 
 def test_a_label_without_rows_needs_no_partner(answered):
@@ -185,3 +195,32 @@ def test_what_could_not_be_read_is_listed_and_the_report_can_be_written_again(mo
     for _ in range(2):
         evaluate(model, faces, tmp_path / "report")
     assert (tmp_path / "report" / "skipped.txt").read_text() == "a.jpg\nb.jpg\n"
+
+
+def test_the_terminal_says_first_what_was_measured(model, eight, tmp_path):
+    faces = replace(eight, splits=np.array([3] * 7 + [1], dtype=np.uint8), origin=Origin("folder", "/home/someone/faces"))
+    first = [evaluate(model, faces, tmp_path / "report", split).table().splitlines()[:2] for split in ("test", "train", "all")]
+    assert [lines[0] for lines in first] == [
+        "test split of faces: 7 faces",
+        "train split of faces: 1 face",
+        "all rows of faces: 8 faces",
+    ]
+    assert all(lines[1].startswith("accuracy ") for lines in first)
+    in_memory = evaluate(model, eight, tmp_path / "report").table()
+    assert in_memory.startswith("all rows of data from memory: 8 faces\n")
+    assert "Note:" not in in_memory
+
+
+def test_the_terminal_says_last_what_the_training_had_to_do_with_the_rows(model_trained_on, eight, tmp_path):
+    faces = replace(eight, origin=Origin("folder", "/home/someone/faces"))
+    for fingerprint, sentence in ((eight.fingerprint(), "the very rows"), ("0" * 64, "probably include rows")):
+        report = evaluate(model_trained_on(fingerprint), faces, tmp_path / "report")
+        last = report.table().splitlines()[-1]
+        assert last.startswith("Note: These ")
+        assert sentence in last
+        assert sentence in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_a_model_is_called_by_its_run_folder_where_its_file_says_nothing(model, model_trained_on, eight, tmp_path):
+    assert evaluate(model, eight, tmp_path / "report").record.model.name == tmp_path.name
+    assert evaluate(model_trained_on("0" * 64), eight, tmp_path / "report").record.model.name == "noted.onnx"

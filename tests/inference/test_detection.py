@@ -133,7 +133,14 @@ def test_without_a_network_auto_takes_the_cascade_and_says_so_in_one_line(no_net
 
 
 def test_without_a_network_yunet_by_name_is_an_error(no_network):
-    with pytest.raises(MienError, match="could not be fetched"):
+    with pytest.raises(MienError, match=r"could not be fetched.*save that file yourself and name it with --detector.*haar"):
+        open_detector("yunet")
+
+
+def test_without_a_cache_the_advice_names_the_address(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(MienError, match=r"set MIEN_CACHE\. Else save https://.*\.onnx yourself"):
         open_detector("yunet")
 
 

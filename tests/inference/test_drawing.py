@@ -78,9 +78,27 @@ def test_pictures_bear_the_names_of_their_images_and_none_is_overwritten(tmp_pat
 
 def test_a_folder_that_cannot_be_made_or_written_is_said(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(MienError, match="cannot be made"):
+    with pytest.raises(MienError, match=r"cannot be made.*choose another --draw"):
         Album(tmp_path / "file" / "drawn")
     album = Album(tmp_path / "drawn")
     (tmp_path / "drawn").rmdir()
-    with pytest.raises(MienError, match="cannot be saved"):
+    with pytest.raises(MienError, match=r"cannot be saved.*choose another --draw"):
         album.add(np.zeros((90, 90), np.uint8), [Prediction("a.png", FER2013)])
+
+
+def test_what_lies_there_is_kept_unless_mien_drew_it(tmp_path):
+    image = np.full((90, 90), 100, np.uint8)
+    for name in ("a.png", "b.jpg"):
+        Image.fromarray(image).save(tmp_path / name)
+    (tmp_path / "c.png").write_text("no picture")
+    (tmp_path / "d.png").symlink_to(tmp_path / "gone")
+    before = {name: (tmp_path / name).read_bytes() for name in ("a.png", "b.jpg", "c.png")}
+    for _ in range(2):  # the second run draws the first one's pictures anew
+        album = Album(tmp_path)
+        for name in ("x/a.png", "x/b.jpg", "x/c.png", "x/d.png"):
+            album.add(image, [Prediction(name, FER2013)])
+    wanted = ["a-2.png", "a.png", "b-2.jpg", "b.jpg", "c-2.png", "c.png", "d-2.png", "d.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == wanted
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    Album(tmp_path).add(image, [Prediction(str(tmp_path / "a-2.png"), FER2013)])  # drawn, but now an input
+    assert (tmp_path / "a-2-2.png").is_file()

@@ -1,4 +1,5 @@
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,3 +99,51 @@ def test_one_name_that_stands_for_something_is_enough(tmp_path):
     check_names([str(tmp_path / "none.png"), str(tmp_path / "*.png")])
     with pytest.raises(MienError, match=r"nothing at .*photo\.pgn.* Did you mean .*photo\.png"):
         check_names([str(tmp_path / "photo.pgn")])
+
+
+def closed(monkeypatch, *names):
+    """Let listing or looking at these paths fail, as it does for all but the superuser."""
+    real = {name: getattr(Path, name) for name in ("iterdir", "exists", "is_dir")}
+
+    def guarded(method):
+        def call(self, *arguments):
+            if self.name in names and (method != "is_dir" or self.suffix):
+                raise PermissionError(13, "Permission denied", str(self))
+            return real[method](self, *arguments)
+
+        return call
+
+    for method in real:
+        monkeypatch.setattr(Path, method, guarded(method))
+
+
+def test_a_folder_that_cannot_be_read_is_one_error_among_the_rest(folder, monkeypatch):
+    closed(monkeypatch, "b")
+    found = list(frames(folder))
+    assert [frame.source for frame in found if frame.error] == [f"{folder}/b"]
+    assert "cannot be read (Permission denied)" in found[0].error
+    assert len(found) == 6
+
+
+def test_a_name_that_may_not_be_looked_at_does_not_stop_the_others(folder, monkeypatch):
+    closed(monkeypatch, "secret.png")
+    check_names([f"{folder}/secret.png", f"{folder}/photo2.png"])
+    assert [bool(frame.error) for frame in frames([f"{folder}/secret.png", f"{folder}/photo2.png"])] == [True, False]
+
+
+def test_only_a_near_name_is_guessed(tmp_path):
+    (tmp_path / "one.png").write_bytes(b"")
+    with pytest.raises(MienError, match=r"Check the path\.$"):
+        check_names([str(tmp_path / "nope.jpg")])
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("https://example.org/a.jpg", "download"), ("-", "standard input"), ("/dev/stdin", "standard input"), ("", "empty name")],
+)
+def test_what_is_no_path_is_said_to_be_none(folder, name, says):
+    with pytest.raises(MienError, match=says):
+        check_names([name])
+    bad, good = frames([name, f"{folder}/photo2.png"])
+    assert says in bad.error
+    assert not good.error

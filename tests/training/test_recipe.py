@@ -53,6 +53,9 @@ def test_a_recipe_file_that_is_not_there_or_not_yaml_is_named(tmp_path):
     (tmp_path / "broken.yaml").write_text("epochs: [1\n")
     with pytest.raises(MienError, match="not valid YAML"):
         load_recipe(tmp_path / "broken.yaml")
+    (tmp_path / "misspelt.yaml").write_text("epoch: 3\n")
+    with pytest.raises(MienError, match=r"misspelt\.yaml: .* no key epoch; did you mean epochs"):
+        load_recipe(tmp_path / "misspelt.yaml")
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(MienError, match="keys and values"):
         load_recipe(tmp_path / "list.yaml")

@@ -131,8 +131,11 @@ def test_a_run_that_is_done_is_not_done_again(unbroken, drawn, recipe):
 def test_a_folder_that_exists_is_left_alone(unbroken, drawn, recipe, tmp_path):
     with pytest.raises(MienError, match="exists; choose another --out, or add --resume"):
         train(recipe, drawn, unbroken, quiet=True)
-    with pytest.raises(MienError, match="another recipe or on other data"):
+    with pytest.raises(MienError, match="cannot be resumed: its epochs is 3, not 9"):
         train(replace(recipe, epochs=9), drawn, unbroken, resume=True, quiet=True)
+    first = np.flatnonzero(drawn.splits == 1)[0]
+    with pytest.raises(MienError, match="trained on other data"):
+        train(recipe, drawn.take(np.delete(np.arange(len(drawn)), first)), unbroken, resume=True, quiet=True)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "me.jpg").write_bytes(b"")
     with pytest.raises(MienError, match="not a run folder"):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.data.rows import BadRow, Row, labels_from, split_of
+from mien.data.rows import BadRow, Row, labels_from, shortened, split_of
 from mien.errors import MienError
 from mien.labels import FER2013, LabelSet
 
@@ -143,7 +143,7 @@ def to_rows(
     for count, record in enumerate(records, start):
         name, load = image_of(record[columns.image])
         number = word_of(record[columns.row]) if columns.row else ""
-        place = f"row {count}" + (f" ({name})" if name else "")
+        place = f"row {count}" + (f" ({shortened(name)})" if name else "")
         try:
             yield Row(
                 id=name or number or str(count),
@@ -161,14 +161,16 @@ def _target(record: dict[str, Any], columns: Columns, labels: LabelColumn) -> in
     if columns.label is not None:
         word = word_of(record[columns.label])
         if word not in labels.index:
-            raise MienError(f"the label {word!r} is none of {', '.join(labels.labels)}" if word else "there is no label")
+            raise MienError(
+                f"the label {shortened(word)!r} is none of {', '.join(labels.labels)}" if word else "there is no label"
+            )
         return labels.index[word]
     target = np.zeros(len(labels.labels), dtype=np.float32)
     for column in columns.shares:
         try:
             value = float(record[column] or 0)
         except ValueError:
-            raise MienError(f"{record[column]!r} in the column {column} is not a number") from None
+            raise MienError(f"{shortened(str(record[column]))!r} in the column {column} is not a number") from None
         if not 0 <= value < float("inf"):
             raise MienError(f"{value} in the column {column} is not a share of a label")
         target[labels.index[column]] += value

@@ -166,8 +166,13 @@ class FaceSet:
             MienError: if there is no such split; the sentence names those there are.
         """
         if name not in SPLITS or not (chosen := self.splits == SPLITS.index(name)).any():
-            raise MienError(f"The data have no split {name!r}; they have {', '.join(self.split_names) or 'no rows'}.")
+            raise MienError(f"The data have no split {name!r}; {self._splits_said()}.")
         return self.take(chosen)
+
+    def _splits_said(self) -> str:
+        if self.split_names == ("none",):
+            return "they are not divided into splits"
+        return "they have " + (", ".join(self.split_names).replace("none", "rows in no split") or "no rows")
 
     def keep(self, names: Sequence[str]) -> "FaceSet":
         """Keep some labels, in the order given; rows whose likeliest label is dropped go, votes for it too.
@@ -211,7 +216,7 @@ class FaceSet:
             MienError: if the split is not there, the other is no other split, or a label would be left without rows.
         """
         if source not in self.split_names:
-            raise MienError(f"Cannot carve out of {source!r}; the data have {', '.join(self.split_names) or 'no rows'}.")
+            raise MienError(f"Cannot carve out of {source!r}: the data have no such split; {self._splits_said()}.")
         if into not in SPLITS or into == source:
             others = ", ".join(name for name in SPLITS if name != source)
             raise MienError(f"Cannot carve rows of {source!r} into {into!r}; name one of {others}.")
@@ -226,7 +231,7 @@ class FaceSet:
                 continue
             wanted = int(amount) if whole else max(1, round(float(amount) * len(rows)))
             if wanted >= len(rows):
-                advice = "carve fewer" if len(rows) > 1 else "add rows, or leave the label out"
+                advice = "carve fewer (--recipe.carve)" if len(rows) > 1 else "add rows, or leave the label out"
                 raise MienError(
                     f"Cannot carve {wanted} of the {len(rows)} rows of {name!r} out of {source!r}, for one must stay; {advice}."
                 )

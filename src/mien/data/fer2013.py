@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from mien.data.rows import BadRow, Row, Rows, split_of
+from mien.data.rows import BadRow, Row, Rows, shortened, split_of
 from mien.data.tree import Tree, lines
 from mien.errors import MienError
 from mien.labels import FER2013
@@ -31,6 +31,8 @@ def recognise(tree: Tree) -> bool:
 def read(tree: Tree) -> Rows:
     """Read `emotion,pixels[,Usage]`, in any order of the columns, with or without spaces and quotes around the names.
 
+    Commas, semicolons or tabs separate the columns.
+
     Labels are 0 to 6, in the order of `FER2013`. Training is train, PublicTest validation, PrivateTest test.
 
     Raises:
@@ -39,6 +41,8 @@ def read(tree: Tree) -> Rows:
     if (name := _find(tree)) is None:
         raise MienError(f"{tree.path} holds no {' or '.join(FILE_NAMES)}.")
     columns = _columns(tree, name)
+    if columns == [""]:
+        raise MienError(f"{tree.place(name)} is empty; give a table with the columns emotion, pixels and, optionally, Usage.")
     if "emotion" not in columns or "pixels" not in columns:
         found = ", ".join(column[:20] for column in columns[:8])
         hint = " The contest's test.csv has no labels; take icml_face_data.csv." if columns == ["pixels"] else ""
@@ -46,7 +50,10 @@ def read(tree: Tree) -> Rows:
             f"{tree.place(name)} must have the columns emotion, pixels and, optionally, Usage; it has {found}.{hint}"
         )
     kind = "FER-2013 as CSV" if "usage" in columns else "FER-2013 as CSV without splits"
-    return Rows(kind=kind, labels=FER2013, rows=_rows(tree, name, columns))
+    wanted = _length(tree, name, columns)
+    if wanted != PIXELS:
+        kind += f", {math.isqrt(wanted)} x {math.isqrt(wanted)} pixels"
+    return Rows(kind=kind, labels=FER2013, rows=_rows(tree, name, columns, wanted))
 
 
 def _find(tree: Tree) -> str | None:
@@ -57,25 +64,32 @@ def _find(tree: Tree) -> str | None:
 
 
 def _columns(tree: Tree, name: str) -> list[str]:
-    header = next((line for _, line in lines(tree, name)), b"")
-    return [_clean(field).decode(errors="replace").casefold() for field in header[:4096].split(b",")]
+    header = _header(tree, name)
+    return [_clean(field).decode(errors="replace").casefold() for field in header.split(_separator(header))]
+
+
+def _header(tree: Tree, name: str) -> bytes:
+    return next((line for _, line in lines(tree, name)), b"")[:4096]
+
+
+def _separator(header: bytes) -> bytes:
+    return max((b",", b";", b"\t"), key=header.count)
 
 
 def _clean(field: bytes) -> bytes:
     return field.strip(b" \t\"'")
 
 
-def _rows(tree: Tree, name: str, columns: list[str]) -> Iterator[Row | BadRow]:
+def _rows(tree: Tree, name: str, columns: list[str], wanted: int) -> Iterator[Row | BadRow]:
     emotion, pixels = columns.index("emotion"), columns.index("pixels")
     usage = columns.index("usage") if "usage" in columns else None
-    wanted = 0
+    separator = _separator(_header(tree, name))
     for number, (line, text) in enumerate(islice(lines(tree, name), 1, None)):
         place = f"row {number} (line {line})"
-        fields = text.split(b",")
+        fields = text.split(separator)
         if len(fields) != len(columns):
             yield BadRow(place, f"{len(fields)} columns, not {len(columns)}")
             continue
-        wanted = wanted or _length(fields[pixels])
         try:
             yield Row(
                 id=str(number),
@@ -91,13 +105,16 @@ def _rows(tree: Tree, name: str, columns: list[str]) -> Iterator[Row | BadRow]:
 
 def _label(text: bytes) -> int:
     if not text.isdigit() or int(text) >= len(FER2013):
-        raise MienError(f"the label {text.decode(errors='replace')!r} is not a number from 0 to {len(FER2013) - 1}")
+        raise MienError(f"the label {shortened(text.decode(errors='replace'))!r} is not a number from 0 to {len(FER2013) - 1}")
     return int(text)
 
 
-def _length(text: bytes) -> int:
-    """The first row says how many pixels all have; where that is no square, they have FER-2013's number."""
-    found = len(text.split())
+def _length(tree: Tree, name: str, columns: list[str]) -> int:
+    """The first whole row says how many pixels all have; where that is no square, they have FER-2013's number."""
+    separator = _separator(_header(tree, name))
+    rows = (text.split(separator) for _, text in islice(lines(tree, name), 1, None))
+    first = next((fields for fields in rows if len(fields) == len(columns)), None)
+    found = len(_clean(first[columns.index("pixels")]).split()) if first else 0
     return found if found and math.isqrt(found) ** 2 == found else PIXELS
 
 

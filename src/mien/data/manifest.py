@@ -1,6 +1,7 @@
 """A manifest as CSV: a table of image paths and their labels."""
 
 import csv
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import PurePosixPath
@@ -17,6 +18,7 @@ FILE_NAMES = ("manifest.csv", "metadata.csv")
 """What a manifest is called that lies in a folder beside its images."""
 
 _SUFFIXES = (".csv", ".tsv", ".txt")
+_PIXELS = re.compile(r"\s*\d{1,3}(\s+\d{1,3}){3,}\s*")  # four numbers or more: a face of 2 x 2 or larger
 
 
 def recognise(tree: Tree) -> bool:
@@ -36,14 +38,21 @@ def read(tree: Tree) -> Rows:
     if (name := _find(tree)) is None:
         raise MienError(f"{tree.path} holds no {' or '.join(FILE_NAMES)}.")
     text = [line.decode(errors="surrogateescape") for _, line in lines(tree, name)]
-    header = text[0] if text else ""
-    separator = max(",;\t", key=header.count)
+    if not text:
+        raise MienError(f"{tree.place(name)} is empty; give a table with the columns path and label.")
+    separator = max(",;\t", key=text[0].count)
     try:
         table = csv.DictReader(text, delimiter=separator, skipinitialspace=True, restval="")
         columns = choose_columns(table.fieldnames or [], tree.place(name))
         records = list(table)
     except csv.Error as error:
         raise MienError(f"{tree.place(name)} is not a table of comma-separated values: {error}.") from error
+    for column in (columns.image, columns.label):
+        if records and column and _PIXELS.fullmatch(records[0][column]):
+            raise MienError(
+                f"The column {column} of {tree.place(name)} holds pixels: name it pixels, and the column of labels emotion, "
+                "with FER-2013's numbers 0 to 6 in it."
+            )
     labels = read_labels(
         columns,
         (record[columns.label] for record in records if columns.label),

@@ -82,7 +82,7 @@ def write_pack(
         with part.open("wb") as file:
             start = file.seek(header_room(metadata, len(rows.labels), shape))
             table = _append(file, rows, size, channels, progress)
-            _check(table, rows, path, skip_bad)
+            _check(table, rows, path, skip_bad, source)
             if is_ordered := table.splits == sorted(table.splits):
                 _finish(file, start, table, rows.labels, shape, metadata)
         if not is_ordered:
@@ -181,7 +181,7 @@ def _append(file: IO[bytes], rows: Rows, size: int, channels: int, progress: Pro
     return table
 
 
-def _check(table: _Table, rows: Rows, path: Path, skip_bad: bool) -> None:
+def _check(table: _Table, rows: Rows, path: Path, skip_bad: bool, source: str) -> None:
     good, bad = len(table.ids), len(table.bad)
     if bad and (not skip_bad or not good):
         text = "; ".join(table.bad[:_NAMED])
@@ -192,7 +192,8 @@ def _check(table: _Table, rows: Rows, path: Path, skip_bad: bool) -> None:
         advice = "Put them right, or go on without them: skip_bad (--data.skip_bad true)." if good else "Nothing is left."
         raise MienError(f"{bad} of {bad + good} images cannot be read: {text}. {advice}")
     if not good:
-        raise MienError(f"There are no rows in what was taken for {rows.kind}; check that it is the file or folder you meant.")
+        place = f"{source}, taken" if source else "what was taken"
+        raise MienError(f"There are no rows in {place} for {rows.kind}; check that it is the file or folder you meant.")
 
 
 def _finish(

@@ -17,7 +17,7 @@ from mien.data import fer2013, folder, manifest, packing, parquet
 from mien.data.faceset import FaceSet
 from mien.data.ferplus import with_votes
 from mien.data.packing import Progress, open_pack, pack_stamp, write_pack
-from mien.data.rows import Rows
+from mien.data.rows import Rows, shortened
 from mien.data.source import DataSource
 from mien.data.tree import Tree, digest, open_tree, stamp_of, stamp_of_files
 from mien.errors import MienError
@@ -41,7 +41,7 @@ FORMATS = (
 )
 """Tried from first to last; the first that recognises a path reads it."""
 
-_READERS = "1"  # to be raised when a reader makes other rows of the same files
+_READERS = "2"  # to be raised when a reader makes other rows of the same files
 
 
 def read_faces(source: DataSource | str | Path, size: int = 48, channels: int = 1, progress: Progress | None = None) -> FaceSet:
@@ -116,7 +116,7 @@ def _checked(faces: FaceSet) -> FaceSet:
     used = np.flatnonzero(faces.targets.any(axis=0))
     if len(used) < 2:
         raise MienError(
-            f"All {len(faces)} faces in {faces.origin.path} have the label {faces.labels[int(used[0])]!r}; "
+            f"All {len(faces)} faces in {faces.origin.path} have the label {shortened(faces.labels[int(used[0])])!r}; "
             "at least two labels are needed to tell apart. (Is it one class folder? Name the folder that holds it.)"
         )
     return faces

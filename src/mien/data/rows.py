@@ -85,6 +85,11 @@ class Rows:
     files: tuple[Path, ...] = ()
 
 
+def shortened(text: str, most: int = 60) -> str:
+    """Cut what a message quotes: a cell may hold thousands of characters."""
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 def split_of(word: str) -> str:
     """Translate what a data set calls a split.
 
@@ -92,7 +97,7 @@ def split_of(word: str) -> str:
         MienError: if the word is unknown.
     """
     if (split := SPLIT_WORDS.get(word.strip().casefold())) is None:
-        raise MienError(f"the split {word!r} is none of train, validation, test, Training, PublicTest, PrivateTest")
+        raise MienError(f"the split {shortened(word)!r} is none of train, validation, test, Training, PublicTest, PrivateTest")
     return split
 
 

@@ -86,7 +86,7 @@ def open_tree(path: Path) -> Tree:
             raise MienError(f"{path} is a tar archive; unpack it first (tar xf {path.name}) and name what it held.")
         return Tree(path, (path.name,), (), lambda name: (path.parent / name).open("rb"), path.parent)
     except DAMAGED as error:
-        raise MienError(f"Cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
+        raise _cannot_read(path, error) from error
 
 
 def stamp_of(path: Path) -> str:
@@ -101,7 +101,7 @@ def stamp_of(path: Path) -> str:
         if path.is_dir():
             return digest(mark for _, _, mark in _walk(str(path)))
     except OSError as error:
-        raise MienError(f"Cannot read {path}: {error.strerror or error}.") from error
+        raise _cannot_read(path, error) from error
     raise MienError(_missing(path))
 
 
@@ -124,6 +124,17 @@ def digest(parts: Iterable[str]) -> str:
 
 def _stat_mark(name: str, status: os.stat_result) -> str:
     return f"{name}\t{status.st_size}\t{status.st_mtime_ns}"
+
+
+def _cannot_read(path: Path, error: Exception) -> MienError:
+    """Name what cannot be read, which may lie deep in the folder, and what to do."""
+    place = str(getattr(error, "filename", None) or path)
+    reason = getattr(error, "strerror", None) or error
+    advice = ""
+    if isinstance(error, PermissionError):
+        advice = f" Allow yourself to read it (chmod -R u+rX '{place}')"
+        advice += "." if place == str(path) else f", or move it out of {path}."
+    return MienError(f"Cannot read {place}: {reason}.{advice}")
 
 
 def _missing(path: Path) -> str:

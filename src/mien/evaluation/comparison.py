@@ -30,6 +30,7 @@ class RunSummary:
         high: see `accuracy`.
         macro_f1: 0 to 1.
         recall: of each label, 0 to 1; None for a label without rows.
+        support: of each label, its rows.
         parameters: how many numbers were learned.
         multiply_adds: for one face; None where the model file does not say.
         epochs: how many were trained.
@@ -49,6 +50,7 @@ class RunSummary:
     high: float
     macro_f1: float
     recall: dict[str, float | None]
+    support: dict[str, int]
     parameters: int
     multiply_adds: int | None
     epochs: int
@@ -83,6 +85,7 @@ def summarise(run: Path) -> RunSummary:
         high=figures["accuracy"]["high"],
         macro_f1=figures["macro_f1"],
         recall={each["label"]: each["recall"] and each["recall"]["value"] for each in figures["labels"]},
+        support={each["label"]: each["support"] for each in figures["labels"]},
         parameters=model.parameters,
         multiply_adds=int(multiply_adds) if multiply_adds else None,
         epochs=len(log["seconds"]),

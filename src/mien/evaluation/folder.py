@@ -1,5 +1,6 @@
 """A report's folder, written whole or not at all, and never over anything but an earlier report."""
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -63,4 +64,8 @@ def _check_replaceable(out: Path) -> None:
 
 
 def _cannot_write(out: Path, error: OSError) -> MienError:
-    return MienError(f"Cannot write the report to {out}: {error.strerror or error}.")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        reason, advice = "the disk is full, or a limit on files is reached", "Make room there, or choose another --out"
+    else:
+        reason, advice = error.strerror or str(error), "Choose another --out, or allow yourself to write there"
+    return MienError(f"Cannot write the report to {out}: {reason}. {advice}.")

@@ -49,7 +49,8 @@ def read_log(path: Path, columns: Sequence[str] = COLUMNS) -> dict[str, np.ndarr
 def plot_learning(log: dict[str, np.ndarray]) -> Figure:
     """Draw loss and accuracy of training (grey) and validation (accent) over the epochs.
 
-    A dot marks the epoch that did best on validation: by accuracy on the right, and by loss on the left.
+    A dot marks the epoch that did best on validation, by loss on the left and by accuracy on the right; its figure stands in
+    the title, where it lies on no curve.
 
     Args:
         log: what `read_log` gives.
@@ -67,16 +68,15 @@ def plot_learning(log: dict[str, np.ndarray]) -> Figure:
             top = best(values)
             axes.plot(log["epoch"][top], values[top], "o", color=ACCENT, markersize=6)
             text = f"{values[top]:.3f}" if name == "loss" else f"{values[top]:.1%}"
-            axes.annotate(
-                text,
-                (log["epoch"][top], values[top]),
-                (0, 7),
-                textcoords="offset points",
-                ha="center",
-                fontsize=9,
-                color=ACCENT,
-            )
+            axes.set_title(f"{name}, at best {text} on validation", loc="left", fontsize=10, color=INK)
         if name == "accuracy":
             axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
-            axes.legend(frameon=False, fontsize=9, labelcolor=FAINT, loc="lower right")
+            figure.legend(
+                *axes.get_legend_handles_labels(),
+                frameon=False,
+                fontsize=9,
+                labelcolor=FAINT,
+                loc="outside lower center",
+                ncols=2,
+            )
     return figure

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jinja2
 
+from mien.evaluation.cautions import cautions
 from mien.evaluation.metrics import Metrics
 from mien.evaluation.record import Record
 
@@ -13,9 +14,6 @@ TEMPLATES = Path(__file__).parent / "page"
 
 MISSING = "\N{EN DASH}"
 """What stands for a figure that does not exist."""
-
-FEW_ROWS = 30
-"""Labels with fewer rows are named as rough: their recall's 95% interval is wider than 30 points around one half."""
 
 
 @dataclass(frozen=True)
@@ -38,29 +36,6 @@ def largest_confusions(metrics: Metrics, wanted: int = 5) -> list[Confusion]:
         if row != column and count
     ]
     return sorted(found, key=lambda each: -each.count)[:wanted]
-
-
-def cautions(record: Record) -> list[str]:
-    """Say what a reader must know before believing the figures; empty where there is nothing."""
-    metrics, found = record.all_rows, []
-    if record.data.same_as_training:
-        found.append(
-            "These are the very rows the model was trained on: the figures say what it has learned by heart, "
-            "not what it can do."
-        )
-    if record.data.split == "validation" and record.data.path == (record.model.trained_on or {}).get("path"):
-        found.append(
-            "Validation rows of the data it was trained on: the epoch and the temperature were chosen on such rows, "
-            "so the figures lie a little high. Figures on test rows are the ones to publish."
-        )
-    if metrics.labels_with_rows < len(metrics.labels):
-        empty = ", ".join(each.label for each in metrics.labels if not each.support)
-        found.append(f"No rows: {empty}. They have no figures; means are over the other labels ({metrics.labels_with_rows}).")
-    if few := [f"{each.label} ({each.support})" for each in metrics.labels if 0 < each.support < FEW_ROWS]:
-        found.append(f"Few rows: {', '.join(few)}. Their figures are rough; look at the intervals.")
-    if record.data.skipped:
-        found.append(f"{record.data.skipped:,} images could not be read and were left out.")
-    return found
 
 
 def render(record: Record, pictures: dict[str, str], recipe: str | None) -> str:

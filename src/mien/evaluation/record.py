@@ -36,6 +36,7 @@ class ModelRecord:
         mien_version: the mien that made it, or None.
         temperature: what its logits are divided by, or None where it does not say.
         trained_on: its own note on its training data (kind, path, train_fingerprint, ...), or None.
+        name: what to call it: its file's name, or that of its run folder where the file is called model.onnx.
     """
 
     file: str
@@ -47,6 +48,7 @@ class ModelRecord:
     mien_version: str | None
     temperature: float | None
     trained_on: dict[str, Any] | None
+    name: str
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,13 @@ def describe_model(model: Classifier) -> ModelRecord:
         mien_version=model.metadata.get("mien.version"),
         temperature=float(temperature) if temperature else None,
         trained_on=json.loads(trained_on) if trained_on else None,
+        name=_name(Path(model.path)),
     )
+
+
+def _name(path: Path) -> str:
+    """Every run calls its model model.onnx, so the folder tells more."""
+    return (path.name == "model.onnx" and path.resolve().parent.name) or path.name
 
 
 def describe_data(model: ModelRecord, rows: FaceSet, split: str) -> DataRecord:

@@ -10,13 +10,14 @@ import numpy as np
 from mien._version import __version__
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
+from mien.evaluation.cautions import training_cautions
 from mien.evaluation.figure import as_png, as_svg
 from mien.evaluation.folder import whole_folder
 from mien.evaluation.learning import plot_learning, read_log
 from mien.evaluation.metrics import Metrics, measure
 from mien.evaluation.page import render
 from mien.evaluation.pictures import TITLES, draw
-from mien.evaluation.record import Record, describe_data, describe_model
+from mien.evaluation.record import DataRecord, Record, describe_data, describe_model
 from mien.evaluation.table import as_table
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
@@ -43,8 +44,11 @@ class Report:
         return self.record.all_rows
 
     def table(self) -> str:
-        """Write the figures as text for a terminal."""
-        return as_table(self.metrics)
+        """Write the figures as text for a terminal: what was measured, the table, then what makes it less believable."""
+        lines = [_measured(self.record.data), as_table(self.metrics)]
+        for caution in training_cautions(self.record):
+            lines += ["", f"Note: {caution}"]
+        return "\n".join(lines)
 
 
 def evaluate(
@@ -141,16 +145,40 @@ def match_labels(labels: LabelSet, data: FaceSet) -> np.ndarray:
     """
     used = [name for column, name in enumerate(data.labels) if data.targets[:, column].any()]
     if lacking := [name for name in used if name not in labels.names]:
-        absent = [name for name in labels if name not in data.labels.names]
-        raise MienError(
-            f"The model does not know {', '.join(lacking)}, which the data have"
-            + (f", and the data lack {', '.join(absent)}, which it knows" if absent else "")
-            + f". Keep or merge the data's labels so that they are among the model's: {', '.join(labels)}."
-        )
+        raise MienError(_lacking(labels, data, lacking))
     targets = np.zeros((len(data), len(labels)), dtype=np.float32)
     for name in used:
         targets[:, labels.index(name)] = data.targets[:, data.labels.index(name)]
     return targets
+
+
+def _lacking(labels: LabelSet, data: FaceSet, lacking: list[str]) -> str:
+    """Say which labels the model lacks, and what can be done about it."""
+    absent = [name for name in labels if name not in data.labels.names]
+    text = f"The model does not know {', '.join(lacking)}, which the data have"
+    if absent:
+        return (
+            f"{text}, and the data lack {', '.join(absent)}, which it knows. Give them the model's labels "
+            f"({', '.join(labels)}) in Python: faces.merge({{{absent[0]!r}: [{lacking[0]!r}]}}) renames or merges some, "
+            f"faces.keep([...]) leaves others out."
+        )
+    kept = ", ".join(map(repr, labels))
+    if lacking == ["contempt"]:
+        return (
+            f"{text}: it comes with FER+ votes. Read the data without --data.votes, or leave contempt out with "
+            f"faces.keep([{kept}]) in Python, or train a model on data with these votes."
+        )
+    return (
+        f"{text}. Leave them out with faces.keep([{kept}]) in Python, or train a model on such data; "
+        f'with --recipe.keep "[{", ".join(labels)}]" it keeps to these labels whenever it is measured.'
+    )
+
+
+def _measured(data: DataRecord) -> str:
+    """Say which rows were measured, such as "test split of faces: 14 faces"."""
+    part = {"all": "all rows", "none": "the rows in no split"}.get(data.split, f"{data.split} split")
+    name = data.path or f"data from {data.kind}"
+    return f"{part} of {name}: {data.rows:,} {'face' if data.rows == 1 else 'faces'}"
 
 
 def _write_predictions(path: Path, rows: FaceSet, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) -> None:

@@ -2,7 +2,9 @@
 
 import difflib
 import json
+import logging
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,14 @@ from mien.errors import MienError
 from mien.images import ImageSource, prepare, read_image
 from mien.labels import LabelSet
 
+_logger = logging.getLogger("mien")
+
 DEFAULT_MODEL = "mien-s"
 MODELS = Path(__file__).parent.parent / "models"
 """The embedded models: one .onnx file each, its card beside it."""
+
+UNFINISHED = ("last.ckpt", "recipe.yaml")
+"""Files of which a run folder holds one before its model."""
 
 FORMAT = "1"
 """The version of the metadata this code reads."""
@@ -42,6 +49,8 @@ def find_model(model: str | Path = DEFAULT_MODEL) -> Path:
     if path.is_dir():
         if (path / "model.onnx").is_file():
             return path / "model.onnx"
+        if any((path / name).is_file() for name in UNFINISHED):
+            raise MienError(f"The run in {str(path)!r} is not finished; finish it with its `mien train ...` and --resume.")
         raise MienError(f"There is no model.onnx in the folder {str(path)!r}; a run that has finished leaves one there.")
     names = embedded_models()
     if str(model) in names:
@@ -188,7 +197,7 @@ def _open_session(path: Path, providers: Sequence[str] | None, threads: int | No
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=chosen)
     except Exception as error:  # ONNX Runtime's errors share no public base class
-        raise MienError(f"{str(path)!r} is not a model that ONNX Runtime can open ({_first_line(error)}).") from None
+        raise MienError(_why_not(path, error)) from None
 
 
 def _choose_providers(wanted: Sequence[str] | None, available: list[str]) -> list[str]:
@@ -207,5 +216,20 @@ def _default_threads() -> int:
     return 0 if allowed == os.cpu_count() else allowed
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _why_not(path: Path, error: Exception) -> str:
+    """Say why a file is no model, and what to give instead; ONNX Runtime's own words are about its source code."""
+    _logger.debug("ONNX Runtime on %s: %s", path, error)
+    name, run = repr(str(path)), path.parent
+    if not os.access(path, os.R_OK):
+        return f"The model file {name} may not be read; change its permissions, or give another."
+    if re.search(r"unsupported model ir version|opset \d+ is under development", str(error), re.IGNORECASE):
+        return f"{name} was written for a newer ONNX Runtime; `pip install -U onnxruntime`."
+    if path.suffix.lower() == ".onnx":
+        return f"{name} is damaged or no ONNX file; copy it again, or give a run folder or its model.onnx."
+    if (run / "model.onnx").is_file():
+        return f"{name} is not the model of its run; give the run folder {str(run)!r} or its model.onnx."
+    if any((run / file).is_file() for file in UNFINISHED):
+        return (
+            f"{name} is of a run that is not finished; finish it with its `mien train ...` and --resume, then give its folder."
+        )
+    return f"{name} is no model file; give a run folder, its model.onnx, or a name that `mien models` lists."

@@ -70,14 +70,17 @@ def open_detector(name: str = "auto") -> Detector:
     if name == "haar":
         return Haar()
     if name == "yunet":
-        return _published_yunet()
+        try:
+            return _published_yunet()
+        except MienError as error:
+            raise MienError(f"{error} Else save {_which(error)} yourself and name it with --detector, or take haar.") from None
     if name == "auto":
         try:
             return _published_yunet()
         except MienError as error:
             _say_once(
                 f"mien: {error} OpenCV's older cascade finds the faces instead, and misses more of them; "
-                "to have YuNet, save that file and name it with --detector or MIEN_DETECTOR."
+                f"to have YuNet, save {_which(error)} and name it with --detector or MIEN_DETECTOR."
             )
             return Haar()
     if Path(name).is_file():
@@ -85,6 +88,11 @@ def open_detector(name: str = "auto") -> Detector:
     if name.endswith(".onnx"):
         raise MienError(f"There is no detector file {name!r}; check --detector and MIEN_DETECTOR.")
     raise MienError(f"There is no detector {name!r}; choose {', '.join(DETECTORS)}, or the path of a YuNet .onnx file.")
+
+
+def _which(error: MienError) -> str:
+    """Name YuNet's file in a sentence that follows the error's."""
+    return "that file" if yunet.URL in str(error) else yunet.URL
 
 
 def _published_yunet() -> Detector:

@@ -1,11 +1,12 @@
 """Pictures of the answers: every face in its box, with its label, readable on any background and at any size."""
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ExifTags, Image, ImageDraw, ImageFont
 
 from mien.errors import MienError
 from mien.files import write_whole
@@ -13,6 +14,9 @@ from mien.inference.prediction import Prediction
 
 SMALLEST = 480
 """Pixels of the longest side below which a picture is enlarged before it is drawn on: text needs some."""
+
+SOFTWARE = "mien predict --draw"
+"""What the EXIF tag Software of a drawn picture says: only such a picture is drawn anew."""
 
 COLOURS = ("#ffd23f", "#4cc9f0", "#f28482", "#80ed99", "#c77dff", "#ff9f1c", "#a0c4ff", "#f9c6d7", "#b5e48c", "#e9c46a")
 """A colour for each label in its order, all light enough for black text."""
@@ -24,7 +28,7 @@ Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 class Album:
-    """A folder of annotated pictures.
+    """A folder of annotated pictures. A file there that is no such picture is never replaced.
 
     Args:
         folder: where they go; made if it is not there.
@@ -39,7 +43,9 @@ class Album:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise MienError(f"The folder {str(folder)!r} for pictures cannot be made ({error.strerror}).") from None
+            raise MienError(
+                f"The folder {str(folder)!r} for pictures cannot be made ({error.strerror}); choose another --draw."
+            ) from None
 
     def add(self, image: np.ndarray, predictions: Sequence[Prediction]) -> Path:
         """Draw an image's predictions and save the picture under the image's name: JPEG for a JPEG, else PNG.
@@ -55,19 +61,42 @@ class Album:
         picture = annotate(image, predictions)
         form = "JPEG" if path.suffix == ".jpg" else "PNG"
         try:
-            write_whole(path, lambda part: picture.save(part, form, quality=92))
+            write_whole(path, lambda part: picture.save(part, form, quality=92, exif=_mark()))
         except OSError as error:
-            raise MienError(f"The picture {str(path)!r} cannot be saved ({error.strerror or error}).") from None
+            reason = error.strerror or error
+            raise MienError(f"The picture {str(path)!r} cannot be saved ({reason}); choose another --draw.") from None
         return path
 
     def _name(self, source: Path) -> str:
-        """Choose a name that this run has not used: images of several folders may share theirs."""
+        """Choose a name that is free: images of several folders may share theirs, and some may lie in this one."""
         suffix = ".jpg" if source.suffix.lower() in (".jpg", ".jpeg", ".jpe", ".jfif") else ".png"
         stem, number = source.stem or "image", 1
-        while (name := f"{stem}{'' if number == 1 else f'-{number}'}{suffix}").casefold() in self._names:
+        while not self._free(name := f"{stem}{'' if number == 1 else f'-{number}'}{suffix}", source):
             number += 1
         self._names.add(name.casefold())
         return name
+
+    def _free(self, name: str, source: Path) -> bool:
+        """Tell whether nothing has the name but, at most, a picture that an earlier run drew of another file."""
+        path = self.folder / name
+        if name.casefold() in self._names:
+            return False
+        return not os.path.lexists(path) or (path.resolve() != source.resolve() and _is_drawn(path))
+
+
+def _mark() -> Image.Exif:
+    """Say in a picture's metadata that mien drew it."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Software] = SOFTWARE
+    return exif
+
+
+def _is_drawn(path: Path) -> bool:
+    try:
+        with Image.open(path) as picture:
+            return bool(picture.getexif().get(ExifTags.Base.Software) == SOFTWARE)
+    except Exception:  # a damaged header raises whatever the format's parser stumbles over
+        return False
 
 
 def annotate(image: np.ndarray, predictions: Sequence[Prediction]) -> Image.Image:

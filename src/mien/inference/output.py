@@ -5,6 +5,7 @@ import json
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TextIO
 
 from mien.errors import MienError
@@ -133,6 +134,23 @@ WRITERS: dict[str, Callable[[Iterable[Prediction], TextIO], None]] = {
     "jsonl": write_jsonl,
     "csv": write_csv,
 }
+
+
+FORMATS = {".json": "json", ".jsonl": "jsonl", ".csv": "csv"}
+"""The output format that a file's suffix stands for."""
+
+
+def choose_format(wanted: str | None, out: Path | None) -> str:
+    """Choose the output format: the wanted one, else what the file's name ends in, else a table.
+
+    Raises:
+        MienError: if there is no such format.
+    """
+    if wanted is None:
+        return FORMATS.get(out.suffix.lower(), "table") if out else "table"
+    if wanted not in WRITERS:
+        raise MienError(f"There is no output format {wanted!r}; choose {', '.join(WRITERS)}.")
+    return wanted
 
 
 def _json(prediction: Prediction) -> str:

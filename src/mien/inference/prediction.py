@@ -12,6 +12,7 @@ import numpy as np
 from mien.errors import MienError
 from mien.images import prepare
 from mien.inference.classifier import DEFAULT_MODEL, Classifier
+from mien.inference.destinations import check_draw
 from mien.inference.detection import Detector, open_detector
 from mien.inference.framing import Face, crop_face
 from mien.inference.sources import Frame, Source, frames
@@ -107,10 +108,12 @@ def predict(
         is no face or that the image could not be read.
 
     Raises:
-        MienError: at once, if the model or the detector cannot be opened, or the folder cannot be made.
+        MienError: at once, if the model or the detector cannot be opened, or the folder cannot be made or has inputs in it.
     """
     if batch_size < 1:
         raise MienError(f"The batch size must be at least 1, not {batch_size}.")
+    if draw is not None:
+        check_draw(draw, source)
     classifier = model if isinstance(model, Classifier) else Classifier(model)
     finder = open_detector(detector) if isinstance(detector, str) else detector
     if draw is None:

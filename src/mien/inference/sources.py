@@ -68,13 +68,44 @@ def check_names(names: Sequence[str]) -> None:
     Raises:
         MienError: if there is nothing under any of the names; the sentence names what is near the first.
     """
-    if any(Path(name).exists() or glob.glob(name, recursive=True) for name in names):  # noqa: PTH207 - as in _files
+    if any(not _elsewhere(name) and (_is_there(Path(name)) or glob.glob(name, recursive=True)) for name in names):  # noqa: PTH207
         return
+    if elsewhere := _elsewhere(names[0]):
+        raise MienError(elsewhere)
     path = Path(names[0])
-    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, beside, n=1)
+    try:
+        beside = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        beside = []
+    near = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.75)
     hint = f" Did you mean {str(path.with_name(near[0]))!r}?" if near else " Check the path."
     raise MienError(f"There is nothing at {names[0]!r}.{hint}")
+
+
+def _elsewhere(name: str) -> str:
+    """Say what to do about a name that stands for no file; empty where it may stand for one."""
+    if re.match(r"[a-z][a-z0-9+.-]+://", name, re.IGNORECASE):
+        return f"{name!r} is an address, not a path; download the photo first, then give its path."
+    if name == "-" or name.startswith(("/dev/", "/proc/self/fd/")):
+        return f"{name!r} is no file, and no photo is read from standard input; save it to a file, then give its path."
+    if not name:
+        return "An empty name stands for no photo; give a path."
+    return ""
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether there is something; what may not be looked at counts, and reading it will say why not."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _items(source: Source) -> Iterable[ImageSource]:
@@ -94,28 +125,34 @@ def _read(image: ImageSource, name: str) -> Frame:
 def _files(name: str) -> Iterator[Frame]:
     """Read the files that a path, folder or pattern stands for; there is always at least one frame."""
     path = Path(name)
-    if path.is_dir():
-        found, nothing = _folder(path), f"The folder {name!r} holds no images."
-    elif glob.has_magic(name) and not path.exists():
+    found: Iterator[Path | Frame]
+    if elsewhere := _elsewhere(name):
+        found, nothing = iter(()), elsewhere
+    elif _is_folder(path):
+        found, nothing = _folder(path), f"The folder {name!r} holds no images (.jpg, .png or the like); give one that does."
+    elif glob.has_magic(name) and not _is_there(path):
         matches = sorted(glob.iglob(name, recursive=True), key=_natural)  # noqa: PTH207 - Path.glob takes no absolute pattern
-        found, nothing = (Path(match) for match in matches if not Path(match).is_dir()), f"Nothing matches {name!r}."
+        found, nothing = (Path(match) for match in matches if not _is_folder(Path(match))), f"Nothing matches {name!r}."
     else:
         found, nothing = iter([path]), ""
-    try:
-        for file in found:
-            nothing = ""
-            yield _read(file, str(file))
-    except OSError as error:
-        nothing = f"The folder {error.filename!r} cannot be read ({error.strerror})."
+    for file in found:
+        nothing = ""
+        yield file if isinstance(file, Frame) else _read(file, str(file))
     if nothing:
         yield Frame(name, error=nothing)
 
 
-def _folder(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir(), key=lambda path: _natural(path.name)):
+def _folder(folder: Path) -> Iterator[Path | Frame]:
+    """Find the images in a folder and below; a folder that cannot be read comes as a frame that says so."""
+    try:
+        entries = sorted(folder.iterdir(), key=lambda path: _natural(path.name))
+    except OSError as error:
+        yield Frame(str(folder), error=f"The folder {str(folder)!r} cannot be read ({error.strerror}); check its permissions.")
+        return
+    for path in entries:
         if path.name.startswith("."):
             continue
-        if path.is_dir() and not path.is_symlink():  # a link could lead back to where it stands
+        if _is_folder(path) and not path.is_symlink():  # a link could lead back to where it stands
             yield from _folder(path)
         elif path.suffix.lower() in IMAGE_SUFFIXES:
             yield path

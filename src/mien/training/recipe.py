@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
+from mien.arguments import in_plain_words
 from mien.errors import MienError
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -178,8 +179,9 @@ def recipe_path(name: str | Path) -> Path:
         return path
     if str(name) in recipe_names():
         return RECIPES / f"{name}.yaml"
-    near = difflib.get_close_matches(str(name).lower(), recipe_names(), n=3, cutoff=0.4) or recipe_names()
-    raise MienError(f"There is no recipe {str(name)!r}; did you mean {' or '.join(near)}? A file of yours ends in .yaml.")
+    near = difflib.get_close_matches(str(name).lower(), recipe_names(), n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(recipe_names())}."
+    raise MienError(f"There is no recipe {str(name)!r}; {hint} A file of yours ends in .yaml.")
 
 
 def load_recipe(name: str | Path) -> Recipe:
@@ -192,10 +194,15 @@ def load_recipe(name: str | Path) -> Recipe:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise MienError(f"The recipe {path} is not valid YAML: {' '.join(str(problem).split())}.") from None
+        place = getattr(problem, "problem_mark", None)
+        where = f" in line {place.line + 1}" if place else ""
+        raise MienError(f"The recipe {path} is not valid YAML{where}: {getattr(problem, 'problem', problem)}.") from None
     if not isinstance(content, dict):
         raise MienError(f"The recipe {path} must be keys and values, such as `epochs: 30`.")
-    return recipe_from_dict(content)
+    try:
+        return recipe_from_dict(content)
+    except MienError as problem:
+        raise MienError(f"{path}: {problem}") from None
 
 
 def recipe_from_dict(content: Mapping[str, Any]) -> Recipe:
@@ -213,14 +220,8 @@ def recipe_from_dict(content: Mapping[str, Any]) -> Recipe:
         namespace = parser.parse_object({"recipe": dict(content)})
         recipe: Recipe = parser.instantiate_classes(namespace).recipe
     except ArgumentError as problem:
-        raise MienError(f"The recipe does not fit: {first_line(problem)}") from None
+        raise MienError(f"{in_plain_words(str(problem)).rstrip('.')}.") from None
     return recipe
-
-
-def first_line(problem: Exception) -> str:
-    """Shorten jsonargparse's explanation to its last, most telling sentence."""
-    lines = [line.strip(" -") for line in str(problem).splitlines() if line.strip()]
-    return lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"
 
 
 def _check_keys(kind: type, content: Mapping[str, Any], prefix: str) -> None:

@@ -2,13 +2,16 @@
 
 import csv
 import io
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from safetensors.torch import save_file
+import yaml
+from safetensors.torch import save
 
+from mien.errors import MienError
 from mien.files import write_whole
 from mien.training.task import ClassificationTask
 
@@ -22,6 +25,56 @@ COLUMNS = (
     "seconds",
     "images_per_second",
 )
+
+
+FIRST_LINE = "# what mien trained here; data: "
+"""Of a run's recipe.yaml, before the fingerprint of the training rows."""
+
+
+def open_run_folder(out: Path, resume: bool, identity: dict[str, str]) -> Path | None:
+    """Make the run folder, or find the checkpoint to go on from.
+
+    Args:
+        out: the folder.
+        resume: whether to go on with a run that is there.
+        identity: "recipe", the recipe's YAML, and "fingerprint", that of the training rows.
+
+    Returns:
+        The last checkpoint, or None where there is none yet.
+
+    Raises:
+        MienError: if the folder is there and must not be, or is that of another run.
+    """
+    told = out / "recipe.yaml"
+    content = f"{FIRST_LINE}{identity['fingerprint']}\n{identity['recipe']}"
+    if out.exists() and not resume:
+        raise MienError(f"{out} exists; choose another --out, or add --resume to go on with that run.")
+    if out.exists() and not told.is_file():
+        if not out.is_dir() or any(not path.name.endswith(".part") for path in out.iterdir()):
+            raise MienError(f"{out} is not a run folder (it has no recipe.yaml); choose another --out.")
+    elif out.exists() and told.read_text(encoding="utf-8") != content:
+        raise MienError(
+            f"{out} cannot be resumed: {_difference(told, identity)}. Resume it with the same, or choose another --out."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(told, lambda path: path.write_text(content, encoding="utf-8"))
+    for leftover in out.glob(".*.part"):
+        leftover.unlink()
+    last = out / "last.ckpt"
+    if last.is_file():
+        return last
+    shutil.rmtree(out / "tensorboard", ignore_errors=True)
+    return None
+
+
+def _difference(told: Path, identity: dict[str, str]) -> str:
+    """Say how the run in a folder differs from what is asked for now."""
+    text = told.read_text(encoding="utf-8")
+    then, now = yaml.safe_load(text) or {}, yaml.safe_load(identity["recipe"])
+    changed = [f"its {key} is {then.get(key)}, not {value}" for key, value in now.items() if then.get(key) != value]
+    if f"{FIRST_LINE}{identity['fingerprint']}\n" not in text:
+        changed.append("it was trained on other data")
+    return "; ".join(changed) or "its recipe.yaml was changed"
 
 
 class RunFolder(pl.Callback):
@@ -71,7 +124,7 @@ class RunFolder(pl.Callback):
         if self.best is None or self._score(row) > self._score(self.best):
             self.best = row
             weights = {name: value.contiguous() for name, value in pl_module.best_model.state_dict().items()}
-            write_whole(self.folder / "weights.safetensors", lambda path: save_file(weights, path))
+            write_whole(self.folder / "weights.safetensors", lambda path: path.write_bytes(save(weights)))
         if self.patience is not None and row["epoch"] - self.best["epoch"] >= self.patience:
             trainer.should_stop = True
         write_whole(self.folder / "log.csv", lambda path: path.write_text(as_csv(self.history), encoding="utf-8"))
@@ -79,6 +132,12 @@ class RunFolder(pl.Callback):
 
     def _score(self, row: dict[str, float]) -> float:
         return row["validation_accuracy"] if self.select_by == "accuracy" else -row["validation_loss"]
+
+
+def read_history(log: Path) -> list[dict[str, str]]:
+    """Read the rows of a log.csv."""
+    with log.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def as_csv(history: list[dict[str, float]]) -> str:

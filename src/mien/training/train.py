@@ -2,7 +2,7 @@
 
 import json
 import logging
-import shutil
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -19,7 +19,6 @@ from safetensors.torch import load_file
 from mien._version import __version__
 from mien.data.faceset import SPLITS, FaceSet
 from mien.errors import MienError
-from mien.files import write_whole
 from mien.training.batches import DeviceFaces, ValidationBatches
 from mien.training.calibration import fit_temperature
 from mien.training.export import export
@@ -27,7 +26,7 @@ from mien.training.networks import build_network
 from mien.training.networks.spec import NetworkSpec
 from mien.training.progress import Progress
 from mien.training.recipe import Recipe
-from mien.training.run_folder import RunFolder
+from mien.training.run_folder import RunFolder, open_run_folder, read_history
 from mien.training.summary import multiply_adds
 from mien.training.task import ClassificationTask, FaceNetwork
 
@@ -62,6 +61,8 @@ def train(
         MienError: if network and faces do not fit each other, training diverges, or the folder stands in the way.
     """
     where = choose_device(device)
+    if threads is not None and threads < 1:
+        raise MienError(f"Training needs at least one thread, not {threads}.")
     torch.manual_seed(recipe.seed)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -69,9 +70,12 @@ def train(
     network = build_network(recipe.network, spec)
     model = FaceNetwork(network, recipe.mean, recipe.std)
     identity = {"recipe": recipe.to_yaml(), "fingerprint": faces.split("train").fingerprint()}
-    checkpoint = _open_folder(out, resume, identity)
+    checkpoint = open_run_folder(out, resume, identity)
     if (out / "model.onnx").is_file():
+        _say(f"{out} is finished already", quiet)
         return out / "model.onnx"
+    if checkpoint:
+        _say(f"going on with {out} after epoch {len(read_history(out / 'log.csv'))}", quiet)
 
     run = RunFolder(out, recipe.select_by, recipe.early_stopping)
     train_faces, validation_faces = (DeviceFaces(faces.split(name), where) for name in ("train", "validation"))
@@ -89,9 +93,11 @@ def train(
             enable_model_summary=False,
             enable_checkpointing=False,
         )
-        trainer.fit(task, ckpt_path=checkpoint, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        try:
+            trainer.fit(task, ckpt_path=checkpoint, weights_only=True)
+        except SystemExit:  # Lightning's answer to Ctrl+C and to SIGTERM, the latter with the status of a success
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from None
     if run.best is None or not np.isfinite(run.best["validation_loss"]):
         raise MienError("Training diverged: the validation loss is not a number. Lower --recipe.optimizer.learning_rate.")
     model.load_state_dict(load_file(out / "weights.safetensors"))
@@ -157,28 +163,9 @@ def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
     return faces
 
 
-def _open_folder(out: Path, resume: bool, identity: dict[str, str]) -> Path | None:
-    """Make the run folder, or find the checkpoint to go on from."""
-    told = out / "recipe.yaml"
-    content = f"# what mien trained here; data: {identity['fingerprint']}\n{identity['recipe']}"
-    if out.exists() and not resume:
-        raise MienError(f"{out} exists; choose another --out, or add --resume to go on with that run.")
-    if out.exists() and not told.is_file():
-        if not out.is_dir() or any(not path.name.endswith(".part") for path in out.iterdir()):
-            raise MienError(f"{out} is not a run folder (it has no recipe.yaml); choose another --out.")
-    elif out.exists() and told.read_text(encoding="utf-8") != content:
-        raise MienError(
-            f"{out} was trained by another recipe or on other data; resume it with the same, or choose another --out."
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(told, lambda path: path.write_text(content, encoding="utf-8"))
-    for leftover in out.glob(".*.part"):
-        leftover.unlink()
-    last = out / "last.ckpt"
-    if last.is_file():
-        return last
-    shutil.rmtree(out / "tensorboard", ignore_errors=True)
-    return None
+def _say(words: str, quiet: bool) -> None:
+    if not quiet:
+        print(words, file=sys.stderr)
 
 
 def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: DeviceFaces, out: Path) -> Path:
@@ -221,8 +208,10 @@ def _quiet_lightning() -> Iterator[None]:
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning.*")
-        yield
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,85 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mien.evaluation.cautions import cautions, training_cautions
+from mien.evaluation.metrics import measure
+from mien.evaluation.record import DataRecord, ModelRecord, Record
+from mien.labels import LabelSet
+
+LABELS = LabelSet(("happy", "sad", "neutral"))
+
+
+def record_of(percents, classes, **data):
+    probabilities = np.array(percents, dtype=np.float32) / 100
+    described = {
+        "kind": "folder", "path": "faces", "split": "test", "rows": len(classes), "labels": LABELS.names, "skipped": 0,
+        "fingerprint": "f" * 64, "same_as_training": None,
+    }  # fmt: skip
+    return Record(
+        model=ModelRecord("model.onnx", "a" * 64, LABELS.names, 48, 1, 12345, "0.1.0", 1.5, None, "first"),
+        data=DataRecord(**(described | data)),
+        all_rows=measure(probabilities, np.eye(3, dtype=np.float32)[classes], LABELS),
+        date="2026-01-31T12:30:00+00:00",
+        mien_version="0.1.0",
+        command="mien evaluate <model> & more",
+        files=("index.html",),
+    )
+
+
+@pytest.fixture
+def record():
+    """Four of five right: happy 2 of 3, sad 2 of 2, neutral without rows."""
+    return record_of([(80, 10, 10), (60, 30, 10), (20, 70, 10), (30, 70, 0), (5, 90, 5)], [0, 0, 0, 1, 1])
+
+
+def test_labels_without_or_with_few_rows_are_a_caution(record):
+    assert cautions(record) == [
+        "No rows: neutral. They have no figures; means are over the other labels (2).",
+        "Few rows: happy (3), sad (2). Their figures are rough; look at the intervals.",
+    ]
+
+
+def test_figures_on_the_training_rows_are_a_caution(record):
+    assert "learned by heart" in cautions(replace(record, data=replace(record.data, same_as_training=True)))[0]
+    assert not any("by heart" in each for each in cautions(replace(record, data=replace(record.data, same_as_training=False))))
+
+
+def test_figures_on_rows_the_model_was_selected_on_are_a_caution(record):
+    trained = replace(record.model, trained_on={"path": "faces"})
+    on_validation, elsewhere = replace(record.data, split="validation"), replace(record.data, split="validation", path="others")
+    assert "epoch and the temperature were chosen" in cautions(replace(record, model=trained, data=on_validation))[0]
+    assert len(cautions(replace(record, model=trained, data=elsewhere))) == len(cautions(record))
+
+
+def test_many_rows_of_every_label_need_no_caution():
+    assert cautions(record_of([(80, 10, 10), (10, 80, 10), (10, 10, 80)] * 30, [0, 1, 2] * 30)) == []
+
+
+def test_skipped_images_are_a_caution():
+    said = cautions(record_of([(80, 10, 10), (10, 80, 10), (10, 10, 80)] * 30, [0, 1, 2] * 30, skipped=1204))
+    assert said == ["1,204 images could not be read and were left out."]
+
+
+@pytest.mark.parametrize(
+    ("split", "path", "is_said"),
+    [
+        ("all", "faces", True),
+        ("none", "faces", True),
+        ("train", "faces", True),
+        ("test", "faces", False),
+        ("all", "others", False),
+        ("all", "", False),
+    ],
+)
+def test_rows_among_which_training_rows_may_be_are_a_caution(split, path, is_said, record):
+    trained = replace(record.model, trained_on={"path": path and "faces"})
+    found = training_cautions(replace(record, model=trained, data=replace(record.data, split=split, path=path)))
+    assert ["probably include rows the model was trained on" in each for each in found] == [True] * is_said
+
+
+def test_the_very_training_rows_are_said_once(record):
+    trained = replace(record.model, trained_on={"path": "faces"})
+    data = replace(record.data, split="all", same_as_training=True)
+    assert len(training_cautions(replace(record, model=trained, data=data))) == 1

@@ -1,0 +1,142 @@
+"""What the command line answers to mistakes, signals and accidents."""
+
+import errno
+import json
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from mien.cli import main
+from mien.inference.classifier import Classifier
+from mien.training import run_folder
+
+
+def complaint(capsys, words: list[str]) -> str:
+    """Run a mistake: it must exit with 2, say one sentence and nothing else."""
+    capsys.readouterr()
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    lines = [line for line in err.splitlines() if line.startswith("mien: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["trian"], "no verb 'trian'; did you mean train"),
+        (["train"], "which recipe"),
+        (["train", "mien-z", "--data", "x", "--out", "y"], "no recipe 'mien-z'; did you mean mien-s"),
+        (["train", "mien-s", "--data", "x"], "missing: --out"),
+        (["train", "mien-s", "--out", "y"], "missing: --data."),
+        (["train", "mien-s", "--data", "/nowhere/faces", "--out", "y"], "/nowhere/faces"),
+        (["train", "mien-s", "--data", "x", "--out", "y", "--recipe.epoch", "3"], "Did you mean --recipe.epochs"),
+        (
+            ["train", "mien-s", "--data", "x", "--out", "y", "--recipe.epochs", "few"],
+            "--recipe.epochs: expected a whole number, not few",
+        ),
+        (["train", "mien-s", "--data", "x", "--out", "y", "--recipe.dropout", "2"], "dropout must be a share"),
+        (["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.network", "wide_cn"], "did you mean wide_cnn"),
+        (["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.keep", '["happy"]'], "two labels at least"),
+        (["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.keep", '["happy", "sat"]'], "Did you mean 'sad'"),
+        (["train", "mien-s", "--data", "{faces}", "--out", "y", "--device", "warp"], "no device 'warp'"),
+        (["train", "mien-s", "--data", "{faces}", "--out", "{run}"], "exists; choose another --out"),
+        (["train", "mien-s", "--data", "x", "--out", "y", "--recipe.keep", "happy"], "--recipe.keep: expected"),
+        (["train", "mien-s", "--data", "x", "--out", "y", "--recipe.optimizer.name", "sdg"], "not sdg; did you mean sgd"),
+        (["train", "mien-s", "--data", "{faces}", "--out", "y", "--threads", "0"], "at least one thread"),
+        (["train", "mien-s", "{faces}", "--out", "y"], "Every argument but the first has a name"),
+        (["train", "{run}/recipe.yaml", "--data", "{faces}", "--out", "{run}"], "exists; choose another --out"),
+        (["evaluate", "--data", "{faces}", "--out", "y"], "missing: MODEL"),
+        (["evaluate", "mien-q", "--data", "{faces}", "--out", "y"], "mien-q"),
+        (["evaluate", "{run}", "--data", "{faces}", "--out", "y", "--split", "exam"], "exam"),
+        (["evaluate", "{run}", "--data", "{faces}", "--out", "{faces}"], "faces"),
+        (["predict"], "missing: SOURCE"),
+        (["predict", "{run}/model.onx"], "Did you mean"),
+        (["predict", "/nowhere/photo.jpg", "/nowhere/*.png"], "nothing at '/nowhere/photo.jpg'"),
+        (["predict", "{faces}", "--model", "{run}/recipe.yaml"], "recipe.yaml"),
+        (["predict", "{faces}", "--detector", "/nowhere/yunet.onnx"], "/nowhere/yunet.onnx"),
+        (["recipes", "mien-z"], "mien-s"),
+        (["compare"], "missing: RUN"),
+        (["compare", "{faces}"], "not the folder of a finished run"),
+        (["compare", "{run}", "--format", "xml"], "no format 'xml'"),
+        (
+            ["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.own_validation", "false", "--recipe.carve", "9"],
+            "carve",
+        ),
+    ],
+)
+def test_a_mistake_is_answered_with_one_sentence_and_leaves_nothing(words, sentence, faces, run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert sentence in complaint(capsys, [word.format(faces=faces, run=run) for word in words])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_images_are_named_and_can_be_skipped(faces, tmp_path, capsys, quick):
+    mine = tmp_path / "mine"
+    shutil.copytree(faces, mine)
+    bad = sorted((mine / "train" / "happy").iterdir())[0]
+    bad.write_text("not an image")
+    words = ["train", "mien-s", "--data", str(mine), "--out", str(tmp_path / "run"), *quick]
+    assert bad.name in complaint(capsys, words)
+    assert not (tmp_path / "run").exists()
+    assert main([*words, "--data.skip_bad"]) == 0
+    assert bad.name in (tmp_path / "run" / "skipped.txt").read_text()
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_that_is_stopped_says_how_to_go_on(faces, tmp_path, signal_number):
+    words = [
+        "train",
+        "mien-s",
+        "--data",
+        str(faces),
+        "--out",
+        str(tmp_path / "run"),
+        "--recipe.epochs",
+        "5000",
+        "--threads",
+        "1",
+    ]
+    command = [sys.executable, "-m", "mien.cli", *words, "--recipe.batch_size", "16"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        next(line for line in process.stderr if line.startswith("epoch   2"))
+        process.send_signal(signal_number)
+        last = process.stderr.read().splitlines()[-1]
+    assert process.returncode == 130
+    assert last == "mien: stopped (the same command with --resume goes on)"
+    assert not (tmp_path / "run" / "model.onnx").exists()
+
+
+def test_labels_are_merged_on_the_way_to_a_model_and_to_its_report(faces, tmp_path, quick):
+    merge = ["--recipe.merge", "{negative: [angry, disgust, fear, sad]}"]
+    assert main(["train", "mien-s", "--data", str(faces), "--out", str(tmp_path / "run"), *quick, *merge]) == 0
+    assert Classifier(tmp_path / "run").labels.names == ("negative", "happy", "surprise", "neutral")
+    assert main(["evaluate", str(tmp_path / "run"), "--data", str(faces), "--out", str(tmp_path / "report")]) == 0
+    assert json.loads((tmp_path / "report" / "metrics.json").read_text())["all_rows"]["n"] == 14
+
+
+def test_going_on_with_another_recipe_says_what_differs(run, faces, capsys):
+    words = ["train", "mien-s", "--data", str(faces), "--out", str(run), "--resume", "--recipe.epochs", "2"]
+    assert "its epochs is 1, not 2" in complaint(capsys, [*words, "--recipe.batch_size", "16"])
+
+
+def test_a_full_disk_is_said_and_the_run_goes_on_afterwards(faces, run, tmp_path, monkeypatch, capsys, quick):
+    real, writes = run_folder.write_whole, []
+
+    def full_at_the_second(path, write):
+        writes.append(path.name)
+        if len(writes) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, write)
+
+    words = ["train", "mien-s", "--data", str(faces), "--out", str(tmp_path / "run"), *quick]
+    monkeypatch.setattr(run_folder, "write_whole", full_at_the_second)
+    assert "disk is full; free some space, then the same command with --resume goes on" in complaint(capsys, words)
+    assert not (tmp_path / "run" / "model.onnx").exists()
+    assert main([*words, "--resume"]) == 0
+    assert (tmp_path / "run" / "weights.safetensors").read_bytes() == (run / "weights.safetensors").read_bytes()
