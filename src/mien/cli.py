@@ -155,7 +155,8 @@ def _predict(arguments: list[str]) -> int:
 
     tally = write(predictions, form, sys.stdout) if out is None else write_whole(out, write_into)
     print(f"mien: {tally}", file=sys.stderr)
-    return 1 if tally.failed else 0
+    # where nothing at all could be read, the user named the wrong thing
+    return 2 if tally.failed == tally.images else 1 if tally.failed else 0
 
 
 def _demo(arguments: list[str]) -> int:

@@ -114,7 +114,7 @@ def test_a_file_of_earlier_answers_may_be_replaced(photos):
     assert check_out(str(photos / "rows.csv"), [str(photos)]) == photos / "rows.csv"
 
 
-def test_where_every_input_failed_the_exit_is_1(model, tmp_path, capsys):
+def test_where_every_input_failed_the_exit_is_2(model, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    assert main(["predict", str(tmp_path / "empty"), "--model", str(model), "--detector", "none"]) == 1
+    assert main(["predict", str(tmp_path / "empty"), "--model", str(model), "--detector", "none"]) == 2
     assert "holds no images (.jpg, .png or the like); give one that does." in capsys.readouterr().out
