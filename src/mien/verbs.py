@@ -130,8 +130,8 @@ def describe_network(recipe: Recipe | str | Path, labels: int = 7) -> str:
 
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     classes = len(recipe.keep) if recipe.keep else labels
-    spec = NetworkSpec(classes, recipe.channels, recipe.size, recipe.dropout, recipe.activation)
-    return as_table(build_network(recipe.network, spec), recipe.channels, recipe.size)
+    network = build_network(recipe.network, NetworkSpec.of(recipe, classes))
+    return as_table(network, recipe.channels, recipe.size)
 
 
 def require(extra: str, *modules: str) -> None:

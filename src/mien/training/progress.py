@@ -20,14 +20,16 @@ class Progress(pl.Callback):
         self.bar: tqdm | None = None
 
     def on_train_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
-        """Take the time that the rest is reckoned from."""
+        """Take the time that the rest is reckoned from; a resumed run says where it goes on."""
         self._started, self._first_epoch = time.perf_counter(), trainer.current_epoch
+        if self._first_epoch and not self.quiet:
+            print(f"going on after epoch {self._first_epoch}", file=sys.stderr)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open a bar for the epoch."""
         assert isinstance(pl_module, ClassificationTask)
         if self.terminal and not self.quiet:
-            batches = pl_module.train_dataloader()
+            batches = pl_module.batches
             title = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
             total = len(batches) * batches.batch_size
             self.bar = tqdm(total=total, desc=title, unit=" images", leave=False, dynamic_ncols=True)

@@ -112,7 +112,7 @@ class RunFolder(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what the epoch brought."""
         assert isinstance(pl_module, ClassificationTask)
-        batches = pl_module.train_dataloader()
+        batches = pl_module.batches
         row = {
             "epoch": trainer.current_epoch + 1,
             **pl_module.figures,
@@ -132,12 +132,6 @@ class RunFolder(pl.Callback):
 
     def _score(self, row: dict[str, float]) -> float:
         return row["validation_accuracy"] if self.select_by == "accuracy" else -row["validation_loss"]
-
-
-def read_history(log: Path) -> list[dict[str, str]]:
-    """Read the rows of a log.csv."""
-    with log.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def as_csv(history: list[dict[str, float]]) -> str:

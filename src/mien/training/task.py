@@ -84,9 +84,10 @@ class ClassificationTask(pl.LightningModule):
 
     def train_dataloader(self) -> TrainingBatches:
         """Give the batches of the current epoch; the Trainer asks anew for every epoch."""
-        return TrainingBatches(
+        self.batches = TrainingBatches(
             self.train_faces, self.recipe.batch_size, self.recipe.seed, self.current_epoch, self.recipe.balance
         )
+        return self.batches
 
     def val_dataloader(self) -> ValidationBatches:
         """Give the validation rows."""

@@ -26,7 +26,7 @@ from mien.training.networks import build_network
 from mien.training.networks.spec import NetworkSpec
 from mien.training.progress import Progress
 from mien.training.recipe import Recipe
-from mien.training.run_folder import RunFolder, open_run_folder, read_history
+from mien.training.run_folder import RunFolder, open_run_folder
 from mien.training.summary import multiply_adds
 from mien.training.task import ClassificationTask, FaceNetwork
 
@@ -66,16 +66,14 @@ def train(
     torch.manual_seed(recipe.seed)
     if threads is not None:
         torch.set_num_threads(threads)
-    spec = NetworkSpec(len(faces.labels), recipe.channels, recipe.size, recipe.dropout, recipe.activation)
-    network = build_network(recipe.network, spec)
+    network = build_network(recipe.network, NetworkSpec.of(recipe, len(faces.labels)))
     model = FaceNetwork(network, recipe.mean, recipe.std)
     identity = {"recipe": recipe.to_yaml(), "fingerprint": faces.split("train").fingerprint()}
     checkpoint = open_run_folder(out, resume, identity)
     if (out / "model.onnx").is_file():
-        _say(f"{out} is finished already", quiet)
+        if not quiet:
+            print(f"{out} is finished already", file=sys.stderr)
         return out / "model.onnx"
-    if checkpoint:
-        _say(f"going on with {out} after epoch {len(read_history(out / 'log.csv'))}", quiet)
 
     run = RunFolder(out, recipe.select_by, recipe.early_stopping)
     train_faces, validation_faces = (DeviceFaces(faces.split(name), where) for name in ("train", "validation"))
@@ -161,11 +159,6 @@ def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
         count = len(faces.split("validation"))
         print(f"carved {amount} of each label's training rows for validation, {count} rows", file=sys.stderr)
     return faces
-
-
-def _say(words: str, quiet: bool) -> None:
-    if not quiet:
-        print(words, file=sys.stderr)
 
 
 def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: DeviceFaces, out: Path) -> Path:

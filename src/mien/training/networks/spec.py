@@ -5,6 +5,8 @@ from typing import Literal
 
 from torch import nn
 
+from mien.training.recipe import Recipe
+
 ActivationName = Literal["relu", "leaky_relu", "swish", "mish"]
 
 
@@ -25,6 +27,11 @@ class NetworkSpec:
     size: int = 48
     dropout: float = 0.2
     activation: ActivationName = "relu"
+
+    @classmethod
+    def of(cls, recipe: Recipe, classes: int) -> "NetworkSpec":
+        """Take from a recipe what its network is told."""
+        return cls(classes, recipe.channels, recipe.size, recipe.dropout, recipe.activation)
 
     def act(self) -> nn.Module:
         """Make the activation."""
