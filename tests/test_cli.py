@@ -116,19 +116,3 @@ def test_a_model_of_three_labels_is_measured_on_rows_of_these(three, faces, tmp_
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert metrics["all_rows"]["n"] == 6
     assert [each["label"] for each in metrics["all_rows"]["labels"]] == ["happy", "sad", "surprise"]
-
-
-def test_runs_stand_side_by_side(run, three, tmp_path, capsys):
-    assert main(["compare", str(run), str(three)]) == 0
-    table = capsys.readouterr().out
-    assert main(["compare", str(run), str(three), "--format", "json", "--out", str(tmp_path / "runs.json")]) == 0
-    rows = {row["name"]: row for row in json.loads((tmp_path / "runs.json").read_text())}
-    report = json.loads((run / "report" / "metrics.json").read_text())["all_rows"]
-    assert rows["run"]["accuracy"] == report["accuracy"]["value"]
-    assert rows["run"]["recall"]["sad"] == report["labels"][4]["recall"]["value"]
-    assert rows["run"]["multiply_adds"] == 33_944_096
-    assert rows["three"]["parameters"] == 1_494_851
-    assert rows["three"]["recall"].keys() == {"happy", "sad", "surprise"}
-    assert "not all measured on the same faces" in table
-    assert f"{rows['run']['accuracy']:.1%}, {rows['run']['low']:.1%} to" in table
-    assert "1 cpu threads" in table

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from mien.inference.classifier import Classifier
     from mien.inference.prediction import Prediction, predict
     from mien.labels import FER2013, FERPLUS, LabelSet
-    from mien.training.recipe import Recipe, load_recipe
+    from mien.training.recipe import Recipe
+    from mien.training.recipe_files import load_recipe
     from mien.verbs import compare, evaluate, train
 
 _HOME = {
@@ -36,7 +37,7 @@ _HOME = {
     "draw_face": "mien.data.drawn",
     "draw_faces": "mien.data.drawn",
     "evaluate": "mien.verbs",
-    "load_recipe": "mien.training.recipe",
+    "load_recipe": "mien.training.recipe_files",
     "predict": "mien.inference.prediction",
     "read_faces": "mien.data.reading",
     "train": "mien.verbs",

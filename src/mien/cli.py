@@ -76,7 +76,8 @@ def _train(arguments: list[str]) -> int:
     """Train a classifier: mien train RECIPE --data PATH --out RUN [--recipe.epochs 5 ...]."""
     from mien import verbs
     from mien.data.source import DataSource
-    from mien.training.recipe import Recipe, load_recipe, recipe_path
+    from mien.training.recipe import Recipe
+    from mien.training.recipe_files import load_recipe, recipe_path
 
     parser = make_parser(
         "train",
@@ -169,19 +170,25 @@ def _demo(arguments: list[str]) -> int:
 
 
 def _compare(arguments: list[str]) -> int:
-    """Set finished runs side by side: mien compare RUN ... [--format table|json] [--out FILE]."""
+    """Set finished runs side by side: mien compare RUN ... [--title TEXT] [--format table|json] [--out FILE]."""
     from mien import verbs
     from mien.files import write_whole
+    from mien.inference.destinations import make_folder_of
 
-    parser = make_parser("compare", "RUN ... [--format table|json] [--out FILE]")
-    parser.add_argument("run", type=Path, nargs="+", help="folders of finished runs")
+    parser = make_parser("compare", "RUN ... [--title TEXT] [--format table|json] [--out FILE]")
+    parser.add_argument(
+        "run", type=Path, nargs="+", help="finished runs, reports in their folders, or .json files that this verb wrote"
+    )
+    parser.add_argument("--title", type=str, help="a heading of the table")
     parser.add_argument("--format", type=str, default="table", help="table (Markdown) or json")
     parser.add_argument("--out", type=Path, help="a file to write instead of standard output")
+    command = shlex.join(["mien", "compare", *arguments])
     parsed = parse(parser, arguments)
-    text = verbs.compare(parsed.run, parsed.format)
+    text = verbs.compare(parsed.run, parsed.format, parsed.title, command if parsed.out is not None else None)
     if parsed.out is None:
         print(text, end="")
     else:
+        make_folder_of(parsed.out)
         write_whole(parsed.out, lambda part: part.write_text(text, encoding="utf-8"))
     return 0
 
@@ -189,7 +196,7 @@ def _compare(arguments: list[str]) -> int:
 def _recipes(arguments: list[str]) -> int:
     """List the recipes that mien brings, or print one with its network's layers: mien recipes [NAME]."""
     from mien import verbs
-    from mien.training.recipe import load_recipe, recipe_names, recipe_path
+    from mien.training.recipe_files import load_recipe, recipe_names, recipe_path
 
     parser = make_parser("recipes", "[NAME]")
     parser.add_argument("--name", type=str, help="NAME: the recipe whose YAML is to be printed")
@@ -201,8 +208,9 @@ def _recipes(arguments: list[str]) -> int:
         except MienError as missing:
             print(f"mien: without the network's layers: {missing}", file=sys.stderr)
         return 0
+    width = max(map(len, recipe_names())) + 2
     for known in recipe_names():
-        print(f"{known:<16}{load_recipe(known).description}")
+        print(f"{known:<{width}}{load_recipe(known).description}")
     return 0
 
 

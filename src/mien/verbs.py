@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from mien.data.faceset import SPLITS, FaceSet
 from mien.data.source import DataSource
 from mien.errors import MienError
-from mien.training.recipe import Recipe, load_recipe
+from mien.training.recipe import Recipe
+from mien.training.recipe_files import load_recipe
 
 if TYPE_CHECKING:  # parameters are annotated without quotes: for a quoted one jsonargparse would import this too, and sklearn
     from mien.evaluation.report import Report
@@ -95,22 +96,28 @@ def evaluate(
     return report_on(classifier, faces, Path(out), split, log=log if log.is_file() else None, command=command)
 
 
-def compare(runs: Sequence[str | Path], format: str = "table") -> str:
+def compare(runs: Sequence[str | Path], format: str = "table", title: str | None = None, command: str | None = None) -> str:
     """Set finished runs side by side, the most accurate first: accuracy with its interval, recalls, size, speed, command.
 
     Args:
-        runs: run folders of `train`.
+        runs: run folders of `train`, folders of reports that `evaluate` wrote into them, and .json files of this function.
+            Where a name comes twice, the later one stands.
         format: table, which is Markdown, or json.
+        title: a heading of the table.
+        command: the command line, to be noted above the table together with what its figures are.
 
     Raises:
-        MienError: if one is not a finished run, or the format is unknown.
+        MienError: if one is none of these, the format is unknown, or a title is given to JSON, which has none.
     """
     require("evaluate", "sklearn", "matplotlib", "jinja2")
     from mien.evaluation import comparison
 
     if format not in comparison.FORMATS:
         raise MienError(f"There is no format {format!r}; choose {', '.join(comparison.FORMATS)}.")
-    return comparison.FORMATS[format](comparison.compare([Path(run) for run in runs]))
+    if format == "json" and title is not None:
+        raise MienError("JSON has no title; leave out --title, or choose the format table.")
+    summaries = comparison.compare([Path(run) for run in runs])
+    return comparison.as_json(summaries) if format == "json" else comparison.as_markdown(summaries, title, command)
 
 
 def describe_network(recipe: Recipe | str | Path, labels: int = 7) -> str:
@@ -131,7 +138,7 @@ def describe_network(recipe: Recipe | str | Path, labels: int = 7) -> str:
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     classes = len(recipe.keep) if recipe.keep else labels
     network = build_network(recipe.network, NetworkSpec.of(recipe, classes))
-    return as_table(network, recipe.channels, recipe.size)
+    return as_table(network, recipe.channels, recipe.network_size)
 
 
 def require(extra: str, *modules: str) -> None:

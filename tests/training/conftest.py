@@ -5,7 +5,8 @@ import pytest
 
 from mien.data.drawn import draw_faces
 from mien.data.faceset import FaceSet
-from mien.training.recipe import Recipe, load_recipe
+from mien.training.recipe import Recipe
+from mien.training.recipe_files import load_recipe
 
 
 @pytest.fixture(scope="session")

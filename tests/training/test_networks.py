@@ -8,7 +8,7 @@ from mien.training.networks.spec import ACTIVATIONS, NetworkSpec
 PARAMETERS = {
     "compact_resnet": {7: 1_048_007},
     "deepface_cnn": {6: 1_484_806},
-    "mish_cnn": {7: 1_552_327},
+    "mish_cnn": {7: 980_199},
     "six_conv": {3: 1_494_851},
     "wide_cnn": {7: 1_819_015},
 }

@@ -1,7 +1,8 @@
 import pytest
 
 from mien.errors import MienError
-from mien.training.recipe import RECIPES, Recipe, load_recipe, recipe_from_dict, recipe_names
+from mien.training.recipe import Recipe
+from mien.training.recipe_files import RECIPES, load_recipe, recipe_from_dict, recipe_names
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -23,7 +23,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from mien.data.drawn import draw_faces
-from mien.training.recipe import load_recipe
+from mien.training.recipe_files import load_recipe
 from mien.training.train import train
 recipe = replace(load_recipe("mien-s"), epochs=4, batch_size=16)
 train(recipe, draw_faces(12, validation=0.25), Path(sys.argv[1]), resume="--resume" in sys.argv, threads=1)
@@ -46,7 +46,7 @@ def log(folder):
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory, drawn):
     """A run of three epochs, of which the others here are told to be copies."""
-    from mien.training.recipe import load_recipe
+    from mien.training.recipe_files import load_recipe
 
     out = tmp_path_factory.mktemp("runs") / "unbroken"
     train(replace(load_recipe("mien-s"), epochs=3, batch_size=16), drawn, out, threads=1, quiet=True)

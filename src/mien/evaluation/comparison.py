@@ -1,172 +1,117 @@
-"""Runs side by side: what each reached, and what it cost."""
+"""Runs side by side, as tables or as JSON."""
 
 import json
+import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import yaml
+from mien.evaluation.markdown import markdown_table
+from mien.evaluation.run_summary import RunSummary, read_summaries, summarise
 
-from mien.errors import MienError
-from mien.evaluation.learning import read_log
-from mien.evaluation.record import read_record
-from mien.inference.classifier import Classifier
+FORMATS = ("table", "json")
+"""By their names on the command line; Markdown reads as a table on a terminal too."""
 
-
-@dataclass(frozen=True)
-class RunSummary:
-    """One run, from its own report, log and model file.
-
-    Attributes:
-        name: the run folder's name.
-        network: the network it trained.
-        rows: how many faces it was measured on.
-        data: fingerprint of these, 64 hex digits: only runs with the same one can be compared.
-        split: their split.
-        accuracy: 0 to 1; `low` and `high` are its 95% interval (Wilson).
-        low: see `accuracy`.
-        high: see `accuracy`.
-        macro_f1: 0 to 1.
-        recall: of each label, 0 to 1; None for a label without rows.
-        support: of each label, its rows.
-        parameters: how many numbers were learned.
-        multiply_adds: for one face; None where the model file does not say.
-        epochs: how many were trained.
-        seconds_an_epoch: the median, without validation.
-        faces_a_second: in training, the median.
-        hardware: what it was trained on; None where the model file does not say.
-        command: the command line, or None where it was called from Python.
-    """
-
-    name: str
-    network: str
-    rows: int
-    data: str
-    split: str
-    accuracy: float
-    low: float
-    high: float
-    macro_f1: float
-    recall: dict[str, float | None]
-    support: dict[str, int]
-    parameters: int
-    multiply_adds: int | None
-    epochs: int
-    seconds_an_epoch: float
-    faces_a_second: float
-    hardware: str | None
-    command: str | None
+WHAT_THE_FIGURES_ARE = (
+    "Accuracy stands with its 95% interval (Wilson); the best epoch was chosen on the run's own validation rows, "
+    "so where the split is validation, the figure is on the very rows that chose its epoch, and lies a little high."
+)
 
 
-def summarise(run: Path) -> RunSummary:
-    """Read what a finished run says of itself.
+def compare(sources: Sequence[Path]) -> list[RunSummary]:
+    """Summarise runs.
+
+    Where a name comes twice, the later one stands, and a line on stderr says so.
+
+    Args:
+        sources: run folders, folders of reports in them, and JSON files that `as_json` wrote.
+
+    Returns:
+        Those that were measured on the same faces together, in the order in which these faces come first; among them the most
+        accurate first.
 
     Raises:
-        MienError: if it is not a run folder, or the run has not finished.
+        MienError: if one is none of these.
     """
-    if not (run / "report" / "metrics.json").is_file() or not (run / "model.onnx").is_file():
-        raise MienError(
-            f"{run} is not the folder of a finished run: it has no model.onnx with a report. Finish it with --resume."
-        )
-    record, model = read_record(run / "report" / "metrics.json"), Classifier(run)
-    log = read_log(run / "log.csv", ("seconds", "images_per_second"))
-    figures, recipe = record["all_rows"], yaml.safe_load(model.metadata["mien.recipe"])
-    multiply_adds = model.metadata.get("mien.multiply_adds")
-    return RunSummary(
-        name=run.resolve().name,
-        network=recipe["network"],
-        rows=figures["n"],
-        data=record["data"]["fingerprint"],
-        split=record["data"]["split"],
-        accuracy=figures["accuracy"]["value"],
-        low=figures["accuracy"]["low"],
-        high=figures["accuracy"]["high"],
-        macro_f1=figures["macro_f1"],
-        recall={each["label"]: each["recall"] and each["recall"]["value"] for each in figures["labels"]},
-        support={each["label"]: each["support"] for each in figures["labels"]},
-        parameters=model.parameters,
-        multiply_adds=int(multiply_adds) if multiply_adds else None,
-        epochs=len(log["seconds"]),
-        seconds_an_epoch=float(np.median(log["seconds"])),
-        faces_a_second=float(np.median(log["images_per_second"])),
-        hardware=model.metadata.get("mien.hardware"),
-        command=record["command"],
-    )
+    found: dict[str, RunSummary] = {}
+    for source in sources:
+        from_file = source.suffix.lower() == ".json" and not source.is_dir()
+        for each in read_summaries(source) if from_file else [summarise(source)]:
+            if each.name in found:
+                print(f"{each.name} comes more than once; that of {source} stands for it", file=sys.stderr)
+            found[each.name] = each
+    order = list(dict.fromkeys(each.data for each in found.values()))
+    return sorted(found.values(), key=lambda each: (order.index(each.data), -each.accuracy))
 
 
-def compare(runs: Sequence[Path]) -> list[RunSummary]:
-    """Summarise runs, the most accurate first.
+def as_markdown(summaries: Sequence[RunSummary], title: str | None = None, command: str | None = None) -> str:
+    """Write the figures, a table for each set of faces, then one table of all recalls and one of what made the runs.
 
-    Raises:
-        MienError: if one is not a finished run.
+    Args:
+        summaries: as `compare` gives them.
+        title: a heading.
+        command: the command line that writes this; with it, a file of its own says what its figures are.
     """
-    return sorted((summarise(Path(run)) for run in runs), key=lambda each: -each.accuracy)
-
-
-def as_markdown(summaries: Sequence[RunSummary]) -> str:
-    """Write a table of the figures, one of the labels' recalls, and the commands, as Markdown."""
-    labels = list(dict.fromkeys(label for each in summaries for label in each.recall))
-    figures = [
-        [
-            "run",
-            "accuracy, 95% interval",
-            "macro-F1",
-            "n",
-            "network",
-            "parameters",
-            "multiply-adds",
-            "epochs",
-            "s an epoch",
-            "faces/s",
-        ],
-        *(
-            [
-                each.name,
-                f"{each.accuracy:.1%}, {each.low:.1%} to {each.high:.1%}",
-                f"{each.macro_f1:.3f}",
-                f"{each.rows:,} {each.split}",
-                each.network,
-                f"{each.parameters:,}",
-                "" if each.multiply_adds is None else f"{each.multiply_adds / 1e6:,.1f}M",
-                str(each.epochs),
-                f"{each.seconds_an_epoch:,.1f}",
-                f"{each.faces_a_second:,.0f}",
-            ]
-            for each in summaries
-        ),
-    ]
-    recalls = [
-        ["recall", *labels],
-        *([each.name, *(_share(each.recall.get(label)) for label in labels)] for each in summaries),
-    ]
-    making = [
-        ["run", "hardware", "command"],
-        *([s.name, s.hardware or "", f"`{s.command}`" if s.command else ""] for s in summaries),
-    ]
-    parts = [_table(figures), _table(recalls), _table(making)]
-    if len({each.data for each in summaries}) > 1:
-        parts.insert(0, "These runs were not all measured on the same faces: compare only those with the same n and labels.")
-    return "\n\n".join(parts) + "\n"
+    groups: dict[str, list[RunSummary]] = {}
+    for each in summaries:
+        groups.setdefault(each.data, []).append(each)
+    parts = [f"# {title}"] if title else []
+    parts += [f"{WHAT_THE_FIGURES_ARE} Written by: `{command}`"] if command else []
+    if len(groups) > 1:
+        parts.append("These runs were not all measured on the same faces: compare figures only within a table.")
+    for group in groups.values():
+        parts += [_faces(group[0]), _figures(group)]
+    return "\n\n".join([*parts, _recalls(summaries), _making(summaries)]) + "\n"
 
 
 def as_json(summaries: Sequence[RunSummary]) -> str:
     """Write the summaries as a JSON list; the keys are the fields of `RunSummary`."""
-    rows: list[dict[str, Any]] = [asdict(each) for each in summaries]
-    return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps([asdict(each) for each in summaries], indent=2, ensure_ascii=False) + "\n"
 
 
-FORMATS = {"table": as_markdown, "json": as_json}
-"""By their names on the command line; Markdown reads as a table on a terminal too."""
+def _faces(summary: RunSummary) -> str:
+    rows = {"all": "all rows", "none": "rows in no split"}.get(summary.split, f"{summary.split} split")
+    return f"{summary.rows:,} faces, {rows}: {', '.join(label for label, count in summary.support.items() if count)}"
+
+
+def _figures(summaries: Sequence[RunSummary]) -> str:
+    header = ["run", "accuracy, 95% interval", "macro-F1", "network", "parameters", "multiply-adds"]
+    header += ["epochs", "training time", "s an epoch", "faces/s"]
+    rows = [
+        [
+            each.name,
+            f"{each.accuracy:.1%}, {each.low:.1%} to {each.high:.1%}",
+            f"{each.macro_f1:.3f}",
+            each.network,
+            f"{each.parameters:,}",
+            "" if each.multiply_adds is None else f"{each.multiply_adds / 1e6:,.1f}M",
+            f"{each.epochs} (best {each.best_epoch})",
+            _duration(each.training_seconds),
+            f"{each.seconds_an_epoch:,.1f}",
+            f"{each.faces_a_second:,.0f}",
+        ]
+        for each in summaries
+    ]
+    return markdown_table([header, *rows])
+
+
+def _recalls(summaries: Sequence[RunSummary]) -> str:
+    labels = list(dict.fromkeys(label for each in summaries for label in each.recall))
+    rows = [[each.name, *(_share(each.recall.get(label)) for label in labels)] for each in summaries]
+    return markdown_table([["recall", *labels], *rows])
+
+
+def _making(summaries: Sequence[RunSummary]) -> str:
+    rows = [[each.name, each.recipe, each.hardware or "", f"`{each.command}`" if each.command else ""] for each in summaries]
+    return markdown_table([["run", "recipe", "hardware", "command"], *rows])
 
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.1%}"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(rows[0]))]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
-    lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
-    return "\n".join(lines)
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -7,12 +7,23 @@ from torch import nn, optim
 from mien.training import recipe
 
 
-def build_optimizer(network: nn.Module, how: recipe.Optimizer) -> optim.Optimizer:
-    """Build an optimizer that decays only weights with two dimensions or more: not biases, not normalisation."""
-    parameters = [p for p in network.parameters() if p.requires_grad]
+def build_optimizer(network: nn.Module, head: nn.Module, how: recipe.Optimizer) -> optim.Optimizer:
+    """Build an optimizer that decays only weights with two dimensions or more: not biases, not normalisation.
+
+    Args:
+        network: whose parameters are learned.
+        head: its classification head, a part of it, which learns at the full rate.
+        how: the recipe's optimizer.
+    """
+    in_head = {id(parameter) for parameter in head.parameters()}
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": how.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {
+            "params": [p for p in network.parameters() if (id(p) in in_head) == of_head and (p.ndim > 1) == decays],
+            "weight_decay": how.weight_decay if decays else 0.0,
+            "lr": how.learning_rate * (1.0 if of_head else how.backbone_rate),
+        }
+        for of_head in (True, False)  # the head first: the first group's rate is the one that is logged
+        for decays in (True, False)
     ]
     match how.name:
         case "adamw":

@@ -42,8 +42,9 @@ class Progress(pl.Callback):
             _, _, _, (_, targets, _), _ = arguments
             self.bar.update(len(targets))
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar and leave a line."""
+        assert isinstance(pl_module, ClassificationTask)
         if self.bar is not None:
             self.bar.close()
         if self.quiet:
@@ -51,10 +52,11 @@ class Progress(pl.Callback):
         row, done = self.run.history[-1], trainer.current_epoch + 1
         left = (time.perf_counter() - self._started) / (done - self._first_epoch) * ((trainer.max_epochs or done) - done)
         best = " (best)" if self.run.best is row else ""
+        head = "  head only" if done <= pl_module.recipe.head_epochs else ""
         print(
             f"epoch {done:>3}/{trainer.max_epochs}  train loss {row['train_loss']:.4f}  "
             f"validation loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.1%}{best}  "
-            f"{row['images_per_second']:,.0f} images/s  {_duration(left)} left",
+            f"{row['images_per_second']:,.0f} images/s  {_duration(left)} left{head}",
             file=sys.stderr,
             flush=True,
         )

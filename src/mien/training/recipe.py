@@ -1,18 +1,15 @@
 """Everything that decides the trained model, as one frozen dataclass and one YAML; no torch needed to read it."""
 
 import dataclasses
-import difflib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-from mien.arguments import in_plain_words
 from mien.errors import MienError
 
-RECIPES = Path(__file__).parent.parent / "recipes"
+TIMM, HUB = "timm:", "hub"
+"""How a recipe names a network of timm, and weights that timm knows where to find."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +20,8 @@ class Optimizer:
     """adamw (Loshchilov and Hutter, 2019), adam (Kingma and Ba, 2015), or sgd with Nesterov momentum."""
     learning_rate: float = 1e-3
     """The highest rate of the schedule."""
+    backbone_rate: float = 1.0
+    """What the rate is multiplied by for everything but the classification head: below 1 where the backbone is pretrained."""
     weight_decay: float = 1e-2
     """Decay of convolution and linear weights; biases and normalisation are left alone."""
     momentum: float = 0.9
@@ -89,13 +88,19 @@ class Recipe:
     description: str = ""
     """One line for the list of recipes."""
     network: str = "compact_resnet"
-    """A network of mien's; an unknown name is answered with the list."""
+    """A network of mien's, or timm:<name> for any of timm's; an unknown name is answered with the nearest."""
+    network_options: dict[str, Any] | None = None
+    """What else timm is told about its network, such as {"pad_type": "same"}."""
+    weights: str | None = None
+    """Weights to start from: a .safetensors file of that network, or hub, for those that timm names; fresh, if not given."""
     dropout: float = 0.2
     """Share of activations dropped in training, where the network has dropout."""
     activation: Literal["relu", "leaky_relu", "swish", "mish"] = "relu"
-    """The network's activation."""
+    """The network's activation; timm's networks have their own."""
     size: int = 48
     """Side of the faces in pixels."""
+    enlarge_to: int | None = None
+    """Side to which the faces are enlarged in front of the network, inside the model; not at all, if not given."""
     channels: Literal[1, 3] = 1
     """1 for gray, 3 for colour; images are converted to it."""
     mean: float = 0.5
@@ -112,6 +117,8 @@ class Recipe:
     """Validate on the data's own validation rows; otherwise they become test rows, and validation is carved from training."""
     epochs: int = 30
     """Passes over the training faces."""
+    head_epochs: int = 0
+    """The first of them, in which the classification head learns alone and a pretrained backbone stays as it is."""
     batch_size: int = 128
     """Faces in a step."""
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -153,84 +160,24 @@ class Recipe:
             raise MienError(f"The recipe's seed must be 0 or more, not {self.seed}.")
         if self.optimizer.learning_rate <= 0 or self.std <= 0:
             raise MienError("The recipe's optimizer.learning_rate and std must be above 0.")
+        if self.optimizer.backbone_rate <= 0:
+            raise MienError("The recipe's optimizer.backbone_rate must be above 0; head_epochs keeps a backbone as it is.")
+        if self.enlarge_to is not None and self.enlarge_to < self.size:
+            raise MienError(f"The recipe's enlarge_to must be at least its size, {self.size}, not {self.enlarge_to}.")
+        if not 0 <= self.head_epochs <= self.epochs:
+            raise MienError(
+                f"The recipe's head_epochs must be between 0 and its epochs, {self.epochs}, not {self.head_epochs}."
+            )
+        if not self.network.startswith(TIMM) and (self.network_options or self.weights == HUB):
+            raise MienError(f"network_options and weights from the hub are for timm's networks, not for {self.network}.")
         if self.early_stopping is not None and self.early_stopping < 1:
             raise MienError(f"The recipe's early_stopping must be at least 1 epoch, not {self.early_stopping}.")
+
+    @property
+    def network_size(self) -> int:
+        """Side in pixels of what the network sees."""
+        return self.enlarge_to or self.size
 
     def to_yaml(self) -> str:
         """Write the recipe as the YAML that `load_recipe` reads."""
         return yaml.safe_dump(dataclasses.asdict(self), sort_keys=False, allow_unicode=True, width=120)
-
-
-def recipe_names() -> list[str]:
-    """List the recipes that mien brings."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
-
-
-def recipe_path(name: str | Path) -> Path:
-    """Find a recipe by its name, or take a YAML file as it is.
-
-    Raises:
-        MienError: if there is neither; the sentence names the nearest recipes.
-    """
-    path = Path(name)
-    if path.suffix.lower() in (".yaml", ".yml"):
-        if not path.is_file():
-            raise MienError(f"There is no recipe file {str(name)!r}; `mien recipes` lists the recipes that mien brings.")
-        return path
-    if str(name) in recipe_names():
-        return RECIPES / f"{name}.yaml"
-    near = difflib.get_close_matches(str(name).lower(), recipe_names(), n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(recipe_names())}."
-    raise MienError(f"There is no recipe {str(name)!r}; {hint} A file of yours ends in .yaml.")
-
-
-def load_recipe(name: str | Path) -> Recipe:
-    """Read a recipe by its name or from a YAML file.
-
-    Raises:
-        MienError: if it is not there, is not YAML, or has an unknown key or a value of another type.
-    """
-    path = recipe_path(name)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        place = getattr(problem, "problem_mark", None)
-        where = f" in line {place.line + 1}" if place else ""
-        raise MienError(f"The recipe {path} is not valid YAML{where}: {getattr(problem, 'problem', problem)}.") from None
-    if not isinstance(content, dict):
-        raise MienError(f"The recipe {path} must be keys and values, such as `epochs: 30`.")
-    try:
-        return recipe_from_dict(content)
-    except MienError as problem:
-        raise MienError(f"{path}: {problem}") from None
-
-
-def recipe_from_dict(content: Mapping[str, Any]) -> Recipe:
-    """Make a recipe from plain values, nested as in its YAML.
-
-    Raises:
-        MienError: if a key is unknown (the sentence names the nearest) or a value is of another type.
-    """
-    _check_keys(Recipe, content, "")
-    from jsonargparse import ArgumentError, ArgumentParser
-
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--recipe", type=Recipe)
-    try:
-        namespace = parser.parse_object({"recipe": dict(content)})
-        recipe: Recipe = parser.instantiate_classes(namespace).recipe
-    except ArgumentError as problem:
-        raise MienError(f"{in_plain_words(str(problem)).rstrip('.')}.") from None
-    return recipe
-
-
-def _check_keys(kind: type, content: Mapping[str, Any], prefix: str) -> None:
-    known = {f.name: f for f in dataclasses.fields(kind)}
-    for key, value in content.items():
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {prefix}{near[0]}?" if near else f"it has {', '.join(known)}."
-            raise MienError(f"The recipe has no key {prefix}{key}; {hint}")
-        inner = known[key].type
-        if isinstance(inner, type) and dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
-            _check_keys(inner, value, f"{prefix}{key}.")

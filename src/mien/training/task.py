@@ -17,6 +17,7 @@ from mien.training.batches import Batch, DeviceFaces, TrainingBatches, Validatio
 from mien.training.loss import classification_loss
 from mien.training.optimization import build_optimizer, build_schedule
 from mien.training.recipe import Recipe
+from mien.training.transfer import head_of, head_only
 
 
 class FaceNetwork(nn.Module):
@@ -24,11 +25,12 @@ class FaceNetwork(nn.Module):
 
     Attributes:
         network: float32 (N, C, H, W) to logits (N, K).
+        enlarge_to: H and W of what the network sees; None to leave the faces as they are.
     """
 
-    def __init__(self, network: nn.Module, mean: float, std: float) -> None:
+    def __init__(self, network: nn.Module, mean: float, std: float, enlarge_to: int | None = None) -> None:
         super().__init__()
-        self.network, self.mean, self.std = network, mean, std
+        self.network, self.mean, self.std, self.enlarge_to = network, mean, std, enlarge_to
 
     def forward(self, faces: Tensor) -> Tensor:
         """Map uint8 faces (N, H, W) or (N, H, W, 3) to logits (N, K)."""
@@ -36,8 +38,11 @@ class FaceNetwork(nn.Module):
 
     def logits(self, faces: Tensor) -> Tensor:
         """Map float32 faces (N, C, H, W) between 0 and 1 to logits (N, K)."""
-        normalised = ((faces - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        logits: Tensor = self.network(normalised)
+        normalised = (faces - self.mean) / self.std
+        if self.enlarge_to is not None:
+            sides = (self.enlarge_to, self.enlarge_to)
+            normalised = F.interpolate(normalised, sides, mode="bilinear", align_corners=False)
+        logits: Tensor = self.network(normalised.contiguous(memory_format=torch.channels_last))
         return logits
 
 
@@ -95,7 +100,7 @@ class ClassificationTask(pl.LightningModule):
 
     def configure_optimizers(self) -> Optimizer:
         """Build optimizer and schedule; the schedule is stepped by this class, since Lightning steps plateau after it saves."""
-        optimizer = build_optimizer(self.model, self.recipe.optimizer)
+        optimizer = build_optimizer(self.model, head_of(self.model.network), self.recipe.optimizer)
         steps = self.recipe.epochs * len(self.train_dataloader())
         self.schedule = build_schedule(optimizer, self.recipe.schedule, steps)
         return optimizer
@@ -106,8 +111,9 @@ class ClassificationTask(pl.LightningModule):
             self.schedule.load_state_dict(self._schedule_state)
 
     def on_train_epoch_start(self) -> None:
-        """Seed what dropout and augmentation draw from."""
+        """Seed what dropout and augmentation draw from, and settle which part of the network learns."""
         torch.manual_seed(self.recipe.seed * 100_003 + self.current_epoch)
+        head_only(self.model.network, self.current_epoch < self.recipe.head_epochs)
         self.seen = []
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:

@@ -22,13 +22,12 @@ from mien.errors import MienError
 from mien.training.batches import DeviceFaces, ValidationBatches
 from mien.training.calibration import fit_temperature
 from mien.training.export import export
-from mien.training.networks import build_network
-from mien.training.networks.spec import NetworkSpec
 from mien.training.progress import Progress
 from mien.training.recipe import Recipe
 from mien.training.run_folder import RunFolder, open_run_folder
 from mien.training.summary import multiply_adds
 from mien.training.task import ClassificationTask, FaceNetwork
+from mien.training.transfer import starting_network
 
 NONE, TRAIN, VALIDATION, TEST = range(len(SPLITS))
 
@@ -66,8 +65,9 @@ def train(
     torch.manual_seed(recipe.seed)
     if threads is not None:
         torch.set_num_threads(threads)
-    network = build_network(recipe.network, NetworkSpec.of(recipe, len(faces.labels)))
-    model = FaceNetwork(network, recipe.mean, recipe.std)
+    started = resume and (out / "last.ckpt").is_file()  # then the weights to start from are not needed again
+    network = starting_network(replace(recipe, weights=None) if started else recipe, len(faces.labels))
+    model = FaceNetwork(network, recipe.mean, recipe.std, recipe.enlarge_to)
     identity = {"recipe": recipe.to_yaml(), "fingerprint": faces.split("train").fingerprint()}
     checkpoint = open_run_folder(out, resume, identity)
     if (out / "model.onnx").is_file():
@@ -138,8 +138,11 @@ def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
             f"The recipe wants {recipe.size} pixels and {recipe.channels} channels; the faces have {faces.size} and "
             f"{faces.channels}: read them with read_faces(path, size={recipe.size}, channels={recipe.channels})."
         )
-    faces = faces.merge(recipe.merge) if recipe.merge else faces
-    faces = faces.keep(recipe.keep) if recipe.keep else faces
+    try:
+        faces = faces.merge(recipe.merge) if recipe.merge else faces
+        faces = faces.keep(recipe.keep) if recipe.keep else faces
+    except MienError as problem:
+        raise MienError(f"The recipe does not fit the data: {problem} Choose with --recipe.keep and --recipe.merge.") from None
     if "train" not in faces.split_names and "none" in faces.split_names:
         faces = replace(faces, splits=np.where(faces.splits == NONE, TRAIN, faces.splits).astype(np.uint8))
     if not recipe.own_validation:
@@ -175,10 +178,10 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
         "mien.size": str(recipe.size),
         "mien.channels": str(recipe.channels),
         "mien.version": __version__,
-        "mien.recipe": recipe.to_yaml(),
+        "mien.recipe": _as_shared(recipe).to_yaml(),
         "mien.temperature": repr(temperature),
         "mien.parameters": str(sum(p.numel() for p in model.parameters())),
-        "mien.multiply_adds": str(multiply_adds(model.cpu().network, recipe.channels, recipe.size)),
+        "mien.multiply_adds": str(multiply_adds(model.cpu().network, recipe.channels, recipe.network_size)),
         "mien.hardware": describe_hardware(validation.device),
         "mien.data": json.dumps(
             {
@@ -192,6 +195,11 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
     }
     export(model, temperature, faces.split("validation").images[:256], metadata, out / "model.onnx")
     return out / "model.onnx"
+
+
+def _as_shared(recipe: Recipe) -> Recipe:
+    """Leave out the folders of the machine that trained."""
+    return recipe if recipe.weights is None else replace(recipe, weights=Path(recipe.weights).name)
 
 
 @contextmanager

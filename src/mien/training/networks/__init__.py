@@ -11,7 +11,9 @@ from mien.training.networks.deepface_cnn import deepface_cnn
 from mien.training.networks.mish_cnn import mish_cnn
 from mien.training.networks.six_conv import six_conv
 from mien.training.networks.spec import NetworkSpec
+from mien.training.networks.timm_backbone import timm_backbone
 from mien.training.networks.wide_cnn import wide_cnn
+from mien.training.recipe import TIMM
 
 NETWORKS: dict[str, Callable[[NetworkSpec], nn.Module]] = {
     "compact_resnet": compact_resnet,
@@ -29,8 +31,10 @@ def build_network(name: str, spec: NetworkSpec) -> nn.Module:
     Raises:
         MienError: if there is no such network (the sentence names the nearest), or the faces are too small for it.
     """
+    if name.startswith(TIMM):
+        return timm_backbone(name.removeprefix(TIMM), spec)
     if name not in NETWORKS:
         near = difflib.get_close_matches(name, NETWORKS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(NETWORKS)}."
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(NETWORKS)}, and timm:<name>."
         raise MienError(f"There is no network {name!r}; {hint}")
     return NETWORKS[name](spec)

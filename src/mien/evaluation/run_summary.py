@@ -1,0 +1,184 @@
+"""What a finished run says of itself: what it reached, and what it cost."""
+
+import json
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from mien.arguments import in_plain_words
+from mien.errors import MienError
+from mien.evaluation.learning import read_log
+from mien.evaluation.record import describe_model, read_record
+from mien.inference.classifier import Classifier
+
+LOG_COLUMNS = ("epoch", "validation_loss", "validation_accuracy", "seconds", "images_per_second")
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run, from one of its reports, its log and its model file.
+
+    Attributes:
+        name: the run folder's name; for a report other than its `report`, that report's name after it.
+        recipe: the description of its recipe, which may have been overridden since; the command says with what.
+        network: the network it trained.
+        rows: how many faces it was measured on.
+        data: fingerprint of these, 64 hex digits: only runs with the same one can be compared.
+        split: their split.
+        accuracy: 0 to 1; `low` and `high` are its 95% interval (Wilson).
+        low: see `accuracy`.
+        high: see `accuracy`.
+        macro_f1: 0 to 1.
+        recall: of each label, 0 to 1; None for a label without rows.
+        support: of each label, its rows.
+        parameters: how many numbers were learned.
+        multiply_adds: for one face; None where the model file does not say.
+        epochs: how many were trained.
+        best_epoch: the one whose weights were kept, counted from 1.
+        validation_accuracy_by_epoch: 0 to 1, of each epoch, on the rows that chose the best one.
+        training_seconds: all epochs together, without validation.
+        seconds_an_epoch: the median, without validation.
+        faces_a_second: in training, the median.
+        hardware: what it was trained on; None where the model file does not say.
+        command: the command lines that trained and measured it, or None where it was called from Python.
+    """
+
+    name: str
+    recipe: str
+    network: str
+    rows: int
+    data: str
+    split: str
+    accuracy: float
+    low: float
+    high: float
+    macro_f1: float
+    recall: dict[str, float | None]
+    support: dict[str, int]
+    parameters: int
+    multiply_adds: int | None
+    epochs: int
+    best_epoch: int
+    validation_accuracy_by_epoch: list[float]
+    training_seconds: float
+    seconds_an_epoch: float
+    faces_a_second: float
+    hardware: str | None
+    command: str | None
+
+
+def summarise(folder: Path) -> RunSummary:
+    """Read what a finished run says of itself.
+
+    Args:
+        folder: a run folder, for its `report`, or the folder of another report in a run folder.
+
+    Raises:
+        MienError: if it is neither, the run has not finished, or the report measures another model than the run's.
+    """
+    run, report = (folder, folder / "report") if (folder / "model.onnx").is_file() else (folder.parent, folder)
+    if not (report / "metrics.json").is_file() or not (run / "model.onnx").is_file():
+        raise MienError(
+            f"{folder} is not the folder of a finished run, nor that of a report in one: a run has a model.onnx and a report "
+            "with a metrics.json. Finish it with --resume."
+        )
+    record, model = read_record(report / "metrics.json"), Classifier(run)
+    if record["model"]["sha256"] != describe_model(model).sha256:
+        raise MienError(f"The report {report} measures another model than {model.path}; evaluate that one into it.")
+    log = read_log(run / "log.csv", LOG_COLUMNS)
+    figures, recipe = record["all_rows"], yaml.safe_load(model.metadata["mien.recipe"])
+    multiply_adds = model.metadata.get("mien.multiply_adds")
+    name = run.resolve().name
+    return RunSummary(
+        name=name if report.resolve().name == "report" else f"{name}/{report.resolve().name}",
+        recipe=recipe.get("description") or "",
+        network=recipe["network"],
+        rows=figures["n"],
+        data=record["data"]["fingerprint"],
+        split=record["data"]["split"],
+        accuracy=figures["accuracy"]["value"],
+        low=figures["accuracy"]["low"],
+        high=figures["accuracy"]["high"],
+        macro_f1=figures["macro_f1"],
+        recall={each["label"]: each["recall"] and each["recall"]["value"] for each in figures["labels"]},
+        support={each["label"]: each["support"] for each in figures["labels"]},
+        parameters=model.parameters,
+        multiply_adds=int(multiply_adds) if multiply_adds else None,
+        epochs=len(log["epoch"]),
+        best_epoch=best_epoch(log, recipe.get("select_by", "accuracy")),
+        validation_accuracy_by_epoch=log["validation_accuracy"].tolist(),
+        training_seconds=float(log["seconds"].sum()),
+        seconds_an_epoch=float(np.median(log["seconds"])),
+        faces_a_second=float(np.median(log["images_per_second"])),
+        hardware=model.metadata.get("mien.hardware"),
+        command=_commands(run / "report" / "metrics.json", record["command"]),
+    )
+
+
+def best_epoch(log: dict[str, np.ndarray], select_by: str) -> int:
+    """Find the epoch whose weights training kept: the first of the best.
+
+    Args:
+        log: what `read_log` gives.
+        select_by: accuracy or loss, on validation.
+
+    Returns:
+        Its number, from 1.
+    """
+    by_loss = select_by == "loss"
+    best = np.nanargmin(log["validation_loss"]) if by_loss else np.nanargmax(log["validation_accuracy"])
+    return int(log["epoch"][best])
+
+
+def read_summaries(path: Path) -> list[RunSummary]:
+    """Read what `mien compare --format json` wrote.
+
+    Args:
+        path: the JSON file.
+
+    Raises:
+        MienError: if it is not there, or is anything else.
+    """
+    made = "what `mien compare --format json --out FILE` of this mien writes"
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MienError(f"Cannot read {path} as {made}: {error}.") from None
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise MienError(f"{path} is not {made}: it is no list of runs.")
+    return [_checked(row, f"{path} is not {made}: run {number}") for number, row in enumerate(rows, start=1)]
+
+
+def _checked(row: dict[str, Any], where: str) -> RunSummary:
+    known = [field.name for field in fields(RunSummary)]
+    if lacking := [name for name in known if name not in row]:
+        others = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        raise MienError(f"{where} lacks {', '.join(lacking[:3])}{others}; write it again from the run folders.")
+    if foreign := [name for name in row if name not in known]:
+        raise MienError(f"{where} has {', '.join(foreign)}, which is not known here; write it again from the run folders.")
+    from jsonargparse import ArgumentError
+
+    try:
+        return RunSummary(**_summary_parser().parse_object(row).as_dict())
+    except ArgumentError as problem:
+        words = in_plain_words(str(problem)).removeprefix("--").rstrip(".")
+        raise MienError(f"{where} does not hold what it should: {words}.") from None
+
+
+@cache
+def _summary_parser() -> Any:
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False, default_env=False)
+    parser.add_class_arguments(RunSummary)
+    return parser
+
+
+def _commands(trained: Path, measured: str | None) -> str | None:
+    """Give the command that trained, and where another measured, that one after it."""
+    first = read_record(trained)["command"] if trained.is_file() else None
+    return " && ".join(dict.fromkeys(command for command in (first, measured) if command)) or None
