@@ -2,6 +2,7 @@
 
     python benchmarks/study.py imbalance --data fer2013.csv --out runs/imbalance --table docs/imbalance.md
     python benchmarks/study.py activations --data fer2013.csv --out runs/activations --table docs/activations.md
+    python benchmarks/study.py ablations --data fer2013.csv --votes fer2013new.csv --out runs/ablations
 
 Interrupted, it goes on where it stopped; a run that is finished is not trained again. Every seed is trained for all variants
 before the next one, so that with fewer --seeds the study is smaller and still whole.
@@ -11,7 +12,8 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,52 +26,8 @@ from mien.evaluation.markdown import markdown_table
 from mien.evaluation.paired_bootstrap import FIGURES, RESAMPLES, Estimate, VariantFigure, compare_variants, read_answers
 from mien.evaluation.run_summary import RunSummary, summarise
 from mien.files import write_whole
-from mien.training.recipe import Balance, Recipe
-
-Change = Callable[[Recipe], Recipe]
-
-
-@dataclass(frozen=True)
-class Study:
-    """What is varied, and on what; the first variant is the one the others are compared with."""
-
-    title: str
-    introduction: str
-    recipe: str
-    base: Change
-    base_in_words: str
-    variants: dict[str, Change]
-
-
-STUDIES = {
-    "imbalance": Study(
-        title="Rare labels",
-        introduction="Each variant does one thing about rare labels, and `none` does nothing.",
-        recipe="mien-s-quick",
-        base=lambda recipe: recipe,
-        base_in_words="",
-        variants={
-            "none": lambda recipe: recipe,
-            "sampler": lambda recipe: replace(recipe, balance=Balance(sampler=True)),
-            "class weights": lambda recipe: replace(recipe, balance=Balance(class_weights=True)),
-            "augmented minorities": lambda recipe: replace(recipe, balance=Balance(augment_minorities=True)),
-            "focal loss, gamma 2": lambda recipe: replace(recipe, focal_gamma=2.0),
-        },
-    ),
-    "activations": Study(
-        title="Activations",
-        introduction="Each variant has another activation after its convolutions and dense layers.",
-        recipe="mish-cnn",
-        base=lambda recipe: replace(recipe, balance=Balance()),
-        base_in_words=" without its minority copies and its sampler (they triple an epoch, and the activation is compared)",
-        variants={
-            "mish": lambda recipe: replace(recipe, activation="mish"),
-            "swish": lambda recipe: replace(recipe, activation="swish"),
-            "relu": lambda recipe: replace(recipe, activation="relu"),
-            "leaky_relu": lambda recipe: replace(recipe, activation="leaky_relu"),
-        },
-    ),
-}
+from mien.training.recipe import Recipe
+from studies import STUDIES, Study
 
 
 def main() -> None:
@@ -77,25 +35,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--data", required=True)
+    parser.add_argument("--votes", help="FER+ votes (fer2013new.csv), for a study that needs them")
     parser.add_argument("--out", type=Path, required=True, help="the folder for the runs")
     parser.add_argument("--table", type=Path, help="a Markdown file to write; standard output, if not given")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, help="of each run; the recipe's, if not given")
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
     if arguments.seeds < 1:
         parser.error("--seeds must be at least 1")
 
     study = STUDIES[arguments.study]
+    if study.needs_votes and not arguments.votes:
+        parser.error("this study needs --votes fer2013new.csv")
     base = study.base(mien.load_recipe(study.recipe))
     base = replace(base, epochs=arguments.epochs or base.epochs)
     runs: dict[str, list[Path]] = {variant: [] for variant in study.variants}
     try:
+        source = mien.DataSource(arguments.data)
+        if study.needs_votes:
+            source = replace(source, votes=arguments.votes, votes_as="beside")
+        data = mien.read_faces(source, base.size, base.channels)
         for seed in range(arguments.seeds):
             for variant, change in study.variants.items():
                 run = arguments.out / f"{variant.replace(' ', '-').replace(',', '')}-{seed}"
                 print(f"== {variant}, seed {seed}: {run}", file=sys.stderr)
-                train(replace(change(base), seed=seed), arguments.data, run, arguments.threads)
+                faces = study.faces.get(variant, lambda same: same)
+                train(replace(change(base), seed=seed), partial(faces, data), run, arguments.device, arguments.threads)
                 runs[variant].append(run)
         text = write_up(study, runs, shlex.join(["python", "benchmarks/study.py", *sys.argv[1:]]))
     except mien.MienError as mistake:
@@ -106,14 +73,14 @@ def main() -> None:
         print(text, end="")
 
 
-def train(recipe: Recipe, data: str, run: Path, threads: int | None) -> None:
+def train(recipe: Recipe, data: Callable[[], mien.FaceSet], run: Path, device: str, threads: int | None) -> None:
     """Train a run, go on with it, or, where it is finished, make sure that it is the one that is wanted.
 
     Raises:
         MienError: if the finished run in this folder had another recipe. Keys that recipes have got since do not count.
     """
     if not ((run / "report" / "metrics.json").is_file() and (run / "model.onnx").is_file()):
-        mien.train(recipe, data, run, resume=run.exists(), threads=threads)
+        mien.train(recipe, data(), run, resume=run.exists(), device=device, threads=threads)
         return
     had, wanted = dict(flat(yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8")))), dict(flat(asdict(recipe)))
     others = [key for key in had if key != "description" and key in wanted and had[key] != wanted[key]]

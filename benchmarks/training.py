@@ -41,11 +41,12 @@ import mien
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.training.augmentation import augment
-from mien.training.batches import DeviceFaces, TrainingBatches
+from mien.training.batches import Batch, DeviceFaces, TrainingBatches
+from mien.training.face_network import FaceNetwork, pixels
 from mien.training.networks import NETWORKS, build_network
 from mien.training.networks.spec import NetworkSpec
 from mien.training.recipe import Augmentation, Balance, Recipe
-from mien.training.task import ClassificationTask, FaceNetwork, pixels
+from mien.training.task import ClassificationTask
 from mien.training.train import choose_device, describe_hardware
 
 RECIPES = ("mien-s", "deepface-6", "mish-cnn", "six-conv", "wide-cnn")
@@ -219,7 +220,7 @@ def plain_way(recipe: Recipe, loader: DataLoader, faces: DeviceFaces) -> Way:
 
 def mien_way(recipe: Recipe, faces: DeviceFaces) -> Way:
     """Train as `mien train` does."""
-    model = FaceNetwork(fresh_network(recipe, faces), recipe.mean, recipe.std)
+    model = FaceNetwork.of(recipe, fresh_network(recipe, faces))
     task = ClassificationTask(model, recipe, faces, faces).to(faces.device).train()
     optimizer = task.configure_optimizers()
 
@@ -227,7 +228,7 @@ def mien_way(recipe: Recipe, faces: DeviceFaces) -> Way:
         task.on_train_epoch_start()
         return task.train_dataloader()
 
-    def step(batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
+    def step(batch: Batch) -> None:
         loss = task.training_step(batch, 0)
         optimizer.zero_grad()
         loss.backward()

@@ -102,12 +102,15 @@ def _train(arguments: list[str]) -> int:
 
 
 def _evaluate(arguments: list[str]) -> int:
-    """Measure a model: mien evaluate MODEL --data PATH --out DIR [--split S]."""
+    """Measure a model: mien evaluate MODEL --data PATH --out DIR [--split S] [--head label|crowd]."""
     from mien import verbs
     from mien.data.source import DataSource
 
     parser = make_parser(
-        "evaluate", "MODEL --data PATH --out DIR [--split S] [--data.KEY VALUE ...]", verbs.evaluate, skip=("data", "command")
+        "evaluate",
+        "MODEL --data PATH --out DIR [--split S] [--head H] [--data.KEY VALUE ...]",
+        verbs.evaluate,
+        skip=("data", "command"),
     )
     parser.add_argument("--data", type=DataSource, help="labelled faces; --data PATH is short for --data.path PATH")
     command = shlex.join(["mien", "evaluate", *arguments])
@@ -129,7 +132,7 @@ def _predict(arguments: list[str]) -> int:
 
     parser = make_parser(
         "predict",
-        "SOURCE ... [--model M] [--detector D] [--format F] [--out FILE] [--draw DIR] [--batch_size N]",
+        "SOURCE ... [--model M] [--head H] [--detector D] [--format F] [--out FILE] [--draw DIR] [--batch_size N]",
         predict,
         skip=("source", "model", "detector", "draw"),
     )
@@ -224,6 +227,8 @@ def _models(arguments: list[str]) -> int:
         kind = f"{model.size} px, {'gray' if model.channels == 1 else 'colour'}"
         megabytes = model.path.stat().st_size / 1e6
         print(f"{name:<10}{megabytes:.1f} MB  {model.parameters:,} parameters  {kind}  {', '.join(model.labels)}")
+        if len(model.heads) > 1:
+            print(f"{'':<10}heads: {', '.join(model.heads)} (--head; {model.head} answers where none is named)")
         print(f"{'':<10}card: {model.path.with_suffix('.md')}")
     return 0
 

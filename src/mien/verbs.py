@@ -2,12 +2,14 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien.data.faceset import SPLITS, FaceSet
 from mien.data.source import DataSource
 from mien.errors import MienError
+from mien.labels import LabelSet
 from mien.training.recipe import Recipe
 from mien.training.recipe_files import load_recipe
 
@@ -28,7 +30,7 @@ def train(
     """Train a classifier on labelled faces, export it as one model file, and report on its validation faces.
 
     The run folder holds model.onnx, weights.safetensors (of the best epoch), recipe.yaml, log.csv, tensorboard/,
-    last.ckpt and report/.
+    last.ckpt and report/; with a head that answers as the crowd also report-crowd/, judged by its votes.
 
     Args:
         recipe: the name of a recipe that `mien recipes` lists, or a YAML file.
@@ -62,7 +64,12 @@ def train(
     faces = arrange(recipe, read)
     model = train_model(recipe, faces, out, resume, device, threads, quiet)
     _write_skipped(faces, out)
-    return report_on(Classifier(model), faces, out / "report", "validation", log=out / "log.csv", command=command)
+    classifier = Classifier(model, head="label")
+    report = report_on(classifier, faces, out / "report", "validation", log=out / "log.csv", command=command)
+    if "crowd" in classifier.heads:
+        judged = faces.judged_by_votes()
+        report_on(classifier.with_head("crowd"), judged, out / "report-crowd", "validation", command=command)
+    return report
 
 
 def evaluate(
@@ -70,6 +77,7 @@ def evaluate(
     data: FaceSet | DataSource | str | Path,
     out: str | Path,
     split: str | None = None,
+    head: str | None = None,
     quiet: bool = False,
     command: str | None = None,
 ) -> "Report":
@@ -80,6 +88,8 @@ def evaluate(
         data: labelled faces.
         out: the folder to write; an earlier report there is replaced.
         split: train, validation, test or all; test where there is one, else validation, else all, if not given.
+        head: which head of a model with two is measured: label, or crowd, judged by the votes where the data have them beside
+            their labels; if not given, label, but crowd where the data are read with votes in place of their labels.
         quiet: no progress on stderr.
         command: the command line, to be noted in the report.
 
@@ -90,8 +100,14 @@ def evaluate(
     from mien.evaluation.report import evaluate as report_on
     from mien.inference.classifier import Classifier
 
-    classifier = Classifier(model)
-    faces = _in_labels_of(classifier.metadata.get("mien.recipe", ""), _read(data, classifier.size, classifier.channels, quiet))
+    classifier = Classifier(model, head=head)
+    if head is None:
+        votes_are_targets = isinstance(data, DataSource) and data.votes is not None and data.votes_as != "beside"
+        classifier = classifier.with_head("crowd" if votes_are_targets and "crowd" in classifier.heads else "label")
+    faces = _read(data, classifier.size, classifier.channels, quiet)
+    if classifier.head == "crowd" and faces.votes is not None:
+        faces = _judged_by_votes(faces)
+    faces = _in_labels_of(classifier.metadata.get("mien.recipe", ""), classifier.labels, faces)
     log = classifier.path.parent / "log.csv"
     return report_on(classifier, faces, Path(out), split, log=log if log.is_file() else None, command=command)
 
@@ -136,7 +152,7 @@ def describe_network(recipe: Recipe | str | Path, labels: int = 7) -> str:
     from mien.training.summary import as_table
 
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    classes = len(recipe.keep) if recipe.keep else labels
+    classes = (len(recipe.keep) if recipe.keep else labels) * len(recipe.heads)
     network = build_network(recipe.network, NetworkSpec.of(recipe, classes))
     return as_table(network, recipe.channels, recipe.network_size)
 
@@ -168,14 +184,25 @@ def _read(data: FaceSet | DataSource | str | Path, size: int, channels: int, qui
     return faces
 
 
-def _in_labels_of(recipe: str, faces: FaceSet) -> FaceSet:
-    """Merge and keep labels as the model's recipe did, where the data have the labels that it was made from."""
+def _judged_by_votes(faces: FaceSet) -> FaceSet:
+    judged = faces.judged_by_votes()
+    print(f"judged by crowd votes: {len(faces) - len(judged):,} rows without clear votes left out", file=sys.stderr)
+    return replace(judged, origin=replace(judged.origin, kind=f"{judged.origin.kind}, judged by the votes"))
+
+
+def _in_labels_of(recipe: str, labels: LabelSet, faces: FaceSet) -> FaceSet:
+    """Merge and keep labels as the model's recipe did, where the data have the labels that it was made from.
+
+    Contempt is left out where it is all that the model lacks: FER+ has votes for it, FER-2013 no label.
+    """
     import yaml
 
     made = yaml.safe_load(recipe) or {}
     merge, keep = made.get("merge") or {}, made.get("keep") or []
     if {member for members in merge.values() for member in members}.issubset(faces.labels.names):
         faces = faces.merge(merge) if merge else faces
+    if "contempt" not in labels.names and {*labels.names, "contempt"} == set(faces.labels.names):
+        keep = labels.names
     if keep and set(keep) < set(faces.labels.names):
         kept = faces.keep(keep)
         print(f"the model knows {', '.join(keep)}: {len(faces) - len(kept):,} rows of other labels left out", file=sys.stderr)

@@ -1,11 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from mien.data.ferplus import vote_targets
+from mien.data.ferplus import vote_targets, votes_beside
+from mien.data.packing import write_pack
 from mien.data.reading import read_faces
+from mien.data.rows import Row, Rows
 from mien.data.source import DataSource
 from mien.errors import MienError
-from mien.labels import FERPLUS
+from mien.labels import FER2013, FERPLUS, LabelSet
 
 HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 OFFICIAL = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
@@ -132,3 +136,95 @@ def test_votes_that_change_are_read_again(write, votes):
     read_faces(DataSource(path, votes=votes({4: "10,0,0,0,0,0,0,0,0,0"})))
     faces = read_faces(DataSource(path, votes=votes({5: "10,0,0,0,0,0,0,0,0,0", 6: "10,0,0,0,0,0,0,0,0,0"})))
     assert np.flatnonzero(faces.classes == FERPLUS.index("neutral")).tolist() == [5, 6]
+
+
+def test_votes_beside_labels_agree_with_the_rules_applied_row_by_row():
+    votes = np.random.default_rng(0).multinomial(10, [0.2] + [0.08] * 10, size=2000)[:, :10]
+    beaten = tied = voted = 0
+    for row, shares in zip(votes.tolist(), votes_beside(votes), strict=True):
+        kept = [vote if vote > 1 else 0 for vote in row]
+        seven, three = kept[:7], kept[7:]
+        beaten += max(three) > max(seven)
+        tied += max(three) == max(seven)
+        if max(three) < max(seven):
+            voted += 1
+            assert shares.tolist() == pytest.approx([vote / sum(seven) for vote in seven])
+        else:
+            assert not shares.any()
+    assert min(beaten, tied, voted) > 100
+
+
+BESIDE = {
+    0: "4,0,0,1,3,2,0,0,0,0",  # neutral 4, sadness a slip, anger 3, disgust 2
+    1: "0,4,0,0,0,0,0,4,0,0",  # contempt as strong as happiness
+    2: "0,3,0,0,0,0,0,0,5,0",  # unknown wins
+    3: "3,0,0,0,0,0,0,0,0,3",  # not a face as strong as neutral
+    4: "1,1,1,1,1,1,1,1,1,1",  # nothing but slips
+    5: "5,0,0,0,0,0,0,3,2,0",  # weaker contempt and unknown are left out of the shares
+}
+
+
+def test_votes_beside_the_labels_leave_rows_and_labels_as_they_are(write, votes):
+    path = write["fer2013-csv"]()
+    alone, faces = read_faces(path), read_faces(DataSource(path, votes=votes(BESIDE), votes_as="beside"))
+    assert faces.labels == FER2013
+    assert np.array_equal(faces.images, alone.images)
+    assert np.array_equal(faces.targets, alone.targets)
+    assert np.array_equal(faces.ids, alone.ids)
+    assert faces.origin.kind == "FER-2013 as CSV, with FER+ votes beside the labels"
+    assert faces.votes[0].tolist() == pytest.approx([3 / 9, 2 / 9, 0, 0, 0, 0, 4 / 9])
+    assert faces.votes[:6].any(axis=1).tolist() == [True, False, False, False, False, True]
+    assert faces.votes[5].tolist() == [0, 0, 0, 0, 0, 0, 1]
+    assert (faces.votes[6:] == np.eye(7)[FER2013.index("happy")]).all()
+
+
+def test_the_ways_of_using_votes_are_packed_apart(write, votes):
+    path, file = write["fer2013-csv"](), votes({**BESIDE, 6: "10,0,0,0,0,0,0,0,0,0"})
+    ways = ("distribution", "beside", "majority", "beside")
+    found = [read_faces(DataSource(path, votes=file, votes_as=way)) for way in ways]
+    assert [faces.votes is None for faces in found] == [True, False, True, False]
+    assert len({faces.fingerprint() for faces in found}) == 3
+
+
+def seven_faces(labels, split="train"):
+    """One face of each label, with the names that FER+ gives to the first rows."""
+    for number in range(len(labels)):
+        yield Row(f"fer{number:07}.png", split, number, lambda: np.zeros((48, 48), np.uint8))
+
+
+def test_votes_go_beside_labels_in_another_order_by_name(votes, tmp_path):
+    labels = LabelSet(FER2013.names[::-1])
+    write_pack(tmp_path / "pack", Rows("faces", labels, seven_faces(labels)), 48, 1)
+    faces = read_faces(DataSource(tmp_path / "pack", votes=votes({0: BESIDE[0]}), votes_as="beside"))
+    assert faces.labels == labels
+    assert dict(zip(faces.labels, faces.votes[0], strict=True)) == pytest.approx(
+        {"angry": 3 / 9, "disgust": 2 / 9, "neutral": 4 / 9, "fear": 0, "happy": 0, "sad": 0, "surprise": 0}
+    )
+
+
+@pytest.mark.parametrize("labels", [FERPLUS, LabelSet(FER2013.names[:6]), LabelSet("abcdefg")])
+def test_votes_beside_other_labels_are_refused(labels, votes, tmp_path):
+    write_pack(tmp_path / "pack", Rows("faces", labels, seven_faces(labels)), 48, 1)
+    with pytest.raises(MienError, match=r"beside FER-2013's seven labels only .* not beside .*; name FER-2013 as --data"):
+        read_faces(DataSource(tmp_path / "pack", votes=votes(), votes_as="beside"))
+
+
+def test_votes_in_the_place_of_labels_leave_none_beside_them(votes, tmp_path):
+    made = (replace(row, votes=np.eye(7, dtype=np.float32)[0]) for row in seven_faces(FER2013))
+    write_pack(tmp_path / "pack", Rows("faces", FER2013, made), 48, 1)
+    assert read_faces(tmp_path / "pack").votes is not None
+    faces = read_faces(DataSource(tmp_path / "pack", votes=votes({4: "10,0,0,0,0,0,0,0,0,0"})))
+    assert (faces.labels, faces.votes) == (FERPLUS, None)
+
+
+@pytest.mark.parametrize("name", ["train/happy/Training_1.jpg", "x/happy.jpg"])
+def test_faces_that_cannot_be_matched_get_no_votes_beside_them(name, votes, tmp_path):
+    rows = (replace(row, id=name) for row in seven_faces(FER2013))
+    write_pack(tmp_path / "pack", Rows("faces", FER2013, rows), 48, 1)
+    with pytest.raises(MienError, match=rf"row number in fer2013\.csv, which {name} does not tell"):
+        read_faces(DataSource(tmp_path / "pack", votes=votes(), votes_as="beside"))
+
+
+def test_votes_beside_labels_must_belong_to_the_rows(write, votes):
+    with pytest.raises(MienError, match=r"Row 20 is validation in the faces and beyond the end in .*official order"):
+        read_faces(DataSource(write["fer2013-csv"](), votes=votes(count=20), votes_as="beside"))

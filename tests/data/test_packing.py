@@ -1,4 +1,5 @@
 import tracemalloc
+from dataclasses import replace
 from itertools import count
 from time import sleep
 
@@ -6,8 +7,10 @@ import numpy as np
 import pytest
 
 from mien.data.decoding import decoded
-from mien.data.packing import is_pack, open_pack, pack_stamp, write_pack
+from mien.data.layout import read_header
+from mien.data.packing import is_pack, open_pack, pack_stamp, read, write_pack
 from mien.data.rows import BadRow, Row, Rows
+from mien.data.tree import open_tree
 from mien.errors import MienError
 from mien.labels import FER2013, LabelSet
 
@@ -37,10 +40,11 @@ def test_what_was_written_comes_back(size, channels, tmp_path):
 
 def test_the_safetensors_library_reads_the_same(tmp_path):
     safetensors = pytest.importorskip("safetensors.numpy")
-    write_pack(tmp_path / "pack", Rows("test faces", FER2013, rows(range(40), 45)), 45, 1)
+    write_pack(tmp_path / "pack", Rows("test faces", FER2013, with_votes(rows(range(40), 45))), 45, 1)
     tensors, faces = safetensors.load_file(tmp_path / "pack"), open_pack(tmp_path / "pack")
     assert np.array_equal(tensors["images"], faces.images)
     assert np.array_equal(tensors["targets"], faces.targets)
+    assert np.array_equal(tensors["votes"], faces.votes)
     assert np.array_equal(tensors["splits"], faces.splits)
     assert bytes(tensors["ids"][7]).rstrip(b"\0") == b"face 7"
 
@@ -83,9 +87,49 @@ def test_rows_out_of_order_are_put_split_by_split(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["pack"]
 
 
-def test_memory_stays_flat_however_many_rows_there_are(tmp_path):
+def with_votes(made):
+    """Give every second row votes, all of them for another label."""
+    for number, row in enumerate(made):
+        yield row if number % 2 else replace(row, votes=np.eye(7, dtype=np.float32)[(row.target + 1) % 7])
+
+
+@pytest.mark.parametrize("size", [48, 45])
+def test_votes_come_back_and_rows_without_have_zeros(size, tmp_path):
+    write_pack(tmp_path / "pack", Rows("test faces", FER2013, with_votes(rows(range(70), size))), size, 1)
+    faces = open_pack(tmp_path / "pack")
+    assert faces.votes.dtype == np.float32
+    assert faces.votes.argmax(axis=1)[::2].tolist() == [(number + 1) % 7 for number in range(0, 70, 2)]
+    assert faces.votes.sum(axis=1).tolist() == [1, 0] * 35
+    assert faces.classes.tolist() == [number % 7 for number in range(70)]
+    assert (faces.id(69), faces.origin.kind) == ("face 69", "test faces")
+
+
+def test_votes_are_put_split_by_split_with_their_rows(tmp_path):
+    mixed = [*rows([0], split="test"), *rows([1, 2], split="train"), *rows([3], split="validation"), *rows([4], split="train")]
+    write_pack(tmp_path / "pack", Rows("test faces", FER2013, with_votes(mixed)), 48, 1)
+    faces = open_pack(tmp_path / "pack")
+    assert [faces.id(row) for row in range(5)] == ["face 1", "face 2", "face 4", "face 3", "face 0"]
+    assert [votes.tolist().index(1) if votes.any() else None for votes in faces.votes] == [None, 3, 5, None, 1]
+
+
+def test_a_pack_read_anew_has_its_votes(tmp_path):
+    write_pack(tmp_path / "pack", Rows("test faces", FER2013, with_votes(rows(range(9)))), 48, 1)
+    write_pack(tmp_path / "smaller", read(open_tree(tmp_path / "pack")), 24, 1)
+    assert np.array_equal(open_pack(tmp_path / "smaller").votes, open_pack(tmp_path / "pack").votes)
+
+
+def test_a_pack_without_votes_holds_what_packs_always_held(tmp_path):
+    write_pack(tmp_path / "pack", Rows("test faces", FER2013, rows(range(3))), 48, 1)
+    header, start = read_header(tmp_path / "pack")
+    assert list(header) == ["__metadata__", "images", "targets", "splits", "ids", "skipped"]
+    assert (header["__metadata__"]["mien.format"], start) == ("1", 4096)
+    assert open_pack(tmp_path / "pack").votes is None
+
+
+@pytest.mark.parametrize("marked", [lambda made: made, with_votes], ids=["without votes", "with votes"])
+def test_memory_stays_flat_however_many_rows_there_are(marked, tmp_path):
     face = image(0)
-    many = (Row(str(number), "train", 0, lambda: face.copy()) for number in range(4000))  # 9.2 MB of pixels
+    many = marked(Row(str(number), "train", 0, lambda: face.copy()) for number in range(4000))  # 9.2 MB of pixels
     tracemalloc.start()
     write_pack(tmp_path / "pack", Rows("test faces", FER2013, many), 48, 1)
     peak = tracemalloc.get_traced_memory()[1]

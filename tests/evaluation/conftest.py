@@ -9,32 +9,43 @@ from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
 
 LABELS = LabelSet(("happy", "sad", "neutral"))
-CUT = {"starts": [0, 0], "ends": [1, 3], "axes": [1, 2], "row": [1]}
+HEADS = ("probabilities", "crowd_probabilities")
 
 
-def write_model(path, metadata):
-    """Write a model file that reads its answer, in percent, off a face's first three pixels."""
-    cut = [numpy_helper.from_array(np.array(value, dtype=np.int64), name) for name, value in CUT.items()]
-    hundred = numpy_helper.from_array(np.array(100, dtype=np.float32), "hundred")
-    nodes = [
-        helper.make_node("Slice", ["faces", "starts", "ends", "axes"], ["corner"]),
-        helper.make_node("Squeeze", ["corner", "row"], ["percent"]),
-        helper.make_node("Cast", ["percent"], ["numbers"], to=TensorProto.FLOAT),
-        helper.make_node("Div", ["numbers", "hundred"], ["probabilities"]),
-    ]
-    faces = helper.make_tensor_value_info("faces", TensorProto.UINT8, ["n", 8, 8])
-    probabilities = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 3])
-    graph = helper.make_graph(nodes, "drawn", [faces], [probabilities], [*cut, hundred])
+def write_model(path, metadata, heads=1, labels=LABELS, size=8):
+    """Write a model file that reads its answer, in percent, off a face's first pixels; its second head off the second row."""
+    count = len(labels)
+    constants = {"axes": [1, 2], "row": [1]}
+    nodes = []
+    for number, output in enumerate(HEADS[:heads]):
+        constants |= {f"starts{number}": [number, 0], f"ends{number}": [number + 1, count]}
+        nodes += [
+            helper.make_node("Slice", ["faces", f"starts{number}", f"ends{number}", "axes"], [f"corner{number}"]),
+            helper.make_node("Squeeze", [f"corner{number}", "row"], [f"percent{number}"]),
+            helper.make_node("Cast", [f"percent{number}"], [f"numbers{number}"], to=TensorProto.FLOAT),
+            helper.make_node("Div", [f"numbers{number}", "hundred"], [output]),
+        ]
+    known = [numpy_helper.from_array(np.array(value, dtype=np.int64), name) for name, value in constants.items()]
+    known += [numpy_helper.from_array(np.array(100, dtype=np.float32), "hundred")]
+    faces = helper.make_tensor_value_info("faces", TensorProto.UINT8, ["n", size, size])
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", count]) for name in HEADS[:heads]]
+    graph = helper.make_graph(nodes, "drawn", [faces], outputs, known)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    common = {"mien.format": "1", "mien.labels": json.dumps(LABELS.names), "mien.size": "8", "mien.channels": "1"}
+    common = {"mien.labels": json.dumps(labels.names), "mien.size": str(size), "mien.channels": "1", "mien.format": str(heads)}
+    common |= {"mien.heads": '["label", "crowd"]'} if heads == 2 else {}
     helper.set_model_props(model, common | metadata)
     path.write_bytes(model.SerializeToString())
     return Classifier(path, threads=1)
 
 
 @pytest.fixture
-def model(tmp_path):
-    return write_model(tmp_path / "model.onnx", {})
+def make_model(tmp_path):
+    return lambda name="model.onnx", metadata=None, **options: write_model(tmp_path / name, metadata or {}, **options)
+
+
+@pytest.fixture
+def model(make_model):
+    return make_model()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ def record_of(percents, classes, **data):
         "fingerprint": "f" * 64, "same_as_training": None,
     }  # fmt: skip
     return Record(
-        model=ModelRecord("model.onnx", "a" * 64, LABELS.names, 48, 1, 12345, "0.1.0", 1.5, None, "first"),
+        model=ModelRecord("model.onnx", "a" * 64, LABELS.names, 48, 1, 12345, "0.1.0", 1.5, None, "first", "label", ("label",)),
         data=DataRecord(**(described | data)),
         all_rows=measure(probabilities, np.eye(3, dtype=np.float32)[classes], LABELS),
         date="2026-01-31T12:30:00+00:00",

@@ -21,7 +21,7 @@ def record_of(percents, classes, **data):
         "fingerprint": "f" * 64, "same_as_training": None,
     }  # fmt: skip
     return Record(
-        model=ModelRecord("model.onnx", "a" * 64, LABELS.names, 48, 1, 12345, "0.1.0", 1.5, None, "first"),
+        model=ModelRecord("model.onnx", "a" * 64, LABELS.names, 48, 1, 12345, "0.1.0", 1.5, None, "first", "label", ("label",)),
         data=DataRecord(**(described | data)),
         all_rows=measure(probabilities, np.eye(3, dtype=np.float32)[classes], LABELS),
         date="2026-01-31T12:30:00+00:00",
@@ -133,6 +133,15 @@ def test_it_has_a_dark_side_and_a_print_side(record):
 def test_parts_without_a_picture_are_left_out(record):
     assert "How it was trained" not in render(record, PICTURES, None)
     assert "How it was trained" in render(record, PICTURES | {"learning": "<svg></svg>"}, None)
+
+
+def test_the_head_is_told_of_models_with_two(record):
+    one = words(render(record, PICTURES, None))
+    two = words(render(replace(record, model=replace(record.model, head="crowd", heads=("label", "crowd"))), PICTURES, None))
+    assert two[two.index("head") + 1] == "crowd, of label and crowd"
+    assert "measured on 5 faces of faces, split test, answered by its crowd head" in two
+    assert "measured on 5 faces of faces, split test" in one
+    assert "head" not in one
 
 
 def test_the_page_bears_the_name_of_the_run(record):

@@ -11,10 +11,11 @@ from mien.labels import FER2013
 PUBLISHED_YUNET = Path(__file__).parents[3] / "shared" / "detectors" / "yunet_n_640_640.onnx"
 
 
-def build_model(path, labels=FER2013.names, size=48, channels=1, input_type=TensorProto.UINT8, **metadata):
+def build_model(path, labels=FER2013.names, size=48, channels=1, input_type=TensorProto.UINT8, crowd=False, **metadata):
     """A model whose answer is the label nearest to the face's brightness: dark faces are the first, bright ones the last.
 
-    Its logits are -|brightness - centre| * 20, the brightness 0 to 1 and the centres spread evenly over it.
+    Its logits are -|brightness - centre| * 20, the brightness 0 to 1 and the centres spread evenly over it. With `crowd` it has
+    a second head that answers in the reverse order: dark faces are the last label, bright ones the first.
     """
     shape = ["N", size, size] if channels == 1 else ["N", size, size, 3]
     axes = list(range(1, len(shape)))
@@ -35,11 +36,17 @@ def build_model(path, labels=FER2013.names, size=48, channels=1, input_type=Tens
         helper.make_node("Mul", ["distance", "steepness"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
+    outputs = ["probabilities"]
+    if crowd:
+        outputs += ["crowd_probabilities"]
+        constants["reversed"] = np.arange(len(labels))[::-1].copy()
+        nodes.append(helper.make_node("Gather", ["probabilities", "reversed"], ["crowd_probabilities"], axis=1))
+        metadata = {"format": "2", "heads": '["label", "crowd"]', "crowd_temperature": "1"} | metadata
     graph = helper.make_graph(
         nodes,
         "brightness",
         [helper.make_tensor_value_info("faces", input_type, shape)],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(labels)])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", len(labels)]) for name in outputs],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
@@ -70,6 +77,11 @@ def expected():
 @pytest.fixture
 def model(make_model):
     return make_model()
+
+
+@pytest.fixture
+def two_heads(make_model):
+    return make_model("two.onnx", crowd=True)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import onnx
 import pytest
 from PIL import Image
 
+from mien.cli import main
 from mien.errors import MienError
 from mien.images import prepare
 from mien.inference import classifier as module
@@ -87,13 +88,6 @@ def test_a_missing_path_is_said_to_be_missing(name):
         Classifier(name)
 
 
-def test_a_file_that_is_not_onnx_is_refused(tmp_path):
-    for content in (b"", b"I am not a model.", bytes(5000)):
-        (tmp_path / "text.onnx").write_bytes(content)
-        with pytest.raises(MienError, match=r"text\.onnx"):
-            Classifier(tmp_path / "text.onnx")
-
-
 def test_an_onnx_file_of_others_is_refused(make_model):
     path = make_model()
     foreign = onnx.load(path)
@@ -106,7 +100,11 @@ def test_an_onnx_file_of_others_is_refused(make_model):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"format": "2"}, "format 2.*install a newer mien"),
+        ({"format": "3"}, "format 3, and this mien reads 1 and 2; install a newer mien"),
+        ({"format": "2"}, r"damaged \(heads \['label'\] in format 2\)"),
+        ({"heads": '["label", "crowd"]'}, r"damaged \(heads \['label', 'crowd'\] in format 1\)"),
+        ({"heads": "label"}, "damaged"),
+        ({"format": "2", "heads": '["label", "crowd"]'}, "does not take uint8 faces to float probabilities"),
         ({"labels_text": "sad"}, "damaged"),
         ({"labels_text": '["sad", "sad"]'}, "damaged"),
         ({"size": "large"}, "damaged"),
@@ -158,44 +156,91 @@ def test_one_classifier_serves_many_threads(model, faces, expected):
         np.testing.assert_allclose(result, expected(faces[start : start + 30]), atol=1e-4)
 
 
-def test_providers_go_by_short_and_long_names(model):
-    for name in ("cpu", "CPU", "CPUExecutionProvider"):
-        assert Classifier(model, providers=[name]).providers == ["CPUExecutionProvider"]
-    with pytest.raises(MienError, match=r"no provider 'abacus' here; it has .*cpu"):
-        Classifier(model, providers=["abacus"])
-    with pytest.raises(MienError, match="threads"):
-        Classifier(model, threads=0)
-
-
 def test_labels_are_the_data_sets_in_its_order(model):
     assert Classifier(model).labels == FER2013
 
 
-def test_a_file_that_is_no_model_is_answered_with_what_to_give(tmp_path, model):
-    whole = model.read_bytes()
-    (tmp_path / "cut.onnx").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "other").mkdir()
-    Image.new("L", (48, 48)).save(tmp_path / "other" / "photo.jpg")
-    (tmp_path / "last.ckpt").write_bytes(b"PK")
-    (tmp_path / "started").mkdir()
-    (tmp_path / "started" / "recipe.yaml").write_text("network: wide_cnn")
-    (tmp_path / "started" / "weights.safetensors").write_bytes(bytes(90))
-    advice = {
-        "cut.onnx": r"damaged or no ONNX file.*give a run folder or its model\.onnx",
-        "other/photo.jpg": r"no model file; give a run folder, its model\.onnx",
-        "last.ckpt": "not the model of its run; give the run folder",
-        "started/weights.safetensors": "not finished; finish it with its `mien train .*--resume",
-        "started": "not finished; finish it with its `mien train .*--resume",
-    }
-    for name, says in advice.items():
-        with pytest.raises(MienError, match=says) as caught:
-            Classifier(tmp_path / name)
-        assert "ONNXRuntimeError" not in str(caught.value)
+class Noting:
+    """A session that notes which outputs it is asked for."""
+
+    def __init__(self, session):
+        self.session, self.asked = session, []
+
+    def run(self, outputs, inputs):
+        self.asked.append(outputs)
+        return self.session.run(outputs, inputs)
 
 
-def test_a_model_of_a_later_onnx_is_not_called_damaged(model):
-    later = onnx.load(model)
-    later.ir_version = 99
-    onnx.save(later, model)
-    with pytest.raises(MienError, match="newer ONNX Runtime"):
-        Classifier(model)
+def test_of_two_heads_each_answers_as_its_output_says(two_heads, faces, expected):
+    label, crowd = (Classifier(two_heads, head=head) for head in ("label", "crowd"))
+    assert label.heads == crowd.heads == ("label", "crowd")
+    np.testing.assert_allclose(label.predict_proba(faces), expected(faces), atol=1e-4)
+    np.testing.assert_allclose(crowd.predict_proba(faces), expected(faces)[:, ::-1], atol=1e-4)
+    np.testing.assert_allclose(crowd.classify(faces[0]), expected(faces[:1])[0, ::-1], atol=1e-4)
+
+
+def test_the_crowd_answers_where_no_head_is_named_and_the_model_has_it(model, two_heads):
+    one, two = Classifier(model), Classifier(two_heads)
+    assert (one.heads, one.head) == (("label",), "label")
+    assert (two.heads, two.head) == (("label", "crowd"), "crowd")
+    assert Classifier(model, head="label").head == "label"
+
+
+@pytest.mark.parametrize(("head", "output"), [("label", "probabilities"), ("crowd", "crowd_probabilities")])
+def test_only_the_chosen_output_is_asked_for(two_heads, faces, head, output):
+    classifier = Classifier(two_heads, head=head)
+    classifier._session = session = Noting(classifier._session)
+    classifier.predict_proba(faces, batch_size=100)
+    classifier.classify(faces[0])
+    assert session.asked == [[output]] * 3
+
+
+def test_another_head_shares_the_opened_file_and_leaves_the_first_as_it_was(two_heads, faces, expected):
+    crowd = Classifier(two_heads)
+    label = crowd.with_head("label")
+    assert label._session is crowd._session
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda classifier: classifier.predict_proba(faces), [crowd, label] * 8))
+    for number, answer in enumerate(answers):
+        np.testing.assert_allclose(answer, expected(faces)[:, :: 1 if number % 2 else -1], atol=1e-4)
+
+
+def test_a_head_that_the_model_lacks_is_answered_with_those_it_has(model, two_heads):
+    with pytest.raises(MienError, match=r"two\.onnx' has no head 'votes'; choose label or crowd\."):
+        Classifier(two_heads, head="votes")
+    with pytest.raises(MienError, match=r"model\.onnx' has no head 'crowd'; choose label\."):
+        Classifier(model, head="crowd")
+    with pytest.raises(MienError, match="no head ''"):
+        Classifier(two_heads).with_head("")
+
+
+@pytest.mark.parametrize("spoil", ["swapped", "renamed", "missing", "third", "narrow"])
+def test_two_heads_in_other_outputs_are_refused(two_heads, spoil):
+    spoiled = onnx.load(two_heads)
+    outputs = spoiled.graph.output
+    if spoil == "swapped":
+        outputs.append(outputs.pop(0))
+    elif spoil == "renamed":
+        outputs[1].name = spoiled.graph.node[-1].output[0] = "votes"
+    elif spoil == "missing":
+        outputs.pop()
+    elif spoil == "third":
+        outputs.append(onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["N", 7]))
+    else:
+        reversed_ = next(value for value in spoiled.graph.initializer if value.name == "reversed")
+        reversed_.CopyFrom(onnx.numpy_helper.from_array(np.arange(6), "reversed"))
+        outputs[1].type.tensor_type.shape.dim[1].dim_value = 6
+    onnx.save(spoiled, two_heads)
+    with pytest.raises(MienError, match="names 7 labels but gives 6" if spoil == "narrow" else "does not take uint8 faces"):
+        Classifier(two_heads)
+
+
+def test_models_are_listed_with_their_heads_where_there_are_two(tmp_path, make_model, monkeypatch, capsys):
+    make_model("one.onnx")
+    make_model("two.onnx", crowd=True)
+    monkeypatch.setattr(module, "MODELS", tmp_path)
+    assert main(["models"]) == 0
+    one, _, two, heads, _ = capsys.readouterr().out.splitlines()
+    assert one.startswith("one ")
+    assert two.startswith("two ")
+    assert heads.strip() == "heads: label, crowd (--head; crowd answers where none is named)"

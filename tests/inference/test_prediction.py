@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mien.cli import main
 from mien.errors import MienError
 from mien.images import prepare
 from mien.inference import prediction as module
@@ -169,3 +170,38 @@ def test_the_whole_way_finds_the_face_of_a_real_photo(model, photo):
     x1, y1, x2, y2 = row.box
     assert x1 < 240 < x2
     assert y1 < 190 < y2
+
+
+def test_the_chosen_head_answers_and_the_crowd_where_none_is_chosen(two_heads, expected):
+    faces = np.random.default_rng(1).integers(0, 200, (5, 1, 1)).repeat(48, 1).repeat(48, 2).astype(np.uint8)
+    label, crowd = expected(faces), expected(faces)[:, ::-1]
+    opened = Classifier(two_heads, head="label")
+    for model, head, wanted in (
+        (two_heads, None, crowd),
+        (two_heads, "crowd", crowd),
+        (two_heads, "label", label),
+        (opened, None, label),
+        (opened, "crowd", crowd),
+    ):
+        rows = list(predict(faces, model, "none", head=head))
+        np.testing.assert_allclose([row.probabilities for row in rows], wanted, atol=1e-4)
+    assert opened.head == "label"
+
+
+def test_a_head_that_is_not_there_is_said_at_once(model, two_heads, tmp_path):
+    for classifier in (model, Classifier(model)):
+        with pytest.raises(MienError, match="no head 'crowd'; choose label"):
+            predict("photo.jpg", classifier, "none", head="crowd")
+    with pytest.raises(MienError, match="choose label or crowd"):
+        predict("photo.jpg", two_heads, "none", draw=tmp_path / "drawn", head="votes")
+    assert not (tmp_path / "drawn").exists()
+
+
+def test_the_head_is_chosen_on_the_command_line(two_heads, model, tmp_path, capsys):
+    Image.fromarray(np.zeros((48, 48), np.uint8)).save(tmp_path / "dark.png")
+    words = ["predict", str(tmp_path / "dark.png"), "--detector", "none", "--format", "json", "--model"]
+    for more, label in (([], "neutral"), (["--head", "crowd"], "neutral"), (["--head", "label"], "angry")):
+        assert main([*words, str(two_heads), *more]) == 0
+        assert json.loads(capsys.readouterr().out)[0]["label"] == label
+    assert main([*words, str(model), "--head", "crowd"]) == 2
+    assert capsys.readouterr().err == f"mien: The model {str(model)!r} has no head 'crowd'; choose label.\n"

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mien.training.augmentation import augment
+from mien.training.augmentation import augment, mixed
 from mien.training.recipe import Augmentation
 
 NOTHING = Augmentation(flip=0)
@@ -87,3 +87,30 @@ def test_the_same_seed_changes_the_same_way(ramp):
     first = augment(ramp, how)
     torch.manual_seed(3)
     assert torch.equal(first, augment(ramp, how))
+
+
+def test_crops_are_squares_at_random_places_of_the_face_and_never_outside_it():
+    places = torch.arange(24.0).expand(400, 1, 24, 24) / 24  # every column says where it is
+    crops = augment(places, NOTHING, crop=16)
+    assert crops.shape == (400, 1, 16, 16)
+    left = crops[:, 0, 0, 0] * 24
+    assert left.min() >= 0
+    assert left.max() <= 8
+    assert left.min() < 0.5
+    assert left.max() > 7.5
+    torch.testing.assert_close(crops[:, 0, :, -1] * 24 - left[:, None], torch.full((400, 16), 15.0), atol=1e-3, rtol=0)
+
+
+def test_a_crop_as_large_as_the_face_is_the_face(ramp):
+    assert torch.equal(augment(ramp, NOTHING, crop=24), ramp)
+
+
+def test_mixup_blends_faces_and_targets_by_the_same_shares():
+    torch.manual_seed(0)
+    faces = torch.eye(50).view(50, 1, 1, 50)
+    blended, targets, votes = mixed(0.4, faces, torch.eye(50), torch.eye(50) / 2)
+    torch.testing.assert_close(blended.flatten(1), targets)
+    torch.testing.assert_close(votes, targets / 2)
+    torch.testing.assert_close(targets.sum(1), torch.ones(50))
+    assert (targets.max(1).values < 0.999).float().mean() > 0.5
+    assert (targets > 0).sum(1).max() == 2

@@ -13,7 +13,7 @@ def test_an_epoch_shows_every_face_once_in_an_order_of_its_own(drawn):
     orders = []
     for epoch in (0, 1, 0):
         batches = TrainingBatches(faces, 10, seed=0, epoch=epoch)
-        images = torch.cat([images for images, _, _ in batches])
+        images = torch.cat([batch.faces for batch in batches])
         assert len(batches) == len(drawn) // 10 == len(images) // 10
         orders.append(images)
     assert not torch.equal(orders[0], orders[1])
@@ -42,7 +42,7 @@ def shown(faces, balance, epochs=1):
     """Count how often each label is shown, and how many of these are marked as copies."""
     counts, copies = np.zeros(7, int), np.zeros(7, int)
     for epoch in range(epochs):
-        for _, targets, is_copy in TrainingBatches(faces, 1, seed=0, epoch=epoch, balance=balance):
+        for _, targets, _, is_copy in TrainingBatches(faces, 1, seed=0, epoch=epoch, balance=balance):
             counts[targets.argmax(1)] += 1
             copies[targets.argmax(1)] += bool(is_copy)
     return counts.tolist(), copies.tolist()

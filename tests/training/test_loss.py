@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mien.training.loss import classification_loss
+from mien.training.loss import classification_loss, distillation_loss, votes_loss, with_votes
 
 
 @pytest.fixture
@@ -44,3 +44,29 @@ def test_gradients_stay_finite_where_an_answer_is_certain():
     logits = torch.tensor([[80.0, -80.0]], requires_grad=True)
     classification_loss(logits, torch.tensor([[1.0, 0.0]]), focal_gamma=0.5).backward()
     assert torch.isfinite(logits.grad).all()
+
+
+def test_votes_are_mixed_into_the_targets_of_the_rows_that_have_some():
+    targets = torch.tensor([[1.0, 0, 0], [0, 1, 0]])
+    votes = torch.tensor([[0.5, 0.3, 0.2], [0, 0, 0]])
+    assert with_votes(targets, votes, 0) is targets
+    torch.testing.assert_close(with_votes(targets, votes, 0.4), torch.tensor([[0.8, 0.12, 0.08], [0, 1, 0]]))
+
+
+def test_rows_without_votes_do_not_count_in_the_loss_on_votes(rows):
+    logits, votes = rows[0], torch.softmax(torch.randn(40, 5), 1)
+    votes[10:] = 0
+    expected = F.cross_entropy(logits[:10], votes[:10])
+    assert votes_loss(logits, votes).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert votes_loss(logits, torch.zeros(40, 5)).item() == 0
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_a_student_that_answers_as_its_teacher_has_no_gradient(rows, temperature):
+    logits = rows[0].clone().requires_grad_()
+    taught = torch.softmax(rows[0] / temperature, 1)
+    distillation_loss(logits, taught, temperature).backward()
+    assert logits.grad.abs().max() < 1e-6
+    other = torch.randn(40, 5, requires_grad=True)
+    distillation_loss(other, taught, temperature).backward()
+    assert other.grad.abs().max() > 1e-3

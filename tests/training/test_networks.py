@@ -9,6 +9,7 @@ PARAMETERS = {
     "compact_resnet": {7: 1_048_007},
     "deepface_cnn": {6: 1_484_806},
     "mish_cnn": {7: 980_199},
+    "se_resnet": {7: 11_260_351},
     "six_conv": {3: 1_494_851},
     "wide_cnn": {7: 1_819_015},
 }
@@ -68,3 +69,11 @@ def test_faces_too_small_for_a_network_are_refused(name):
 def test_a_misspelt_network_is_answered_with_the_nearest():
     with pytest.raises(MienError, match="did you mean wide_cnn"):
         build_network("wide_cn", NetworkSpec(7, 1, 48, 0.1))
+
+
+def test_squeeze_and_excitation_is_an_option_of_the_compact_network():
+    plain, weighed = (build_network("compact_resnet", NetworkSpec(7, options=o)) for o in ({}, {"squeeze_excitation": True}))
+    more = sum(p.numel() for p in weighed.parameters()) - sum(p.numel() for p in plain.parameters())
+    assert more == sum(2 * c * (c // 16) + c // 16 + c for c in (32, 64, 128, 224))
+    with pytest.raises(MienError, match="six_conv has no option squeeze_excitation; its options are: none"):
+        build_network("six_conv", NetworkSpec(7, options={"squeeze_excitation": True}))

@@ -13,9 +13,10 @@ from safetensors.numpy import load_file
 from mien.data.drawn import draw_faces
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
+from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
 from mien.training import run_folder
-from mien.training.recipe import Schedule
+from mien.training.recipe import Schedule, Votes
 from mien.training.train import arrange, choose_device, train
 
 TRAIN = """
@@ -190,3 +191,27 @@ def test_a_device_that_is_not_there_is_named():
     assert choose_device("cpu") == torch.device("cpu")
     with pytest.raises(MienError, match="no device 'tpu9'"):
         choose_device("tpu9")
+
+
+def test_a_run_with_two_heads_writes_a_model_that_answers_as_both(drawn, recipe, tmp_path):
+    votes = np.roll(drawn.targets, 1, axis=1)
+    votes[::3] = 0
+    told = replace(recipe, epochs=1, votes=Votes(head=0.5, mix=0.2), mixup=0.2, crop=44, crop_from=36)
+    model = train(told, replace(drawn, votes=votes), tmp_path / "run", threads=1, quiet=True)
+    label, crowd = Classifier(model, head="label"), Classifier(model)
+    assert (crowd.heads, crowd.head) == (("label", "crowd"), "crowd")
+    probabilities = [each.predict_proba(drawn.images[:5]) for each in (label, crowd)]
+    for each in probabilities:
+        np.testing.assert_allclose(each.sum(1), 1, atol=1e-5)
+    assert not np.allclose(*probabilities)
+
+
+def test_votes_that_the_data_do_not_have_are_asked_for(drawn, recipe):
+    with pytest.raises(MienError, match=r"--data\.votes_as beside"):
+        arrange(replace(recipe, votes=Votes(head=1.0)), drawn)
+
+
+def test_a_network_for_one_size_cannot_see_growing_faces(drawn, recipe, tmp_path):
+    with pytest.raises(MienError, match="six_conv takes faces of one size"):
+        train(replace(recipe, network="six_conv", crop_from=36), drawn, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""Labelled faces: pixels, target distributions, the split and the id of every row."""
+"""Labelled faces: pixels, target distributions, crowd votes, the split and the id of every row."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from mien.data.shares import check_shares, one_hot, relabelled
 from mien.errors import MienError
 from mien.labels import LabelSet
 
@@ -33,6 +34,8 @@ class FaceSet:
         splits: (N,), uint8, indices into `SPLITS`.
         ids: (N,), UTF-8 bytes: a path, or the row number in the source.
         origin: what it was read from.
+        votes: (N, K), float32, or None; what a crowd says beside the targets, to learn from both: each row a distribution
+            over the same labels, or zeros where the crowd is not clear or was not asked.
 
     Raises:
         MienError: if the arrays do not fit each other, or hold other things than these.
@@ -44,6 +47,7 @@ class FaceSet:
     splits: np.ndarray
     ids: np.ndarray
     origin: Origin = field(default_factory=Origin)
+    votes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim not in (3, 4):
@@ -53,17 +57,9 @@ class FaceSet:
         if self.images.shape[1] != self.images.shape[2]:
             raise MienError(f"Images must be square, not {self.images.shape[1]} pixels high and {self.images.shape[2]} wide.")
         count = len(self.images)
-        wanted = (count, len(self.labels))
-        if self.targets.dtype != np.float32 or self.targets.shape != wanted:
-            raise MienError(
-                f"Targets must be float32 {wanted} for these images and labels, not {self.targets.dtype} {self.targets.shape}."
-            )
-        shared = (self.targets >= 0).all(axis=1) & np.isclose(self.targets.sum(axis=1), 1, atol=1e-3)
-        if not shared.all():
-            row = int(shared.argmin())
-            raise MienError(
-                f"Every row of the targets must be shares that sum to 1; row {row} is {self.targets[row].tolist()}."
-            )
+        check_shares("targets", self.targets, (count, len(self.labels)))
+        if self.votes is not None:
+            check_shares("votes", self.votes, (count, len(self.labels)), may_be_zeros=True)
         if self.splits.shape != (count,) or self.ids.shape != (count,):
             raise MienError(f"{count} images need {count} splits and ids, not {self.splits.shape} and {self.ids.shape}.")
         if self.splits.dtype != np.uint8 or (self.splits >= len(SPLITS)).any():
@@ -92,20 +88,13 @@ class FaceSet:
         Raises:
             MienError: if a class is no index into the labels, a split is unknown, or lengths differ.
         """
-        classes = np.asarray(classes)
-        if classes.ndim != 1 or (len(classes) and classes.dtype.kind not in "iu"):
-            raise MienError(
-                f"Classes must be (N,) whole numbers, indices into the labels, not {classes.dtype} {classes.shape}."
-            )
-        if len(classes) and (classes.min() < 0 or classes.max() >= len(labels)):
-            raise MienError(f"Classes must lie between 0 and {len(labels) - 1}, not {classes.min()} to {classes.max()}.")
         names = ["none"] * len(images) if splits is None else list(splits)
         if unknown := sorted(set(names).difference(SPLITS)):
             raise MienError(f"A split is one of {', '.join(SPLITS)}, not {unknown[0]!r}.")
         ids = [str(i) for i in range(len(images))] if ids is None else list(ids)
         return cls(
             images=images,
-            targets=np.eye(len(labels), dtype=np.float32)[classes.astype(np.int64)],
+            targets=one_hot(classes, len(labels)),
             labels=labels,
             splits=np.array([SPLITS.index(name) for name in names], dtype=np.uint8),
             ids=np.array([i.encode(errors="backslashreplace") for i in ids], dtype=bytes),
@@ -156,7 +145,12 @@ class FaceSet:
         if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
             chosen = slice(int(rows[0]), int(rows[0]) + len(rows))
         return replace(
-            self, images=self.images[chosen], targets=self.targets[chosen], splits=self.splits[chosen], ids=self.ids[chosen]
+            self,
+            images=self.images[chosen],
+            targets=self.targets[chosen],
+            splits=self.splits[chosen],
+            ids=self.ids[chosen],
+            votes=None if self.votes is None else self.votes[chosen],
         )
 
     def split(self, name: str) -> "FaceSet":
@@ -175,7 +169,7 @@ class FaceSet:
         return "they have " + (", ".join(self.split_names).replace("none", "rows in no split") or "no rows")
 
     def keep(self, names: Sequence[str]) -> "FaceSet":
-        """Keep some labels, in the order given; rows whose likeliest label is dropped go, votes for it too.
+        """Keep some labels, in the order given; rows whose likeliest label is dropped go, and so do shares of dropped labels.
 
         Raises:
             MienError: if a name is unknown or stands twice, or if there is none.
@@ -185,7 +179,7 @@ class FaceSet:
         return self.take(stays)._relabelled(labels, becomes)
 
     def merge(self, groups: Mapping[str, Sequence[str]]) -> "FaceSet":
-        """Merge labels as `LabelSet.merge` does; the targets of the members are added.
+        """Merge labels as `LabelSet.merge` does; the shares of the members are added.
 
         Raises:
             MienError: if a name is unknown or is merged twice, a group is empty, or a new name equals a label that stays.
@@ -193,12 +187,19 @@ class FaceSet:
         return self._relabelled(*self.labels.merge(groups))
 
     def _relabelled(self, labels: LabelSet, becomes: Sequence[int]) -> "FaceSet":
-        targets = np.zeros((len(self), len(labels)), dtype=np.float32)
-        for old, new in enumerate(becomes):
-            if new >= 0:
-                targets[:, new] += self.targets[:, old]
-        total = targets.sum(axis=1, keepdims=True)
-        return replace(self, targets=np.divide(targets, total, out=targets, where=total > 0), labels=labels)
+        targets = relabelled(self.targets, becomes, len(labels))
+        votes = None if self.votes is None else relabelled(self.votes, becomes, len(labels))
+        return replace(self, targets=targets, votes=votes, labels=labels)
+
+    def judged_by_votes(self) -> "FaceSet":
+        """Take the rows with votes, with the votes as their targets.
+
+        Raises:
+            MienError: if there are none.
+        """
+        if self.votes is None or not len(voted := np.flatnonzero(self.votes.any(axis=1))):
+            raise MienError("No face has crowd votes; read the data with --data.votes FILE --data.votes_as beside.")
+        return replace(self.take(voted), targets=self.votes[voted], votes=None)
 
     def carve(self, amount: int | float, source: str = "train", into: str = "validation", seed: int = 0) -> "FaceSet":
         """Move rows from one split to another, stratified by label and at random.
@@ -239,9 +240,10 @@ class FaceSet:
         return replace(self, splits=splits)
 
     def fingerprint(self) -> str:
-        """Digest pixels, targets and label names: the same rows in the same order give the same 64 hex digits."""
+        """Digest pixels, targets, votes and label names: the same rows in the same order give the same 64 hex digits."""
         digest = hashlib.sha256("\n".join(self.labels.names).encode())
         digest.update(self.targets.tobytes())
+        digest.update(b"" if self.votes is None else self.votes.tobytes())
         for start in range(0, len(self), 4096):
             digest.update(self.images[start : start + 4096].ravel().data)  # a view: large faces are not copied
         return digest.hexdigest()

@@ -1,11 +1,11 @@
-"""FER+: ten crowd votes for every row of FER-2013, made into targets by its authors' rules.
+"""FER+: ten crowd votes for every row of FER-2013, made into targets by its authors' rules, or put beside the labels.
 
 Source: Barsoum et al., "Training deep networks for facial expression recognition with crowd-sourced label distribution",
 ICMI 2016; the votes, fer2013new.csv, are under the MIT licence.
 """
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -13,10 +13,11 @@ from typing import Literal
 import numpy as np
 
 from mien.data.faceset import SPLITS
-from mien.data.rows import EXPRESSION_WORDS, BadRow, Row, Rows, split_of
+from mien.data.rows import EXPRESSION_WORDS, BadRow, Row, Rows, shortened, split_of
+from mien.data.source import VotesAs
 from mien.data.tree import lines, open_tree
 from mien.errors import MienError
-from mien.labels import FERPLUS
+from mien.labels import FER2013, FERPLUS, LabelSet
 
 _NO_EMOTION = ("unknown", "NF")  # NF: not a face
 _ENOUGH = 2  # a single vote is taken for a slip
@@ -25,13 +26,13 @@ _ENOUGH = 2  # a single vote is taken for a slip
 @dataclass(frozen=True)
 class _Votes:
     path: Path
-    targets: np.ndarray  # (M, K) float32; a row of zeros is left out
+    counts: np.ndarray  # (M, 10), int64: FER+'s eight emotions, then "unknown" and "not a face"
     splits: list[str]
     by_name: dict[str, int]
 
 
-def with_votes(rows: Rows, path: Path, votes_as: Literal["distribution", "majority"]) -> Rows:
-    """Replace the targets of FER-2013's rows by FER+ votes; rows won by "unknown" or "not a face" are left out.
+def with_votes(rows: Rows, path: Path, votes_as: VotesAs) -> Rows:
+    """Replace the targets of FER-2013's rows by FER+ votes, or put the votes beside them.
 
     Row N of the votes belongs to row N of fer2013.csv. Images named as FER+ names them (fer0000032.png) are matched by
     name. Other images, such as those of the Kaggle folders, do not tell which row they are.
@@ -39,15 +40,22 @@ def with_votes(rows: Rows, path: Path, votes_as: Literal["distribution", "majori
     Args:
         rows: rows of FER-2013.
         path: fer2013new.csv.
-        votes_as: "distribution" shares the target among the emotions by their votes; "majority" gives all of it to the
-            emotion with more than half of the votes, and leaves rows without such an emotion out.
+        votes_as: "distribution" shares the target among the emotions by their votes, and leaves out rows won by "unknown" or
+            "not a face"; "majority" gives all of it to the emotion with more than half of the votes, and leaves out rows
+            without such an emotion; "beside" keeps all rows and their targets, with what `votes_beside` makes of the votes.
 
     Raises:
-        MienError: if the file does not hold FER+ votes, or a row cannot be matched.
+        MienError: if the file does not hold FER+ votes, a row cannot be matched, or votes are to stand beside other labels
+            than FER-2013's seven.
     """
-    votes = _read(path, votes_as)
+    votes = _read(path)
+    if votes_as == "beside":
+        shares = votes_beside(votes.counts)[:, _columns(rows.labels)]
+        kind = f"{rows.kind}, with FER+ votes beside the labels"
+        return replace(rows, kind=kind, rows=_put_beside(_matched(rows, votes), shares))
+    targets = vote_targets(votes.counts, votes_as)
     kind = f"{rows.kind}, with FER+ votes by {votes_as} (rows without a face or a clear vote left out)"
-    return replace(rows, kind=kind, labels=FERPLUS, rows=_matched(rows, votes))
+    return replace(rows, kind=kind, labels=FERPLUS, rows=_put_in_place(_matched(rows, votes), targets))
 
 
 def vote_targets(votes: np.ndarray, votes_as: Literal["distribution", "majority"]) -> np.ndarray:
@@ -60,16 +68,47 @@ def vote_targets(votes: np.ndarray, votes_as: Literal["distribution", "majority"
     Returns:
         (M, K), float32; every row sums to 1, or to 0 where the row is to be left out.
     """
-    votes = np.where(votes < _ENOUGH, 0, votes).astype(np.float64)
+    votes = _without_slips(votes)
     emotions, others = votes[:, :-2], votes[:, -2:]
     if votes_as == "majority":
         return np.asarray(emotions > votes.sum(axis=1, keepdims=True) / 2, dtype=np.float32)
-    kept = emotions.max(axis=1) >= np.maximum(others.max(axis=1), _ENOUGH)
+    return _shared(emotions, emotions.max(axis=1) >= np.maximum(others.max(axis=1), _ENOUGH))
+
+
+def votes_beside(votes: np.ndarray) -> np.ndarray:
+    """Share votes among FER-2013's seven labels: single votes are dropped, then contempt, "unknown" and "not a face".
+
+    Args:
+        votes: (M, 10), not negative: FER+'s eight emotions, then "unknown" and "not a face".
+
+    Returns:
+        (M, 7), float32; every row sums to 1, or to 0 where one of the three has as many votes as the strongest of the seven.
+    """
+    votes = _without_slips(votes)
+    emotions, others = votes[:, : len(FER2013)], votes[:, len(FER2013) :]
+    return _shared(emotions, emotions.max(axis=1) > others.max(axis=1))
+
+
+def _without_slips(votes: np.ndarray) -> np.ndarray:
+    return np.where(votes < _ENOUGH, 0, votes).astype(np.float64)
+
+
+def _shared(emotions: np.ndarray, kept: np.ndarray) -> np.ndarray:
     total = np.where(kept, emotions.sum(axis=1), 1)[:, None]
     return np.asarray(np.where(kept[:, None], emotions / total, 0), dtype=np.float32)
 
 
-def _read(path: Path, votes_as: Literal["distribution", "majority"]) -> _Votes:
+def _columns(labels: LabelSet) -> list[int]:
+    """Find FER-2013's labels in another order."""
+    if set(labels) != set(FER2013):
+        raise MienError(
+            f"Votes can stand beside FER-2013's seven labels only ({', '.join(FER2013)}), not beside "
+            f"{shortened(', '.join(labels), 200)}; name FER-2013 as --data, or leave --data.votes_as beside out."
+        )
+    return [FER2013.index(name) for name in labels]
+
+
+def _read(path: Path) -> _Votes:
     tree = open_tree(path)
     if not tree.is_single_file:
         raise MienError(f"The votes must be one file, fer2013new.csv, not {path}.")
@@ -89,10 +128,24 @@ def _read(path: Path, votes_as: Literal["distribution", "majority"]) -> _Votes:
     except (ValueError, IndexError, MienError) as error:
         raise MienError(f"{path} is damaged: {error}. Fetch it anew.") from error
     names = {record[meaning["Image name"]]: row for row, record in enumerate(records) if record[meaning["Image name"]]}
-    return _Votes(path, vote_targets(counts.reshape(-1, len(wanted) - 2), votes_as), splits, names)
+    return _Votes(path, counts.reshape(-1, len(wanted) - 2), splits, names)
 
 
-def _matched(rows: Rows, votes: _Votes) -> Iterator[Row | BadRow]:
+def _put_in_place(rows: Iterable[tuple[Row, int] | BadRow], targets: np.ndarray) -> Iterator[Row | BadRow]:
+    for item in rows:
+        if isinstance(item, BadRow):
+            yield item
+        elif targets[item[1]].any():
+            yield replace(item[0], target=targets[item[1]], votes=None)
+
+
+def _put_beside(rows: Iterable[tuple[Row, int] | BadRow], shares: np.ndarray) -> Iterator[Row | BadRow]:
+    for item in rows:
+        yield item if isinstance(item, BadRow) else replace(item[0], votes=shares[item[1]])
+
+
+def _matched(rows: Rows, votes: _Votes) -> Iterator[tuple[Row, int] | BadRow]:
+    """Find for each row the number of its votes."""
     for row in rows.rows:
         if isinstance(row, BadRow):
             yield row
@@ -105,8 +158,7 @@ def _matched(rows: Rows, votes: _Votes) -> Iterator[Row | BadRow]:
             )
         if row.number is not None:
             _check(row.number, row.split, votes)
-        if votes.targets[number].any():
-            yield replace(row, target=votes.targets[number])
+        yield row, number
 
 
 def _check(number: int, split: str, votes: _Votes) -> None:

@@ -10,15 +10,22 @@ from typing import Any
 
 import numpy as np
 
-TENSORS = {"images": np.uint8, "targets": np.float32, "splits": np.uint8, "ids": np.uint8, "skipped": np.uint8}
-"""The tensors in the order in which they lie."""
+TENSORS = {
+    "images": np.uint8,
+    "targets": np.float32,
+    "votes": np.float32,
+    "splits": np.uint8,
+    "ids": np.uint8,
+    "skipped": np.uint8,
+}
+"""The tensors in the order in which they lie; "votes" are left out where there are none."""
 
 _CODES = {np.uint8: "U8", np.float32: "F32"}
 _BLOCK = 4096  # the header fills whole blocks, so that the images begin at a page
 
 
 def header_room(metadata: dict[str, str], labels: int, shape: tuple[int, ...]) -> int:
-    """Tell how many bytes to leave free for the header, before the number of rows is known.
+    """Tell how many bytes to leave free for the header, before the rows are known.
 
     Args:
         metadata: as it will be written.
@@ -26,7 +33,14 @@ def header_room(metadata: dict[str, str], labels: int, shape: tuple[int, ...]) -
         shape: of one image.
     """
     most = 10**12  # more rows, and longer ids, than there will be
-    shapes = {"images": (most, *shape), "targets": (most, labels), "splits": (most,), "ids": (most, most), "skipped": (most,)}
+    shapes = {
+        "images": (most, *shape),
+        "targets": (most, labels),
+        "votes": (most, labels),
+        "splits": (most,),
+        "ids": (most, most),
+        "skipped": (most,),
+    }
     return -(-len(header_bytes(metadata, shapes)) // _BLOCK) * _BLOCK
 
 
@@ -35,6 +49,8 @@ def header_bytes(metadata: dict[str, str], shapes: dict[str, tuple[int, ...]], r
     header: dict[str, Any] = {"__metadata__": metadata}
     end = 0
     for name, dtype in TENSORS.items():
+        if name not in shapes:
+            continue
         begin, end = end, end + prod(shapes[name]) * np.dtype(dtype).itemsize
         header[name] = {"dtype": _CODES[dtype], "shape": list(shapes[name]), "data_offsets": [begin, end]}
     text = json.dumps(header).encode().ljust(room - 8)

@@ -1,8 +1,8 @@
 """One memory-mapped file of labelled faces: a safetensors file, written as the rows come and opened without a copy.
 
-Tensors: images U8 (N, H, W) or (N, H, W, 3); targets F32 (N, K); splits U8 (N,); ids U8 (N, width), UTF-8 filled up with
-zeros; skipped U8, a JSON list. The metadata name the format, the labels and the origin. Rows lie split by split, so that a
-split is a view and not a copy.
+Tensors: images U8 (N, H, W) or (N, H, W, 3); targets F32 (N, K); votes F32 (N, K), only where there are any; splits U8
+(N,); ids U8 (N, width), UTF-8 filled up with zeros; skipped U8, a JSON list. The metadata name the format, the labels and the
+origin. Rows lie split by split, so that a split is a view and not a copy.
 """
 
 import json
@@ -39,6 +39,7 @@ class _Table:
     targets: list[int | np.ndarray] = field(default_factory=list)
     splits: list[int] = field(default_factory=list)
     ids: list[bytes] = field(default_factory=list)
+    votes: list[np.ndarray | None] = field(default_factory=list)
     bad: list[str] = field(default_factory=list)
 
 
@@ -88,7 +89,7 @@ def write_pack(
         if not is_ordered:
             order = np.argsort(table.splits, kind="stable")
             _copy_in_order(part, ordered, start, order, shape)
-            table = _Table([table.targets[i] for i in order], sorted(table.splits), [table.ids[i] for i in order], table.bad)
+            table = _in_order(table, order)
             with ordered.open("r+b") as file:
                 file.seek(0, 2)
                 _finish(file, start, table, rows.labels, shape, metadata)
@@ -116,7 +117,7 @@ def open_pack(path: Path) -> FaceSet:
             raise ValueError(f"its format is {metadata['mien.format']}, not {FORMAT}")
         if start + header["skipped"]["data_offsets"][1] != path.stat().st_size:
             raise ValueError("it is cut short")
-        found = {name: view(path, start, header, name) for name in TENSORS}
+        found = {name: view(path, start, header, name) for name in TENSORS if name in header}
         origin = json.loads(metadata["mien.origin"])
         return FaceSet(
             images=found["images"],
@@ -125,6 +126,7 @@ def open_pack(path: Path) -> FaceSet:
             splits=np.array(found["splits"]),
             ids=found["ids"].view(f"S{found['ids'].shape[1]}")[:, 0],
             origin=Origin(origin["kind"], origin["path"], tuple(json.loads(bytes(found["skipped"])))),
+            votes=np.array(found["votes"]) if "votes" in found else None,
         )
     except OSError as error:
         raise MienError(f"Cannot open the pack {path}: {error.strerror or error}.") from error
@@ -160,7 +162,8 @@ def read(tree: Tree) -> Rows:
 
     def rows() -> Any:
         for i, target in enumerate(faces.targets):
-            yield Row(faces.id(i), SPLITS[faces.splits[i]], target, partial(faces.images.__getitem__, i))
+            votes = None if faces.votes is None else faces.votes[i]
+            yield Row(faces.id(i), SPLITS[faces.splits[i]], target, partial(faces.images.__getitem__, i), votes=votes)
 
     return Rows(faces.origin.kind, faces.labels, rows(), len(faces))
 
@@ -176,6 +179,7 @@ def _append(file: IO[bytes], rows: Rows, size: int, channels: int, progress: Pro
         row, image = item
         file.write(np.ascontiguousarray(image).data)
         table.targets.append(row.target)
+        table.votes.append(row.votes)
         table.splits.append(SPLITS.index(row.split))
         table.ids.append(row.id.encode(errors="backslashreplace"))
     return table
@@ -209,11 +213,24 @@ def _finish(
         "ids": ids.view(np.uint8).reshape(len(ids), -1),
         "skipped": np.frombuffer(json.dumps(table.bad).encode(), np.uint8),
     }
-    for tensor in tensors.values():
-        file.write(np.ascontiguousarray(tensor).data)
+    if any(votes is not None for votes in table.votes):
+        unknown = np.zeros(len(labels), dtype=np.float32)
+        tensors["votes"] = np.stack([unknown if votes is None else votes for votes in table.votes]).astype("<f4")
+    for name in (name for name in TENSORS if name in tensors):
+        file.write(np.ascontiguousarray(tensors[name]).data)
     shapes = {"images": (len(ids), *shape), **{name: tensor.shape for name, tensor in tensors.items()}}
     file.seek(0)
     file.write(header_bytes(metadata, shapes, start))
+
+
+def _in_order(table: _Table, order: np.ndarray) -> _Table:
+    return _Table(
+        targets=[table.targets[i] for i in order],
+        splits=[table.splits[i] for i in order],
+        ids=[table.ids[i] for i in order],
+        votes=[table.votes[i] for i in order],
+        bad=table.bad,
+    )
 
 
 def _copy_in_order(source: Path, into: Path, start: int, order: np.ndarray, shape: tuple[int, ...]) -> None:

@@ -48,6 +48,7 @@ class Row:
         load: decodes the image; uint8, (H, W) or (H, W, 3). Called from a worker thread, once.
         place: where a person finds it, for messages; without it, the id.
         number: its row in fer2013.csv, counted from 0, where that is known. FER+ votes are matched by it.
+        votes: (K,) shares of crowd votes beside the target, which sum to 1, or zeros; None where there are none.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Row:
     load: Callable[[], np.ndarray]
     place: str = ""
     number: int | None = None
+    votes: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)

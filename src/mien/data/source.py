@@ -7,6 +7,9 @@ from typing import Literal
 FormatName = Literal["auto", "pack", "fer2013-csv", "parquet", "manifest", "folders"]
 """The formats by name; `mien.data.reading.FORMATS` has a reader for each but "auto"."""
 
+VotesAs = Literal["distribution", "majority", "beside"]
+"""What FER+ votes become: the targets, as shares or as the majority's label, or votes beside the targets."""
+
 
 @dataclass(frozen=True)
 class DataSource:
@@ -20,10 +23,11 @@ class DataSource:
     """What the path is, where a guess would be wrong."""
 
     votes: Path | None = None
-    """FER+ crowd votes for FER-2013 (fer2013new.csv); they take the place of its labels."""
+    """FER+ crowd votes for FER-2013 (fer2013new.csv); they take the place of its labels, or stand beside them."""
 
-    votes_as: Literal["distribution", "majority"] = "distribution"
-    """Use the share of the votes for every label, or only the label with more than half of them."""
+    votes_as: VotesAs = "distribution"
+    """Use the share of the votes for every label (distribution), only the label with more than half of them (majority), or
+    keep FER-2013's labels and put the shares beside them, for networks that learn both (beside)."""
 
     skip_bad: bool = False
     """Go on without the images and rows that cannot be read."""

@@ -6,7 +6,7 @@ field changes its meaning or goes; new fields may come without it.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ FORMAT = 1
 MADE_BY = "mien evaluate"
 """By this, and by FORMAT, a metrics.json of ours is known."""
 
+TEMPERATURES = {"label": "mien.temperature", "crowd": "mien.crowd_temperature"}
+"""Where a model file notes the temperature of each head."""
+
 
 @dataclass(frozen=True)
 class ModelRecord:
@@ -34,9 +37,11 @@ class ModelRecord:
         channels: 1 gray, 3 RGB.
         parameters: how many numbers were learned; 0 where it does not say.
         mien_version: the mien that made it, or None.
-        temperature: what its logits are divided by, or None where it does not say.
+        temperature: what the logits of the measured head are divided by, or None where it does not say.
         trained_on: its own note on its training data (kind, path, train_fingerprint, ...), or None.
         name: what to call it: its file's name, or that of its run folder where the file is called model.onnx.
+        head: the head that was measured, label or crowd.
+        heads: the heads it has.
     """
 
     file: str
@@ -49,6 +54,8 @@ class ModelRecord:
     temperature: float | None
     trained_on: dict[str, Any] | None
     name: str
+    head: str
+    heads: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class DataRecord:
         rows: how many were measured.
         labels: the data's own label names, in their order.
         skipped: images that could not be read and were left out.
-        fingerprint: of pixels, targets and labels, 64 hex digits.
+        fingerprint: of pixels, labels and what the answers were judged by, 64 hex digits.
         same_as_training: whether these are the very rows the model was trained on; None where the model does not say.
     """
 
@@ -135,7 +142,7 @@ def describe_model(model: Classifier) -> ModelRecord:
     """Say which model this is, from its file and the notes inside it."""
     with Path(model.path).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    temperature, trained_on = model.metadata.get("mien.temperature"), model.metadata.get("mien.data")
+    temperature, trained_on = model.metadata.get(TEMPERATURES[model.head]), model.metadata.get("mien.data")
     return ModelRecord(
         file=Path(model.path).name,
         sha256=digest,
@@ -147,6 +154,8 @@ def describe_model(model: Classifier) -> ModelRecord:
         temperature=float(temperature) if temperature else None,
         trained_on=json.loads(trained_on) if trained_on else None,
         name=_name(Path(model.path)),
+        head=model.head,
+        heads=model.heads,
     )
 
 
@@ -163,7 +172,9 @@ def describe_data(model: ModelRecord, rows: FaceSet, split: str) -> DataRecord:
         rows: the faces it is measured on.
         split: their split, or "all".
     """
-    fingerprint = rows.fingerprint()
+    # votes beside the labels judge nothing: with or without them, figures on the same rows can be compared
+    fingerprint = replace(rows, votes=None).fingerprint()
+    fingerprints = {fingerprint} if rows.votes is None else {fingerprint, rows.fingerprint()}
     trained_on = (model.trained_on or {}).get("train_fingerprint")
     return DataRecord(
         kind=rows.origin.kind,
@@ -173,5 +184,5 @@ def describe_data(model: ModelRecord, rows: FaceSet, split: str) -> DataRecord:
         labels=rows.labels.names,
         skipped=len(rows.origin.skipped),
         fingerprint=fingerprint,
-        same_as_training=fingerprint == trained_on if trained_on else None,
+        same_as_training=trained_on in fingerprints if trained_on else None,
     )

@@ -17,7 +17,7 @@ from mien.evaluation.learning import plot_learning, read_log
 from mien.evaluation.metrics import Metrics, measure
 from mien.evaluation.page import render
 from mien.evaluation.pictures import TITLES, draw
-from mien.evaluation.record import DataRecord, Record, describe_data, describe_model
+from mien.evaluation.record import Record, describe_data, describe_model
 from mien.evaluation.table import as_table
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
@@ -45,7 +45,7 @@ class Report:
 
     def table(self) -> str:
         """Write the figures as text for a terminal: what was measured, the table, then what makes it less believable."""
-        lines = [_measured(self.record.data), as_table(self.metrics)]
+        lines = [_measured(self.record), as_table(self.metrics)]
         for caution in training_cautions(self.record):
             lines += ["", f"Note: {caution}"]
         return "\n".join(lines)
@@ -66,7 +66,7 @@ def evaluate(
     and predictions.csv (id, true, predicted, then a probability per label).
 
     Args:
-        model: the opened model file.
+        model: the opened model file; its head is what is measured.
         data: faces of the model's size and channels. Its labels are matched with the model's by name, in any order; labels of
             the model that the data lack have no rows.
         out: the folder to write; an earlier report there is replaced.
@@ -174,11 +174,13 @@ def _lacking(labels: LabelSet, data: FaceSet, lacking: list[str]) -> str:
     )
 
 
-def _measured(data: DataRecord) -> str:
-    """Say which rows were measured, such as "test split of faces: 14 faces"."""
+def _measured(record: Record) -> str:
+    """Say which rows were measured, such as "test split of faces: 14 faces", and of a model with two heads by which."""
+    data, model = record.data, record.model
     part = {"all": "all rows", "none": "the rows in no split"}.get(data.split, f"{data.split} split")
     name = data.path or f"data from {data.kind}"
-    return f"{part} of {name}: {data.rows:,} {'face' if data.rows == 1 else 'faces'}"
+    by = f", answered by the {model.head} head" if len(model.heads) > 1 else ""
+    return f"{part} of {name}: {data.rows:,} {'face' if data.rows == 1 else 'faces'}{by}"
 
 
 def _write_predictions(path: Path, rows: FaceSet, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) -> None:

@@ -2,31 +2,26 @@
 
 import difflib
 import json
-import logging
-import os
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from mien.errors import MienError
 from mien.images import ImageSource, prepare, read_image
+from mien.inference.session import UNFINISHED, open_session
 from mien.labels import LabelSet
-
-_logger = logging.getLogger("mien")
 
 DEFAULT_MODEL = "mien-s"
 MODELS = Path(__file__).parent.parent / "models"
 """The embedded models: one .onnx file each, its card beside it."""
 
-UNFINISHED = ("last.ckpt", "recipe.yaml")
-"""Files of which a run folder holds one before its model."""
+HEADS = {"label": "probabilities", "crowd": "crowd_probabilities"}
+"""What a model may answer as, by the name of its graph's output: as the data set's label, as FER+'s crowd of ten voters."""
 
-FORMAT = "1"
-"""The version of the metadata this code reads."""
+FORMATS = {"1": ("label",), "2": ("label", "crowd")}
+"""The versions of the metadata that this code reads, and the heads of a model of each, in the order of its outputs."""
 
 
 def embedded_models() -> list[str]:
@@ -72,9 +67,13 @@ class Classifier:
         providers: what ONNX Runtime shall run on, best first ("cuda", "coreml", "cpu", or its own long names); without them,
             the first of these three that it has here.
         threads: threads for one call; without it, one for each physical core that this process may use.
+        head: which of the model's heads answers: "label" as the data set's label, "crowd" as a crowd of ten voters would;
+            without it, the crowd where the model has it, else the label.
 
     Attributes:
         path: the model file.
+        heads: the names of its heads, ("label",) or ("label", "crowd").
+        head: the one that answers.
         labels: the label names, in the order of the probabilities.
         size: height and width of its faces in pixels.
         channels: 1 for gray, 3 for RGB.
@@ -82,23 +81,32 @@ class Classifier:
         metadata: all the text the file carries, by its keys.
 
     Raises:
-        MienError: if there is no such model, or the file is not one of mien's.
+        MienError: if there is no such model, it has no such head, or the file is not one of mien's.
     """
 
     def __init__(
-        self, model: str | Path = DEFAULT_MODEL, providers: Sequence[str] | None = None, threads: int | None = None
+        self,
+        model: str | Path = DEFAULT_MODEL,
+        providers: Sequence[str] | None = None,
+        threads: int | None = None,
+        head: str | None = None,
     ) -> None:
         self.path = find_model(model)
-        self._session = _open_session(self.path, providers, threads)
+        self._session = open_session(self.path, providers, threads)
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         name = repr(str(self.path))
         if "mien.labels" not in self.metadata:
             raise MienError(
                 f"{name} is an ONNX file, but not one of mien's: it names no labels. Give a model.onnx that mien wrote."
             )
-        if (version := self.metadata.get("mien.format")) != FORMAT:
-            raise MienError(f"{name} has the format {version}, and this mien reads {FORMAT}; install a newer mien.")
+        if (version := self.metadata.get("mien.format")) not in FORMATS:
+            raise MienError(
+                f"{name} has the format {version}, and this mien reads {' and '.join(FORMATS)}; install a newer mien."
+            )
+        self.heads = FORMATS[version]
         try:
+            if (heads := json.loads(self.metadata.get("mien.heads", '["label"]'))) != list(self.heads):
+                raise ValueError(f"heads {heads} in format {version}")
             self.labels = LabelSet(json.loads(self.metadata["mien.labels"]))
             self.size = int(self.metadata["mien.size"])
             self.channels = int(self.metadata["mien.channels"])
@@ -106,15 +114,35 @@ class Classifier:
         except (KeyError, ValueError, TypeError, MienError) as error:
             raise MienError(f"The metadata of {name} are damaged ({error}); export the model again.") from None
         self._check_graph(name)
+        self.head = ("crowd" if "crowd" in self.heads else "label") if head is None else self._known(head)
 
     def _check_graph(self, name: str) -> None:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         dimensions = 3 if self.channels == 1 else 4
-        fits = [(value.name, value.type, len(value.shape)) for value in (*inputs, *outputs)]
-        if fits != [("faces", "tensor(uint8)", dimensions), ("probabilities", "tensor(float)", 2)]:
+        found = [(value.name, value.type, len(value.shape)) for value in (*inputs, *outputs)]
+        answers = [(HEADS[head], "tensor(float)", 2) for head in self.heads]
+        if found != [("faces", "tensor(uint8)", dimensions), *answers]:
             raise MienError(f"{name} does not take uint8 faces to float probabilities, as mien's models do; export it again.")
-        if isinstance(columns := outputs[0].shape[1], int) and columns != len(self.labels):
-            raise MienError(f"{name} names {len(self.labels)} labels but gives {columns} probabilities; export it again.")
+        for output in outputs:
+            if isinstance(columns := output.shape[1], int) and columns != len(self.labels):
+                raise MienError(f"{name} names {len(self.labels)} labels but gives {columns} probabilities; export it again.")
+
+    def _known(self, head: str) -> str:
+        if head not in self.heads:
+            raise MienError(f"The model {str(self.path)!r} has no head {head!r}; choose {' or '.join(self.heads)}.")
+        return head
+
+    def with_head(self, head: str) -> "Classifier":
+        """Give a classifier that answers by another head of the same model; both share the opened file.
+
+        Raises:
+            MienError: if the model has no such head; the sentence names those it has.
+        """
+        import copy
+
+        other = copy.copy(self)
+        other.head = self._known(head)
+        return other
 
     @property
     def face_shape(self) -> tuple[int, ...]:
@@ -134,7 +162,7 @@ class Classifier:
             batch_size: faces a call of ONNX Runtime; memory grows with it.
 
         Returns:
-            float32, (N, K), each row the probabilities of the labels; (0, K) for no faces.
+            float32, (N, K), each row the probabilities of the labels by the chosen head; (0, K) for no faces.
 
         Raises:
             MienError: if the faces have another type or shape.
@@ -153,7 +181,7 @@ class Classifier:
         return probabilities
 
     def _run(self, faces: np.ndarray) -> np.ndarray:
-        probabilities: np.ndarray = self._session.run(None, {"faces": faces})[0]
+        probabilities: np.ndarray = self._session.run([HEADS[self.head]], {"faces": faces})[0]
         return probabilities
 
     def classify(self, faces: ImageSource | Iterable[ImageSource], batch_size: int = 64) -> np.ndarray:
@@ -185,51 +213,3 @@ class Classifier:
             batches.append(self.predict_proba(np.stack(batch), batch_size))
         probabilities = np.concatenate(batches)
         return probabilities if several else probabilities[0]
-
-
-def _open_session(path: Path, providers: Sequence[str] | None, threads: int | None) -> Any:
-    if threads is not None and threads < 1:
-        raise MienError(f"The number of threads must be at least 1, not {threads}.")
-    chosen = _choose_providers(providers, onnxruntime.get_available_providers())
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only: its warnings about graphs are of no use to a user
-    options.intra_op_num_threads = threads or _default_threads()
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=chosen)
-    except Exception as error:  # ONNX Runtime's errors share no public base class
-        raise MienError(_why_not(path, error)) from None
-
-
-def _choose_providers(wanted: Sequence[str] | None, available: list[str]) -> list[str]:
-    short = {name.removesuffix("ExecutionProvider").lower(): name for name in available}
-    if not wanted:  # TensorRT would build an engine for minutes, Azure calls a web service: only where they are asked for
-        return [short[name] for name in ("cuda", "coreml", "cpu") if name in short]
-    names = [name.removesuffix("ExecutionProvider").lower() for name in wanted]
-    if unknown := [name for name in names if name not in short]:
-        raise MienError(f"ONNX Runtime has no provider {unknown[0]!r} here; it has {', '.join(short)}.")
-    return [short[name] for name in names]
-
-
-def _default_threads() -> int:
-    """Choose 0, by which ONNX Runtime takes one for each physical core, unless this process may use fewer."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 0 if allowed == os.cpu_count() else allowed
-
-
-def _why_not(path: Path, error: Exception) -> str:
-    """Say why a file is no model, and what to give instead; ONNX Runtime's own words are about its source code."""
-    _logger.debug("ONNX Runtime on %s: %s", path, error)
-    name, run = repr(str(path)), path.parent
-    if not os.access(path, os.R_OK):
-        return f"The model file {name} may not be read; change its permissions, or give another."
-    if re.search(r"unsupported model ir version|opset \d+ is under development", str(error), re.IGNORECASE):
-        return f"{name} was written for a newer ONNX Runtime; `pip install -U onnxruntime`."
-    if path.suffix.lower() == ".onnx":
-        return f"{name} is damaged or no ONNX file; copy it again, or give a run folder or its model.onnx."
-    if (run / "model.onnx").is_file():
-        return f"{name} is not the model of its run; give the run folder {str(run)!r} or its model.onnx."
-    if any((run / file).is_file() for file in UNFINISHED):
-        return (
-            f"{name} is of a run that is not finished; finish it with its `mien train ...` and --resume, then give its folder."
-        )
-    return f"{name} is no model file; give a run folder, its model.onnx, or a name that `mien models` lists."

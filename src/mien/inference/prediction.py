@@ -91,6 +91,7 @@ def predict(
     detector: str | Detector = "auto",
     draw: str | Path | None = None,
     batch_size: int = 64,
+    head: str | None = None,
 ) -> Iterator[Prediction]:
     """Find the faces of images and say what they show.
 
@@ -98,23 +99,29 @@ def predict(
 
     Args:
         source: a path, folder, pattern, bytes, Pillow image, array (H, W) or (H, W, 3), or an iterable of these.
-        model: a model file, run folder or name of an embedded model, or a classifier that is open already.
+        model: a model file, run folder or name of an embedded model, or a classifier that is open already; that one answers
+            by its own head, where no other is given.
         detector: as for `open_detector`, or a detector that is open already; "none" takes each image as one face.
         draw: folder for a copy of every image with its faces drawn in; it is made if it is not there.
         batch_size: faces that are classified together.
+        head: how a model with two heads answers: crowd, what ten people would say of the photo, or label, as FER-2013 labels
+            it; if not given, crowd where the model has it.
 
     Returns:
         One prediction or more for every input, in their order, as they come: one for each face, or one that says that there
         is no face or that the image could not be read.
 
     Raises:
-        MienError: at once, if the model or the detector cannot be opened, or the folder cannot be made or has inputs in it.
+        MienError: at once, if the model or the detector cannot be opened, the model has no such head, or the folder cannot be
+            made or has inputs in it.
     """
     if batch_size < 1:
         raise MienError(f"The batch size must be at least 1, not {batch_size}.")
     if draw is not None:
         check_draw(draw, source)
-    classifier = model if isinstance(model, Classifier) else Classifier(model)
+    classifier = model if isinstance(model, Classifier) else Classifier(model, head=head)
+    if head is not None:
+        classifier = classifier.with_head(head)
     finder = open_detector(detector) if isinstance(detector, str) else detector
     if draw is None:
         return _predictions(frames(source), classifier, finder, batch_size)

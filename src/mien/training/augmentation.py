@@ -9,18 +9,20 @@ from torch import Tensor
 from mien.training.recipe import Augmentation
 
 
-def augment(faces: Tensor, how: Augmentation) -> Tensor:
+def augment(faces: Tensor, how: Augmentation, crop: int | None = None) -> Tensor:
     """Change every face of a batch at random, by torch's global random state.
 
     Args:
         faces: (N, C, H, W), float32, 0 to 1.
         how: what to change and how far.
+        crop: side of a square at random to take out of every face, at most H; all of the face, if not given.
 
     Returns:
-        The same shape; brightness, contrast and noise can leave 0 to 1.
+        (N, C, H, W), or (N, C, crop, crop); brightness, contrast and noise can leave 0 to 1.
     """
-    if how.flip or how.rotation or how.translation or how.scale:
-        faces = _warp(faces, how)
+    side = crop or faces.shape[-1]
+    if how.flip or how.rotation or how.translation or how.scale or side < faces.shape[-1]:
+        faces = _warp(faces, how, side)
     if how.blur:
         faces = _blur(faces, how.blur)
     if how.brightness or how.contrast:
@@ -33,20 +35,41 @@ def augment(faces: Tensor, how: Augmentation) -> Tensor:
     return faces
 
 
+def mixed(strength: float, faces: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
+    """Blend every face with another of the batch, and their targets alike (mixup; Zhang et al., 2018).
+
+    Args:
+        strength: both parameters of the Beta distribution of the shares.
+        faces: (N, C, H, W), float32.
+        targets: (N, K) each, float32.
+
+    Returns:
+        Faces and targets, of the same shapes.
+    """
+    beta = torch.distributions.Beta(strength, strength)
+    share = beta.sample((len(faces),)).to(faces.device)
+    others = torch.randperm(len(faces), device=faces.device)
+    blended = [share.view(-1, *[1] * (each.ndim - 1)) for each in (faces, *targets)]
+    return tuple(by * each + (1 - by) * each[others] for by, each in zip(blended, (faces, *targets), strict=True))
+
+
 def _uniform(faces: Tensor, low: float = -1.0) -> Tensor:
     return torch.empty(len(faces), 1, 1, 1, device=faces.device).uniform_(low, 1.0)
 
 
-def _warp(faces: Tensor, how: Augmentation) -> Tensor:
-    """Flip, turn, scale and shift in one resampling; what comes in from outside repeats the border."""
-    count = len(faces)
+def _warp(faces: Tensor, how: Augmentation, side: int) -> Tensor:
+    """Flip, turn, scale, shift and crop in one resampling; what comes in from outside repeats the border."""
+    count, channels = faces.shape[:2]
+    share = side / faces.shape[-1]
     angle = math.radians(how.rotation) * _uniform(faces).view(count)
     zoom = 1 + how.scale * _uniform(faces).view(count)
     mirror = torch.where(torch.rand(count, device=faces.device) < how.flip, -1.0, 1.0)
-    cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+    cos, sin = share * torch.cos(angle) / zoom, share * torch.sin(angle) / zoom
     shift = 2 * how.translation * torch.empty(count, 2, device=faces.device).uniform_(-1, 1)
+    if share < 1:
+        shift = shift + (1 - share) * torch.empty(count, 2, device=faces.device).uniform_(-1, 1)
     rows = torch.stack([mirror * cos, -sin, shift[:, 0], mirror * sin, cos, shift[:, 1]], dim=1)
-    grid = F.affine_grid(rows.view(count, 2, 3), list(faces.shape), align_corners=False)
+    grid = F.affine_grid(rows.view(count, 2, 3), [count, channels, side, side], align_corners=False)
     return F.grid_sample(faces, grid, padding_mode="border", align_corners=False)
 
 

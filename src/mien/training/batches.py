@@ -1,7 +1,9 @@
 """Batches of faces that lie on the device as uint8 where they fit: no worker processes, no copies per epoch."""
 
+import copy
 import warnings
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,8 +13,23 @@ from mien.data.balance import minority_copies, sampling_probabilities
 from mien.data.faceset import FaceSet
 from mien.training.recipe import Balance
 
-Batch = tuple[Tensor, Tensor]
-"""Faces uint8 (N, H, W) or (N, H, W, 3), and targets float32 (N, K)."""
+
+class Batch(NamedTuple):
+    """Some rows on the device.
+
+    Attributes:
+        faces: uint8 (N, H, W) or (N, H, W, 3).
+        targets: float32 (N, K).
+        votes: float32 (N, K), the crowd's; zeros where there are none.
+        is_copy: bool (N,), whether each is a copy that balances a rare label.
+        taught: float32 (N, heads, K), what teachers answered to these very faces; None where they were not asked yet.
+    """
+
+    faces: Tensor
+    targets: Tensor
+    votes: Tensor
+    is_copy: Tensor
+    taught: Tensor | None = None
 
 
 class DeviceFaces:
@@ -21,7 +38,9 @@ class DeviceFaces:
     Attributes:
         images: (N, H, W) or (N, H, W, 3), uint8.
         targets: (N, K), float32.
+        votes: (N, K), float32, zeros where there are none.
         classes: (N,), int64, the likeliest label of each row; a numpy array.
+        taught: (N, heads, K), float32, what teachers answered to these images; None where they were not asked.
     """
 
     def __init__(self, faces: FaceSet, device: torch.device) -> None:
@@ -33,22 +52,32 @@ class DeviceFaces:
             images = torch.from_numpy(np.asarray(faces.images))
         self.images = images.to(device) if images.nbytes <= free / 2 else images
         self.targets = torch.from_numpy(np.array(faces.targets)).to(device)
+        votes = np.zeros_like(faces.targets) if faces.votes is None else np.array(faces.votes)
+        self.votes = torch.from_numpy(votes).to(device)
         self.classes = faces.classes
+        self.taught: Tensor | None = None
+
+    def seen_as(self, images: Tensor, taught: Tensor) -> "DeviceFaces":
+        """Give the same rows with other pictures of them, and what teachers answered to these: (N, heads, K), float32."""
+        other = copy.copy(self)
+        other.images = images.to(self.images.device)
+        other.taught = taught.to(self.device)
+        return other
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def rows(self, indices: Tensor) -> Batch:
+    def rows(self, indices: Tensor, is_copy: Tensor | None = None) -> Batch:
         """Take rows by index, on the device."""
-        images = self.images[indices.to(self.images.device)]
-        return images.to(self.device, non_blocking=True), self.targets[indices.to(self.device)]
+        images = self.images[indices.to(self.images.device)].to(self.device, non_blocking=True)
+        there = indices.to(self.device)
+        is_copy = torch.zeros(len(indices), dtype=torch.bool) if is_copy is None else is_copy
+        taught = None if self.taught is None else self.taught[there]
+        return Batch(images, self.targets[there], self.votes[there], is_copy.to(self.device), taught)
 
 
 class TrainingBatches:
-    """One epoch in a random order that depends on nothing but seed and epoch; a last, incomplete batch is left out.
-
-    Yields faces, targets, and for each row whether it is a copy that balances a rare label: bool (N,).
-    """
+    """One epoch in a random order that depends on nothing but seed and epoch; a last, incomplete batch is left out."""
 
     def __init__(self, faces: DeviceFaces, batch_size: int, seed: int, epoch: int, balance: Balance | None = None) -> None:
         balance = balance or Balance()
@@ -65,11 +94,10 @@ class TrainingBatches:
     def __len__(self) -> int:
         return len(self.order) // self.batch_size
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         for number in range(len(self)):
             here = slice(number * self.batch_size, (number + 1) * self.batch_size)
-            images, targets = self.faces.rows(torch.from_numpy(self.order[here]))
-            yield images, targets, torch.from_numpy(self.is_copy[here]).to(self.faces.device)
+            yield self.faces.rows(torch.from_numpy(self.order[here]), torch.from_numpy(self.is_copy[here]))
 
 
 class ValidationBatches:

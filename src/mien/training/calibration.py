@@ -11,11 +11,13 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
 
     Args:
         logits: (N, K), float32.
-        targets: (N, K), float32, each row a distribution.
+        targets: (N, K), float32, each row a distribution, or zeros for a row that says nothing.
 
     Returns:
-        A number between 0.05 and 20 that logits are to be divided by.
+        A number between 0.05 and 20 that logits are to be divided by; 1 where no row says anything.
     """
+    if not targets.any():
+        return 1.0
     logits, targets = logits.double(), targets.double()
 
     def loss(log_temperature: float) -> float:

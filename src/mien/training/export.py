@@ -4,7 +4,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from mien.errors import MienError
 from mien.files import write_whole
-from mien.training.task import FaceNetwork
+from mien.inference.classifier import HEADS
+from mien.training.face_network import FaceNetwork
 
 LARGEST_DIFFERENCE = 1e-4
 """Of any probability between PyTorch and ONNX Runtime; float32 in another order of summation stays well below."""
@@ -24,21 +25,24 @@ LARGEST_DIFFERENCE = 1e-4
 class ProbabilityNetwork(nn.Module):
     """A network with everything around it that a model file holds: uint8 faces to calibrated probabilities."""
 
-    def __init__(self, model: FaceNetwork, temperature: float) -> None:
+    def __init__(self, model: FaceNetwork, temperatures: Sequence[float]) -> None:
         super().__init__()
-        self.model, self.temperature = model, temperature
+        self.model, self.temperatures = model, tuple(temperatures)
 
-    def forward(self, faces: Tensor) -> Tensor:
-        """Map uint8 faces (N, H, W) or (N, H, W, 3) to probabilities float32 (N, K)."""
-        return torch.softmax(self.model(faces) / self.temperature, dim=1)
+    def forward(self, faces: Tensor) -> tuple[Tensor, ...]:
+        """Map uint8 faces (N, H, W) or (N, H, W, 3) to probabilities float32 (N, K) of each head."""
+        logits = self.model(faces)
+        return tuple(torch.softmax(logits[:, head] / value, dim=1) for head, value in enumerate(self.temperatures))
 
 
-def export(model: FaceNetwork, temperature: float, sample: np.ndarray, metadata: Mapping[str, str], path: Path) -> float:
+def export(
+    model: FaceNetwork, temperatures: Sequence[float], sample: np.ndarray, metadata: Mapping[str, str], path: Path
+) -> float:
     """Write model.onnx, if ONNX Runtime gives what PyTorch gives.
 
     Args:
         model: the trained network, on any device.
-        temperature: what logits are divided by.
+        temperatures: what the logits of each head are divided by.
         sample: (N, H, W) or (N, H, W, 3), uint8: faces that both are asked about; 256 are plenty.
         metadata: what the file says of itself.
         path: the file to write.
@@ -49,14 +53,16 @@ def export(model: FaceNetwork, temperature: float, sample: np.ndarray, metadata:
     Raises:
         MienError: if the two differ by more than `LARGEST_DIFFERENCE`; then there is no file.
     """
-    network = ProbabilityNetwork(model, temperature).cpu().eval()
+    network = ProbabilityNetwork(model, temperatures).cpu().eval()
     nn.utils.convert_conv2d_weight_memory_format(network, torch.contiguous_format)
     faces = torch.from_numpy(np.array(sample))
     with torch.inference_mode():
-        expected = network(faces).numpy()
-    content = _with_metadata(_as_onnx(network, faces[:2]), metadata)
+        expected = [probabilities.numpy() for probabilities in network(faces)]
+    outputs = [HEADS[head] for head in model.heads]
+    content = _with_metadata(_as_onnx(network, faces[:2], outputs), metadata)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    difference = float(np.abs(session.run(None, {"faces": sample})[0] - expected).max())
+    found = session.run(outputs, {"faces": sample})
+    difference = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
     if not difference <= LARGEST_DIFFERENCE:
         raise MienError(
             f"The exported model differs from PyTorch by {difference:.2g} in a probability, more than {LARGEST_DIFFERENCE:g}; "
@@ -66,7 +72,7 @@ def export(model: FaceNetwork, temperature: float, sample: np.ndarray, metadata:
     return difference
 
 
-def _as_onnx(network: nn.Module, faces: Tensor) -> onnx.ModelProto:
+def _as_onnx(network: nn.Module, faces: Tensor, outputs: list[str]) -> onnx.ModelProto:
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
     quiet.setLevel(logging.ERROR)
@@ -76,7 +82,7 @@ def _as_onnx(network: nn.Module, faces: Tensor) -> onnx.ModelProto:
             network,
             (faces,),
             input_names=["faces"],
-            output_names=["probabilities"],
+            output_names=outputs,
             dynamic_shapes={"faces": {0: torch.export.Dim("faces", min=1)}},
             dynamo=True,
             verbose=False,

@@ -39,8 +39,8 @@ class Progress(pl.Callback):
     def on_train_batch_end(self, *arguments: Any) -> None:
         """Move the bar."""
         if self.bar is not None:
-            _, _, _, (_, targets, _), _ = arguments
-            self.bar.update(len(targets))
+            _, _, _, batch, _ = arguments
+            self.bar.update(len(batch.targets))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar and leave a line."""

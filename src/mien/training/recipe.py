@@ -82,6 +82,31 @@ class Balance:
 
 
 @dataclass(frozen=True)
+class Votes:
+    """What the crowd's votes teach, where the data have them beside the labels (FER+; Barsoum et al., 2016)."""
+
+    head: float = 0.0
+    """Weight of the loss of a second head, which answers as the crowd would; 0 for no such head."""
+    mix: float = 0.0
+    """Share of the crowd's votes in what the first head is to answer; 0 for the labels alone."""
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """What trained networks teach (Hinton et al., 2015)."""
+
+    teachers: list[str] = field(default_factory=list)
+    """Folders of finished runs; they answer together, by the mean of their probabilities."""
+    weight: float = 0.7
+    """Share of the loss that comes from their answers; the rest comes from the targets."""
+    temperature: float = 1.0
+    """What their logits and the student's are divided by."""
+    views: int = 0
+    """Changed views of every face that the teachers answer once, before training, so that a large teacher is affordable on a
+    CPU; 0 lets them answer in every step."""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that decides the trained model; where it runs and where it is written are not part of it."""
 
@@ -90,7 +115,7 @@ class Recipe:
     network: str = "compact_resnet"
     """A network of mien's, or timm:<name> for any of timm's; an unknown name is answered with the nearest."""
     network_options: dict[str, Any] | None = None
-    """What else timm is told about its network, such as {"pad_type": "same"}."""
+    """What else the network is told: compact_resnet {"squeeze_excitation": true}, one of timm such as {"pad_type": "same"}."""
     weights: str | None = None
     """Weights to start from: a .safetensors file of that network, or hub, for those that timm names; fresh, if not given."""
     dropout: float = 0.2
@@ -101,6 +126,10 @@ class Recipe:
     """Side of the faces in pixels."""
     enlarge_to: int | None = None
     """Side to which the faces are enlarged in front of the network, inside the model; not at all, if not given."""
+    crop: int | None = None
+    """Side of the square that the network sees: the middle of a face, and in training any part of it; all, if not given."""
+    crop_from: int | None = None
+    """Side of that square in the first epoch of training, from which it grows to `crop` in the last; `crop`, if not given."""
     channels: Literal[1, 3] = 1
     """1 for gray, 3 for colour; images are converted to it."""
     mean: float = 0.5
@@ -125,6 +154,13 @@ class Recipe:
     """How weights follow their gradients."""
     schedule: Schedule = field(default_factory=Schedule)
     """How the learning rate changes."""
+    votes: Votes = field(default_factory=Votes)
+    """What the crowd's votes teach."""
+    distillation: Distillation = field(default_factory=Distillation)
+    """What trained networks teach."""
+    mixup: float = 0.0
+    """Both parameters of the Beta distribution by which pairs of faces and their targets are blended (Zhang et al., 2018); 0
+    for none."""
     label_smoothing: float = 0.0
     """Share of each target spread over all labels (Szegedy et al., 2016)."""
     focal_gamma: float = 0.0
@@ -143,7 +179,8 @@ class Recipe:
     """The same recipe, data, seed, machine and number of threads give the same weights, bit by bit on CPU."""
 
     def __post_init__(self) -> None:
-        shares = {name: getattr(self, name) for name in ("dropout", "label_smoothing", "ema")}
+        shares = {name: getattr(self, name) for name in ("dropout", "label_smoothing", "ema")} | {"votes.mix": self.votes.mix}
+        shares["distillation.weight"] = self.distillation.weight
         for changes, prefix in ((self.augmentation, "augmentation"), (self.balance.copies, "balance.copies")):
             shares |= {f"{prefix}.{name}": getattr(changes, name) for name in ("flip", "blur", "erasing")}
         for name, share in shares.items():
@@ -151,32 +188,51 @@ class Recipe:
                 raise MienError(f"The recipe's {name} must be a share between 0 and 1, not {share}.")
         if self.carve <= 0 or (isinstance(self.carve, float) and self.carve >= 1):
             raise MienError(f"The recipe's carve must be a share below 1 or a whole number of rows, not {self.carve}.")
-        if self.focal_gamma < 0:
-            raise MienError(f"The recipe's focal_gamma must be 0 or more, not {self.focal_gamma}.")
+        for name, amount in (("focal_gamma", self.focal_gamma), ("mixup", self.mixup), ("votes.head", self.votes.head)):
+            if amount < 0:
+                raise MienError(f"The recipe's {name} must be 0 or more, not {amount}.")
         for name in ("size", "epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise MienError(f"The recipe's {name} must be at least 1, not {getattr(self, name)}.")
         if self.seed < 0:
             raise MienError(f"The recipe's seed must be 0 or more, not {self.seed}.")
-        if self.optimizer.learning_rate <= 0 or self.std <= 0:
-            raise MienError("The recipe's optimizer.learning_rate and std must be above 0.")
+        if min(self.optimizer.learning_rate, self.std, self.distillation.temperature) <= 0:
+            raise MienError("The recipe's optimizer.learning_rate, std and distillation.temperature must be above 0.")
+        if self.distillation.views and (self.crop_from is not None or self.balance.augment_minorities):
+            raise MienError(
+                "The recipe's distillation.views must be 0 where faces grow (crop_from) or minorities are augmented."
+            )
         if self.optimizer.backbone_rate <= 0:
             raise MienError("The recipe's optimizer.backbone_rate must be above 0; head_epochs keeps a backbone as it is.")
-        if self.enlarge_to is not None and self.enlarge_to < self.size:
-            raise MienError(f"The recipe's enlarge_to must be at least its size, {self.size}, not {self.enlarge_to}.")
+        if self.crop is not None and not 1 <= self.crop <= self.size:
+            raise MienError(f"The recipe's crop must be at most its size, {self.size}, not {self.crop}.")
+        if self.crop_from is not None and not 1 <= self.crop_from <= self.seen:
+            raise MienError(f"The recipe's crop_from must be at most its crop, {self.seen}, not {self.crop_from}.")
+        if self.enlarge_to is not None and self.enlarge_to < self.seen:
+            raise MienError(f"The recipe's enlarge_to must be at least its size, {self.seen}, not {self.enlarge_to}.")
         if not 0 <= self.head_epochs <= self.epochs:
             raise MienError(
                 f"The recipe's head_epochs must be between 0 and its epochs, {self.epochs}, not {self.head_epochs}."
             )
-        if not self.network.startswith(TIMM) and (self.network_options or self.weights == HUB):
-            raise MienError(f"network_options and weights from the hub are for timm's networks, not for {self.network}.")
+        if self.weights == HUB and not self.network.startswith(TIMM):
+            raise MienError(f"Weights from the hub are for timm's networks, not for {self.network}; give a file.")
         if self.early_stopping is not None and self.early_stopping < 1:
             raise MienError(f"The recipe's early_stopping must be at least 1 epoch, not {self.early_stopping}.")
 
     @property
+    def seen(self) -> int:
+        """Side in pixels of the part of a face that the network sees."""
+        return self.crop or self.size
+
+    @property
     def network_size(self) -> int:
-        """Side in pixels of what the network sees."""
-        return self.enlarge_to or self.size
+        """Side in pixels of what is put into the network: that part, enlarged or not."""
+        return self.enlarge_to or self.seen
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """What the network answers as: label, and crowd where there is a second head."""
+        return ("label", "crowd") if self.votes.head else ("label",)
 
     def to_yaml(self) -> str:
         """Write the recipe as the YAML that `load_recipe` reads."""

@@ -1,5 +1,6 @@
 """What happens in a training step and in a validation, for Lightning's Trainer to repeat."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -12,48 +13,20 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
 from mien.data.balance import class_weights
-from mien.training.augmentation import augment
+from mien.training.augmentation import augment, mixed
 from mien.training.batches import Batch, DeviceFaces, TrainingBatches, ValidationBatches
-from mien.training.loss import classification_loss
+from mien.training.distillation import Teachers, Views
+from mien.training.face_network import FaceNetwork, pixels
+from mien.training.loss import classification_loss, distillation_loss, votes_loss, with_votes
 from mien.training.optimization import build_optimizer, build_schedule
 from mien.training.recipe import Recipe
 from mien.training.transfer import head_of, head_only
 
 
-class FaceNetwork(nn.Module):
-    """A network with the normalisation of its faces in front: uint8 faces to logits.
-
-    Attributes:
-        network: float32 (N, C, H, W) to logits (N, K).
-        enlarge_to: H and W of what the network sees; None to leave the faces as they are.
-    """
-
-    def __init__(self, network: nn.Module, mean: float, std: float, enlarge_to: int | None = None) -> None:
-        super().__init__()
-        self.network, self.mean, self.std, self.enlarge_to = network, mean, std, enlarge_to
-
-    def forward(self, faces: Tensor) -> Tensor:
-        """Map uint8 faces (N, H, W) or (N, H, W, 3) to logits (N, K)."""
-        return self.logits(pixels(faces))
-
-    def logits(self, faces: Tensor) -> Tensor:
-        """Map float32 faces (N, C, H, W) between 0 and 1 to logits (N, K)."""
-        normalised = (faces - self.mean) / self.std
-        if self.enlarge_to is not None:
-            sides = (self.enlarge_to, self.enlarge_to)
-            normalised = F.interpolate(normalised, sides, mode="bilinear", align_corners=False)
-        logits: Tensor = self.network(normalised.contiguous(memory_format=torch.channels_last))
-        return logits
-
-
-def pixels(faces: Tensor) -> Tensor:
-    """Turn uint8 faces (N, H, W) or (N, H, W, 3) into float32 (N, C, H, W) between 0 and 1."""
-    planes = faces.unsqueeze(1) if faces.ndim == 3 else faces.permute(0, 3, 1, 2)
-    return planes.float() / 255
-
-
 class ClassificationTask(pl.LightningModule):
     """Training of one network by one recipe.
+
+    The first head is what training is judged by: its loss and accuracy are logged, and choose the best epoch.
 
     Random numbers are seeded anew at the start of every epoch, so that what an epoch does depends on nothing before
     it but the weights and the optimizer: a resumed run repeats an unbroken one bit by bit.
@@ -65,12 +38,22 @@ class ClassificationTask(pl.LightningModule):
 
     label_weights: Tensor
 
-    def __init__(self, model: FaceNetwork, recipe: Recipe, train: DeviceFaces, validation: DeviceFaces) -> None:
+    def __init__(
+        self,
+        model: FaceNetwork,
+        recipe: Recipe,
+        train: DeviceFaces,
+        validation: DeviceFaces,
+        teachers: Teachers | Views | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)  # 40% faster on a CPU
         self.average = AveragedModel(model, multi_avg_fn=_moving_average(recipe.ema), use_buffers=True) if recipe.ema else None
         self.recipe, self.train_faces, self.validation_faces = recipe, train, validation
+        self.views = teachers if isinstance(teachers, Views) else None
+        # in a list, so that the teachers' weights are no part of this module and its checkpoints
+        self.teachers = [teachers.to(train.device)] if isinstance(teachers, Teachers) else []
         counts = np.bincount(train.classes, minlength=train.targets.shape[1])
         self.register_buffer("label_weights", torch.from_numpy(class_weights(counts)), persistent=False)
         self.seen: list[tuple[Tensor, int, Tensor]] = []
@@ -89,9 +72,8 @@ class ClassificationTask(pl.LightningModule):
 
     def train_dataloader(self) -> TrainingBatches:
         """Give the batches of the current epoch; the Trainer asks anew for every epoch."""
-        self.batches = TrainingBatches(
-            self.train_faces, self.recipe.batch_size, self.recipe.seed, self.current_epoch, self.recipe.balance
-        )
+        faces = self.views.of_epoch(self.current_epoch) if self.views else self.train_faces
+        self.batches = TrainingBatches(faces, self.recipe.batch_size, self.recipe.seed, self.current_epoch, self.recipe.balance)
         return self.batches
 
     def val_dataloader(self) -> ValidationBatches:
@@ -116,21 +98,37 @@ class ClassificationTask(pl.LightningModule):
         head_only(self.model.network, self.current_epoch < self.recipe.head_epochs)
         self.seen = []
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
+    def training_step(self, batch: Batch, _: int) -> Tensor:
         """Learn from one batch."""
-        faces, targets, is_copy = batch
+        recipe = self.recipe
         with torch.no_grad():
-            plain = pixels(faces)
-            faces = augment(plain, self.recipe.augmentation)
-            if is_copy.any():
-                copies = augment(plain, self.recipe.balance.copies)
-                faces = torch.where(is_copy.view(-1, 1, 1, 1), copies, faces)
+            faces, targets, votes = self._changed(batch), with_votes(batch.targets, batch.votes, recipe.votes.mix), batch.votes
+            taught = [] if batch.taught is None else [batch.taught]
+            if recipe.mixup:
+                faces, targets, votes, *taught = mixed(recipe.mixup, faces, targets, votes, *taught)
+            taught = taught or [teachers(faces) for teachers in self.teachers]
         logits = self.model.logits(faces)
-        weights = self.label_weights if self.recipe.balance.class_weights else None
-        loss = classification_loss(logits, targets, self.recipe.label_smoothing, weights, self.recipe.focal_gamma)
-        right = (logits.detach().argmax(1) == targets.argmax(1)).sum()
+        weights = self.label_weights if recipe.balance.class_weights else None
+        losses = [classification_loss(logits[:, 0], targets, recipe.label_smoothing, weights, recipe.focal_gamma)]
+        if recipe.votes.head:
+            losses.append(recipe.votes.head * votes_loss(logits[:, 1], votes))
+        if taught:
+            losses = distilled(losses, logits, taught[0], recipe)
+        loss = torch.stack(losses).sum()
+        right = (logits[:, 0].detach().argmax(1) == targets.argmax(1)).sum()
         self.seen.append((loss.detach(), len(targets), right))
         return loss
+
+    def _changed(self, batch: Batch) -> Tensor:
+        """Augment the faces of a batch, copies that balance rare labels by their own rules; views are changed already."""
+        if self.views:
+            return pixels(batch.faces)
+        plain, side = pixels(batch.faces), crop_side(self.recipe, self.current_epoch)
+        faces = augment(plain, self.recipe.augmentation, side)
+        if batch.is_copy.any():
+            copies = augment(plain, self.recipe.balance.copies, side)
+            faces = torch.where(batch.is_copy.view(-1, 1, 1, 1), copies, faces)
+        return faces
 
     def on_train_batch_end(self, *_: object) -> None:
         """Move the average and the learning rate."""
@@ -151,8 +149,7 @@ class ClassificationTask(pl.LightningModule):
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Answer one batch of validation faces."""
-        faces, targets = batch
-        self.validated.append((self.best_model(faces), targets))
+        self.validated.append((self.best_model(batch.faces)[:, 0], batch.targets))
 
     def on_validation_epoch_end(self) -> None:
         """Sum up validation, and let the plateau schedule see it."""
@@ -173,6 +170,35 @@ class ClassificationTask(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Hold the schedule's state until there is a schedule."""
         self._schedule_state = dict(checkpoint.get("schedule", {}))
+
+
+def distilled(losses: Sequence[Tensor], logits: Tensor, taught: Tensor, recipe: Recipe) -> list[Tensor]:
+    """Share the loss of every head between its targets and what teachers answered, where these have that head.
+
+    Args:
+        losses: of each head, on the targets.
+        logits: (N, heads, K), the student's.
+        taught: (N, heads, K), the teachers' probabilities; of the first head only, where they have but one.
+        recipe: says how much comes from the teachers, and at what temperature.
+    """
+    weight, temperature = recipe.distillation.weight, recipe.distillation.temperature
+    shared = list(losses)
+    for head in range(min(taught.shape[1], len(shared))):
+        scale = recipe.votes.head if head else 1.0
+        by_teachers = scale * distillation_loss(logits[:, head], taught[:, head], temperature)
+        shared[head] = (1 - weight) * shared[head] + weight * by_teachers
+    return shared
+
+
+def crop_side(recipe: Recipe, epoch: int) -> int | None:
+    """Give the side of what is cropped in an epoch, counted from 0: growing from `crop_from` to `crop`; None for all.
+
+    Small squares first train faster and less by heart (progressive learning; Tan and Le, EfficientNetV2, 2021).
+    """
+    if recipe.crop_from is None:
+        return recipe.crop
+    grown = epoch / max(1, recipe.epochs - 1)
+    return round(recipe.crop_from + grown * (recipe.seen - recipe.crop_from))
 
 
 def _moving_average(decay: float) -> Any:

@@ -21,12 +21,14 @@ from mien.data.faceset import SPLITS, FaceSet
 from mien.errors import MienError
 from mien.training.batches import DeviceFaces, ValidationBatches
 from mien.training.calibration import fit_temperature
+from mien.training.distillation import Views, load_teachers
 from mien.training.export import export
+from mien.training.face_network import FaceNetwork
 from mien.training.progress import Progress
 from mien.training.recipe import Recipe
 from mien.training.run_folder import RunFolder, open_run_folder
 from mien.training.summary import multiply_adds
-from mien.training.task import ClassificationTask, FaceNetwork
+from mien.training.task import ClassificationTask
 from mien.training.transfer import starting_network
 
 NONE, TRAIN, VALIDATION, TEST = range(len(SPLITS))
@@ -67,7 +69,8 @@ def train(
         torch.set_num_threads(threads)
     started = resume and (out / "last.ckpt").is_file()  # then the weights to start from are not needed again
     network = starting_network(replace(recipe, weights=None) if started else recipe, len(faces.labels))
-    model = FaceNetwork(network, recipe.mean, recipe.std, recipe.enlarge_to)
+    model = FaceNetwork.of(recipe, network)
+    teachers = load_teachers(recipe, faces)
     identity = {"recipe": recipe.to_yaml(), "fingerprint": faces.split("train").fingerprint()}
     checkpoint = open_run_folder(out, resume, identity)
     if (out / "model.onnx").is_file():
@@ -77,12 +80,14 @@ def train(
 
     run = RunFolder(out, recipe.select_by, recipe.early_stopping)
     train_faces, validation_faces = (DeviceFaces(faces.split(name), where) for name in ("train", "validation"))
-    task = ClassificationTask(model, recipe, train_faces, validation_faces)
+    teaching = Views(recipe, train_faces, teachers.to(where), out) if teachers and recipe.distillation.views else teachers
+    task = ClassificationTask(model, recipe, train_faces, validation_faces, teaching)
     with _quiet_lightning():
         trainer = pl.Trainer(
             max_epochs=recipe.epochs,
             accelerator={"cpu": "cpu", "cuda": "gpu", "mps": "mps"}[where.type],
             devices=[where.index or 0] if where.type == "cuda" else 1,
+            precision="bf16-mixed" if where.type == "cuda" else "32-true",  # on this kind of CPU bf16 is slower
             logger=TensorBoardLogger(out, name="tensorboard", version=""),
             callbacks=[run, Progress(run, quiet)],
             num_sanity_val_steps=0,
@@ -143,6 +148,8 @@ def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
         faces = faces.keep(recipe.keep) if recipe.keep else faces
     except MienError as problem:
         raise MienError(f"The recipe does not fit the data: {problem} Choose with --recipe.keep and --recipe.merge.") from None
+    if (recipe.votes.head or recipe.votes.mix) and faces.votes is None:
+        raise MienError("The recipe learns from crowd votes; add FER+'s: --data.votes fer2013new.csv --data.votes_as beside.")
     if "train" not in faces.split_names and "none" in faces.split_names:
         faces = replace(faces, splits=np.where(faces.splits == NONE, TRAIN, faces.splits).astype(np.uint8))
     if not recipe.own_validation:
@@ -168,18 +175,18 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
     """Calibrate on validation, then export."""
     model.eval()
     with torch.inference_mode():
-        answers = [(model(images), targets) for images, targets in ValidationBatches(validation)]
-    logits, targets = (torch.cat(parts).cpu() for parts in zip(*answers, strict=True))
-    temperature = fit_temperature(logits, targets)
+        logits = torch.cat([model(batch.faces) for batch in ValidationBatches(validation)]).cpu()
+    truth = {"label": validation.targets.cpu(), "crowd": validation.votes.cpu()}
+    temperatures = [fit_temperature(logits[:, number], truth[head]) for number, head in enumerate(model.heads)]
     train_rows = faces.split("train")
     metadata = {
-        "mien.format": "1",
+        "mien.format": "1" if len(model.heads) == 1 else "2",
         "mien.labels": json.dumps(faces.labels.names),
         "mien.size": str(recipe.size),
         "mien.channels": str(recipe.channels),
         "mien.version": __version__,
         "mien.recipe": _as_shared(recipe).to_yaml(),
-        "mien.temperature": repr(temperature),
+        "mien.temperature": repr(temperatures[0]),
         "mien.parameters": str(sum(p.numel() for p in model.parameters())),
         "mien.multiply_adds": str(multiply_adds(model.cpu().network, recipe.channels, recipe.network_size)),
         "mien.hardware": describe_hardware(validation.device),
@@ -193,13 +200,17 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
             }
         ),
     }
-    export(model, temperature, faces.split("validation").images[:256], metadata, out / "model.onnx")
+    if len(model.heads) > 1:
+        metadata |= {"mien.heads": json.dumps(model.heads), "mien.crowd_temperature": repr(temperatures[1])}
+    export(model, temperatures, faces.split("validation").images[:256], metadata, out / "model.onnx")
     return out / "model.onnx"
 
 
 def _as_shared(recipe: Recipe) -> Recipe:
     """Leave out the folders of the machine that trained."""
-    return recipe if recipe.weights is None else replace(recipe, weights=Path(recipe.weights).name)
+    teachers = [Path(run).name for run in recipe.distillation.teachers]
+    weights = None if recipe.weights is None else Path(recipe.weights).name
+    return replace(recipe, weights=weights, distillation=replace(recipe.distillation, teachers=teachers))
 
 
 @contextmanager

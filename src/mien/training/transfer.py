@@ -23,12 +23,26 @@ def starting_network(recipe: Recipe, classes: int) -> nn.Module:
 
     Args:
         recipe: names the network, and the weights or none.
-        classes: number of labels.
+        classes: number of labels, for each head.
 
     Raises:
-        MienError: if there is no such network, or its weights cannot be fetched or do not fit.
+        MienError: if there is no such network, its weights cannot be fetched or do not fit, or its faces are to grow during
+            training and it takes faces of one size only.
     """
-    spec = NetworkSpec.of(recipe, classes)
+    network = _with_weights(recipe, classes)
+    if recipe.crop_from is not None and recipe.enlarge_to is None:
+        side = recipe.crop_from
+        try:
+            network.eval()(torch.zeros(1, recipe.channels, side, side))
+        except RuntimeError:
+            raise MienError(
+                f"{recipe.network} takes faces of one size, which cannot grow from {side} pixels; leave out --recipe.crop_from."
+            ) from None
+    return network
+
+
+def _with_weights(recipe: Recipe, classes: int) -> nn.Module:
+    spec = NetworkSpec.of(recipe, classes * len(recipe.heads))
     if recipe.weights == HUB:
         name = recipe.network.removeprefix(TIMM)
         return timm_backbone(name, spec, fetch_from_hub(name))

@@ -21,7 +21,7 @@ class NetworkSpec:
         size: side in pixels of what the network sees.
         dropout: share of activations dropped in training.
         activation: relu, leaky_relu (slope 0.01), swish (SiLU; Ramachandran et al., 2017) or mish (Misra, 2019).
-        options: what timm is told besides.
+        options: what some networks, and those of timm, are told besides.
     """
 
     classes: int

@@ -1,0 +1,123 @@
+"""Distillation: a network learns what its teachers answer to the very faces that it sees.
+
+Distilling the knowledge in a neural network (Hinton et al., 2015). That both see the same crop and the same changes, for many
+epochs, is from Knowledge distillation: a good teacher is patient and consistent (Beyer et al., 2022); that the answers to
+changed views are computed once and kept, from Reinforce data, multiply impact (Faghri et al., 2023).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from mien.data.faceset import FaceSet
+from mien.errors import MienError
+from mien.files import write_whole
+from mien.inference.classifier import Classifier
+from mien.training.augmentation import augment
+from mien.training.batches import DeviceFaces
+from mien.training.face_network import FaceNetwork, pixels
+from mien.training.networks import build_network
+from mien.training.networks.spec import NetworkSpec
+from mien.training.recipe import Recipe
+from mien.training.recipe_files import load_recipe
+
+TAUGHT = "taught.safetensors"
+"""In a run folder: what the teachers answered to each view."""
+
+CHUNK = 512
+
+
+class Teachers(nn.Module):
+    """Trained networks that answer together: the mean of their probabilities, softened by one temperature.
+
+    Attributes:
+        heads: those that all of them have.
+    """
+
+    def __init__(self, networks: Sequence[FaceNetwork], temperature: float) -> None:
+        super().__init__()
+        self.networks, self.temperature = list(networks), temperature
+        self.members = nn.ModuleList(networks)  # so that they move to the device too
+        self.heads = ("label", "crowd")[: min(len(network.heads) for network in networks)]
+        nn.utils.convert_conv2d_weight_memory_format(self, torch.channels_last)
+        self.requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, faces: Tensor) -> Tensor:
+        """Map float32 faces (N, C, H, W) between 0 and 1, as the student sees them, to probabilities (N, heads, K)."""
+        self.eval()  # Lightning puts all it knows into training mode
+        count = len(self.heads)
+        answers = [torch.softmax(each.logits(faces)[:, :count] / self.temperature, dim=2) for each in self.networks]
+        return torch.stack(answers).mean(0)
+
+
+def load_teachers(recipe: Recipe, faces: FaceSet) -> Teachers | None:
+    """Load a recipe's teachers from their run folders; None where it names none.
+
+    Raises:
+        MienError: if one is not a finished run, or its faces or labels are not the student's.
+    """
+    named = recipe.distillation.teachers
+    return Teachers([_teacher(Path(run), recipe, faces) for run in named], recipe.distillation.temperature) if named else None
+
+
+def _teacher(run: Path, student: Recipe, faces: FaceSet) -> FaceNetwork:
+    files = [run / name for name in ("recipe.yaml", "weights.safetensors", "model.onnx")]
+    if not all(file.is_file() for file in files):
+        raise MienError(f"The teacher {run} is not the folder of a finished run; train it first, or finish it with --resume.")
+    recipe, labels = load_recipe(files[0]), Classifier(run).labels
+    if labels != faces.labels:
+        raise MienError(f"The teacher {run} knows {', '.join(labels)}, the student is to learn {', '.join(faces.labels)}.")
+    if (recipe.size, recipe.channels) != (student.size, student.channels):
+        raise MienError(
+            f"The teacher {run} takes faces of {recipe.size} pixels and {recipe.channels} channels, the student of "
+            f"{student.size} and {student.channels}; both must see the same faces."
+        )
+    spec = NetworkSpec.of(recipe, len(labels) * len(recipe.heads))
+    model = FaceNetwork.of(recipe, build_network(recipe.network, spec))
+    model.load_state_dict(load_file(files[1]))
+    return model
+
+
+class Views:
+    """Changed views of every training face, the same ones again and again, with what the teachers answered to each.
+
+    Changes are drawn on the CPU from the seed and the view's number alone, so that a view can be made anew at any time.
+
+    Args:
+        recipe: says how many, and how they are changed.
+        faces: the training faces.
+        teachers: asked once for every view.
+        out: the run folder, in which the answers are kept; those that are there are not asked for again.
+    """
+
+    def __init__(self, recipe: Recipe, faces: DeviceFaces, teachers: Teachers, out: Path) -> None:
+        self.recipe, self.faces = recipe, faces
+        file = out / TAUGHT
+        self.taught = load_file(file) if file.is_file() else {}
+        for number in range(recipe.distillation.views):
+            if str(number) not in self.taught:
+                seen = self._images(number)
+                answers = [teachers(pixels(part.to(faces.device))).cpu().half() for part in torch.split(seen, CHUNK)]
+                self.taught[str(number)] = torch.cat(answers)
+                write_whole(file, lambda part: part.write_bytes(save(self.taught)))
+
+    def of_epoch(self, epoch: int) -> DeviceFaces:
+        """Give the faces as an epoch sees them, with the teachers' answers."""
+        number = epoch % self.recipe.distillation.views
+        return self.faces.seen_as(self._images(number), self.taught[str(number)].float())
+
+    @torch.no_grad()
+    def _images(self, number: int) -> Tensor:
+        """Make a view: (N, S, S) or (N, S, S, 3), uint8, on the CPU."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.seed * 100_003 + 50_000 + number)
+            parts = []
+            for part in torch.split(self.faces.images, CHUNK):
+                changed = augment(pixels(part.cpu()), self.recipe.augmentation, self.recipe.crop)
+                parts.append((changed.clamp(0, 1) * 255).round().to(torch.uint8))
+        seen = torch.cat(parts)
+        return seen[:, 0] if seen.shape[1] == 1 else seen.permute(0, 2, 3, 1).contiguous()

@@ -1,0 +1,35 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mien.training.recipe import Distillation, Recipe, Votes
+from mien.training.task import crop_side, distilled
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sides"),
+    [
+        (Recipe(epochs=3), [None, None, None]),
+        (Recipe(epochs=3, crop=44), [44, 44, 44]),
+        (Recipe(epochs=5, crop=44, crop_from=36), [36, 38, 40, 42, 44]),
+        (Recipe(epochs=2, crop_from=40), [40, 48]),
+        (Recipe(epochs=1, crop=44, crop_from=36), [36]),
+    ],
+)
+def test_the_crop_grows_from_the_first_epoch_to_the_last(recipe, sides):
+    assert [crop_side(recipe, epoch) for epoch in range(recipe.epochs)] == sides
+
+
+def test_teachers_share_the_loss_of_the_heads_they_have():
+    recipe = Recipe(votes=Votes(head=0.5), distillation=Distillation(weight=0.25))
+    logits = torch.zeros(3, 2, 4)  # cross-entropy with anything is ln 4
+    taught = torch.full((3, 2, 4), 0.25)
+    losses = [torch.tensor(2.0), torch.tensor(1.0)]
+    nothing = torch.log(torch.tensor(4.0))
+    label, crowd = distilled(losses, logits, taught, recipe)
+    torch.testing.assert_close(label, 0.75 * 2 + 0.25 * nothing)
+    torch.testing.assert_close(crowd, 0.75 * 1 + 0.25 * 0.5 * nothing)
+    assert distilled(losses, logits, taught[:, :1], recipe)[1] == 1.0
+    one_head = replace(recipe, votes=Votes())
+    assert len(distilled(losses[:1], logits[:, :1], taught, one_head)) == 1
