@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mien.labels import FER2013, FERPLUS, LabelSet
     from mien.training.recipe import Recipe
     from mien.training.recipe_files import load_recipe
-    from mien.verbs import compare, evaluate, train
+    from mien.verbs import audit, compare, evaluate, train
 
 _HOME = {
     "Classifier": "mien.inference.classifier",
@@ -33,6 +33,7 @@ _HOME = {
     "Prediction": "mien.inference.prediction",
     "Recipe": "mien.training.recipe",
     "Report": "mien.evaluation.report",
+    "audit": "mien.verbs",
     "compare": "mien.verbs",
     "draw_face": "mien.data.drawn",
     "draw_faces": "mien.data.drawn",
@@ -55,6 +56,7 @@ __all__ = [
     "Recipe",
     "Report",
     "__version__",
+    "audit",
     "compare",
     "draw_face",
     "draw_faces",

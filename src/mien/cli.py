@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mien._version import __version__
 from mien.arguments import make_parser, overview, parse
@@ -102,23 +103,30 @@ def _train(arguments: list[str]) -> int:
 
 
 def _evaluate(arguments: list[str]) -> int:
-    """Measure a model: mien evaluate MODEL --data PATH --out DIR [--split S] [--head label|crowd]."""
+    """Measure a model: mien evaluate MODEL --data PATH --out DIR [--split S] [--tta flip|ten-crops]."""
     from mien import verbs
-    from mien.data.source import DataSource
 
-    parser = make_parser(
-        "evaluate",
-        "MODEL --data PATH --out DIR [--split S] [--head H] [--data.KEY VALUE ...]",
-        verbs.evaluate,
-        skip=("data", "command"),
-    )
-    parser.add_argument("--data", type=DataSource, help="labelled faces; --data PATH is short for --data.path PATH")
-    command = shlex.join(["mien", "evaluate", *arguments])
-    parsed = parse(parser, arguments, first="model")
-    report = verbs.evaluate(**vars(parsed), command=command)
+    words = "MODEL --data PATH --out DIR [--split S] [--head H] [--tta T] [--data.KEY VALUE ...]"
+    report = _on_faces("evaluate", words, verbs.evaluate, arguments, first="model")
     print(report.table())
     print(f"report  {report.folder / 'index.html'}", file=sys.stderr)
     return 0
+
+
+def _audit(arguments: list[str]) -> int:
+    """Look for copies, conflicts and bad images in data: mien audit --data PATH --out DIR [--write clean.csv]."""
+    from mien import verbs
+
+    print(_on_faces("audit", "--data PATH --out DIR [--write FILE] [--data.KEY VALUE ...]", verbs.audit, arguments).table())
+    return 0
+
+
+def _on_faces(verb: str, words: str, function: Callable[..., Any], arguments: list[str], first: str = "") -> Any:
+    from mien.data.source import DataSource
+
+    parser = make_parser(verb, words, function, skip=("data", "command"))
+    parser.add_argument("--data", type=DataSource, help="labelled faces; --data PATH is short for --data.path PATH")
+    return function(**vars(parse(parser, arguments, first)), command=shlex.join(["mien", verb, *arguments]))
 
 
 def _predict(arguments: list[str]) -> int:
@@ -219,17 +227,10 @@ def _recipes(arguments: list[str]) -> int:
 
 def _models(arguments: list[str]) -> int:
     """List the embedded models, with what they tell of themselves: mien models."""
-    from mien.inference.classifier import Classifier, embedded_models
+    from mien.inference.listing import describe_models
 
     parse(make_parser("models", ""), arguments)
-    for name in embedded_models():
-        model = Classifier(name)
-        kind = f"{model.size} px, {'gray' if model.channels == 1 else 'colour'}"
-        megabytes = model.path.stat().st_size / 1e6
-        print(f"{name:<10}{megabytes:.1f} MB  {model.parameters:,} parameters  {kind}  {', '.join(model.labels)}")
-        if len(model.heads) > 1:
-            print(f"{'':<10}heads: {', '.join(model.heads)} (--head; {model.head} answers where none is named)")
-        print(f"{'':<10}card: {model.path.with_suffix('.md')}")
+    print(describe_models())
     return 0
 
 
@@ -237,6 +238,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "evaluate": _evaluate,
     "predict": _predict,
+    "audit": _audit,
     "compare": _compare,
     "recipes": _recipes,
     "models": _models,

@@ -4,16 +4,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mien.data.faceset import SPLITS, FaceSet
 from mien.data.source import DataSource
 from mien.errors import MienError
-from mien.labels import LabelSet
 from mien.training.recipe import Recipe
 from mien.training.recipe_files import load_recipe
 
 if TYPE_CHECKING:  # parameters are annotated without quotes: for a quoted one jsonargparse would import this too, and sklearn
+    from mien.evaluation.audit import Audit
     from mien.evaluation.report import Report
 
 
@@ -78,6 +78,7 @@ def evaluate(
     out: str | Path,
     split: str | None = None,
     head: str | None = None,
+    tta: Literal["none", "flip", "ten-crops"] = "none",
     quiet: bool = False,
     command: str | None = None,
 ) -> "Report":
@@ -90,6 +91,8 @@ def evaluate(
         split: train, validation, test or all; test where there is one, else validation, else all, if not given.
         head: which head of a model with two is measured: label, or crowd, judged by the votes where the data have them beside
             their labels; if not given, label, but crowd where the data are read with votes in place of their labels.
+        tta: test-time augmentation, the mean answer to several views of each face: none, flip (two views) or ten-crops; the
+            report says what it brought and cost.
         quiet: no progress on stderr.
         command: the command line, to be noted in the report.
 
@@ -97,6 +100,7 @@ def evaluate(
         MienError: if model and data do not fit each other; the sentence says what to do.
     """
     require("evaluate", "sklearn", "matplotlib", "jinja2")
+    from mien.evaluation.label_fit import in_labels_of
     from mien.evaluation.report import evaluate as report_on
     from mien.inference.classifier import Classifier
 
@@ -107,13 +111,49 @@ def evaluate(
     faces = _read(data, classifier.size, classifier.channels, quiet)
     if classifier.head == "crowd" and faces.votes is not None:
         faces = _judged_by_votes(faces)
-    faces = _in_labels_of(classifier.metadata.get("mien.recipe", ""), classifier.labels, faces)
+    faces = in_labels_of(classifier.metadata.get("mien.recipe", ""), classifier.labels, faces)
     log = classifier.path.parent / "log.csv"
-    return report_on(classifier, faces, Path(out), split, log=log if log.is_file() else None, command=command)
+    return report_on(classifier, faces, Path(out), split, log=log if log.is_file() else None, command=command, tta=tta)
+
+
+def audit(
+    data: FaceSet | DataSource | str | Path,
+    out: str | Path,
+    write: str | Path | None = None,
+    quiet: bool = False,
+    command: str | None = None,
+) -> "Audit":
+    """Look for copies, conflicting labels, images without a face and outliers in labelled faces, and show them on a page.
+
+    Args:
+        data: labelled faces.
+        out: the folder to write: index.html, findings.csv, audit.json; an earlier audit there is replaced.
+        write: a CSV file to write the rows to that training is better without; train with --data.drop FILE.
+        quiet: no progress on stderr.
+        command: the command line, to be noted in the page.
+
+    Raises:
+        MienError: if there are no faces, or the folder or the file holds something else; the sentence says what to do.
+    """
+    require("evaluate", "sklearn", "scipy", "matplotlib", "jinja2")
+    from mien.evaluation.audit import inspect
+    from mien.evaluation.audit_folder import check_places, write_audit
+
+    check_places(Path(out), None if write is None else Path(write))
+    found = inspect(_read(data, 48, 1, quiet))
+    listed = write_audit(found, Path(out), None if write is None else Path(write), command)
+    if not quiet:
+        print(f"audit   {Path(out) / 'index.html'}", file=sys.stderr)
+    if write is not None and not quiet:
+        print(f"{listed:,} rows to leave out are listed in {write}: train with --data.drop {write}", file=sys.stderr)
+    return found
 
 
 def compare(runs: Sequence[str | Path], format: str = "table", title: str | None = None, command: str | None = None) -> str:
     """Set finished runs side by side, the most accurate first: accuracy with its interval, recalls, size, speed, command.
+
+    Below the table of those measured on the same faces stands, for each against the first one named, whether it differs truly
+    (McNemar's exact test); not in JSON, and not for runs out of .json files, which hold no answers face by face.
 
     Args:
         runs: run folders of `train`, folders of reports that `evaluate` wrote into them, and .json files of this function.
@@ -132,8 +172,11 @@ def compare(runs: Sequence[str | Path], format: str = "table", title: str | None
         raise MienError(f"There is no format {format!r}; choose {', '.join(comparison.FORMATS)}.")
     if format == "json" and title is not None:
         raise MienError("JSON has no title; leave out --title, or choose the format table.")
-    summaries = comparison.compare([Path(run) for run in runs])
-    return comparison.as_json(summaries) if format == "json" else comparison.as_markdown(summaries, title, command)
+    sources = [Path(run) for run in runs]
+    summaries = comparison.compare(sources)
+    if format == "json":
+        return comparison.as_json(summaries)
+    return comparison.as_markdown(summaries, title, command, comparison.find_predictions(sources))
 
 
 def describe_network(recipe: Recipe | str | Path, labels: int = 7) -> str:
@@ -188,26 +231,6 @@ def _judged_by_votes(faces: FaceSet) -> FaceSet:
     judged = faces.judged_by_votes()
     print(f"judged by crowd votes: {len(faces) - len(judged):,} rows without clear votes left out", file=sys.stderr)
     return replace(judged, origin=replace(judged.origin, kind=f"{judged.origin.kind}, judged by the votes"))
-
-
-def _in_labels_of(recipe: str, labels: LabelSet, faces: FaceSet) -> FaceSet:
-    """Merge and keep labels as the model's recipe did, where the data have the labels that it was made from.
-
-    Contempt is left out where it is all that the model lacks: FER+ has votes for it, FER-2013 no label.
-    """
-    import yaml
-
-    made = yaml.safe_load(recipe) or {}
-    merge, keep = made.get("merge") or {}, made.get("keep") or []
-    if {member for members in merge.values() for member in members}.issubset(faces.labels.names):
-        faces = faces.merge(merge) if merge else faces
-    if "contempt" not in labels.names and {*labels.names, "contempt"} == set(faces.labels.names):
-        keep = labels.names
-    if keep and set(keep) < set(faces.labels.names):
-        kept = faces.keep(keep)
-        print(f"the model knows {', '.join(keep)}: {len(faces) - len(kept):,} rows of other labels left out", file=sys.stderr)
-        return kept
-    return faces
 
 
 def _show_reading(done: int, total: int | None) -> None:

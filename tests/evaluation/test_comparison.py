@@ -1,11 +1,12 @@
 import json
 import re
+import shutil
 from dataclasses import asdict, replace
 
 import pytest
 
 from mien.cli import main
-from mien.evaluation.comparison import as_json, as_markdown, compare
+from mien.evaluation.comparison import as_json, as_markdown, compare, find_predictions
 from mien.evaluation.run_summary import RunSummary, read_summaries, summarise
 
 MADE_UP = RunSummary(
@@ -112,6 +113,60 @@ def test_runs_of_folders_and_files_stand_side_by_side_on_the_command_line(run, t
     assert main(["compare", *sources]) == 0
     assert text.endswith(printed := capsys.readouterr().out)
     assert printed.startswith("These runs were not all measured on the same faces")
+
+
+@pytest.fixture(scope="module")
+def two(run, faces, tmp_path_factory):
+    """Two reports of one run on the same faces, the second with some answers of its own."""
+    folder = tmp_path_factory.mktemp("two") / "mine"
+    shutil.copytree(run, folder)
+    words = ["evaluate", str(folder), "--data", str(faces), "--split", "validation", "--out", str(folder / "again")]
+    assert main(words) == 0
+    path = folder / "again" / "predictions.csv"
+    header, *rows = [line.split(",") for line in path.read_text().splitlines()]
+    wrong = [row for row in rows if row[1] != row[2]]
+    for row in wrong:
+        row[2] = row[1]
+    path.write_text("\n".join(",".join(row) for row in [header, *rows]) + "\n")
+    return folder, folder / "again", len(wrong)
+
+
+def test_runs_on_the_same_faces_are_tested_against_the_first(two, capsys):
+    first, again, corrected = two
+    assert corrected >= 6  # a model of one epoch: a coin that falls six times on one side is no fair one
+    assert main(["compare", str(first), str(again)]) == 0
+    said = capsys.readouterr().out
+    assert "Is the difference from mine real? McNemar's exact test on the same faces; intervals by Newcombe." in said
+    (row,) = next(rows for above, rows in tables(said) if above.startswith("Is the difference"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[:3] == ["mine/again", "0", str(corrected)]
+    assert cells[3].startswith(f"+{100 * corrected / 14:.1f} points, ")
+    assert f"Yes, mine/again is better: it is the one that is right on {corrected} of the {corrected} faces" in cells[5]
+
+
+def test_the_first_is_the_one_named_first(two, capsys):
+    first, again, corrected = two
+    assert main(["compare", str(again), str(first)]) == 0
+    said = capsys.readouterr().out
+    assert "Is the difference from mine/again real?" in said
+    assert f"Yes, mine/again is better: it is the one that is right on {corrected} of" in said
+
+
+def test_runs_out_of_json_are_not_tested(two, tmp_path, capsys):
+    first, again, _ = two
+    out = tmp_path / "runs.json"
+    assert main(["compare", str(first), str(again), "--format", "json", "--out", str(out)]) == 0
+    for sources in ([out], [first, out], [first, again, out], [first]):
+        assert main(["compare", *map(str, sources)]) == 0
+        assert "McNemar" not in capsys.readouterr().out
+    assert find_predictions([out, again]) == {"mine/again": again / "predictions.csv"}
+
+
+def test_a_report_without_its_predictions_is_not_tested(two, tmp_path):
+    first, _, _ = two
+    shutil.copytree(first, tmp_path / "mine")
+    (tmp_path / "mine" / "report" / "predictions.csv").unlink()
+    assert find_predictions([tmp_path / "mine"]) == {}
 
 
 def test_json_of_the_command_line_is_a_source_again(run, tmp_path):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mien.evaluation.faces import plot_faces, random_rows, worst_rows
+from mien.evaluation.faces import plot_faces, random_rows, uncertain_rows, worst_rows
 from mien.evaluation.figure import WRONG, as_svg
 from mien.labels import LabelSet
 
@@ -13,6 +13,11 @@ TARGETS = np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]  # right, then wrong by 0.6,
 def test_the_worst_mistakes_are_those_made_with_the_most_confidence():
     assert worst_rows(PROBABILITIES, TARGETS).tolist() == [3, 2, 1]
     assert worst_rows(PROBABILITIES, TARGETS, wanted=2).tolist() == [3, 2]
+
+
+def test_the_most_uncertain_are_those_of_the_least_confidence():
+    assert uncertain_rows(PROBABILITIES).tolist() == [1, 2, 3, 0]
+    assert uncertain_rows(PROBABILITIES, wanted=1).tolist() == [1]
 
 
 def test_without_mistakes_there_are_no_worst_ones():

@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import confusion_matrix
 
 from mien.errors import MienError
 from mien.evaluation.metrics import measure
@@ -45,6 +46,23 @@ def test_accuracy_counts_the_rows_that_are_right(rows, found):
 def test_the_confusion_has_a_row_per_truth_and_a_column_per_answer(rows, found):
     for truth, answer in itertools.product(range(4), range(4)):
         assert found.confusion[truth][answer] == pairs(rows).count((truth, answer))
+
+
+def test_the_shares_of_the_confusion_are_by_truth_and_null_without_rows(rows, found):
+    probabilities, targets = rows
+    expected = confusion_matrix(targets.argmax(axis=1), probabilities.argmax(axis=1), normalize="true")
+    assert np.array(found.confusion_shares) == pytest.approx(expected)
+    some = targets[:, 3] == 0
+    assert measure(probabilities[some], targets[some], LABELS).confusion_shares[3] == (None,) * 4
+
+
+def test_answers_held_back_are_those_of_the_least_confidence(rows, found):
+    probabilities, _ = rows
+    ranked = sorted(probabilities.max(axis=1).tolist(), reverse=True)
+    half = found.selective.points[-1]
+    answered = probabilities.max(axis=1) >= ranked[59]
+    assert (half.coverage, half.accuracy.of) == (0.5, int(answered.sum()))
+    assert half.accuracy.count == sum(t == p for (t, p), given in zip(pairs(rows), answered, strict=True) if given)
 
 
 def test_precision_recall_and_f1_are_what_counting_gives(rows, found):

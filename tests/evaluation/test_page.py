@@ -5,13 +5,18 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from mien.evaluation.crowd import measure_crowd
+from mien.evaluation.mcnemar import PairedTest
 from mien.evaluation.metrics import measure
-from mien.evaluation.page import largest_confusions, render
+from mien.evaluation.page import largest_confusions, probability, render
+from mien.evaluation.proportion import proportion
 from mien.evaluation.record import DataRecord, ModelRecord, Record
+from mien.evaluation.temperature import BeforeTemperature
+from mien.evaluation.tta import AugmentationGain
 from mien.labels import LabelSet
 
 LABELS = LabelSet(("happy", "sad", "neutral"))
-PICTURES = dict.fromkeys(("confusion", "labels", "reliability", "precision_recall", "random"), "<svg></svg>")
+PICTURES = dict.fromkeys(("confusion", "labels", "reliability", "coverage", "precision_recall", "roc", "random"), "<svg></svg>")
 
 
 def record_of(percents, classes, **data):
@@ -82,7 +87,7 @@ def test_every_figure_stands_on_the_page(record):
 def test_the_table_has_a_row_per_label_and_a_dash_for_what_is_not(record):
     page = render(record, PICTURES, None)
     table = [re.sub(r"<[^>]+>", " ", row).split() for row in re.findall(r"<tr>.*?</tr>", page, re.DOTALL)][1:]
-    assert table == [
+    assert table[:3] == [
         ["happy", "3", "100.0%", "66.7%", "20.8%", "to", "93.9%", "0.800", "0.917", "0.833"],
         ["sad", "2", "66.7%", "100.0%", "34.2%", "to", "100.0%", "0.800", "0.833", "0.917"],
         ["neutral", "0", *"\N{EN DASH}" * 6],
@@ -148,3 +153,70 @@ def test_the_page_bears_the_name_of_the_run(record):
     page = render(record, PICTURES, None)
     assert "<title>first on faces: 80.0%</title>" in page
     assert "<h1>first</h1>" in page
+
+
+def test_accuracy_by_coverage_stands_in_a_table(record):
+    page = render(record, PICTURES, None)
+    rows = [re.sub(r"<[^>]+>", " ", row).split() for row in re.findall(r"<tr>.*?</tr>", page, re.DOTALL)][-4:]
+    # confidence 0.9 and 0.8 right, 0.7 once right and once wrong, 0.6 right
+    assert [row[:4] for row in rows] == [
+        ["100%", "60.0%", "5", "80.0%"],
+        ["90%", "60.0%", "5", "80.0%"],
+        ["80%", "70.0%", "4", "75.0%"],
+        ["50%", "70.0%", "4", "75.0%"],  # three are wanted, and two tie for the third place
+    ]
+    # the curve: 1, 1, 2.5/3, 3/4, 4/5; at best 1, 1, 1, 1, 4/5
+    area, best = (1 + 1 + 2.5 / 3 + 3 / 4 + 4 / 5) / 5, (4 + 4 / 5) / 5
+    said = " ".join(words(page))
+    assert f"Area under the curve {area:.3f}: 0.800 if its confidence said nothing, {best:.3f} if every" in said
+
+
+def test_what_the_temperature_did_is_told_where_it_is_known(record):
+    before = BeforeTemperature(1.25, log_loss=0.7654, expected_calibration_error=0.0421, reliability=())
+    told = " ".join(words(render(replace(record, before_temperature=before), PICTURES, None)))
+    assert "Before the model's temperature of 1.250 they are 4.2 points apart, and log loss is 0.765 in place of" in told
+    assert "temperature" not in " ".join(words(render(record, PICTURES, None)))
+
+
+def test_test_time_augmentation_tells_its_gain_and_its_cost(record):
+    test = PairedTest(5, only_first=1, only_second=2, difference=0.2, low=-0.1, high=0.45, p_value=0.0625)
+    gain = AugmentationGain("ten-crops", 10, proportion(3, 5), test, seconds_without=2.0, seconds=21.0, seconds_ratio=10.5)
+    told = " ".join(words(render(replace(record, test_time_augmentation=gain), PICTURES, None)))
+    for part in (
+        "the mean answer to 10 views of each face (test-time augmentation, ten-crops)",
+        "Without it 60.0% are right, with it 80.0%: +20.0 points, with 95% confidence between \N{MINUS SIGN}10.0 and +45.0",
+        "(2 faces are right only with it, 1 only without; McNemar's exact test, p = 0.062)",
+        "It takes 10.5 times as long: 21.0 s in place of 2.0 s here.",
+    ):
+        assert part in told
+    quick = " ".join(
+        words(render(replace(record, test_time_augmentation=replace(gain, seconds_without=0.0123)), PICTURES, None))
+    )
+    assert "21.0 s in place of 12 ms here." in quick
+    assert "Several views" not in " ".join(words(render(record, PICTURES, None)))
+
+
+def test_the_crowds_part_in_the_mistakes_is_told_where_there_are_votes(record):
+    votes = np.array([(1, 0, 0), (0.8, 0.2, 0), (0.4, 0.6, 0), (0, 1, 0), (0.3, 0.7, 0)])
+    crowd = measure_crowd(votes, np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 0]), judged_by_votes=False)
+    told = " ".join(words(render(replace(record, crowd=crowd), PICTURES, None)))
+    # right: 1, 0.8 and 1; wrong: 0.6 (the crowd sides with the model) and 0.7 (with the label)
+    assert "5 faces have votes." in told
+    assert "93.3% on average where the model is right, 65.0% where it is wrong (difference +28.3 points, 95% interval" in told
+    assert "Of the 2 faces the model gets wrong, the crowd sides with its answer on 50.0% and with the label on 50.0%." in told
+    assert "crowd" not in " ".join(words(render(record, PICTURES, None)))
+    alone = measure_crowd(votes[:1], np.array([0]), np.array([0]), judged_by_votes=True)
+    told = " ".join(words(render(replace(record, crowd=alone), PICTURES, None)))
+    assert "100.0% on average where the model is right. " in told
+
+
+def test_likely_wrong_labels_are_counted_unless_they_are_learned_by_heart(record):
+    assert "likeliest wrong labels" not in " ".join(words(render(record, PICTURES, None))).split("intervals")[0].lower()
+    some = " ".join(words(render(replace(record, likely_mislabelled=2), PICTURES, None)))
+    assert "The model takes 2 of 5 faces for another label with at least the confidence that is usual" in some
+    none = " ".join(words(render(replace(record, likely_mislabelled=0), PICTURES, None)))
+    assert "None: the model takes no face confidently for another label than its own." in none
+
+
+def test_a_p_value_is_written_as_papers_do():
+    assert [probability(value) for value in (0.0004, 0.049, 1.0)] == ["p < 0.001", "p = 0.049", "p = 1.000"]

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score
 
-from mien.evaluation.figure import FILL, ON_FILL, as_png, as_svg
+from mien.evaluation.calibration import reliability
+from mien.evaluation.crowd import measure_crowd
+from mien.evaluation.figure import FILL, ON_FILL, as_png
 from mien.evaluation.metrics import measure
-from mien.evaluation.plots import plot_confusion, plot_labels, plot_precision_recall, plot_reliability
+from mien.evaluation.plots import plot_confusion, plot_crowd, plot_labels, plot_reliability
+from mien.evaluation.temperature import BeforeTemperature
 from mien.labels import LabelSet
 
 LABELS = LabelSet(("happy", "sad", "neutral"))
@@ -46,7 +48,7 @@ def test_any_number_of_labels_can_be_drawn(size):
     labels = LabelSet(f"a rather long name of label {i}" for i in range(size))
     rows = np.eye(size, dtype=np.float32)
     metrics = measure(rows, rows, labels)
-    for figure in (plot_confusion(metrics), plot_labels(metrics), plot_precision_recall(rows, rows, labels, metrics)):
+    for figure in (plot_confusion(metrics), plot_labels(metrics)):
         assert as_png(figure, dots_per_inch=20).startswith(b"\x89PNG")
 
 
@@ -75,26 +77,21 @@ def test_the_reliability_diagram_shows_every_bin_that_has_rows(metrics):
     assert sum(bar.get_height() for bar in below.patches) == 5
 
 
-def test_precision_against_recall_has_a_panel_per_label(metrics):
-    happy, sad, neutral = plot_precision_recall(PROBABILITIES, TARGETS, LABELS, metrics).axes[:3]
-    assert words(neutral) == ["no rows"]
-    assert [panel.get_title(loc="left") for panel in (happy, sad, neutral)] == ["happy", "sad", "neutral"]
-    expected = average_precision_score([1, 1, 1, 0, 0], PROBABILITIES[:, 0])
-    assert happy.get_title(loc="right") == f"{expected:.3f}"
-    guessing, curve = happy.lines[-2:]
-    assert list(guessing.get_ydata()) == [0.6, 0.6]
-    # by falling probability of happy: 0.9 wrong, 0.8 right, 0.6 right, 0.2 right
-    drawn = set(zip(np.round(curve.get_xdata(), 3).tolist(), np.round(curve.get_ydata(), 3).tolist(), strict=True))
-    assert {(1.0, 0.75), (0.333, 0.5), (0.0, 1.0)} <= drawn
+def test_the_reliability_before_the_temperature_lies_behind_that_after(metrics):
+    bins = reliability(np.array([0.5, 0.95, 0.95]), np.array([True, False, True]))
+    figure = plot_reliability(metrics, BeforeTemperature(1.5, 0.7, 0.1, bins))
+    before, after = (line for line in figure.axes[0].lines if line.get_marker() == "o")
+    assert list(zip(before.get_xdata(), before.get_ydata(), strict=True)) == [(0.5, 1), (0.95, 0.5)]
+    assert after.get_xdata() == pytest.approx([0.6, 0.7, 0.8, 0.9])
+    assert [text.get_text() for text in figure.legends[0].texts] == ["before temperature", "after it, as the model answers"]
+    assert not plot_reliability(metrics).legends
 
 
-def test_a_long_curve_is_thinned_and_keeps_its_ends():
-    random = np.random.default_rng(0)
-    classes = random.integers(0, 2, 5000)
-    scores = random.uniform(size=5000) * 0.5 + classes * 0.3
-    rows = np.stack([1 - scores, scores], axis=1).astype(np.float32)
-    targets, labels = np.eye(2, dtype=np.float32)[classes], LabelSet(("a", "b"))
-    figure = plot_precision_recall(rows, targets, labels, measure(rows, targets, labels))
-    recall = figure.axes[0].lines[-1].get_xdata()
-    assert (len(recall), recall[0], recall[-1]) == (160, 1, 0)
-    assert len(as_svg(figure, "")) < 60_000
+def test_accuracy_by_the_crowds_agreement_is_a_bar_each():
+    votes = np.array([(1, 0), (1, 0), (0.6, 0.4), (0.5, 0.5)])
+    crowd = measure_crowd(votes, np.zeros(4, dtype=int), np.array([0, 1, 0, 1]), judged_by_votes=False)
+    (axes,) = plot_crowd(crowd).axes
+    assert [bar.get_width() for bar in axes.patches] == [0, 1, 0.5]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["up to 50%, 1 faces", "up to 70%, 1 faces", "up to 90%, 0 faces", "over 90%, 2 faces"]
+    assert words(axes) == ["no rows"]

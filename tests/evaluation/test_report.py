@@ -16,7 +16,7 @@ from mien.labels import LabelSet
 @pytest.fixture(autouse=True)
 def blank_pictures(monkeypatch):
     """Draw nothing: the pictures have tests of their own."""
-    names = ("confusion", "labels", "reliability", "precision_recall", "random")
+    names = ("confusion", "labels", "reliability", "coverage", "precision_recall", "roc", "random")
     monkeypatch.setattr("mien.evaluation.report.draw", lambda *_: {name: new_figure(1, 1) for name in names})
 
 

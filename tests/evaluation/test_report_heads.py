@@ -28,7 +28,7 @@ VOTES_HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgus
 @pytest.fixture(autouse=True)
 def blank_pictures(monkeypatch):
     """Draw nothing: the pictures have tests of their own."""
-    names = ("confusion", "labels", "reliability", "precision_recall", "random")
+    names = ("confusion", "labels", "reliability", "coverage", "precision_recall", "roc", "random")
     monkeypatch.setattr("mien.evaluation.report.draw", lambda *_: {name: new_figure(1, 1) for name in names})
 
 

@@ -1,7 +1,10 @@
 import numpy as np
 
+from mien.evaluation.mcnemar import PairedTest
 from mien.evaluation.metrics import measure
-from mien.evaluation.table import as_table
+from mien.evaluation.proportion import proportion
+from mien.evaluation.table import as_table, augmentation_line
+from mien.evaluation.tta import AugmentationGain
 from mien.labels import LabelSet
 
 LABELS = LabelSet(("happy", "sad", "neutral"))
@@ -33,3 +36,13 @@ def test_all_lines_of_the_table_end_together():
     rows = np.eye(3, dtype=np.float32)
     lines = as_table(measure(rows, rows, LabelSet(("a", "a long name", "b")))).splitlines()[4:]
     assert len({len(line) for line in lines}) == 1
+
+
+def test_one_line_says_what_test_time_augmentation_brought_and_cost():
+    rows = np.eye(2, dtype=np.float32)
+    test = PairedTest(2, only_first=0, only_second=1, difference=0.5, low=-0.3, high=0.9, p_value=1.0)
+    gain = AugmentationGain("flip", 2, proportion(1, 2), test, seconds_without=1.0, seconds=2.1, seconds_ratio=2.1)
+    assert augmentation_line(gain, measure(rows, rows, LabelSet(("a", "b")))) == (
+        "test-time augmentation flip: accuracy 50.0% without, 100.0% with it "
+        "(+50.0 points, 95% interval -30.0 to +90.0, McNemar's exact p = 1); 2.1 times the seconds"
+    )

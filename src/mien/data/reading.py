@@ -16,6 +16,7 @@ from mien.cache import cache_folder
 from mien.data import fer2013, folder, manifest, packing, parquet
 from mien.data.faceset import FaceSet
 from mien.data.ferplus import with_votes
+from mien.data.listed import without_listed
 from mien.data.packing import Progress, open_pack, pack_stamp, write_pack
 from mien.data.rows import Rows, shortened
 from mien.data.source import DataSource
@@ -45,7 +46,7 @@ _READERS = "2"  # to be raised when a reader makes other rows of the same files
 
 
 def read_faces(source: DataSource | str | Path, size: int = 48, channels: int = 1, progress: Progress | None = None) -> FaceSet:
-    """Read labelled faces, in whatever format they are.
+    """Read labelled faces, in whatever format they are, without those that `source.drop` lists.
 
     The first time they are packed into the cache folder; as long as neither the source nor the wishes change, later calls
     open that pack and read nothing else.
@@ -61,10 +62,19 @@ def read_faces(source: DataSource | str | Path, size: int = 48, channels: int = 
 
     Raises:
         MienError: if there is nothing at the path, it is none of the formats, its rows cannot be read, or all rows have
-            the same label.
+            the same label, or rows are to be dropped that are not there.
     """
     if not isinstance(source, DataSource):
         source = DataSource(Path(source))
+    faces = _read_all(source, size, channels, progress)
+    if source.drop is None:
+        return faces
+    # votes in place of the labels leave rows out themselves, and one list is to serve with and without them
+    some_are_gone = source.votes is not None and source.votes_as != "beside"
+    return _checked(without_listed(faces, Path(source.drop).expanduser(), some_are_gone))
+
+
+def _read_all(source: DataSource, size: int, channels: int, progress: Progress | None) -> FaceSet:
     path, votes = Path(source.path).expanduser(), Path(source.votes).expanduser() if source.votes else None
     if size < 1 or channels not in (1, 3):
         raise MienError(f"Faces need a size of at least 1 and 1 or 3 channels, not {size} and {channels}.")

@@ -32,7 +32,11 @@ class DataSource:
     skip_bad: bool = False
     """Go on without the images and rows that cannot be read."""
 
+    drop: Path | None = None
+    """A CSV file whose column id names rows to leave out, such as the list that `mien audit --write` makes."""
+
     def __post_init__(self) -> None:
         # in Python a path is often a string
         object.__setattr__(self, "path", Path(self.path))
         object.__setattr__(self, "votes", None if self.votes is None else Path(self.votes))
+        object.__setattr__(self, "drop", None if self.drop is None else Path(self.drop))

@@ -2,12 +2,13 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from mien.evaluation.markdown import markdown_table
-from mien.evaluation.run_summary import RunSummary, read_summaries, summarise
+from mien.evaluation.paired_table import paired_table, paired_tests
+from mien.evaluation.run_summary import RunSummary, predictions_of, read_summaries, summarise
 
 FORMATS = ("table", "json")
 """By their names on the command line; Markdown reads as a table on a terminal too."""
@@ -35,8 +36,7 @@ def compare(sources: Sequence[Path]) -> list[RunSummary]:
     """
     found: dict[str, RunSummary] = {}
     for source in sources:
-        from_file = source.suffix.lower() == ".json" and not source.is_dir()
-        for each in read_summaries(source) if from_file else [summarise(source)]:
+        for each in read_summaries(source) if _is_json(source) else [summarise(source)]:
             if each.name in found:
                 print(f"{each.name} comes more than once; that of {source} stands for it", file=sys.stderr)
             found[each.name] = each
@@ -44,13 +44,50 @@ def compare(sources: Sequence[Path]) -> list[RunSummary]:
     return sorted(found.values(), key=lambda each: (order.index(each.data), -each.accuracy))
 
 
-def as_markdown(summaries: Sequence[RunSummary], title: str | None = None, command: str | None = None) -> str:
+def find_predictions(sources: Sequence[Path]) -> dict[str, Path]:
+    """Find the answers of the runs that have them.
+
+    Args:
+        sources: as for `compare`.
+
+    Returns:
+        The path of predictions.csv by the run's name, in the order of the sources; runs that stand in a JSON file have none.
+    """
+    found: dict[str, Path] = {}
+    for source in sources:
+        if _is_json(source):
+            for each in read_summaries(source):
+                found.pop(each.name, None)  # the later one stands
+            continue
+        name, path = predictions_of(source)
+        if path.is_file():
+            found[name] = path
+    return found
+
+
+def _is_json(source: Path) -> bool:
+    return source.suffix.lower() == ".json" and not source.is_dir()
+
+
+def as_markdown(
+    summaries: Sequence[RunSummary],
+    title: str | None = None,
+    command: str | None = None,
+    predictions: Mapping[str, Path] | None = None,
+) -> str:
     """Write the figures, a table for each set of faces, then one table of all recalls and one of what made the runs.
+
+    Below the figures of each set of faces stands whether the runs differ truly from the first of them, where the answers of
+    two or more are there.
 
     Args:
         summaries: as `compare` gives them.
         title: a heading.
         command: the command line that writes this; with it, a file of its own says what its figures are.
+        predictions: as `find_predictions` gives it.
+
+    Raises:
+        MienError: if predictions cannot be read, or are not of as many rows as another run's on the same faces.
     """
     groups: dict[str, list[RunSummary]] = {}
     for each in summaries:
@@ -61,6 +98,9 @@ def as_markdown(summaries: Sequence[RunSummary], title: str | None = None, comma
         parts.append("These runs were not all measured on the same faces: compare figures only within a table.")
     for group in groups.values():
         parts += [_faces(group[0]), _figures(group)]
+        names = {each.name for each in group}
+        if tests := paired_tests({name: path for name, path in (predictions or {}).items() if name in names}):
+            parts.append(paired_table(tests))
     return "\n\n".join([*parts, _recalls(summaries), _making(summaries)]) + "\n"
 
 

@@ -43,6 +43,19 @@ def worst_rows(probabilities: np.ndarray, targets: np.ndarray, wanted: int = 24)
     return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:wanted]
 
 
+def uncertain_rows(probabilities: np.ndarray, wanted: int = 16) -> np.ndarray:
+    """Find the answers given with the least confidence: those that are held back first.
+
+    Args:
+        probabilities: (N, K).
+        wanted: at most so many.
+
+    Returns:
+        Rows, by rising confidence.
+    """
+    return np.argsort(probabilities.max(axis=1), kind="stable")[:wanted]
+
+
 def plot_faces(
     images: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet, columns: int = 8
 ) -> Figure:

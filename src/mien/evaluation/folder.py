@@ -3,27 +3,32 @@
 import errno
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mien.errors import MienError
 from mien.evaluation.record import read_record
 
 
 @contextmanager
-def whole_folder(out: Path) -> Iterator[Path]:
+def whole_folder(
+    out: Path, record: str = "metrics.json", read: Callable[[Path], dict[str, Any]] = read_record
+) -> Iterator[Path]:
     """Give an empty folder next to `out` to write into; it takes the place of `out` when the block ends well.
 
     An earlier report in `out` is replaced; if the block fails, `out` stays as it was and nothing is left beside it.
 
     Args:
         out: where the report is to be.
+        record: the file by which a report of this kind is known, and which names all its files.
+        read: reads that file, and raises MienError where it is not ours.
 
     Raises:
         MienError: if `out` holds anything but a report of ours, or cannot be written.
     """
-    _check_replaceable(out)
+    check_replaceable(out, record, read)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -47,7 +52,12 @@ def whole_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _check_replaceable(out: Path) -> None:
+def check_replaceable(out: Path, record: str = "metrics.json", read: Callable[[Path], dict[str, Any]] = read_record) -> None:
+    """Make sure that a report may be written there, as `whole_folder` does, before the work for it begins.
+
+    Raises:
+        MienError: if `out` holds anything but a report of ours.
+    """
     if not out.exists():
         return
     if not out.is_dir():
@@ -55,9 +65,9 @@ def _check_replaceable(out: Path) -> None:
     present = {path.name for path in out.iterdir()}
     if not present:
         return
-    if "metrics.json" not in present:
+    if record not in present:
         raise MienError(f"{out} exists and is not a report of mien; choose another folder, or empty it.")
-    if foreign := sorted(present.difference(read_record(out / "metrics.json")["files"])):
+    if foreign := sorted(present.difference(read(out / record)["files"])):
         raise MienError(
             f"{out} holds {foreign[0]!r}, which is not part of the report in it; move it, or choose another folder."
         )

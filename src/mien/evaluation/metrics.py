@@ -14,6 +14,7 @@ from sklearn.metrics import (
 from mien.errors import MienError
 from mien.evaluation.calibration import ConfidenceBin, expected_calibration_error, reliability
 from mien.evaluation.proportion import Proportion, proportion
+from mien.evaluation.selective import SelectiveAccuracy, selective_accuracy
 from mien.labels import LabelSet
 
 
@@ -61,7 +62,9 @@ class Metrics:
         expected_calibration_error: mean distance between confidence and accuracy over `reliability`, weighted by rows, 0 to 1.
         labels: the figures of every label, in the model's order.
         confusion: K rows (truth) of K counts (predicted).
+        confusion_shares: the same by the rows of each truth, 0 to 1; None throughout for a label without rows.
         reliability: the 15 bins of confidence.
+        selective: accuracy where answers are held back when unsure.
     """
 
     n: int
@@ -76,7 +79,9 @@ class Metrics:
     expected_calibration_error: float
     labels: tuple[LabelMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]
+    confusion_shares: tuple[tuple[float | None, ...], ...]
     reliability: tuple[ConfidenceBin, ...]
+    selective: SelectiveAccuracy
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -110,7 +115,8 @@ def measure(probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) ->
     present = [each for each in per_label if each.recall and each.f1 is not None]
     supports = np.array([each.support for each in present])
     f1 = np.array([each.f1 for each in present])
-    bins = reliability(probabilities.max(axis=1), truth == predicted)
+    confidence, right = probabilities.max(axis=1), truth == predicted
+    bins = reliability(confidence, right)
     return Metrics(
         n=len(truth),
         labels_with_rows=len(present),
@@ -124,7 +130,9 @@ def measure(probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) ->
         expected_calibration_error=expected_calibration_error(bins),
         labels=per_label,
         confusion=tuple(tuple(int(count) for count in row) for row in confusion),
+        confusion_shares=tuple(tuple(int(count) / row.sum() if row.sum() else None for count in row) for row in confusion),
         reliability=bins,
+        selective=selective_accuracy(confidence, right),
     )
 
 

@@ -15,6 +15,8 @@ TEMPLATES = Path(__file__).parent / "page"
 MISSING = "\N{EN DASH}"
 """What stands for a figure that does not exist."""
 
+MINUS = "\N{MINUS SIGN}"
+
 
 @dataclass(frozen=True)
 class Confusion:
@@ -38,13 +40,18 @@ def largest_confusions(metrics: Metrics, wanted: int = 5) -> list[Confusion]:
     return sorted(found, key=lambda each: -each.count)[:wanted]
 
 
+def probability(value: float) -> str:
+    """Write a p-value as papers do: what it is, or that it lies below a thousandth."""
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
 def render(record: Record, pictures: dict[str, str], recipe: str | None) -> str:
     """Write the page.
 
     Args:
         record: what was found.
-        pictures: SVG elements by name: confusion, labels, reliability, precision_recall, learning, random, worst; those
-            that are missing leave their part of the page out.
+        pictures: SVG elements by the names of `mien.evaluation.pictures.TITLES`; those that are missing leave their part
+            of the page out.
         recipe: the model's recipe as YAML text, or None.
     """
     environment = jinja2.Environment(
@@ -56,12 +63,18 @@ def render(record: Record, pictures: dict[str, str], recipe: str | None) -> str:
     )
     environment.filters["percent"] = lambda share: MISSING if share is None else f"{share:.1%}"
     environment.filters["decimal"] = lambda number: MISSING if number is None else f"{number:.3f}"
+    environment.filters["points"] = lambda share: MISSING if share is None else f"{100 * share:+.1f}".replace("-", MINUS)
+    environment.filters["seconds"] = lambda time: f"{time:.1f} s" if time >= 1 else f"{1000 * time:.0f} ms"
+    environment.filters["probability"] = probability
     environment.filters["logarithm"] = math.log
     environment.filters["count"] = lambda number: f"{number:,}"
     return environment.get_template("report.html").render(
         record=record,
         metrics=record.all_rows,
         split="all rows" if record.data.split == "all" else f"split {record.data.split}",
+        gain=record.test_time_augmentation,
+        before=record.before_temperature,
+        crowd=record.crowd,
         confusions=largest_confusions(record.all_rows),
         cautions=cautions(record),
         pictures=pictures,

@@ -4,11 +4,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
-from sklearn.metrics import precision_recall_curve
 
-from mien.evaluation.figure import ACCENT, FAINT, FILL, INK, MUTED, ON_FILL, RULE, calm, new_figure, new_grid, plain
+from mien.evaluation.calibration import ConfidenceBin
+from mien.evaluation.crowd import CrowdAgreement
+from mien.evaluation.figure import ACCENT, FAINT, FILL, INK, MUTED, ON_FILL, RULE, calm, new_figure, plain
 from mien.evaluation.metrics import Metrics
-from mien.labels import LabelSet
+from mien.evaluation.temperature import BeforeTemperature
 
 
 def plot_confusion(metrics: Metrics) -> Figure:
@@ -64,8 +65,13 @@ def plot_labels(metrics: Metrics) -> Figure:
     return figure
 
 
-def plot_reliability(metrics: Metrics) -> Figure:
-    """Draw accuracy against confidence in 15 bins, with 95% intervals; below it how many rows lie in each bin."""
+def plot_reliability(metrics: Metrics, before: BeforeTemperature | None = None) -> Figure:
+    """Draw accuracy against confidence in 15 bins, with 95% intervals; below it how many rows lie in each bin.
+
+    Args:
+        metrics: the figures.
+        before: without the model's temperature; drawn behind, in grey, where it is given.
+    """
     figure = new_figure(4.6, 4.8)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     calm(above, grid="both").set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
@@ -73,11 +79,18 @@ def plot_reliability(metrics: Metrics) -> Figure:
     above.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
     above.text(0.03, 0.93, "above the line: too modest", color=FAINT, fontsize=9)
     above.text(0.97, 0.04, "below the line: too sure", color=FAINT, fontsize=9, ha="right")
-    points = [(each.confidence, each.accuracy) for each in metrics.reliability if each.accuracy and each.confidence is not None]
-    for confidence, accuracy in points:
-        above.plot([confidence] * 2, [accuracy.low, accuracy.high], color=ACCENT, linewidth=1.2, alpha=0.6)
-    means, accuracies = [mean for mean, _ in points], [accuracy.value for _, accuracy in points]
-    above.plot(means, accuracies, color=ACCENT, linewidth=1.8, marker="o", markersize=5)
+    if before:
+        means, accuracies = _points(before.reliability)
+        above.plot(means, accuracies, color=FAINT, linewidth=1.2, marker="o", markersize=3.5, label="before temperature")
+    for each in metrics.reliability:
+        if each.accuracy and each.confidence is not None:
+            above.plot([each.confidence] * 2, [each.accuracy.low, each.accuracy.high], color=ACCENT, linewidth=1.2, alpha=0.6)
+    means, accuracies = _points(metrics.reliability)
+    above.plot(means, accuracies, color=ACCENT, linewidth=1.8, marker="o", markersize=5, label="after it, as the model answers")
+    if before:
+        figure.legend(
+            *above.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False, fontsize=9, labelcolor=FAINT
+        )
     for each in metrics.reliability:
         below.bar(each.low, each.count, width=each.high - each.low, align="edge", color=ACCENT, alpha=0.45, edgecolor="none")
     below.yaxis.set_major_locator(MaxNLocator(2, integer=True))
@@ -86,51 +99,26 @@ def plot_reliability(metrics: Metrics) -> Figure:
     return figure
 
 
-def plot_precision_recall(probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet, metrics: Metrics) -> Figure:
-    """Draw precision against recall, a panel per label; up to 12 labels lie faintly behind each other's.
-
-    The dashed line is what guessing gives: the label's share of the rows.
-
-    Args:
-        probabilities: (N, K).
-        targets: (N, K).
-        labels: the K label names.
-        metrics: what `measure` made of the same rows.
-    """
-    truth = targets.argmax(axis=1)
-    curves: list[tuple[np.ndarray, np.ndarray] | None] = []
-    for label, each in enumerate(metrics.labels):
-        if not each.support:
-            curves.append(None)
+def plot_crowd(crowd: CrowdAgreement) -> Figure:
+    """Draw the model's accuracy, with 95% intervals, on faces where the crowd agrees little to those where it does wholly."""
+    figure = new_figure(5.4, 0.5 * len(crowd.bands) + 0.8)
+    axes = calm(figure.subplots(), grid="x")
+    for row, band in enumerate(crowd.bands):
+        if band.accuracy is None:
+            axes.text(0.01, row, "no rows", va="center", fontsize=9, color=FAINT)
             continue
-        precision, recall, _ = precision_recall_curve(truth == label, probabilities[:, label], drop_intermediate=True)
-        curves.append(_thinned(recall, precision))
-    columns = min(4, len(labels))
-    figure, panels = new_grid(len(labels), columns, 1.85, (0.35, 0.55), (0.75, 0.2, 0.3, 0.6))
-    for label, (each, panel) in enumerate(zip(metrics.labels, panels, strict=True)):
-        calm(panel, grid="both").set(xlim=(0, 1.01), ylim=(0, 1.01), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
-        panel.set_title(plain(each.label, 20), loc="left", fontsize=10, color=INK)
-        panel.tick_params(labelbottom=label + columns >= len(labels), labelleft=label % columns == 0)
-        for axis in (panel.xaxis, panel.yaxis):
-            axis.set_major_formatter(lambda share, _: f"{share:.0%}")
-        if (curve := curves[label]) is None:
-            panel.text(0.5, 0.5, "no rows", ha="center", va="center", fontsize=9, color=FAINT)
-            continue
-        for other in curves if len(labels) <= 12 else ():
-            if other is not None:
-                panel.step(*_thinned(*other, points=40), where="post", color=FAINT, linewidth=0.7, alpha=0.3)
-        panel.axhline(each.support / metrics.n, color=FAINT, linewidth=0.9, linestyle=(0, (4, 3)))
-        panel.step(*curve, where="post", color=ACCENT, linewidth=1.8)
-        panel.set_title(f"{each.average_precision:.3f}", loc="right", fontsize=10, color=ACCENT)
-    width, height = figure.get_size_inches()
-    figure.supxlabel("recall", y=0.08 / height, va="bottom", fontsize=10, color=FAINT)
-    figure.supylabel("precision", x=0.05 / width, ha="left", fontsize=10, color=FAINT)
+        axes.barh(row, band.accuracy.value, height=0.5, color=FILL)
+        axes.plot([band.accuracy.low, band.accuracy.high], [row] * 2, color=INK, linewidth=1.2, solid_capstyle="butt")
+    names = [f"over {band.low:.0%}" if band.high == 1 else f"up to {band.high:.0%}" for band in crowd.bands]
+    counts = [band.accuracy.of if band.accuracy else 0 for band in crowd.bands]
+    axes.set(xlim=(0, 1), ylim=(len(names) - 0.5, -0.5), xlabel="accuracy of the model")
+    axes.set_yticks(
+        range(len(names)), [f"{name}, {count:,} faces" for name, count in zip(names, counts, strict=True)], color=INK
+    )
+    axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     return figure
 
 
-def _thinned(x: np.ndarray, y: np.ndarray, points: int = 160) -> tuple[np.ndarray, np.ndarray]:
-    """Keep at most so many points of a curve, evenly along it: a page needs no more, and stays small."""
-    if len(x) <= points:
-        return x, y
-    chosen = np.unique(np.linspace(0, len(x) - 1, points).round().astype(int))
-    return x[chosen], y[chosen]
+def _points(bins: tuple[ConfidenceBin, ...]) -> tuple[list[float], list[float]]:
+    found = [(each.confidence, each.accuracy.value) for each in bins if each.accuracy and each.confidence is not None]
+    return [confidence for confidence, _ in found], [accuracy for _, accuracy in found]

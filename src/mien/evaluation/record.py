@@ -12,7 +12,10 @@ from typing import Any
 
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
+from mien.evaluation.crowd import CrowdAgreement
 from mien.evaluation.metrics import Metrics
+from mien.evaluation.temperature import BeforeTemperature
+from mien.evaluation.tta import AugmentationGain
 from mien.inference.classifier import Classifier
 
 FORMAT = 1
@@ -95,6 +98,11 @@ class Record:
         mien_version: by which mien.
         command: the command line, or None where it was called from Python.
         files: the names of the report's files.
+        likely_mislabelled: how many rows confident learning takes to be labelled wrongly; None on training rows, of which the
+            model knows the labels by heart, and where nobody asked.
+        before_temperature: what the probabilities would be worth without the temperature; None where the model notes none.
+        crowd: what the crowd makes of the faces; None where there are no votes.
+        test_time_augmentation: what it brought and cost; None where there was none. All other figures are with it.
         made_by: always "mien evaluate".
         format: version of this schema.
     """
@@ -106,6 +114,10 @@ class Record:
     mien_version: str
     command: str | None
     files: tuple[str, ...]
+    likely_mislabelled: int | None = None
+    before_temperature: BeforeTemperature | None = None
+    crowd: CrowdAgreement | None = None
+    test_time_augmentation: AugmentationGain | None = None
     made_by: str = MADE_BY
     format: int = FORMAT
 

@@ -11,14 +11,18 @@ from mien._version import __version__
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.evaluation.cautions import training_cautions
+from mien.evaluation.crowd import CrowdAgreement, measure_crowd
 from mien.evaluation.figure import as_png, as_svg
 from mien.evaluation.folder import whole_folder
+from mien.evaluation.label_errors import likely_mislabelled
 from mien.evaluation.learning import plot_learning, read_log
 from mien.evaluation.metrics import Metrics, measure
 from mien.evaluation.page import render
 from mien.evaluation.pictures import TITLES, draw
 from mien.evaluation.record import Record, describe_data, describe_model
-from mien.evaluation.table import as_table
+from mien.evaluation.table import as_table, augmentation_line
+from mien.evaluation.temperature import measure_before_temperature
+from mien.evaluation.tta import answer, answer_views, check_kind, gain
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
 
@@ -46,6 +50,8 @@ class Report:
     def table(self) -> str:
         """Write the figures as text for a terminal: what was measured, the table, then what makes it less believable."""
         lines = [_measured(self.record), as_table(self.metrics)]
+        if self.record.test_time_augmentation:
+            lines += ["", augmentation_line(self.record.test_time_augmentation, self.metrics)]
         for caution in training_cautions(self.record):
             lines += ["", f"Note: {caution}"]
         return "\n".join(lines)
@@ -59,6 +65,7 @@ def evaluate(
     batch_size: int = 256,
     log: Path | None = None,
     command: str | None = None,
+    tta: str = "none",
 ) -> Report:
     """Measure a model on labelled faces and write the report.
 
@@ -74,11 +81,14 @@ def evaluate(
         batch_size: faces per run of the model.
         log: the log.csv of the model's training run, for its learning curves.
         command: the command line to note in the report.
+        tta: test-time augmentation: none, flip or ten-crops (see `mien.evaluation.tta`). With it all figures are of the mean
+            over the views, and the report says what that brought and cost.
 
     Raises:
         MienError: if the split is not there, images or labels do not fit the model, the model answers with NaN, the log
-            cannot be read, or `out` cannot be written or is not a report of ours.
+            cannot be read, there is no such test-time augmentation, or `out` cannot be written or is not a report of ours.
     """
+    check_kind(tta)
     out = Path(out)
     rows, split = choose_split(data, split)
     if (wanted := (model.size, model.size, model.channels)) != (have := (*rows.images.shape[1:3], rows.channels)):
@@ -88,17 +98,25 @@ def evaluate(
     described_model = describe_model(model)
     described_data = describe_data(described_model, rows, split)
     with whole_folder(out) as folder:
-        probabilities = model.predict_proba(rows.images, batch_size)
+        plain = answer(model, rows.images, batch_size)
+        answers = answer_views(model, rows.images, tta, batch_size, plain)
+        probabilities, truth, temperature = answers.probabilities, targets.argmax(axis=1), described_model.temperature
+        metrics = measure(probabilities, targets, model.labels)
+        by_heart = described_data.same_as_training
         record = Record(
             model=described_model,
             data=described_data,
-            all_rows=measure(probabilities, targets, model.labels),
+            all_rows=metrics,
+            likely_mislabelled=None if by_heart else len(likely_mislabelled(probabilities, targets)),
+            before_temperature=measure_before_temperature(answers.views, truth, temperature) if temperature else None,
+            crowd=_crowd(rows, targets, probabilities, model.labels),
+            test_time_augmentation=gain(tta, plain, answers, truth) if tta != "none" else None,
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             mien_version=__version__,
             command=command,
             files=(*FILES, "skipped.txt") if rows.origin.skipped else FILES,
         )
-        figures = draw(rows.images, probabilities, targets, model.labels, record.all_rows)
+        figures = draw(rows.images, probabilities, targets, model.labels, record)
         if course:
             figures["learning"] = plot_learning(course)
         pictures = {name: as_svg(figure, TITLES[name]) for name, figure in figures.items()}
@@ -150,6 +168,17 @@ def match_labels(labels: LabelSet, data: FaceSet) -> np.ndarray:
     for name in used:
         targets[:, labels.index(name)] = data.targets[:, data.labels.index(name)]
     return targets
+
+
+def _crowd(rows: FaceSet, targets: np.ndarray, probabilities: np.ndarray, labels: LabelSet) -> CrowdAgreement | None:
+    """Ask the votes beside the labels, else the targets where they are votes themselves."""
+    truth, predicted = targets.argmax(axis=1), probabilities.argmax(axis=1)
+    if rows.votes is None:
+        soft = (targets.max(axis=1) < 1 - 1e-6).any()
+        return measure_crowd(targets, truth, predicted, judged_by_votes=True) if soft else None
+    # votes may be for labels that the model lacks, and stay in the order of the data
+    columns = np.array([rows.labels.names.index(name) if name in rows.labels.names else -1 for name in labels])
+    return measure_crowd(rows.votes, rows.classes, columns[predicted], judged_by_votes=False)
 
 
 def _lacking(labels: LabelSet, data: FaceSet, lacking: list[str]) -> str:

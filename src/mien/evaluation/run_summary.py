@@ -80,7 +80,7 @@ def summarise(folder: Path) -> RunSummary:
     Raises:
         MienError: if it is neither, the run has not finished, or the report measures another model than the run's.
     """
-    run, report = (folder, folder / "report") if (folder / "model.onnx").is_file() else (folder.parent, folder)
+    run, report = _run_and_report(folder)
     if not (report / "metrics.json").is_file() or not (run / "model.onnx").is_file():
         raise MienError(
             f"{folder} is not the folder of a finished run, nor that of a report in one: a run has a model.onnx and a report "
@@ -92,9 +92,8 @@ def summarise(folder: Path) -> RunSummary:
     log = read_log(run / "log.csv", LOG_COLUMNS)
     figures, recipe = record["all_rows"], yaml.safe_load(model.metadata["mien.recipe"])
     multiply_adds = model.metadata.get("mien.multiply_adds")
-    name = run.resolve().name
     return RunSummary(
-        name=name if report.resolve().name == "report" else f"{name}/{report.resolve().name}",
+        name=_name(run, report),
         recipe=recipe.get("description") or "",
         network=recipe["network"],
         rows=figures["n"],
@@ -117,6 +116,28 @@ def summarise(folder: Path) -> RunSummary:
         hardware=model.metadata.get("mien.hardware"),
         command=_commands(run / "report" / "metrics.json", record["command"]),
     )
+
+
+def predictions_of(folder: Path) -> tuple[str, Path]:
+    """Find where the answers of a finished run stand, row by row.
+
+    Args:
+        folder: as for `summarise`.
+
+    Returns:
+        The name that `summarise` gives it, and the path of its predictions.csv.
+    """
+    run, report = _run_and_report(folder)
+    return _name(run, report), report / "predictions.csv"
+
+
+def _run_and_report(folder: Path) -> tuple[Path, Path]:
+    return (folder, folder / "report") if (folder / "model.onnx").is_file() else (folder.parent, folder)
+
+
+def _name(run: Path, report: Path) -> str:
+    name, of_report = run.resolve().name, report.resolve().name
+    return name if of_report == "report" else f"{name}/{of_report}"
 
 
 def best_epoch(log: dict[str, np.ndarray], select_by: str) -> int:

@@ -1,6 +1,7 @@
 """A report for the terminal: one line that matters, then a table of the labels."""
 
 from mien.evaluation.metrics import Metrics
+from mien.evaluation.tta import AugmentationGain
 
 HEADER = ("label", "precision", "recall", "95% interval", "F1", "AP", "AUC", "support")
 
@@ -44,3 +45,18 @@ def as_table(metrics: Metrics) -> str:
         cells = [name.ljust(widths[0]), *(text.rjust(width) for text, width in zip(figures, widths[1:], strict=True))]
         lines.append("  ".join(cells))
     return "\n".join(lines)
+
+
+def augmentation_line(gain: AugmentationGain, metrics: Metrics) -> str:
+    """Say what test-time augmentation brought and cost.
+
+    Args:
+        gain: the difference it made.
+        metrics: the figures with it.
+    """
+    test = gain.test
+    return (
+        f"test-time augmentation {gain.kind}: accuracy {gain.accuracy_without.value:.1%} without, {metrics.accuracy.value:.1%} "
+        f"with it ({100 * test.difference:+.1f} points, 95% interval {100 * test.low:+.1f} to {100 * test.high:+.1f}, "
+        f"McNemar's exact p = {test.p_value:.2g}); {gain.seconds_ratio:.1f} times the seconds"
+    )

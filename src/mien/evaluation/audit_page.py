@@ -1,0 +1,132 @@
+"""An audit as one page: what was looked for, how, how many there are, and the pictures to judge it by."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from mien.data.copies import SAME_PICTURE
+from mien.data.outliers import FAR_FROM_FACES, NEARLY_BLANK, TOO_DARK_OR_BRIGHT
+from mien.evaluation.audit import Audit
+from mien.evaluation.audit_sheets import Sheet, conflict_sheet, crowd_sheet, exact_sheet, near_sheet, single_sheet
+
+TEMPLATES = Path(__file__).parent / "page"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One kind of finding on the page.
+
+    Attributes:
+        kind: its name in findings.csv.
+        title: its heading.
+        how: how it was found.
+        order: which tiles of the sheet come first.
+        unit: what a tile shows, in the plural.
+        rows: how many rows were found.
+        sheet: the pictures.
+    """
+
+    kind: str
+    title: str
+    how: str
+    order: str
+    unit: str
+    rows: int
+    sheet: Sheet
+
+
+def render(audit: Audit, record: dict[str, Any]) -> str:
+    """Write the page.
+
+    Args:
+        audit: what was found.
+        record: what audit.json holds.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["count"] = lambda number: f"{number:,}"
+    return environment.get_template("audit.html").render(
+        record=record, sections=sections(audit), labels=audit.faces.labels.names, has_votes=audit.faces.votes is not None
+    )
+
+
+def sections(audit: Audit) -> list[Section]:
+    """Arrange the findings with their sheets, in the order of `mien.evaluation.audit.KINDS`."""
+    return [_section(audit, kind) for kind in audit.findings]
+
+
+def _section(audit: Audit, kind: str) -> Section:
+    title, how, order, unit = TEXTS[kind]
+    size = f"{audit.faces.size} by {audit.faces.size}"
+    if kind == "exact-copy":
+        sheet = exact_sheet(audit)
+    elif kind == "near-copy":
+        sheet = near_sheet(audit)
+    elif kind == "conflict":
+        sheet = conflict_sheet(audit)
+    elif kind == "crowd":
+        sheet = crowd_sheet(audit)
+    else:
+        sheet = single_sheet(audit, kind, VALUES[kind])
+    return Section(kind, title, how.format(size=size), order, unit, len(audit.findings[kind].rows), sheet)
+
+
+VALUES = {"blank": "contrast {:.1f}", "no-face": "{:.1f} deviations", "brightness": "mean {:.0f}"}
+"""What stands below a single face."""
+
+TEXTS = {
+    "exact-copy": (
+        "Exact copies",
+        "The same pixels, at {size} pixels. Each face stands for its group.",
+        "groups across splits first, then the largest",
+        "groups",
+    ),
+    "near-copy": (
+        "Near copies",
+        "The same picture in other pixels: brighter, compressed, with a watermark, mirrored, or cut out a pixel or two of 48 "
+        "apart. Candidates are the nearest of small thumbnails; a pair is confirmed where the details (what a Gaussian blur "
+        f"of 1 pixel leaves and one of 4 takes away) correlate by {SAME_PICTURE:g} or more.",
+        "the least alike first, so that the rest is surer",
+        "pairs",
+    ),
+    "conflict": (
+        "Copies with conflicting labels",
+        "Groups of copies, exact or near, also by way of another copy, that bear more than one label.",
+        "the largest groups first, a face of each label",
+        "groups",
+    ),
+    "blank": (
+        "Constant and nearly blank",
+        f"The pixels' standard deviation is below {NEARLY_BLANK:g} grays of 256.",
+        "the emptiest first",
+        "faces",
+    ),
+    "no-face": (
+        "May show no face",
+        "Histograms of oriented gradients lie farther from the mean of all images than is usual, by more than "
+        f"{FAR_FROM_FACES:g} robust standard deviations. A hint and no proof: a profile is far from the mean too.",
+        "the farthest first",
+        "images",
+    ),
+    "brightness": (
+        "Far darker or brighter than the rest",
+        f"The pixels' mean is more than {TOO_DARK_OR_BRIGHT:g} robust standard deviations from the median. A hint: such faces "
+        "can be good ones.",
+        "the farthest first",
+        "faces",
+    ),
+    "crowd": (
+        "The crowd sees something else",
+        "Of the clear votes beside the labels none is for the row's own label.",
+        "the most agreed on first",
+        "faces",
+    ),
+}
+"""Title, how it was found, order and unit of every kind of finding."""

@@ -1,0 +1,71 @@
+"""mien audit and --data.drop, end to end."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien.cli import main
+
+
+@pytest.fixture
+def leaky(faces, tmp_path):
+    """The drawn faces, with a test face also in training and a black image."""
+    folder = tmp_path / "leaky"
+    shutil.copytree(faces, folder)
+    first = sorted((folder / "test" / "happy").iterdir())[0]
+    shutil.copy(first, folder / "train" / "happy" / "leak.png")
+    Image.fromarray(np.zeros((48, 48), dtype=np.uint8)).save(folder / "train" / "sad" / "black.png")
+    return folder
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_what_an_audit_lists_is_left_out_and_then_it_is_clean(leaky, tmp_path, capsys):
+    clean = tmp_path / "clean.csv"
+    assert main(["audit", "--data", str(leaky), "--out", str(tmp_path / "audit"), "--write", str(clean)]) == 0
+    out, err = capsys.readouterr()
+    assert "1 of 14 test faces have an exact copy in train" in out
+    assert f"train with --data.drop {clean}" in err
+    listed = {row["id"]: row["reason"] for row in read(clean)}
+    assert {"train/happy/leak.png", "train/sad/black.png"} <= set(listed)
+    assert all(not name.startswith("test/") for name in listed)
+
+    words = ["audit", "--data", str(leaky), "--data.drop", str(clean), "--out", str(tmp_path / "again")]
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert f"without {len(listed)} rows that clean.csv lists: {58 - len(listed)} faces" in err
+    assert "0 of 14 test faces have an exact copy in train, 0 an exact or near one" in out
+    record = json.loads((tmp_path / "again" / "audit.json").read_text())
+    assert record["data"]["rows"] == 58 - len(listed)
+    assert record["findings"]["exact-copy"]["rows"] == record["findings"]["blank"]["rows"] == 0
+
+
+def complaint(capsys, words):
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    return err
+
+
+def test_mistakes_are_told_in_a_sentence_before_anything_is_written(faces, tmp_path, capsys):
+    (tmp_path / "table.csv").write_text("path,label\na.png,happy\n")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("Dear me")
+    start = ["audit", "--data", str(faces), "--out"]
+    audit = str(tmp_path / "audit")
+    assert "no list that mien audit wrote" in complaint(capsys, [*start, audit, "--write", str(tmp_path / "table.csv")])
+    assert "is a folder; name a file" in complaint(capsys, [*start, audit, "--write", str(tmp_path / "full")])
+    assert "what the audit itself writes" in complaint(capsys, [*start, audit, "--write", f"{audit}/findings.csv"])
+    assert "is not a report of mien" in complaint(capsys, [*start, str(tmp_path / "full")])
+    assert "has no column 'id'" in complaint(capsys, [*start, audit, "--data.drop", str(tmp_path / "table.csv")])
+    assert "missing: --out" in complaint(capsys, start[:3])
+    assert not (tmp_path / "audit").exists()
+    assert (tmp_path / "table.csv").read_text().startswith("path,label")
