@@ -100,7 +100,7 @@ def evaluate(
         MienError: if model and data do not fit each other; the sentence says what to do.
     """
     require("evaluate", "sklearn", "matplotlib", "jinja2")
-    from mien.evaluation.label_fit import in_labels_of
+    from mien.evaluation.model_fit import fit_to_model
     from mien.evaluation.report import evaluate as report_on
     from mien.inference.classifier import Classifier
 
@@ -111,7 +111,7 @@ def evaluate(
     faces = _read(data, classifier.size, classifier.channels, quiet)
     if classifier.head == "crowd" and faces.votes is not None:
         faces = _judged_by_votes(faces)
-    faces = in_labels_of(classifier.metadata.get("mien.recipe", ""), classifier.labels, faces)
+    faces = fit_to_model(classifier.metadata.get("mien.recipe", ""), classifier.labels, faces)
     log = classifier.path.parent / "log.csv"
     return report_on(classifier, faces, Path(out), split, log=log if log.is_file() else None, command=command, tta=tta)
 

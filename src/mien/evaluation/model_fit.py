@@ -1,16 +1,20 @@
-"""Data brought to the labels of a model before it is measured on them."""
+"""Data brought to the labels and the splits of a model before it is measured on them."""
 
 import sys
+from dataclasses import replace
 
-from mien.data.faceset import FaceSet
+import numpy as np
+
+from mien.data.faceset import SPLITS, FaceSet
 from mien.labels import LabelSet
 
 
-def in_labels_of(recipe: str, labels: LabelSet, faces: FaceSet) -> FaceSet:
+def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet) -> FaceSet:
     """Merge and keep labels as the model's recipe did, where the data have the labels that it was made from.
 
+    Where it was validated on rows carved from training, the data's own validation rows were test rows to it, and are here.
     Contempt is left out where it is all that the model lacks: FER+ has votes for it, FER-2013 no label. On stderr stands how
-    many rows that leaves out.
+    many rows that leaves out, and what became test rows.
 
     Args:
         recipe: the model's recipe as YAML text; empty where it has none.
@@ -20,6 +24,10 @@ def in_labels_of(recipe: str, labels: LabelSet, faces: FaceSet) -> FaceSet:
     import yaml
 
     made = yaml.safe_load(recipe) or {}
+    validation, test = SPLITS.index("validation"), SPLITS.index("test")
+    if made.get("own_validation") is False and (faces.splits == validation).any():
+        faces = replace(faces, splits=np.where(faces.splits == validation, test, faces.splits).astype(np.uint8))
+        print("the model was validated on training rows of its own: the data's validation rows are test rows", file=sys.stderr)
     merge, keep = made.get("merge") or {}, made.get("keep") or []
     if {member for members in merge.values() for member in members}.issubset(faces.labels.names):
         faces = faces.merge(merge) if merge else faces
