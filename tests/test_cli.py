@@ -114,5 +114,5 @@ def test_a_model_of_three_labels_is_measured_on_rows_of_these(three, faces, tmp_
     assert main(["evaluate", str(three), "--data", str(faces), "--out", str(tmp_path / "report")]) == 0
     assert "rows of other labels left out" in capsys.readouterr().err
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
-    assert metrics["all_rows"]["n"] == 6
+    assert metrics["all_rows"]["n"] == 12, "validation rows are test rows to a model that carved its own"
     assert [each["label"] for each in metrics["all_rows"]["labels"]] == ["happy", "sad", "surprise"]

@@ -23,11 +23,11 @@ def test_an_epoch_shows_every_face_once_in_an_order_of_its_own(drawn):
 
 def test_a_batch_larger_than_the_data_is_the_data(drawn):
     batches = TrainingBatches(DeviceFaces(drawn, CPU), 10_000, seed=0, epoch=0)
-    assert [len(targets) for _, targets, _ in batches] == [len(drawn)]
+    assert [len(batch.targets) for batch in batches] == [len(drawn)]
 
 
 def test_validation_shows_every_face_once_in_order(drawn):
-    images = torch.cat([images for images, _ in ValidationBatches(DeviceFaces(drawn, CPU), 9)])
+    images = torch.cat([batch.faces for batch in ValidationBatches(DeviceFaces(drawn, CPU), 9)])
     assert images.numpy().tobytes() == drawn.images.tobytes()
 
 
@@ -42,9 +42,9 @@ def shown(faces, balance, epochs=1):
     """Count how often each label is shown, and how many of these are marked as copies."""
     counts, copies = np.zeros(7, int), np.zeros(7, int)
     for epoch in range(epochs):
-        for _, targets, _, is_copy in TrainingBatches(faces, 1, seed=0, epoch=epoch, balance=balance):
-            counts[targets.argmax(1)] += 1
-            copies[targets.argmax(1)] += bool(is_copy)
+        for batch in TrainingBatches(faces, 1, seed=0, epoch=epoch, balance=balance):
+            counts[batch.targets.argmax(1)] += 1
+            copies[batch.targets.argmax(1)] += bool(batch.is_copy)
     return counts.tolist(), copies.tolist()
 
 
