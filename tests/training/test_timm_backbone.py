@@ -11,10 +11,11 @@ from mien.cli import main
 from mien.errors import MienError
 from mien.inference.classifier import Classifier
 from mien.training.networks import build_network
+from mien.training.networks.head import head_of
 from mien.training.networks.spec import NetworkSpec
 from mien.training.networks.timm_backbone import fetch_from_hub, timm_backbone
 from mien.training.recipe import Recipe
-from mien.training.transfer import head_of, load_weights, starting_network
+from mien.training.transfer import load_weights, starting_network
 
 timm = pytest.importorskip("timm", reason="timm is not installed", exc_type=ImportError)
 hub = pytest.importorskip("huggingface_hub", exc_type=ImportError)
@@ -83,6 +84,14 @@ def test_a_fresh_head_starts_unsure(name):
     network = build_network(f"timm:{name}", NetworkSpec(7, size=160, options={"img_size": 160} if "vit" in name else {}))
     features = network.forward_head(network.forward_features(torch.rand(8, 1, 160, 160)), pre_logits=True)
     assert head_of(network)(features / features.norm(dim=1, keepdim=True) * 35).std() < 1
+
+
+def test_a_network_with_two_heads_of_its_own_is_built_too():
+    network = build_network("timm:levit_128s", NetworkSpec(7, 3, 224))
+    assert isinstance(
+        head_of(build_network("timm:deit_tiny_distilled_patch16_224", NetworkSpec(7, 3, 224))), torch.nn.ModuleList
+    )
+    assert network(torch.rand(2, 3, 224, 224)).shape == (2, 7)
 
 
 def test_weights_in_the_hubs_cache_need_no_network(hub_cache, monkeypatch):

@@ -8,9 +8,10 @@ from safetensors.torch import load_file, save_file
 from mien.cli import main
 from mien.errors import MienError
 from mien.training.networks import NETWORKS, build_network
+from mien.training.networks.head import head_of
 from mien.training.networks.spec import NetworkSpec
 from mien.training.train import train
-from mien.training.transfer import head_of, head_only, load_weights
+from mien.training.transfer import head_only, load_weights
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -15,6 +15,7 @@ from mien.evaluation.audit import Audit
 from mien.evaluation.audit_list import check_list_can_be_written, describe_row, write_list, write_table
 from mien.evaluation.audit_page import render
 from mien.evaluation.folder import check_replaceable, whole_folder
+from mien.evaluation.record import read_marked
 
 FORMAT = 1
 """Version of audit.json; rises when a field changes its meaning or goes."""
@@ -84,15 +85,7 @@ def read_audit(path: Path) -> dict[str, Any]:
     Raises:
         MienError: if it is not there, is not ours, or comes from a later format than this mien knows.
     """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MienError(f"Cannot read {path} as the audit.json of an audit: {error}.") from error
-    if not isinstance(record, dict) or record.get("made_by") != MADE_BY:
-        raise MienError(f"{path} is not the audit.json of a mien audit.")
-    if not isinstance(record.get("format"), int) or record["format"] > FORMAT:
-        raise MienError(f"{path} has format {record.get('format')}; this mien knows {FORMAT}. Use the mien that wrote it.")
-    return record
+    return read_marked(path, "audit.json", "audit", MADE_BY, FORMAT)
 
 
 def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[str, Any]:

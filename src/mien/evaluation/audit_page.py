@@ -1,17 +1,13 @@
 """An audit as one page: what was looked for, how, how many there are, and the pictures to judge it by."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-import jinja2
 
 from mien.data.copies import SAME_PICTURE
 from mien.data.outliers import FAR_FROM_FACES, NEARLY_BLANK, TOO_DARK_OR_BRIGHT
 from mien.evaluation.audit import Audit
 from mien.evaluation.audit_sheets import Sheet, conflict_sheet, crowd_sheet, exact_sheet, near_sheet, single_sheet
-
-TEMPLATES = Path(__file__).parent / "page"
+from mien.evaluation.page import new_environment
 
 
 @dataclass(frozen=True)
@@ -44,16 +40,12 @@ def render(audit: Audit, record: dict[str, Any]) -> str:
         audit: what was found.
         record: what audit.json holds.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["count"] = lambda number: f"{number:,}"
-    return environment.get_template("audit.html").render(
-        record=record, sections=sections(audit), labels=audit.faces.labels.names, has_votes=audit.faces.votes is not None
+    return (
+        new_environment()
+        .get_template("audit.html")
+        .render(
+            record=record, sections=sections(audit), labels=audit.faces.labels.names, has_votes=audit.faces.votes is not None
+        )
     )
 
 

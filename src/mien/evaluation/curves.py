@@ -1,6 +1,6 @@
 """Curves of every label against all others, and of accuracy against coverage; each function returns a matplotlib figure."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -27,14 +27,12 @@ def plot_precision_recall(probabilities: np.ndarray, targets: np.ndarray, metric
         targets: (N, K).
         metrics: what `measure` made of the same rows.
     """
-    truth = targets.argmax(axis=1)
-    curves: list[Curve | None] = []
-    for label, each in enumerate(metrics.labels):
-        if not each.support:
-            curves.append(None)
-            continue
-        precision, recall, _ = precision_recall_curve(truth == label, probabilities[:, label], drop_intermediate=True)
-        curves.append(_thinned(recall, precision))
+
+    def trace(truth: np.ndarray, scores: np.ndarray) -> Curve:
+        precision, recall, _ = precision_recall_curve(truth, scores, drop_intermediate=True)
+        return recall, precision
+
+    curves = _curves(probabilities, targets, [bool(each.support) for each in metrics.labels], trace)
     numbers = [each.average_precision for each in metrics.labels]
     guessing = [(each.support / metrics.n,) * 2 for each in metrics.labels]
     return _panel_per_label(metrics, curves, numbers, guessing, ("recall", "precision"), "steps-post")
@@ -50,15 +48,8 @@ def plot_roc(probabilities: np.ndarray, targets: np.ndarray, metrics: Metrics) -
         targets: (N, K).
         metrics: what `measure` made of the same rows.
     """
-    truth = targets.argmax(axis=1)
-    curves: list[Curve | None] = []
-    for label, each in enumerate(metrics.labels):
-        if each.roc_auc is None:
-            curves.append(None)
-            continue
-        taken, found, _ = roc_curve(truth == label, probabilities[:, label])
-        curves.append(_thinned(taken, found))
     numbers = [each.roc_auc for each in metrics.labels]
+    curves = _curves(probabilities, targets, [number is not None for number in numbers], lambda *rows: roc_curve(*rows)[:2])
     guessing = [(0.0, 1.0)] * len(metrics.labels)
     return _panel_per_label(metrics, curves, numbers, guessing, ("false positive rate", "true positive rate"), "default")
 
@@ -87,6 +78,14 @@ def plot_coverage(probabilities: np.ndarray, targets: np.ndarray, metrics: Metri
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda share, _: f"{share:.0%}")
     return figure
+
+
+def _curves(
+    probabilities: np.ndarray, targets: np.ndarray, defined: Sequence[bool], trace: Callable[[np.ndarray, np.ndarray], Curve]
+) -> list[Curve | None]:
+    """Trace each label against all others; None for a label without a curve."""
+    truth = targets.argmax(axis=1)
+    return [_thinned(*trace(truth == label, probabilities[:, label])) if there else None for label, there in enumerate(defined)]
 
 
 def _panel_per_label(

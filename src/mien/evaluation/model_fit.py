@@ -1,11 +1,9 @@
 """Data brought to the labels and the splits of a model before it is measured on them."""
 
 import sys
-from dataclasses import replace
 
-import numpy as np
-
-from mien.data.faceset import SPLITS, FaceSet
+from mien.data.faceset import FaceSet
+from mien.data.splits import move_split
 from mien.labels import LabelSet
 
 
@@ -24,9 +22,8 @@ def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet) -> FaceSet:
     import yaml
 
     made = yaml.safe_load(recipe) or {}
-    validation, test = SPLITS.index("validation"), SPLITS.index("test")
-    if made.get("own_validation") is False and (faces.splits == validation).any():
-        faces = replace(faces, splits=np.where(faces.splits == validation, test, faces.splits).astype(np.uint8))
+    if made.get("own_validation") is False and "validation" in faces.split_names:
+        faces = move_split(faces, "validation", "test")
         print("the model was validated on training rows of its own: the data's validation rows are test rows", file=sys.stderr)
     merge, keep = made.get("merge") or {}, made.get("keep") or []
     if {member for members in merge.values() for member in members}.issubset(faces.labels.names):

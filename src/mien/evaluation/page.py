@@ -45,6 +45,19 @@ def probability(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
+def new_environment() -> jinja2.Environment:
+    """Make what renders the templates in page/: names that are missing are errors, and `count` writes whole numbers."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["count"] = lambda number: f"{number:,}"
+    return environment
+
+
 def render(record: Record, pictures: dict[str, str], recipe: str | None) -> str:
     """Write the page.
 
@@ -54,20 +67,13 @@ def render(record: Record, pictures: dict[str, str], recipe: str | None) -> str:
             of the page out.
         recipe: the model's recipe as YAML text, or None.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = new_environment()
     environment.filters["percent"] = lambda share: MISSING if share is None else f"{share:.1%}"
     environment.filters["decimal"] = lambda number: MISSING if number is None else f"{number:.3f}"
     environment.filters["points"] = lambda share: MISSING if share is None else f"{100 * share:+.1f}".replace("-", MINUS)
     environment.filters["seconds"] = lambda time: f"{time:.1f} s" if time >= 1 else f"{1000 * time:.0f} ms"
     environment.filters["probability"] = probability
     environment.filters["logarithm"] = math.log
-    environment.filters["count"] = lambda number: f"{number:,}"
     return environment.get_template("report.html").render(
         record=record,
         metrics=record.all_rows,

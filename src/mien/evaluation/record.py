@@ -137,15 +137,33 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises:
         MienError: if it is not there, is not ours, or comes from a later format than this mien knows.
     """
+    return read_marked(path, "metrics.json", "report", MADE_BY, FORMAT)
+
+
+def read_marked(path: Path, name: str, kind: str, made_by: str, format: int) -> dict[str, Any]:
+    """Read a JSON file that is known by the marks `made_by` and `format`.
+
+    Args:
+        path: the file.
+        name: what it is called in a folder of this kind.
+        kind: what it belongs to, such as report.
+        made_by: the mark it must bear.
+        format: the latest that is known.
+
+    Raises:
+        MienError: if it is not there, bears another mark, or comes from a later format.
+    """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise MienError(f"Cannot read {path} as the metrics.json of a report: {error}.") from error
-    if not isinstance(record, dict) or record.get("made_by") != MADE_BY:
-        raise MienError(f"{path} is not the metrics.json of a mien report.")
-    if not isinstance(record.get("format"), int) or record["format"] > FORMAT:
         raise MienError(
-            f"{path} has format {record.get('format')}; this mien knows {FORMAT}. Use the mien that wrote it, or a later one."
+            f"Cannot read {path} as the {name} of {'an' if kind[0] in 'aeiou' else 'a'} {kind}: {error}."
+        ) from error
+    if not isinstance(record, dict) or record.get("made_by") != made_by:
+        raise MienError(f"{path} is not the {name} of a mien {kind}.")
+    if not isinstance(record.get("format"), int) or record["format"] > format:
+        raise MienError(
+            f"{path} has format {record.get('format')}; this mien knows {format}. Use the mien that wrote it, or a later one."
         )
     return record
 

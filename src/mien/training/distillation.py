@@ -7,6 +7,7 @@ changed views are computed once and kept, from Reinforce data, multiply impact (
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors.torch import load_file, save
@@ -39,18 +40,16 @@ class Teachers(nn.Module):
 
     def __init__(self, networks: Sequence[FaceNetwork], temperature: float) -> None:
         super().__init__()
-        self.networks, self.temperature = list(networks), temperature
-        self.members = nn.ModuleList(networks)  # so that they move to the device too
+        self.networks, self.temperature = nn.ModuleList(networks), temperature
         self.heads = ("label", "crowd")[: min(len(network.heads) for network in networks)]
         nn.utils.convert_conv2d_weight_memory_format(self, torch.channels_last)
-        self.requires_grad_(False)
+        self.requires_grad_(False).eval()
 
     @torch.no_grad()
     def forward(self, faces: Tensor) -> Tensor:
         """Map float32 faces (N, C, H, W) between 0 and 1, as the student sees them, to probabilities (N, heads, K)."""
-        self.eval()  # Lightning puts all it knows into training mode
-        count = len(self.heads)
-        answers = [torch.softmax(each.logits(faces)[:, :count] / self.temperature, dim=2) for each in self.networks]
+        logits = [cast(FaceNetwork, each).logits(faces)[:, : len(self.heads)] for each in self.networks]
+        answers = [torch.softmax(each / self.temperature, dim=2) for each in logits]
         return torch.stack(answers).mean(0)
 
 

@@ -18,9 +18,10 @@ from mien.training.batches import Batch, DeviceFaces, TrainingBatches, Validatio
 from mien.training.distillation import Teachers, Views
 from mien.training.face_network import FaceNetwork, pixels
 from mien.training.loss import classification_loss, distillation_loss, votes_loss, with_votes
+from mien.training.networks.head import head_of
 from mien.training.optimization import build_optimizer, build_schedule
 from mien.training.recipe import Recipe
-from mien.training.transfer import head_of, head_only
+from mien.training.transfer import head_only
 
 
 class ClassificationTask(pl.LightningModule):
@@ -72,9 +73,11 @@ class ClassificationTask(pl.LightningModule):
 
     def train_dataloader(self) -> TrainingBatches:
         """Give the batches of the current epoch; the Trainer asks anew for every epoch."""
-        faces = self.views.of_epoch(self.current_epoch) if self.views else self.train_faces
-        self.batches = TrainingBatches(faces, self.recipe.batch_size, self.recipe.seed, self.current_epoch, self.recipe.balance)
+        self.batches = self._batches(self.views.of_epoch(self.current_epoch) if self.views else self.train_faces)
         return self.batches
+
+    def _batches(self, faces: DeviceFaces) -> TrainingBatches:
+        return TrainingBatches(faces, self.recipe.batch_size, self.recipe.seed, self.current_epoch, self.recipe.balance)
 
     def val_dataloader(self) -> ValidationBatches:
         """Give the validation rows."""
@@ -83,7 +86,7 @@ class ClassificationTask(pl.LightningModule):
     def configure_optimizers(self) -> Optimizer:
         """Build optimizer and schedule; the schedule is stepped by this class, since Lightning steps plateau after it saves."""
         optimizer = build_optimizer(self.model, head_of(self.model.network), self.recipe.optimizer)
-        steps = self.recipe.epochs * len(self.train_dataloader())
+        steps = self.recipe.epochs * len(self._batches(self.train_faces))
         self.schedule = build_schedule(optimizer, self.recipe.schedule, steps)
         return optimizer
 

@@ -17,7 +17,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors.torch import load_file
 
 from mien._version import __version__
-from mien.data.faceset import SPLITS, FaceSet
+from mien.data.faceset import FaceSet
+from mien.data.splits import move_split
 from mien.errors import MienError
 from mien.training.batches import DeviceFaces, ValidationBatches
 from mien.training.calibration import fit_temperature
@@ -30,8 +31,6 @@ from mien.training.run_folder import RunFolder, open_run_folder
 from mien.training.summary import multiply_adds
 from mien.training.task import ClassificationTask
 from mien.training.transfer import starting_network
-
-NONE, TRAIN, VALIDATION, TEST = range(len(SPLITS))
 
 
 def train(
@@ -151,9 +150,9 @@ def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
     if (recipe.votes.head or recipe.votes.mix) and faces.votes is None:
         raise MienError("The recipe learns from crowd votes; add FER+'s: --data.votes fer2013new.csv --data.votes_as beside.")
     if "train" not in faces.split_names and "none" in faces.split_names:
-        faces = replace(faces, splits=np.where(faces.splits == NONE, TRAIN, faces.splits).astype(np.uint8))
+        faces = move_split(faces, "none", "train")
     if not recipe.own_validation:
-        faces = replace(faces, splits=np.where(faces.splits == VALIDATION, TEST, faces.splits).astype(np.uint8))
+        faces = move_split(faces, "validation", "test")
     counts = faces.split("train").counts()
     empty = [name for name, count in zip(faces.labels.names, counts, strict=True) if count == 0]
     there = [name for name in faces.labels.names if name not in empty]

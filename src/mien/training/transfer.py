@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mien.errors import MienError
 from mien.training.networks import build_network
+from mien.training.networks.head import head_of
 from mien.training.networks.spec import NetworkSpec
 from mien.training.networks.timm_backbone import fetch_from_hub, timm_backbone
 from mien.training.recipe import HUB, TIMM, Recipe
@@ -50,15 +51,6 @@ def _with_weights(recipe: Recipe, classes: int) -> nn.Module:
     if recipe.weights is not None:
         load_weights(network, Path(recipe.weights))
     return network
-
-
-def head_of(network: nn.Module) -> nn.Module:
-    """Find the classification head: what timm calls so, or the last dense layer."""
-    timms = getattr(network, "get_classifier", None)
-    if callable(timms):
-        head = timms()  # some of timm's networks have two
-        return head if isinstance(head, nn.Module) else nn.ModuleList(head)
-    return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
 
 
 def head_only(network: nn.Module, alone: bool) -> None:

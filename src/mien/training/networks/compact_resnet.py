@@ -8,7 +8,7 @@ must answer in a millisecond on one core. Shapes for gray 48-pixel faces: (1, 48
 
 from torch import Tensor, nn
 
-from mien.errors import MienError
+from mien.training.networks.residual import check_size, with_stem_and_head
 from mien.training.networks.spec import NetworkSpec
 from mien.training.networks.squeeze_excitation import SqueezeExcitation
 
@@ -21,22 +21,12 @@ def compact_resnet(spec: NetworkSpec) -> nn.Module:
     Raises:
         MienError: if the faces are smaller than 16 pixels.
     """
-    if spec.size < 16:
-        raise MienError(f"compact_resnet needs faces of at least 16 pixels, not {spec.size}; set --recipe.size.")
+    check_size("compact_resnet", spec)
     blocks = [
         ResidualBlock(spec, inputs, outputs, stride=1 if number == 0 else 2)
         for number, (inputs, outputs) in enumerate(zip((WIDTHS[0], *WIDTHS[:-1]), WIDTHS, strict=True))
     ]
-    return nn.Sequential(
-        nn.Conv2d(spec.channels, WIDTHS[0], 3, stride=2, padding=1, bias=False),
-        nn.BatchNorm2d(WIDTHS[0]),
-        spec.act(),
-        *blocks,
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Dropout(spec.dropout),
-        nn.Linear(WIDTHS[-1], spec.classes),
-    )
+    return with_stem_and_head(spec, blocks, WIDTHS, stride=2)
 
 
 class ResidualBlock(nn.Module):

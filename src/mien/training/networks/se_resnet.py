@@ -8,7 +8,7 @@ has none to spare. Shapes for gray 48-pixel faces: (1, 48, 48) -> (64, 48, 48) -
 
 from torch import Tensor, nn
 
-from mien.errors import MienError
+from mien.training.networks.residual import check_size, with_stem_and_head
 from mien.training.networks.spec import NetworkSpec
 from mien.training.networks.squeeze_excitation import SqueezeExcitation
 
@@ -21,23 +21,13 @@ def se_resnet(spec: NetworkSpec) -> nn.Module:
     Raises:
         MienError: if the faces are smaller than 16 pixels.
     """
-    if spec.size < 16:
-        raise MienError(f"se_resnet needs faces of at least 16 pixels, not {spec.size}; set --recipe.size.")
+    check_size("se_resnet", spec)
     blocks = [
         Block(spec, (inputs if number == 0 else outputs), outputs, stride=2 if number == 0 and inputs != outputs else 1)
         for inputs, outputs in zip((WIDTHS[0], *WIDTHS[:-1]), WIDTHS, strict=True)
         for number in range(BLOCKS)
     ]
-    return nn.Sequential(
-        nn.Conv2d(spec.channels, WIDTHS[0], 3, padding=1, bias=False),
-        nn.BatchNorm2d(WIDTHS[0]),
-        spec.act(),
-        *blocks,
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Dropout(spec.dropout),
-        nn.Linear(WIDTHS[-1], spec.classes),
-    )
+    return with_stem_and_head(spec, blocks, WIDTHS, stride=1)
 
 
 class Block(nn.Module):

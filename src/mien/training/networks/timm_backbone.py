@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from mien.errors import MienError
+from mien.training.networks.head import head_of
 from mien.training.networks.spec import NetworkSpec
 
 
@@ -33,19 +34,18 @@ def timm_backbone(name: str, spec: NetworkSpec, pretrained: Path | None = None) 
     _check_name(timm, name)
     overlay = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(pretrained)}} if pretrained else {}
     try:
-        network: Any = timm.create_model(
+        network: nn.Module = timm.create_model(
             name, num_classes=spec.classes, in_chans=spec.channels, drop_rate=spec.dropout, **overlay, **spec.options
         )
     except (TypeError, ValueError, AssertionError, RuntimeError) as problem:
         options = f" and the options {dict(spec.options)}" if spec.options else ""
         raise MienError(f"timm cannot build {name} with {spec.channels} channels{options}: {_first_line(problem)}.") from None
-    for layer in network.get_classifier().modules():
+    for layer in head_of(network).modules():
         if isinstance(layer, nn.Linear):
             # some of timm's networks start heads for thousands of labels: with seven, their first logits differ by 7
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
-    built: nn.Module = network
-    return built
+    return network
 
 
 def fetch_from_hub(name: str) -> Path:
