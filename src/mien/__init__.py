@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from mien.labels import FER2013, FERPLUS, LabelSet
     from mien.training.recipe import Recipe
     from mien.training.recipe_files import load_recipe
-    from mien.verbs import audit, compare, evaluate, train
+    from mien.verbs.comparing import compare
+    from mien.verbs.measuring import audit, evaluate
+    from mien.verbs.training import train
 
 _HOME = {
     "Classifier": "mien.inference.classifier",
@@ -33,15 +35,15 @@ _HOME = {
     "Prediction": "mien.inference.prediction",
     "Recipe": "mien.training.recipe",
     "Report": "mien.evaluation.report",
-    "audit": "mien.verbs",
-    "compare": "mien.verbs",
+    "audit": "mien.verbs.measuring",
+    "compare": "mien.verbs.comparing",
     "draw_face": "mien.data.drawn",
     "draw_faces": "mien.data.drawn",
-    "evaluate": "mien.verbs",
+    "evaluate": "mien.verbs.measuring",
     "load_recipe": "mien.training.recipe_files",
     "predict": "mien.inference.prediction",
     "read_faces": "mien.data.reading",
-    "train": "mien.verbs",
+    "train": "mien.verbs.training",
 }
 
 __all__ = [

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mien.errors import MienError
-from mien.verbs import require
+from mien.verbs.extras import require
 
 FACES_PER_LABEL = 160
 MARK = "about-this-folder.txt"

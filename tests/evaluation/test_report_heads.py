@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mien import verbs
+import mien
 from mien.cli import main
 from mien.data.source import DataSource
 from mien.evaluation.figure import new_figure
@@ -97,7 +97,7 @@ def test_a_head_is_judged_by_labels_or_by_votes(
 
 def test_a_model_with_one_head_is_measured_on_votes_without_contempt(make_model, fer2013, votes, tmp_path, capsys):
     model = make_model("one.onnx", labels=FER2013, size=48).path
-    report = verbs.evaluate(model, DataSource(fer2013, votes=votes), tmp_path / "report")
+    report = mien.evaluate(model, DataSource(fer2013, votes=votes), tmp_path / "report")
     assert (report.record.model.head, report.record.model.heads) == ("label", ("label",))
     assert (report.metrics.accuracy.count, report.metrics.n) == (1, 3)
     assert report.table().splitlines()[0] == "test split of fer2013.csv: 3 faces"

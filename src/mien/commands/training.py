@@ -1,0 +1,58 @@
+"""`mien train` and `mien recipes`: what is trained, and how."""
+
+import shlex
+import sys
+from pathlib import Path
+
+from mien.arguments import make_parser, parse
+from mien.errors import MienError
+
+
+def train(arguments: list[str]) -> int:
+    """Train a classifier: mien train RECIPE --data PATH --out RUN [--recipe.epochs 5 ...]."""
+    from mien.data.source import DataSource
+    from mien.training.recipe import Recipe
+    from mien.training.recipe_files import load_recipe, recipe_path
+    from mien.verbs.training import train as train_model
+
+    parser = make_parser(
+        "train",
+        "RECIPE --data PATH --out RUN [--resume] [--recipe.KEY VALUE ...] [--data.KEY VALUE ...]",
+        train_model,
+        skip=("recipe", "data", "command"),
+    )
+    parser.add_argument("--recipe", type=Recipe, help="RECIPE: a name that `mien recipes` lists, or a YAML file")
+    parser.add_argument("--data", type=DataSource, help="labelled faces; --data PATH is short for --data.path PATH")
+    command = shlex.join(["mien", "train", *arguments])
+    if arguments and not arguments[0].startswith("-"):
+        path = recipe_path(arguments[0])
+        load_recipe(path)  # its mistakes are better told by itself than by the parser of the command line
+        arguments = ["--recipe", str(path), *arguments[1:]]
+    elif not {"-h", "--help"}.intersection(arguments):
+        raise MienError("Say which recipe to train: mien train RECIPE --data PATH --out RUN; `mien recipes` lists them.")
+    parsed = parse(parser, arguments)
+    report = train_model(**vars(parsed), command=command)
+    print(report.table())
+    print(f"model   {Path(parsed.out) / 'model.onnx'}\nreport  {report.folder / 'index.html'}", file=sys.stderr)
+    return 0
+
+
+def recipes(arguments: list[str]) -> int:
+    """List the recipes that mien brings, or print one with its network's layers: mien recipes [NAME]."""
+    from mien.training.recipe_files import load_recipe, recipe_names, recipe_path
+    from mien.verbs.training import describe_network
+
+    parser = make_parser("recipes", "[NAME]")
+    parser.add_argument("--name", type=str, help="NAME: the recipe whose YAML is to be printed")
+    name = parse(parser, arguments, first="name").name
+    if name is not None:
+        print(recipe_path(name).read_text(encoding="utf-8"))
+        try:
+            print(describe_network(name))
+        except MienError as missing:
+            print(f"mien: without the network's layers: {missing}", file=sys.stderr)
+        return 0
+    width = max(map(len, recipe_names())) + 2
+    for known in recipe_names():
+        print(f"{known:<{width}}{load_recipe(known).description}")
+    return 0

@@ -1,0 +1,37 @@
+"""Comparing: finished runs side by side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mien.errors import MienError
+from mien.verbs.extras import require
+
+
+def compare(runs: Sequence[str | Path], format: str = "table", title: str | None = None, command: str | None = None) -> str:
+    """Set finished runs side by side, the most accurate first: accuracy with its interval, recalls, size, speed, command.
+
+    Below the table of those measured on the same faces stands, for each against the first one named, whether it differs truly
+    (McNemar's exact test); not in JSON, and not for runs out of .json files, which hold no answers face by face.
+
+    Args:
+        runs: run folders of `train`, folders of reports that `evaluate` wrote into them, and .json files of this function.
+            Where a name comes twice, the later one stands.
+        format: table, which is Markdown, or json.
+        title: a heading of the table.
+        command: the command line, to be noted above the table together with what its figures are.
+
+    Raises:
+        MienError: if one is none of these, the format is unknown, or a title is given to JSON, which has none.
+    """
+    require("evaluate", "sklearn", "matplotlib", "jinja2")
+    from mien.evaluation import comparison
+
+    if format not in comparison.FORMATS:
+        raise MienError(f"There is no format {format!r}; choose {', '.join(comparison.FORMATS)}.")
+    if format == "json" and title is not None:
+        raise MienError("JSON has no title; leave out --title, or choose the format table.")
+    sources = [Path(run) for run in runs]
+    summaries = comparison.compare(sources)
+    if format == "json":
+        return comparison.as_json(summaries)
+    return comparison.as_markdown(summaries, title, command, comparison.find_predictions(sources))

@@ -1,0 +1,37 @@
+"""Labelled faces for a verb, read or taken as they are, and what they are said to be."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from mien.data.faceset import SPLITS, FaceSet
+from mien.data.source import DataSource
+
+
+def read_data(data: FaceSet | DataSource | str | Path, size: int, channels: int, quiet: bool) -> FaceSet:
+    """Read labelled faces in a model's size and channels, and say on stderr what they were taken for, unless it is read already."""
+    if isinstance(data, FaceSet):
+        return data
+    from mien.data.reading import read_faces
+
+    source = data if isinstance(data, DataSource) else DataSource(Path(data))
+    faces = read_faces(source, size, channels, None if quiet else _show_reading)
+    if not quiet:
+        counts = [(name, int((faces.splits == SPLITS.index(name)).sum())) for name in faces.split_names]
+        splits = ", ".join("not divided" if name == "none" else f"{name} {count:,}" for name, count in counts)
+        print(f"took {faces.origin.path} for {faces.origin.kind}: {len(faces):,} faces ({splits})", file=sys.stderr)
+        print(f"labels: {', '.join(faces.labels.names)}", file=sys.stderr)
+    return faces
+
+
+def judged_by_votes(faces: FaceSet) -> FaceSet:
+    """Put crowd votes in the place of labels, leave out rows without clear ones, and say on stderr how many these are."""
+    judged = faces.judged_by_votes()
+    print(f"judged by crowd votes: {len(faces) - len(judged):,} rows without clear votes left out", file=sys.stderr)
+    return replace(judged, origin=replace(judged.origin, kind=f"{judged.origin.kind}, judged by the votes"))
+
+
+def _show_reading(done: int, total: int | None) -> None:
+    if sys.stderr.isatty():
+        of_all = f" of {total:,}" if total else ""
+        print(f"\rreading {done:,}{of_all} faces", end="\n" if done == total else "", file=sys.stderr, flush=True)

@@ -1,0 +1,91 @@
+"""Measuring: what a model is worth on labelled faces, and what these are worth."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from mien.data.faceset import FaceSet
+from mien.data.source import DataSource
+from mien.verbs.extras import require
+from mien.verbs.labelled_faces import judged_by_votes, read_data
+
+if TYPE_CHECKING:  # parameters are annotated without quotes: for a quoted one jsonargparse would import this too, and sklearn
+    from mien.evaluation.audit import Audit
+    from mien.evaluation.report import Report
+
+
+def evaluate(
+    model: str | Path,
+    data: FaceSet | DataSource | str | Path,
+    out: str | Path,
+    split: str | None = None,
+    head: str | None = None,
+    tta: Literal["none", "flip", "ten-crops"] = "none",
+    quiet: bool = False,
+    command: str | None = None,
+) -> "Report":
+    """Measure a model on labelled faces: writes index.html, metrics.json and predictions.csv, and prints the table.
+
+    Args:
+        model: a model file, a run folder, or a name that `mien models` lists.
+        data: labelled faces.
+        out: the folder to write; an earlier report there is replaced.
+        split: train, validation, test or all; test where there is one, else validation, else all, if not given.
+        head: which head of a model with two is measured: label, or crowd, judged by the votes where the data have them beside
+            their labels; if not given, label, but crowd where the data are read with votes in place of their labels.
+        tta: test-time augmentation, the mean answer to several views of each face: none, flip (two views) or ten-crops; the
+            report says what it brought and cost.
+        quiet: no progress on stderr.
+        command: the command line, to be noted in the report.
+
+    Raises:
+        MienError: if model and data do not fit each other; the sentence says what to do.
+    """
+    require("evaluate", "sklearn", "matplotlib", "jinja2")
+    from mien.evaluation.model_fit import fit_to_model
+    from mien.evaluation.report import evaluate as report_on
+    from mien.inference.classifier import Classifier
+
+    classifier = Classifier(model, head=head)
+    if head is None:
+        votes_are_targets = isinstance(data, DataSource) and data.votes is not None and data.votes_as != "beside"
+        classifier = classifier.with_head("crowd" if votes_are_targets and "crowd" in classifier.heads else "label")
+    faces = read_data(data, classifier.size, classifier.channels, quiet)
+    if classifier.head == "crowd" and faces.votes is not None:
+        faces = judged_by_votes(faces)
+    faces = fit_to_model(classifier.metadata.get("mien.recipe", ""), classifier.labels, faces)
+    log = classifier.path.parent / "log.csv"
+    return report_on(classifier, faces, Path(out), split, log=log if log.is_file() else None, command=command, tta=tta)
+
+
+def audit(
+    data: FaceSet | DataSource | str | Path,
+    out: str | Path,
+    write: str | Path | None = None,
+    quiet: bool = False,
+    command: str | None = None,
+) -> "Audit":
+    """Look for copies, conflicting labels, images without a face and outliers in labelled faces, and show them on a page.
+
+    Args:
+        data: labelled faces.
+        out: the folder to write: index.html, findings.csv, audit.json; an earlier audit there is replaced.
+        write: a CSV file to write the rows to that training is better without; train with --data.drop FILE.
+        quiet: no progress on stderr.
+        command: the command line, to be noted in the page.
+
+    Raises:
+        MienError: if there are no faces, or the folder or the file holds something else; the sentence says what to do.
+    """
+    require("evaluate", "sklearn", "scipy", "matplotlib", "jinja2")
+    from mien.evaluation.audit import inspect
+    from mien.evaluation.audit_folder import check_places, write_audit
+
+    check_places(Path(out), None if write is None else Path(write))
+    found = inspect(read_data(data, 48, 1, quiet))
+    listed = write_audit(found, Path(out), None if write is None else Path(write), command)
+    if not quiet:
+        print(f"audit   {Path(out) / 'index.html'}", file=sys.stderr)
+    if write is not None and not quiet:
+        print(f"{listed:,} rows to leave out are listed in {write}: train with --data.drop {write}", file=sys.stderr)
+    return found
