@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -148,4 +149,6 @@ def test_a_full_disk_is_said_and_the_run_goes_on_afterwards(faces, run, tmp_path
     assert "disk is full; free some space, then the same command with --resume goes on" in complaint(capsys, words)
     assert not (tmp_path / "run" / "model.onnx").exists()
     assert main([*words, "--resume"]) == 0
+    noted = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())["command"]
+    assert noted == shlex.join(["mien", *words])  # which works on its own, and gives the same
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == (run / "weights.safetensors").read_bytes()

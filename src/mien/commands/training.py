@@ -23,7 +23,7 @@ def train(arguments: list[str]) -> int:
     )
     parser.add_argument("--recipe", type=Recipe, help="RECIPE: a name that `mien recipes` lists, or a YAML file")
     parser.add_argument("--data", type=DataSource, help="labelled faces; --data PATH is short for --data.path PATH")
-    command = shlex.join(["mien", "train", *arguments])
+    command = shlex.join(["mien", "train", *_unbroken(arguments)])
     if arguments and not arguments[0].startswith("-"):
         path = recipe_path(arguments[0])
         load_recipe(path)  # its mistakes are better told by itself than by the parser of the command line
@@ -35,6 +35,16 @@ def train(arguments: list[str]) -> int:
     print(report.table())
     print(f"model   {Path(parsed.out) / 'model.onnx'}\nreport  {report.folder / 'index.html'}", file=sys.stderr)
     return 0
+
+
+def _unbroken(arguments: list[str]) -> list[str]:
+    """Leave out --resume: a resumed run ends as an unbroken one, and the command that is noted shall work on its own."""
+    kept: list[str] = []
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        is_value = before == "--resume" and word.lower() in ("true", "false")
+        if not is_value and word.split("=")[0] != "--resume":
+            kept.append(word)
+    return kept
 
 
 def recipes(arguments: list[str]) -> int:
