@@ -4,50 +4,82 @@
     python benchmarks/make_models.py --data fer2013.csv --votes fer2013new.csv --out runs/models --reduced  # on 2 cores
 
 Full: four large networks teach mien-l and mien-s live, each seeing what its student sees. Reduced: two compact networks teach
-mien-s alone, by answers to changed views that are computed once. Killed at any moment, the same command goes on.
+mien-s alone, by answers to changed views that are computed once. Both train mien-s-plus, on FER+'s eight labels. Every run is
+a `mien train` of a recipe written into runs/models/recipes; killed at any moment, the same command goes on.
 
-Selected on validation (PublicTest) alone. Writes runs/models/teacher-N, mien-l, mien-s, ensemble.json and results.md; with
---embed, mien-s becomes the embedded model.
+Selected on validation (PublicTest) alone. Writes the runs, ensemble.json, and results.md with a line for every run and head;
+with --embed, mien-s becomes the embedded model.
 """
 
 import argparse
 import json
+import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 import mien
+from mien.data.faceset import FaceSet
 from mien.evaluation.metrics import measure
 from mien.evaluation.proportion import proportion
 from mien.files import write_whole
 from mien.training.recipe import Distillation, Recipe, Votes
 
+MIEN = [sys.executable, "-m", "mien.cli"]
+
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is trained.
+    """What is trained.
 
     Attributes:
-        teacher: their recipe.
-        teachers: how many, each with a seed of its own.
-        teacher_epochs: of each.
-        views: that they answer once for the students; 0 for live answers.
-        students: recipe and epochs of each student, by its name.
+        teachers: their recipes.
+        students: the recipes of their students, by name; their teachers are filled in.
+        plus: the recipe of mien-s-plus.
+        at_once: how many runs share the machine, one thread each; 0 for one after another with all of it.
     """
 
-    teacher: str
-    teachers: int
-    teacher_epochs: int
-    views: int
-    students: dict[str, tuple[str, int]]
+    teachers: list[Recipe]
+    students: dict[str, Recipe]
+    plus: Recipe
+    at_once: int
 
 
-FULL = Plan("mien-l", 4, 60, 0, {"mien-l": ("mien-l", 80), "mien-s": ("mien-s", 200)})
-REDUCED = Plan("mien-s", 2, 24, 8, {"mien-s": ("mien-s", 40)})
+def full() -> Plan:
+    """Plan for one GPU: at most 25 minutes on an H200."""
+    large, small = two_headed("mien-l"), two_headed("mien-s")
+    return Plan(
+        teachers=[replace(large, epochs=60, seed=seed) for seed in range(4)],
+        students={"mien-l": replace(large, epochs=80, seed=100), "mien-s": replace(small, epochs=200, seed=100)},
+        plus=replace(mien.load_recipe("mien-s"), epochs=100),
+        at_once=0,
+    )
+
+
+def reduced() -> Plan:
+    """Plan for two cores: at most two hours where nothing else runs. Teachers differ, so that their mean is worth more."""
+    small = two_headed("mien-s")
+    quick = replace(small, epochs=24, crop=44, crop_from=36)
+    excited = {"squeeze_excitation": True}
+    return Plan(
+        teachers=[quick, replace(quick, seed=1, network_options=excited)],
+        students={
+            "mien-s": replace(small, epochs=60, crop=44, seed=100, network_options=excited, distillation=Distillation(views=16))
+        },
+        plus=replace(mien.load_recipe("mien-s"), epochs=24),
+        at_once=2,
+    )
+
+
+def two_headed(name: str) -> Recipe:
+    """Load a recipe, with a head for the crowd's votes."""
+    return replace(mien.load_recipe(name), votes=Votes(head=0.5))
 
 
 def main() -> None:
@@ -59,13 +91,16 @@ def main() -> None:
     parser.add_argument("--reduced", action="store_true", help="what two cores can do in two hours")
     parser.add_argument("--epochs", type=int, help="of every run, to try the way")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int)
     parser.add_argument("--embed", action="store_true", help="make mien-s the embedded model")
     arguments = parser.parse_args()
-    plan = REDUCED if arguments.reduced else FULL
+    plan = reduced() if arguments.reduced else full()
     if arguments.epochs:
-        students = {name: (recipe, arguments.epochs) for name, (recipe, _) in plan.students.items()}
-        plan = replace(plan, teacher_epochs=arguments.epochs, students=students)
+        plan = Plan(
+            teachers=[replace(each, epochs=arguments.epochs) for each in plan.teachers],
+            students={name: replace(each, epochs=arguments.epochs) for name, each in plan.students.items()},
+            plus=replace(plan.plus, epochs=arguments.epochs),
+            at_once=plan.at_once,
+        )
     command = shlex.join(["python", "benchmarks/make_models.py", *sys.argv[1:]])
     try:
         make(plan, arguments, command)
@@ -74,43 +109,69 @@ def main() -> None:
 
 
 def make(plan: Plan, arguments: argparse.Namespace, command: str) -> None:
-    """Train teachers and students, in this order, and say what came of them."""
-    data = mien.read_faces(mien.DataSource(arguments.data, votes=arguments.votes, votes_as="beside"))
+    """Train the teachers, then all that learns from them, and say what came of it."""
     out: Path = arguments.out
-    teachers = [out / f"teacher-{seed}" for seed in range(plan.teachers)]
-    for seed, run in enumerate(teachers):
-        train(replace(two_headed(plan.teacher), epochs=plan.teacher_epochs, seed=seed), data, run, arguments, command)
+    labels_and_votes = [*data_flags(arguments), "--data.votes_as", "beside"]
+    teachers = {out / f"teacher-{number}": recipe for number, recipe in enumerate(plan.teachers)}
+    run_all(
+        [step for run, recipe in teachers.items() for step in training(recipe, run, labels_and_votes, arguments, plan)], plan
+    )
     ensemble = out / "ensemble.json"
     if not ensemble.is_file():
-        text = json.dumps(together(teachers, data.split("validation")), indent=2) + "\n"
+        faces = mien.read_faces(mien.DataSource(arguments.data, votes=arguments.votes, votes_as="beside"))
+        text = json.dumps(together(list(teachers), faces.split("validation")), indent=2) + "\n"
         write_whole(ensemble, lambda part: part.write_text(text, encoding="utf-8"))
     print(ensemble.read_text(encoding="utf-8"))
-    teaching = Distillation([str(run) for run in teachers], views=plan.views)
-    for name, (recipe, epochs) in plan.students.items():
-        student = replace(two_headed(recipe), epochs=epochs, seed=100, distillation=teaching)
-        train(student, data, out / name, arguments, command)
-    runs = [*teachers, *(out / name for name in plan.students)]
-    table = mien.compare([each for run in runs for each in (run, run / "report-crowd")])
-    write_whole(out / "results.md", lambda part: part.write_text(f"{table}\nWritten by: `{command}`\n", encoding="utf-8"))
+    students = {
+        out / name: replace(recipe, distillation=replace(recipe.distillation, teachers=[str(run) for run in teachers]))
+        for name, recipe in plan.students.items()
+    }
+    steps = [step for run, recipe in students.items() for step in training(recipe, run, labels_and_votes, arguments, plan)]
+    plus = out / "mien-s-plus"
+    run_all([*steps, *training(plan.plus, plus, data_flags(arguments), arguments, plan)], plan)
+    majority = plus / "report-majority"
+    if not majority.is_dir():
+        votes = [*data_flags(arguments), "--data.votes_as", "majority"]
+        subprocess.run([*MIEN, "evaluate", str(plus), *votes, "--split", "validation", "--out", str(majority)], check=True)
+    heads = [each for run in [*teachers, *students] for each in (run, run / "report-crowd")]
+    table = mien.compare([*heads, majority], title="Mien's own models on PublicTest", command=command)
+    write_whole(out / "results.md", lambda part: part.write_text(table, encoding="utf-8"))
     print(table)
     if arguments.embed:
         subprocess.run([sys.executable, Path(__file__).with_name("embed.py"), out / "mien-s", "mien-s"], check=True)
 
 
-def two_headed(name: str) -> Recipe:
-    """Load a recipe, with a head for the crowd's votes."""
-    recipe = mien.load_recipe(name)
-    return recipe if recipe.votes.head else replace(recipe, votes=Votes(head=0.5))
+def data_flags(arguments: argparse.Namespace) -> list[str]:
+    """Name the data and the votes as `mien train` wants them."""
+    return ["--data", arguments.data, "--data.votes", arguments.votes]
 
 
-def train(recipe: Recipe, data: mien.FaceSet, run: Path, arguments: argparse.Namespace, command: str) -> None:
-    """Train a run, or go on with it."""
-    print(f"== {run}", file=sys.stderr)
-    if not (run / "report-crowd" / "metrics.json").is_file():
-        mien.train(recipe, data, run, run.exists(), arguments.device, arguments.threads, command=command)
+def training(recipe: Recipe, run: Path, data: list[str], arguments: argparse.Namespace, plan: Plan) -> Iterator[list[str]]:
+    """Write a run's recipe and give the command that trains it, or goes on with it; nothing where it is done."""
+    if (run / ("report-crowd" if recipe.votes.head else "report")).is_dir():
+        return
+    file = run.parent / "recipes" / f"{run.name}.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, lambda part: part.write_text(recipe.to_yaml(), encoding="utf-8"))
+    command = [*MIEN, "train", str(file), *data, "--out", str(run), "--device", arguments.device]
+    yield [*command, *(["--threads", "1"] if plan.at_once else []), *(["--resume", "true"] if run.exists() else [])]
 
 
-def together(teachers: list[Path], faces: mien.FaceSet) -> dict:
+def run_all(commands: list[list[str]], plan: Plan) -> None:
+    """Run commands, so many at once as the plan says; what others have done stays where one fails."""
+    environment = os.environ | ({"OMP_NUM_THREADS": "1"} if plan.at_once else {})
+
+    def run(command: list[str]) -> int:
+        print("==", shlex.join(["mien", *command[len(MIEN) :]]), file=sys.stderr)
+        return subprocess.run(command, env=environment).returncode
+
+    with ThreadPoolExecutor(max(1, plan.at_once)) as workers:
+        codes = list(workers.map(run, commands))
+    if any(codes):
+        raise mien.MienError("A step has failed, as it says above; repair that, then give the same command again.")
+
+
+def together(teachers: list[Path], faces: FaceSet) -> dict:
     """Measure the mean of the teachers' probabilities, each head by what it was taught."""
     figures = {}
     for head, rows in (("label", faces), ("crowd", faces.judged_by_votes())):
