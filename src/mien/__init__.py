@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mien.training.recipe_files import load_recipe
     from mien.verbs.comparing import compare
     from mien.verbs.measuring import audit, evaluate
+    from mien.verbs.quantizing import quantize
     from mien.verbs.training import train
 
 _HOME = {
@@ -42,6 +43,7 @@ _HOME = {
     "evaluate": "mien.verbs.measuring",
     "load_recipe": "mien.training.recipe_files",
     "predict": "mien.inference.prediction",
+    "quantize": "mien.verbs.quantizing",
     "read_faces": "mien.data.reading",
     "train": "mien.verbs.training",
 }
@@ -65,6 +67,7 @@ __all__ = [
     "evaluate",
     "load_recipe",
     "predict",
+    "quantize",
     "read_faces",
     "train",
 ]

@@ -87,6 +87,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "predict": predicting.predict,
     "audit": measuring.audit,
     "compare": measuring.compare,
+    "quantize": training.quantize,
     "recipes": training.recipes,
     "models": predicting.models,
     "demo": _demo,

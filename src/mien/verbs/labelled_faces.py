@@ -9,7 +9,7 @@ from mien.data.source import DataSource
 
 
 def read_data(data: FaceSet | DataSource | str | Path, size: int, channels: int, quiet: bool) -> FaceSet:
-    """Read labelled faces in a model's size and channels, and say on stderr what they were taken for; a FaceSet is taken as it is."""
+    """Read labelled faces in a model's size and channels, and say on stderr what they were taken for."""
     if isinstance(data, FaceSet):
         return data
     from mien.data.reading import read_faces
