@@ -47,6 +47,17 @@ def test_what_an_audit_lists_is_left_out_and_then_it_is_clean(leaky, tmp_path, c
     assert record["findings"]["exact-copy"]["rows"] == record["findings"]["blank"]["rows"] == 0
 
 
+def test_images_of_another_size_are_found_in_folders(leaky, tmp_path, capsys):
+    for name, size in (("small", (12, 12)), ("flat", (200, 40))):
+        face = Image.open(sorted((leaky / "train" / "fear").iterdir())[0])
+        face.resize(size).save(leaky / "train" / "angry" / f"{name}.png")
+    assert main(["audit", "--data", str(leaky), "--out", str(tmp_path / "audit")]) == 0
+    found = [row["id"] for row in read(tmp_path / "audit" / "findings.csv") if row["finding"] == "size"]
+    assert sorted(found) == ["train/angry/flat.png", "train/angry/small.png"]
+    page = (tmp_path / "audit" / "index.html").read_text().replace("\N{MULTIPLICATION SIGN}", "x")
+    assert "12x12 to 200x40 pixels (median 48x48)" in page
+
+
 def complaint(capsys, words):
     assert main(words) == 2
     out, err = capsys.readouterr()

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from mien.data.drawn import draw_faces
-from mien.data.outliers import FAR_FROM_FACES, brightness_and_contrast, distance_from_faces, robust_deviations
+from mien.data.outliers import (
+    FAR_FROM_FACES,
+    ODD_SIZE,
+    brightness_and_contrast,
+    distance_from_faces,
+    robust_deviations,
+    size_deviations,
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,3 +41,23 @@ def test_robust_deviations_are_those_of_a_normal_distribution_and_ignore_outlier
 def test_equal_values_have_no_outliers():
     assert robust_deviations(np.array([3, 3, 3, 3, 9])).tolist() == [0] * 5
     assert robust_deviations(np.array([])).tolist() == []
+
+
+def test_a_size_is_odd_beyond_a_factor_of_two_where_all_others_are_equal():
+    sizes = np.array([[48, 48]] * 9 + [[97, 97], [95, 95], [23, 48], [48, 97], [25, 48]])
+    assert np.flatnonzero(size_deviations(sizes) > ODD_SIZE).tolist() == [9, 11, 12]
+
+
+def test_a_shape_is_odd_though_height_and_width_are_usual():
+    squares = [[side, side] for side in range(100, 500, 4)]
+    deviations = size_deviations(np.array([*squares, [400, 40], [40, 400]]))
+    assert np.flatnonzero(deviations > ODD_SIZE).tolist() == [100, 101]
+    assert deviations[-1] == pytest.approx(np.log2(10) / (1 / 3))  # the others have no spread in shape
+
+
+def test_sizes_that_vary_are_measured_by_their_own_spread():
+    random = np.random.default_rng(0)
+    sizes = np.repeat((2 ** random.normal(8, 1, 20_001)).round().astype(np.uint32)[:, None], 2, axis=1)
+    octaves = np.log2(sizes[:, 0])
+    np.testing.assert_allclose(size_deviations(sizes), np.abs(octaves - np.median(octaves)), rtol=0.05, atol=0.01)
+    assert size_deviations(np.empty((0, 2), dtype=np.uint32)).tolist() == []

@@ -1,11 +1,13 @@
 import tracemalloc
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from time import sleep
 
 import numpy as np
 import pytest
 
+from mien.data import layout, packing
 from mien.data.decoding import decoded
 from mien.data.layout import read_header
 from mien.data.packing import is_pack, open_pack, pack_stamp, read, write_pack
@@ -118,10 +120,48 @@ def test_a_pack_read_anew_has_its_votes(tmp_path):
     assert np.array_equal(open_pack(tmp_path / "smaller").votes, open_pack(tmp_path / "pack").votes)
 
 
-def test_a_pack_without_votes_holds_what_packs_always_held(tmp_path):
+def test_a_pack_remembers_the_height_and_width_of_every_image_in_the_order_of_its_rows(tmp_path):
+    shapes = [(48, 48), (96, 60), (20, 30, 3), (300, 200), (7, 9)]
+
+    def load(shape):
+        return np.full(shape, 77, dtype=np.uint8)
+
+    marked = [
+        Row(str(number), "test" if number % 2 else "train", number, partial(load, shape)) for number, shape in enumerate(shapes)
+    ]
+    write_pack(tmp_path / "pack", Rows("test faces", FER2013, marked), 48, 1)
+    faces = open_pack(tmp_path / "pack")
+    assert {faces.id(row): tuple(faces.sizes[row].tolist()) for row in range(5)} == {
+        str(number): shape[:2] for number, shape in enumerate(shapes)
+    }
+    assert faces.split("test").sizes.tolist() == [[96, 60], [300, 200]]
+    write_pack(tmp_path / "smaller", read(open_tree(tmp_path / "pack")), 24, 1)
+    assert np.array_equal(open_pack(tmp_path / "smaller").sizes, faces.sizes)
+
+
+def test_an_older_pack_without_sizes_opens(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        known = {name: dtype for name, dtype in layout.TENSORS.items() if name != "sizes"}
+        patch.setattr(layout, "TENSORS", known)
+        patch.setattr(packing, "TENSORS", known)
+        write_pack(tmp_path / "pack", Rows("test faces", FER2013, rows(range(3))), 48, 1)
+    assert open_pack(tmp_path / "pack").sizes is None
+    write_pack(tmp_path / "smaller", read(open_tree(tmp_path / "pack")), 24, 1)
+    assert open_pack(tmp_path / "smaller").sizes.tolist() == [[48, 48]] * 3
+
+
+def test_sizes_leave_the_fingerprint_as_it_is(tmp_path):
+    write_pack(tmp_path / "pack", Rows("test faces", FER2013, rows(range(3))), 48, 1)
+    faces = open_pack(tmp_path / "pack")
+    assert replace(faces, sizes=None).fingerprint() == faces.fingerprint()
+    with pytest.raises(MienError, match=r"3 images need as many sizes, height and width, not \(2, 2\)"):
+        replace(faces, sizes=faces.sizes[:2])
+
+
+def test_a_pack_without_votes_holds_what_packs_always_held_and_sizes(tmp_path):
     write_pack(tmp_path / "pack", Rows("test faces", FER2013, rows(range(3))), 48, 1)
     header, start = read_header(tmp_path / "pack")
-    assert list(header) == ["__metadata__", "images", "targets", "splits", "ids", "skipped"]
+    assert list(header) == ["__metadata__", "images", "targets", "sizes", "splits", "ids", "skipped"]
     assert (header["__metadata__"]["mien.format"], start) == ("1", 4096)
     assert open_pack(tmp_path / "pack").votes is None
 
@@ -147,9 +187,10 @@ def test_threads_keep_the_order_and_do_not_run_far_ahead():
 
     found = decoded(slow_rows(), 48, 1)
     for number in range(100):
-        row, face = next(found)
+        row, face, size = next(found)
         assert row.id == str(number)
         assert np.array_equal(face, image(number))
+        assert size == image(number).shape
     found.close()
     assert len(taken) < 2000
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mien.data.drawn import draw_face
-from mien.data.faceset import FaceSet
+from mien.data.faceset import SPLITS, FaceSet
 from mien.errors import MienError
 from mien.evaluation.audit import inspect
 from mien.evaluation.audit_folder import write_audit
@@ -79,6 +79,55 @@ def test_leaks_count_the_measured_rows_with_a_copy_in_an_earlier_split(audit):
     assert [(leak.split, leak.other, leak.exact, leak.any) for leak in audit.leaks] == [
         ("validation", "train", 0, 1), ("test", "train", 2, 2), ("test", "validation", 0, 0),
     ]  # fmt: skip
+
+
+def test_copies_within_and_across_splits_are_those_that_comparing_all_with_all_counts(audit, faces):
+    def alike(first, second):
+        return first != second and audit.copies.group[first] == audit.copies.group[second]
+
+    def equal(first, second):
+        return first != second and np.array_equal(faces.images[first], faces.images[second])
+
+    rows = {name: [row for row in range(len(faces)) if SPLITS[faces.splits[row]] == name] for name in faces.split_names}
+    expected = {
+        (split, other): tuple(
+            sum(any(is_copy(row, another) for another in rows[other]) for row in rows[split]) for is_copy in (equal, alike)
+        )
+        for split in rows
+        for other in rows
+    }
+    assert {(each.split, each.other): (each.exact, each.any) for each in audit.overlaps} == expected
+    assert expected["train", "train"] == (2, 4)
+    assert expected["test", "test"] == (2, 2)
+
+
+def test_images_of_odd_size_are_found_where_sizes_are_known(audit, faces, tmp_path):
+    assert "size" not in audit.findings
+    sizes = np.tile(np.array([[60, 50]], dtype=np.uint32), (len(faces), 1))
+    sizes[4], sizes[9], sizes[11] = (240, 200), (60, 10), (100, 80)
+    found = inspect(replace(faces, sizes=sizes))
+    assert found.findings["size"].rows.tolist() == [9, 4]
+    assert found.findings["size"].values == pytest.approx([3 * np.log2(5), 3 * 2])
+    write_audit(found, tmp_path / "audit")
+    page, record = (tmp_path / "audit" / "index.html").read_text(), json.loads((tmp_path / "audit" / "audit.json").read_text())
+    assert record["data"]["original_sizes"] == {"smallest": [60, 10], "median": [60, 50], "largest": [240, 200]}
+    page = page.replace("\N{MULTIPLICATION SIGN}", "x")
+    assert "10x60 to 200x240 pixels (median 50x60), compared at 48x48" in page
+    assert page.index("10x60 pixels</p>") < page.index("200x240 pixels</p>")
+    assert "is not known here" not in page
+
+
+def test_the_page_has_the_counts_of_copies_within_and_across_splits(audit, tmp_path):
+    write_audit(audit, tmp_path / "audit")
+    page = (tmp_path / "audit" / "index.html").read_text()
+    (table,) = re.findall(r"Copies within and across splits</h2>.*?<tbody>(.*?)</tbody>", page, re.DOTALL)
+    plain = [re.findall(r"<t[hd].*?</t[hd]>", row) for row in table.split("</tr>")[:-1]]
+    cells = [[re.sub(r"<[^>]*>", "", cell) for cell in row] for row in plain]
+    said = {(each.split, each.other): f"{each.exact} ({each.any})" for each in audit.overlaps}
+    splits = ("train", "validation", "test")
+    rows = (("train", "train, 64"), ("validation", "validation, 1"), ("test", "test, 3"))
+    assert cells == [[name, *(said[split, other] for other in splits)] for split, name in rows]
+    assert "How large the images were before they were read is not known here." in page
 
 
 def test_the_list_takes_copies_out_of_training_and_never_out_of_test(audit):

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from mien.evaluation.cautions import cautions, training_cautions
+from mien.evaluation.difference import Difference
 from mien.evaluation.metrics import measure
+from mien.evaluation.proportion import proportion
 from mien.evaluation.record import DataRecord, ModelRecord, Record
+from mien.evaluation.training_copies import TrainingCopies
 from mien.labels import LabelSet
 
 LABELS = LabelSet(("happy", "sad", "neutral"))
@@ -83,3 +86,17 @@ def test_the_very_training_rows_are_said_once(record):
     trained = replace(record.model, trained_on={"path": "faces"})
     data = replace(record.data, split="all", same_as_training=True)
     assert len(training_cautions(replace(record, model=trained, data=data))) == 1
+
+
+def test_copies_counted_take_the_place_of_a_likelihood(record):
+    trained = replace(record, model=replace(record.model, trained_on={"path": "faces"}), data=replace(record.data, split="all"))
+    without = record_of([(80, 10, 10), (20, 70, 10)], [0, 0]).all_rows
+    gap = Difference(0.5, -0.1, 0.9)
+    copies = TrainingCopies("signatures", 900, 2, 1, proportion(3, 3), without, gap, gap.times(0.6))
+    counted = replace(trained, training_copies=copies)
+    assert training_cautions(counted) == []
+    assert cautions(counted)[0] == (
+        "3 of the 5 faces are copies of faces the model was trained on: without them 50.0% are right, not 80.0%."
+    )
+    by_heart = replace(trained, training_copies=replace(copies, exact=5, without=None, gap=None, worth=None))
+    assert "Every face is a copy of one the model was trained on" in training_cautions(by_heart)[0]

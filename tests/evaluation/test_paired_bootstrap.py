@@ -134,3 +134,10 @@ def test_another_file_is_not_taken_for_answers(tmp_path, content):
     (tmp_path / "predictions.csv").write_text(content)
     with pytest.raises(MienError, match=r"Cannot read .*predictions\.csv as the predictions\.csv of a report"):
         read_answers(tmp_path / "predictions.csv")
+
+
+def test_a_column_that_tells_copies_is_no_label(tmp_path):
+    (tmp_path / "predictions.csv").write_text(
+        "id,true,predicted,probability_a,probability_b,copy_in_training\n1,a,b,0.2,0.8,near\n2,b,b,0.1,0.9,\n"
+    )
+    assert read_answers(tmp_path / "predictions.csv").labels == ("a", "b")

@@ -9,8 +9,7 @@ import pytest
 from mien.data.faceset import FaceSet, Origin
 from mien.errors import MienError
 from mien.evaluation.figure import new_figure
-from mien.evaluation.report import choose_split, evaluate, match_labels
-from mien.labels import LabelSet
+from mien.evaluation.report import choose_split, evaluate
 
 
 @pytest.fixture(autouse=True)
@@ -93,30 +92,6 @@ def test_data_with_some_of_the_labels_leave_the_others_without_rows(model, eight
     happy = json.loads((tmp_path / "report" / "metrics.json").read_text())["all_rows"]["labels"][0]
     absent = dict.fromkeys(("precision", "recall", "f1", "average_precision", "roc_auc"))
     assert happy == {"label": "happy", "support": 0, "predicted": 1} | absent
-
-
-def test_a_label_the_model_lacks_is_said_with_what_is_missing_on_either_side(model, answered, tmp_path):
-    faces = answered([(80, 10, 10)] * 2, [0, 2], labels=LabelSet(("happy", "sad", "contempt")))
-    with pytest.raises(
-        MienError,
-        match=r"does not know contempt.* the data lack neutral.*\(happy, sad, neutral\) in Python: faces\.merge\(\{'neutral'",
-    ):
-        evaluate(model, faces, tmp_path / "report")
-    assert not (tmp_path / "report").exists()
-
-
-def test_data_with_more_labels_than_the_model_are_told_how_to_leave_them_out(model, answered):
-    for extra, way in (("bored", r'--recipe\.keep "\[happy, sad, neutral\]"'), ("contempt", r"FER\+ votes\. .* --data\.votes")):
-        faces = answered([(80, 10, 10)] * 4, [0, 1, 2, 3], labels=LabelSet(("happy", "sad", "neutral", extra)))
-        with pytest.raises(MienError, match=f"does not know {extra}.*{way}") as error:
-            match_labels(model.labels, faces)
-        assert "faces.keep(['happy', 'sad', 'neutral'])" in str(error.value)
-        assert match_labels(model.labels, faces.keep(["happy", "sad", "neutral"])).shape == (3, 3)
-
-
-def test_a_label_without_rows_needs_no_partner(answered):
-    faces = answered([(80, 10, 10)] * 2, [0, 1], labels=LabelSet(("sad", "happy", "contempt")))
-    assert match_labels(LabelSet(("happy", "sad")), faces).tolist() == [[0, 1], [1, 0]]
 
 
 @pytest.mark.parametrize(

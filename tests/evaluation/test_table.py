@@ -3,7 +3,8 @@ import numpy as np
 from mien.evaluation.mcnemar import PairedTest
 from mien.evaluation.metrics import measure
 from mien.evaluation.proportion import proportion
-from mien.evaluation.table import as_table, augmentation_line
+from mien.evaluation.subgroups import measure_subgroups
+from mien.evaluation.table import as_group_table, as_table, augmentation_line
 from mien.evaluation.tta import AugmentationGain
 from mien.labels import LabelSet
 
@@ -46,3 +47,16 @@ def test_one_line_says_what_test_time_augmentation_brought_and_cost():
         "test-time augmentation flip: accuracy 50.0% without, 100.0% with it "
         "(+50.0 points, 95% interval -30.0 to +90.0, McNemar's exact p = 1); 2.1 times the seconds"
     )
+
+
+def test_groups_stand_in_a_table_of_their_own():
+    rows = np.eye(2, dtype=np.float32)
+    truth, answers = rows[[0, 1] * 100], rows[[0, 1] * 75 + [1, 0] * 25]
+    groups = np.array(["a"] * 150 + ["b"] * 45 + ["c"] * 5)
+    (found,) = measure_subgroups({"x": groups}, answers, truth, LabelSet(("happy", "sad")))
+    assert [" ".join(line.split()) for line in as_group_table(found).splitlines()] == [
+        "by x faces accuracy 95% interval balanced macro-F1 ECE gap to the others",
+        "a 150 100.0% 97.5% to 100.0% 100.0% 1.000 0.000 +100.0 (+92.4 to +100.0)",
+        "b 45 0.0% 0.0% to 7.9% 0.0% 0.000 1.000 -96.8 (-98.6 to -87.9)",
+        "c 5 0.0% 0.0% to 43.4% 0.0% 0.000 1.000 too few faces to tell",
+    ]

@@ -1,5 +1,6 @@
 """`mien evaluate`, `mien audit` and `mien compare`: what models and data are worth."""
 
+import json
 import shlex
 import sys
 from collections.abc import Callable
@@ -10,10 +11,10 @@ from mien.arguments import make_parser, parse
 
 
 def evaluate(arguments: list[str]) -> int:
-    """Measure a model: mien evaluate MODEL --data PATH --out DIR [--split S] [--tta flip|ten-crops]."""
+    """Measure a model: mien evaluate MODEL --data PATH --out DIR [--split S] [--by COLUMN] [--tta flip|ten-crops]."""
     from mien.verbs.measuring import evaluate as measure
 
-    words = "MODEL --data PATH --out DIR [--split S] [--head H] [--tta T] [--data.KEY VALUE ...]"
+    words = "MODEL --data PATH --out DIR [--split S] [--head H] [--tta T] [--by COLUMN] [--labels MAP] [--data.KEY VALUE ...]"
     report = _on_faces("evaluate", words, measure, arguments, first="model")
     print(report.table())
     print(f"report  {report.folder / 'index.html'}", file=sys.stderr)
@@ -29,21 +30,25 @@ def audit(arguments: list[str]) -> int:
 
 
 def compare(arguments: list[str]) -> int:
-    """Set finished runs side by side: mien compare RUN ... [--title TEXT] [--format table|json] [--out FILE]."""
+    """Set finished runs side by side: mien compare RUN ... [--title TEXT] [--out FILE.md|.html|.json] [--format F]."""
     from mien.files import write_whole
     from mien.inference.destinations import make_folder_of
     from mien.verbs.comparing import compare as set_side_by_side
+    from mien.verbs.comparing import format_of
 
-    parser = make_parser("compare", "RUN ... [--title TEXT] [--format table|json] [--out FILE]")
+    parser = make_parser("compare", "RUN ... [--title TEXT] [--format table|json|html] [--out FILE]")
     parser.add_argument(
         "run", type=Path, nargs="+", help="finished runs, reports in their folders, or .json files that this verb wrote"
     )
-    parser.add_argument("--title", type=str, help="a heading of the table")
-    parser.add_argument("--format", type=str, default="table", help="table (Markdown) or json")
+    parser.add_argument("--title", type=str, help="a heading of the table or the page")
+    parser.add_argument(
+        "--format", type=str, help="table (Markdown), json or html (a page); if not given, by the ending of --out, else table"
+    )
     parser.add_argument("--out", type=Path, help="a file to write instead of standard output")
     command = shlex.join(["mien", "compare", *arguments])
     parsed = parse(parser, arguments)
-    text = set_side_by_side(parsed.run, parsed.format, parsed.title, command if parsed.out is not None else None)
+    format = parsed.format or format_of(parsed.out)
+    text = set_side_by_side(parsed.run, format, parsed.title, command if parsed.out is not None else None)
     if parsed.out is None:
         print(text, end="")
     else:
@@ -52,9 +57,28 @@ def compare(arguments: list[str]) -> int:
     return 0
 
 
+def _several(arguments: list[str], flag: str) -> list[str]:
+    """Let a flag stand more than once: its values become one list."""
+    others, values, waiting = [], [], False
+    for word in arguments:
+        if waiting and word.startswith("--"):
+            break
+        if waiting or word.startswith(f"{flag}="):
+            values.append(word if waiting else word.removeprefix(f"{flag}="))
+            waiting = False
+        elif word == flag:
+            waiting = True
+        else:
+            others.append(word)
+    if waiting:
+        return arguments  # the parser says what is missing
+    return [*others, f"{flag}={values[0] if len(values) == 1 else json.dumps(values)}"] if values else others
+
+
 def _on_faces(verb: str, words: str, function: Callable[..., Any], arguments: list[str], first: str = "") -> Any:
     from mien.data.source import DataSource
 
     parser = make_parser(verb, words, function, skip=("data", "command"))
     parser.add_argument("--data", type=DataSource, help="labelled faces; --data PATH is short for --data.path PATH")
-    return function(**vars(parse(parser, arguments, first)), command=shlex.join(["mien", verb, *arguments]))
+    parsed = parse(parser, _several(arguments, "--by"), first)
+    return function(**vars(parsed), command=shlex.join(["mien", verb, *arguments]))

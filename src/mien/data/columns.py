@@ -1,5 +1,6 @@
 """What the columns of a manifest mean, and the rows they make; for CSV and Parquet alike."""
 
+import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,6 +42,7 @@ class Columns:
         shares: the columns of the labels, where there is no label column.
         split: the split, if there is one.
         row: the row in fer2013.csv, if there is one.
+        carried: further columns that were asked for.
     """
 
     image: str
@@ -48,6 +50,7 @@ class Columns:
     shares: tuple[str, ...]
     split: str | None
     row: str | None
+    carried: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,13 @@ class LabelColumn:
     index: dict[str, int]
 
 
-def choose_columns(names: Sequence[str], place: str, image: str | None = None, numbers: Sequence[str] | None = None) -> Columns:
+def choose_columns(
+    names: Sequence[str],
+    place: str,
+    image: str | None = None,
+    numbers: Sequence[str] | None = None,
+    carried: Sequence[str] = (),
+) -> Columns:
     """Find the columns by their names.
 
     Args:
@@ -66,9 +75,10 @@ def choose_columns(names: Sequence[str], place: str, image: str | None = None, n
         place: where the manifest is, for messages.
         image: the column of images, where that is known already.
         numbers: the columns that hold numbers, where that is known already.
+        carried: further columns that are asked for, which hold no shares of labels.
 
     Raises:
-        MienError: if there is no column of images or none of labels.
+        MienError: if there is no column of images or none of labels, or one asked for is not there.
     """
     by_word = {name.strip().casefold(): name for name in reversed(names)}
 
@@ -77,7 +87,7 @@ def choose_columns(names: Sequence[str], place: str, image: str | None = None, n
 
     image = image or first(IMAGE_WORDS)
     label, split, row = first(LABEL_WORDS), first(SPLIT_WORDS), first(["row"])
-    taken = {*IGNORED_WORDS, *IMAGE_WORDS, *SPLIT_WORDS, (image or "").casefold()}
+    taken = {*IGNORED_WORDS, *IMAGE_WORDS, *SPLIT_WORDS, (image or "").casefold(), *(name.casefold() for name in carried)}
     others = tuple(name for name in names if name.strip().casefold() not in taken and (numbers is None or name in numbers))
     shares = () if label else others
     if image is None or not (label or len(shares) > 1):
@@ -86,7 +96,14 @@ def choose_columns(names: Sequence[str], place: str, image: str | None = None, n
             "mien needs path (or image) and label (or one column of numbers per label), and optionally split; "
             "or, for FER-2013, emotion, pixels and optionally Usage."
         )
-    return Columns(image, label, shares, split, row)
+    if absent := [name for name in carried if name not in names]:
+        there = [name for name in names if name and name not in (image, *shares)]
+        near = difflib.get_close_matches(absent[0], there, n=1)
+        raise MienError(
+            f"{place} has no column {absent[0]!r}; beside the images it has {', '.join(there)}."
+            + (f" Did you mean {near[0]!r}?" if near else "")
+        )
+    return Columns(image, label, shares, split, row, tuple(carried))
 
 
 def read_labels(
@@ -152,6 +169,7 @@ def to_rows(
                 load=load,
                 place=place,
                 number=int(number) if number.isdecimal() else None,
+                columns={column: shortened(word_of(record[column])) for column in columns.carried},
             )
         except MienError as error:
             yield BadRow(place, str(error))

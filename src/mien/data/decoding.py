@@ -11,11 +11,13 @@ import numpy as np
 from mien.data.rows import BadRow, Row
 from mien.errors import MienError
 
+Decoded = tuple[Row, np.ndarray, tuple[int, int]]
+
 _CHUNK = 32  # rows that one thread decodes at a time, for handing over a single one costs more than decoding it
 _THREADS = min(8, os.cpu_count() or 1)
 
 
-def decoded(rows: Iterable[Row | BadRow], size: int, channels: int) -> Iterator[tuple[Row, np.ndarray] | BadRow]:
+def decoded(rows: Iterable[Row | BadRow], size: int, channels: int) -> Iterator[Decoded | BadRow]:
     """Load and prepare every row, in order; a row that cannot be read becomes a `BadRow`.
 
     Args:
@@ -24,9 +26,9 @@ def decoded(rows: Iterable[Row | BadRow], size: int, channels: int) -> Iterator[
         channels: 1 for gray, 3 for RGB.
 
     Yields:
-        A row and its face, uint8 (size, size) or (size, size, 3); or a bad row.
+        A row, its face, uint8 (size, size) or (size, size, 3), and the height and width it had before; or a bad row.
     """
-    waiting: deque[Future[list[tuple[Row, np.ndarray] | BadRow]]] = deque()
+    waiting: deque[Future[list[Decoded | BadRow]]] = deque()
     rows = iter(rows)
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="mien-decode")
     try:
@@ -40,16 +42,17 @@ def decoded(rows: Iterable[Row | BadRow], size: int, channels: int) -> Iterator[
         pool.shutdown(cancel_futures=True)
 
 
-def _decode(chunk: list[Row | BadRow], size: int, channels: int) -> list[tuple[Row, np.ndarray] | BadRow]:
+def _decode(chunk: list[Row | BadRow], size: int, channels: int) -> list[Decoded | BadRow]:
     from mien.images import prepare  # here, for packed faces need no decoder
 
-    done: list[tuple[Row, np.ndarray] | BadRow] = []
+    done: list[Decoded | BadRow] = []
     for row in chunk:
         if isinstance(row, BadRow):
             done.append(row)
             continue
         try:
-            done.append((row, prepare(row.load(), size, channels)))
+            image = row.load()
+            done.append((row, prepare(image, size, channels), row.size or (image.shape[0], image.shape[1])))
         except MienError as error:
             done.append(BadRow(row.place or row.id, str(error)))
     return done

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from mien.data.face_arrays import check_images, check_rows
 from mien.data.shares import check_shares, one_hot, relabelled
 from mien.errors import MienError
 from mien.labels import LabelSet
@@ -36,6 +37,8 @@ class FaceSet:
         origin: what it was read from.
         votes: (N, K), float32, or None; what a crowd says beside the targets, to learn from both: each row a distribution
             over the same labels, or zeros where the crowd is not clear or was not asked.
+        sizes: (N, 2), uint32, or None; height and width in pixels that the images had before they were prepared.
+        columns: further columns of the data by name, each (N,) of text; an empty one says nothing.
 
     Raises:
         MienError: if the arrays do not fit each other, or hold other things than these.
@@ -48,24 +51,15 @@ class FaceSet:
     ids: np.ndarray
     origin: Origin = field(default_factory=Origin)
     votes: np.ndarray | None = None
+    sizes: np.ndarray | None = None
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.images.dtype != np.uint8 or self.images.ndim not in (3, 4):
-            raise MienError(f"Images must be uint8 (N, H, W) or (N, H, W, 3), not {self.images.dtype} {self.images.shape}.")
-        if self.images.ndim == 4 and self.images.shape[3] != 3:
-            raise MienError(f"Colour images must be (N, H, W, 3), not {self.images.shape}.")
-        if self.images.shape[1] != self.images.shape[2]:
-            raise MienError(f"Images must be square, not {self.images.shape[1]} pixels high and {self.images.shape[2]} wide.")
-        count = len(self.images)
-        check_shares("targets", self.targets, (count, len(self.labels)))
+        check_images(self.images)
+        check_shares("targets", self.targets, (len(self), len(self.labels)))
         if self.votes is not None:
-            check_shares("votes", self.votes, (count, len(self.labels)), may_be_zeros=True)
-        if self.splits.shape != (count,) or self.ids.shape != (count,):
-            raise MienError(f"{count} images need {count} splits and ids, not {self.splits.shape} and {self.ids.shape}.")
-        if self.splits.dtype != np.uint8 or (self.splits >= len(SPLITS)).any():
-            raise MienError(f"Splits must be uint8 indices into {', '.join(SPLITS)}.")
-        if self.ids.dtype.kind != "S":
-            raise MienError(f"Ids must be UTF-8 bytes, not {self.ids.dtype}.")
+            check_shares("votes", self.votes, (len(self), len(self.labels)), may_be_zeros=True)
+        check_rows(len(self), self.splits, SPLITS, self.ids, self.sizes, self.columns)
 
     @classmethod
     def from_arrays(
@@ -151,6 +145,8 @@ class FaceSet:
             splits=self.splits[chosen],
             ids=self.ids[chosen],
             votes=None if self.votes is None else self.votes[chosen],
+            sizes=None if self.sizes is None else self.sizes[chosen],
+            columns={name: values[chosen] for name, values in self.columns.items()},
         )
 
     def split(self, name: str) -> "FaceSet":
@@ -187,9 +183,8 @@ class FaceSet:
         return self._relabelled(*self.labels.merge(groups))
 
     def _relabelled(self, labels: LabelSet, becomes: Sequence[int]) -> "FaceSet":
-        targets = relabelled(self.targets, becomes, len(labels))
         votes = None if self.votes is None else relabelled(self.votes, becomes, len(labels))
-        return replace(self, targets=targets, votes=votes, labels=labels)
+        return replace(self, targets=relabelled(self.targets, becomes, len(labels)), votes=votes, labels=labels)
 
     def judged_by_votes(self) -> "FaceSet":
         """Take the rows with votes, with the votes as their targets.
@@ -221,14 +216,11 @@ class FaceSet:
         if into not in SPLITS or into == source:
             others = ", ".join(name for name in SPLITS if name != source)
             raise MienError(f"Cannot carve rows of {source!r} into {into!r}; name one of {others}.")
-        whole = isinstance(amount, (int, np.integer))
-        if not (amount >= 1 if whole else 0 < amount < 1):
+        if not (amount >= 1 if (whole := isinstance(amount, (int, np.integer))) else 0 < amount < 1):
             raise MienError(f"Carve a whole number of rows per label or a share between 0 and 1, not {amount}.")
-        random = np.random.default_rng(seed)
-        splits, classes = np.array(self.splits), self.classes
+        random, splits, classes = np.random.default_rng(seed), np.array(self.splits), self.classes
         for label, name in enumerate(self.labels.names):
-            rows = np.flatnonzero((classes == label) & (self.splits == SPLITS.index(source)))
-            if not len(rows):
+            if not len(rows := np.flatnonzero((classes == label) & (self.splits == SPLITS.index(source)))):
                 continue
             wanted = int(amount) if whole else max(1, round(float(amount) * len(rows)))
             if wanted >= len(rows):

@@ -15,7 +15,7 @@ THUMBNAIL = 12
 COMPONENTS = 16
 """Principal components by which fingerprints are divided; they hold three quarters of the variance of FER-2013's."""
 
-TREES, LEAF = 12, 64
+TREES, LEAF = 24, 256
 """So often all are divided anew, until at most so many are together: a pair is missed only if every tree parts it."""
 
 NEIGHBOURS = 8
@@ -76,7 +76,8 @@ def alike(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Random projection trees (Dasgupta and Freund, 2008) divide them in halves until few are left, and only those are compared
     with each other; so time grows as N log N and memory as N. Trees divide by what is the same in a face and its mirror
-    image, so that one search finds both.
+    image, so that one search finds both. Of copies that are barely alike it finds the fewer the more faces there are, for
+    there are more divisions to part them (docs/fer2013.md).
 
     Args:
         prints: what `fingerprints` made, (N, D).
@@ -86,17 +87,17 @@ def alike(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ways.
     """
     places, random = _symmetric_components(prints), np.random.default_rng(0)
-    found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    plain, turned = _Nearest(len(prints)), _Nearest(len(prints))
     for _ in range(TREES):
         for rows in _leaves(places, random):
             own = prints[rows]
-            for into, others in zip(found, (own, mirrored(own)), strict=True):
+            for nearest, others in ((plain, own), (turned, mirrored(own))):
                 likeness = own @ others.T
                 np.fill_diagonal(likeness, -1)
                 first, second = np.nonzero(likeness >= LEAST_LIKENESS)
-                into.append(np.column_stack([rows[first], rows[second], likeness[first, second] * 1e9]).astype(np.int64))
-    plain, turned = (_nearest(np.concatenate([np.empty((0, 3), dtype=np.int64), *parts])) for parts in found)
-    return np.concatenate([plain, turned]), np.arange(len(plain) + len(turned)) >= len(plain)
+                nearest.add(rows[first], rows[second], likeness[first, second])
+    both = [plain.pairs(), turned.pairs()]
+    return np.concatenate(both), np.arange(len(both[0]) + len(both[1])) >= len(both[0])
 
 
 def _symmetric_components(prints: np.ndarray) -> np.ndarray:
@@ -104,7 +105,7 @@ def _symmetric_components(prints: np.ndarray) -> np.ndarray:
     symmetric = prints + mirrored(prints)
     symmetric -= symmetric.mean(axis=0)
     _, axes = np.linalg.eigh(symmetric.T @ symmetric)
-    return np.asarray(symmetric @ axes[:, ::-1][:, :COMPONENTS])
+    return np.asarray(symmetric @ axes[:, ::-1][:, :COMPONENTS], dtype=np.float32)
 
 
 def _leaves(places: np.ndarray, random: np.random.Generator) -> Iterator[np.ndarray]:
@@ -115,15 +116,39 @@ def _leaves(places: np.ndarray, random: np.random.Generator) -> Iterator[np.ndar
         if len(rows) <= LEAF:
             yield rows
             continue
-        direction = random.normal(size=places.shape[1])
+        direction = random.standard_normal(places.shape[1], dtype=np.float32)
         order = np.argpartition(places[rows] @ direction, len(rows) // 2)
         waiting += [rows[order[: len(rows) // 2]], rows[order[len(rows) // 2 :]]]
 
 
-def _nearest(found: np.ndarray) -> np.ndarray:
-    """Keep the likest few others of every row, each pair once: (row, other, likeness) to (P, 2)."""
-    found = np.unique(found, axis=0)  # the same pair comes from several trees
-    found = found[np.lexsort((-found[:, 2], found[:, 0]))]
-    starts = np.searchsorted(found[:, 0], found[:, 0])
-    kept = found[np.arange(len(found)) - starts < NEIGHBOURS, :2]
-    return np.unique(np.sort(kept, axis=1), axis=0)
+class _Nearest:
+    """The likest few others of every row, of links that come bit by bit and several times: memory stays flat."""
+
+    def __init__(self, count: int) -> None:
+        """Begin without links between `count` rows."""
+        self.count = count
+        self.waiting: list[tuple[np.ndarray, np.ndarray]] = [(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))]
+        self.since = 0
+
+    def add(self, rows: np.ndarray, others: np.ndarray, likeness: np.ndarray) -> None:
+        """Add links: (n,), (n,) rows and (n,) how they correlate."""
+        if len(rows):
+            self.waiting.append((rows * self.count + others, likeness))  # one number sorts faster than two
+            self.since += len(rows)
+        if self.since > 2 * NEIGHBOURS * self.count:
+            self._sift()
+
+    def pairs(self) -> np.ndarray:
+        """Give the pairs (P, 2), each once, the smaller row first."""
+        self._sift()
+        pairs = np.sort(np.column_stack(np.divmod(self.waiting[0][0], self.count)), axis=1)
+        return np.column_stack(np.divmod(np.unique(pairs[:, 0] * self.count + pairs[:, 1]), self.count))
+
+    def _sift(self) -> None:
+        numbers, likeness = (np.concatenate(parts) for parts in zip(*self.waiting, strict=True))
+        numbers, first = np.unique(numbers, return_index=True)
+        likeness, rows = likeness[first], numbers // self.count
+        order = np.lexsort((-likeness, rows))
+        starts = np.searchsorted(rows[order], rows[order])
+        kept = order[np.arange(len(order)) - starts < NEIGHBOURS]
+        self.waiting, self.since = [(numbers[kept], likeness[kept])], 0

@@ -14,13 +14,15 @@ TENSORS = {
     "images": np.uint8,
     "targets": np.float32,
     "votes": np.float32,
+    "sizes": np.uint32,
     "splits": np.uint8,
     "ids": np.uint8,
+    "columns": np.uint8,
     "skipped": np.uint8,
 }
-"""The tensors in the order in which they lie; "votes" are left out where there are none."""
+"""The tensors in the order in which they lie; "votes", "sizes" and "columns" are left out where there are none."""
 
-_CODES = {np.uint8: "U8", np.float32: "F32"}
+_CODES = {np.uint8: "U8", np.uint32: "U32", np.float32: "F32"}
 _BLOCK = 4096  # the header fills whole blocks, so that the images begin at a page
 
 
@@ -37,8 +39,10 @@ def header_room(metadata: dict[str, str], labels: int, shape: tuple[int, ...]) -
         "images": (most, *shape),
         "targets": (most, labels),
         "votes": (most, labels),
+        "sizes": (most, 2),
         "splits": (most,),
         "ids": (most, most),
+        "columns": (most,),
         "skipped": (most,),
     }
     return -(-len(header_bytes(metadata, shapes)) // _BLOCK) * _BLOCK

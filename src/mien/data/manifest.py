@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
@@ -26,11 +26,15 @@ def recognise(tree: Tree) -> bool:
     return _find(tree) is not None
 
 
-def read(tree: Tree) -> Rows:
+def read(tree: Tree, carried: Sequence[str] = ()) -> Rows:
     """Read a table with the columns path and label (or one column of numbers per label), and optionally split.
 
     Commas, semicolons or tabs separate the columns. Paths are relative to the manifest. Numbers in one column per label
     are shares or votes; they are scaled to sum to 1.
+
+    Args:
+        tree: the file, or a folder or zip that holds it.
+        carried: further columns, which the rows are to bear.
 
     Raises:
         MienError: if a column is not there, or the file is not a table.
@@ -43,7 +47,7 @@ def read(tree: Tree) -> Rows:
     separator = max(",;\t", key=text[0].count)
     try:
         table = csv.DictReader(text, delimiter=separator, skipinitialspace=True, restval="")
-        columns = choose_columns(table.fieldnames or [], tree.place(name))
+        columns = choose_columns(table.fieldnames or [], tree.place(name), carried=carried)
         records = list(table)
     except csv.Error as error:
         raise MienError(f"{tree.place(name)} is not a table of comma-separated values: {error}.") from error

@@ -1,4 +1,4 @@
-"""Which faces are hardly pictures at all: blank, without a face, far too dark or too bright."""
+"""Which faces are hardly pictures at all: blank, without a face, far too dark or too bright, or of an odd size."""
 
 from collections.abc import Iterator
 
@@ -16,6 +16,13 @@ are "not a face" by FER+'s votes (docs/fer2013.md)."""
 
 TOO_DARK_OR_BRIGHT = 3.0
 """Robust standard deviations from the usual brightness."""
+
+ODD_SIZE = 3.0
+"""Robust standard deviations from the usual height, width or shape, in logarithms."""
+
+LEAST_SPREAD = 1 / 3
+"""Sizes count as spread by at least so many octaves, so that nothing within a factor of 2 (`ODD_SIZE` times this) is odd where
+all others are equal."""
 
 
 def brightness_and_contrast(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -74,6 +81,29 @@ def robust_deviations(values: np.ndarray) -> np.ndarray:
     distance = values.astype(np.float64) - np.median(values)
     deviation = 1.4826 * np.median(np.abs(distance))  # that of a normal distribution (Hampel, 1974)
     return np.asarray(distance / deviation) if deviation > 0 else np.zeros(len(values))
+
+
+def size_deviations(sizes: np.ndarray) -> np.ndarray:
+    """Say how many robust standard deviations the size of every image lies from the usual.
+
+    Height, width and their ratio are compared by their logarithms with the medians of all; of the three the farthest counts.
+    A deviation is never taken for less than `LEAST_SPREAD` octaves.
+
+    Args:
+        sizes: (N, 2), height and width in pixels, above 0.
+
+    Returns:
+        (N,), float64, 0 and more.
+    """
+    farthest = np.zeros(len(sizes))
+    if not len(sizes):
+        return farthest
+    height, width = np.log2(sizes.astype(np.float64)).T
+    for octaves in (height, width, height - width):
+        distance = np.abs(octaves - np.median(octaves))
+        deviation = max(1.4826 * float(np.median(distance)), LEAST_SPREAD)
+        farthest = np.maximum(farthest, distance / deviation)
+    return farthest
 
 
 def _chunks(images: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -1,14 +1,14 @@
 """One memory-mapped file of labelled faces: a safetensors file, written as the rows come and opened without a copy.
 
-Tensors: images U8 (N, H, W) or (N, H, W, 3); targets F32 (N, K); votes F32 (N, K), only where there are any; splits U8
-(N,); ids U8 (N, width), UTF-8 filled up with zeros; skipped U8, a JSON list. The metadata name the format, the labels and the
-origin. Rows lie split by split, so that a split is a view and not a copy.
+Tensors: images U8 (N, H, W) or (N, H, W, 3); targets F32 (N, K); votes F32 (N, K), only where there are any; sizes U32
+(N, 2), height and width before packing, not in older packs; splits U8 (N,); ids U8 (N, width), UTF-8 filled up with zeros;
+columns U8, JSON, a list of texts by the name of each further column, only where there are any; skipped U8, a JSON list. The
+metadata name the format, the labels and the origin. Rows lie split by split, so that a split is a view and not a copy.
 """
 
 import json
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -18,6 +18,7 @@ import numpy as np
 from mien.data.decoding import decoded
 from mien.data.faceset import SPLITS, FaceSet, Origin
 from mien.data.layout import TENSORS, header_bytes, header_room, read_header, view
+from mien.data.packed_table import PackedTable, read_columns
 from mien.data.rows import BadRow, Row, Rows
 from mien.data.tree import Tree
 from mien.errors import MienError
@@ -30,17 +31,6 @@ Progress = Callable[[int, int | None], None]
 """Called now and then with the number of rows done, and of all rows where that is known beforehand."""
 
 _NAMED = 5  # bad rows named in the sentence; a list of more stands in a file
-
-
-@dataclass
-class _Table:
-    """What is known of the rows besides their pixels."""
-
-    targets: list[int | np.ndarray] = field(default_factory=list)
-    splits: list[int] = field(default_factory=list)
-    ids: list[bytes] = field(default_factory=list)
-    votes: list[np.ndarray | None] = field(default_factory=list)
-    bad: list[str] = field(default_factory=list)
 
 
 def write_pack(
@@ -89,7 +79,7 @@ def write_pack(
         if not is_ordered:
             order = np.argsort(table.splits, kind="stable")
             _copy_in_order(part, ordered, start, order, shape)
-            table = _in_order(table, order)
+            table = table.in_order(order)
             with ordered.open("r+b") as file:
                 file.seek(0, 2)
                 _finish(file, start, table, rows.labels, shape, metadata)
@@ -127,6 +117,8 @@ def open_pack(path: Path) -> FaceSet:
             ids=found["ids"].view(f"S{found['ids'].shape[1]}")[:, 0],
             origin=Origin(origin["kind"], origin["path"], tuple(json.loads(bytes(found["skipped"])))),
             votes=np.array(found["votes"]) if "votes" in found else None,
+            sizes=np.array(found["sizes"]) if "sizes" in found else None,
+            columns=read_columns(found.get("columns")),
         )
     except OSError as error:
         raise MienError(f"Cannot open the pack {path}: {error.strerror or error}.") from error
@@ -163,29 +155,30 @@ def read(tree: Tree) -> Rows:
     def rows() -> Any:
         for i, target in enumerate(faces.targets):
             votes = None if faces.votes is None else faces.votes[i]
-            yield Row(faces.id(i), SPLITS[faces.splits[i]], target, partial(faces.images.__getitem__, i), votes=votes)
+            height, width = faces.images.shape[1:3] if faces.sizes is None else faces.sizes[i].tolist()
+            load = partial(faces.images.__getitem__, i)
+            columns = {name: str(values[i]) for name, values in faces.columns.items()}
+            split = SPLITS[faces.splits[i]]
+            yield Row(faces.id(i), split, target, load, votes=votes, size=(height, width), columns=columns)
 
     return Rows(faces.origin.kind, faces.labels, rows(), len(faces))
 
 
-def _append(file: IO[bytes], rows: Rows, size: int, channels: int, progress: Progress | None) -> _Table:
-    table = _Table()
+def _append(file: IO[bytes], rows: Rows, size: int, channels: int, progress: Progress | None) -> PackedTable:
+    table = PackedTable()
     for done, item in enumerate(decoded(rows.rows, size, channels), start=1):
         if progress and (done % 256 == 0 or done == rows.count):
             progress(done, rows.count)
         if isinstance(item, BadRow):
             table.bad.append(f"{item.place}: {item.reason}")
             continue
-        row, image = item
+        row, image, had = item
         file.write(np.ascontiguousarray(image).data)
-        table.targets.append(row.target)
-        table.votes.append(row.votes)
-        table.splits.append(SPLITS.index(row.split))
-        table.ids.append(row.id.encode(errors="backslashreplace"))
+        table.append(row, had)
     return table
 
 
-def _check(table: _Table, rows: Rows, path: Path, skip_bad: bool, source: str) -> None:
+def _check(table: PackedTable, rows: Rows, path: Path, skip_bad: bool, source: str) -> None:
     good, bad = len(table.ids), len(table.bad)
     if bad and (not skip_bad or not good):
         text = "; ".join(table.bad[:_NAMED])
@@ -201,36 +194,15 @@ def _check(table: _Table, rows: Rows, path: Path, skip_bad: bool, source: str) -
 
 
 def _finish(
-    file: IO[bytes], start: int, table: _Table, labels: LabelSet, shape: tuple[int, ...], metadata: dict[str, str]
+    file: IO[bytes], start: int, table: PackedTable, labels: LabelSet, shape: tuple[int, ...], metadata: dict[str, str]
 ) -> None:
     """Write what follows the images, then the header into the room left for it."""
-    hard = np.eye(len(labels), dtype=np.float32)
-    targets = np.stack([hard[target] if isinstance(target, int) else target for target in table.targets])
-    ids = np.array(table.ids, dtype=bytes)
-    tensors = {
-        "targets": targets.astype("<f4"),
-        "splits": np.array(table.splits, dtype=np.uint8),
-        "ids": ids.view(np.uint8).reshape(len(ids), -1),
-        "skipped": np.frombuffer(json.dumps(table.bad).encode(), np.uint8),
-    }
-    if any(votes is not None for votes in table.votes):
-        unknown = np.zeros(len(labels), dtype=np.float32)
-        tensors["votes"] = np.stack([unknown if votes is None else votes for votes in table.votes]).astype("<f4")
+    tensors = table.tensors(len(labels))
     for name in (name for name in TENSORS if name in tensors):
         file.write(np.ascontiguousarray(tensors[name]).data)
-    shapes = {"images": (len(ids), *shape), **{name: tensor.shape for name, tensor in tensors.items()}}
+    shapes = {"images": (len(table.ids), *shape), **{name: tensor.shape for name, tensor in tensors.items()}}
     file.seek(0)
     file.write(header_bytes(metadata, shapes, start))
-
-
-def _in_order(table: _Table, order: np.ndarray) -> _Table:
-    return _Table(
-        targets=[table.targets[i] for i in order],
-        splits=[table.splits[i] for i in order],
-        ids=[table.ids[i] for i in order],
-        votes=[table.votes[i] for i in order],
-        bad=table.bad,
-    )
 
 
 def _copy_in_order(source: Path, into: Path, start: int, order: np.ndarray, shape: tuple[int, ...]) -> None:

@@ -3,7 +3,7 @@
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -35,11 +35,15 @@ def recognise(tree: Tree) -> bool:
     )
 
 
-def read(tree: Tree) -> Rows:
+def read(tree: Tree, carried: Sequence[str] = ()) -> Rows:
     """Read tables with an image column (bytes, Hugging Face's struct of bytes and path, or paths) and labels.
 
     All files of a folder make one set and must have the same columns. Without a split column, the name of a file tells the
     split (train-00000-of-00001.parquet).
+
+    Args:
+        tree: the file, or a folder or zip of files.
+        carried: further columns, which the rows are to bear.
 
     Raises:
         MienError: if a column is not there, a file is damaged, or pyarrow is not installed.
@@ -48,7 +52,7 @@ def read(tree: Tree) -> Rows:
     schema = parts[0].file.schema_arrow
     place = tree.place(parts[0].name)
     columns = choose_columns(
-        schema.names, place, _bytes_column(schema), [name for name in schema.names if _is_number(schema, name)]
+        schema.names, place, _bytes_column(schema), [name for name in schema.names if _is_number(schema, name)], carried
     )
     for part in parts[1:]:
         if missing := sorted(set(schema.names) - set(part.file.schema_arrow.names)):
@@ -132,7 +136,8 @@ def _image_files(tree: Tree, parts: list[_Part], columns: Columns) -> tuple[Path
 
 
 def _rows(tree: Tree, parts: list[_Part], columns: Columns, labels: LabelColumn) -> Iterator[Row | BadRow]:
-    needed = [name for name in (columns.image, columns.label, *columns.shares, columns.split, columns.row) if name]
+    wanted = (columns.image, columns.label, *columns.shares, columns.split, columns.row, *columns.carried)
+    needed = list(dict.fromkeys(name for name in wanted if name))
     start = 0
     for part in parts:
         records = _records(tree, part, needed)

@@ -5,7 +5,7 @@ To add a format: write a module with `recognise(tree)` and `read(tree)`, give it
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,23 +26,27 @@ from mien.errors import MienError
 
 @dataclass(frozen=True)
 class Format:
-    """A format: its name for `DataSource.format`, what tells whether a path holds it, and its reader."""
+    """A format: its name for `DataSource.format`, what tells whether a path holds it, and its reader.
+
+    Of a table, `read_table` reads further columns too, by their names.
+    """
 
     name: str
     recognise: Callable[[Tree], bool]
     read: Callable[[Tree], Rows]
+    read_table: Callable[[Tree, Sequence[str]], Rows] | None = None
 
 
 FORMATS = (
     Format("pack", packing.recognise, packing.read),
     Format("fer2013-csv", fer2013.recognise, fer2013.read),
-    Format("parquet", parquet.recognise, parquet.read),
-    Format("manifest", manifest.recognise, manifest.read),
+    Format("parquet", parquet.recognise, parquet.read, parquet.read),
+    Format("manifest", manifest.recognise, manifest.read, manifest.read),
     Format("folders", folder.recognise, folder.read),
 )
 """Tried from first to last; the first that recognises a path reads it."""
 
-_READERS = "2"  # to be raised when a reader makes other rows of the same files
+_READERS = "3"  # to be raised when a reader makes other rows of the same files
 
 
 def read_faces(source: DataSource | str | Path, size: int = 48, channels: int = 1, progress: Progress | None = None) -> FaceSet:
@@ -83,12 +87,13 @@ def _read_all(source: DataSource, size: int, channels: int, progress: Progress |
         if (faces.size, faces.channels) == (size, channels):
             return _checked(replace(faces, origin=replace(faces.origin, path=str(path))))
     wishes = [str(path.resolve()), source.format, str(size), str(channels), str(votes), source.votes_as]
+    wishes += source.columns or []
     pack = cache_folder() / "faces" / f"{path.resolve().name[:80]}-{digest(wishes)[:16]}.safetensors"
     stamp = digest([__version__, _READERS, packing.FORMAT, stamp_of(path), stamp_of(votes) if votes else ""])
     if packed := _reusable(pack, stamp, source.skip_bad):
         return _checked(packed)
     tree = open_tree(path)
-    rows = _reader(tree, source.format).read(tree)
+    rows = _rows(tree, source)
     if rows.files:  # a manifest's images may lie anywhere, and only reading it tells where
         stamp = digest([stamp, stamp_of_files(rows.files)])
         if packed := _reusable(pack, stamp, source.skip_bad):
@@ -98,6 +103,18 @@ def _read_all(source: DataSource, size: int, channels: int, progress: Progress |
     _sweep(pack.parent)
     write_pack(pack, rows, size, channels, str(path), stamp, source.skip_bad, progress)
     return _checked(open_pack(pack))
+
+
+def _rows(tree: Tree, source: DataSource) -> Rows:
+    reader = _reader(tree, source.format)
+    if not source.columns or reader.name == "pack":  # a pack has the columns that it was made with
+        return reader.read(tree)
+    if reader.read_table is None:
+        raise MienError(
+            f"{tree.path} has no columns to group by or to carry along, such as {source.columns[0]!r}: put its images and "
+            "their labels into a manifest, a table (CSV or Parquet) with the columns image, label and such ones."
+        )
+    return reader.read_table(tree, source.columns)
 
 
 def _reader(tree: Tree, name: str) -> Format:

@@ -1,7 +1,7 @@
 """What every reader hands to the packer: labelled images, one at a time, not yet decoded."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,8 @@ class Row:
         place: where a person finds it, for messages; without it, the id.
         number: its row in fer2013.csv, counted from 0, where that is known. FER+ votes are matched by it.
         votes: (K,) shares of crowd votes beside the target, which sum to 1, or zeros; None where there are none.
+        size: height and width in pixels, where they were others before what `load` gives was made.
+        columns: what stands in further columns that were asked for, by their names.
     """
 
     id: str
@@ -58,6 +60,8 @@ class Row:
     place: str = ""
     number: int | None = None
     votes: np.ndarray | None = None
+    size: tuple[int, int] | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,9 @@ class DataSource:
     drop: Path | None = None
     """A CSV file whose column id names rows to leave out, such as the list that `mien audit --write` makes."""
 
+    columns: list[str] | None = None
+    """Further columns of a manifest to carry along, such as age_group; `mien evaluate --by` adds those it names."""
+
     def __post_init__(self) -> None:
         # in Python a path is often a string
         object.__setattr__(self, "path", Path(self.path))

@@ -9,14 +9,16 @@ from mien.data.faceset import SPLITS, FaceSet
 from mien.data.outliers import (
     FAR_FROM_FACES,
     NEARLY_BLANK,
+    ODD_SIZE,
     TOO_DARK_OR_BRIGHT,
     brightness_and_contrast,
     distance_from_faces,
     robust_deviations,
+    size_deviations,
 )
 from mien.errors import MienError
 
-KINDS = ("exact-copy", "near-copy", "conflict", "blank", "no-face", "brightness", "crowd")
+KINDS = ("exact-copy", "near-copy", "conflict", "blank", "no-face", "brightness", "size", "crowd")
 """What can be found, as findings.csv calls it. The first four are certain; the others are for a person to look at."""
 
 
@@ -38,12 +40,12 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Leak:
-    """Rows of one split that have a copy in another.
+class Overlap:
+    """Rows of one split that have a copy among the other rows of it, or of another split.
 
     Attributes:
         split: whose rows are counted.
-        other: where the copies are.
+        other: where the copies are; it may be the same split.
         exact: rows with an exact copy there.
         any: rows with an exact or a near copy there.
     """
@@ -61,14 +63,20 @@ class Audit:
     Attributes:
         faces: what was looked at.
         copies: which rows are copies of which.
-        findings: by the names of `KINDS`; "crowd" only where votes stand beside the labels.
-        leaks: a measured split (validation, test) against each earlier one, only where both are there.
+        findings: by the names of `KINDS`; "size" only where the images' own sizes are known, "crowd" only where votes stand
+            beside the labels.
+        overlaps: every split that is there with every one, itself first.
     """
 
     faces: FaceSet
     copies: Copies
     findings: dict[str, Finding]
-    leaks: tuple[Leak, ...]
+    overlaps: tuple[Overlap, ...]
+
+    @property
+    def leaks(self) -> tuple[Overlap, ...]:
+        """The overlaps of a measured split (validation, test) with an earlier one: these flatter figures."""
+        return tuple(each for each in self.overlaps if SPLITS.index(each.split) > SPLITS.index(each.other) > 0)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Count the rows of every split by their likeliest label."""
@@ -80,10 +88,13 @@ class Audit:
         lines = [f"{'finding':<12}{'rows':>8}{'groups':>8}"]
         for kind, finding in self.findings.items():
             lines.append(f"{kind:<12}{len(finding.rows):>8,}{f'{finding.groups:,}' if finding.groups else '':>8}".rstrip())
-        for leak in self.leaks:
-            count = int((self.faces.splits == SPLITS.index(leak.split)).sum())
-            either = f"{leak.any:,} an exact or near one"
-            lines.append(f"{leak.exact:,} of {count:,} {leak.split} faces have an exact copy in {leak.other}, {either}.")
+        for each in self.overlaps:
+            if each.split != each.other and each not in self.leaks:
+                continue
+            count = int((self.faces.splits == SPLITS.index(each.split)).sum())
+            of, place = (f"{each.split} ", each.other) if each.other != "none" else ("", "the data")
+            either = f"{each.any:,} an exact or near one"
+            lines.append(f"{each.exact:,} of {count:,} {of}faces have an exact copy in {place}, {either}.")
         return "\n".join(lines)
 
 
@@ -106,9 +117,12 @@ def inspect(faces: FaceSet) -> Audit:
         "no-face": _far_from_faces(faces, blank),
         "brightness": _too_dark_or_bright(brightness, blank),
     }
+    if faces.sizes is not None:
+        deviations = size_deviations(faces.sizes)
+        findings["size"] = _beyond(deviations, ODD_SIZE, deviations)
     if faces.votes is not None:
         findings["crowd"] = _crowd_says_otherwise(faces)
-    return Audit(faces, copies, findings, _leaks(copies, faces))
+    return Audit(faces, copies, findings, _overlaps(copies, faces))
 
 
 def _exact_copies(copies: Copies, faces: FaceSet) -> Finding:
@@ -190,12 +204,18 @@ def _partners(group: np.ndarray, rows: np.ndarray, splits: np.ndarray) -> np.nda
     return np.asarray(partners[rows])
 
 
-def _leaks(copies: Copies, faces: FaceSet) -> tuple[Leak, ...]:
+def _overlaps(copies: Copies, faces: FaceSet) -> tuple[Overlap, ...]:
     found = []
-    for late, early in ((2, 1), (3, 1), (3, 2)):
-        measured, other = faces.splits == late, faces.splits == early
-        if measured.any() and other.any():
-            exact = np.isin(copies.original[measured], copies.original[other]).sum()
-            either = np.isin(copies.group[measured], copies.group[other]).sum()
-            found.append(Leak(SPLITS[late], SPLITS[early], int(exact), int(either)))
+    for split in faces.split_names:
+        rows = faces.splits == SPLITS.index(split)
+        for other in sorted(faces.split_names, key=lambda name: name != split):
+            elsewhere = faces.splits == SPLITS.index(other)
+            counts = [_with_a_copy(group, rows, elsewhere) for group in (copies.original, copies.group)]
+            found.append(Overlap(split, other, *counts))
     return tuple(found)
+
+
+def _with_a_copy(group: np.ndarray, rows: np.ndarray, elsewhere: np.ndarray) -> int:
+    """Count the rows that share their number with a row elsewhere other than themselves."""
+    members = np.bincount(group[elsewhere], minlength=len(group))
+    return int((members[group[rows]] > elsewhere[rows]).sum())

@@ -7,9 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mien._version import __version__
 from mien.data.copies import SAME_PICTURE
-from mien.data.outliers import FAR_FROM_FACES, NEARLY_BLANK, TOO_DARK_OR_BRIGHT
+from mien.data.faceset import FaceSet
+from mien.data.outliers import FAR_FROM_FACES, NEARLY_BLANK, ODD_SIZE, TOO_DARK_OR_BRIGHT
 from mien.errors import MienError
 from mien.evaluation.audit import Audit
 from mien.evaluation.audit_list import check_list_can_be_written, describe_row, write_list, write_table
@@ -88,6 +91,21 @@ def read_audit(path: Path) -> dict[str, Any]:
     return read_marked(path, "audit.json", "audit", MADE_BY, FORMAT)
 
 
+def original_sizes(faces: FaceSet) -> dict[str, list[int]] | None:
+    """Say how large the images were before they were prepared.
+
+    Returns:
+        [height, width] in pixels of the smallest and the largest by area, and the medians of both (the lower of two in the
+        middle); None where it is not known.
+    """
+    if faces.sizes is None:
+        return None
+    area = faces.sizes.astype(np.int64).prod(axis=1)
+    middle = np.quantile(faces.sizes, 0.5, axis=0, method="lower")
+    found = {"smallest": faces.sizes[area.argmin()], "median": middle, "largest": faces.sizes[area.argmax()]}
+    return {name: [int(side) for side in size] for name, size in found.items()}
+
+
 def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[str, Any]:
     faces = audit.faces
     return {
@@ -102,16 +120,19 @@ def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[s
             "rows": len(faces),
             "skipped": len(faces.origin.skipped),
             "size": faces.size,
+            "original_sizes": original_sizes(faces),
             "fingerprint": faces.fingerprint(),
         },
         "counts": audit.counts(),
         "findings": {kind: {"rows": len(each.rows), "groups": each.groups} for kind, each in audit.findings.items()},
-        "leaks": [asdict(leak) for leak in audit.leaks],
+        "overlaps": [asdict(each) for each in audit.overlaps],
+        "leaks": [asdict(each) for each in audit.leaks],
         "thresholds": {
             "near-copy": SAME_PICTURE,
             "blank": NEARLY_BLANK,
             "no-face": FAR_FROM_FACES,
             "brightness": TOO_DARK_OR_BRIGHT,
+            "size": ODD_SIZE,
         },
         "files": files,
     }

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mien.data.copies import SAME_PICTURE
-from mien.data.outliers import FAR_FROM_FACES, NEARLY_BLANK, TOO_DARK_OR_BRIGHT
+from mien.data.outliers import FAR_FROM_FACES, NEARLY_BLANK, ODD_SIZE, TOO_DARK_OR_BRIGHT
 from mien.evaluation.audit import Audit
-from mien.evaluation.audit_sheets import Sheet, conflict_sheet, crowd_sheet, exact_sheet, near_sheet, single_sheet
+from mien.evaluation.audit_sheets import Sheet, conflict_sheet, crowd_sheet, exact_sheet, near_sheet, single_sheet, size_sheet
 from mien.evaluation.page import new_environment
 
 
@@ -44,7 +44,13 @@ def render(audit: Audit, record: dict[str, Any]) -> str:
         new_environment()
         .get_template("audit.html")
         .render(
-            record=record, sections=sections(audit), labels=audit.faces.labels.names, has_votes=audit.faces.votes is not None
+            record=record,
+            sections=sections(audit),
+            labels=audit.faces.labels.names,
+            overlaps={(each.split, each.other): each for each in audit.overlaps},
+            sizes=_sizes(record["data"]),
+            has_sizes=audit.faces.sizes is not None,
+            has_votes=audit.faces.votes is not None,
         )
     )
 
@@ -52,6 +58,18 @@ def render(audit: Audit, record: dict[str, Any]) -> str:
 def sections(audit: Audit) -> list[Section]:
     """Arrange the findings with their sheets, in the order of `mien.evaluation.audit.KINDS`."""
     return [_section(audit, kind) for kind in audit.findings]
+
+
+def _sizes(data: dict[str, Any]) -> str:
+    """Say how large the images are and were, as width by height."""
+    here = f"{data['size']}{TIMES}{data['size']}"
+    if (original := data["original_sizes"]) is None:
+        return f"{here} pixels each"
+    sizes = (original[name] for name in ("smallest", "median", "largest"))
+    smallest, median, largest = (f"{width}{TIMES}{height}" for height, width in sizes)
+    if smallest == largest:
+        return f"{smallest} pixels each" + (f", compared at {here}" if smallest != here else "")
+    return f"{smallest} to {largest} pixels (median {median}), compared at {here}"
 
 
 def _section(audit: Audit, kind: str) -> Section:
@@ -63,12 +81,16 @@ def _section(audit: Audit, kind: str) -> Section:
         sheet = near_sheet(audit)
     elif kind == "conflict":
         sheet = conflict_sheet(audit)
+    elif kind == "size":
+        sheet = size_sheet(audit)
     elif kind == "crowd":
         sheet = crowd_sheet(audit)
     else:
         sheet = single_sheet(audit, kind, VALUES[kind])
     return Section(kind, title, how.format(size=size), order, unit, len(audit.findings[kind].rows), sheet)
 
+
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 VALUES = {"blank": "contrast {:.1f}", "no-face": "{:.1f} deviations", "brightness": "mean {:.0f}"}
 """What stands below a single face."""
@@ -113,6 +135,14 @@ TEXTS = {
         "can be good ones.",
         "the farthest first",
         "faces",
+    ),
+    "size": (
+        "Of another size or shape than the rest",
+        "Height, width or their ratio, before the image was brought to {size} pixels, lies more than "
+        f"{ODD_SIZE:g} robust standard deviations from the median of all (in logarithms), and more than a factor of 2. Small "
+        "ones are blurred by enlarging, odd shapes are stretched.",
+        "the farthest first",
+        "images",
     ),
     "crowd": (
         "The crowd sees something else",

@@ -98,7 +98,20 @@ def single_sheet(audit: Audit, kind: str, words: str) -> Sheet:
     """
     finding = audit.findings[kind]
     shown = zip(finding.rows[:TILES], finding.values[:TILES], strict=True)
-    tiles = [Tile((_picture(audit, np.array([row])),), words.format(value)) for row, value in shown]
+    tiles = []
+    for row, value in shown:
+        said = "constant" if kind == "blank" and value == 0 else words.format(value)
+        tiles.append(Tile((_picture(audit, np.array([row])),), said))
+    return Sheet(tuple(tiles), len(finding.rows))
+
+
+def size_sheet(audit: Audit) -> Sheet:
+    """Show the images of odd size, as they are after they were prepared, with the width and height they had before."""
+    finding, tiles = audit.findings["size"], []
+    sizes = audit.faces.sizes if audit.faces.sizes is not None else np.empty((0, 2), dtype=np.uint32)
+    for row in finding.rows[:TILES]:
+        height, width = sizes[row]
+        tiles.append(Tile((_picture(audit, np.array([row])),), f"{width}\N{MULTIPLICATION SIGN}{height} pixels"))
     return Sheet(tuple(tiles), len(finding.rows))
 
 

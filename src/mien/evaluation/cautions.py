@@ -9,6 +9,11 @@ FEW_ROWS = 30
 def cautions(record: Record) -> list[str]:
     """Say what a reader must know before believing the figures; empty where there is nothing."""
     metrics, found = record.all_rows, training_cautions(record)
+    if (copies := record.training_copies) and copies.count and copies.without:
+        found.append(
+            f"{copies.count:,} of the {metrics.n:,} faces are copies of faces the model was trained on: without them "
+            f"{copies.without.accuracy.value:.1%} are right, not {metrics.accuracy.value:.1%}."
+        )
     if metrics.labels_with_rows < len(metrics.labels):
         empty = ", ".join(each.label for each in metrics.labels if not each.support)
         found.append(f"No rows: {empty}. They have no figures; means are over the other labels ({metrics.labels_with_rows}).")
@@ -22,13 +27,19 @@ def cautions(record: Record) -> list[str]:
 def training_cautions(record: Record) -> list[str]:
     """Say what the model's training had to do with the rows it was measured on, as far as the model tells; else empty.
 
-    A model notes the name of its data and a fingerprint of its training rows, not every row: a part of them among others is
-    known by the name alone, and said to be likely.
+    Where a model notes its training faces, copies of these are counted. Where it notes the name of its data alone, training
+    rows among others are said to be likely.
     """
     data, trained_on = record.data, record.model.trained_on or {}
     if data.same_as_training:
         return [
             "These are the very rows the model was trained on: the figures say what it has learned by heart, "
+            "not what it can do."
+        ]
+    copies = record.training_copies
+    if copies and not copies.without:
+        return [
+            "Every face is a copy of one the model was trained on: the figures say what it has learned by heart, "
             "not what it can do."
         ]
     if not data.path or data.path != trained_on.get("path"):
@@ -38,7 +49,7 @@ def training_cautions(record: Record) -> list[str]:
             "Validation rows of the data it was trained on: the epoch and the temperature were chosen on such rows, "
             "so the figures lie a little high. Figures on test rows are the ones to publish."
         ]
-    if data.split != "test":
+    if data.split != "test" and copies is None:
         return [
             "These rows probably include rows the model was trained on, for it was trained on data of the same name: "
             "the figures may lie far too high. Give it data it has not seen, or name a split it was not trained on (--split)."

@@ -1,4 +1,4 @@
-"""Runs side by side, as tables or as JSON."""
+"""Runs side by side, as tables, as a page or as JSON."""
 
 import json
 import sys
@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from mien.evaluation import comparison_tables as tables
 from mien.evaluation.markdown import markdown_table
-from mien.evaluation.paired_table import paired_table, paired_tests
+from mien.evaluation.paired_table import ComparedRun, paired_table, paired_tests
 from mien.evaluation.run_summary import RunSummary, predictions_of, read_summaries, summarise
 
-FORMATS = ("table", "json")
+FORMATS = ("table", "json", "html")
 """By their names on the command line; Markdown reads as a table on a terminal too."""
 
-WHAT_THE_FIGURES_ARE = (
-    "Accuracy stands with its 95% interval (Wilson); the best epoch was chosen on the run's own validation rows, "
-    "so where the split is validation, the figure is on the very rows that chose its epoch, and lies a little high."
-)
+FORMAT_BY_ENDING = {".json": "json", ".html": "html", ".htm": "html"}
+"""What a file is to hold by the ending of its name; any other holds the table."""
 
 
 def compare(sources: Sequence[Path]) -> list[RunSummary]:
@@ -89,69 +88,35 @@ def as_markdown(
     Raises:
         MienError: if predictions cannot be read, or are not of as many rows as another run's on the same faces.
     """
-    groups: dict[str, list[RunSummary]] = {}
-    for each in summaries:
-        groups.setdefault(each.data, []).append(each)
+    groups = tables.by_faces(summaries)
     parts = [f"# {title}"] if title else []
-    parts += [f"{WHAT_THE_FIGURES_ARE} Written by: `{command}`"] if command else []
-    if len(groups) > 1:
-        parts.append("These runs were not all measured on the same faces: compare figures only within a table.")
-    for group in groups.values():
-        parts += [_faces(group[0]), _figures(group)]
-        names = {each.name for each in group}
-        if tests := paired_tests({name: path for name, path in (predictions or {}).items() if name in names}):
+    parts += [f"{tables.WHAT_THE_FIGURES_ARE} Written by: `{command}`"] if command else []
+    parts += [tables.OTHER_FACES] if len(groups) > 1 else []
+    parts += [tables.AUGMENTED] if tables.is_augmented(summaries) else []
+    for group in groups:
+        figures = [[*left, *right[1:]] for left, right in zip(tables.reached(group), tables.cost(group), strict=True)]
+        parts += [tables.faces(group[0]), markdown_table(figures)]
+        if tests := tests_within(group, predictions):
             parts.append(paired_table(tests))
-    return "\n\n".join([*parts, _recalls(summaries), _making(summaries)]) + "\n"
+    header, *rows = tables.making(summaries)
+    making = [header, *([*cells, f"`{line}`" if line else ""] for *cells, line in rows)]
+    return "\n\n".join([*parts, markdown_table(tables.recalls(summaries)), markdown_table(making)]) + "\n"
+
+
+def tests_within(group: Sequence[RunSummary], predictions: Mapping[str, Path] | None) -> list[ComparedRun]:
+    """Test runs on the same faces against the first of them, where the answers of two or more are there.
+
+    Args:
+        group: the runs.
+        predictions: as `find_predictions` gives it; the first that is named there is the one the others are tested against.
+
+    Raises:
+        MienError: as `paired_tests`.
+    """
+    names = {each.name for each in group}
+    return paired_tests({name: path for name, path in (predictions or {}).items() if name in names})
 
 
 def as_json(summaries: Sequence[RunSummary]) -> str:
     """Write the summaries as a JSON list; the keys are the fields of `RunSummary`."""
     return json.dumps([asdict(each) for each in summaries], indent=2, ensure_ascii=False) + "\n"
-
-
-def _faces(summary: RunSummary) -> str:
-    rows = {"all": "all rows", "none": "rows in no split"}.get(summary.split, f"{summary.split} split")
-    return f"{summary.rows:,} faces, {rows}: {', '.join(label for label, count in summary.support.items() if count)}"
-
-
-def _figures(summaries: Sequence[RunSummary]) -> str:
-    header = ["run", "accuracy, 95% interval", "macro-F1", "network", "parameters", "multiply-adds"]
-    header += ["epochs", "training time", "s an epoch", "faces/s"]
-    rows = [
-        [
-            each.name,
-            f"{each.accuracy:.1%}, {each.low:.1%} to {each.high:.1%}",
-            f"{each.macro_f1:.3f}",
-            each.network,
-            f"{each.parameters:,}",
-            "" if each.multiply_adds is None else f"{each.multiply_adds / 1e6:,.1f}M",
-            f"{each.epochs} (best {each.best_epoch})",
-            _duration(each.training_seconds),
-            f"{each.seconds_an_epoch:,.1f}",
-            f"{each.faces_a_second:,.0f}",
-        ]
-        for each in summaries
-    ]
-    return markdown_table([header, *rows])
-
-
-def _recalls(summaries: Sequence[RunSummary]) -> str:
-    labels = list(dict.fromkeys(label for each in summaries for label in each.recall))
-    rows = [[each.name, *(_share(each.recall.get(label)) for label in labels)] for each in summaries]
-    return markdown_table([["recall", *labels], *rows])
-
-
-def _making(summaries: Sequence[RunSummary]) -> str:
-    rows = [[each.name, each.recipe, each.hardware or "", f"`{each.command}`" if each.command else ""] for each in summaries]
-    return markdown_table([["run", "recipe", "hardware", "command"], *rows])
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if seconds < 59.5:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

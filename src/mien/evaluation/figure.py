@@ -33,6 +33,9 @@ ON_FILL = "#ffffff"
 WRONG = "#b3470f"
 """A mistake; never the only sign of one."""
 
+SERIES = ("#20609f", "#b3480f", "#2f7d4f", "#7a4fa3", "#98700f", "#4a5561")
+"""Runs in one picture, each with a mark of its own too."""
+
 THEME = {
     INK: "ink",
     FAINT: "faint",
@@ -42,8 +45,9 @@ THEME = {
     ACCENT: "accent",
     ON_FILL: "on-fill",
     WRONG: "wrong",
+    **{colour: f"series-{number}" for number, colour in enumerate(SERIES, start=1)},
 }
-"""The palette and the CSS variables of `page/report.css`."""
+"""The palette and the CSS variables of `page/report.css`; those of `SERIES` stand in `page/comparison.css`."""
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -9,6 +9,8 @@ import jinja2
 from mien.evaluation.cautions import cautions
 from mien.evaluation.metrics import Metrics
 from mien.evaluation.record import Record
+from mien.evaluation.subgroups import FEWEST_ROWS, WIDEST
+from mien.evaluation.training_copies import why_unknown
 
 TEMPLATES = Path(__file__).parent / "page"
 
@@ -83,6 +85,9 @@ def render(record: Record, pictures: dict[str, str], recipe: str | None) -> str:
         crowd=record.crowd,
         confusions=largest_confusions(record.all_rows),
         cautions=cautions(record),
+        copies=record.training_copies,
+        copies_unknown=why_unknown((record.model.trained_on or {}).get("train_count")),
+        enough=(FEWEST_ROWS, round(100 * WIDEST)),
         pictures=pictures,
         recipe=recipe,
     )

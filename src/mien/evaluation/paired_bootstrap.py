@@ -77,7 +77,7 @@ def read_answers(path: Path) -> Answers:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             header, *rows = list(csv.reader(file))
-        labels = [name.removeprefix("probability_") for name in header[3:]]
+        labels = [name.removeprefix("probability_") for name in header[3:] if name.startswith("probability_")]
         if header[:3] != ["id", "true", "predicted"] or not rows:
             raise ValueError("it has other columns, or no rows")
         truth, predicted = ([labels.index(row[column]) for row in rows] for column in (1, 2))

@@ -64,8 +64,19 @@ def paired_table(compared: list[ComparedRun]) -> str:
     Args:
         compared: as `paired_tests` gives them, at least one.
     """
+    return f"{what_is_tested(compared)}\n\n{markdown_table(paired_rows(compared))}"
+
+
+def what_is_tested(compared: list[ComparedRun]) -> str:
+    """Say in a sentence what the tests of `compared` ask, and how."""
     first = compared[0].first
     several = "; adjusted by Holm's method for being several" if len(compared) > 1 else ""
+    return f"Is the difference from {first} real? McNemar's exact test on the same faces{several}; intervals by Newcombe."
+
+
+def paired_rows(compared: list[ComparedRun]) -> list[list[str]]:
+    """Write the comparisons with one run as rows of text, the header first."""
+    first = compared[0].first
     header = ["against " + first, f"only {first} right", "only this right", "difference, 95% interval", "p", "is it real?"]
     rows = [
         [
@@ -78,8 +89,7 @@ def paired_table(compared: list[ComparedRun]) -> str:
         ]
         for each in compared
     ]
-    said = f"Is the difference from {first} real? McNemar's exact test on the same faces{several}; intervals by Newcombe."
-    return f"{said}\n\n{markdown_table([header, *rows])}"
+    return [header, *rows]
 
 
 def verdict(compared: ComparedRun) -> str:

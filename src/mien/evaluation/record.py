@@ -6,6 +6,7 @@ field changes its meaning or goes; new fields may come without it.
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.evaluation.crowd import CrowdAgreement
 from mien.evaluation.metrics import Metrics
+from mien.evaluation.subgroups import Subgroups
 from mien.evaluation.temperature import BeforeTemperature
+from mien.evaluation.training_copies import TrainingCopies
 from mien.evaluation.tta import AugmentationGain
 from mien.inference.classifier import Classifier
 
@@ -74,6 +77,7 @@ class DataRecord:
         skipped: images that could not be read and were left out.
         fingerprint: of pixels, labels and what the answers were judged by, 64 hex digits.
         same_as_training: whether these are the very rows the model was trained on; None where the model does not say.
+        merged: labels of the data by the label that was to stand for them (`--labels`); None where nothing was asked.
     """
 
     kind: str
@@ -84,6 +88,7 @@ class DataRecord:
     skipped: int
     fingerprint: str
     same_as_training: bool | None
+    merged: dict[str, tuple[str, ...]] | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,9 @@ class Record:
         before_temperature: what the probabilities would be worth without the temperature; None where the model notes none.
         crowd: what the crowd makes of the faces; None where there are no votes.
         test_time_augmentation: what it brought and cost; None where there was none. All other figures are with it.
+        training_copies: which rows are copies of training faces, and the figures without them; None where the model tells
+            nothing of these.
+        subgroups: the figures per group, for each column that was asked for.
         made_by: always "mien evaluate".
         format: version of this schema.
     """
@@ -118,6 +126,8 @@ class Record:
     before_temperature: BeforeTemperature | None = None
     crowd: CrowdAgreement | None = None
     test_time_augmentation: AugmentationGain | None = None
+    training_copies: TrainingCopies | None = None
+    subgroups: tuple[Subgroups, ...] = ()
     made_by: str = MADE_BY
     format: int = FORMAT
 
@@ -194,13 +204,16 @@ def _name(path: Path) -> str:
     return (path.name == "model.onnx" and path.resolve().parent.name) or path.name
 
 
-def describe_data(model: ModelRecord, rows: FaceSet, split: str) -> DataRecord:
+def describe_data(
+    model: ModelRecord, rows: FaceSet, split: str, merged: Mapping[str, Sequence[str]] | None = None
+) -> DataRecord:
     """Say which faces these are, and whether the model says that it was trained on them.
 
     Args:
         model: the model that is measured.
         rows: the faces it is measured on.
         split: their split, or "all".
+        merged: labels of the data that were merged or renamed beforehand, by the label that stands for them.
     """
     # votes beside the labels judge nothing: with or without them, figures on the same rows can be compared
     fingerprint = replace(rows, votes=None).fingerprint()
@@ -215,4 +228,5 @@ def describe_data(model: ModelRecord, rows: FaceSet, split: str) -> DataRecord:
         skipped=len(rows.origin.skipped),
         fingerprint=fingerprint,
         same_as_training=trained_on in fingerprints if trained_on else None,
+        merged=None if merged is None else {name: tuple(members) for name, members in merged.items()},
     )

@@ -1,6 +1,7 @@
 """The whole evaluation of a model on labelled faces, written as a folder that a reviewer can open."""
 
 import csv
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,13 +16,18 @@ from mien.evaluation.crowd import CrowdAgreement, measure_crowd
 from mien.evaluation.figure import as_png, as_svg
 from mien.evaluation.folder import whole_folder
 from mien.evaluation.label_errors import likely_mislabelled
+from mien.evaluation.label_match import match_labels
 from mien.evaluation.learning import plot_learning, read_log
 from mien.evaluation.metrics import Metrics, measure
 from mien.evaluation.page import render
 from mien.evaluation.pictures import TITLES, draw
 from mien.evaluation.record import Record, describe_data, describe_model
-from mien.evaluation.table import as_table, augmentation_line
+from mien.evaluation.subgroup_plot import TITLE as GROUPS_TITLE
+from mien.evaluation.subgroup_plot import plot_subgroups
+from mien.evaluation.subgroups import group_values, measure_subgroups
+from mien.evaluation.table import as_group_table, as_table, augmentation_line, copies_line
 from mien.evaluation.temperature import measure_before_temperature
+from mien.evaluation.training_copies import find_training_copies, measure_training_copies
 from mien.evaluation.tta import answer, answer_views, check_kind, gain
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
@@ -52,6 +58,10 @@ class Report:
         lines = [_measured(self.record), as_table(self.metrics)]
         if self.record.test_time_augmentation:
             lines += ["", augmentation_line(self.record.test_time_augmentation, self.metrics)]
+        if self.record.training_copies:
+            lines += ["", copies_line(self.record.training_copies)]
+        for subgroups in self.record.subgroups:
+            lines += ["", as_group_table(subgroups)]
         for caution in training_cautions(self.record):
             lines += ["", f"Note: {caution}"]
         return "\n".join(lines)
@@ -66,11 +76,14 @@ def evaluate(
     log: Path | None = None,
     command: str | None = None,
     tta: str = "none",
+    by: Sequence[str] = (),
+    merged: Mapping[str, Sequence[str]] | None = None,
 ) -> Report:
     """Measure a model on labelled faces and write the report.
 
     The folder holds index.html (one file, opens offline), metrics.json (its schema: `mien.evaluation.record`), confusion.png
-    and predictions.csv (id, true, predicted, then a probability per label).
+    and predictions.csv (id, true, predicted, a probability per label, and whether the row is a copy of a training face, where
+    the model file tells that).
 
     Args:
         model: the opened model file; its head is what is measured.
@@ -83,10 +96,13 @@ def evaluate(
         command: the command line to note in the report.
         tta: test-time augmentation: none, flip or ten-crops (see `mien.evaluation.tta`). With it all figures are of the mean
             over the views, and the report says what that brought and cost.
+        by: columns of the data; every figure is given for each of their values as well.
+        merged: labels of the data that were merged or renamed beforehand, to note.
 
     Raises:
         MienError: if the split is not there, images or labels do not fit the model, the model answers with NaN, the log
-            cannot be read, there is no such test-time augmentation, or `out` cannot be written or is not a report of ours.
+            cannot be read, there is no such test-time augmentation or column, what the model notes of its training faces is
+            damaged, or `out` cannot be written or is not a report of ours.
     """
     check_kind(tta)
     out = Path(out)
@@ -96,8 +112,10 @@ def evaluate(
     targets = match_labels(model.labels, rows)
     course = read_log(Path(log)) if log else None
     described_model = describe_model(model)
-    described_data = describe_data(described_model, rows, split)
+    described_data = describe_data(described_model, rows, split, merged)
+    groups = group_values(rows, by)
     with whole_folder(out) as folder:
+        copies = find_training_copies(model, rows.images)
         plain = answer(model, rows.images, batch_size)
         answers = answer_views(model, rows.images, tta, batch_size, plain)
         probabilities, truth, temperature = answers.probabilities, targets.argmax(axis=1), described_model.temperature
@@ -111,6 +129,8 @@ def evaluate(
             before_temperature=measure_before_temperature(answers.views, truth, temperature) if temperature else None,
             crowd=_crowd(rows, targets, probabilities, model.labels),
             test_time_augmentation=gain(tta, plain, answers, truth) if tta != "none" else None,
+            training_copies=measure_training_copies(*copies, probabilities, targets, model.labels) if copies else None,
+            subgroups=measure_subgroups(groups, probabilities, targets, model.labels),
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             mien_version=__version__,
             command=command,
@@ -120,8 +140,12 @@ def evaluate(
         if course:
             figures["learning"] = plot_learning(course)
         pictures = {name: as_svg(figure, TITLES[name]) for name, figure in figures.items()}
+        for each in record.subgroups:
+            drawn = plot_subgroups(each, metrics.accuracy.value)
+            pictures[f"groups of {each.column}"] = as_svg(drawn, f"{GROUPS_TITLE} of {each.column}")
         page = render(record, pictures, model.metadata.get("mien.recipe"))
-        _write_predictions(folder / "predictions.csv", rows, probabilities, targets, model.labels)
+        kinds = copies[1] if copies else None
+        _write_predictions(folder / "predictions.csv", rows, probabilities, targets, model.labels, kinds)
         (folder / "confusion.png").write_bytes(as_png(figures["confusion"]))
         (folder / "index.html").write_text(page, encoding="utf-8")
         if rows.origin.skipped:
@@ -146,30 +170,6 @@ def choose_split(data: FaceSet, split: str | None) -> tuple[FaceSet, str]:
     return (data, "all") if split == "all" else (data.split(split), split)
 
 
-def match_labels(labels: LabelSet, data: FaceSet) -> np.ndarray:
-    """Put the targets of the data into the model's label order, matching by name.
-
-    A label of the data that no row has a share in needs no partner.
-
-    Args:
-        labels: the model's K label names.
-        data: the rows.
-
-    Returns:
-        Targets, (N, K), float32.
-
-    Raises:
-        MienError: if rows bear labels that the model lacks.
-    """
-    used = [name for column, name in enumerate(data.labels) if data.targets[:, column].any()]
-    if lacking := [name for name in used if name not in labels.names]:
-        raise MienError(_lacking(labels, data, lacking))
-    targets = np.zeros((len(data), len(labels)), dtype=np.float32)
-    for name in used:
-        targets[:, labels.index(name)] = data.targets[:, data.labels.index(name)]
-    return targets
-
-
 def _crowd(rows: FaceSet, targets: np.ndarray, probabilities: np.ndarray, labels: LabelSet) -> CrowdAgreement | None:
     """Ask the votes beside the labels, else the targets where they are votes themselves."""
     truth, predicted = targets.argmax(axis=1), probabilities.argmax(axis=1)
@@ -181,28 +181,6 @@ def _crowd(rows: FaceSet, targets: np.ndarray, probabilities: np.ndarray, labels
     return measure_crowd(rows.votes, rows.classes, columns[predicted], judged_by_votes=False)
 
 
-def _lacking(labels: LabelSet, data: FaceSet, lacking: list[str]) -> str:
-    """Say which labels the model lacks, and what can be done about it."""
-    absent = [name for name in labels if name not in data.labels.names]
-    text = f"The model does not know {', '.join(lacking)}, which the data have"
-    if absent:
-        return (
-            f"{text}, and the data lack {', '.join(absent)}, which it knows. Give them the model's labels "
-            f"({', '.join(labels)}) in Python: faces.merge({{{absent[0]!r}: [{lacking[0]!r}]}}) renames or merges some, "
-            f"faces.keep([...]) leaves others out."
-        )
-    kept = ", ".join(map(repr, labels))
-    if lacking == ["contempt"]:
-        return (
-            f"{text}: it comes with FER+ votes. Read the data without --data.votes, or leave contempt out with "
-            f"faces.keep([{kept}]) in Python, or train a model on data with these votes."
-        )
-    return (
-        f"{text}. Leave them out with faces.keep([{kept}]) in Python, or train a model on such data; "
-        f'with --recipe.keep "[{", ".join(labels)}]" it keeps to these labels whenever it is measured.'
-    )
-
-
 def _measured(record: Record) -> str:
     """Say which rows were measured, such as "test split of faces: 14 faces", and of a model with two heads by which."""
     data, model = record.data, record.model
@@ -212,13 +190,22 @@ def _measured(record: Record) -> str:
     return f"{part} of {name}: {data.rows:,} {'face' if data.rows == 1 else 'faces'}{by}"
 
 
-def _write_predictions(path: Path, rows: FaceSet, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) -> None:
+def _write_predictions(
+    path: Path,
+    rows: FaceSet,
+    probabilities: np.ndarray,
+    targets: np.ndarray,
+    labels: LabelSet,
+    copies: np.ndarray | None,
+) -> None:
+    last = [] if copies is None else ["copy_in_training"]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["id", "true", "predicted", *(f"probability_{name}" for name in labels)])
+        writer.writerow(["id", "true", "predicted", *(f"probability_{name}" for name in labels), *last])
         for row, (given, target) in enumerate(zip(probabilities, targets, strict=True)):
             answers = (labels[int(target.argmax())], labels[int(given.argmax())])
-            writer.writerow([rows.id(row), *answers, *(f"{share:.6f}" for share in given)])
+            kind = [] if copies is None else [copies[row]]
+            writer.writerow([rows.id(row), *answers, *(f"{share:.6f}" for share in given), *kind])
 
 
 def _shape(shape: tuple[int, int, int]) -> str:

@@ -1,7 +1,7 @@
 """What a finished run says of itself: what it reached, and what it cost."""
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ class RunSummary:
         faces_a_second: in training, the median.
         hardware: what it was trained on; None where the model file does not say.
         command: the command lines that trained and measured it, or None where it was called from Python.
+        test_time_augmentation: flip or ten-crops, where the figures are of several views of every face; None where of one.
     """
 
     name: str
@@ -69,6 +70,7 @@ class RunSummary:
     faces_a_second: float
     hardware: str | None
     command: str | None
+    test_time_augmentation: str | None = None
 
 
 def summarise(folder: Path) -> RunSummary:
@@ -115,6 +117,7 @@ def summarise(folder: Path) -> RunSummary:
         faces_a_second=float(np.median(log["images_per_second"])),
         hardware=model.metadata.get("mien.hardware"),
         command=_commands(run / "report" / "metrics.json", record["command"]),
+        test_time_augmentation=(record.get("test_time_augmentation") or {}).get("kind"),
     )
 
 
@@ -175,8 +178,8 @@ def read_summaries(path: Path) -> list[RunSummary]:
 
 
 def _checked(row: dict[str, Any], where: str) -> RunSummary:
-    known = [field.name for field in fields(RunSummary)]
-    if lacking := [name for name in known if name not in row]:
+    known = {field.name: field.default is MISSING for field in fields(RunSummary)}
+    if lacking := [name for name, is_needed in known.items() if is_needed and name not in row]:
         others = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
         raise MienError(f"{where} lacks {', '.join(lacking[:3])}{others}; write it again from the run folders.")
     if foreign := [name for name in row if name not in known]:

@@ -1,6 +1,11 @@
 """A report for the terminal: one line that matters, then a table of the labels."""
 
+from collections.abc import Sequence
+
+from mien.evaluation.difference import Difference
 from mien.evaluation.metrics import Metrics
+from mien.evaluation.subgroups import Subgroups
+from mien.evaluation.training_copies import TrainingCopies
 from mien.evaluation.tta import AugmentationGain
 
 HEADER = ("label", "precision", "recall", "95% interval", "F1", "AP", "AUC", "support")
@@ -40,11 +45,54 @@ def as_table(metrics: Metrics) -> str:
                 f"{each.support:,}",
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
-    for name, *figures in rows:
-        cells = [name.ljust(widths[0]), *(text.rjust(width) for text, width in zip(figures, widths[1:], strict=True))]
-        lines.append("  ".join(cells))
-    return "\n".join(lines)
+    return "\n".join(lines + _aligned(rows))
+
+
+def as_group_table(subgroups: Subgroups) -> str:
+    """Write the groups of a column as aligned text, with how far each lies from all other rows."""
+    rows = [(f"by {subgroups.column}", "faces", "accuracy", "95% interval", "balanced", "macro-F1", "ECE", "gap to the others")]
+    for each in subgroups.groups:
+        gap = each.gap
+        rows.append(
+            (
+                each.group,
+                f"{each.n:,}",
+                f"{each.accuracy.value:.1%}",
+                f"{each.accuracy.low:.1%} to {each.accuracy.high:.1%}",
+                f"{each.balanced_accuracy:.1%}",
+                f"{each.macro_f1:.3f}",
+                f"{each.expected_calibration_error:.3f}",
+                "too few faces to tell" if not each.enough else "-" if gap is None else _in_points(gap),
+            )
+        )
+    return "\n".join(_aligned(rows))
+
+
+def copies_line(copies: TrainingCopies) -> str:
+    """Say in one line what copies of training faces are worth."""
+    kinds = f"{copies.exact:,} exact" + ("" if copies.near is None else f", {copies.near:,} near")
+    if not copies.count:
+        return "no face is a copy of a training face" + (" (only exact copies are known)" if copies.near is None else "")
+    if copies.without is None or copies.worth is None:
+        return f"every face is a copy of a training face ({kinds})"
+    accuracy = copies.without.accuracy
+    return (
+        f"without {copies.count:,} copies of training faces ({kinds}): accuracy {accuracy.value:.1%}, 95% interval "
+        f"{accuracy.low:.1%} to {accuracy.high:.1%}; the copies are worth {_in_points(copies.worth, ' points')}"
+    )
+
+
+def _in_points(gap: Difference, unit: str = "") -> str:
+    return f"{100 * gap.value:+.1f}{unit} ({100 * gap.low:+.1f} to {100 * gap.high:+.1f})"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Write rows of cells as lines, the first column to the left and the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([name.ljust(widths[0]), *(text.rjust(width) for text, width in zip(figures, widths[1:], strict=True))])
+        for name, *figures in rows
+    ]
 
 
 def augmentation_line(gain: AugmentationGain, metrics: Metrics) -> str:

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from mien._version import __version__
 from mien.data.faceset import FaceSet
 from mien.data.splits import move_split
+from mien.data.training_rows import as_text, describe_training_rows
 from mien.errors import MienError
 from mien.training.batches import DeviceFaces, ValidationBatches
 from mien.training.calibration import fit_temperature
@@ -199,6 +200,7 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
             }
         ),
     }
+    metadata["mien.train_rows"] = as_text(describe_training_rows(train_rows.images))
     if len(model.heads) > 1:
         metadata |= {"mien.heads": json.dumps(model.heads), "mien.crowd_temperature": repr(temperatures[1])}
     export(model, temperatures, faces.split("validation").images[:256], metadata, out / "model.onnx")

@@ -1,6 +1,7 @@
 """Measuring: what a model is worth on labelled faces, and what these are worth."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +22,8 @@ def evaluate(
     split: str | None = None,
     head: str | None = None,
     tta: Literal["none", "flip", "ten-crops"] = "none",
+    by: str | list[str] | None = None,
+    labels: dict[str, list[str]] | None = None,
     quiet: bool = False,
     command: str | None = None,
 ) -> "Report":
@@ -35,6 +38,10 @@ def evaluate(
             their labels; if not given, label, but crowd where the data are read with votes in place of their labels.
         tta: test-time augmentation, the mean answer to several views of each face: none, flip (two views) or ten-crops; the
             report says what it brought and cost.
+        by: a column of a manifest, such as age_group, or several: every figure is given for each of its values too, with how
+            far that group lies from the others.
+        labels: labels of the data to merge or rename: for a label of the model those of the data that stand for it, such as
+            {"happy": ["happiness"], "sad": ["sadness", "grief"]}.
         quiet: no progress on stderr.
         command: the command line, to be noted in the report.
 
@@ -42,6 +49,7 @@ def evaluate(
         MienError: if model and data do not fit each other; the sentence says what to do.
     """
     require("evaluate", "sklearn", "matplotlib", "jinja2")
+    from mien.evaluation.label_match import with_labels
     from mien.evaluation.model_fit import fit_to_model
     from mien.evaluation.report import evaluate as report_on
     from mien.inference.classifier import Classifier
@@ -50,12 +58,23 @@ def evaluate(
     if head is None:
         votes_are_targets = isinstance(data, DataSource) and data.votes is not None and data.votes_as != "beside"
         classifier = classifier.with_head("crowd" if votes_are_targets and "crowd" in classifier.heads else "label")
-    faces = read_data(data, classifier.size, classifier.channels, quiet)
+    columns = [by] if isinstance(by, str) else list(by or ())
+    faces = read_data(_with_columns(data, columns), classifier.size, classifier.channels, quiet)
     if classifier.head == "crowd" and faces.votes is not None:
         faces = judged_by_votes(faces)
+    faces = with_labels(faces, labels) if labels else faces
     faces = fit_to_model(classifier.metadata.get("mien.recipe", ""), classifier.labels, faces)
-    log = classifier.path.parent / "log.csv"
-    return report_on(classifier, faces, Path(out), split, log=log if log.is_file() else None, command=command, tta=tta)
+    log = classifier.path.parent / "log.csv" if (classifier.path.parent / "log.csv").is_file() else None
+    return report_on(classifier, faces, Path(out), split, log=log, command=command, tta=tta, by=columns, merged=labels)
+
+
+def _with_columns(data: FaceSet | DataSource | str | Path, columns: list[str]) -> FaceSet | DataSource:
+    """Ask for further columns where the data are still to be read."""
+    if isinstance(data, FaceSet):
+        return data
+    source = data if isinstance(data, DataSource) else DataSource(Path(data))
+    wanted = dict.fromkeys([*(source.columns or ()), *columns])
+    return replace(source, columns=list(wanted) or None)
 
 
 def audit(

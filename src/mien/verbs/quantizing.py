@@ -73,10 +73,10 @@ def quantize(
         MienError: if the model is in int8 already, or the data do not fit it; the sentence says what to do.
     """
     require("train", "onnx", "sklearn", "scipy")
+    from mien.evaluation.label_match import match_labels
     from mien.evaluation.mcnemar import mcnemar
     from mien.evaluation.model_fit import fit_to_model
     from mien.evaluation.proportion import proportion
-    from mien.evaluation.report import match_labels
     from mien.inference.classifier import Classifier
     from mien.training.quantization import quantize as write_int8
 

@@ -1,0 +1,133 @@
+"""Labels of the data brought together with those of the model, and what to do where they differ."""
+
+import difflib
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mien.data.faceset import FaceSet
+from mien.data.rows import EXPRESSION_WORDS
+from mien.errors import MienError
+from mien.labels import LabelSet
+
+BLANK = "..."
+"""What stands where a label of the data is to be filled in."""
+
+FURTHER_WORDS = {
+    "joy": "happy",
+    "smile": "happy",
+    "smiling": "happy",
+    "amusement": "happy",
+    "grief": "sad",
+    "sorrow": "sad",
+    "crying": "sad",
+    "rage": "angry",
+    "mad": "angry",
+    "terror": "fear",
+    "scared": "fear",
+    "astonished": "surprise",
+    "amazed": "surprise",
+    "calm": "neutral",
+    "nonexpression": "neutral",
+}
+"""What other data call the expressions; not the same, so they are proposed only, and never taken as such."""
+
+
+def with_labels(faces: FaceSet, labels: Mapping[str, Sequence[str]]) -> FaceSet:
+    """Merge or rename labels of the data as the user says.
+
+    Args:
+        faces: the data.
+        labels: for a label of the model the labels of the data that stand for it.
+
+    Raises:
+        MienError: if the data lack one of these, or one stands twice.
+    """
+    try:
+        return faces.merge(labels)
+    except MienError as problem:
+        raise MienError(f"--labels does not fit the data, which have {', '.join(faces.labels)}: {problem}") from None
+
+
+def match_labels(labels: LabelSet, data: FaceSet) -> np.ndarray:
+    """Put the targets of the data into the model's label order, matching by name.
+
+    A label of the data that no row has a share in needs no partner.
+
+    Args:
+        labels: the model's K label names.
+        data: the rows.
+
+    Returns:
+        Targets, (N, K), float32.
+
+    Raises:
+        MienError: if rows bear labels that the model lacks; the sentence names what is missing on either side, and the flag
+            that brings them together.
+    """
+    used = [name for column, name in enumerate(data.labels) if data.targets[:, column].any()]
+    if lacking := [name for name in used if name not in labels.names]:
+        raise MienError(_differ(labels, data, lacking))
+    targets = np.zeros((len(data), len(labels)), dtype=np.float32)
+    for name in used:
+        targets[:, labels.index(name)] = data.targets[:, data.labels.index(name)]
+    return targets
+
+
+def _differ(labels: LabelSet, data: FaceSet, lacking: list[str]) -> str:
+    """Say which labels are missing on which side, and what can be done about it."""
+    absent = [name for name in labels if name not in data.labels.names]
+    partners = _partners(labels, data, lacking, absent)
+    flag = f"--labels {shlex.quote(json.dumps(partners, ensure_ascii=False))}"
+    text = f"The labels differ: the model does not know {', '.join(lacking)}, which the data have"
+    if absent:
+        named = {name for members in partners.values() for name in members}
+        left = [] if BLANK in named else [name for name in lacking if name not in named]
+        return (
+            f"{text}, and the data lack {', '.join(absent)}, which it knows ({', '.join(labels)}). "
+            f"Say which of the data's labels stand for which of the model's: {flag}"
+            + (f", with labels of the data in place of {BLANK}" if BLANK in named else ", if that is right")
+            + (f"; add {', '.join(left)} to one of them, or leave them out with faces.keep([...]) in Python." if left else ".")
+        )
+    kept, them = ", ".join(map(repr, labels)), "it" if len(lacking) == 1 else "them"
+    votes = " It comes with FER+ votes: read the data without --data.votes, or" if lacking == ["contempt"] else " Either"
+    return (
+        f"{text}; it knows {', '.join(labels)}.{votes} count {them} as another label, such as {flag}, or leave {them} out with "
+        f"faces.keep([{kept}]) in Python, or train a model on such data; "
+        f'with --recipe.keep "[{", ".join(labels)}]" it keeps to these labels whenever it is measured.'
+    )
+
+
+def _partners(labels: LabelSet, data: FaceSet, lacking: list[str], absent: list[str]) -> dict[str, list[str]]:
+    """Guess which labels of the model those of the data stand for: by a synonym, by likeness, or as the last ones left.
+
+    What cannot be guessed is left blank, for a wrong guess that is copied would be measured.
+    """
+    guessed = {name: _partner(name, absent or labels.names) for name in lacking}
+    unknown = [name for name, partner in guessed.items() if not partner]
+    free = [name for name in absent if name not in guessed.values()]
+    if len(unknown) == len(free) == 1 or not absent:
+        guessed |= dict.fromkeys(unknown, (free or labels.names)[-1])
+        unknown = []
+    groups: dict[str, list[str]] = {}
+
+    def add(partner: str, name: str) -> None:
+        groups.setdefault(partner, [partner] if partner in data.labels.names else []).append(name)
+
+    for name, partner in guessed.items():
+        if partner:
+            add(partner, name)
+    for partner in free if unknown else ():
+        add(partner, BLANK)
+    return {name: groups[name] for name in labels if name in groups}
+
+
+def _partner(name: str, choices: Sequence[str]) -> str:
+    """Find the label that a name stands for, or nothing."""
+    word = name.casefold()
+    for synonym in (EXPRESSION_WORDS.get(word), FURTHER_WORDS.get(word)):
+        if synonym in choices:
+            return str(synonym)
+    return next(iter(difflib.get_close_matches(word, choices, n=1, cutoff=0.75)), "")
