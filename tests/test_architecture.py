@@ -28,6 +28,7 @@ OPTIONAL = {
     "tensorboard",
     "tqdm",
     "timm",
+    "huggingface_hub",
 }
 """What `pip install mien` does not bring."""
 

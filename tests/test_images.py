@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 import time
 import zlib
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mien.errors import MienError
-from mien.images import prepare, read_image
+from mien.images import prepare, read_image, read_with_note
 
 RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (48, 1))  # (48, 64) gray, dark at the left
 COLOURS = np.stack([RAMP, RAMP[:, ::-1], np.full_like(RAMP, 90)], axis=2)
@@ -98,6 +99,29 @@ def test_of_an_animation_the_first_frame_is_taken(tmp_path):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
         picture = read_image(tmp_path / name)
         assert np.abs(picture.reshape(48, 64, -1)[..., 0].astype(int) - RAMP).mean() < 2
+
+
+def test_what_was_left_out_of_a_file_is_said(tmp_path):
+    more = [Image.fromarray(255 - RAMP)]
+    for name, note in (("moving.gif", "frames"), ("moving.png", "frames"), ("moving.webp", "frames"), ("pages.tif", "pages")):
+        Image.fromarray(RAMP).save(tmp_path / name, save_all=True, append_images=more)
+        assert read_with_note(tmp_path / name)[1] == f"the first of several {note}"
+    for name in ("still.gif", "still.png", "still.tif", "still.jpg"):
+        assert read_with_note(saved(tmp_path / name, RAMP))[1] == ""
+    Image.fromarray(RAMP).save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=more)
+    assert read_with_note(tmp_path / "phone.jpg")[1] == "", "a phone's second picture is a thumbnail or a depth"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_named_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(MienError, match=r"pipe\.png' is a named pipe"):
+        read_image(tmp_path / "pipe.png")
+
+
+def test_bytes_that_have_a_name_are_called_by_it():
+    with pytest.raises(MienError, match=r"^The image 'a\.zip/b\.png' is empty"):
+        read_with_note(b"", "a.zip/b.png")
 
 
 def test_float_and_lab_tiffs_are_read(tmp_path):

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from mien.errors import MienError
     from mien.evaluation.report import Report
     from mien.inference.classifier import Classifier
-    from mien.inference.prediction import Prediction, predict
+    from mien.inference.columns import to_dataframe
+    from mien.inference.explanation import explain
+    from mien.inference.predicting import predict
+    from mien.inference.prediction import Prediction
     from mien.labels import FER2013, FERPLUS, LabelSet
     from mien.training.recipe import Recipe
     from mien.training.recipe_files import load_recipe
     from mien.verbs.comparing import compare
     from mien.verbs.measuring import audit, evaluate
+    from mien.verbs.pushing import push
     from mien.verbs.quantizing import quantize
     from mien.verbs.training import train
 
@@ -41,10 +45,13 @@ _HOME = {
     "draw_face": "mien.data.drawn",
     "draw_faces": "mien.data.drawn",
     "evaluate": "mien.verbs.measuring",
+    "explain": "mien.inference.explanation",
     "load_recipe": "mien.training.recipe_files",
-    "predict": "mien.inference.prediction",
+    "predict": "mien.inference.predicting",
+    "push": "mien.verbs.pushing",
     "quantize": "mien.verbs.quantizing",
     "read_faces": "mien.data.reading",
+    "to_dataframe": "mien.inference.columns",
     "train": "mien.verbs.training",
 }
 
@@ -65,10 +72,13 @@ __all__ = [
     "draw_face",
     "draw_faces",
     "evaluate",
+    "explain",
     "load_recipe",
     "predict",
+    "push",
     "quantize",
     "read_faces",
+    "to_dataframe",
     "train",
 ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mien._version import __version__
 from mien.arguments import make_parser, overview, parse
-from mien.commands import measuring, predicting, training
+from mien.commands import measuring, predicting, sharing, training
 from mien.errors import MienError
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -85,11 +85,14 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": training.train,
     "evaluate": measuring.evaluate,
     "predict": predicting.predict,
+    "explain": sharing.explain,
     "audit": measuring.audit,
     "compare": measuring.compare,
     "quantize": training.quantize,
     "recipes": training.recipes,
     "models": predicting.models,
+    "push": sharing.push,
+    "doctor": sharing.doctor,
     "demo": _demo,
 }
 

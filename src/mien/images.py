@@ -4,6 +4,7 @@ import functools
 import io
 import os
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -18,7 +19,11 @@ ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
 MAX_MEGAPIXELS = 400
 """Larger images are refused: a small file can claim to be one and fill the memory. MIEN_MAX_MEGAPIXELS sets another limit."""
 
+LARGE_MEGAPIXELS = 50
+"""Larger images are decoded one at a time, whatever the number of threads: decoding takes several times their size."""
+
 _PILLOW_LIMIT = threading.Lock()
+_LARGE = threading.Lock()
 
 
 def read_image(source: ImageSource) -> np.ndarray:
@@ -38,18 +43,36 @@ def read_image(source: ImageSource) -> np.ndarray:
     Raises:
         MienError: if there is no such file, it is not an image, is damaged, or is larger than the limit.
     """
+    return read_with_note(source)[0]
+
+
+def read_with_note(source: ImageSource, name: str = "") -> tuple[np.ndarray, str]:
+    """Read an image as `read_image` does, and say what of its file was left out.
+
+    Args:
+        source: as for `read_image`.
+        name: what a sentence about bytes shall call them.
+
+    Returns:
+        The image, and "the first of several frames" or "the first of several pages" where its file holds more, else "".
+
+    Raises:
+        MienError: as `read_image` does.
+    """
     if isinstance(source, np.ndarray):
         try:
-            return _from_array(source)
+            return _from_array(source), ""
         except MienError as error:
             raise MienError(f"The image array: {error}") from None
     if isinstance(source, Image.Image):
-        return _decode(source, "The Pillow image")
+        return _decode(source, "The Pillow image"), ""
     if isinstance(source, bytes):
-        return _from_file(io.BytesIO(source), "The image in these bytes")
+        return _from_file(io.BytesIO(source), f"The image {name!r}" if name else "The image in these bytes")
     if not isinstance(source, str | Path):
         raise MienError(f"An image is a path, bytes, a Pillow image or an array, not {type(source).__name__}.")
     name = f"The image {str(source)!r}"
+    if Path(source).is_fifo():  # opening it would wait for somebody to write
+        raise MienError(f"{name} is a named pipe and no file; save what comes out of it to a file.")
     try:
         file = Path(source).open("rb")  # noqa: SIM115 - closed below; only opening may raise here
     except FileNotFoundError:
@@ -92,7 +115,7 @@ def prepare(image: np.ndarray, size: int, channels: int) -> np.ndarray:
     return pixels if pixels.shape == shape else np.repeat(pixels[:, :, None], 3, axis=2)
 
 
-def _from_file(file: BinaryIO, name: str) -> np.ndarray:
+def _from_file(file: BinaryIO, name: str) -> tuple[np.ndarray, str]:
     if not file.read(1):
         raise MienError(f"{name} is empty (0 bytes); copy or download it again.")
     file.seek(0)
@@ -103,7 +126,16 @@ def _from_file(file: BinaryIO, name: str) -> np.ndarray:
     except Exception as error:  # a damaged header raises whatever the format's parser stumbles over
         raise MienError(f"{name} is damaged ({_reason(error)}); save or download it again.") from None
     with image:
-        return _decode(image, name)
+        return _decode(image, name), _left_out(image)
+
+
+def _left_out(image: Image.Image) -> str:
+    """Say of an opened file whether it holds more than its first picture; an MPO's others are its thumbnails and depths."""
+    try:
+        several = image.format != "MPO" and getattr(image, "is_animated", False)
+    except Exception:  # what follows the first picture may be damaged
+        return ""
+    return f"the first of several {'pages' if image.format == 'TIFF' else 'frames'}" if several else ""
 
 
 def _open(file: BinaryIO) -> Image.Image:
@@ -141,8 +173,9 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
     if image.format == "EPS":  # Pillow would hand the file to Ghostscript, which runs what stands in it
         raise MienError(f"{name} is an EPS drawing; save it as JPEG or PNG.")
     try:
-        image.load()
-        return _pixels(_upright(image))
+        with _LARGE if image.width * image.height > LARGE_MEGAPIXELS * 1e6 else nullcontext():
+            image.load()
+            return _pixels(_upright(image))
     except MienError as error:
         raise MienError(f"{name}: {error}") from None
     except MemoryError:

@@ -1,11 +1,14 @@
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from mien.inference.framing import Face, Framing
 from mien.labels import FER2013
 
 PUBLISHED_YUNET = Path(__file__).parents[3] / "shared" / "detectors" / "yunet_n_640_640.onnx"
@@ -62,6 +65,50 @@ def brightness_probabilities(faces, count=7):
     brightness = faces.reshape(len(faces), -1).mean(axis=1, dtype=np.float64) / 255
     raised = np.exp(-20 * np.abs(brightness[:, None] - np.linspace(0, 1, count)))
     return raised / raised.sum(axis=1, keepdims=True)
+
+
+def write_video(path, count=40, rate=10, size=(96, 64), codec="MJPG"):
+    """A video whose n-th frame has the brightness 5 n and is red."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), rate, size)
+    assert writer.isOpened()
+    for number in range(count):
+        writer.write(np.full((size[1], size[0], 3), (0, 0, 5 * number), np.uint8))
+    writer.release()
+    return path
+
+
+@pytest.fixture(name="write_video")
+def video_writer():
+    return write_video
+
+
+@dataclass
+class Corners:
+    """A detector that takes the four corners of an image as faces if the image is large, and fails if it is blue."""
+
+    name: str = "corners"
+    framing: Framing | None = field(default_factory=lambda: Framing(1.0, 0.0))
+
+    def detect(self, image):
+        if image.ndim == 3 and image[0, 0, 2] > 200 > image[0, 0, 0]:
+            raise cv2.error("too\nblue")
+        height, width = image.shape[:2]
+        if min(height, width) < 60:
+            return []
+        return [Face((x, y, x + 40, y + 40), 0.9) for x in (-8, width - 32) for y in (-8, height - 32)]
+
+
+@pytest.fixture
+def corners():
+    return Corners()
+
+
+@pytest.fixture
+def large():
+    """An image of 100 x 120 whose quarters have four brightnesses."""
+    image = np.zeros((100, 120), np.uint8)
+    image[:50, :60], image[50:, :60], image[:50, 60:], image[50:, 60:] = 0, 85, 170, 255
+    return image
 
 
 @pytest.fixture

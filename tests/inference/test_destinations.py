@@ -8,7 +8,7 @@ from mien.cli import main
 from mien.errors import MienError
 from mien.inference.destinations import check_draw, check_out
 from mien.inference.output import choose_format
-from mien.inference.prediction import predict
+from mien.inference.predicting import predict
 
 
 @pytest.fixture
@@ -117,4 +117,4 @@ def test_a_file_of_earlier_answers_may_be_replaced(photos):
 def test_where_every_input_failed_the_exit_is_2(model, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert main(["predict", str(tmp_path / "empty"), "--model", str(model), "--detector", "none"]) == 2
-    assert "holds no images (.jpg, .png or the like); give one that does." in capsys.readouterr().out
+    assert "holds no images (.jpg, .png or the like); give one that does" in capsys.readouterr().out

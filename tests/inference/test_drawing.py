@@ -1,9 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from mien.errors import MienError
-from mien.inference.drawing import SMALLEST, Album, _covered, _place, annotate
+from mien.inference.drawing import SMALLEST, _covered, _place, annotate
 from mien.inference.prediction import Prediction
 from mien.labels import FER2013
 
@@ -64,41 +65,9 @@ def test_labels_of_a_crowd_cover_no_other_label_and_stay_in_the_picture():
         assert area[3] < 600
 
 
-def test_pictures_bear_the_names_of_their_images_and_none_is_overwritten(tmp_path):
-    album = Album(tmp_path / "new" / "drawn")
-    image = np.full((90, 90), 100, np.uint8)
-    names = ["one/a.jpg", "two/a.jpg", "two/A.JPG", "b.webp", "c.tar.png", "image 0"]
-    paths = [album.add(image, [Prediction(name, FER2013)]) for name in names]
-    assert [path.name for path in paths] == ["a.jpg", "a-2.jpg", "A-3.jpg", "b.png", "c.tar.png", "image 0.png"]
-    assert sorted(path.name for path in (tmp_path / "new" / "drawn").iterdir()) == sorted(path.name for path in paths)
-    for path in paths:
-        with Image.open(path) as picture:
-            assert picture.format == ("JPEG" if path.suffix == ".jpg" else "PNG")
-
-
-def test_a_folder_that_cannot_be_made_or_written_is_said(tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(MienError, match=r"cannot be made.*choose another --draw"):
-        Album(tmp_path / "file" / "drawn")
-    album = Album(tmp_path / "drawn")
-    (tmp_path / "drawn").rmdir()
-    with pytest.raises(MienError, match=r"cannot be saved.*choose another --draw"):
-        album.add(np.zeros((90, 90), np.uint8), [Prediction("a.png", FER2013)])
-
-
-def test_what_lies_there_is_kept_unless_mien_drew_it(tmp_path):
-    image = np.full((90, 90), 100, np.uint8)
-    for name in ("a.png", "b.jpg"):
-        Image.fromarray(image).save(tmp_path / name)
-    (tmp_path / "c.png").write_text("no picture")
-    (tmp_path / "d.png").symlink_to(tmp_path / "gone")
-    before = {name: (tmp_path / name).read_bytes() for name in ("a.png", "b.jpg", "c.png")}
-    for _ in range(2):  # the second run draws the first one's pictures anew
-        album = Album(tmp_path)
-        for name in ("x/a.png", "x/b.jpg", "x/c.png", "x/d.png"):
-            album.add(image, [Prediction(name, FER2013)])
-    wanted = ["a-2.png", "a.png", "b-2.jpg", "b.jpg", "c-2.png", "c.png", "d-2.png", "d.png"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == wanted
-    assert {name: (tmp_path / name).read_bytes() for name in before} == before
-    Album(tmp_path).add(image, [Prediction(str(tmp_path / "a-2.png"), FER2013)])  # drawn, but now an input
-    assert (tmp_path / "a-2-2.png").is_file()
+def test_the_frame_of_a_video_keeps_its_size_and_its_label_tells_the_track():
+    image = np.full((200, 300, 3), 40, np.uint8)
+    plain = annotate(image, [face((100, 80, 160, 140))], enlarge=False)
+    tracked = annotate(image, [replace(face((100, 80, 160, 140)), track=12)], enlarge=False)
+    assert plain.size == tracked.size == (300, 200)
+    assert changed(image, tracked)[50:80].any(axis=0).sum() > changed(image, plain)[50:80].any(axis=0).sum() + 10

@@ -1,12 +1,13 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mien.errors import MienError
-from mien.inference.output import WRITERS, Tally, write
+from mien.inference.output import WRITERS, Tally, choose_format, write
 from mien.inference.prediction import Prediction
 from mien.labels import FER2013, LabelSet
 
@@ -20,7 +21,7 @@ def face(source="photos/a.jpg", number=0, likeliest=3):
 ROWS = [
     face(),
     face(number=1, likeliest=5),
-    Prediction("a file, with\na break.png", FER2013),
+    Prediction("a file, with\na break.png", FER2013, note="the first of several frames"),
     Prediction("bytes \udcff.png", FER2013, error="The image 'x' is empty (0 bytes)."),
     face("顔/лицо.png", likeliest=6),
 ]
@@ -49,8 +50,8 @@ def test_json_lines_are_an_object_a_line():
 
 def test_csv_has_a_column_for_each_label_and_keeps_breaks_in_names():
     rows = list(csv.DictReader(io.StringIO(written(ROWS, "csv")[0], newline="")))
-    assert list(rows[0])[:5] == ["source", "frame", "time", "face", "x1"]
-    assert list(rows[0])[11:] == [*FER2013, "no_face", "error"]
+    assert list(rows[0])[:6] == ["source", "frame", "time", "face", "track", "x1"]
+    assert list(rows[0])[10:] == ["label", "confidence", "unsure", *FER2013, "no_face", "error", "note"]
     assert float(rows[0]["happy"]) == pytest.approx(0.7)
     assert (rows[0]["x1"], rows[0]["y2"], rows[0]["label"]) == ("1.2", "40", "happy")
     assert (rows[2]["source"], rows[2]["no_face"], rows[2]["face"]) == ("a file, with\na break.png", "True", "")
@@ -60,7 +61,7 @@ def test_csv_has_a_column_for_each_label_and_keeps_breaks_in_names():
 
 def test_the_csv_header_stands_above_an_error_too():
     text, _ = written(ROWS[3:4], "csv")
-    assert text.splitlines()[0].startswith("source,frame,time,face,x1,y1,x2,y2,score,label,confidence,angry,")
+    assert text.splitlines()[0].startswith("source,frame,time,face,track,x1,y1,x2,y2,score,label,confidence,unsure,angry,")
 
 
 def test_the_table_is_aligned_and_has_a_line_a_row():
@@ -73,7 +74,7 @@ def test_the_table_is_aligned_and_has_a_line_a_row():
         assert lines[1][end - 4 : end] == value
     assert lines[1].split()[:7] == ["photos/a.jpg", "0", "1", "2", "30", "40", "happy"]
     assert lines[3].startswith(r"a file, with\na break.png"[-23:].rjust(24, "…"))
-    assert lines[3].endswith("no face")
+    assert lines[3].endswith("no face  (the first of several frames)")
     assert lines[4].endswith("error: The image 'x' is empty (0 bytes).")
     # 顔 takes two columns of a terminal, so its line is one character shorter up to the same place.
     assert lines[5].index("   0  1 2 30 40") == lines[1].index("   0  1 2 30 40") - 1
@@ -114,6 +115,32 @@ def test_the_tally_counts_images_faces_and_failures():
     assert str(written(ROWS[:1], "jsonl")[1]) == "1 image: 1 face"
 
 
+def test_the_table_marks_what_is_unsure_and_says_when_in_a_video():
+    probabilities = np.full(7, 0.1, np.float32)
+    probabilities[2] = 0.4
+    rows = [
+        Prediction(
+            "a/long/way/to/some/clip.mp4", FER2013, 0, (0, 0, 9, 9), 1.0, probabilities, frame=50, time=2.004, threshold=bar
+        )
+        for bar in (0.3, 0.5)
+    ]
+    text, tally = written(rows, "table")
+    sure, unsure = text.splitlines()[1:]
+    assert sure.startswith("…/to/some/clip.mp4 2.00s     0  0 0 9 9")
+    assert (sure.split()[8], unsure.split()[8]) == ("0.40", "0.40?")
+    assert sure.index("0.10") == unsure.index("0.10")
+    assert str(tally) == "2 images: 2 faces (1 unsure)"
+
+
+def test_the_table_names_the_tracks_of_a_video_in_place_of_the_faces():
+    rows = [replace(face("clip.mp4"), frame=3, time=0.1, track=12), face("a.jpg", number=12)]
+    tracked, plain = written(rows, "table")[0].splitlines()[1:]
+    assert tracked.startswith("clip.mp4 0.10s             #12  1 2 30 40")
+    assert plain.startswith("a.jpg                       12  1 2 30 40")
+
+
 def test_an_unknown_format_is_named_with_those_there_are():
     with pytest.raises(MienError, match="table, json, jsonl, csv"):
         write([], "yaml", io.StringIO())
+    with pytest.raises(MienError, match="table, json, jsonl, csv, parquet"):
+        choose_format("yaml", None)

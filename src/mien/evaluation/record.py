@@ -201,7 +201,7 @@ def describe_model(model: Classifier) -> ModelRecord:
 
 def _name(path: Path) -> str:
     """Every run calls its model model.onnx, so the folder tells more."""
-    return (path.name == "model.onnx" and path.resolve().parent.name) or path.name
+    return (path.name == "model.onnx" and path.parent.resolve().name) or path.name
 
 
 def describe_data(

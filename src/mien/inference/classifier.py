@@ -10,6 +10,7 @@ import numpy as np
 
 from mien.errors import MienError
 from mien.images import ImageSource, prepare, read_image
+from mien.inference.hub import fetch_model, is_on_hub
 from mien.inference.session import UNFINISHED, open_session
 from mien.labels import LabelSet
 
@@ -33,12 +34,13 @@ def find_model(model: str | Path = DEFAULT_MODEL) -> Path:
     """Find a model file.
 
     Args:
-        model: the path of an .onnx file, a run folder with a model.onnx in it, or the name of an embedded model.
+        model: the path of an .onnx file, a run folder with a model.onnx in it, the name of an embedded model, or of one on the
+            Hugging Face hub: hf:owner/name.
 
     Raises:
         MienError: if there is none; the sentence names the nearest ones there are.
     """
-    path = Path(model).expanduser()
+    path = fetch_model(str(model)) if is_on_hub(model) else Path(model).expanduser()
     if path.is_file():
         return path
     if path.is_dir():

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mien.errors import MienError
-from mien.inference.sources import IMAGE_SUFFIXES, Source
+from mien.inference.names import IMAGE_SUFFIXES
+from mien.inference.sources import Source
 
 
 def check_draw(draw: str | Path, source: Source) -> None:

@@ -52,39 +52,42 @@ class WholeImage:
         return [Face(box=(0.0, 0.0, float(width), float(height)))]
 
 
-def open_detector(name: str = "auto") -> Detector:
+def open_detector(name: str = "auto", score: float | None = None) -> Detector:
     """Open a face detector.
 
     Args:
         name: "yunet", fetched once into the cache; "haar", which comes with OpenCV; "auto" for YuNet, or the cascade with a
             line that says so where YuNet cannot be fetched; "none", which takes each whole image as one face; or the path
             of a YuNet .onnx file. Where it is "auto", the variable MIEN_DETECTOR may name any of these.
+        score: least score of a face, above 0 and below 1; the detector's own, if not given.
 
     Raises:
-        MienError: if the name is unknown, or the detector's file cannot be had or read.
+        MienError: if the name is unknown, the score no such number, or the detector's file cannot be had or read.
     """
+    if score is not None and not 0 < score < 1:
+        raise MienError(f"The least score of a face must lie between 0 and 1, not at {score:g}.")
     if name == "auto":
         name = os.environ.get("MIEN_DETECTOR") or "auto"
     if name == "none":
         return WholeImage()
     if name == "haar":
-        return Haar()
+        return Haar(score)
     if name == "yunet":
         try:
-            return _published_yunet()
+            return _published_yunet(score)
         except MienError as error:
             raise MienError(f"{error} Else save {_which(error)} yourself and name it with --detector, or take haar.") from None
     if name == "auto":
         try:
-            return _published_yunet()
+            return _published_yunet(score)
         except MienError as error:
             _say_once(
                 f"mien: {error} OpenCV's older cascade finds the faces instead, and misses more of them; "
                 f"to have YuNet, save {_which(error)} and name it with --detector or MIEN_DETECTOR."
             )
-            return Haar()
+            return Haar(score)
     if Path(name).is_file():
-        return YuNet(Path(name))
+        return _yunet(Path(name), score)
     if name.endswith(".onnx"):
         raise MienError(f"There is no detector file {name!r}; check --detector and MIEN_DETECTOR.")
     raise MienError(f"There is no detector {name!r}; choose {', '.join(DETECTORS)}, or the path of a YuNet .onnx file.")
@@ -95,8 +98,12 @@ def _which(error: MienError) -> str:
     return "that file" if yunet.URL in str(error) else yunet.URL
 
 
-def _published_yunet() -> Detector:
-    return YuNet(fetch(yunet.URL, "yunet_n_640_640.onnx", yunet.SHA256))
+def _published_yunet(score: float | None) -> Detector:
+    return _yunet(fetch(yunet.URL, "yunet_n_640_640.onnx", yunet.SHA256), score)
+
+
+def _yunet(path: Path, score: float | None) -> Detector:
+    return YuNet(path) if score is None else YuNet(path, score)
 
 
 @functools.cache

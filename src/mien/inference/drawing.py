@@ -1,22 +1,15 @@
 """Pictures of the answers: every face in its box, with its label, readable on any background and at any size."""
 
-import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from PIL import ExifTags, Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
-from mien.errors import MienError
-from mien.files import write_whole
 from mien.inference.prediction import Prediction
 
 SMALLEST = 480
 """Pixels of the longest side below which a picture is enlarged before it is drawn on: text needs some."""
-
-SOFTWARE = "mien predict --draw"
-"""What the EXIF tag Software of a drawn picture says: only such a picture is drawn anew."""
 
 COLOURS = ("#ffd23f", "#4cc9f0", "#f28482", "#80ed99", "#c77dff", "#ff9f1c", "#a0c4ff", "#f9c6d7", "#b5e48c", "#e9c46a")
 """A colour for each label in its order, all light enough for black text."""
@@ -27,92 +20,23 @@ Area = tuple[float, float, float, float]
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-class Album:
-    """A folder of annotated pictures. A file there that is no such picture is never replaced.
-
-    Args:
-        folder: where they go; made if it is not there.
-
-    Raises:
-        MienError: if it cannot be made.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._names: set[str] = set()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MienError(
-                f"The folder {str(folder)!r} for pictures cannot be made ({error.strerror}); choose another --draw."
-            ) from None
-
-    def add(self, image: np.ndarray, predictions: Sequence[Prediction]) -> Path:
-        """Draw an image's predictions and save the picture under the image's name: JPEG for a JPEG, else PNG.
-
-        Args:
-            image: uint8, (H, W) or (H, W, 3).
-            predictions: all of one image; at least one.
-
-        Raises:
-            MienError: if the picture cannot be saved.
-        """
-        path = self.folder / self._name(Path(predictions[0].source))
-        picture = annotate(image, predictions)
-        form = "JPEG" if path.suffix == ".jpg" else "PNG"
-        try:
-            write_whole(path, lambda part: picture.save(part, form, quality=92, exif=_mark()))
-        except OSError as error:
-            reason = error.strerror or error
-            raise MienError(f"The picture {str(path)!r} cannot be saved ({reason}); choose another --draw.") from None
-        return path
-
-    def _name(self, source: Path) -> str:
-        """Choose a name that is free: images of several folders may share theirs, and some may lie in this one."""
-        suffix = ".jpg" if source.suffix.lower() in (".jpg", ".jpeg", ".jpe", ".jfif") else ".png"
-        stem, number = source.stem or "image", 1
-        while not self._free(name := f"{stem}{'' if number == 1 else f'-{number}'}{suffix}", source):
-            number += 1
-        self._names.add(name.casefold())
-        return name
-
-    def _free(self, name: str, source: Path) -> bool:
-        """Tell whether nothing has the name but, at most, a picture that an earlier run drew of another file."""
-        path = self.folder / name
-        if name.casefold() in self._names:
-            return False
-        return not os.path.lexists(path) or (path.resolve() != source.resolve() and _is_drawn(path))
-
-
-def _mark() -> Image.Exif:
-    """Say in a picture's metadata that mien drew it."""
-    exif = Image.Exif()
-    exif[ExifTags.Base.Software] = SOFTWARE
-    return exif
-
-
-def _is_drawn(path: Path) -> bool:
-    try:
-        with Image.open(path) as picture:
-            return bool(picture.getexif().get(ExifTags.Base.Software) == SOFTWARE)
-    except Exception:  # a damaged header raises whatever the format's parser stumbles over
-        return False
-
-
-def annotate(image: np.ndarray, predictions: Sequence[Prediction]) -> Image.Image:
+def annotate(image: np.ndarray, predictions: Sequence[Prediction], enlarge: bool = True) -> Image.Image:
     """Draw boxes and labels on a copy of an image.
 
-    Labels go above their box, or into, below or beside it, where they cover no other label; small images are enlarged.
+    Labels go above their box, or into, below or beside it, where they cover no other label. In videos they begin with the
+    number of the track.
 
     Args:
         image: uint8, (H, W) or (H, W, 3).
         predictions: the faces of this image. Others are left out; where there is no face, the picture says so.
 
+        enlarge: make small images larger, so that labels have room.
+
     Returns:
-        RGB, as large as the image or larger.
+        RGB, as large as the image, or larger where it was enlarged.
     """
     picture = Image.fromarray(image).convert("RGB")
-    zoom = max(1.0, SMALLEST / max(picture.size))
+    zoom = max(1.0, SMALLEST / max(picture.size)) if enlarge else 1.0
     if zoom > 1:
         picture = picture.resize((round(picture.width * zoom), round(picture.height * zoom)), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
@@ -124,7 +48,8 @@ def annotate(image: np.ndarray, predictions: Sequence[Prediction]) -> Image.Imag
     font = ImageFont.load_default(_text_size(boxes, max(picture.size)))
     labels: list[Area] = []
     for prediction, box in faces:
-        text = f"{prediction.label} {prediction.confidence:.0%}"
+        track = "" if prediction.track is None else f"#{prediction.track} "
+        text = f"{track}{prediction.label} {prediction.confidence:.0%}"
         area = _place(_label_size(draw, text, font), picture.size, box, 2 * line, labels)
         _draw_label(draw, area, text, font, _colour(prediction))
         labels.append(area)

@@ -65,6 +65,11 @@ class Framing:
     side: float
     rise: float
 
+    def with_margin(self, margin: float) -> "Framing":
+        """Give the framing whose square has the same middle and this much more room on every side, as a share of its side."""
+        factor = 1 + 2 * margin
+        return Framing(self.side * factor, self.rise / factor)
+
 
 YUNET_FRAMING = Framing(side=1.9, rise=0.07)
 """FER-2013's square around YuNet's landmarks.

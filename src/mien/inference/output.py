@@ -1,4 +1,4 @@
-"""Predictions written as they come: a table for people, JSON, JSON Lines and CSV for programs."""
+"""Predictions written as they come: a table for people, JSON, JSON Lines, CSV and Parquet for programs."""
 
 import csv
 import json
@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TextIO
 
 from mien.errors import MienError
+from mien.inference.columns import column_names, column_values, encodable, write_parquet
 from mien.inference.prediction import Prediction
+from mien.labels import LabelSet
 
 SOURCE_WIDTH = 24
 """Columns of the table for the source; of longer ones the end is shown, which tells files of one folder apart."""
@@ -17,23 +19,25 @@ SOURCE_WIDTH = 24
 
 @dataclass
 class Tally:
-    """What was written: counts of images, of faces, of images without a face, and of images that failed."""
+    """What was written: counts of images, of faces and unsure ones, of images without a face, and of images that failed."""
 
     images: int = 0
     faces: int = 0
+    unsure: int = 0
     without_face: int = 0
     failed: int = 0
 
     def count(self, prediction: Prediction) -> None:
         """Count a prediction."""
         self.faces += prediction.face is not None
+        self.unsure += bool(prediction.unsure)
         self.without_face += prediction.no_face
         self.failed += bool(prediction.error)
         self.images += not prediction.face  # an image's first face is number 0, and a row without a face has none
 
     def __str__(self) -> str:
-        """Say it in words: 3 images: 4 faces, 1 image without a face, 1 failed."""
-        parts = [_many(self.faces, "face")]
+        """Say it in words: 3 images: 4 faces (1 unsure), 1 image without a face, 1 failed."""
+        parts = [_many(self.faces, "face") + (f" ({self.unsure:,} unsure)" if self.unsure else "")]
         parts += [f"{_many(self.without_face, 'image')} without a face"] if self.without_face else []
         parts += [f"{self.failed} failed"] if self.failed else []
         return f"{_many(self.images, 'image')}: {', '.join(parts)}"
@@ -54,16 +58,39 @@ def write(predictions: Iterable[Prediction], format: str, stream: TextIO) -> Tal
         MienError: if the format is unknown.
     """
     if format not in WRITERS:
-        raise MienError(f"There is no output format {format!r}; choose {', '.join(WRITERS)}.")
+        raise MienError(f"There is no text format {format!r}; choose {', '.join(WRITERS)}.")
     tally = Tally()
-
-    def counted() -> Iterator[Prediction]:
-        for prediction in predictions:
-            tally.count(prediction)
-            yield prediction
-
-    WRITERS[format](counted(), stream)
+    WRITERS[format](_counted(predictions, tally), stream)
     return tally
+
+
+def write_file(predictions: Iterable[Prediction], labels: LabelSet, format: str, path: Path) -> Tally:
+    """Write predictions into a file, in any format.
+
+    Args:
+        predictions: what `predict` gives.
+        labels: their labels, which Parquet wants to know beforehand.
+        format: as for `write`, or "parquet".
+        path: the file; one that is there is replaced.
+
+    Returns:
+        How many there were of each kind.
+
+    Raises:
+        MienError: if the format is unknown, or needs what is not installed.
+    """
+    if format == "parquet":
+        tally = Tally()
+        write_parquet(_counted(predictions, tally), labels, path)
+        return tally
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        return write(predictions, format, stream)
+
+
+def _counted(predictions: Iterable[Prediction], tally: Tally) -> Iterator[Prediction]:
+    for prediction in predictions:
+        tally.count(prediction)
+        yield prediction
 
 
 def write_json(predictions: Iterable[Prediction], stream: TextIO) -> None:
@@ -88,24 +115,14 @@ def write_csv(predictions: Iterable[Prediction], stream: TextIO) -> None:
     header = True
     for prediction in predictions:
         if header:
-            fixed = ["source", "frame", "time", "face", "x1", "y1", "x2", "y2", "score", "label", "confidence"]
-            writer.writerow([*fixed, *prediction.labels, "no_face", "error"])
+            writer.writerow(column_names(prediction.labels))
             header = False
-        row = prediction.to_dict()
-        probabilities = row.get("probabilities", {})
-        writer.writerow(
-            [_encodable(row["source"])]
-            + [row.get(key, "") for key in ("frame", "time", "face")]
-            + row.get("box", [""] * 4)
-            + ["" if row.get(key) is None else row[key] for key in ("score", "label", "confidence")]
-            + [probabilities.get(name, "") for name in prediction.labels]
-            + [row.get("no_face", ""), _encodable(row.get("error", ""))]
-        )
+        writer.writerow(["" if value is None else value for value in column_values(prediction)])
         stream.flush()
 
 
 def write_table(predictions: Iterable[Prediction], stream: TextIO) -> None:
-    """Write aligned columns for a terminal: source, face, box, label, confidence, and each label's probability."""
+    """Write aligned columns for a terminal: source, face (or #track), box, label, confidence, each label's probability."""
     header = True
     for prediction in predictions:
         names = prediction.labels.names
@@ -114,16 +131,19 @@ def write_table(predictions: Iterable[Prediction], stream: TextIO) -> None:
             columns = [_left("source", SOURCE_WIDTH), "face", _left("box", 19), _left("label", label_width), "confidence"]
             stream.write("  ".join([*columns, *(_right(name, 4) for name in names)]) + "\n")
             header = False
-        cells = [_left(_shortened(_printable(prediction.source)), SOURCE_WIDTH)]
+        cells = [_left(_where(prediction), SOURCE_WIDTH)]
         if prediction.error:
             cells.append(f"error: {_printable(prediction.error)}")
         elif prediction.probabilities is None or prediction.box is None:
             cells.append("no face")
         else:
             box = " ".join(f"{edge:.0f}" for edge in prediction.box)
-            cells += [f"{prediction.face:4d}", _left(box, 19), _left(prediction.label or "", label_width)]
-            cells += [f"{prediction.confidence:10.2f}"]
+            who = f"{prediction.face}" if prediction.track is None else f"#{prediction.track}"
+            cells += [_right(who, 4), _left(box, 19), _left(prediction.label or "", label_width)]
+            cells += [f"{prediction.confidence:.2f}{'?' if prediction.unsure else ''}".rjust(10)]
             cells += [_right(f"{p:.2f}", max(4, _width(name))) for name, p in zip(names, prediction.probabilities, strict=True)]
+        if prediction.note and not prediction.error:
+            cells.append(f"({_printable(prediction.note)})")
         stream.write("  ".join(cells).rstrip() + "\n")
         stream.flush()
 
@@ -136,7 +156,7 @@ WRITERS: dict[str, Callable[[Iterable[Prediction], TextIO], None]] = {
 }
 
 
-FORMATS = {".json": "json", ".jsonl": "jsonl", ".csv": "csv"}
+FORMATS = {".json": "json", ".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 """The output format that a file's suffix stands for."""
 
 
@@ -148,15 +168,15 @@ def choose_format(wanted: str | None, out: Path | None) -> str:
     """
     if wanted is None:
         return FORMATS.get(out.suffix.lower(), "table") if out else "table"
-    if wanted not in WRITERS:
-        raise MienError(f"There is no output format {wanted!r}; choose {', '.join(WRITERS)}.")
+    if wanted not in (*WRITERS, "parquet"):
+        raise MienError(f"There is no output format {wanted!r}; choose {', '.join(WRITERS)}, parquet.")
     return wanted
 
 
 def _json(prediction: Prediction) -> str:
     row = prediction.to_dict()
     return json.dumps(
-        {key: _encodable(value) if isinstance(value, str) else value for key, value in row.items()}, ensure_ascii=False
+        {key: encodable(value) if isinstance(value, str) else value for key, value in row.items()}, ensure_ascii=False
     )
 
 
@@ -164,14 +184,9 @@ def _many(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def _encodable(text: str) -> str:
-    """Replace what no file can hold as UTF-8: file names may be any bytes."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
 def _printable(text: str) -> str:
     """Escape what would break a line or move the cursor."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in _encodable(text))
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in encodable(text))
 
 
 def _width(text: str) -> int:
@@ -180,13 +195,16 @@ def _width(text: str) -> int:
     return sum(0 if unicodedata.combining(char) else wide.get(unicodedata.east_asian_width(char), 1) for char in text)
 
 
-def _shortened(text: str) -> str:
-    if _width(text) <= SOURCE_WIDTH:
-        return text
-    while _width(text) > SOURCE_WIDTH - 1:  # whole folders first, then what is too long of the name
+def _where(prediction: Prediction) -> str:
+    """Name the source, and the time in a video, as briefly as the column wants."""
+    moment = "" if prediction.time is None else f" {prediction.time:.2f}s"
+    text, room = _printable(prediction.source), SOURCE_WIDTH - len(moment)
+    if _width(text) <= room:
+        return text + moment
+    while _width(text) > room - 1:  # whole folders first, then what is too long of the name
         _, slash, rest = text[1:].partition("/")
         text = slash + rest if slash else text[1:]
-    return f"…{text}"
+    return f"…{text}{moment}"
 
 
 def _left(text: str, width: int) -> str:

@@ -1,7 +1,8 @@
 """YuNet, a small and fast face detector, through OpenCV."""
 
-import threading
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
 
 import cv2
 import numpy as np
@@ -47,16 +48,21 @@ class YuNet:
     framing: Framing | None = YUNET_FRAMING
 
     def __init__(self, path: Path, score: float = SCORE) -> None:
+        self._path, self._score = path, score
+        self._free: SimpleQueue[Any] = SimpleQueue()  # networks, each with one user at a time: it has a state
         level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # OpenCV would tell stderr of a wrong file
         try:
-            self._network = cv2.FaceDetectorYN.create(str(path), "", (self.LEAST, self.LEAST), score, 0.3)
+            network = self._network()
             # It opens any network, and finds out at the first image whether it understands the answer.
-            self._network.detect(np.zeros((self.LEAST, self.LEAST, 3), np.uint8))
+            network.detect(np.zeros((self.LEAST, self.LEAST, 3), np.uint8))
         except cv2.error:
             raise MienError(f"{str(path)!r} is not a YuNet file that OpenCV can read; there is one at {URL}.") from None
         finally:
             cv2.utils.logging.setLogLevel(level)
-        self._lock = threading.Lock()
+        self._free.put(network)
+
+    def _network(self) -> Any:
+        return cv2.FaceDetectorYN.create(str(self._path), "", (self.LEAST, self.LEAST), self._score, 0.3)
 
     def detect(self, image: np.ndarray) -> list[Face]:
         """Find the faces of an image, largest first.
@@ -81,9 +87,13 @@ class YuNet:
         pixels = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_RGB2BGR)
         down, right = (max(0, self.LEAST - side) for side in image.shape[:2])
         pixels = cv2.copyMakeBorder(pixels, 0, down, 0, right, cv2.BORDER_CONSTANT, value=(128, 128, 128))
-        with self._lock:  # the size of its input is the network's state
-            self._network.setInputSize((pixels.shape[1], pixels.shape[0]))
-            _, rows = self._network.detect(pixels)
+        try:
+            network = self._free.get_nowait()
+        except Empty:  # as many as there are threads at work
+            network = self._network()
+        network.setInputSize((pixels.shape[1], pixels.shape[0]))
+        _, rows = network.detect(pixels)
+        self._free.put(network)
         return [_face(row) for row in (rows if rows is not None else ())]
 
 

@@ -30,7 +30,7 @@ def evaluate(
     """Measure a model on labelled faces: writes index.html, metrics.json and predictions.csv, and prints the table.
 
     Args:
-        model: a model file, a run folder, or a name that `mien models` lists.
+        model: a model file, a run folder, a name that `mien models` lists, or hf:owner/name on the Hugging Face hub.
         data: labelled faces.
         out: the folder to write; an earlier report there is replaced.
         split: train, validation, test or all; test where there is one, else validation, else all, if not given.

@@ -1,0 +1,137 @@
+"""Which heat map tells best what carried an answer: deletion and insertion on faces of PublicTest.
+
+    python benchmarks/explanation.py --data fer2013.csv [--model mien-s] [--faces 40] [--skip 56]
+
+The pixels of a face are taken away in the order of its map, hottest first, and put back into an empty face in the same order;
+what counts is the mean probability of the answer along the way (Petsiuk, Das and Saenko: RISE, 2018). A good map has a low
+deletion and a high insertion. What is empty is the face's mean, or its blurred content, for a map should not win by the one
+that it was made with.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+import mien
+from mien.inference.explanation import occlusion_map
+
+STEPS = 24
+PASSES = 448
+"""Masks of RISE: about as many as `occlusion_map` asks for."""
+
+
+def mean_of(face: np.ndarray) -> np.ndarray:
+    """Give a face of its mean alone."""
+    return np.full(face.shape, face.mean(), np.float32)
+
+
+def blurred(face: np.ndarray) -> np.ndarray:
+    """Give a face without detail."""
+    return cv2.GaussianBlur(face.astype(np.float32), (0, 0), 6, borderType=cv2.BORDER_REPLICATE)
+
+
+def log_odds(probabilities: np.ndarray, index: int) -> np.ndarray:
+    """Give log(p / (1 - p)) of one label."""
+    p = np.clip(probabilities[:, index].astype(np.float64), 1e-6, 1 - 1e-6)
+    return np.log(p / (1 - p))
+
+
+def hard_edged(classifier: mien.Classifier, face: np.ndarray, index: int, empty: np.ndarray) -> np.ndarray:
+    """Occlusion by patches with hard edges, 8, 12 and 16 pixels wide, every 4 pixels."""
+    size = len(face)
+    whole, heat = log_odds(classifier.predict_proba(face[None]), index)[0], np.zeros((size, size))
+    for side in (8, 12, 16):
+        starts = range(-side // 2, size - side // 2 + 1, 4)
+        places = [slice(max(0, start), start + side) for start in starts]
+        areas = [(rows, columns) for rows in places for columns in places]
+        images = np.repeat(face[None], len(areas), axis=0)
+        for image, area in zip(images, areas, strict=True):
+            image[area] = np.rint(empty[area])
+        total, count = np.zeros((size, size)), np.zeros((size, size))
+        for area, fall in zip(areas, whole - log_odds(classifier.predict_proba(images), index), strict=True):
+            total[area] += fall
+            count[area] += 1
+        heat += total / count / 3
+    return heat
+
+
+def rise(classifier: mien.Classifier, face: np.ndarray, index: int, random: np.random.Generator) -> np.ndarray:
+    """RISE: the mean of random smooth masks, weighted by the answer to what each lets through; 7 cells, half of them open."""
+    size, cells = len(face), 7
+    cell = -(-size // cells)
+    masks = np.empty((PASSES, size, size), np.float32)
+    for mask in masks:
+        grid = (random.random((cells, cells)) < 0.5).astype(np.float32)
+        large = cv2.resize(grid, ((cells + 1) * cell,) * 2, interpolation=cv2.INTER_LINEAR)
+        top, left = random.integers(0, cell, 2)
+        mask[:] = large[top : top + size, left : left + size]
+    images = np.rint(face * masks + face.mean() * (1 - masks)).astype(np.uint8)
+    answers = classifier.predict_proba(images)[:, index]
+    return np.tensordot(answers - answers.mean(), masks - masks.mean(axis=0), 1)
+
+
+def centre(face: np.ndarray) -> np.ndarray:
+    """A map that knows nothing of the face: the nearer to the middle, the hotter."""
+    down, across = np.mgrid[: face.shape[0], : face.shape[1]]
+    return -((down - face.shape[0] / 2) ** 2 + (across - face.shape[1] / 2) ** 2)
+
+
+def judge(
+    classifier: mien.Classifier, face: np.ndarray, index: int, heat: np.ndarray, empty: np.ndarray
+) -> tuple[float, float]:
+    """Give a map's deletion and insertion, mean probabilities of the label."""
+    order = np.argsort(-heat.ravel(), kind="stable")
+    images = np.empty((2, STEPS + 1, face.size))
+    for step in range(STEPS + 1):
+        hottest = order[: round(step / STEPS * face.size)]
+        images[0, step], images[1, step] = face.ravel(), empty.ravel()
+        images[0, step, hottest], images[1, step, hottest] = empty.ravel()[hottest], face.ravel()[hottest]
+    faces = np.rint(images).astype(np.uint8).reshape(-1, *face.shape)
+    deletion, insertion = classifier.predict_proba(faces)[:, index].reshape(2, -1).mean(axis=1)
+    return float(deletion), float(insertion)
+
+
+def main() -> None:
+    """Judge every kind of map on the same faces."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--model", default="mien-s")
+    parser.add_argument("--faces", type=int, default=40)
+    parser.add_argument("--skip", type=int, default=56, help="on those before, the sizes of the patches were chosen")
+    arguments = parser.parse_args()
+    classifier = mien.Classifier(arguments.model, threads=1)
+    rows = mien.read_faces(arguments.data).split("validation").images[35::36]
+    faces = rows[arguments.skip : arguments.skip + arguments.faces]
+    random = np.random.default_rng(0)
+    kinds: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
+        "mien: soft patches of the mean": lambda face, k: occlusion_map(classifier, face, classifier.labels[k])[0],
+        "hard patches of the mean": lambda face, k: hard_edged(classifier, face, k, mean_of(face)),
+        "hard patches, blurred": lambda face, k: hard_edged(classifier, face, k, blurred(face)),
+        "RISE": lambda face, k: rise(classifier, face, k, random),
+        "the middle": lambda face, _: centre(face),
+    }
+    print(
+        f"{len(faces)} faces; deletion and insertion by the mean, and by blur; insertion - deletion +- standard error; ms a map"
+    )
+    for name, kind in kinds.items():
+        figures, spent = [], 0.0
+        for face in faces:
+            index, start = int(classifier.predict_proba(face[None]).argmax()), time.process_time()
+            heat = kind(face, index)
+            spent += time.process_time() - start
+            figures.append(
+                judge(classifier, face, index, heat, mean_of(face)) + judge(classifier, face, index, heat, blurred(face))
+            )
+        table = np.array(figures)
+        gains = table[:, [1, 3]] - table[:, [0, 2]]
+        errors = gains.std(axis=0) / len(faces) ** 0.5
+        means = " ".join(f"{value:.3f}" for value in table.mean(axis=0))
+        both = "   ".join(f"{gain:.3f} +- {error:.3f}" for gain, error in zip(gains.mean(axis=0), errors, strict=True))
+        print(f"{name:<32} {means}   {both}   {1000 * spent / len(faces):.0f}")
+
+
+if __name__ == "__main__":
+    main()

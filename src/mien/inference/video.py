@@ -1,0 +1,143 @@
+"""The frames of a video file or a camera, through OpenCV, each with its number and its time."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import cv2
+
+from mien.inference.frame import Frame
+
+SLACK_SECONDS, SLACK_SHARE = 0.5, 0.05
+"""How many frames may be missing before a video counts as cut off: containers that do not count their frames (WebM, Matroska)
+tell a duration, which may be that of the sound."""
+
+
+def video_frames(name: str, every: int = 1) -> Iterator[Frame]:
+    """Read the frames of a video as a person sees them, turned as the camera was held.
+
+    There is at least one frame. A video that ends before its time gives the frames it has, and then one with an error.
+
+    Args:
+        name: the path of the video.
+        every: give only each so-manieth frame, from the first on; those between are not even converted.
+    """
+    if says := _not_readable(name):
+        yield Frame(name, error=says)
+        return
+    with closing(_Capture(name)) as video:
+        if not video.is_open:
+            yield Frame(name, error=f"{name!r} is damaged, or no video that OpenCV can read; save it as MP4 (H.264).")
+            return
+        expected, rate = video.frame_count, video.rate
+        number = 0
+        while video.grab():
+            if number % every == 0:
+                yield video.frame(name, number, video.seconds(number), rate / every)
+            number += 1
+        missing = expected - number
+        if not number or missing > max(SLACK_SECONDS * rate, SLACK_SHARE * expected):
+            yield Frame(
+                name,
+                error=f"The video {name!r} ends after {number:,} of about {expected:,.0f} frames: it is cut off or damaged; "
+                "copy or download it again.",
+                frame=number,
+                time=video.seconds(number),
+            )
+
+
+def camera_frames(number: int, every: int = 1) -> Iterator[Frame]:
+    """Read what a camera sees, for as long as frames are asked for; their time is that since the first.
+
+    Args:
+        number: that of the camera, from 0.
+        every: give only each so-manieth frame.
+    """
+    name = f"camera {number}"
+    with closing(_Capture(number)) as camera:
+        if not camera.is_open:
+            yield Frame(
+                name,
+                error=f"There is no camera {number} here, or another program uses it, or this one may not; "
+                "check the number (the first is 0).",
+            )
+            return
+        start, seen = time.monotonic(), 0
+        while camera.grab():
+            if seen % every == 0:
+                yield camera.frame(name, seen, time.monotonic() - start, camera.rate / every)
+            seen += 1
+        yield Frame(
+            name,
+            error=f"The {name} gives no more frames; is it still plugged in?",
+            frame=seen,
+            time=time.monotonic() - start,
+        )
+
+
+class _Capture:
+    """OpenCV's VideoCapture, which keeps its words to itself."""
+
+    def __init__(self, source: str | int) -> None:
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's silence; OpenCV reads it once, at its first video
+        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        try:
+            # FFmpeg where it is built in: other back ends would take "a%02d.mp4" for a row of images
+            backend = cv2.CAP_FFMPEG if isinstance(source, str) and _has_ffmpeg() else cv2.CAP_ANY
+            self._capture = cv2.VideoCapture(source, backend)  # type: ignore[call-overload, unused-ignore]
+        finally:
+            cv2.utils.logging.setLogLevel(level)
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self._capture.isOpened())
+
+    @property
+    def frame_count(self) -> float:
+        """What the container says; 0 where it says nothing sensible."""
+        return max(0.0, float(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+
+    @property
+    def rate(self) -> float:
+        """Frames a second; 25 where the container does not say."""
+        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
+        return rate if 0 < rate < 1000 else 25.0
+
+    def grab(self) -> bool:
+        """Go to the next frame."""
+        return bool(self._capture.grab())
+
+    def seconds(self, number: int) -> float:
+        """Give the time of the frame that was grabbed: its own timestamp, or, where there is none, by the frame rate."""
+        told = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+        return told if told > 0 else number / self.rate
+
+    def frame(self, name: str, number: int, seconds: float, rate: float) -> Frame:
+        """Decode the frame that was grabbed."""
+        with suppress(cv2.error):
+            good, pixels = self._capture.retrieve()
+            if good and pixels is not None and pixels.size:
+                code = cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB
+                return Frame(name, cv2.cvtColor(pixels, code), frame=number, time=seconds, rate=rate)
+        return Frame(name, error=f"Frame {number} of {name!r} is damaged.", frame=number, time=seconds)
+
+    def close(self) -> None:
+        """Let the file or the camera go."""
+        self._capture.release()
+
+
+def _has_ffmpeg() -> bool:
+    return cv2.CAP_FFMPEG in cv2.videoio_registry.getStreamBackends()
+
+
+def _not_readable(name: str) -> str:
+    """Say why a file cannot be opened, which OpenCV would not; empty where it can."""
+    try:
+        with Path(name).open("rb") as file:
+            return "" if file.read(1) else f"The video {name!r} is empty (0 bytes); copy or download it again."
+    except FileNotFoundError:
+        return f"There is no video {name!r}; check the path."
+    except (OSError, ValueError) as error:
+        return f"The video {name!r} cannot be opened: {getattr(error, 'strerror', None) or error}."

@@ -1,0 +1,75 @@
+"""`mien explain`, `mien doctor` and `mien push` as they are typed."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien.cli import main
+from mien.data.drawn import draw_face
+from mien.verbs import diagnosing
+
+
+@pytest.fixture
+def face(tmp_path):
+    path = tmp_path / "a face.png"
+    Image.fromarray(draw_face("happy", seed=1, size=96)).save(path)
+    return path
+
+
+def test_explaining_writes_the_picture_and_says_what_it_shows(face, tmp_path, capsys):
+    out = tmp_path / "made" / "why.png"
+    assert main(["explain", str(face), "--faces", "--label", "happy", "--out", str(out)]) == 0
+    told = capsys.readouterr()
+    assert "happy" in told.out
+    assert str(out) in told.err
+    with Image.open(out) as picture:
+        assert picture.width > picture.height
+
+
+def test_without_a_face_nothing_is_written_and_the_exit_status_is_2(tmp_path, capsys):
+    Image.new("RGB", (300, 200), "green").save(tmp_path / "meadow.png")
+    out = tmp_path / "why.png"
+    assert main(["explain", str(tmp_path / "meadow.png"), "--detector", "haar", "--out", str(out)]) == 2
+    assert "no face" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_photo_that_cannot_be_read_is_told_and_the_others_explained(face, tmp_path, capsys):
+    (tmp_path / "letter.jpg").write_text("Dear me")
+    out = tmp_path / "why.png"
+    assert main(["explain", str(face), str(tmp_path / "letter.jpg"), "--faces", "--out", str(out)]) == 1
+    assert "letter.jpg" in capsys.readouterr().err
+    assert out.exists()
+
+
+@pytest.mark.parametrize("words", [["nothing.jpg", "--out", "why.png"], ["{face}", "--out", "{face}"], ["{face}"]])
+def test_mistakes_are_one_sentence(words, face, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = np.asarray(Image.open(face).copy())
+    assert main(["explain", "--faces", *(word.format(face=face) for word in words)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    with Image.open(face) as after:
+        assert (np.asarray(after) == before).all()
+
+
+def test_the_doctor_answers_programs_and_its_exit_status_says_whether_predicting_works(capsys, monkeypatch):
+    assert main(["doctor", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["works"] is True
+    monkeypatch.setattr(diagnosing, "_import_problem", lambda name: f"{name} is broken")
+    assert main(["doctor"]) == 1
+    assert "numpy is broken" in capsys.readouterr().out
+
+
+def test_a_dry_run_of_push_shows_the_card_and_the_files(run, capsys):
+    assert main(["push", str(run), "--to", "alice/faces", "--dry_run"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("---\nlibrary_name: mien\n")
+    assert "nothing uploaded" in out
+
+
+def test_push_writes_a_folder(run, tmp_path, capsys):
+    assert main(["push", str(run), "--to", "alice/faces", "--license", "mit", "--out", str(tmp_path / "hub")]) == 0
+    assert "model.onnx" in capsys.readouterr().out
+    assert (tmp_path / "hub" / "README.md").is_file()

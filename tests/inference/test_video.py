@@ -1,0 +1,162 @@
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from mien.cli import main
+from mien.inference import overlap, video
+from mien.inference.sources import frames
+
+
+@pytest.fixture
+def clip(tmp_path, write_video):
+    return write_video(tmp_path / "clip.avi")
+
+
+def test_the_frames_of_a_video_have_numbers_and_seconds_and_their_colours(clip):
+    found = list(frames(clip))
+    assert [frame.frame for frame in found] == list(range(40))
+    np.testing.assert_allclose([frame.time for frame in found], np.arange(40) / 10, atol=0.001)
+    assert {frame.source for frame in found} == {str(clip)}
+    assert found[0].image.shape == (64, 96, 3)
+    np.testing.assert_allclose([frame.image[..., 0].mean() for frame in found], 5 * np.arange(40), atol=4)
+    assert max(frame.image[..., 2].mean() for frame in found) < 8
+
+
+def test_every_third_frame_keeps_its_number_and_time(clip):
+    found = list(frames(clip, every=3))
+    assert [frame.frame for frame in found] == list(range(0, 40, 3))
+    assert found[2].time == pytest.approx(0.6, abs=0.001)
+    assert found[2].rate == pytest.approx(10 / 3)
+    assert found[2].image[..., 0].mean() == pytest.approx(30, abs=4)
+
+
+def test_the_command_line_takes_every_so_manieth_frame(clip, model, capsys):
+    assert main(["predict", str(clip), "--model", str(model), "--faces", "--every", "20", "--format", "jsonl"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["source"], row["frame"], row["time"], row["face"]) for row in rows] == [
+        (str(clip), 0, 0.0, 0),
+        (str(clip), 20, 2.0, 0),
+    ]
+
+
+def test_an_mp4_is_read_too(tmp_path, write_video):
+    found = list(frames(write_video(tmp_path / "clip.mp4", count=12, codec="mp4v")))
+    assert [frame.frame for frame in found] == list(range(12))
+    assert not any(frame.error for frame in found)
+
+
+def test_a_truncated_video_gives_its_frames_and_then_an_error(clip):
+    content = clip.read_bytes()
+    clip.write_bytes(content[: len(content) // 2])
+    *found, last = frames(clip)
+    assert 10 <= len(found) <= 30
+    assert not any(frame.error for frame in found)
+    assert f"ends after {len(found)} of about 40 frames" in last.error
+    assert (last.image, last.frame) == (None, len(found))
+
+
+def test_a_video_that_cannot_be_read_is_one_error(tmp_path, write_video):
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "text.mp4").write_text("no video " * 99)
+    cut = write_video(tmp_path / "cut.mp4", codec="mp4v")
+    cut.write_bytes(cut.read_bytes()[:900])
+    (tmp_path / "folder.mp4").mkdir()
+    for name, says in (
+        ("empty.mp4", "is empty"),
+        ("text.mp4", "no video that OpenCV can read"),
+        ("cut.mp4", "damaged, or no video"),
+        ("gone.mp4", "There is no video"),
+        ("folder.mp4", "holds no images"),
+    ):
+        (frame,) = frames(tmp_path / name)
+        assert says in frame.error
+        assert name in frame.error
+        assert frame.source == str(tmp_path / name)
+
+
+def test_opencv_and_ffmpeg_say_nothing_themselves(tmp_path):
+    (tmp_path / "text.mp4").write_text("no video " * 99)
+    code = "import sys; from mien.inference.sources import frames; print(len(list(frames([sys.argv[1], 99]))))"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "text.mp4")], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("2\n", "")
+
+
+def test_a_camera_that_is_not_there_is_said(model, capsys):
+    assert main(["predict", "98", "--model", str(model), "--faces"]) == 2
+    out, err = capsys.readouterr()
+    assert "There is no camera 98 here" in out
+    assert "Traceback" not in err
+    (frame,) = frames(98)
+    assert (frame.source, bool(frame.error)) == ("camera 98", True)
+
+
+def test_a_file_that_is_called_like_a_camera_is_that_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "7").write_text("no image")
+    (frame,) = frames("7")
+    assert "The image '7' is not in a format" in frame.error
+
+
+class PluggedOut:
+    """A camera that gives three frames."""
+
+    def __init__(self, *_):
+        self.left = 3
+
+    def isOpened(self):  # noqa: N802
+        return True
+
+    def grab(self):
+        self.left -= 1
+        return self.left >= 0
+
+    def get(self, _):
+        return 20.0
+
+    def retrieve(self):
+        return True, np.zeros((4, 6, 3), np.uint8)
+
+    def release(self):
+        self.left = 0
+
+
+class Endless(PluggedOut):
+    """A camera that is never plugged out."""
+
+    def grab(self):
+        time.sleep(0.01)
+        return True
+
+
+@pytest.mark.parametrize("out", [None, "rows.json"])
+def test_who_stops_a_camera_has_whole_answers(out, model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(video.cv2, "VideoCapture", Endless)
+    monkeypatch.setattr(overlap, "LONGEST_WAIT", 0.05)
+    path = None if out is None else tmp_path / out
+    timer = threading.Timer(0.7, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    assert (
+        main(["predict", "0", "--model", str(model), "--faces", "--format", "json", *(["--out", str(path)] if path else [])])
+        == 0
+    )
+    timer.join()
+    text, _ = capsys.readouterr()
+    rows = json.loads(path.read_text() if path else text)
+    assert [row["frame"] for row in rows] == list(range(len(rows)))
+    assert len(rows) > 3
+    assert not any(thread.name.startswith("mien") for thread in threading.enumerate())
+
+
+def test_a_camera_that_is_plugged_out_gives_its_frames_and_says_so(monkeypatch):
+    monkeypatch.setattr(video.cv2, "VideoCapture", PluggedOut)
+    *found, last = frames(0, every=2)
+    assert [(frame.source, frame.frame) for frame in found] == [("camera 0", 0), ("camera 0", 2)]
+    assert 0 <= found[0].time <= found[1].time < 60
+    assert {frame.rate for frame in found} == {10.0}
+    assert "gives no more frames" in last.error
