@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 
 from mien.data.faceset import FaceSet
+from mien.evaluation.audit import inspect
+from mien.evaluation.audit_list import rows_to_leave_out
 from mien.training.recipe import Balance, Recipe, Votes
 
 Change = Callable[[Recipe], Recipe]
@@ -64,6 +66,7 @@ STUDIES = {
         needs_votes=True,
         variants={
             "as it is": lambda recipe: recipe,
+            "no squeeze-and-excitation": lambda recipe: replace(recipe, network_options=None),
             "crop growing from 36 to 44": lambda recipe: replace(recipe, crop=44, crop_from=36),
             "no erasing": lambda recipe: replace(recipe, augmentation=replace(recipe.augmentation, erasing=0.0)),
             "mixup 0.2": lambda recipe: replace(recipe, mixup=0.2),
@@ -71,10 +74,13 @@ STUDIES = {
             "votes as a second head": lambda recipe: replace(recipe, votes=Votes(head=0.5)),
             "votes mixed into the targets": lambda recipe: replace(recipe, votes=Votes(mix=0.5)),
             "no moving average": lambda recipe: replace(recipe, ema=0.0),
-            "squeeze-and-excitation": lambda recipe: replace(recipe, network_options={"squeeze_excitation": True}),
             "equalised histograms": lambda recipe: recipe,
+            "without audited rows": lambda recipe: recipe,
         },
-        faces={"equalised histograms": lambda faces: equalised(faces)},
+        faces={
+            "equalised histograms": lambda faces: equalised(faces),
+            "without audited rows": lambda faces: without_audited(faces),
+        },
     ),
 }
 
@@ -82,3 +88,8 @@ STUDIES = {
 def equalised(faces: FaceSet) -> FaceSet:
     """Spread the gray values of every face evenly (OpenCV's equalizeHist)."""
     return replace(faces, images=np.stack([cv2.equalizeHist(np.ascontiguousarray(image)) for image in faces.images]))
+
+
+def without_audited(faces: FaceSet) -> FaceSet:
+    """Leave out the training rows that `mien audit --write` lists: blanks, copies, and those that their copies contradict."""
+    return faces.take(np.delete(np.arange(len(faces)), list(rows_to_leave_out(inspect(faces)))))
