@@ -109,7 +109,16 @@ def judged(model: Classifier, faces: mien.FaceSet) -> dict[str, str | int]:
 
 def copies(report: dict) -> str:
     """Say what copies of training rows are worth, from the report."""
-    return "" if report is None else "COPIES"
+    found = report["training_copies"]
+    without, worth = found["without"], found["worth"]
+    share = without["accuracy"]
+    return (
+        f"{found['exact']:,} of the {report['data']['rows']:,} rows have an exact copy in Training, and {found['near']:,} more "
+        "a near one. "
+        f"Without these the `label` head's accuracy is **{share['value']:.1%}** ({share['low']:.1%} to {share['high']:.1%}, "
+        f"n = {share['of']:,}), its macro-F1 {without['macro_f1']:.3f}: "
+        f"the copies are worth {100 * worth['value']:+.1f} points ({100 * worth['low']:+.1f} to {100 * worth['high']:+.1f})."
+    )
 
 
 def row(label: dict) -> tuple[str, ...]:
