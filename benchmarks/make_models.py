@@ -3,9 +3,9 @@
     python benchmarks/make_models.py --data fer2013.csv --votes fer2013new.csv --out runs/models            # on a GPU
     python benchmarks/make_models.py --data fer2013.csv --votes fer2013new.csv --out runs/models --reduced  # on 2 cores
 
-Full: four large networks teach mien-l and mien-s live, each seeing what its student sees. Reduced: two compact networks teach
-mien-s alone, by answers to changed views that are computed once. Both train mien-s-plus, on FER+'s eight labels. Every run is
-a `mien train` of a recipe written into runs/models/recipes; killed at any moment, the same command goes on.
+Full: four large networks teach mien-l and mien-s live, each seeing what its student sees. Reduced: mien-s without teachers.
+Both train mien-s-plus, on FER+'s eight labels. Every run is a `mien train` of a recipe written into runs/models/recipes; killed at
+any moment, the same command goes on.
 
 Selected on validation (PublicTest) alone. Writes the runs, ensemble.json, and results.md with a line for every run and head;
 with --embed, mien-s becomes the embedded model.
@@ -29,7 +29,7 @@ from mien.data.faceset import FaceSet
 from mien.evaluation.metrics import measure
 from mien.evaluation.proportion import proportion
 from mien.files import write_whole
-from mien.training.recipe import Distillation, Recipe, Votes
+from mien.training.recipe import Recipe, Votes
 
 MIEN = [sys.executable, "-m", "mien.cli"]
 
@@ -39,7 +39,7 @@ class Plan:
     """What is trained.
 
     Attributes:
-        teachers: their recipes.
+        teachers: their recipes; none, where students learn alone.
         students: the recipes of their students, by name; their teachers are filled in.
         plus: the recipe of mien-s-plus.
         at_once: how many runs share the machine, one thread each; 0 for one after another with all of it.
@@ -63,15 +63,10 @@ def full() -> Plan:
 
 
 def reduced() -> Plan:
-    """Plan for two cores: at most two hours where nothing else runs. Teachers differ, so that their mean is worth more."""
-    small = two_headed("mien-s")
-    quick = replace(small, epochs=24, crop=44, crop_from=36)
-    excited = {"squeeze_excitation": True}
+    """Plan for two cores: at most two hours where nothing else runs; no teachers, for these would take as long again."""
     return Plan(
-        teachers=[quick, replace(quick, seed=1, network_options=excited)],
-        students={
-            "mien-s": replace(small, epochs=60, crop=44, seed=100, network_options=excited, distillation=Distillation(views=16))
-        },
+        teachers=[],
+        students={"mien-s": two_headed("mien-s")},
         plus=replace(mien.load_recipe("mien-s"), epochs=24),
         at_once=2,
     )
@@ -117,11 +112,11 @@ def make(plan: Plan, arguments: argparse.Namespace, command: str) -> None:
         [step for run, recipe in teachers.items() for step in training(recipe, run, labels_and_votes, arguments, plan)], plan
     )
     ensemble = out / "ensemble.json"
-    if not ensemble.is_file():
+    if teachers and not ensemble.is_file():
         faces = mien.read_faces(mien.DataSource(arguments.data, votes=arguments.votes, votes_as="beside"))
         text = json.dumps(together(list(teachers), faces.split("validation")), indent=2) + "\n"
         write_whole(ensemble, lambda part: part.write_text(text, encoding="utf-8"))
-    print(ensemble.read_text(encoding="utf-8"))
+        print(text)
     students = {
         out / name: replace(recipe, distillation=replace(recipe.distillation, teachers=[str(run) for run in teachers]))
         for name, recipe in plan.students.items()
@@ -138,7 +133,8 @@ def make(plan: Plan, arguments: argparse.Namespace, command: str) -> None:
     write_whole(out / "results.md", lambda part: part.write_text(table, encoding="utf-8"))
     print(table)
     if arguments.embed:
-        subprocess.run([sys.executable, Path(__file__).with_name("embed.py"), out / "mien-s", "mien-s"], check=True)
+        embed = [sys.executable, str(Path(__file__).with_name("embed.py")), str(out / "mien-s"), "mien-s", "--command", command]
+        subprocess.run([*embed, "--data", arguments.data, "--votes", arguments.votes], check=True)
 
 
 def data_flags(arguments: argparse.Namespace) -> list[str]:
