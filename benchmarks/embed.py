@@ -102,15 +102,18 @@ def card(arguments: argparse.Namespace) -> str:
 
 INT8 = """# {small}
 
-[{name}]({name}.md) in int8 (`mien quantize`): {ratio:.1f} times as small, {speed:.1f} times as fast one face at a time on one thread of a {processor}.
+[{name}]({name}.md) in int8 (`mien quantize`): {ratio:.1f} times as small, {speed:.1f} times as fast one face at a time
+on one thread of a {processor}.
 
 | PublicTest, n = {rows:,} | accuracy of the `label` head, 95% interval | megabytes |
 | --- | --- | --- |
 | `{name}` | {before.value:.2%}, {before.low:.1%} to {before.high:.1%} | {large:.2f} |
 | `{small}` | {after.value:.2%}, {after.low:.1%} to {after.high:.1%} | {little:.2f} |
 
-On the same faces it is right on {only_after} on which `{name}` is wrong, and wrong on {only_before} on which that is right: a change of {change:+.2f} points
-({low:+.2f} to {high:+.2f}, Newcombe). Everything that {name}'s card says of data, use and limits holds here too.
+It is right on {only_after} faces on which `{name}` is wrong, and wrong on {only_before} on which that is right: a change
+of {change:+.2f} points ({low:+.2f} to {high:+.2f}, Newcombe).
+
+Everything that {name}'s card says of data, use and limits holds here too.
 
 sha256 of the file: `{sha256}`.
 """

@@ -4,8 +4,8 @@
     python benchmarks/make_models.py --data fer2013.csv --votes fer2013new.csv --out runs/models --reduced  # on 2 cores
 
 Full: four large networks teach mien-l and mien-s live, each seeing what its student sees. Reduced: mien-s without teachers.
-Both train mien-s-plus, on FER+'s eight labels. Every run is a `mien train` of a recipe written into runs/models/recipes; killed at
-any moment, the same command goes on.
+Both train mien-s-plus, on FER+'s eight labels. Every run is a `mien train` of a recipe written into runs/models/recipes;
+killed at any moment, the same command goes on.
 
 Selected on validation (PublicTest) alone. Writes the runs, ensemble.json, and results.md with a line for every run and head;
 with --embed, mien-s becomes the embedded model.
