@@ -127,10 +127,15 @@ class PluggedOut:
 
 
 class Endless(PluggedOut):
-    """A camera that is never plugged out."""
+    """A camera that is never plugged out; at its fortieth frame somebody presses Ctrl-C."""
+
+    grabbed = 0
 
     def grab(self):
         time.sleep(0.01)
+        self.grabbed += 1
+        if self.grabbed == 40:
+            signal.raise_signal(signal.SIGINT)
         return True
 
 
@@ -139,18 +144,31 @@ def test_who_stops_a_camera_has_whole_answers(out, model, tmp_path, monkeypatch,
     monkeypatch.setattr(video.cv2, "VideoCapture", Endless)
     monkeypatch.setattr(overlap, "LONGEST_WAIT", 0.05)
     path = None if out is None else tmp_path / out
-    timer = threading.Timer(0.7, signal.raise_signal, [signal.SIGINT])
-    timer.start()
     assert (
         main(["predict", "0", "--model", str(model), "--faces", "--format", "json", *(["--out", str(path)] if path else [])])
         == 0
     )
-    timer.join()
     text, _ = capsys.readouterr()
     rows = json.loads(path.read_text() if path else text)
     assert [row["frame"] for row in rows] == list(range(len(rows)))
     assert len(rows) > 3
     assert not any(thread.name.startswith("mien") for thread in threading.enumerate())
+
+
+def test_who_stops_a_camera_has_a_playable_video_of_what_it_saw(model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(overlap, "LONGEST_WAIT", 0.05)
+    words = ["predict", "0", "--model", str(model), "--faces", "--format", "json", "--draw", str(tmp_path / "drawn")]
+    with monkeypatch.context() as patch:
+        patch.setattr(video.cv2, "VideoCapture", Endless)
+        assert main(words) == 0
+    rows = json.loads(capsys.readouterr().out)
+    drawn = list(frames(tmp_path / "drawn" / "camera 0.mp4"))
+    assert 0 <= len(drawn) - len(rows) <= 64  # the last group may be drawn and not written
+    assert len(rows) > 3
+    assert drawn[0].image.shape == (4, 6, 3)
+    assert drawn[0].rate == 20
+    assert {row["track"] for row in rows} == {0}
+    assert (tmp_path / "drawn" / "camera 0.tracks.png").is_file()
 
 
 def test_a_camera_that_is_plugged_out_gives_its_frames_and_says_so(monkeypatch):

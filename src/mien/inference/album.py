@@ -9,7 +9,7 @@ from PIL import ExifTags, Image
 
 from mien.errors import MienError
 from mien.files import write_whole
-from mien.inference.drawing import annotate
+from mien.inference.drawing import annotate, choose_text_size
 from mien.inference.drawn_video import VIDEO_SUFFIXES, DrawnVideo, is_drawn_video
 from mien.inference.prediction import Prediction
 from mien.inference.track_plot import History, plot_tracks
@@ -19,6 +19,9 @@ SOFTWARE = "mien predict --draw"
 
 PLOT_SUFFIX = ".tracks.png"
 """How the name of a video's plot ends."""
+
+TEXT_FOLLOWS = 0.05
+"""Share by which the text of a video grows or shrinks from frame to frame towards what its faces want, which tremble."""
 
 
 class Album:
@@ -126,6 +129,7 @@ class _Video:
         self.drawn = drawn
         self.history = History(spacing)
         self._source, self._frame = source, -1
+        self._text_size: float | None = None
 
     def goes_on_with(self, prediction: Prediction) -> bool:
         return Path(prediction.source) == self._source and prediction.frame is not None and prediction.frame > self._frame
@@ -133,7 +137,11 @@ class _Video:
     def add(self, image: np.ndarray, predictions: Sequence[Prediction]) -> None:
         frame = predictions[0].frame
         self._frame = self._frame if frame is None else frame
-        self.drawn.add(annotate(image, predictions, enlarge=False))
+        if boxes := [prediction.box for prediction in predictions if prediction.box is not None]:
+            wanted = choose_text_size(boxes, max(image.shape[:2]))
+            before = wanted if self._text_size is None else self._text_size
+            self._text_size = before + TEXT_FOLLOWS * (wanted - before)
+        self.drawn.add(annotate(image, predictions, enlarge=False, text_size=self._text_size))
         self.history.add(predictions)
 
 

@@ -20,7 +20,9 @@ Area = tuple[float, float, float, float]
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
-def annotate(image: np.ndarray, predictions: Sequence[Prediction], enlarge: bool = True) -> Image.Image:
+def annotate(
+    image: np.ndarray, predictions: Sequence[Prediction], enlarge: bool = True, text_size: float | None = None
+) -> Image.Image:
     """Draw boxes and labels on a copy of an image.
 
     Labels go above their box, or into, below or beside it, where they cover no other label. In videos they begin with the
@@ -31,6 +33,7 @@ def annotate(image: np.ndarray, predictions: Sequence[Prediction], enlarge: bool
         predictions: the faces of this image. Others are left out; where there is no face, the picture says so.
 
         enlarge: make small images larger, so that labels have room.
+        text_size: that of the labels; without it, by `choose_text_size`.
 
     Returns:
         RGB, as large as the image, or larger where it was enlarged.
@@ -45,7 +48,7 @@ def annotate(image: np.ndarray, predictions: Sequence[Prediction], enlarge: bool
     boxes = [box for _, box in faces]
     for prediction, box in faces:
         _draw_box(draw, box, line, _colour(prediction))
-    font = ImageFont.load_default(_text_size(boxes, max(picture.size)))
+    font = ImageFont.load_default(text_size or choose_text_size(boxes, max(picture.size)))
     labels: list[Area] = []
     for prediction, box in faces:
         track = "" if prediction.track is None else f"#{prediction.track} "
@@ -59,8 +62,13 @@ def annotate(image: np.ndarray, predictions: Sequence[Prediction], enlarge: bool
     return picture
 
 
-def _text_size(boxes: Sequence[Area], longest: int) -> float:
-    """Choose one size for all labels, such that most are hardly wider than their face."""
+def choose_text_size(boxes: Sequence[Area], longest: int) -> float:
+    """Choose one size for all labels, such that most are hardly wider than their face.
+
+    Args:
+        boxes: of the faces; maybe none.
+        longest: pixels of the picture's longer side.
+    """
     largest = max(16.0, longest / 28)
     return float(np.clip(np.median([x2 - x1 for x1, _, x2, _ in boxes]) / 6, 13, largest)) if boxes else largest
 
