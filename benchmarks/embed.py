@@ -103,7 +103,7 @@ def card(arguments: argparse.Namespace) -> str:
 INT8 = """# {small}
 
 [{name}]({name}.md) in int8 (`mien quantize`): {ratio:.1f} times as small, {speed:.1f} times as fast one face at a time
-on one thread of a {processor}.
+on one thread ({processor}).
 
 | PublicTest, n = {rows:,} | accuracy of the `label` head, 95% interval | megabytes |
 | --- | --- | --- |

@@ -151,7 +151,7 @@ def test_other_options_and_other_models_do_not_go_on(stopped, photos, model, mak
     assert main(words(photos, model, out)) == 2
     assert "add --resume, or remove that file" in capsys.readouterr().err
     for more, says in (
-        (["--threshold", "0.9"], "were made with threshold 0.58, not 0.9"),
+        (["--threshold", "0.9"], "were made with threshold 0.6, not 0.9"),
         (["--model", str(make_model("other.onnx"))], "were made with model "),
     ):
         assert main(words(photos, model, out, "--resume", *more)) == 2

@@ -213,5 +213,5 @@ def test_votes_that_the_data_do_not_have_are_asked_for(drawn, recipe):
 
 def test_a_network_for_one_size_cannot_see_growing_faces(drawn, recipe, tmp_path):
     with pytest.raises(MienError, match="six_conv takes faces of one size"):
-        train(replace(recipe, network="six_conv", crop_from=36), drawn, tmp_path / "run", quiet=True)
+        train(replace(recipe, network="six_conv", network_options=None, crop_from=36), drawn, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()

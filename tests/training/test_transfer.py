@@ -87,7 +87,7 @@ def test_while_the_head_learns_alone_nothing_else_changes():
 
 
 def test_a_run_with_a_head_epoch_keeps_the_backbone_it_started_from(drawn, recipe, tmp_path):
-    started = build_network("compact_resnet", NetworkSpec(9))
+    started = build_network("compact_resnet", NetworkSpec(9, options=recipe.network_options))
     save_file(started.state_dict(), tmp_path / "start.safetensors")
     told = replace(recipe, weights=str(tmp_path / "start.safetensors"), ema=0, epochs=1, head_epochs=1)
     train(told, drawn, tmp_path / "run", threads=1, quiet=True)
@@ -98,7 +98,8 @@ def test_a_run_with_a_head_epoch_keeps_the_backbone_it_started_from(drawn, recip
 
 def test_a_resumed_run_does_not_need_the_weights_again_and_says_nothing_of_their_folder(drawn, recipe, tmp_path):
     start = tmp_path / "start.safetensors"
-    save_file(build_network("compact_resnet", NetworkSpec(9)).state_dict(), start)
+    started = build_network("compact_resnet", NetworkSpec(9, options=recipe.network_options))
+    save_file(started.state_dict(), start)
     told = replace(recipe, weights=str(start), epochs=2, head_epochs=1)
     train(told, drawn, tmp_path / "run", threads=1, quiet=True)
     (tmp_path / "run" / "model.onnx").unlink()

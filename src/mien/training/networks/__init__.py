@@ -46,5 +46,7 @@ def build_network(name: str, spec: NetworkSpec) -> nn.Module:
         raise MienError(f"There is no network {name!r}; {hint}")
     if unknown := set(spec.options).difference(OPTIONS.get(name, ())):
         known = ", ".join(OPTIONS.get(name, ())) or "none"
-        raise MienError(f"{name} has no option {unknown.pop()}; its options are: {known}. Look at --recipe.network_options.")
+        raise MienError(
+            f"{name} has no option {unknown.pop()}; its options are: {known}. Change --recipe.network_options, or say null."
+        )
     return NETWORKS[name](spec)
