@@ -13,6 +13,7 @@ import pytest
 from mien.cli import main
 from mien.inference.classifier import Classifier
 from mien.training import run_folder
+from mien.training.recipe_files import load_recipe
 
 
 def complaint(capsys, words: list[str]) -> str:
@@ -152,3 +153,27 @@ def test_a_full_disk_is_said_and_the_run_goes_on_afterwards(faces, run, tmp_path
     noted = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())["command"]
     assert noted == shlex.join(["mien", *words])  # which works on its own, and gives the same
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == (run / "weights.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("words", [["compare", "{run}", "--out"], ["predict", "photo.png", "--out"]])
+def test_a_file_of_another_kind_is_not_written_over(words, run, tmp_path, capsys):
+    model = shutil.copy(run / "model.onnx", tmp_path / "model.onnx")
+    content = model.read_bytes()
+    said = complaint(capsys, [word.format(run=run) for word in words] + [str(model)])
+    assert "ends in no format" in said
+    assert model.read_bytes() == content
+
+
+def test_votes_that_are_named_and_not_there_are_asked_for(faces, tmp_path, capsys):
+    words = ["train", "mien-s", "--data", str(faces), "--data.votes_as", "beside", "--out", str(tmp_path / "run")]
+    assert "add --data.votes fer2013new.csv" in complaint(capsys, words)
+
+
+def test_a_model_file_is_named_as_one(run, faces, tmp_path, capsys):
+    assert "ends in .onnx" in complaint(capsys, ["quantize", str(run), "--data", str(faces), "--out", str(tmp_path / "x.txt")])
+
+
+def test_a_printed_recipe_is_a_recipe_file(tmp_path, capsys):
+    assert main(["recipes", "mien-s"]) == 0
+    (tmp_path / "own.yaml").write_text(capsys.readouterr().out)
+    assert load_recipe(tmp_path / "own.yaml") == load_recipe("mien-s")

@@ -73,7 +73,7 @@ def recipes(arguments: list[str]) -> int:
     if name is not None:
         print(recipe_path(name).read_text(encoding="utf-8"))
         try:
-            print(describe_network(name))
+            print("\n".join(f"# {line}".rstrip() for line in describe_network(name).splitlines()))  # all of it stays YAML
         except MienError as missing:
             print(f"mien: without the network's layers: {missing}", file=sys.stderr)
         return 0

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mien.errors import MienError
+
 FormatName = Literal["auto", "pack", "fer2013-csv", "parquet", "manifest", "folders"]
 """The formats by name; `mien.data.reading.FORMATS` has a reader for each but "auto"."""
 
@@ -41,5 +43,7 @@ class DataSource:
     def __post_init__(self) -> None:
         # in Python a path is often a string
         object.__setattr__(self, "path", Path(self.path))
+        if self.votes is None and self.votes_as != "distribution":
+            raise MienError(f"--data.votes_as {self.votes_as} needs the votes: add --data.votes fer2013new.csv.")
         object.__setattr__(self, "votes", None if self.votes is None else Path(self.votes))
         object.__setattr__(self, "drop", None if self.drop is None else Path(self.drop))

@@ -35,16 +35,24 @@ FURTHER_WORDS = {
 """What other data call the expressions; not the same, so they are proposed only, and never taken as such."""
 
 
-def with_labels(faces: FaceSet, labels: Mapping[str, Sequence[str]]) -> FaceSet:
+def with_labels(faces: FaceSet, labels: Mapping[str, Sequence[str]], model: LabelSet | None = None) -> FaceSet:
     """Merge or rename labels of the data as the user says.
 
     Args:
         faces: the data.
         labels: for a label of the model the labels of the data that stand for it.
+        model: the model's labels, where they are known.
 
     Raises:
-        MienError: if the data lack one of these, or one stands twice.
+        MienError: if the data lack one of these, one stands twice, or one is another label of the model's, whose answers would
+            then count as wrong where they are right.
     """
+    for name, members in labels.items():
+        if own := [member for member in members if member != name and model and member in model.names]:
+            raise MienError(
+                f"--labels counts {own[0]} as {name}, but {own[0]} is an answer of the model too, and would count as wrong; "
+                f"merge only labels that the model does not know, or train with --recipe.merge."
+            )
     try:
         return faces.merge(labels)
     except MienError as problem:

@@ -164,9 +164,12 @@ def choose_format(wanted: str | None, out: Path | None) -> str:
     """Choose the output format: the wanted one, else what the file's name ends in, else a table.
 
     Raises:
-        MienError: if there is no such format.
+        MienError: if there is no such format, or the file's name ends in none and none is wanted: it may be something else.
     """
     if wanted is None:
+        if out and out.suffix.lower() not in (*FORMATS, ".txt", ""):
+            endings = ", ".join((*FORMATS, ".txt"))
+            raise MienError(f"{str(out)!r} ends in no format that mien predict writes; end it in {endings}, or add --format.")
         return FORMATS.get(out.suffix.lower(), "table") if out else "table"
     if wanted not in (*WRITERS, "parquet"):
         raise MienError(f"There is no output format {wanted!r}; choose {', '.join(WRITERS)}, parquet.")

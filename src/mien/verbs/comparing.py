@@ -47,4 +47,8 @@ def format_of(out: Path | None) -> str:
     """Choose a format by the ending of a file's name: json for .json, html for .html, else table."""
     from mien.evaluation.comparison import FORMAT_BY_ENDING
 
+    if out is not None and out.suffix.lower() not in (*FORMAT_BY_ENDING, ".md", ".txt", ""):
+        raise MienError(
+            f"{str(out)!r} ends in no format that mien compare writes; end it in .md, .json or .html, or add --format."
+        )
     return "table" if out is None else FORMAT_BY_ENDING.get(out.suffix.lower(), "table")

@@ -62,7 +62,7 @@ def evaluate(
     faces = read_data(_with_columns(data, columns), classifier.size, classifier.channels, quiet)
     if classifier.head == "crowd" and faces.votes is not None:
         faces = judged_by_votes(faces)
-    faces = with_labels(faces, labels) if labels else faces
+    faces = with_labels(faces, labels, classifier.labels) if labels else faces
     faces = fit_to_model(classifier.metadata.get("mien.recipe", ""), classifier.labels, faces)
     log = classifier.path.parent / "log.csv" if (classifier.path.parent / "log.csv").is_file() else None
     return report_on(classifier, faces, Path(out), split, log=log, command=command, tta=tta, by=columns, merged=labels)

@@ -44,7 +44,9 @@ class Quantized:
 
     def table(self) -> str:
         """Write it as text for a terminal."""
-        lines = [f"{self.paired.rows:,} faces, {self.split} split"]
+        seen = "" if self.split in ("validation", "test") else ", which it may have been trained on"
+        part = {"none": "all rows"}.get(self.split, f"{self.split} split")
+        lines = [f"{self.paired.rows:,} faces, {part}{seen}"]
         for name, accuracy, size in zip(("as it was", "in int8"), self.accuracies, self.sizes, strict=True):
             interval = f"{accuracy.low:.1%} to {accuracy.high:.1%}"
             lines.append(f"{name:<10} accuracy {accuracy.value:.2%}   95% interval {interval}   {size / 1e6:.2f} MB")
@@ -82,6 +84,8 @@ def quantize(
 
     if faces < 1:
         raise MienError(f"The ranges are learned from at least 1 face, not {faces}.")
+    if Path(out).suffix.lower() != ".onnx":
+        raise MienError(f"A model file ends in .onnx; name --out so, not {str(out)!r}.")
     original = Classifier(model, head="label", threads=1)
     if Path(out).exists() and Path(out).samefile(original.path):
         raise MienError(f"{str(out)!r} is the model itself; give --out another name.")
