@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.arguments import make_parser, parse
+from mien.commands.labelled_faces import parser_with_data
 
 
 def evaluate(arguments: list[str]) -> int:
@@ -76,9 +77,5 @@ def _several(arguments: list[str], flag: str) -> list[str]:
 
 
 def _on_faces(verb: str, words: str, function: Callable[..., Any], arguments: list[str], first: str = "") -> Any:
-    from mien.data.source import DataSource
-
-    parser = make_parser(verb, words, function, skip=("data", "command"))
-    parser.add_argument("--data", type=DataSource, help="labelled faces; --data PATH is short for --data.path PATH")
-    parsed = parse(parser, _several(arguments, "--by"), first)
+    parsed = parse(parser_with_data(verb, words, function, skip=("command",)), _several(arguments, "--by"), first)
     return function(**vars(parsed), command=shlex.join(["mien", verb, *arguments]))

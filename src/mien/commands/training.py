@@ -5,24 +5,23 @@ import sys
 from pathlib import Path
 
 from mien.arguments import make_parser, parse
+from mien.commands.labelled_faces import parser_with_data
 from mien.errors import MienError
 
 
 def train(arguments: list[str]) -> int:
     """Train a classifier: mien train RECIPE --data PATH --out RUN [--recipe.epochs 5 ...]."""
-    from mien.data.source import DataSource
     from mien.training.recipe import Recipe
     from mien.training.recipe_files import load_recipe, recipe_path
     from mien.verbs.training import train as train_model
 
-    parser = make_parser(
+    parser = parser_with_data(
         "train",
         "RECIPE --data PATH --out RUN [--resume] [--recipe.KEY VALUE ...] [--data.KEY VALUE ...]",
         train_model,
-        skip=("recipe", "data", "command"),
+        skip=("recipe", "command"),
     )
     parser.add_argument("--recipe", type=Recipe, help="RECIPE: a name that `mien recipes` lists, or a YAML file")
-    parser.add_argument("--data", type=DataSource, help="labelled faces; --data PATH is short for --data.path PATH")
     command = shlex.join(["mien", "train", *_unbroken(arguments)])
     if arguments and not arguments[0].startswith("-"):
         path = recipe_path(arguments[0])
@@ -39,13 +38,9 @@ def train(arguments: list[str]) -> int:
 
 def quantize(arguments: list[str]) -> int:
     """Make a smaller, faster int8 model file of a model: mien quantize MODEL --data PATH --out FILE."""
-    from mien.data.source import DataSource
     from mien.verbs.quantizing import quantize as make_int8
 
-    parser = make_parser(
-        "quantize", "MODEL --data PATH --out FILE [--faces N] [--data.KEY VALUE ...]", make_int8, skip=("data",)
-    )
-    parser.add_argument("--data", type=DataSource, help="labelled faces; --data PATH is short for --data.path PATH")
+    parser = parser_with_data("quantize", "MODEL --data PATH --out FILE [--faces N] [--data.KEY VALUE ...]", make_int8)
     made = make_int8(**vars(parse(parser, arguments, first="model")))
     print(made.table())
     print(f"model   {made.out}", file=sys.stderr)
