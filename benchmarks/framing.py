@@ -2,21 +2,21 @@
 
 Each face is enlarged four times and given a blurred border, so that the detector has to find it, and the relation between
 what it finds and the 48x48 frame is printed. With a model, the found faces are framed, classified, and compared with the
-untouched ones: for several sides, and with and without turning them upright.
+untouched ones: for several sides, and with and without turning them upright. With votes, the model's crowd head, which
+answers about photos, is judged by what most people say of each face.
 
-    python benchmarks/framing.py --data training.parquet --detector yunet
-    python benchmarks/framing.py --data public_test.parquet --detector yunet --model model.onnx --count 3589
+    python benchmarks/framing.py --data fer2013.csv --split train --detector yunet
+    python benchmarks/framing.py --data fer2013.csv --votes fer2013new.csv --detector yunet --model mien-s --count 3589
 """
 
 import argparse
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
-import pyarrow.parquet as parquet
 
-from mien.images import prepare, read_image
+import mien
+from mien.images import prepare
 from mien.inference.classifier import Classifier
 from mien.inference.detection import open_detector
 from mien.inference.framing import Face, Framing, crop_face
@@ -29,17 +29,20 @@ TURNS = (0.0, 12.0, -12.0, 0.0)
 def main() -> None:
     """Print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="a parquet with the columns image and label")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--votes", help="FER+ votes (fer2013new.csv)")
+    parser.add_argument("--split", default="validation")
     parser.add_argument("--detector", default="auto")
     parser.add_argument("--model", help="measure accuracy too, with this model")
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
-    table = parquet.read_table(arguments.data, columns=["image", "label"])
-    rows = np.random.default_rng(arguments.seed).permutation(len(table))[: arguments.count]
-    faces = [prepare(read_image(image), 48, 1) for image in table["image"].take(rows).to_pylist()]
-    classes = np.array(table["label"].take(rows).to_pylist())
+    source = mien.DataSource(arguments.data, votes=arguments.votes, votes_as="beside" if arguments.votes else "distribution")
+    known = mien.read_faces(source, 48, 1).split(arguments.split)
+    judged = known.judged_by_votes() if arguments.votes else known
+    taken = judged.take(np.random.default_rng(arguments.seed).permutation(len(judged))[: arguments.count])
+    faces, classes = list(taken.images), taken.classes
     detector = open_detector(arguments.detector)
 
     turns = [TURNS[i % len(TURNS)] if arguments.model else 0.0 for i in range(len(faces))]
@@ -47,7 +50,8 @@ def main() -> None:
     found = {i: hits[0] for i, image in enumerate(scenes) if (hits := detector.detect(image))}
     print(f"{detector.name} finds {len(found)} of {len(faces)} faces ({len(found) / len(faces):.1%})")
     if arguments.model:
-        accuracy(Classifier(arguments.model), detector.framing or Framing(1.0, 0.0), faces, scenes, found, classes)
+        classifier = Classifier(arguments.model, head=None if arguments.votes else "label")
+        accuracy(classifier, detector.framing or Framing(1.0, 0.0), faces, scenes, found, classes)
     else:
         geometry(list(found.values()))
 

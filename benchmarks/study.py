@@ -11,11 +11,10 @@ before the next one, so that with fewer --seeds the study is smaller and still w
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -27,6 +26,7 @@ from mien.evaluation.paired_bootstrap import FIGURES, RESAMPLES, Estimate, Varia
 from mien.evaluation.run_summary import RunSummary, summarise
 from mien.files import write_whole
 from mien.training.recipe import Recipe
+from mien.training.recipe_files import flat
 from studies import STUDIES, Study
 
 
@@ -87,12 +87,6 @@ def train(recipe: Recipe, data: Callable[[], mien.FaceSet], run: Path, device: s
     if others:
         told = ", ".join(f"{key} {had[key]}, not {wanted[key]}" for key in others)
         raise mien.MienError(f"{run} was trained with {told}; give another --out, or the --epochs it had.")
-
-
-def flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Give nested keys with dots between them, and their values."""
-    for key, value in content.items():
-        yield from flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
 
 
 def write_up(study: Study, runs: Mapping[str, list[Path]], command: str) -> str:

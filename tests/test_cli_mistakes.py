@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from mien.cli import main
+from mien.cli import VERBS, main
 from mien.inference.classifier import Classifier
 from mien.training import run_folder
 from mien.training.recipe_files import load_recipe
@@ -153,6 +153,25 @@ def test_a_full_disk_is_said_and_the_run_goes_on_afterwards(faces, run, tmp_path
     noted = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())["command"]
     assert noted == shlex.join(["mien", *words])  # which works on its own, and gives the same
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == (run / "weights.safetensors").read_bytes()
+
+
+def test_a_run_that_shall_go_on_and_is_not_there_is_said_and_begun(faces, tmp_path, capsys, quick):
+    words = ["train", "mien-s", "--data", str(faces), "--out", str(tmp_path / "run"), *quick, "--quiet=false", "--resume"]
+    assert main(words) == 0
+    told = capsys.readouterr().err
+    assert f"there is no run in {tmp_path / 'run'} yet; it begins" in told
+    assert f"writing {tmp_path / 'run' / 'model.onnx'}" in told
+    assert main(words) == 0
+    assert "there is no run" not in capsys.readouterr().err
+
+
+def test_a_demo_that_is_stopped_speaks_of_no_resuming(tmp_path, monkeypatch, capsys):
+    def stopped(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(VERBS, "train", stopped)
+    assert main(["demo", "--out", str(tmp_path / "demo")]) == 130
+    assert capsys.readouterr().err.endswith("mien: stopped\n")
 
 
 @pytest.mark.parametrize("words", [["compare", "{run}", "--out"], ["predict", "photo.png", "--out"]])

@@ -78,7 +78,7 @@ def _demo(arguments: list[str]) -> int:
 
     parser = make_parser("demo", "[--out DIR]")
     parser.add_argument("--out", type=Path, default=Path("demo"), help="the folder to make; an earlier demo there is replaced")
-    return demo(parse(parser, arguments).out, main)
+    return demo(parse(parser, arguments).out, _run)
 
 
 VERBS: dict[str, Callable[[list[str]], int]] = {

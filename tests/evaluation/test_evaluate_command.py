@@ -174,6 +174,13 @@ def test_answers_of_nan_are_an_error(grouped, evaluated, model, tmp_path):
     assert (status, "80 of 80 rows are not numbers (NaN or infinite)" in printed.err) == (2, True)
 
 
+def test_the_report_of_a_run_is_not_replaced_by_one_on_another_model(run, faces, model, capsys):
+    before = (run / "report" / "metrics.json").read_bytes()
+    assert main(["evaluate", str(model.path), "--data", str(faces), "--out", str(run / "report")]) == 2
+    assert "is the report of the run in" in capsys.readouterr().err
+    assert (run / "report" / "metrics.json").read_bytes() == before
+
+
 def test_a_trained_model_knows_its_training_faces_again(run, faces, tmp_path, capsys):
     assert json.loads(Classifier(run).metadata["mien.train_rows"])["rows"] == 28
     for split, exact, sentence in (("train", 28, "the very rows the model was trained on"), ("all", 28, "copies of training")):

@@ -37,7 +37,7 @@ def test_synonyms_and_likeness_say_which_label_is_meant(labelled):
 
 def test_what_cannot_be_guessed_is_left_blank(labelled):
     with pytest.raises(
-        MienError, match=r"""--labels '\{"happy": \["\.\.\."\], "sad": \["\.\.\."\]\}', with labels of the data in"""
+        MienError, match=r"""--labels '\{"happy": \["\?"\], "sad": \["\?"\]\}', with labels of the data in place of \?\."""
     ):
         match_labels(LabelSet(("happy", "sad", "neutral")), labelled("plus", "minus", "neutral"))
 
@@ -48,6 +48,14 @@ def test_the_flag_that_is_named_brings_them_together(labelled):
         match_labels(model_labels, faces)
     renamed = with_labels(faces, {"happy": ["joy"], "sad": ["grief"]})
     assert match_labels(model_labels, renamed).tolist() == np.eye(3).tolist()
+
+
+def test_the_flag_that_is_named_repeats_what_was_given(model, labelled, tmp_path):
+    given = {"happy": ["joy"], "sad": ["sad", "sorrow"]}
+    faces = with_labels(labelled("joy", "sad", "sorrow", "grief", "neutral"), given)
+    with pytest.raises(MienError) as error:
+        evaluate(model, faces, tmp_path / "report", merged=given)
+    assert """--labels '{"happy": ["joy"], "sad": ["sad", "sorrow", "grief"]}'""" in str(error.value)
 
 
 def test_several_labels_are_merged_into_one(labelled):

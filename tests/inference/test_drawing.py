@@ -71,3 +71,12 @@ def test_the_frame_of_a_video_keeps_its_size_and_its_label_tells_the_track():
     tracked = annotate(image, [replace(face((100, 80, 160, 140)), track=12)], enlarge=False)
     assert plain.size == tracked.size == (300, 200)
     assert changed(image, tracked)[50:80].any(axis=0).sum() > changed(image, plain)[50:80].any(axis=0).sum() + 10
+
+
+def test_a_question_mark_ends_the_label_of_an_unsure_answer():
+    image = np.full((500, 500, 3), 40, np.uint8)
+    sure = face((100, 100, 200, 200))
+    plain, marked = (annotate(image, [replace(sure, threshold=bar)]) for bar in (0.9, 1.1))
+    drawn = [np.flatnonzero(changed(image, picture)[:98].any(axis=0)) for picture in (plain, marked)]
+    assert drawn[0][0] == drawn[1][0]
+    assert drawn[1][-1] > drawn[0][-1] + 3

@@ -126,7 +126,7 @@ def test_the_table_has_a_line_for_every_odd_file(folder, model, capsys, monkeypa
     assert [name for name, kind in kinds.items() if kind == "no face"] == ["18 meadow.png"]
     faces, failed = len(FACES) + HEIC_PLUGIN, 5 - HEIC_PLUGIN
     assert err.startswith(f"mien: {len(files)} images: {faces} faces")
-    assert err.endswith(f"1 image without a face, {failed} failed\n")
+    assert err.endswith(f"1 without a face, {failed} failed\n")
 
 
 def test_the_face_lies_at_the_same_place_in_all_of_them(folder, model, capsys):

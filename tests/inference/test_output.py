@@ -111,8 +111,15 @@ def test_each_row_is_written_before_the_next_is_asked_for(form):
 def test_the_tally_counts_images_faces_and_failures():
     _, tally = written(ROWS, "jsonl")
     assert tally == Tally(images=4, faces=3, without_face=1, failed=1)
-    assert str(tally) == "4 images: 3 faces, 1 image without a face, 1 failed"
+    assert str(tally) == "4 images: 3 faces, 1 without a face, 1 failed"
     assert str(written(ROWS[:1], "jsonl")[1]) == "1 image: 1 face"
+    assert str(written([], "jsonl")[1]) == "0 images: 0 faces"
+
+
+def test_the_tally_counts_the_frames_of_videos_apart():
+    frames = [replace(face("clip.mp4", number), frame=frame) for frame in (0, 1) for number in (0, 1)]
+    tally = written([face("a.jpg"), *frames, Prediction("clip.mp4", FER2013, frame=2)], "jsonl")[1]
+    assert str(tally) == "1 image and 3 frames: 5 faces, 1 without a face"
 
 
 def test_the_table_marks_what_is_unsure_and_says_when_in_a_video():
@@ -129,7 +136,7 @@ def test_the_table_marks_what_is_unsure_and_says_when_in_a_video():
     assert sure.startswith("…/to/some/clip.mp4 2.00s     0  0 0 9 9")
     assert (sure.split()[8], unsure.split()[8]) == ("0.40", "0.40?")
     assert sure.index("0.10") == unsure.index("0.10")
-    assert str(tally) == "2 images: 2 faces (1 unsure)"
+    assert str(tally) == "2 frames: 2 faces (1 unsure)"
 
 
 def test_the_table_names_the_tracks_of_a_video_in_place_of_the_faces():

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from mien.errors import MienError
 from mien.training.recipe import Recipe
-from mien.training.recipe_files import RECIPES, load_recipe, recipe_from_dict, recipe_names
+from mien.training.recipe_files import RECIPES, load_recipe, recipe_from_dict, recipe_names, telling_changes
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -64,3 +66,15 @@ def test_a_recipe_file_that_is_not_there_or_not_yaml_is_named(tmp_path):
 
 def test_recipes_lie_where_they_are_looked_for():
     assert recipe_names() == sorted(path.stem for path in RECIPES.iterdir())
+
+
+def test_the_description_tells_what_was_changed():
+    base = load_recipe("mien-s")
+    assert telling_changes(base, base, "mien-s") == base
+    changed = replace(base, epochs=4, weights="somewhere/on/this/machine/w.safetensors")
+    changed = replace(changed, votes=replace(base.votes, head=0.5))
+    told = telling_changes(changed, base, "mien-s")
+    assert told.description == "mien-s with weights w.safetensors, epochs 4, votes.head 0.5"
+    assert replace(told, description=base.description) == changed
+    own = replace(changed, description="my own")
+    assert telling_changes(own, base, "mien-s") == own

@@ -60,6 +60,11 @@ def test_timms_networks_are_built_for_our_faces(name, channels):
         ("test_resnett", {}, "no network 'test_resnett'; did you mean test_resnet"),
         ("test_resnet.nosuch", {}, r"no weights 'nosuch' for test_resnet; it has r160_in1k"),
         ("test_resnet", {"pad_tipe": "same"}, "cannot build test_resnet .*pad_tipe"),
+        (
+            "vit_tiny_patch16_224",
+            {},
+            r"vit_tiny_patch16_224 does not take faces of 48 pixels .*224.*recipe.enlarge_to.*'{\"img_size\": 48}'",
+        ),
     ],
 )
 def test_a_name_or_option_that_timm_does_not_know_is_answered(name, options, sentence):

@@ -129,6 +129,11 @@ def test_a_run_that_is_done_is_not_done_again(unbroken, drawn, recipe):
     assert (unbroken / "model.onnx").stat().st_mtime_ns == before
 
 
+def test_another_description_is_no_other_run(unbroken, drawn, recipe):
+    again = train(replace(recipe, description="the same in other words"), drawn, unbroken, resume=True, quiet=True)
+    assert again == unbroken / "model.onnx"
+
+
 def test_a_folder_that_exists_is_left_alone(unbroken, drawn, recipe, tmp_path):
     with pytest.raises(MienError, match="exists; choose another --out, or add --resume"):
         train(recipe, drawn, unbroken, quiet=True)

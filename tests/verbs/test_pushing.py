@@ -126,6 +126,12 @@ def test_what_is_no_finished_run_is_told(tmp_path, run):
         mien.push(changed, "alice/faces", dry_run=True)
 
 
+@pytest.mark.parametrize("license", ["Apache 2.0", "", "MIT"])
+def test_a_licence_that_the_hub_has_no_name_for_is_told(license, run):
+    with pytest.raises(MienError, match=r"such as apache-2\.0"):
+        mien.push(run, "alice/faces", license=license, dry_run=True)
+
+
 @pytest.mark.parametrize("name", ["faces", "alice/", "/faces", "alice/fa ces", "hf:alice/faces", "a/b/c"])
 def test_a_name_that_is_none_is_told(name, tmp_path):
     with pytest.raises(MienError, match="write --to owner/name"):

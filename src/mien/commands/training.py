@@ -12,7 +12,7 @@ from mien.errors import MienError
 def train(arguments: list[str]) -> int:
     """Train a classifier: mien train RECIPE --data PATH --out RUN [--recipe.epochs 5 ...]."""
     from mien.training.recipe import Recipe
-    from mien.training.recipe_files import load_recipe, recipe_path
+    from mien.training.recipe_files import load_recipe, recipe_path, telling_changes
     from mien.verbs.training import train as train_model
 
     parser = parser_with_data(
@@ -23,13 +23,15 @@ def train(arguments: list[str]) -> int:
     )
     parser.add_argument("--recipe", type=Recipe, help="RECIPE: a name that `mien recipes` lists, or a YAML file")
     command = shlex.join(["mien", "train", *_unbroken(arguments)])
+    base, path = Recipe(), Path()
     if arguments and not arguments[0].startswith("-"):
         path = recipe_path(arguments[0])
-        load_recipe(path)  # its mistakes are better told by itself than by the parser of the command line
+        base = load_recipe(path)  # its mistakes are better told by itself than by the parser of the command line
         arguments = ["--recipe", str(path), *arguments[1:]]
     elif not {"-h", "--help"}.intersection(arguments):
         raise MienError("Say which recipe to train: mien train RECIPE --data PATH --out RUN; `mien recipes` lists them.")
     parsed = parse(parser, arguments)
+    parsed.recipe = telling_changes(parsed.recipe, base, path.stem)
     report = train_model(**vars(parsed), command=command)
     print(report.table())
     print(f"model   {Path(parsed.out) / 'model.onnx'}\nreport  {report.folder / 'index.html'}", file=sys.stderr)

@@ -12,7 +12,7 @@ from mien.data.rows import EXPRESSION_WORDS
 from mien.errors import MienError
 from mien.labels import LabelSet
 
-BLANK = "..."
+BLANK = "?"
 """What stands where a label of the data is to be filled in."""
 
 FURTHER_WORDS = {
@@ -59,7 +59,7 @@ def with_labels(faces: FaceSet, labels: Mapping[str, Sequence[str]], model: Labe
         raise MienError(f"--labels does not fit the data, which have {', '.join(faces.labels)}: {problem}") from None
 
 
-def match_labels(labels: LabelSet, data: FaceSet) -> np.ndarray:
+def match_labels(labels: LabelSet, data: FaceSet, merged: Mapping[str, Sequence[str]] | None = None) -> np.ndarray:
     """Put the targets of the data into the model's label order, matching by name.
 
     A label of the data that no row has a share in needs no partner.
@@ -67,6 +67,7 @@ def match_labels(labels: LabelSet, data: FaceSet) -> np.ndarray:
     Args:
         labels: the model's K label names.
         data: the rows.
+        merged: what `with_labels` was told before, to be said again in the advice.
 
     Returns:
         Targets, (N, K), float32.
@@ -77,18 +78,21 @@ def match_labels(labels: LabelSet, data: FaceSet) -> np.ndarray:
     """
     used = [name for column, name in enumerate(data.labels) if data.targets[:, column].any()]
     if lacking := [name for name in used if name not in labels.names]:
-        raise MienError(_differ(labels, data, lacking))
+        raise MienError(_differ(labels, data, lacking, merged or {}))
     targets = np.zeros((len(data), len(labels)), dtype=np.float32)
     for name in used:
         targets[:, labels.index(name)] = data.targets[:, data.labels.index(name)]
     return targets
 
 
-def _differ(labels: LabelSet, data: FaceSet, lacking: list[str]) -> str:
+def _differ(labels: LabelSet, data: FaceSet, lacking: list[str], merged: Mapping[str, Sequence[str]]) -> str:
     """Say which labels are missing on which side, and what can be done about it."""
     absent = [name for name in labels if name not in data.labels.names]
     partners = _partners(labels, data, lacking, absent)
-    flag = f"--labels {shlex.quote(json.dumps(partners, ensure_ascii=False))}"
+    said = {name: list(members) for name, members in merged.items()}
+    for name, members in partners.items():
+        said[name] = said.get(name, []) + [member for member in members if member != name or name not in merged]
+    flag = f"--labels {shlex.quote(json.dumps(said, ensure_ascii=False))}"
     text = f"The labels differ: the model does not know {', '.join(lacking)}, which the data have"
     if absent:
         named = {name for members in partners.values() for name in members}

@@ -109,7 +109,7 @@ def evaluate(
     rows, split = choose_split(data, split)
     if (wanted := (model.size, model.size, model.channels)) != (have := (*rows.images.shape[1:3], rows.channels)):
         raise MienError(f"The model takes faces of {_shape(wanted)}, these are {_shape(have)}; read them in the model's size.")
-    targets = match_labels(model.labels, rows)
+    targets = match_labels(model.labels, rows, merged)
     course = read_log(Path(log)) if log else None
     described_model = describe_model(model)
     described_data = describe_data(described_model, rows, split, merged)

@@ -24,7 +24,7 @@ class RunSummary:
 
     Attributes:
         name: the run folder's name; for a report other than its `report`, that report's name after it.
-        recipe: the description of its recipe, which may have been overridden since; the command says with what.
+        recipe: the description of its recipe; of one that was changed on the command line, its name and the changes.
         network: the network it trained.
         rows: how many faces it was measured on.
         data: fingerprint of these, 64 hex digits: only runs with the same one can be compared.

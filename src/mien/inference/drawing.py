@@ -26,7 +26,7 @@ def annotate(
     """Draw boxes and labels on a copy of an image.
 
     Labels go above their box, or into, below or beside it, where they cover no other label. In videos they begin with the
-    number of the track.
+    number of the track. A question mark ends those that are unsure.
 
     Args:
         image: uint8, (H, W) or (H, W, 3).
@@ -52,7 +52,7 @@ def annotate(
     labels: list[Area] = []
     for prediction, box in faces:
         track = "" if prediction.track is None else f"#{prediction.track} "
-        text = f"{track}{prediction.label} {prediction.confidence:.0%}"
+        text = f"{track}{prediction.label} {prediction.confidence:.0%}{'?' if prediction.unsure else ''}"
         area = _place(_label_size(draw, text, font), picture.size, box, 2 * line, labels)
         _draw_label(draw, area, text, font, _colour(prediction))
         labels.append(area)

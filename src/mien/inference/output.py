@@ -19,9 +19,11 @@ SOURCE_WIDTH = 24
 
 @dataclass
 class Tally:
-    """What was written: counts of images, of faces and unsure ones, of images without a face, and of images that failed."""
+    """What was written: counts of images (frames too), of faces and unsure ones, of those without a face or that failed."""
 
     images: int = 0
+    frames: int = 0
+    """How many of the images are frames of a video or from a camera."""
     faces: int = 0
     unsure: int = 0
     without_face: int = 0
@@ -33,14 +35,19 @@ class Tally:
         self.unsure += bool(prediction.unsure)
         self.without_face += prediction.no_face
         self.failed += bool(prediction.error)
-        self.images += not prediction.face  # an image's first face is number 0, and a row without a face has none
+        first = not prediction.face  # an image's first face is number 0, and a row without a face has none
+        self.images += first
+        self.frames += first and prediction.frame is not None
 
     def __str__(self) -> str:
-        """Say it in words: 3 images: 4 faces (1 unsure), 1 image without a face, 1 failed."""
+        """Say it in words: 3 images and 50 frames: 54 faces (1 unsure), 1 without a face, 1 failed."""
+        photos = self.images - self.frames
+        seen = [_many(photos, "image")] if photos or not self.frames else []
+        seen += [_many(self.frames, "frame")] if self.frames else []
         parts = [_many(self.faces, "face") + (f" ({self.unsure:,} unsure)" if self.unsure else "")]
-        parts += [f"{_many(self.without_face, 'image')} without a face"] if self.without_face else []
-        parts += [f"{self.failed} failed"] if self.failed else []
-        return f"{_many(self.images, 'image')}: {', '.join(parts)}"
+        parts += [f"{self.without_face:,} without a face"] if self.without_face else []
+        parts += [f"{self.failed:,} failed"] if self.failed else []
+        return f"{' and '.join(seen)}: {', '.join(parts)}"
 
 
 def write(predictions: Iterable[Prediction], format: str, stream: TextIO) -> Tally:

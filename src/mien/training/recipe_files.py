@@ -2,7 +2,8 @@
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,34 @@ def recipe_from_dict(content: Mapping[str, Any]) -> Recipe:
     except ArgumentError as problem:
         raise MienError(f"{in_plain_words(str(problem)).rstrip('.')}.") from None
     return recipe
+
+
+def flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Give nested keys with dots between them, and their values."""
+    for key, value in content.items():
+        yield from flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+
+
+def telling_changes(recipe: Recipe, base: Recipe, name: str) -> Recipe:
+    """Describe a recipe by the one that it was made of and what differs, so that no card claims what was changed.
+
+    Args:
+        recipe: the recipe as it is to be trained; one with a description of its own keeps it.
+        base: the recipe before the changes.
+        name: its name.
+    """
+    if recipe.description != base.description:
+        return recipe
+    before, now = (dict(flat(dataclasses.asdict(each))) for each in (base, recipe))
+    changed = [f"{key} {_as_told(value)}" for key, value in now.items() if before.get(key) != value]
+    return dataclasses.replace(recipe, description=f"{name} with {', '.join(changed)}") if changed else recipe
+
+
+def _as_told(value: Any) -> str:
+    """Write a value in words; of files and folders only the names, for the others are this machine's."""
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_as_told, value))}]"
+    return Path(value).name if isinstance(value, str) else json.dumps(value)
 
 
 def _check_keys(kind: type, content: Mapping[str, Any], prefix: str) -> None:

@@ -52,10 +52,8 @@ def open_run_folder(out: Path, resume: bool, identity: dict[str, str]) -> Path |
     if out.exists() and not told.is_file():
         if not out.is_dir() or any(not path.name.endswith(".part") for path in out.iterdir()):
             raise MienError(f"{out} is not a run folder (it has no recipe.yaml); choose another --out.")
-    elif out.exists() and told.read_text(encoding="utf-8") != content:
-        raise MienError(
-            f"{out} cannot be resumed: {_difference(told, identity)}. Resume it with the same, or choose another --out."
-        )
+    elif out.exists() and (changes := _difference(told, identity)):
+        raise MienError(f"{out} cannot be resumed: {changes}. Resume it with the same, or choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
     write_whole(told, lambda path: path.write_text(content, encoding="utf-8"))
     for leftover in out.glob(".*.part"):
@@ -68,13 +66,14 @@ def open_run_folder(out: Path, resume: bool, identity: dict[str, str]) -> Path |
 
 
 def _difference(told: Path, identity: dict[str, str]) -> str:
-    """Say how the run in a folder differs from what is asked for now."""
+    """Say how the run in a folder differs from what is asked for now; nothing where only words about it do."""
     text = told.read_text(encoding="utf-8")
     then, now = yaml.safe_load(text) or {}, yaml.safe_load(identity["recipe"])
-    changed = [f"its {key} is {then.get(key)}, not {value}" for key, value in now.items() if then.get(key) != value]
-    if f"{FIRST_LINE}{identity['fingerprint']}\n" not in text:
+    keys = [key for key in {**now, **then} if key != "description"]
+    changed = [f"its {key} is {then.get(key)}, not {now.get(key)}" for key in keys if then.get(key) != now.get(key)]
+    if not text.startswith(f"{FIRST_LINE}{identity['fingerprint']}\n"):
         changed.append("it was trained on other data")
-    return "; ".join(changed) or "its recipe.yaml was changed"
+    return "; ".join(changed)
 
 
 class RunFolder(pl.Callback):

@@ -103,6 +103,8 @@ def train(
             raise KeyboardInterrupt from None
     if run.best is None or not np.isfinite(run.best["validation_loss"]):
         raise MienError("Training diverged: the validation loss is not a number. Lower --recipe.optimizer.learning_rate.")
+    if not quiet:
+        print(f"calibrating, and writing {out / 'model.onnx'}", file=sys.stderr)
     model.load_state_dict(load_file(out / "weights.safetensors"))
     return _finish(model.to(where), recipe, faces, validation_faces, out)
 

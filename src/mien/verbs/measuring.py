@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
+from mien.errors import MienError
 from mien.verbs.extras import require
 from mien.verbs.labelled_faces import judged_by_votes, read_data
 
@@ -46,7 +47,8 @@ def evaluate(
         command: the command line, to be noted in the report.
 
     Raises:
-        MienError: if model and data do not fit each other; the sentence says what to do.
+        MienError: if model and data do not fit each other, or the folder is a run's own report on another; the sentence
+            says what to do.
     """
     require("evaluate", "sklearn", "matplotlib", "jinja2")
     from mien.evaluation.label_match import with_labels
@@ -55,6 +57,7 @@ def evaluate(
     from mien.inference.classifier import Classifier
 
     classifier = Classifier(model, head=head)
+    _check_not_anothers(Path(out), classifier.path)
     if head is None:
         votes_are_targets = isinstance(data, DataSource) and data.votes is not None and data.votes_as != "beside"
         classifier = classifier.with_head("crowd" if votes_are_targets and "crowd" in classifier.heads else "label")
@@ -66,6 +69,13 @@ def evaluate(
     faces = fit_to_model(classifier.metadata.get("mien.recipe", ""), classifier.labels, faces)
     log = classifier.path.parent / "log.csv" if (classifier.path.parent / "log.csv").is_file() else None
     return report_on(classifier, faces, Path(out), split, log=log, command=command, tta=tta, by=columns, merged=labels)
+
+
+def _check_not_anothers(out: Path, model: Path) -> None:
+    """Keep a run's own reports from being replaced by those on another model, with which `mien compare` would show the run."""
+    own = out.parent / "model.onnx"
+    if out.name in ("report", "report-crowd") and out.exists() and own.is_file() and own.resolve() != model.resolve():
+        raise MienError(f"{out} is the report of the run in {out.parent} on its own model; choose another --out.")
 
 
 def _with_columns(data: FaceSet | DataSource | str | Path, columns: list[str]) -> FaceSet | DataSource:

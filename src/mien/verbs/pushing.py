@@ -73,6 +73,8 @@ def push(
     require("evaluate", "sklearn", "scipy")
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", to):
         raise MienError(f"{to!r} is no name on the hub; write --to owner/name.")
+    if license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license):
+        raise MienError(f"{license!r} is no licence as the hub names them; write one such as apache-2.0, mit or cc-by-nc-4.0.")
     uploads = out is None and not dry_run
     if uploads:
         require("hub", "huggingface_hub")

@@ -52,6 +52,8 @@ def train(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if out.exists() and not resume:
         raise MienError(f"{out} exists; choose another --out, or add --resume to go on with that run.")
+    if resume and not out.exists() and not quiet:
+        print(f"there is no run in {out} yet; it begins", file=sys.stderr)
     read = read_data(data, recipe.size, recipe.channels, quiet)
 
     # only now, for these take seconds, and most mistakes are known already
@@ -64,6 +66,8 @@ def train(
     model = train_model(recipe, faces, out, resume, device, threads, quiet)
     _write_skipped(faces, out)
     classifier = Classifier(model, head="label")
+    if not quiet:
+        print(f"writing {out / 'report'}", file=sys.stderr)
     report = report_on(classifier, faces, out / "report", "validation", log=out / "log.csv", command=command)
     if "crowd" in classifier.heads:
         judged = faces.judged_by_votes()

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
 from mien.errors import MienError
@@ -28,7 +29,7 @@ def timm_backbone(name: str, spec: NetworkSpec, pretrained: Path | None = None) 
 
     Raises:
         MienError: if timm is not installed, has no such network or tag (the sentence names the nearest), or cannot
-            build it with these options.
+            build it with these options or put faces of this size into it.
     """
     timm = _timm()
     _check_name(timm, name)
@@ -40,6 +41,7 @@ def timm_backbone(name: str, spec: NetworkSpec, pretrained: Path | None = None) 
     except (TypeError, ValueError, AssertionError, RuntimeError) as problem:
         options = f" and the options {dict(spec.options)}" if spec.options else ""
         raise MienError(f"timm cannot build {name} with {spec.channels} channels{options}: {_first_line(problem)}.") from None
+    _check_size(network, name, spec)
     for layer in head_of(network).modules():
         if isinstance(layer, nn.Linear):
             # some of timm's networks start heads for thousands of labels: with seven, their first logits differ by 7
@@ -102,6 +104,21 @@ def _check_name(timm: ModuleType, name: str) -> None:
     tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{architecture}.*")]
     if tag and tag not in tags:
         raise MienError(f"timm has no weights {tag!r} for {architecture}; it has {', '.join(tags) or 'none'}.")
+
+
+@torch.no_grad()
+def _check_size(network: nn.Module, name: str, spec: NetworkSpec) -> None:
+    """Answer about one empty face, so that a network that takes faces of another size says so before anything is written."""
+    was_training = network.training
+    try:
+        network.eval()(torch.zeros(1, spec.channels, spec.size, spec.size))
+    except (AssertionError, RuntimeError, ValueError) as problem:
+        size = f'{{"img_size": {spec.size}}}'
+        raise MienError(
+            f"{name} does not take faces of {spec.size} pixels ({_first_line(problem)}): enlarge them with "
+            f"--recipe.enlarge_to, or, where the network can be built for a size, --recipe.network_options '{size}'."
+        ) from None
+    network.train(was_training)
 
 
 def _first_line(problem: Exception) -> str:
