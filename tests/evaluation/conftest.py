@@ -5,6 +5,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mien.data.faceset import FaceSet
+from mien.evaluation.metrics import measure
+from mien.evaluation.record import DataRecord, ModelRecord, Record
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
 
@@ -86,3 +88,34 @@ def model_trained_on(tmp_path):
         return write_model(tmp_path / "noted.onnx", metadata)
 
     return make
+
+
+@pytest.fixture
+def record_of():
+    """Record what a report says of answers given in percent: (percents, true classes, fields of the data that differ)."""
+
+    def make(percents, classes, **data):
+        probabilities = np.array(percents, dtype=np.float32) / 100
+        described = {
+            "kind": "folder", "path": "faces", "split": "test", "rows": len(classes), "labels": LABELS.names, "skipped": 0,
+            "fingerprint": "f" * 64, "same_as_training": None,
+        }  # fmt: skip
+        return Record(
+            model=ModelRecord(
+                "model.onnx", "a" * 64, LABELS.names, 48, 1, 12345, "0.1.0", 1.5, None, "first", "label", ("label",)
+            ),
+            data=DataRecord(**(described | data)),
+            all_rows=measure(probabilities, np.eye(3, dtype=np.float32)[classes], LABELS),
+            date="2026-01-31T12:30:00+00:00",
+            mien_version="0.1.0",
+            command="mien evaluate <model> & more",
+            files=("index.html",),
+        )
+
+    return make
+
+
+@pytest.fixture
+def record(record_of):
+    """Four of five right: happy 2 of 3, sad 2 of 2, neutral without rows."""
+    return record_of([(80, 10, 10), (60, 30, 10), (20, 70, 10), (30, 70, 0), (5, 90, 5)], [0, 0, 0, 1, 1])

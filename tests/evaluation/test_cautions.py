@@ -1,40 +1,11 @@
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from mien.evaluation.cautions import cautions, training_cautions
 from mien.evaluation.difference import Difference
-from mien.evaluation.metrics import measure
 from mien.evaluation.proportion import proportion
-from mien.evaluation.record import DataRecord, ModelRecord, Record
 from mien.evaluation.training_copies import TrainingCopies
-from mien.labels import LabelSet
-
-LABELS = LabelSet(("happy", "sad", "neutral"))
-
-
-def record_of(percents, classes, **data):
-    probabilities = np.array(percents, dtype=np.float32) / 100
-    described = {
-        "kind": "folder", "path": "faces", "split": "test", "rows": len(classes), "labels": LABELS.names, "skipped": 0,
-        "fingerprint": "f" * 64, "same_as_training": None,
-    }  # fmt: skip
-    return Record(
-        model=ModelRecord("model.onnx", "a" * 64, LABELS.names, 48, 1, 12345, "0.1.0", 1.5, None, "first", "label", ("label",)),
-        data=DataRecord(**(described | data)),
-        all_rows=measure(probabilities, np.eye(3, dtype=np.float32)[classes], LABELS),
-        date="2026-01-31T12:30:00+00:00",
-        mien_version="0.1.0",
-        command="mien evaluate <model> & more",
-        files=("index.html",),
-    )
-
-
-@pytest.fixture
-def record():
-    """Four of five right: happy 2 of 3, sad 2 of 2, neutral without rows."""
-    return record_of([(80, 10, 10), (60, 30, 10), (20, 70, 10), (30, 70, 0), (5, 90, 5)], [0, 0, 0, 1, 1])
 
 
 def test_labels_without_or_with_few_rows_are_a_caution(record):
@@ -56,11 +27,11 @@ def test_figures_on_rows_the_model_was_selected_on_are_a_caution(record):
     assert len(cautions(replace(record, model=trained, data=elsewhere))) == len(cautions(record))
 
 
-def test_many_rows_of_every_label_need_no_caution():
+def test_many_rows_of_every_label_need_no_caution(record_of):
     assert cautions(record_of([(80, 10, 10), (10, 80, 10), (10, 10, 80)] * 30, [0, 1, 2] * 30)) == []
 
 
-def test_skipped_images_are_a_caution():
+def test_skipped_images_are_a_caution(record_of):
     said = cautions(record_of([(80, 10, 10), (10, 80, 10), (10, 10, 80)] * 30, [0, 1, 2] * 30, skipped=1204))
     assert said == ["1,204 images could not be read and were left out."]
 
@@ -88,7 +59,7 @@ def test_the_very_training_rows_are_said_once(record):
     assert len(training_cautions(replace(record, model=trained, data=data))) == 1
 
 
-def test_copies_counted_take_the_place_of_a_likelihood(record):
+def test_copies_counted_take_the_place_of_a_likelihood(record, record_of):
     trained = replace(record, model=replace(record.model, trained_on={"path": "faces"}), data=replace(record.data, split="all"))
     without = record_of([(80, 10, 10), (20, 70, 10)], [0, 0]).all_rows
     gap = Difference(0.5, -0.1, 0.9)

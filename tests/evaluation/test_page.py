@@ -7,39 +7,12 @@ import pytest
 
 from mien.evaluation.crowd import measure_crowd
 from mien.evaluation.mcnemar import PairedTest
-from mien.evaluation.metrics import measure
 from mien.evaluation.page import largest_confusions, probability, render
 from mien.evaluation.proportion import proportion
-from mien.evaluation.record import DataRecord, ModelRecord, Record
 from mien.evaluation.temperature import BeforeTemperature
 from mien.evaluation.tta import AugmentationGain
-from mien.labels import LabelSet
 
-LABELS = LabelSet(("happy", "sad", "neutral"))
 PICTURES = dict.fromkeys(("confusion", "labels", "reliability", "coverage", "precision_recall", "roc", "random"), "<svg></svg>")
-
-
-def record_of(percents, classes, **data):
-    probabilities = np.array(percents, dtype=np.float32) / 100
-    described = {
-        "kind": "folder", "path": "faces", "split": "test", "rows": len(classes), "labels": LABELS.names, "skipped": 0,
-        "fingerprint": "f" * 64, "same_as_training": None,
-    }  # fmt: skip
-    return Record(
-        model=ModelRecord("model.onnx", "a" * 64, LABELS.names, 48, 1, 12345, "0.1.0", 1.5, None, "first", "label", ("label",)),
-        data=DataRecord(**(described | data)),
-        all_rows=measure(probabilities, np.eye(3, dtype=np.float32)[classes], LABELS),
-        date="2026-01-31T12:30:00+00:00",
-        mien_version="0.1.0",
-        command="mien evaluate <model> & more",
-        files=("index.html",),
-    )
-
-
-@pytest.fixture
-def record():
-    """Four of five right: happy 2 of 3, sad 2 of 2, neutral without rows."""
-    return record_of([(80, 10, 10), (60, 30, 10), (20, 70, 10), (30, 70, 0), (5, 90, 5)], [0, 0, 0, 1, 1])
 
 
 class Words(HTMLParser):
@@ -100,7 +73,7 @@ def test_the_most_frequent_confusions_are_named(record):
     assert "happy taken for sad, once (33% of happy)." in " ".join(words(render(record, PICTURES, None)))
 
 
-def test_the_most_frequent_confusion_comes_first():
+def test_the_most_frequent_confusion_comes_first(record_of):
     happy_as_sad, sad_as_happy, sad_as_neutral = [(10, 80, 10)] * 2, [(80, 10, 10)] * 3, [(10, 10, 80)]
     metrics = record_of(happy_as_sad + sad_as_happy + sad_as_neutral, [0, 0, 1, 1, 1, 1]).all_rows
     found = [(each.true, each.predicted, each.count, each.share) for each in largest_confusions(metrics)]
@@ -108,7 +81,7 @@ def test_the_most_frequent_confusion_comes_first():
     assert len(largest_confusions(metrics, wanted=2)) == 2
 
 
-def test_a_page_without_mistakes_says_so():
+def test_a_page_without_mistakes_says_so(record_of):
     said = words(render(record_of([(80, 10, 10), (10, 80, 10)], [0, 1]), PICTURES, None))
     assert "Nothing: every face was given its right label." in said
     assert "There are none." in said
