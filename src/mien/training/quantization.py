@@ -35,17 +35,15 @@ def quantize(model: Path, faces: np.ndarray, metadata: Mapping[str, str], out: P
     """Write a model file in int8.
 
     Args:
-        model: a float32 model file.
+        model: a model file in float32, which does not note `QUANTIZED`.
         faces: (N, H, W) or (N, H, W, 3), uint8: faces like those it will see, from which the range of every activation is
             learned; a thousand are plenty.
         metadata: what the model file says of itself; the new one says the same, and that it is in int8.
         out: the file to write.
 
     Raises:
-        MienError: if the model is in int8 already, there are no faces, or ONNX Runtime cannot do it; then there is no file.
+        MienError: if there are no faces, or ONNX Runtime cannot do it; then there is no file.
     """
-    if QUANTIZED in metadata:
-        raise MienError(f"{str(model)!r} is in {metadata[QUANTIZED]} already; give the float32 model that it was made from.")
     if not len(faces):
         raise MienError("There are no faces to learn the ranges of the activations from; give data with rows.")
     with tempfile.TemporaryDirectory() as folder:

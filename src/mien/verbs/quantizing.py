@@ -80,6 +80,7 @@ def quantize(
     from mien.evaluation.model_fit import fit_to_model
     from mien.evaluation.proportion import proportion
     from mien.inference.classifier import Classifier
+    from mien.training.quantization import QUANTIZED
     from mien.training.quantization import quantize as write_int8
 
     if faces < 1:
@@ -89,6 +90,8 @@ def quantize(
     original = Classifier(model, head="label", threads=1)
     if Path(out).exists() and Path(out).samefile(original.path):
         raise MienError(f"{str(out)!r} is the model itself; give --out another name.")
+    if kind := original.metadata.get(QUANTIZED):
+        raise MienError(f"{str(original.path)!r} is in {kind} already; give the float32 model that it was made from.")
     rows = fit_to_model(
         original.metadata.get("mien.recipe", ""), original.labels, read_data(data, original.size, original.channels, quiet)
     )
