@@ -5,9 +5,9 @@ import math
 import numpy as np
 
 SMOOTHING = 0.1
-"""Seconds of the time constant where nobody chose. On filmed FER-2013 faces it nearly halves how often the label changes where the
-face does not (0.47 a second in place of 0.85), and costs expressions of a second 0.7 points and longer ones none; 0.3 s would cost
-them 9 (benchmarks/smoothing.py)."""
+"""Seconds of the time constant where nobody chose. On filmed FER-2013 faces it nearly halves how often the label changes where
+the face does not (0.47 a second in place of 0.85), and costs expressions of a second 0.7 points and longer ones none; 0.3 s
+would cost them 9 (benchmarks/smoothing.py)."""
 
 
 def smooth(before: np.ndarray, now: np.ndarray, elapsed: float, time_constant: float) -> np.ndarray:
