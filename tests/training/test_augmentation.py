@@ -12,6 +12,7 @@ EACH = {
     "brightness": 0.3,
     "contrast": 0.5,
     "noise": 0.1,
+    "degradation": 1,
     "blur": 1,
     "erasing": 1,
 }
@@ -114,3 +115,18 @@ def test_mixup_blends_faces_and_targets_by_the_same_shares():
     torch.testing.assert_close(targets.sum(1), torch.ones(50))
     assert (targets.max(1).values < 0.999).float().mean() > 0.5
     assert (targets > 0).sum(1).max() == 2
+
+
+def test_a_share_of_the_faces_is_as_of_a_worse_camera():
+    torch.manual_seed(0)
+    faces = torch.zeros(400, 1, 48, 48)
+    faces[..., 24:] = 1  # an edge
+    changed = augment(faces, Augmentation(flip=0, degradation=0.5))
+    untouched = torch.isclose(changed, faces, atol=1e-3).flatten(1).all(1)
+    assert 160 < untouched.sum() < 240
+    beside = changed[~untouched][..., 26].mean((1, 2))  # two pixels from the edge
+    assert beside.min() < 0.96
+    assert beside.max() > 0.99
+    far = changed[~untouched][..., 40:].std((1, 2, 3))
+    assert far.max() < 0.11
+    assert far.max() > 4 * far.min()

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from mien.training.recipe import Augmentation
 
+MOST_DEFOCUS, MOST_NOISE = 1 / 32, 0.1
+"""Of a worse camera: standard deviation of the blur, in sides of the face, and of the noise, where white is 1."""
+
 
 def augment(faces: Tensor, how: Augmentation, crop: int | None = None) -> Tensor:
     """Change every face of a batch at random, by torch's global random state.
@@ -28,6 +31,8 @@ def augment(faces: Tensor, how: Augmentation, crop: int | None = None) -> Tensor
     if how.brightness or how.contrast:
         mean = faces.mean(dim=(1, 2, 3), keepdim=True)
         faces = (faces - mean) * (1 + how.contrast * _uniform(faces)) + mean + how.brightness * _uniform(faces)
+    if how.degradation:
+        faces = _degrade(faces, how.degradation)
     if how.noise:
         faces = faces + how.noise * torch.randn_like(faces)
     if how.erasing:
@@ -80,6 +85,23 @@ def _blur(faces: Tensor, probability: float) -> Tensor:
     small = F.interpolate(faces, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
     large = F.interpolate(small, size=faces.shape[-2:], mode="bilinear", align_corners=False)
     return torch.where(chosen.view(-1, 1, 1, 1), large, faces)
+
+
+def _degrade(faces: Tensor, probability: float) -> Tensor:
+    """Put a share of the faces out of focus and add a sensor's noise, each by an amount of its own, up to the most there is."""
+    count, channels, height, width = faces.shape
+    chosen = (torch.rand(count, device=faces.device) < probability).float()
+    most = MOST_DEFOCUS * height
+    sigma = (most * chosen * torch.rand(count, device=faces.device)).clamp(min=0.1)  # at 0.1 pixels nothing is lost
+    reach = math.ceil(2 * most)
+    offsets = torch.arange(-reach, reach + 1, device=faces.device)
+    kernels = torch.exp(-0.5 * (offsets / sigma.view(-1, 1)) ** 2)
+    kernels = (kernels / kernels.sum(1, keepdim=True)).repeat_interleave(channels, 0)
+    planes = F.pad(faces.reshape(1, count * channels, height, width), [reach] * 4, mode="replicate")
+    for shape in ((-1, 1, 1, 2 * reach + 1), (-1, 1, 2 * reach + 1, 1)):
+        planes = F.conv2d(planes, kernels.view(shape), groups=count * channels)
+    noise = MOST_NOISE * chosen * torch.rand(count, device=faces.device)
+    return planes.view_as(faces) + noise.view(-1, 1, 1, 1) * torch.randn_like(faces)
 
 
 def _erase(faces: Tensor, probability: float) -> Tensor:

@@ -63,6 +63,8 @@ class Augmentation:
     """Standard deviation of Gaussian noise, where white is 1."""
     blur: float = 0.0
     """Probability of losing detail, as in a face seen from far away: resampled to between a third and all of its side."""
+    degradation: float = 0.0
+    """Probability of a worse camera: out of focus by up to 1/32 of the side, and noise of up to a tenth of white."""
     erasing: float = 0.0
     """Probability of covering a random rectangle, 2 to 20% of the face (Zhong et al., 2020)."""
 
