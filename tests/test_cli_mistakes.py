@@ -32,6 +32,7 @@ def complaint(capsys, words: list[str]) -> str:
     ("words", "sentence"),
     [
         (["trian"], "no verb 'trian'; did you mean train"),
+        (["{faces}"], "did you mean mien predict /"),
         (["train"], "which recipe"),
         (["train", "mien-z", "--data", "x", "--out", "y"], "no recipe 'mien-z'; did you mean mien-s"),
         (["train", "mien-s", "--data", "x"], "missing: --out"),

@@ -3,10 +3,14 @@
 Everything public is a name of this module and loads when it is first used, so that `import mien` takes milliseconds.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from mien._version import __version__
+
+# ONNX Runtime would report its use to its maker over the network; mien sends nothing anywhere. Set it to 0 to let it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from mien.data.drawn import draw_face, draw_faces
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from mien.inference.classifier import Classifier
     from mien.inference.columns import to_dataframe
     from mien.inference.explanation import explain
+    from mien.inference.frame import Frame
     from mien.inference.predicting import predict
     from mien.inference.prediction import Prediction
     from mien.labels import FER2013, FERPLUS, LabelSet
@@ -35,6 +40,7 @@ _HOME = {
     "FER2013": "mien.labels",
     "FERPLUS": "mien.labels",
     "FaceSet": "mien.data.faceset",
+    "Frame": "mien.inference.frame",
     "LabelSet": "mien.labels",
     "MienError": "mien.errors",
     "Prediction": "mien.inference.prediction",
@@ -61,6 +67,7 @@ __all__ = [
     "Classifier",
     "DataSource",
     "FaceSet",
+    "Frame",
     "LabelSet",
     "MienError",
     "Prediction",

@@ -66,6 +66,7 @@ def _run(arguments: list[str]) -> int:
     name, rest = arguments[0], arguments[1:]
     if name not in VERBS:
         near = difflib.get_close_matches(name, VERBS, n=1)
+        near = [f"mien predict {name}"] if not near and Path(name).exists() else near
         raise MienError(
             f"There is no verb {name!r}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(VERBS)}.")
         )

@@ -238,9 +238,11 @@ def test_two_heads_in_other_outputs_are_refused(two_heads, spoil):
 def test_models_are_listed_with_their_heads_where_there_are_two(tmp_path, make_model, monkeypatch, capsys):
     make_model("one.onnx")
     make_model("two.onnx", crowd=True)
+    make_model("a-long-name.onnx")
     monkeypatch.setattr(module, "MODELS", tmp_path)
     assert main(["models"]) == 0
-    one, _, two, heads, _ = capsys.readouterr().out.splitlines()
+    long, _, one, _, two, heads, _ = capsys.readouterr().out.splitlines()
+    assert long.startswith("a-long-name  ")
     assert one.startswith("one ")
     assert two.startswith("two ")
     assert heads.strip() == "heads: label, crowd (--head; crowd answers where none is named)"

@@ -92,6 +92,15 @@ def test_a_photo_on_its_side_is_searched_too(photo, yunet_file):
     assert abs(face.angle - 90) < 10
 
 
+@pytest.mark.parametrize(("turns", "angle"), [(0, 0), (1, -90), (3, 90)])
+def test_a_turned_photo_shows_its_face_the_right_way_up(photo, yunet_file, turns, angle):
+    (face,) = open_detector(str(yunet_file)).detect(np.ascontiguousarray(np.rot90(read_image(photo), turns)))
+    assert abs((face.angle - angle + 180) % 360 - 180) < 10
+    left_eye, right_eye, nose, *_ = face.landmarks
+    across, down = right_eye - left_eye, nose - (left_eye + right_eye) / 2
+    assert across[0] * down[1] - across[1] * down[0] > 0  # the nose lies below the eyes of an upright face
+
+
 def test_a_face_that_fills_a_tiny_image_is_found(photo, detector):
     x1, y1, x2, y2 = FACE
     tiny = prepare(read_image(photo)[y1 - 20 : y2 + 5, x1 - 30 : x2 + 30], 48, 1)
@@ -135,6 +144,11 @@ def test_without_a_network_auto_takes_the_cascade_and_says_so_in_one_line(no_net
 def test_without_a_network_yunet_by_name_is_an_error(no_network):
     with pytest.raises(MienError, match=r"could not be fetched.*save that file yourself and name it with --detector.*haar"):
         open_detector("yunet")
+
+
+def test_yunet_by_name_is_the_file_that_the_variable_names(no_network, yunet_file, monkeypatch):
+    monkeypatch.setenv("MIEN_DETECTOR", str(yunet_file))
+    assert open_detector("yunet").name == "yunet"
 
 
 def test_without_a_cache_the_advice_names_the_address(tmp_path, monkeypatch):

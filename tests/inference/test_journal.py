@@ -172,3 +172,16 @@ def test_resume_needs_a_file_and_draws_nothing_and_leaves_a_whole_one(photos, mo
     assert main(words(photos, model, out, "--resume")) == 0
     assert "is whole" in capsys.readouterr().err
     assert out.read_bytes() == before
+
+
+def test_answers_to_something_else_are_not_mixed_in(stopped, photos, model, tmp_path, capsys):
+    out = stopped(tmp_path / "again" / "rows.jsonl", 0.5)
+    before = unfinished(out).read_bytes()
+    Image.fromarray(np.zeros((48, 48), np.uint8)).save(tmp_path / "other.png")
+    capsys.readouterr()
+    assert main(words(tmp_path / "other.png", model, out, "--resume")) == 2
+    assert f"are also of {str(photos)!r}, which is not named now" in capsys.readouterr().err
+    assert unfinished(out).read_bytes() == before
+    both = ["predict", str(photos), str(tmp_path / "other.png"), *words(photos, model, out, "--resume")[2:]]
+    assert main(both) == 1
+    assert len(rows_of(out)) == COUNT + 2

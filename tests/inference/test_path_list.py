@@ -25,6 +25,7 @@ def test_paths_come_one_a_line_or_each_before_a_zero_byte(stream):
     assert list(read_paths(stream(b"a.jpg\n\nb c.jpg\r\nlast.jpg"))) == ["a.jpg", "b c.jpg", "last.jpg"]
     assert list(read_paths(stream(b"a\nb.jpg\0c.jpg\r\0"), null=True)) == ["a\nb.jpg", "c.jpg\r"]
     assert list(read_paths(stream("лицо.png\n".encode() + b"bytes\xff.png\n"))) == ["лицо.png", "bytes\udcff.png"]
+    assert list(read_paths(stream(b"\xef\xbb\xbfa.jpg\r\nb.jpg"))) == ["a.jpg", "b.jpg"]  # as PowerShell writes them
     assert list(read_paths(stream(b""))) == []
 
 

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import onnx
 import pytest
 from PIL import Image
@@ -50,3 +54,10 @@ def test_a_model_of_a_later_onnx_is_not_called_damaged(model):
     onnx.save(later, model)
     with pytest.raises(MienError, match="newer ONNX Runtime"):
         Classifier(model)
+
+
+def test_onnx_runtime_tells_nobody_that_it_is_used(tmp_path):
+    code = "import mien; mien.Classifier().predict_proba(__import__('numpy').zeros((1, 48, 48), 'uint8'))"
+    clean = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")}
+    subprocess.run([sys.executable, "-c", code], env=clean | {"HOME": str(tmp_path)}, check=True)
+    assert not list(tmp_path.rglob("*onnxruntime*"))

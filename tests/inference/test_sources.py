@@ -1,3 +1,4 @@
+import io
 import itertools
 import os
 from pathlib import Path
@@ -144,3 +145,41 @@ def test_what_is_no_path_is_said_to_be_none(folder, name, says):
     bad, good = frames([name, f"{folder}/photo2.png"])
     assert says in bad.error
     assert not good.error
+
+
+@pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview, io.BytesIO])
+def test_bytes_are_an_image_whatever_holds_them(tmp_path, wrap):
+    Image.fromarray(GRAY).save(tmp_path / "a.png")
+    for source in (wrap((tmp_path / "a.png").read_bytes()), [wrap((tmp_path / "a.png").read_bytes())]):
+        (frame,) = frames(source)
+        assert (frame.source, frame.error) == ("image 0", "")
+        np.testing.assert_array_equal(frame.image, GRAY)
+
+
+def test_a_file_that_is_open_is_read_and_keeps_its_name(tmp_path):
+    Image.fromarray(GRAY).save(tmp_path / "a.png")
+    with (tmp_path / "a.png").open("rb") as file:
+        (frame,) = frames(file)
+    assert frame.source == str(tmp_path / "a.png")
+    np.testing.assert_array_equal(frame.image, GRAY)
+
+
+def test_a_tensor_says_what_to_give_instead():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(MienError, match=r"permute\(1, 2, 0\)"):
+        list(frames(torch.zeros(3, 20, 30)))
+
+
+@pytest.mark.parametrize("every", [0, -1, 2.5])
+def test_only_whole_numbers_of_frames_are_left_out(every):
+    with pytest.raises(MienError, match="every second 2 and so on"):
+        list(frames([], every))
+
+
+def test_the_videos_and_zips_of_a_folder_are_not_left_out_in_silence(folder, caplog):
+    (folder / "b" / "clip.mp4").write_bytes(b"video")
+    (folder / "more.zip").write_bytes(b"zip")
+    list(frames(folder))
+    (record,) = caplog.records
+    assert "also holds 2 of videos and zips" in record.getMessage()
+    assert repr(str(folder / "b" / "clip.mp4")) in record.getMessage()

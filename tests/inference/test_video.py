@@ -61,6 +61,15 @@ def test_a_truncated_video_gives_its_frames_and_then_an_error(clip):
     assert (last.image, last.frame) == (None, len(found))
 
 
+def test_a_short_video_that_is_cut_off_says_so_too(tmp_path, write_video):
+    clip = write_video(tmp_path / "clip.avi", count=16, rate=25, size=(640, 480))
+    content = clip.read_bytes()
+    clip.write_bytes(content[: len(content) // 2])
+    *found, last = frames(clip)
+    assert 4 <= len(found) <= 12
+    assert "of about 16 frames" in last.error
+
+
 def test_a_video_that_cannot_be_read_is_one_error(tmp_path, write_video):
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "text.mp4").write_text("no video " * 99)
@@ -92,6 +101,9 @@ def test_a_camera_that_is_not_there_is_said(model, capsys):
     out, err = capsys.readouterr()
     assert "There is no camera 98 here" in out
     assert "Traceback" not in err
+    for number in (-1, 100, 10**12):  # with which OpenCV would crash
+        (frame,) = frames(number)
+        assert f"there is no {number}" in frame.error
     (frame,) = frames(98)
     assert (frame.source, bool(frame.error)) == ("camera 98", True)
 

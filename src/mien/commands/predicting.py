@@ -46,7 +46,10 @@ def predict(arguments: list[str]) -> int:
         help="photos, folders, patterns, zips, videos, numbers of cameras; - reads paths on stdin",
     )
     parser.add_argument(
-        "--model", type=str, default="mien-s", help="a model file, a run folder, or a name that `mien models` lists"
+        "--model",
+        type=str,
+        default="mien-s",
+        help="a model file, a run folder, a name that `mien models` lists, or hf:owner/name",
     )
     parser.add_argument("--detector", type=str, default="auto", help=f"{', '.join(DETECTORS)}, or a YuNet .onnx file")
     parser.add_argument("--format", type=str, help=f"{', '.join(WRITERS)}, parquet; without it, what --out ends in, else table")
@@ -75,7 +78,7 @@ def predict(arguments: list[str]) -> int:
     if resume and out.exists() and not unfinished(out).exists():
         print(f"mien: {str(out)!r} is whole, there is nothing to go on with; without --resume it is made anew", file=sys.stderr)
         return 0
-    journal = Journal(out, opened.labels, settings, resume)
+    journal = Journal(out, opened.labels, settings, names, resume)
     if resume:
         source = listed(source, wanted["every"], journal.skip)
     with closing(predict(source, **wanted | {"model": opened})) as predictions:

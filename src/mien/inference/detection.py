@@ -58,7 +58,8 @@ def open_detector(name: str = "auto", score: float | None = None) -> Detector:
     Args:
         name: "yunet", fetched once into the cache; "haar", which comes with OpenCV; "auto" for YuNet, or the cascade with a
             line that says so where YuNet cannot be fetched; "none", which takes each whole image as one face; or the path
-            of a YuNet .onnx file. Where it is "auto", the variable MIEN_DETECTOR may name any of these.
+            of a YuNet .onnx file. Where it is "auto", the variable MIEN_DETECTOR may name any of these, and where it is
+            "yunet", such a file.
         score: least score of a face, above 0 and below 1; the detector's own, if not given.
 
     Raises:
@@ -66,8 +67,9 @@ def open_detector(name: str = "auto", score: float | None = None) -> Detector:
     """
     if score is not None and not 0 < score < 1:
         raise MienError(f"The least score of a face must lie between 0 and 1, not at {score:g}.")
-    if name == "auto":
-        name = os.environ.get("MIEN_DETECTOR") or "auto"
+    named = os.environ.get("MIEN_DETECTOR") or "auto"
+    if name == "auto" or (name == "yunet" and named.endswith(".onnx")):
+        name = named
     if name == "none":
         return WholeImage()
     if name == "haar":

@@ -1,6 +1,6 @@
 """From a found face to the square the classifier was trained on: where it lies, how large, how turned."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -22,6 +22,12 @@ class Face:
     score: float | None = None
     landmarks: np.ndarray | None = None
     angle: float = 0.0
+
+    def shifted(self, right: float, down: float) -> "Face":
+        """Give the face where it lies in an image of which this one is a part, so many pixels from its left and its top."""
+        x1, y1, x2, y2 = self.box
+        landmarks = None if self.landmarks is None else self.landmarks + np.array([right, down], self.landmarks.dtype)
+        return replace(self, box=(x1 + right, y1 + down, x2 + right, y2 + down), landmarks=landmarks)
 
     @property
     def centre(self) -> tuple[float, float]:

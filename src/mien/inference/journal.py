@@ -25,6 +25,7 @@ class Journal:
         out: the file that the answers are for.
         labels: the labels of the answers.
         settings: everything that decides them, as plain values.
+        names: what was named to be answered; a run that goes on names it too, and may name more.
         resume: go on with what is there.
 
     Attributes:
@@ -35,9 +36,10 @@ class Journal:
         MienError: if there are unfinished answers that are not gone on with, or that were made otherwise.
     """
 
-    def __init__(self, out: Path, labels: LabelSet, settings: dict[str, Any], resume: bool) -> None:
+    def __init__(self, out: Path, labels: LabelSet, settings: dict[str, Any], names: list[str], resume: bool) -> None:
         self.path = unfinished(out)
         self.answered: Counter[str] = Counter()
+        self._names = [encodable(name) for name in names]
         self._out, self._labels, self._settings = out, labels, json.loads(json.dumps(settings))
         if not self.path.exists():
             self._end = 0
@@ -65,7 +67,8 @@ class Journal:
                 stream.truncate(self._end)
                 stream.seek(0, 2)
                 if not begun:
-                    stream.write(f"{json.dumps({'labels': self._labels.names, 'settings': self._settings})}\n")
+                    told = {"labels": self._labels.names, "settings": self._settings, "names": self._names}
+                    stream.write(f"{json.dumps(told)}\n")
                     stream.flush()
                     nothing = stream.tell()
                 write_jsonl(predictions, stream)
@@ -118,7 +121,7 @@ class Journal:
     def _compare(self, first: bytes) -> None:
         try:
             told = json.loads(first)
-            labels, settings = tuple(told["labels"]), dict(told["settings"])
+            labels, settings, names = tuple(told["labels"]), dict(told["settings"]), set(told["names"])
         except (ValueError, KeyError, TypeError):
             raise self._damaged() from None
         for name, wanted in self._settings.items():
@@ -127,6 +130,11 @@ class Journal:
                     f"The unfinished answers in {str(self.path)!r} were made with {name} {settings.get(name)}, not {wanted}; "
                     "use the same options, or remove that file."
                 )
+        if others := sorted(names.difference(self._names)):
+            raise MienError(
+                f"The unfinished answers in {str(self.path)!r} are also of {others[0]!r}, which is not named now; name it too, "
+                "or remove that file."
+            )
         if labels != self._labels.names:
             raise MienError(
                 f"The unfinished answers in {str(self.path)!r} have the labels {', '.join(labels)}; use the same model, "

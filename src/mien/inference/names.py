@@ -28,7 +28,7 @@ VIDEO_SUFFIXES = frozenset(
 ZIP_SUFFIX = ".zip"
 
 LARGEST_CAMERA = 99
-"""Cameras are numbered from 0; a longer number is the name of a file that is not there."""
+"""Cameras are numbered from 0; on a command line a longer number is the name of a file that is not there."""
 
 
 def check_names(names: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """A list of paths on standard input: one a line, or, as `find -print0` writes them, with a zero byte after each."""
 
+import codecs
 import io
 import os
 from collections.abc import Iterator
@@ -22,8 +23,9 @@ def read_paths(stream: BinaryIO, null: bool = False) -> Iterator[str]:
         null: whether a zero byte ends a path, and not the end of a line: only so can a name hold a line break.
     """
     end = b"\0" if null else b"\n"
-    rest = b""
+    rest, begun = b"", False
     while piece := stream.read(65536):
+        piece, begun = piece if begun else piece.removeprefix(codecs.BOM_UTF8), True  # PowerShell begins with one
         *whole, rest = (rest + piece).split(end)
         yield from _names(whole, null)
     yield from _names([rest], null)

@@ -9,10 +9,14 @@ from pathlib import Path
 import cv2
 
 from mien.inference.frame import Frame
+from mien.inference.names import LARGEST_CAMERA
 
 SLACK_SECONDS, SLACK_SHARE = 0.5, 0.05
 """How many frames may be missing before a video counts as cut off: containers that do not count their frames (WebM, Matroska)
 tell a duration, which may be that of the sound."""
+
+COUNTING, SLACK_FRAMES, SLACK_SHARE_COUNTED = frozenset((".avi", ".mp4", ".m4v", ".mov")), 3, 0.01
+"""Containers that count their frames, and how many of these may be missing: an edit may hide a few."""
 
 
 def video_frames(name: str, every: int = 1) -> Iterator[Frame]:
@@ -38,7 +42,11 @@ def video_frames(name: str, every: int = 1) -> Iterator[Frame]:
                 yield video.frame(name, number, video.seconds(number), rate / every)
             number += 1
         missing = expected - number
-        if not number or missing > max(SLACK_SECONDS * rate, SLACK_SHARE * expected):
+        if Path(name).suffix.lower() in COUNTING:
+            slack = max(SLACK_FRAMES, SLACK_SHARE_COUNTED * expected)
+        else:
+            slack = max(SLACK_SECONDS * rate, SLACK_SHARE * expected)
+        if not number or missing > slack:
             yield Frame(
                 name,
                 error=f"The video {name!r} ends after {number:,} of about {expected:,.0f} frames: it is cut off or damaged; "
@@ -56,6 +64,9 @@ def camera_frames(number: int, every: int = 1) -> Iterator[Frame]:
         every: give only each so-manieth frame.
     """
     name = f"camera {number}"
+    if not 0 <= number <= LARGEST_CAMERA:  # OpenCV would crash
+        yield Frame(name, error=f"Cameras have the numbers 0 to {LARGEST_CAMERA}; there is no {number}.")
+        return
     with closing(_Capture(number)) as camera:
         if not camera.is_open:
             yield Frame(

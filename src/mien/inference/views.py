@@ -68,7 +68,8 @@ def _moved(face: Face, matrix: np.ndarray, shift: np.ndarray, degrees: float = 0
     x1, y1, x2, y2 = face.box
     x, y = matrix @ ((x1 + x2) / 2, (y1 + y2) / 2) + shift
     half = np.array([x2 - x1, y2 - y1]) * scale / 2
-    width, height = half[::-1] if abs(degrees) > 45 else half
+    on_its_side = abs(np.sin(np.radians(degrees))) > np.sin(np.radians(45))
+    width, height = half[::-1] if on_its_side else half
     box = (float(x - width), float(y - height), float(x + width), float(y + height))
     landmarks = None if face.landmarks is None else face.landmarks @ matrix.T + shift
     return Face(box, face.score, landmarks, face.angle + degrees)

@@ -47,6 +47,9 @@ class YuNet:
     name = "yunet"
     framing: Framing | None = YUNET_FRAMING
 
+    TURNED, AROUND = 45, 1.25
+    """Degrees from which on a face is looked at again, turned about, and sizes of the face that are looked at around it."""
+
     def __init__(self, path: Path, score: float = SCORE) -> None:
         self._path, self._score = path, score
         self._free: SimpleQueue[Any] = SimpleQueue()  # networks, each with one user at a time: it has a state
@@ -79,9 +82,22 @@ class YuNet:
             surer = [face for face in found if max(face.size) * fine / longest <= self.LARGEST]
             faces = surer + faces + [face for face in found if face not in surer]
         if not faces:
-            turned = search_turned(image, self.SIDEWAYS, (90, -90), self._search)
+            turned = search_turned(image, self.SIDEWAYS, (90, -90, 180), self._search)
             faces = [face for face in turned if (face.score or 0.0) >= self.SURE]
-        return without_doubles(faces)
+        return [self._righted(image, face) for face in without_doubles(faces)]
+
+    def _righted(self, image: np.ndarray, face: Face) -> Face:
+        """Look again at a face that may stand on its head: YuNet takes the mouth for eyes there, and scores it less."""
+        if abs(face.angle) < self.TURNED and (face.score or 0.0) >= self.SURE:
+            return face
+        reach = self.AROUND * max(face.size)
+        left, top = (max(0, round(middle - reach)) for middle in face.centre)
+        near = np.ascontiguousarray(image[top : round(face.centre[1] + reach) + 1, left : round(face.centre[0] + reach) + 1])
+        both = [search_turned(near, self.COARSE, (face.angle + turn,), self._search) for turn in (0, 180)]
+        upright, headlong = (max(found, key=_score, default=None) for found in both)
+        if headlong is None or (upright is not None and _score(upright) >= _score(headlong)):
+            return face
+        return headlong.shifted(left, top)
 
     def _search(self, image: np.ndarray) -> list[Face]:
         pixels = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_RGB2BGR)
@@ -95,6 +111,10 @@ class YuNet:
         _, rows = network.detect(pixels)
         self._free.put(network)
         return [_face(row) for row in (rows if rows is not None else ())]
+
+
+def _score(face: Face) -> float:
+    return face.score or 0.0
 
 
 def _face(row: np.ndarray) -> Face:
