@@ -6,9 +6,8 @@ import torch
 from safetensors.torch import load_file
 
 from mien.errors import MienError
-from mien.training.augmentation import augment
 from mien.training.batches import DeviceFaces
-from mien.training.distillation import TAUGHT, Views, load_teachers
+from mien.training.distillation import TAUGHT, Teachers, Views, load_teachers
 from mien.training.face_network import pixels
 from mien.training.recipe import Augmentation, Distillation, Votes
 from mien.training.train import train
@@ -68,8 +67,28 @@ def test_views_are_the_same_every_time_and_are_answered_once(teachers, recipe, d
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.taught, other.taught)
     monkeypatch.undo()
-    torch.testing.assert_close(epochs[1].taught, teaching(pixels(epochs[1].images)), atol=2e-3, rtol=0)
-    assert augment(pixels(faces.images), changes, 40).shape[-1] == 40
+
+
+def roughness(faces):
+    """What noise changes most: (N, 1, 1)."""
+    return faces.diff().abs().mean((1, 2, 3)).view(-1, 1, 1)
+
+
+def test_the_student_alone_sees_worse_photos(teachers, recipe, drawn, tmp_path, monkeypatch):
+    noisy = replace(recipe, epochs=1, augmentation=Augmentation(rotation=20, noise=0.2), crop=40)
+    told = replace(noisy, distillation=Distillation(["teacher"], views=1))
+    view = Views(told, DeviceFaces(drawn, torch.device("cpu")), roughness, tmp_path).of_epoch(0)
+    assert (roughness(pixels(view.images)) > 2 * view.taught).all()
+
+    def looked_at(_, faces):
+        asked.append(float(roughness(faces).max()))
+        return torch.full((len(faces), 1, 7), 1 / 7)
+
+    asked = []
+    monkeypatch.setattr(Teachers, "forward", looked_at)
+    live = replace(noisy, distillation=Distillation(teachers))
+    train(live, drawn, tmp_path / "live", threads=1, quiet=True)
+    assert max(asked) < float(roughness(pixels(view.images)).min())
 
 
 def test_both_heads_are_taught_where_the_teacher_has_both(recipe, drawn, tmp_path):

@@ -23,9 +23,19 @@ def augment(faces: Tensor, how: Augmentation, crop: int | None = None) -> Tensor
     Returns:
         (N, C, H, W), or (N, C, crop, crop); brightness, contrast and noise can leave 0 to 1.
     """
+    return worsen(place(faces, how, crop), how)
+
+
+def place(faces: Tensor, how: Augmentation, crop: int | None = None) -> Tensor:
+    """Change how every face lies in its square, the first half of `augment`: a good photo stays one."""
     side = crop or faces.shape[-1]
     if how.flip or how.rotation or how.translation or how.scale or side < faces.shape[-1]:
         faces = _warp(faces, how, side)
+    return faces
+
+
+def worsen(faces: Tensor, how: Augmentation) -> Tensor:
+    """Change light, focus and noise and cover parts, the second half of `augment`: a good photo becomes a worse one."""
     if how.blur:
         faces = _blur(faces, how.blur)
     if how.brightness or how.contrast:

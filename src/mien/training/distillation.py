@@ -1,11 +1,13 @@
 """Distillation: a network learns what its teachers answer to the very faces that it sees.
 
-Distilling the knowledge in a neural network (Hinton et al., 2015). That both see the same crop and the same changes, for many
-epochs, is from Knowledge distillation: a good teacher is patient and consistent (Beyer et al., 2022); that the answers to
-changed views are computed once and kept, from Reinforce data, multiply impact (Faghri et al., 2023).
+Distilling the knowledge in a neural network (Hinton et al., 2015). That both see the same crop, turned and scaled alike, for
+many epochs, is from Knowledge distillation: a good teacher is patient and consistent (Beyer et al., 2022). That the student
+alone sees it in bad light, out of focus, with noise and with parts covered, so that it learns to say of a bad photo what the
+teacher says of the good one, is from Self-training with noisy student (Xie et al., 2020); that the answers to changed views
+are computed once and kept, from Reinforce data, multiply impact (Faghri et al., 2023).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -17,7 +19,7 @@ from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.files import write_whole
 from mien.inference.classifier import Classifier
-from mien.training.augmentation import augment
+from mien.training.augmentation import place, worsen
 from mien.training.batches import DeviceFaces
 from mien.training.face_network import FaceNetwork, pixels
 from mien.training.networks import build_network
@@ -47,7 +49,7 @@ class Teachers(nn.Module):
 
     @torch.no_grad()
     def forward(self, faces: Tensor) -> Tensor:
-        """Map float32 faces (N, C, H, W) between 0 and 1, as the student sees them, to probabilities (N, heads, K)."""
+        """Map float32 faces (N, C, H, W) between 0 and 1, not made worse, to probabilities (N, heads, K)."""
         logits = [cast(FaceNetwork, each).logits(faces)[:, : len(self.heads)] for each in self.networks]
         answers = [torch.softmax(each / self.temperature, dim=2) for each in logits]
         return torch.stack(answers).mean(0)
@@ -99,24 +101,22 @@ class Views:
         self.taught = load_file(file) if file.is_file() else {}
         for number in range(recipe.distillation.views):
             if str(number) not in self.taught:
-                seen = self._images(number)
-                answers = [teachers(pixels(part.to(faces.device))).cpu().half() for part in torch.split(seen, CHUNK)]
+                answers = [teachers(placed.to(faces.device)).cpu().half() for placed, _ in self._parts(number)]
                 self.taught[str(number)] = torch.cat(answers)
                 write_whole(file, lambda part: part.write_bytes(save(self.taught)))
 
     def of_epoch(self, epoch: int) -> DeviceFaces:
         """Give the faces as an epoch sees them, with the teachers' answers."""
         number = epoch % self.recipe.distillation.views
-        return self.faces.seen_as(self._images(number), self.taught[str(number)].float())
+        seen = torch.cat([worsened for _, worsened in self._parts(number)])
+        images = seen[:, 0] if seen.shape[1] == 1 else seen.permute(0, 2, 3, 1).contiguous()
+        return self.faces.seen_as(images, self.taught[str(number)].float())
 
-    @torch.no_grad()
-    def _images(self, number: int) -> Tensor:
-        """Make a view: (N, S, S) or (N, S, S, 3), uint8, on the CPU."""
-        with torch.random.fork_rng(devices=[]):
+    def _parts(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Make a view part by part, on the CPU: faces in their squares, float32 (N, C, S, S), and, uint8, worse photos."""
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed * 100_003 + 50_000 + number)
-            parts = []
             for part in torch.split(self.faces.images, CHUNK):
-                changed = augment(pixels(part.cpu()), self.recipe.augmentation, self.recipe.crop)
-                parts.append((changed.clamp(0, 1) * 255).round().to(torch.uint8))
-        seen = torch.cat(parts)
-        return seen[:, 0] if seen.shape[1] == 1 else seen.permute(0, 2, 3, 1).contiguous()
+                placed = place(pixels(part.cpu()), self.recipe.augmentation, self.recipe.crop)
+                worsened = worsen(placed, self.recipe.augmentation)
+                yield placed, (worsened.clamp(0, 1) * 255).round().to(torch.uint8)

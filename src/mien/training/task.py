@@ -1,6 +1,6 @@
 """What happens in a training step and in a validation, for Lightning's Trainer to repeat."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -13,14 +13,14 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
 from mien.data.balance import class_weights
-from mien.training.augmentation import augment, mixed
+from mien.training.augmentation import mixed, place, worsen
 from mien.training.batches import Batch, DeviceFaces, TrainingBatches, ValidationBatches
 from mien.training.distillation import Teachers, Views
 from mien.training.face_network import FaceNetwork, pixels
 from mien.training.loss import classification_loss, distillation_loss, votes_loss, with_votes
 from mien.training.networks.head import head_of
 from mien.training.optimization import build_optimizer, build_schedule
-from mien.training.recipe import Recipe
+from mien.training.recipe import Augmentation, Recipe
 from mien.training.transfer import head_only
 
 
@@ -105,11 +105,12 @@ class ClassificationTask(pl.LightningModule):
         """Learn from one batch."""
         recipe = self.recipe
         with torch.no_grad():
-            faces, targets, votes = self._changed(batch), with_votes(batch.targets, batch.votes, recipe.votes.mix), batch.votes
-            taught = [] if batch.taught is None else [batch.taught]
+            placed = self._placed(batch)
+            faces = placed if self.views else self._worsened(placed, batch)
+            targets, votes = with_votes(batch.targets, batch.votes, recipe.votes.mix), batch.votes
+            taught = [teachers(placed) for teachers in self.teachers] if batch.taught is None else [batch.taught]
             if recipe.mixup:
                 faces, targets, votes, *taught = mixed(recipe.mixup, faces, targets, votes, *taught)
-            taught = taught or [teachers(faces) for teachers in self.teachers]
         logits = self.model.logits(faces)
         weights = self.label_weights if recipe.balance.class_weights else None
         losses = [classification_loss(logits[:, 0], targets, recipe.label_smoothing, weights, recipe.focal_gamma)]
@@ -122,15 +123,20 @@ class ClassificationTask(pl.LightningModule):
         self.seen.append((loss.detach(), len(targets), right))
         return loss
 
-    def _changed(self, batch: Batch) -> Tensor:
-        """Augment the faces of a batch, copies that balance rare labels by their own rules; views are changed already."""
-        if self.views:
-            return pixels(batch.faces)
-        plain, side = pixels(batch.faces), crop_side(self.recipe, self.current_epoch)
-        faces = augment(plain, self.recipe.augmentation, side)
+    def _placed(self, batch: Batch) -> Tensor:
+        """Lay the faces of a batch in their squares; views lie already."""
+        faces, side = pixels(batch.faces), crop_side(self.recipe, self.current_epoch)
+        return faces if self.views else self._by_kind(batch, lambda how: place(faces, how, side))
+
+    def _worsened(self, faces: Tensor, batch: Batch) -> Tensor:
+        """Change their light, focus and noise."""
+        return self._by_kind(batch, lambda how: worsen(faces, how))
+
+    def _by_kind(self, batch: Batch, change: Callable[[Augmentation], Tensor]) -> Tensor:
+        """Change faces by the rules of the recipe, copies that balance rare labels by their own."""
+        faces = change(self.recipe.augmentation)
         if batch.is_copy.any():
-            copies = augment(plain, self.recipe.balance.copies, side)
-            faces = torch.where(batch.is_copy.view(-1, 1, 1, 1), copies, faces)
+            faces = torch.where(batch.is_copy.view(-1, 1, 1, 1), change(self.recipe.balance.copies), faces)
         return faces
 
     def on_train_batch_end(self, *_: object) -> None:
