@@ -171,6 +171,7 @@ def test_a_demo_that_is_stopped_speaks_of_no_resuming(tmp_path, monkeypatch, cap
         raise KeyboardInterrupt
 
     monkeypatch.setitem(VERBS, "train", stopped)
+    monkeypatch.setattr("mien.demo.FACES_PER_LABEL", 4)
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 130
     assert capsys.readouterr().err.endswith("mien: stopped\n")
 

@@ -37,7 +37,7 @@ def test_a_summary_tells_what_report_log_and_model_hold(mine):
     assert (summary.epochs, summary.best_epoch, summary.validation_accuracy_by_epoch) == (3, 2, [0.3, 0.5, 0.4])
     assert (summary.training_seconds, summary.seconds_an_epoch, summary.faces_a_second) == (90, 20, 90)
     assert summary.hardware.startswith("1 cpu threads, torch ")
-    assert "the recipe of the embedded model" in summary.recipe
+    assert summary.recipe == "mien-s with epochs 1, batch_size 16"
     assert summary.command == report["command"]
     assert summary.command.startswith("mien train mien-s --data")
 
