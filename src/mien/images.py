@@ -168,7 +168,7 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
     if image.width * image.height > limit * 1e6:
         megapixels = image.width * image.height / 1e6
         raise MienError(
-            f"{name} has {megapixels:.0f} megapixels and the limit is {limit:g}; make it smaller, or set MIEN_MAX_MEGAPIXELS."
+            f"{name} has {megapixels:.3g} megapixels and the limit is {limit:g}; make it smaller, or set MIEN_MAX_MEGAPIXELS."
         )
     if image.format == "EPS":  # Pillow would hand the file to Ghostscript, which runs what stands in it
         raise MienError(f"{name} is an EPS drawing; save it as JPEG or PNG.")

@@ -28,6 +28,13 @@ def test_explaining_writes_the_picture_and_says_what_it_shows(face, tmp_path, ca
         assert picture.width > picture.height
 
 
+def test_a_name_with_a_line_break_stays_on_its_line(face, tmp_path, capsys):
+    odd = face.rename(tmp_path / "line\nbreak.png")
+    assert main(["explain", str(odd), "--faces", "--out", str(tmp_path / "why.png")]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "line\\nbreak.png" in line
+
+
 def test_without_a_face_nothing_is_written_and_the_exit_status_is_2(tmp_path, capsys):
     Image.new("RGB", (300, 200), "green").save(tmp_path / "meadow.png")
     out = tmp_path / "why.png"

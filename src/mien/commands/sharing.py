@@ -49,14 +49,17 @@ def explain(arguments: list[str]) -> int:
 
 
 def _tell(each: "Explanation") -> None:
+    from mien.inference.output import printable
+
     found = each.prediction
+    moment = "" if found.time is None else f" at {found.time:.2f} s"
     if each.heat is None or found.probabilities is None or each.label is None:
         print(f"mien: {found.error or f'{found.source}: no face found'}", file=sys.stderr)
         return
     shown = float(found.probabilities[found.labels.index(each.label)])
     answer = "" if each.label == found.label else f"  (the answer is {found.label} {found.confidence:.0%})"
     most = f"most of it from the {each.region}; {each.hidden:.0%} without" if each.region else "no part speaks for it"
-    print(f"{found.source}  face {found.face}  {each.label} {shown:.0%}{answer}  {most}")
+    print(f"{printable(found.source)}{moment}  face {found.face}  {each.label} {shown:.0%}{answer}  {most}")
 
 
 def doctor(arguments: list[str]) -> int:

@@ -140,7 +140,7 @@ def write_table(predictions: Iterable[Prediction], stream: TextIO) -> None:
             header = False
         cells = [_left(_where(prediction), SOURCE_WIDTH)]
         if prediction.error:
-            cells.append(f"error: {_printable(prediction.error)}")
+            cells.append(f"error: {printable(prediction.error)}")
         elif prediction.probabilities is None or prediction.box is None:
             cells.append("no face")
         else:
@@ -150,7 +150,7 @@ def write_table(predictions: Iterable[Prediction], stream: TextIO) -> None:
             cells += [f"{prediction.confidence:.2f}{'?' if prediction.unsure else ''}".rjust(10)]
             cells += [_right(f"{p:.2f}", max(4, _width(name))) for name, p in zip(names, prediction.probabilities, strict=True)]
         if prediction.note and not prediction.error:
-            cells.append(f"({_printable(prediction.note)})")
+            cells.append(f"({printable(prediction.note)})")
         stream.write("  ".join(cells).rstrip() + "\n")
         stream.flush()
 
@@ -194,7 +194,7 @@ def _many(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Escape what would break a line or move the cursor."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in encodable(text))
 
@@ -208,7 +208,7 @@ def _width(text: str) -> int:
 def _where(prediction: Prediction) -> str:
     """Name the source, and the time in a video, as briefly as the column wants."""
     moment = "" if prediction.time is None else f" {prediction.time:.2f}s"
-    text, room = _printable(prediction.source), SOURCE_WIDTH - len(moment)
+    text, room = printable(prediction.source), SOURCE_WIDTH - len(moment)
     if _width(text) <= room:
         return text + moment
     while _width(text) > room - 1:  # whole folders first, then what is too long of the name
