@@ -4,8 +4,11 @@ import difflib
 import errno
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from mien._version import __version__
 from mien.arguments import make_parser, overview, parse
@@ -47,6 +50,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"A file cannot be written or read{where}: {os.strerror(problem.errno or 0)}; choose another path."
             )
         raise
+
+
+def program() -> NoReturn:
+    """Run one verb as the program `mien`, which ends with its status even where a thread still reads.
+
+    Such a thread may wait for input that never comes, and Python would end it in the middle of OpenCV's code, which aborts.
+    """
+    status = main()
+    if any(thread.daemon and thread.name.startswith("mien-") for thread in threading.enumerate()):
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _complain(sentence: str) -> int:
@@ -99,4 +116,4 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

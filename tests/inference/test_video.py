@@ -190,3 +190,33 @@ def test_a_camera_that_is_plugged_out_gives_its_frames_and_says_so(monkeypatch):
     assert 0 <= found[0].time <= found[1].time < 60
     assert {frame.rate for frame in found} == {10.0}
     assert "gives no more frames" in last.error
+
+
+STOPPED = """
+import sys
+import cv2
+import numpy as np
+from mien import cli
+from mien.inference import predicting
+from mien.inference.frame import Frame
+
+def endless(*_):
+    yield Frame("first", np.zeros((60, 60), np.uint8))
+    print("reading", file=sys.stderr, flush=True)
+    while True:
+        cv2.blur(np.zeros((3000, 3000), np.uint8), (3, 3))  # lets Python's lock go, and takes it again, as reading a video does
+
+predicting.listed = endless
+cli.program()
+"""
+
+
+def test_a_program_that_is_stopped_in_the_middle_of_a_video_ends_with_its_status(tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"video")
+    command = [sys.executable, "-c", STOPPED, "predict", str(tmp_path / "clip.mp4"), "--faces"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        next(line for line in process.stderr if line == "reading\n")
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert (process.returncode, said) == (130, "mien: stopped\n")
