@@ -32,6 +32,9 @@ FIRST = {
 LAST = {"no_face": "bool", "error": "string", "note": "string"}
 """The columns behind the probabilities."""
 
+PANDAS = {"string": "string", "int64": "Int64", "float64": "float64", "bool": "boolean"}
+"""Their types in pandas, which can all be nothing."""
+
 ROW_GROUP = 8192
 """Rows of a Parquet file that are held in memory before they are written."""
 
@@ -65,6 +68,9 @@ def encodable(text: str) -> str:
 def to_dataframe(predictions: Iterable[Prediction]) -> "pandas.DataFrame":
     """Make a pandas DataFrame of predictions, a row for each, with the columns of the CSV.
 
+    Types are the same whatever the rows hold: string, Int64 and boolean, with pandas.NA where there is nothing, and float64 with
+    NaN.
+
     Args:
         predictions: what `mien.predict` gives.
 
@@ -80,7 +86,8 @@ def to_dataframe(predictions: Iterable[Prediction]) -> "pandas.DataFrame":
     for prediction in predictions:
         names = names or column_names(prediction.labels)
         rows.append(column_values(prediction))
-    return pandas.DataFrame(rows, columns=names or [*FIRST, *LAST])
+    kinds = {name: PANDAS[kind] for name, kind in (FIRST | LAST).items()}
+    return pandas.DataFrame(rows, columns=names or [*FIRST, *LAST]).astype(kinds)
 
 
 def check_parquet() -> None:
