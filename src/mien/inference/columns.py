@@ -68,7 +68,7 @@ def encodable(text: str) -> str:
 def to_dataframe(predictions: Iterable[Prediction]) -> "pandas.DataFrame":
     """Make a pandas DataFrame of predictions, a row for each, with the columns of the CSV.
 
-    Types are the same whatever the rows hold: string, Int64 and boolean with pandas.NA where there is nothing, float64 with NaN.
+    Types are the same whatever the rows hold: string, Int64 and boolean with pandas.NA for nothing, float64 with NaN.
 
     Args:
         predictions: what `mien.predict` gives.
