@@ -84,8 +84,8 @@ def open_detector(name: str = "auto", score: float | None = None) -> Detector:
             return _published_yunet(score)
         except MienError as error:
             _say_once(
-                f"mien: {error} OpenCV's older cascade finds the faces instead, and misses more: to have YuNet, name "
-                f"{_which(error)}, saved, with --detector or MIEN_DETECTOR; `--detector haar` is content with the cascade."
+                f"mien: {error} OpenCV's older cascade finds the faces instead, and misses more: to have YuNet, save "
+                f"{_which(error)} and name it with --detector or MIEN_DETECTOR; `--detector haar` leaves out this line."
             )
             return Haar(score)
     if Path(name).is_file():
