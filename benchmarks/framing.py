@@ -15,7 +15,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-import mien
+from judged import read_judged
 from mien.images import prepare
 from mien.inference.classifier import Classifier
 from mien.inference.detection import open_detector
@@ -38,9 +38,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
-    source = mien.DataSource(arguments.data, votes=arguments.votes, votes_as="beside" if arguments.votes else "distribution")
-    known = mien.read_faces(source, 48, 1).split(arguments.split)
-    judged = known.judged_by_votes() if arguments.votes else known
+    judged = read_judged(arguments.data, arguments.votes, arguments.split)
     taken = judged.take(np.random.default_rng(arguments.seed).permutation(len(judged))[: arguments.count])
     faces, classes = list(taken.images), taken.classes
     detector = open_detector(arguments.detector)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 import mien
+from judged import read_judged
 from mien.evaluation.markdown import markdown_table
 from mien.evaluation.proportion import proportion
 
@@ -31,9 +32,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     models = [mien.Classifier(each, head=None if arguments.votes else "label") for each in arguments.model]
-    source = mien.DataSource(arguments.data, votes=arguments.votes, votes_as="beside" if arguments.votes else "distribution")
-    faces = mien.read_faces(source, models[0].size, 1).split(arguments.split)
-    faces = faces.judged_by_votes() if arguments.votes else faces
+    faces = read_judged(arguments.data, arguments.votes, arguments.split)
     table = [["faces", *arguments.model]]
     means = []
     for name, change in CHANGES.items():

@@ -16,6 +16,7 @@ import numpy as np
 
 import mien
 from framing import scene
+from judged import read_judged
 from mien.evaluation.markdown import markdown_table
 from mien.inference.detection import Detector, open_detector
 from mien.inference.frame import Frame
@@ -43,8 +44,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
-    source = mien.DataSource(arguments.data, votes=arguments.votes, votes_as="beside")
-    judged = mien.read_faces(source, 48, 1).split("validation").judged_by_votes()
+    judged = read_judged(arguments.data, arguments.votes, "validation")
     clear = judged.take(judged.targets.max(axis=1) > 0.5)
     random = np.random.default_rng(arguments.seed)
     faces = clear.take(random.permutation(len(clear))[: arguments.faces])

@@ -72,6 +72,12 @@ def test_a_name_or_option_that_timm_does_not_know_is_answered(name, options, sen
         build_network(f"timm:{name}", NetworkSpec(5, options=options))
 
 
+def test_faces_that_grow_want_a_network_that_takes_any_size():
+    fixed = Recipe(network="timm:vit_tiny_patch16_224", network_options={"img_size": 48}, crop_from=36)
+    with pytest.raises(MienError, match="takes faces of one size, which cannot grow from 36 pixels"):
+        starting_network(fixed, 7)
+
+
 def test_a_file_from_the_hub_gives_the_same_network_offline(pretrained):
     by_mien = build_network(f"timm:{NAME}", NetworkSpec(7)).eval()
     load_weights(by_mien, pretrained)

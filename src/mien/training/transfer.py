@@ -15,7 +15,7 @@ from mien.errors import MienError
 from mien.training.networks import build_network
 from mien.training.networks.head import head_of
 from mien.training.networks.spec import NetworkSpec
-from mien.training.networks.timm_backbone import fetch_from_hub, timm_backbone
+from mien.training.networks.timm_backbone import fetch_from_hub, timm_backbone, why_not_taken
 from mien.training.recipe import HUB, TIMM, Recipe
 
 
@@ -31,14 +31,11 @@ def starting_network(recipe: Recipe, classes: int) -> nn.Module:
             training and it takes faces of one size only.
     """
     network = _with_weights(recipe, classes)
-    if recipe.crop_from is not None and recipe.enlarge_to is None:
-        side = recipe.crop_from
-        try:
-            network.eval()(torch.zeros(1, recipe.channels, side, side))
-        except RuntimeError:
-            raise MienError(
-                f"{recipe.network} takes faces of one size, which cannot grow from {side} pixels; leave out --recipe.crop_from."
-            ) from None
+    side = recipe.crop_from
+    if side is not None and recipe.enlarge_to is None and why_not_taken(network, recipe.channels, side):
+        raise MienError(
+            f"{recipe.network} takes faces of one size, which cannot grow from {side} pixels; leave out --recipe.crop_from."
+        )
     return network
 
 

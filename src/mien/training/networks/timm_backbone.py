@@ -41,7 +41,12 @@ def timm_backbone(name: str, spec: NetworkSpec, pretrained: Path | None = None) 
     except (TypeError, ValueError, AssertionError, RuntimeError) as problem:
         options = f" and the options {dict(spec.options)}" if spec.options else ""
         raise MienError(f"timm cannot build {name} with {spec.channels} channels{options}: {_first_line(problem)}.") from None
-    _check_size(network, name, spec)
+    if reason := why_not_taken(network, spec.channels, spec.size):  # said before anything is written
+        size = f'{{"img_size": {spec.size}}}'
+        raise MienError(
+            f"{name} does not take faces of {spec.size} pixels ({reason}): enlarge them with --recipe.enlarge_to, or, where "
+            f"the network can be built for a size, --recipe.network_options '{size}'."
+        )
     for layer in head_of(network).modules():
         if isinstance(layer, nn.Linear):
             # some of timm's networks start heads for thousands of labels: with seven, their first logits differ by 7
@@ -107,18 +112,16 @@ def _check_name(timm: ModuleType, name: str) -> None:
 
 
 @torch.no_grad()
-def _check_size(network: nn.Module, name: str, spec: NetworkSpec) -> None:
-    """Answer about one empty face, so that a network that takes faces of another size says so before anything is written."""
+def why_not_taken(network: nn.Module, channels: int, side: int) -> str:
+    """Say why a network cannot answer about faces of this side, in its own words; empty where it can."""
     was_training = network.training
     try:
-        network.eval()(torch.zeros(1, spec.channels, spec.size, spec.size))
+        network.eval()(torch.zeros(1, channels, side, side))
     except (AssertionError, RuntimeError, ValueError) as problem:
-        size = f'{{"img_size": {spec.size}}}'
-        raise MienError(
-            f"{name} does not take faces of {spec.size} pixels ({_first_line(problem)}): enlarge them with "
-            f"--recipe.enlarge_to, or, where the network can be built for a size, --recipe.network_options '{size}'."
-        ) from None
-    network.train(was_training)
+        return _first_line(problem)
+    finally:
+        network.train(was_training)
+    return ""
 
 
 def _first_line(problem: Exception) -> str:
