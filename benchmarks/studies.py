@@ -61,8 +61,8 @@ STUDIES = {
         title="Ablations",
         introduction="Each variant changes one thing of the recipe of the embedded model.",
         recipe="mien-s",
-        base=lambda recipe: recipe,
-        base_in_words="",
+        base=lambda recipe: replace(recipe, precise_batch_norm=False),
+        base_in_words=" without `precise_batch_norm`",
         needs_votes=True,
         variants={
             "as it is": lambda recipe: recipe,

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 import mien
 from mien.evaluation.learning import read_log
@@ -77,15 +76,15 @@ def train(recipe: Recipe, data: Callable[[], mien.FaceSet], run: Path, device: s
     """Train a run, go on with it, or, where it is finished, make sure that it is the one that is wanted.
 
     Raises:
-        MienError: if the finished run in this folder had another recipe. Keys that recipes have got since do not count.
+        MienError: if the finished run in this folder had another recipe. A key that recipes have got since was at its default.
     """
     if not ((run / "report" / "metrics.json").is_file() and (run / "model.onnx").is_file()):
         mien.train(recipe, data(), run, resume=run.exists(), device=device, threads=threads)
         return
-    had, wanted = dict(flat(yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8")))), dict(flat(asdict(recipe)))
-    others = [key for key in had if key != "description" and key in wanted and had[key] != wanted[key]]
+    had, wanted = (dict(flat(asdict(each))) for each in (mien.load_recipe(run / "recipe.yaml"), recipe))
+    others = [key for key in {**had, **wanted} if key != "description" and had.get(key) != wanted.get(key)]
     if others:
-        told = ", ".join(f"{key} {had[key]}, not {wanted[key]}" for key in others)
+        told = ", ".join(f"{key} {had.get(key)}, not {wanted.get(key)}" for key in others)
         raise mien.MienError(f"{run} was trained with {told}; give another --out, or the --epochs it had.")
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from mien.errors import MienError
 from mien.training.recipe import Recipe
-from mien.training.recipe_files import RECIPES, load_recipe, recipe_from_dict, recipe_names, telling_changes
+from mien.training.recipe_files import RECIPES, load_recipe, recipe_from_dict, recipe_names, shared_name, telling_changes
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -78,3 +78,17 @@ def test_the_description_tells_what_was_changed():
     assert replace(told, description=base.description) == changed
     own = replace(changed, description="my own")
     assert telling_changes(own, base, "mien-s") == own
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("runs/first/weights.safetensors", "first"),
+        ("runs/first", "first"),
+        ("weights.safetensors", "weights.safetensors"),
+        ("/downloads/mobilenet.safetensors", "mobilenet.safetensors"),
+        ("hub", "hub"),
+    ],
+)
+def test_what_a_recipe_names_is_told_without_its_folders(path, name):
+    assert shared_name(path) == name

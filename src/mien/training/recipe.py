@@ -119,7 +119,11 @@ class Recipe:
     network_options: dict[str, Any] | None = None
     """What else the network is told: compact_resnet {"squeeze_excitation": true}, one of timm such as {"pad_type": "same"}."""
     weights: str | None = None
-    """Weights to start from: a .safetensors file of that network, or hub, for those that timm names; fresh, if not given."""
+    """Weights to start from: a run folder or a .safetensors file, of that network, or hub, for those that timm names; fresh, if
+    not given."""
+    weights_share: float = 0.0
+    """Share of those weights in what is validated and exported, the rest being what training came to (WiSE-FT; Wortsman et al.,
+    2022); 0 for none."""
     dropout: float = 0.2
     """Share of activations dropped in training, where the network has dropout."""
     activation: Literal["relu", "leaky_relu", "swish", "mish"] = "relu"
@@ -171,6 +175,8 @@ class Recipe:
     """What is done about rare labels."""
     ema: float = 0.0
     """Decay of the exponential moving average of the weights that is validated and exported; 0 for none."""
+    precise_batch_norm: bool = False
+    """Measure BatchNorm's statistics before every validation, on unchanged training faces (Wu and Johnson, 2021)."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Random changes of the training faces."""
     select_by: Literal["accuracy", "loss"] = "accuracy"
@@ -181,7 +187,9 @@ class Recipe:
     """The same recipe, data, seed, machine and number of threads give the same weights, bit by bit on CPU."""
 
     def __post_init__(self) -> None:
-        shares = {name: getattr(self, name) for name in ("dropout", "label_smoothing", "ema")} | {"votes.mix": self.votes.mix}
+        shares = {name: getattr(self, name) for name in ("dropout", "label_smoothing", "ema", "weights_share")} | {
+            "votes.mix": self.votes.mix
+        }
         shares["distillation.weight"] = self.distillation.weight
         for changes, prefix in ((self.augmentation, "augmentation"), (self.balance.copies, "balance.copies")):
             shares |= {f"{prefix}.{name}": getattr(changes, name) for name in ("flip", "blur", "erasing")}
@@ -218,6 +226,8 @@ class Recipe:
             )
         if self.weights == HUB and not self.network.startswith(TIMM):
             raise MienError(f"Weights from the hub are for timm's networks, not for {self.network}; give a file.")
+        if self.weights_share and self.weights in (None, HUB):
+            raise MienError("The recipe's weights_share is of weights for the same labels; give those of a run as its weights.")
         if self.early_stopping is not None and self.early_stopping < 1:
             raise MienError(f"The recipe's early_stopping must be at least 1 epoch, not {self.early_stopping}.")
 

@@ -104,7 +104,13 @@ def _as_told(value: Any) -> str:
     """Write a value in words; of files and folders only the names, for the others are this machine's."""
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_as_told, value))}]"
-    return Path(value).name if isinstance(value, str) else json.dumps(value)
+    return shared_name(value) if isinstance(value, str) else json.dumps(value)
+
+
+def shared_name(path: str) -> str:
+    """Name a file or folder without the folders it lies in; the weights of a run by the name of the run."""
+    own = Path(path)
+    return own.parent.name or own.name if own.name == "weights.safetensors" else own.name
 
 
 def _check_keys(kind: type, content: Mapping[str, Any], prefix: str) -> None:

@@ -1,6 +1,7 @@
 """What happens in a training step and in a validation, for Lightning's Trainer to repeat."""
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from mien.data.balance import class_weights
 from mien.training.augmentation import mixed, place, worsen
+from mien.training.batch_norm import measure_batch_norm
 from mien.training.batches import Batch, DeviceFaces, TrainingBatches, ValidationBatches
 from mien.training.distillation import Teachers, Views
 from mien.training.face_network import FaceNetwork, pixels
@@ -22,6 +24,7 @@ from mien.training.networks.head import head_of
 from mien.training.optimization import build_optimizer, build_schedule
 from mien.training.recipe import Augmentation, Recipe
 from mien.training.transfer import head_only
+from mien.training.weight_averaging import interpolate, moving_average
 
 
 class ClassificationTask(pl.LightningModule):
@@ -34,7 +37,9 @@ class ClassificationTask(pl.LightningModule):
 
     Attributes:
         model: the network in training.
-        average: its moving average, or None; what is validated and exported where there is one.
+        average: its moving average, or None.
+        start: the network as it was when training began, or None.
+        between: what lies between `start` and what training came to, or None.
     """
 
     label_weights: Tensor
@@ -50,7 +55,9 @@ class ClassificationTask(pl.LightningModule):
         super().__init__()
         self.model = model
         nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)  # 40% faster on a CPU
-        self.average = AveragedModel(model, multi_avg_fn=_moving_average(recipe.ema), use_buffers=True) if recipe.ema else None
+        self.average = AveragedModel(model, multi_avg_fn=moving_average(recipe.ema), use_buffers=True) if recipe.ema else None
+        self.start = deepcopy(model).requires_grad_(False) if recipe.weights_share else None
+        self.between = deepcopy(self.start)
         self.recipe, self.train_faces, self.validation_faces = recipe, train, validation
         self.views = teachers if isinstance(teachers, Views) else None
         # in a list, so that the teachers' weights are no part of this module and its checkpoints
@@ -66,6 +73,11 @@ class ClassificationTask(pl.LightningModule):
     @property
     def best_model(self) -> FaceNetwork:
         """The network that is validated and exported."""
+        return self._trained if self.between is None else self.between
+
+    @property
+    def _trained(self) -> FaceNetwork:
+        """What training has come to."""
         if self.average is None:
             return self.model
         assert isinstance(self.average.module, FaceNetwork)
@@ -147,8 +159,13 @@ class ClassificationTask(pl.LightningModule):
             self.schedule.step()
 
     def on_validation_epoch_start(self) -> None:
-        """Sum up the training epoch and start counting afresh."""
+        """Make the network that is validated, sum up the training epoch, and start counting afresh."""
         self.validated = []
+        if self.start is not None and self.between is not None:
+            interpolate(self.between, self.start, self._trained, self.recipe.weights_share)
+        if self.recipe.precise_batch_norm:
+            with torch.inference_mode(False):
+                measure_batch_norm(self.best_model, self.train_faces)
         if self.seen:
             count = sum(n for _, n, _ in self.seen)
             self.train_figures = {
@@ -208,18 +225,3 @@ def crop_side(recipe: Recipe, epoch: int) -> int | None:
         return recipe.crop
     grown = epoch / max(1, recipe.epochs - 1)
     return round(recipe.crop_from + grown * (recipe.seen - recipe.crop_from))
-
-
-def _moving_average(decay: float) -> Any:
-    """Average with a decay that grows to its value over the first steps, so that a short run forgets its start too."""
-
-    @torch.no_grad()
-    def update(averages: Any, currents: Any, count: Tensor | int) -> None:
-        weight = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
-        for average, current in zip(averages, currents, strict=True):
-            if average.is_floating_point():
-                average.lerp_(current.to(average.device), weight)
-            else:
-                average.copy_(current)
-
-    return update

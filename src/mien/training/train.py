@@ -28,6 +28,7 @@ from mien.training.export import export
 from mien.training.face_network import FaceNetwork
 from mien.training.progress import Progress
 from mien.training.recipe import Recipe
+from mien.training.recipe_files import shared_name
 from mien.training.run_folder import RunFolder, open_run_folder
 from mien.training.summary import multiply_adds
 from mien.training.task import ClassificationTask
@@ -68,7 +69,7 @@ def train(
     if threads is not None:
         torch.set_num_threads(threads)
     started = resume and (out / "last.ckpt").is_file()  # then the weights to start from are not needed again
-    network = starting_network(replace(recipe, weights=None) if started else recipe, len(faces.labels))
+    network = starting_network(replace(recipe, weights=None, weights_share=0.0) if started else recipe, len(faces.labels))
     model = FaceNetwork.of(recipe, network)
     teachers = load_teachers(recipe, faces)
     identity = {"recipe": recipe.to_yaml(), "fingerprint": faces.split("train").fingerprint()}
@@ -211,8 +212,8 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
 
 def _as_shared(recipe: Recipe) -> Recipe:
     """Leave out the folders of the machine that trained."""
-    teachers = [Path(run).name for run in recipe.distillation.teachers]
-    weights = None if recipe.weights is None else Path(recipe.weights).name
+    teachers = [shared_name(run) for run in recipe.distillation.teachers]
+    weights = None if recipe.weights is None else shared_name(recipe.weights)
     return replace(recipe, weights=weights, distillation=replace(recipe.distillation, teachers=teachers))
 
 

@@ -45,8 +45,10 @@ def _with_weights(recipe: Recipe, classes: int) -> nn.Module:
         name = recipe.network.removeprefix(TIMM)
         return timm_backbone(name, spec, fetch_from_hub(name))
     network = build_network(recipe.network, spec)
-    if recipe.weights is not None:
-        load_weights(network, Path(recipe.weights))
+    if recipe.weights is not None and not load_weights(network, Path(recipe.weights)) and recipe.weights_share:
+        raise MienError(
+            f"The weights in {recipe.weights} are for other labels, and weights_share is of weights for the same; leave it out."
+        )
     return network
 
 
@@ -57,15 +59,18 @@ def head_only(network: nn.Module, alone: bool) -> None:
 
 
 @torch.no_grad()
-def load_weights(network: nn.Module, file: Path) -> None:
-    """Start a network from a .safetensors file, such as timm's or the weights.safetensors of a run.
+def load_weights(network: nn.Module, file: Path) -> bool:
+    """Start a network from a .safetensors file, such as timm's, or from the weights.safetensors of a run.
 
     The head stays fresh where the file's has another shape. A first convolution for three colours is summed for gray
     faces, one for gray shared out over three colours; both give the same answers for gray pictures.
 
     Args:
         network: changed in place; kept in float32 whatever the file holds.
-        file: its names are those of the network, or these after `network.` as in a run.
+        file: its names are those of the network, or these after `network.` as in a run; or a run folder.
+
+    Returns:
+        Whether the head was taken too.
 
     Raises:
         MienError: if it cannot be read, or a layer is missing or of another shape (the sentence names them).
@@ -74,13 +79,14 @@ def load_weights(network: nn.Module, file: Path) -> None:
     wanted = network.state_dict()
     head = {id(parameter) for parameter in head_of(network).parameters()}
     in_head = {name for name, parameter in network.named_parameters() if id(parameter) in head}
-    problems = []
+    problems, taken = [], set()
     for name, value in wanted.items():
         found = given.get(name)
         if found is not None and found.shape != value.shape:
             found = _as_channels(found, value)
         if found is not None and found.shape == value.shape:
             value.copy_(found)
+            taken.add(name)
         elif name not in in_head and not name.endswith("num_batches_tracked"):
             is_there = tuple(given[name].shape) if name in given else "missing"
             problems.append(f"{name} is {is_there}, not {tuple(value.shape)}")
@@ -90,9 +96,14 @@ def load_weights(network: nn.Module, file: Path) -> None:
             f"The weights in {file} do not fit the network: {', '.join(problems[:3])}{more}. "
             "Give weights of the same network, with the same --recipe.network_options and --recipe.activation."
         )
+    return in_head <= taken
 
 
 def _read(file: Path) -> dict[str, Tensor]:
+    if file.is_dir():
+        file = file / "weights.safetensors"
+        if not file.is_file():
+            raise MienError(f"{file.parent} holds no weights.safetensors, so it is no run to take weights from.")
     if file.suffix.lower() != ".safetensors":
         raise MienError(
             f"Weights must be a .safetensors file, not {str(file)!r}: other kinds can run code when they are read. "

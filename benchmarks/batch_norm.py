@@ -1,0 +1,71 @@
+"""What BatchNorm's statistics bring when they are measured anew on unchanged training faces: finished runs, before and after.
+
+    python benchmarks/batch_norm.py --data fer2013.csv runs/ablations/as-it-is-0 runs/ablations/as-it-is-1
+
+The runs must have been trained without precise_batch_norm; it is the first head, the label's, that is asked.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+import mien
+from mien.data.faceset import FaceSet
+from mien.evaluation.markdown import markdown_table
+from mien.evaluation.mcnemar import mcnemar
+from mien.evaluation.metrics import measure
+from mien.training.batch_norm import measure_batch_norm
+from mien.training.batches import DeviceFaces, ValidationBatches
+from mien.training.face_network import FaceNetwork
+from mien.training.transfer import starting_network
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--split", default="validation")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    faces = mien.read_faces(arguments.data, 48, 1)
+    judged = faces.split(arguments.split)
+    device = torch.device("cpu")
+    training, asked = DeviceFaces(faces.split("train"), device), DeviceFaces(judged, device)
+    table = [["run", "accuracy before", "after", "change in points, 95% interval", "log loss before", "after"]]
+    for run in arguments.runs:
+        recipe = mien.load_recipe(run / "recipe.yaml")
+        if recipe.precise_batch_norm:
+            parser.error(f"{run} was trained with precise_batch_norm; there is nothing to compare")
+        model = FaceNetwork.of(recipe, starting_network(replace(recipe, weights=None, weights_share=0.0), len(faces.labels)))
+        model.load_state_dict(load_file(run / "weights.safetensors"))
+        before = answers(model, asked)
+        measure_batch_norm(model, training)
+        table.append([run.name, *row(before, answers(model, asked), judged)])
+    print(f"{len(judged):,} faces\n\n{markdown_table(table)}")
+
+
+@torch.inference_mode()
+def answers(model: FaceNetwork, faces: DeviceFaces) -> np.ndarray:
+    """Give the probabilities of the first head, (N, K), not calibrated."""
+    model.eval()
+    logits = torch.cat([model(batch.faces)[:, 0] for batch in ValidationBatches(faces)])
+    return torch.softmax(logits, dim=1).numpy()
+
+
+def row(before: np.ndarray, after: np.ndarray, faces: FaceSet) -> list[str]:
+    """Write the figures of one run."""
+    right = [each.argmax(1) == faces.classes for each in (before, after)]
+    paired = mcnemar(*right)
+    losses = [measure(each, faces.targets, faces.labels).log_loss for each in (before, after)]
+    change = f"{100 * paired.difference:+.2f}, {100 * paired.low:+.2f} to {100 * paired.high:+.2f}"
+    return [*(f"{each.mean():.2%}" for each in right), change, *(f"{loss:.4f}" for loss in losses)]
+
+
+if __name__ == "__main__":
+    main()
