@@ -6,6 +6,7 @@ The runs must have been trained without precise_batch_norm; it is the first head
 """
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from mien.evaluation.metrics import measure
 from mien.training.batch_norm import measure_batch_norm
 from mien.training.batches import DeviceFaces, ValidationBatches
 from mien.training.face_network import FaceNetwork
+from mien.training.train import arrange
+from mien.training.trained_run import TrainedRun
 from mien.training.transfer import starting_network
 
 
@@ -33,21 +36,33 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    faces = mien.read_faces(arguments.data, 48, 1)
-    judged = faces.split(arguments.split)
-    device = torch.device("cpu")
-    training, asked = DeviceFaces(faces.split("train"), device), DeviceFaces(judged, device)
-    table = [["run", "accuracy before", "after", "change in points, 95% interval", "log loss before", "after"]]
-    for run in arguments.runs:
-        recipe = mien.load_recipe(run / "recipe.yaml")
-        if recipe.precise_batch_norm:
-            parser.error(f"{run} was trained with precise_batch_norm; there is nothing to compare")
-        model = FaceNetwork.of(recipe, starting_network(replace(recipe, weights=None, weights_share=0.0), len(faces.labels)))
-        model.load_state_dict(load_file(run / "weights.safetensors"))
+    try:
+        print(compared(arguments))
+    except mien.MienError as mistake:
+        sys.exit(f"batch_norm: {mistake}")
+
+
+def compared(arguments: argparse.Namespace) -> str:
+    """Measure every run with its statistics and with new ones.
+
+    Raises:
+        MienError: if a run is not finished, was trained with precise_batch_norm, or knows other labels than the data.
+    """
+    runs = {run: TrainedRun.open(run, "run") for run in arguments.runs}
+    for name, run in runs.items():
+        if run.recipe.precise_batch_norm:
+            raise mien.MienError(f"{name} was trained with precise_batch_norm; there is nothing to compare.")
+    table = [["run", "faces", "accuracy before", "after", "change in points, 95% interval", "log loss before", "after"]]
+    for name, run in runs.items():
+        faces = arrange(run.recipe, mien.read_faces(arguments.data, run.recipe.size, run.recipe.channels))
+        judged, device = faces.split(arguments.split), torch.device("cpu")
+        network = starting_network(replace(run.recipe, weights=None, weights_share=0.0), faces.labels)
+        model, asked = FaceNetwork.of(run.recipe, network), DeviceFaces(judged, device)
+        model.load_state_dict(load_file(run.weights))
         before = answers(model, asked)
-        measure_batch_norm(model, training)
-        table.append([run.name, *row(before, answers(model, asked), judged)])
-    print(f"{len(judged):,} faces\n\n{markdown_table(table)}")
+        measure_batch_norm(model, DeviceFaces(faces.split("train"), device))
+        table.append([name.name, f"{len(judged):,}", *row(before, answers(model, asked), judged)])
+    return markdown_table(table)
 
 
 @torch.inference_mode()

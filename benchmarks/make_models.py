@@ -26,14 +26,16 @@ from pathlib import Path
 import numpy as np
 
 import mien
+from finished import is_finished
 from mien.data.faceset import FaceSet
 from mien.evaluation.metrics import measure
 from mien.evaluation.proportion import proportion
 from mien.files import write_whole
-from mien.training.recipe import Recipe, Votes
+from mien.training.recipe import Recipe
 from mien.training.recipe_files import telling_changes
+from mien.training.recipe_parts import Votes
 
-BEFORE = 0.5
+BASE_SHARE = 0.5
 """Share of the base in mien-s."""
 
 MIEN = [sys.executable, "-m", "mien.cli"]
@@ -75,7 +77,7 @@ def full() -> Plan:
 
 
 def reduced() -> Plan:
-    """Plan for two cores: at most two hours where nothing else runs."""
+    """Plan for two cores, meant for two hours where nothing else runs."""
     small = two_headed("mien-s")
     return Plan(
         teachers=[replace(small, seed=seed) for seed in range(2)],
@@ -139,11 +141,11 @@ def make(plan: Plan, arguments: argparse.Namespace, command: str) -> None:
     out: Path = arguments.out
     labels_and_votes = [*data_flags(arguments), "--data.votes_as", "beside"]
 
-    def two_headed_runs(recipes: Mapping[Path, Recipe]) -> list[list[str]]:
+    def commands_for(recipes: Mapping[Path, Recipe]) -> list[list[str]]:
         return [step for run, recipe in recipes.items() for step in training(recipe, run, labels_and_votes, arguments, plan)]
 
     teachers = {out / f"teacher-{number}": recipe for number, recipe in enumerate(plan.teachers)}
-    run_all(two_headed_runs(teachers), plan)
+    run_all(commands_for(teachers), plan)
     ensemble = out / "ensemble.json"
     if not ensemble.is_file():
         faces = mien.read_faces(mien.DataSource(arguments.data, votes=arguments.votes, votes_as="beside"))
@@ -151,10 +153,10 @@ def make(plan: Plan, arguments: argparse.Namespace, command: str) -> None:
         write_whole(ensemble, lambda part: part.write_text(text, encoding="utf-8"))
         print(text)
     students = {out / name: taught(recipe, teachers) for name, recipe in plan.students.items()}
-    run_all(two_headed_runs(students), plan)
+    run_all(commands_for(students), plan)
     small, plus = out / "mien-s", out / "mien-s-plus"
-    further = taught(replace(plan.further, weights=str(out / plan.base), weights_share=BEFORE), teachers)
-    run_all([*two_headed_runs({small: further}), *training(plan.plus, plus, data_flags(arguments), arguments, plan)], plan)
+    further = taught(replace(plan.further, weights=str(out / plan.base), weights_share=BASE_SHARE), teachers)
+    run_all([*commands_for({small: further}), *training(plan.plus, plus, data_flags(arguments), arguments, plan)], plan)
     majority = plus / "report-majority"
     if not majority.is_dir():
         votes = [*data_flags(arguments), "--data.votes_as", "majority"]
@@ -180,7 +182,7 @@ def data_flags(arguments: argparse.Namespace) -> list[str]:
 
 def training(recipe: Recipe, run: Path, data: list[str], arguments: argparse.Namespace, plan: Plan) -> Iterator[list[str]]:
     """Write a run's recipe and give the command that trains it, or goes on with it; nothing where it is done."""
-    if (run / ("report-crowd" if recipe.votes.head else "report")).is_dir():
+    if is_finished(run, recipe) and (not recipe.votes.head or (run / "report-crowd" / "metrics.json").is_file()):
         return
     base = "mien-l" if recipe.network == mien.load_recipe("mien-l").network else "mien-s"
     recipe = telling_changes(recipe, mien.load_recipe(base), base)

@@ -12,20 +12,20 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 import mien
+from finished import is_finished
 from mien.evaluation.learning import read_log
 from mien.evaluation.markdown import markdown_table
 from mien.evaluation.paired_bootstrap import FIGURES, RESAMPLES, Estimate, VariantFigure, compare_variants, read_answers
 from mien.evaluation.run_summary import RunSummary, summarise
 from mien.files import write_whole
 from mien.training.recipe import Recipe
-from mien.training.recipe_files import flat
 from studies import STUDIES, Study
 
 
@@ -76,16 +76,10 @@ def train(recipe: Recipe, data: Callable[[], mien.FaceSet], run: Path, device: s
     """Train a run, go on with it, or, where it is finished, make sure that it is the one that is wanted.
 
     Raises:
-        MienError: if the finished run in this folder had another recipe. A key that recipes have got since was at its default.
+        MienError: if the finished run in this folder had another recipe.
     """
-    if not ((run / "report" / "metrics.json").is_file() and (run / "model.onnx").is_file()):
+    if not is_finished(run, recipe):
         mien.train(recipe, data(), run, resume=run.exists(), device=device, threads=threads)
-        return
-    had, wanted = (dict(flat(asdict(each))) for each in (mien.load_recipe(run / "recipe.yaml"), recipe))
-    others = [key for key in {**had, **wanted} if key != "description" and had.get(key) != wanted.get(key)]
-    if others:
-        told = ", ".join(f"{key} {had.get(key)}, not {wanted.get(key)}" for key in others)
-        raise mien.MienError(f"{run} was trained with {told}; give another --out, or the --epochs it had.")
 
 
 def write_up(study: Study, runs: Mapping[str, list[Path]], command: str) -> str:

@@ -9,7 +9,7 @@ from mien.errors import MienError
 from mien.training.batches import DeviceFaces
 from mien.training.distillation import TAUGHT, Teachers, Views, load_teachers
 from mien.training.face_network import pixels
-from mien.training.recipe import Augmentation, Distillation, Votes
+from mien.training.recipe_parts import Augmentation, Distillation, Votes
 from mien.training.train import train
 
 

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -85,7 +86,8 @@ def test_the_description_tells_what_was_changed():
     [
         ("runs/first/weights.safetensors", "first"),
         ("runs/first", "first"),
-        ("weights.safetensors", "weights.safetensors"),
+        ("../runs/../weights.safetensors", Path.cwd().parent.name),
+        (".", Path.cwd().name),
         ("/downloads/mobilenet.safetensors", "mobilenet.safetensors"),
         ("hub", "hub"),
     ],

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mien.training.recipe import Distillation, Recipe, Votes
+from mien.training.recipe import Recipe
+from mien.training.recipe_parts import Distillation, Votes
 from mien.training.task import crop_side, distilled
 
 

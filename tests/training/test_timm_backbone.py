@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from mien.cli import main
 from mien.errors import MienError
 from mien.inference.classifier import Classifier
+from mien.labels import LabelSet
 from mien.training.networks import build_network
 from mien.training.networks.head import head_of
 from mien.training.networks.spec import NetworkSpec
@@ -21,6 +22,7 @@ timm = pytest.importorskip("timm", reason="timm is not installed", exc_type=Impo
 hub = pytest.importorskip("huggingface_hub", exc_type=ImportError)
 
 NAME = "test_resnet.r160_in1k"
+SEVEN = LabelSet("abcdefg")
 
 
 @pytest.fixture
@@ -75,7 +77,7 @@ def test_a_name_or_option_that_timm_does_not_know_is_answered(name, options, sen
 def test_faces_that_grow_want_a_network_that_takes_any_size():
     fixed = Recipe(network="timm:vit_tiny_patch16_224", network_options={"img_size": 48}, crop_from=36)
     with pytest.raises(MienError, match="takes faces of one size, which cannot grow from 36 pixels"):
-        starting_network(fixed, 7)
+        starting_network(fixed, SEVEN)
 
 
 def test_a_file_from_the_hub_gives_the_same_network_offline(pretrained):
@@ -111,7 +113,7 @@ def test_weights_in_the_hubs_cache_need_no_network(hub_cache, monkeypatch):
 
     monkeypatch.setattr(hub, "get_hf_file_metadata", unreachable)
     assert fetch_from_hub(NAME).samefile(hub_cache)
-    network = starting_network(Recipe(network=f"timm:{NAME}", weights="hub"), 7)
+    network = starting_network(Recipe(network=f"timm:{NAME}", weights="hub"), SEVEN)
     wanted = timm.create_model(
         NAME, pretrained=True, pretrained_cfg_overlay={"file": str(hub_cache)}, num_classes=7, in_chans=1
     )

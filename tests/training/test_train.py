@@ -1,4 +1,5 @@
 import csv
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from mien.errors import MienError
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
 from mien.training import run_folder
-from mien.training.recipe import Schedule, Votes
+from mien.training.recipe_parts import Schedule, Votes
 from mien.training.train import arrange, choose_device, train
 
 TRAIN = """
@@ -132,6 +133,17 @@ def test_a_run_that_is_done_is_not_done_again(unbroken, drawn, recipe):
 def test_another_description_is_no_other_run(unbroken, drawn, recipe):
     again = train(replace(recipe, description="the same in other words"), drawn, unbroken, resume=True, quiet=True)
     assert again == unbroken / "model.onnx"
+
+
+def test_a_run_of_an_older_mien_had_the_defaults_of_keys_that_are_new(unbroken, drawn, recipe, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(unbroken, old)
+    told = old / "recipe.yaml"
+    lines = told.read_text(encoding="utf-8").splitlines(keepends=True)
+    told.write_text("".join(line for line in lines if not line.startswith(("weights_share", "focal_gamma"))), encoding="utf-8")
+    assert train(recipe, drawn, old, resume=True, quiet=True) == old / "model.onnx"
+    with pytest.raises(MienError, match=r"its focal_gamma is 0\.0, not 2\.0"):
+        train(replace(recipe, focal_gamma=2.0), drawn, old, resume=True, quiet=True)
 
 
 def test_a_folder_that_exists_is_left_alone(unbroken, drawn, recipe, tmp_path):

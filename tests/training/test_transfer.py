@@ -1,4 +1,5 @@
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,11 +8,31 @@ from safetensors.torch import load_file, save_file
 
 from mien.cli import main
 from mien.errors import MienError
+from mien.labels import LabelSet
 from mien.training.networks import NETWORKS, build_network
 from mien.training.networks.head import head_of
 from mien.training.networks.spec import NetworkSpec
+from mien.training.recipe import Recipe
+from mien.training.recipe_files import load_recipe
+from mien.training.recipe_parts import Votes
 from mien.training.train import train
-from mien.training.transfer import head_only, load_weights
+from mien.training.trained_run import TrainedRun
+from mien.training.transfer import head_only, load_weights, starting_network
+
+
+@dataclass(frozen=True)
+class First:
+    recipe: Recipe
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def first(drawn, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("first") / "run"
+    train(replace(load_recipe("mien-s"), epochs=1, batch_size=16), drawn, folder, threads=1, quiet=True)
+    run = TrainedRun.open(folder, "run")
+    assert (run.labels, run.weights) == (drawn.labels, folder / "weights.safetensors")
+    return First(run.recipe, folder)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -62,10 +83,11 @@ def test_weights_of_another_shape_are_refused_by_the_names_of_their_layers(tmp_p
 
 def test_files_that_are_no_weights_are_refused(tmp_path):
     network = build_network("compact_resnet", NetworkSpec(7))
+    (tmp_path / "model.pth").write_bytes(b"anything")
     (tmp_path / "broken.safetensors").write_bytes(b"\x40\0\0\0\0\0\0\0not json")
     for name, sentence in {
         "model.pth": "must be a .safetensors file",
-        "nowhere.safetensors": "There is no file",
+        "nowhere.safetensors": "There is no run folder and no file",
         "broken.safetensors": "is the file whole",
     }.items():
         with pytest.raises(MienError, match=sentence):
@@ -95,6 +117,7 @@ def test_a_run_with_a_head_epoch_keeps_the_backbone_it_started_from(drawn, recip
     train(told, drawn, tmp_path / "run", threads=1, quiet=True)
     trained = load_file(tmp_path / "run" / "weights.safetensors")
     backbone = {key: value for key, value in started.state_dict().items() if value.shape[:1] != (9,)}
+    assert "1.running_mean" in backbone  # its statistics too, though the recipe measures them anew otherwise
     assert all(torch.equal(trained[f"network.{key}"], value) for key, value in backbone.items())
 
 
@@ -108,7 +131,7 @@ def test_a_resumed_run_does_not_need_the_weights_again_and_says_nothing_of_their
     start.unlink()
     model = train(told, drawn, tmp_path / "run", resume=True, threads=1, quiet=True)
     assert str(tmp_path).encode() not in model.read_bytes()
-    with pytest.raises(MienError, match="There is no file"):
+    with pytest.raises(MienError, match="There is no run folder and no file"):
         train(told, drawn, tmp_path / "other", threads=1, quiet=True)
     assert not (tmp_path / "other").exists()
 
@@ -120,3 +143,48 @@ def test_own_runs_weights_start_a_training_for_other_labels(run, faces, tmp_path
     distance = np.mean([float((old[key] - new[key]).abs().mean()) for key in old if old[key].ndim == 4])
     size = np.mean([float(old[key].abs().mean()) for key in old if old[key].ndim == 4])
     assert distance < 0.5 * size
+
+
+def test_the_head_of_a_run_for_other_labels_starts_afresh_and_a_line_says_so(first, drawn, capsys):
+    renamed = replace(drawn, labels=LabelSet(reversed(tuple(drawn.labels))))
+    recipe = replace(first.recipe, weights=str(first.folder))
+    taken, fresh = starting_network(recipe, drawn.labels), starting_network(recipe, renamed.labels)
+    assert f"the head starts afresh: of {first.folder} the labels are" in capsys.readouterr().err
+    weights = load_file(first.folder / "weights.safetensors")
+    head = next(name for name, value in taken.state_dict().items() if value.shape == head_of(taken).weight.shape)
+    for name, value in taken.state_dict().items():
+        assert torch.equal(value, weights[f"network.{name}"]), name
+    assert torch.equal(fresh[0].weight, taken[0].weight)
+    assert not torch.equal(fresh.state_dict()[head], taken.state_dict()[head])
+    with pytest.raises(MienError, match=r"weights_share wants weights with the same head, and of .* the labels are"):
+        starting_network(replace(recipe, weights_share=0.5), renamed.labels)
+
+
+def test_a_second_head_is_told_too(first, drawn):
+    recipe = replace(first.recipe, weights=str(first.folder), weights_share=0.5, votes=Votes(head=0.5))
+    with pytest.raises(MienError, match="the heads are label; leave weights_share out"):
+        starting_network(recipe, drawn.labels)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"network_options": None},
+            "network_options {'squeeze_excitation': True}, not None; give the same",
+        ),
+        ({"activation": "mish"}, "activation relu, not mish"),
+        ({"mean": 0.4, "std": 0.3}, "mean 0.5, not 0.4, std 0.5, not 0.3"),
+    ],
+)
+@pytest.mark.parametrize("given", ["", "weights.safetensors"])
+def test_weights_of_a_run_are_for_its_own_network(first, drawn, changes, sentence, given):
+    with pytest.raises(MienError, match=sentence):
+        starting_network(replace(first.recipe, weights=str(first.folder / given), **changes), drawn.labels)
+
+
+def test_an_unfinished_run_gives_no_weights(first, drawn, tmp_path):
+    for name in ("recipe.yaml", "weights.safetensors"):
+        (tmp_path / name).write_bytes((first.folder / name).read_bytes())
+    with pytest.raises(MienError, match="is not the folder of a finished run"):
+        starting_network(replace(first.recipe, weights=str(tmp_path)), drawn.labels)

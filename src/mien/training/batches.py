@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mien.data.balance import minority_copies, sampling_probabilities
 from mien.data.faceset import FaceSet
-from mien.training.recipe import Balance
+from mien.training.recipe_parts import Balance
 
 
 class Batch(NamedTuple):

@@ -18,14 +18,13 @@ from torch import Tensor, nn
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.files import write_whole
-from mien.inference.classifier import Classifier
 from mien.training.augmentation import place, worsen
 from mien.training.batches import DeviceFaces
 from mien.training.face_network import FaceNetwork, pixels
 from mien.training.networks import build_network
 from mien.training.networks.spec import NetworkSpec
 from mien.training.recipe import Recipe
-from mien.training.recipe_files import load_recipe
+from mien.training.trained_run import TrainedRun
 
 TAUGHT = "taught.safetensors"
 """In a run folder: what the teachers answered to each view."""
@@ -66,10 +65,8 @@ def load_teachers(recipe: Recipe, faces: FaceSet) -> Teachers | None:
 
 
 def _teacher(run: Path, student: Recipe, faces: FaceSet) -> FaceNetwork:
-    files = [run / name for name in ("recipe.yaml", "weights.safetensors", "model.onnx")]
-    if not all(file.is_file() for file in files):
-        raise MienError(f"The teacher {run} is not the folder of a finished run; train it first, or finish it with --resume.")
-    recipe, labels = load_recipe(files[0]), Classifier(run).labels
+    teacher = TrainedRun.open(run, "teacher")
+    recipe, labels = teacher.recipe, teacher.labels
     if labels != faces.labels:
         raise MienError(f"The teacher {run} knows {', '.join(labels)}, the student is to learn {', '.join(faces.labels)}.")
     if (recipe.size, recipe.channels) != (student.size, student.channels):
@@ -79,7 +76,7 @@ def _teacher(run: Path, student: Recipe, faces: FaceSet) -> FaceNetwork:
         )
     spec = NetworkSpec.of(recipe, len(labels) * len(recipe.heads))
     model = FaceNetwork.of(recipe, build_network(recipe.network, spec))
-    model.load_state_dict(load_file(files[1]))
+    model.load_state_dict(load_file(teacher.weights))
     return model
 
 

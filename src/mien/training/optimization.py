@@ -4,10 +4,10 @@ import math
 
 from torch import nn, optim
 
-from mien.training import recipe
+from mien.training import recipe_parts
 
 
-def build_optimizer(network: nn.Module, head: nn.Module, how: recipe.Optimizer) -> optim.Optimizer:
+def build_optimizer(network: nn.Module, head: nn.Module, how: recipe_parts.Optimizer) -> optim.Optimizer:
     """Build an optimizer that decays only weights with two dimensions or more: not biases, not normalisation.
 
     Args:
@@ -35,7 +35,7 @@ def build_optimizer(network: nn.Module, head: nn.Module, how: recipe.Optimizer) 
 
 
 def build_schedule(
-    optimizer: optim.Optimizer, how: recipe.Schedule, steps: int
+    optimizer: optim.Optimizer, how: recipe_parts.Schedule, steps: int
 ) -> optim.lr_scheduler.LambdaLR | optim.lr_scheduler.ReduceLROnPlateau | None:
     """Build the schedule of a recipe; a constant rate needs none.
 

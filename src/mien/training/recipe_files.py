@@ -109,8 +109,8 @@ def _as_told(value: Any) -> str:
 
 def shared_name(path: str) -> str:
     """Name a file or folder without the folders it lies in; the weights of a run by the name of the run."""
-    own = Path(path)
-    return own.parent.name or own.name if own.name == "weights.safetensors" else own.name
+    own = Path(path).resolve()
+    return own.parent.name if own.name == "weights.safetensors" else own.name
 
 
 def _check_keys(kind: type, content: Mapping[str, Any], prefix: str) -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import shutil
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.torch import save
 
 from mien.errors import MienError
 from mien.files import write_whole
+from mien.training.recipe_files import load_recipe
 from mien.training.task import ClassificationTask
 
 COLUMNS = (
@@ -68,9 +70,9 @@ def open_run_folder(out: Path, resume: bool, identity: dict[str, str]) -> Path |
 def _difference(told: Path, identity: dict[str, str]) -> str:
     """Say how the run in a folder differs from what is asked for now; nothing where only words about it do."""
     text = told.read_text(encoding="utf-8")
-    then, now = yaml.safe_load(text) or {}, yaml.safe_load(identity["recipe"])
-    keys = [key for key in {**now, **then} if key != "description"]
-    changed = [f"its {key} is {then.get(key)}, not {now.get(key)}" for key in keys if then.get(key) != now.get(key)]
+    # read as a recipe, for one of an older mien lacks keys, and was trained with their defaults
+    then, now = asdict(load_recipe(told)), yaml.safe_load(identity["recipe"])
+    changed = [f"its {key} is {then[key]}, not {now[key]}" for key in now if key != "description" and then[key] != now[key]]
     if not text.startswith(f"{FIRST_LINE}{identity['fingerprint']}\n"):
         changed.append("it was trained on other data")
     return "; ".join(changed)

@@ -22,7 +22,8 @@ from mien.training.face_network import FaceNetwork, pixels
 from mien.training.loss import classification_loss, distillation_loss, votes_loss, with_votes
 from mien.training.networks.head import head_of
 from mien.training.optimization import build_optimizer, build_schedule
-from mien.training.recipe import Augmentation, Recipe
+from mien.training.recipe import Recipe
+from mien.training.recipe_parts import Augmentation
 from mien.training.transfer import head_only
 from mien.training.weight_averaging import interpolate, moving_average
 
@@ -163,9 +164,9 @@ class ClassificationTask(pl.LightningModule):
         self.validated = []
         if self.start is not None and self.between is not None:
             interpolate(self.between, self.start, self._trained, self.recipe.weights_share)
-        if self.recipe.precise_batch_norm:
-            with torch.inference_mode(False):
-                measure_batch_norm(self.best_model, self.train_faces)
+        # while the head learns alone, it learns from a backbone with the statistics that it has
+        if self.recipe.precise_batch_norm and self.current_epoch >= self.recipe.head_epochs:
+            measure_batch_norm(self.best_model, self.train_faces)
         if self.seen:
             count = sum(n for _, n, _ in self.seen)
             self.train_figures = {

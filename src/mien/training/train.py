@@ -69,7 +69,7 @@ def train(
     if threads is not None:
         torch.set_num_threads(threads)
     started = resume and (out / "last.ckpt").is_file()  # then the weights to start from are not needed again
-    network = starting_network(replace(recipe, weights=None, weights_share=0.0) if started else recipe, len(faces.labels))
+    network = starting_network(replace(recipe, weights=None, weights_share=0.0) if started else recipe, faces.labels)
     model = FaceNetwork.of(recipe, network)
     teachers = load_teachers(recipe, faces)
     identity = {"recipe": recipe.to_yaml(), "fingerprint": faces.split("train").fingerprint()}

@@ -4,6 +4,7 @@ How transferable are features in deep neural networks? (Yosinski et al., 2014); 
 head are discriminative fine-tuning (Howard and Ruder, 2018).
 """
 
+import sys
 from pathlib import Path
 
 import torch
@@ -12,25 +13,27 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mien.errors import MienError
+from mien.labels import LabelSet
 from mien.training.networks import build_network
 from mien.training.networks.head import head_of
 from mien.training.networks.spec import NetworkSpec
 from mien.training.networks.timm_backbone import fetch_from_hub, timm_backbone, why_not_taken
 from mien.training.recipe import HUB, TIMM, Recipe
+from mien.training.trained_run import TrainedRun
 
 
-def starting_network(recipe: Recipe, classes: int) -> nn.Module:
+def starting_network(recipe: Recipe, labels: LabelSet) -> nn.Module:
     """Build a recipe's network with the weights that its training starts from.
 
     Args:
         recipe: names the network, and the weights or none.
-        classes: number of labels, for each head.
+        labels: what each head is to tell apart.
 
     Raises:
         MienError: if there is no such network, its weights cannot be fetched or do not fit, or its faces are to grow during
             training and it takes faces of one size only.
     """
-    network = _with_weights(recipe, classes)
+    network = _with_weights(recipe, labels)
     side = recipe.crop_from
     if side is not None and recipe.enlarge_to is None and why_not_taken(network, recipe.channels, side):
         raise MienError(
@@ -39,17 +42,43 @@ def starting_network(recipe: Recipe, classes: int) -> nn.Module:
     return network
 
 
-def _with_weights(recipe: Recipe, classes: int) -> nn.Module:
-    spec = NetworkSpec.of(recipe, classes * len(recipe.heads))
+def _with_weights(recipe: Recipe, labels: LabelSet) -> nn.Module:
+    spec = NetworkSpec.of(recipe, len(labels) * len(recipe.heads))
     if recipe.weights == HUB:
         name = recipe.network.removeprefix(TIMM)
         return timm_backbone(name, spec, fetch_from_hub(name))
     network = build_network(recipe.network, spec)
-    if recipe.weights is not None and not load_weights(network, Path(recipe.weights)) and recipe.weights_share:
-        raise MienError(
-            f"The weights in {recipe.weights} are for other labels, and weights_share is of weights for the same; leave it out."
-        )
+    if recipe.weights is None:
+        return network
+    given = Path(recipe.weights)
+    folder = given.parent if given.name == "weights.safetensors" and (given.parent / "recipe.yaml").is_file() else given
+    if not folder.is_dir():
+        whole, why = load_weights(network, given), "its head has another shape"
+    else:
+        run = TrainedRun.open(folder, "run to take weights from")
+        whole, why = _fitting(run, folder, recipe, labels)
+        load_weights(network, run.weights, head=whole)
+    if not whole and recipe.weights_share:
+        raise MienError(f"weights_share wants weights with the same head, and of {given} {why}; leave weights_share out.")
+    if not whole:
+        print(f"the head starts afresh: of {given} {why}", file=sys.stderr)
     return network
+
+
+def _fitting(run: TrainedRun, folder: Path, recipe: Recipe, labels: LabelSet) -> tuple[bool, str]:
+    """Say whether the head of a run can be taken too, and why not.
+
+    Raises:
+        MienError: if the run's network is another, or sees its faces otherwise.
+    """
+    keys = ("network", "network_options", "activation", "mean", "std")
+    others = [key for key in keys if getattr(run.recipe, key) != getattr(recipe, key)]
+    if others:
+        told = ", ".join(f"{key} {getattr(run.recipe, key)}, not {getattr(recipe, key)}" for key in others)
+        raise MienError(f"{folder} was trained with {told}; give the same --recipe.{others[0]} to take its weights.")
+    if run.labels != labels:
+        return False, f"the labels are {', '.join(run.labels)}"
+    return run.recipe.heads == recipe.heads, f"the heads are {' and '.join(run.recipe.heads)}"
 
 
 def head_only(network: nn.Module, alone: bool) -> None:
@@ -59,15 +88,16 @@ def head_only(network: nn.Module, alone: bool) -> None:
 
 
 @torch.no_grad()
-def load_weights(network: nn.Module, file: Path) -> bool:
-    """Start a network from a .safetensors file, such as timm's, or from the weights.safetensors of a run.
+def load_weights(network: nn.Module, file: Path, head: bool = True) -> bool:
+    """Start a network from a .safetensors file, such as timm's or the weights.safetensors of a run.
 
     The head stays fresh where the file's has another shape. A first convolution for three colours is summed for gray
     faces, one for gray shared out over three colours; both give the same answers for gray pictures.
 
     Args:
         network: changed in place; kept in float32 whatever the file holds.
-        file: its names are those of the network, or these after `network.` as in a run; or a run folder.
+        file: its names are those of the network, or these after `network.` as in a run.
+        head: whether to take the head too, where its shape is the same.
 
     Returns:
         Whether the head was taken too.
@@ -77,11 +107,11 @@ def load_weights(network: nn.Module, file: Path) -> bool:
     """
     given = _read(file)
     wanted = network.state_dict()
-    head = {id(parameter) for parameter in head_of(network).parameters()}
-    in_head = {name for name, parameter in network.named_parameters() if id(parameter) in head}
+    of_head = {id(parameter) for parameter in head_of(network).parameters()}
+    in_head = {name for name, parameter in network.named_parameters() if id(parameter) in of_head}
     problems, taken = [], set()
     for name, value in wanted.items():
-        found = given.get(name)
+        found = given.get(name) if head or name not in in_head else None
         if found is not None and found.shape != value.shape:
             found = _as_channels(found, value)
         if found is not None and found.shape == value.shape:
@@ -100,17 +130,13 @@ def load_weights(network: nn.Module, file: Path) -> bool:
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    if file.is_dir():
-        file = file / "weights.safetensors"
-        if not file.is_file():
-            raise MienError(f"{file.parent} holds no weights.safetensors, so it is no run to take weights from.")
+    if not file.is_file():
+        raise MienError(f"There is no run folder and no file {str(file)!r} to take weights from; look at --recipe.weights.")
     if file.suffix.lower() != ".safetensors":
         raise MienError(
             f"Weights must be a .safetensors file, not {str(file)!r}: other kinds can run code when they are read. "
             "safetensors.torch.save_file(model.state_dict(), FILE) writes one from a model you trust."
         )
-    if not file.is_file():
-        raise MienError(f"There is no file {str(file)!r} to take weights from; look at --recipe.weights.")
     try:
         tensors = load_file(file)
     except SafetensorError as problem:
