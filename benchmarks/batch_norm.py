@@ -32,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--data", required=True)
+    parser.add_argument("--votes", help="FER+ votes (fer2013new.csv), for runs that learned from them")
     parser.add_argument("--split", default="validation")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
@@ -52,9 +53,11 @@ def compared(arguments: argparse.Namespace) -> str:
     for name, run in runs.items():
         if run.recipe.precise_batch_norm:
             raise mien.MienError(f"{name} was trained with precise_batch_norm; there is nothing to compare.")
+    beside = "beside" if arguments.votes else "distribution"
+    source = mien.DataSource(arguments.data, votes=arguments.votes, votes_as=beside)
     table = [["run", "faces", "accuracy before", "after", "change in points, 95% interval", "log loss before", "after"]]
     for name, run in runs.items():
-        faces = arrange(run.recipe, mien.read_faces(arguments.data, run.recipe.size, run.recipe.channels))
+        faces = arrange(run.recipe, mien.read_faces(source, run.recipe.size, run.recipe.channels))
         judged, device = faces.split(arguments.split), torch.device("cpu")
         network = starting_network(replace(run.recipe, weights=None, weights_share=0.0), faces.labels)
         model, asked = FaceNetwork.of(run.recipe, network), DeviceFaces(judged, device)
