@@ -21,6 +21,9 @@ from mien.training.networks.timm_backbone import fetch_from_hub, timm_backbone, 
 from mien.training.recipe import HUB, TIMM, Recipe
 from mien.training.trained_run import TrainedRun
 
+PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
+"""How files of weights are called that are not safetensors."""
+
 
 def starting_network(recipe: Recipe, labels: LabelSet) -> nn.Module:
     """Build a recipe's network with the weights that its training starts from.
@@ -130,7 +133,7 @@ def load_weights(network: nn.Module, file: Path, head: bool = True) -> bool:
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    if not file.is_file():
+    if not file.is_file() and file.suffix.lower() not in PICKLES:
         raise MienError(f"There is no run folder and no file {str(file)!r} to take weights from; look at --recipe.weights.")
     if file.suffix.lower() != ".safetensors":
         raise MienError(
