@@ -12,10 +12,9 @@ recipe's balancing of labels is left out, for the plain way has none. mien resam
 
 Both are driven by the same loop. For mien it computes what `mien train` computes, without Lightning's Trainer: its hooks,
 the progress bar, validation, log and checkpoint are left out, and every epoch has the same order.
-
 The ways take turns, round by round. The first batches of every epoch are not counted, nor is the end of the workers; "ratio
 with start" adds the wait for an epoch's first batch (the start of the workers) to an epoch of all the training rows. "data
-alone" is the same without a network. The PNG files come from the system's file cache. Let nothing else run beside it.
+alone" is the same without a network. The PNG files come from the file cache. Let nothing else run beside it.
 """
 
 import argparse
