@@ -7,12 +7,10 @@ The runs must have been trained without precise_batch_norm; it is the first head
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 import mien
 from mien.data.faceset import FaceSet
@@ -24,7 +22,6 @@ from mien.training.batches import DeviceFaces, ValidationBatches
 from mien.training.face_network import FaceNetwork
 from mien.training.train import arrange
 from mien.training.trained_run import TrainedRun
-from mien.training.transfer import starting_network
 
 
 def main() -> None:
@@ -59,9 +56,7 @@ def compared(arguments: argparse.Namespace) -> str:
     for name, run in runs.items():
         faces = arrange(run.recipe, mien.read_faces(source, run.recipe.size, run.recipe.channels))
         judged, device = faces.split(arguments.split), torch.device("cpu")
-        network = starting_network(replace(run.recipe, weights=None, weights_share=0.0), faces.labels)
-        model, asked = FaceNetwork.of(run.recipe, network), DeviceFaces(judged, device)
-        model.load_state_dict(load_file(run.weights))
+        model, asked = run.network(), DeviceFaces(judged, device)
         before = answers(model, asked)
         measure_batch_norm(model, DeviceFaces(faces.split("train"), device))
         table.append([name.name, f"{len(judged):,}", *row(before, answers(model, asked), judged)])

@@ -111,9 +111,8 @@ def test_while_the_head_learns_alone_nothing_else_changes():
 def test_a_run_with_a_head_epoch_keeps_the_backbone_it_started_from(drawn, recipe, tmp_path):
     started = build_network("compact_resnet", NetworkSpec(9, options=recipe.network_options))
     save_file(started.state_dict(), tmp_path / "start.safetensors")
-    told = replace(
-        recipe, weights=str(tmp_path / "start.safetensors"), ema=0, epochs=1, head_epochs=1, precise_batch_norm=False
-    )
+    told = replace(recipe, weights=str(tmp_path / "start.safetensors"), ema=0, epochs=1, head_epochs=1)
+    assert told.precise_batch_norm
     train(told, drawn, tmp_path / "run", threads=1, quiet=True)
     trained = load_file(tmp_path / "run" / "weights.safetensors")
     backbone = {key: value for key, value in started.state_dict().items() if value.shape[:1] != (9,)}

@@ -7,8 +7,10 @@ from safetensors.torch import load_file
 
 from mien.cli import main
 from mien.errors import MienError
+from mien.inference.classifier import Classifier
 from mien.training.networks import build_network
 from mien.training.networks.spec import NetworkSpec
+from mien.training.progress import Progress
 from mien.training.recipe import Recipe
 from mien.training.train import train
 from mien.training.weight_averaging import interpolate, moving_average
@@ -52,8 +54,6 @@ def test_what_is_exported_is_between_the_start_and_what_training_came_to(drawn, 
 
 
 def _recipe_in(run):
-    from mien.inference.classifier import Classifier
-
     return Classifier(run).metadata["mien.recipe"]
 
 
@@ -75,8 +75,6 @@ def test_a_stopped_run_knows_its_start_though_that_is_gone(drawn, first, tmp_pat
 
 
 def stop_after_one(monkeypatch):
-    from mien.training.progress import Progress
-
     def stop(*_):
         raise KeyboardInterrupt
 

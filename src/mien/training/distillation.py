@@ -21,8 +21,6 @@ from mien.files import write_whole
 from mien.training.augmentation import place, worsen
 from mien.training.batches import DeviceFaces
 from mien.training.face_network import FaceNetwork, pixels
-from mien.training.networks import build_network
-from mien.training.networks.spec import NetworkSpec
 from mien.training.recipe import Recipe
 from mien.training.trained_run import TrainedRun
 
@@ -74,10 +72,7 @@ def _teacher(run: Path, student: Recipe, faces: FaceSet) -> FaceNetwork:
             f"The teacher {run} takes faces of {recipe.size} pixels and {recipe.channels} channels, the student of "
             f"{student.size} and {student.channels}; both must see the same faces."
         )
-    spec = NetworkSpec.of(recipe, len(labels) * len(recipe.heads))
-    model = FaceNetwork.of(recipe, build_network(recipe.network, spec))
-    model.load_state_dict(load_file(teacher.weights))
-    return model
+    return teacher.network()
 
 
 class Views:

@@ -3,9 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors.torch import load_file
+
 from mien.errors import MienError
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
+from mien.training.face_network import FaceNetwork
+from mien.training.networks import build_network
+from mien.training.networks.spec import NetworkSpec
 from mien.training.recipe import Recipe
 from mien.training.recipe_files import load_recipe
 
@@ -43,3 +48,10 @@ class TrainedRun:
                 f"The {role} {run} is not the folder of a finished run; train it first, or finish it with --resume."
             )
         return cls(load_recipe(recipe), Classifier(model).labels, weights)
+
+    def network(self) -> FaceNetwork:
+        """Build the run's network with its weights, as uint8 faces are put into it."""
+        spec = NetworkSpec.of(self.recipe, len(self.labels) * len(self.recipe.heads))
+        model = FaceNetwork.of(self.recipe, build_network(self.recipe.network, spec))
+        model.load_state_dict(load_file(self.weights))
+        return model
