@@ -3,9 +3,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from mien.training.batches import DeviceFaces
+from mien.training.distillation import Teachers
+from mien.training.face_network import FaceNetwork
+from mien.training.networks import build_network
+from mien.training.networks.spec import NetworkSpec
 from mien.training.recipe import Recipe
+from mien.training.recipe_files import load_recipe
 from mien.training.recipe_parts import Distillation, Votes
-from mien.training.task import crop_side, distilled
+from mien.training.task import ClassificationTask, crop_side, distilled
 
 
 @pytest.mark.parametrize(
@@ -34,3 +40,24 @@ def test_teachers_share_the_loss_of_the_heads_they_have():
     assert distilled(losses, logits, taught[:, :1], recipe)[1] == 1.0
     one_head = replace(recipe, votes=Votes())
     assert len(distilled(losses[:1], logits[:, :1], taught, one_head)) == 1
+
+
+@pytest.mark.parametrize("name", ["mien-s", "mien-l"])
+def test_a_step_never_waits_for_the_device(name, drawn):
+    """A meta tensor has no values: what would ask the device for one, and so hold up a GPU's queue, fails."""
+    recipe = replace(load_recipe(name), batch_size=8, votes=Votes(head=0.5))
+    worse = {"degradation": 0.5, "blur": 0.5, "noise": 0.1, "erasing": 0.5}
+    recipe = replace(recipe, augmentation=replace(recipe.augmentation, **worse))
+    nowhere = torch.device("meta")
+
+    def network():
+        return FaceNetwork.of(recipe, build_network(recipe.network, NetworkSpec.of(recipe, 14)))
+
+    faces = DeviceFaces(drawn, nowhere)
+    task = ClassificationTask(network(), recipe, faces, faces, Teachers([network(), network()], 1.0)).to(nowhere).train()
+    loss = task.training_step(next(iter(task.train_dataloader())), 0)
+    loss.backward()
+    assert loss.is_meta
+    assert all(weight.grad is not None for weight in task.model.parameters())
+    with pytest.raises(RuntimeError, match="meta"):
+        bool(loss > 0)

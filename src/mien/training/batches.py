@@ -21,14 +21,14 @@ class Batch(NamedTuple):
         faces: uint8 (N, H, W) or (N, H, W, 3).
         targets: float32 (N, K).
         votes: float32 (N, K), the crowd's; zeros where there are none.
-        is_copy: bool (N,), whether each is a copy that balances a rare label.
+        is_copy: bool (N,), whether each is a copy that balances a rare label; None where none is.
         taught: float32 (N, heads, K), what teachers answered to these very faces; None where they were not asked yet.
     """
 
     faces: Tensor
     targets: Tensor
     votes: Tensor
-    is_copy: Tensor
+    is_copy: Tensor | None = None
     taught: Tensor | None = None
 
 
@@ -71,9 +71,9 @@ class DeviceFaces:
         """Take rows by index, on the device."""
         images = self.images[indices.to(self.images.device)].to(self.device, non_blocking=True)
         there = indices.to(self.device)
-        is_copy = torch.zeros(len(indices), dtype=torch.bool) if is_copy is None else is_copy
+        is_copy = None if is_copy is None else is_copy.to(self.device)
         taught = None if self.taught is None else self.taught[there]
-        return Batch(images, self.targets[there], self.votes[there], is_copy.to(self.device), taught)
+        return Batch(images, self.targets[there], self.votes[there], is_copy, taught)
 
 
 class TrainingBatches:
@@ -97,7 +97,9 @@ class TrainingBatches:
     def __iter__(self) -> Iterator[Batch]:
         for number in range(len(self)):
             here = slice(number * self.batch_size, (number + 1) * self.batch_size)
-            yield self.faces.rows(torch.from_numpy(self.order[here]), torch.from_numpy(self.is_copy[here]))
+            # looked at here: there, training would wait for the device
+            is_copy = torch.from_numpy(self.is_copy[here]) if self.is_copy[here].any() else None
+            yield self.faces.rows(torch.from_numpy(self.order[here]), is_copy)
 
 
 class ValidationBatches:

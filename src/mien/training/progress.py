@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from tqdm import tqdm
 
 from mien.training.run_folder import RunFolder
@@ -12,12 +13,13 @@ from mien.training.task import ClassificationTask
 
 
 class Progress(pl.Callback):
-    """Shows rate, time left and validation accuracy, on stderr; with `quiet` nothing."""
+    """Shows rate, how busy a GPU is, time left and validation accuracy, on stderr; with `quiet` nothing."""
 
     def __init__(self, run: RunFolder, quiet: bool = False) -> None:
         self.run, self.quiet = run, quiet
         self.terminal = sys.stderr.isatty()
         self.bar: tqdm | None = None
+        self.busy = ""
 
     def on_train_start(self, trainer: pl.Trainer, _: pl.LightningModule) -> None:
         """Take the time that the rest is reckoned from; a resumed run says where it goes on."""
@@ -42,6 +44,10 @@ class Progress(pl.Callback):
             _, _, _, batch, _ = arguments
             self.bar.update(len(batch.targets))
 
+    def on_validation_start(self, _: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """See how busy the epoch's last batches kept the GPU."""
+        self.busy = gpu_busy(pl_module.device)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar and leave a line."""
         assert isinstance(pl_module, ClassificationTask)
@@ -56,10 +62,23 @@ class Progress(pl.Callback):
         print(
             f"epoch {done:>3}/{trainer.max_epochs}  train loss {row['train_loss']:.4f}  "
             f"validation loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.1%}{best}  "
-            f"{row['images_per_second']:,.0f} images/s  {_duration(left)} left{head}",
+            f"{row['images_per_second']:,.0f} images/s{self.busy}  {_duration(left)} left{head}",
             file=sys.stderr,
             flush=True,
         )
+
+
+def gpu_busy(device: torch.device) -> str:
+    """Say during how much of the last moment a GPU was at work, as its driver tells; nothing of another device.
+
+    Nothing too where nvidia-ml-py is not installed, or the driver does not tell.
+    """
+    if device.type != "cuda":
+        return ""
+    try:
+        return f"  GPU {torch.cuda.utilization(device)}% busy"
+    except Exception:  # NVML's own errors are known only where it is installed, and none is worth a training
+        return ""
 
 
 def _duration(seconds: float) -> str:

@@ -148,7 +148,7 @@ class ClassificationTask(pl.LightningModule):
     def _by_kind(self, batch: Batch, change: Callable[[Augmentation], Tensor]) -> Tensor:
         """Change faces by the rules of the recipe, copies that balance rare labels by their own."""
         faces = change(self.recipe.augmentation)
-        if batch.is_copy.any():
+        if batch.is_copy is not None:
             faces = torch.where(batch.is_copy.view(-1, 1, 1, 1), change(self.recipe.balance.copies), faces)
         return faces
 
