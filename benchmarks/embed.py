@@ -18,6 +18,7 @@ import numpy as np
 
 import mien
 from mien.evaluation.proportion import proportion
+from mien.evaluation.run_summary import summarise
 from mien.inference.classifier import MODELS, Classifier
 
 LARGEST = 5_000_000
@@ -62,8 +63,7 @@ def card(arguments: argparse.Namespace) -> str:
     model = Classifier(run, threads=1)
     reports = [json.loads((run / name / "metrics.json").read_text(encoding="utf-8")) for name in ("report", "report-crowd")]
     by_label, by_crowd = (report["all_rows"] for report in reports)
-    history = [line.split(",") for line in (run / "log.csv").read_text(encoding="utf-8").splitlines()]
-    accuracies = [float(row[history[0].index("validation_accuracy")]) for row in history[1:]]
+    summary = summarise(run)
     faces = mien.read_faces(mien.DataSource(arguments.data, votes=arguments.votes, votes_as="beside")).split("validation")
     voted = faces.judged_by_votes()
     agreeing = int((faces.votes[faces.votes.any(axis=1)].argmax(1) == faces.classes[faces.votes.any(axis=1)]).sum())
@@ -94,8 +94,8 @@ def card(arguments: argparse.Namespace) -> str:
         processor=processor(),
         command=arguments.command or reports[0]["command"],
         version=reports[0]["model"]["mien_version"],
-        epochs=len(accuracies),
-        best=accuracies.index(max(accuracies)) + 1,
+        epochs=summary.epochs,
+        kept=summary.best_epoch,
         sha256=reports[0]["model"]["sha256"],
     )
 

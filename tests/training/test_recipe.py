@@ -38,6 +38,7 @@ def test_what_a_recipe_does_not_say_is_the_default(tmp_path):
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"optimizer": {"learning_rate": 0}}, "above 0"),
         ({"early_stopping": 0}, "early_stopping"),
+        ({"early_stopping": 3, "select_by": "last"}, "early_stopping waits for a better epoch"),
         ({"seed": -1}, "seed must be 0 or more"),
     ],
 )

@@ -72,6 +72,17 @@ def test_the_kept_weights_are_those_of_the_best_epoch(unbroken, drawn, recipe):
     assert (answers.argmax(1) == validation.classes).mean() == pytest.approx(max(accuracies), abs=1e-5)
 
 
+def test_the_last_epoch_is_kept_where_the_recipe_says_so(drawn, recipe, tmp_path):
+    # so slow that no epoch is better than the first, of which only BatchNorm's statistics are older
+    slow = replace(recipe, epochs=2, ema=0.0, optimizer=replace(recipe.optimizer, learning_rate=1e-12))
+    for select_by in ("accuracy", "last"):
+        train(replace(slow, select_by=select_by), drawn, tmp_path / select_by, threads=1, quiet=True)
+    state = torch.load(tmp_path / "last" / "last.ckpt", weights_only=True)["state_dict"]
+    kept = weights(tmp_path / "last")
+    assert same(kept, {name: state[f"model.{name}"].numpy() for name in kept})
+    assert not same(kept, weights(tmp_path / "accuracy"))
+
+
 def test_the_same_recipe_gives_the_same_weights_bit_by_bit(unbroken, drawn, recipe, tmp_path):
     train(recipe, drawn, tmp_path / "again", threads=1, quiet=True)
     assert same(weights(unbroken), weights(tmp_path / "again"))

@@ -144,15 +144,17 @@ def _name(run: Path, report: Path) -> str:
 
 
 def best_epoch(log: dict[str, np.ndarray], select_by: str) -> int:
-    """Find the epoch whose weights training kept: the first of the best.
+    """Find the epoch whose weights training kept: the first of the best, or the last.
 
     Args:
         log: what `read_log` gives.
-        select_by: accuracy or loss, on validation.
+        select_by: accuracy or loss, on validation, or last.
 
     Returns:
         Its number, from 1.
     """
+    if select_by == "last":
+        return int(log["epoch"][-1])
     by_loss = select_by == "loss"
     best = np.nanargmin(log["validation_loss"]) if by_loss else np.nanargmax(log["validation_accuracy"])
     return int(log["epoch"][best])

@@ -35,7 +35,7 @@ class Progress(pl.Callback):
             title = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
             total = len(batches) * batches.batch_size
             self.bar = tqdm(total=total, desc=title, unit=" images", leave=False, dynamic_ncols=True)
-            if self.run.best is not None:
+            if self.run.best is not None and self.run.select_by != "last":
                 self.bar.set_postfix_str(f"best accuracy {self.run.best['validation_accuracy']:.1%}")
 
     def on_train_batch_end(self, *arguments: Any) -> None:
@@ -57,7 +57,7 @@ class Progress(pl.Callback):
             return
         row, done = self.run.history[-1], trainer.current_epoch + 1
         left = (time.perf_counter() - self._started) / (done - self._first_epoch) * ((trainer.max_epochs or done) - done)
-        best = " (best)" if self.run.best is row else ""
+        best = " (best)" if self.run.best is row and self.run.select_by != "last" else ""
         head = "  head only" if done <= pl_module.recipe.head_epochs else ""
         print(
             f"epoch {done:>3}/{trainer.max_epochs}  train loss {row['train_loss']:.4f}  "

@@ -84,8 +84,9 @@ class Recipe:
     """Measure BatchNorm's statistics before every validation, on unchanged training faces (Wu and Johnson, 2021)."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Random changes of the training faces."""
-    select_by: Literal["accuracy", "loss"] = "accuracy"
-    """What the best epoch is chosen by, on validation."""
+    select_by: Literal["accuracy", "loss", "last"] = "accuracy"
+    """What the epoch whose weights are kept is chosen by: its accuracy or loss on validation; last keeps the last one, whatever
+    validation says of it."""
     early_stopping: int | None = None
     """Stop after so many epochs without a better one; never, if not given."""
     seed: int = 0
@@ -135,6 +136,8 @@ class Recipe:
             )
         if self.weights_share and self.weights in (None, HUB):
             raise MienError("The recipe's weights_share needs weights for the same labels: name a run with --recipe.weights.")
+        if self.early_stopping is not None and self.select_by == "last":
+            raise MienError("The recipe's early_stopping waits for a better epoch; where select_by is last there is none.")
         if self.early_stopping is not None and self.early_stopping < 1:
             raise MienError(f"The recipe's early_stopping must be at least 1 epoch, not {self.early_stopping}.")
 

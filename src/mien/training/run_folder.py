@@ -132,7 +132,13 @@ class RunFolder(pl.Callback):
         write_whole(self.folder / "last.ckpt", trainer.save_checkpoint)
 
     def _score(self, row: dict[str, float]) -> float:
-        return row["validation_accuracy"] if self.select_by == "accuracy" else -row["validation_loss"]
+        match self.select_by:
+            case "accuracy":
+                return row["validation_accuracy"]
+            case "loss":
+                return -row["validation_loss"]
+            case _:
+                return row["epoch"]
 
 
 def as_csv(history: list[dict[str, float]]) -> str:
