@@ -15,6 +15,7 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
+import yaml
 
 import mien
 from mien.evaluation.proportion import proportion
@@ -96,6 +97,7 @@ def card(arguments: argparse.Namespace) -> str:
         version=reports[0]["model"]["mien_version"],
         epochs=summary.epochs,
         kept=summary.best_epoch,
+        start=yaml.safe_load(model.metadata["mien.recipe"])["weights"],
         sha256=reports[0]["model"]["sha256"],
     )
 
