@@ -81,8 +81,8 @@ YUNET_FRAMING = Framing(side=1.9, rise=0.07)
 """FER-2013's square around YuNet's landmarks.
 
 Medians over 2,878 of 3,000 Training faces: side 1.883, rise 0.064, sideways 0.002 (benchmarks/framing.py). On 3,346 PublicTest
-faces, half of them turned by 12 degrees, the crowd head of mien-s says of 83.3% what most people say (of the untouched faces of
-83.7%; not turned upright 82.1%; with sides of 1.62, 1.8 and 2.3 83.0, 83.4 and 79.8%).
+faces, half of them turned by 12 degrees, the crowd head of an earlier mien-s said of 83.3% what most people say (of the
+untouched faces of 83.7%; not turned upright 82.1%; with sides of 1.62, 1.8 and 2.3 83.0, 83.4 and 79.8%).
 """
 
 HAAR_FRAMING = Framing(side=1.0, rise=0.0)

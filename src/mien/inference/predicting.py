@@ -23,8 +23,8 @@ from mien.inference.smoothing import SMOOTHING
 from mien.inference.sources import Source, listed
 
 UNSURE = 0.6
-"""Confidence below which an answer is called unsure. Of PublicTest's faces mien-s is that sure or surer about 81%, and says of
-90% of these what most people say; of those below, of 52% (benchmarks/unsure.py)."""
+"""Confidence below which an answer is called unsure. Of PublicTest's faces mien-s is that sure or surer about 80%, and says of
+90% of these what most people say; of those below, of 51% (benchmarks/unsure.py)."""
 
 MOST_THREADS = 8
 """Threads at most where nobody chose: each holds an image and a detector, some 100 MB."""
