@@ -35,8 +35,8 @@ class Progress(pl.Callback):
             title = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
             total = len(batches) * batches.batch_size
             self.bar = tqdm(total=total, desc=title, unit=" images", leave=False, dynamic_ncols=True)
-            if self.run.best is not None and self.run.select_by != "last":
-                self.bar.set_postfix_str(f"best accuracy {self.run.best['validation_accuracy']:.1%}")
+            if self.run.chosen is not None:
+                self.bar.set_postfix_str(f"best accuracy {self.run.chosen['validation_accuracy']:.1%}")
 
     def on_train_batch_end(self, *arguments: Any) -> None:
         """Move the bar."""
@@ -46,7 +46,7 @@ class Progress(pl.Callback):
 
     def on_validation_start(self, _: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """See how busy the epoch's last batches kept the GPU."""
-        self.busy = gpu_busy(pl_module.device)
+        self.busy = "" if self.quiet else gpu_busy(pl_module.device)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar and leave a line."""
@@ -57,7 +57,7 @@ class Progress(pl.Callback):
             return
         row, done = self.run.history[-1], trainer.current_epoch + 1
         left = (time.perf_counter() - self._started) / (done - self._first_epoch) * ((trainer.max_epochs or done) - done)
-        best = " (best)" if self.run.best is row and self.run.select_by != "last" else ""
+        best = " (best)" if self.run.chosen is row else ""
         head = "  head only" if done <= pl_module.recipe.head_epochs else ""
         print(
             f"epoch {done:>3}/{trainer.max_epochs}  train loss {row['train_loss']:.4f}  "

@@ -94,6 +94,11 @@ class RunFolder(pl.Callback):
         self.best: dict[str, float] | None = None
         self._started = 0.0
 
+    @property
+    def chosen(self) -> dict[str, float] | None:
+        """The best row so far by what validation says of it; None where the last is kept, whatever it brings."""
+        return None if self.select_by == "last" else self.best
+
     def state_dict(self) -> dict[str, Any]:
         """Give what a resumed run continues from."""
         return {"history": self.history, "best": self.best}
