@@ -116,3 +116,12 @@ def test_a_model_of_three_labels_is_measured_on_rows_of_these(three, faces, tmp_
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert metrics["all_rows"]["n"] == 12, "validation rows are test rows to a model that carved its own"
     assert [each["label"] for each in metrics["all_rows"]["labels"]] == ["happy", "sad", "surprise"]
+
+
+def test_flags_may_be_written_with_hyphens(faces, tmp_path, capsys):
+    out = tmp_path / "answers.csv"
+    words = ["predict", str(faces), "--detector", "none", "--batch-size=4", "--min-size", "2", "--out", str(out)]
+    assert main(words) == 0
+    assert out.stat().st_size
+    assert main([*words, "--no-such-flag"]) == 2
+    assert "--no-such-flag" in capsys.readouterr().err

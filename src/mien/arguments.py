@@ -68,14 +68,20 @@ def parse(parser: Any, arguments: Sequence[str], first: str = "") -> Any:
 
     if first and arguments and not arguments[0].startswith("-"):
         arguments = [f"--{first}", *arguments]
+    flags = [flag for action in parser._actions for flag in action.option_strings]
     switches = [
         flag for action in parser._actions if getattr(action, "_typehint", None) is bool for flag in action.option_strings
     ]
+    words = _spelled_out(arguments, flags, switches)
+    _check_not_empty(words)
     try:
-        return parser.instantiate(parser.parse_args(_spelled_out(arguments, switches)))
+        return parser.instantiate(parser.parse_args(words))
     except ArgumentError as problem:
         raise MienError(_sentence(parser, str(problem), first)) from None
 
+
+PATHS = ("--data.path", "--data.votes", "--data.drop", "--out", "--model", "--run", "--write")
+"""The flags that take paths."""
 
 KINDS = {
     "int": "a whole number",
@@ -111,11 +117,26 @@ def _one_of(found: re.Match[str]) -> str:
     return f"expected one of {', '.join(names)}, not {found[2]}" + (f"; did you mean {near[0]}?" if near else "")
 
 
-def _spelled_out(arguments: Sequence[str], switches: Sequence[str]) -> list[str]:
-    """Let `--data PATH` stand for `--data.path PATH`, and a switch such as `--resume` for `--resume=true`."""
+def _check_not_empty(words: Sequence[str]) -> None:
+    """Refuse a path that is empty, which would be the current folder; it comes of a variable of the shell that is not set.
+
+    Raises:
+        MienError: naming the flag.
+    """
+    for flag, value in zip(words, [*words[1:], None], strict=False):  # one longer, where there are no words
+        flag, value = flag.split("=", 1) if "=" in flag else (flag, value)
+        if value == "" and flag in PATHS:
+            raise MienError(f"{flag.removesuffix('.path')} is empty; give it a path.")
+
+
+def _spelled_out(arguments: Sequence[str], flags: Sequence[str], switches: Sequence[str]) -> list[str]:
+    """Let `--data PATH` stand for `--data.path PATH`, `--dry-run` for `--dry_run`, and `--resume` for `--resume=true`."""
     words = []
     for number, word in enumerate(arguments):
         following = arguments[number + 1] if number + 1 < len(arguments) else ""
+        name, equals, value = word.partition("=")
+        if name.startswith("--") and name not in flags and (known := "--" + name[2:].replace("-", "_")) in flags:
+            word = f"{known}{equals}{value}"
         if word == "--data" or word.startswith("--data="):
             word = word.replace("--data", "--data.path", 1)
         elif word in switches and following.lower() not in ("true", "false"):
@@ -133,8 +154,10 @@ def _sentence(parser: Any, problem: str, first: str) -> str:
         near = difflib.get_close_matches(unknown[1].split("=")[0], flags, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
     elif unknown:
-        hint = " Every argument but the first has a name, such as --data PATH."
-    return f"{words.rstrip('.')}.{hint} `{parser.prog} --help` lists what there is."
+        several = "--data.path" in (flag for action in parser._actions for flag in action.option_strings)
+        hint = " Every argument but the first has a name, such as --data PATH." if several else ""
+    end = "" if words.endswith("?") else "."
+    return f"{words.rstrip('.')}{end}{hint} `{parser.prog} --help` lists what there is."
 
 
 def _as_typed(parser: Any, names: str, first: str) -> str:

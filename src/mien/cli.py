@@ -16,7 +16,10 @@ from mien.commands import measuring, predicting, sharing, training
 from mien.errors import MienError
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR)
+NO_SUCH_PLACE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR),
+    *(errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MienError as mistake:
         return _complain(str(mistake))
     except KeyboardInterrupt:
-        _complain("stopped" + (" (the same command with --resume goes on)" if arguments[:1] == ["train"] else ""))
+        again = "" if any(word.startswith("--resume") for word in arguments) else " with --resume"
+        _complain("stopped" + (f" (the same command{again} goes on)" if arguments[:1] == ["train"] else ""))
         return 130
     except BrokenPipeError:
         # whoever read our output has closed it, as `head` does; Python must not complain of it at exit either
@@ -45,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if problem.errno in FULL_DISK:
             again = "the same command with --resume goes on" if arguments[:1] == ["train"] else "run the same again"
             return _complain(f"The disk is full{where}; free some space, then {again}.")
-        if problem.errno in NOT_ALLOWED:
+        if problem.errno in NO_SUCH_PLACE:
             return _complain(
                 f"A file cannot be written or read{where}: {os.strerror(problem.errno or 0)}; choose another path."
             )

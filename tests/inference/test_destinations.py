@@ -77,7 +77,7 @@ def test_python_is_told_at_once_too_and_images_in_memory_are_free(photos, model)
         ("photos", "photos/deep/c.png", "one of the inputs"),
         ("photos", "photos", "is a folder"),
         ("photos", "new/", "is a folder"),
-        ("photos", "", "empty name"),
+        ("photos", "", "--out is empty"),
         ("photos", "/dev/stdout", "standard output"),
         ("photos", "-", "standard output"),
         ("photos", "model.onnx/rows.csv", "cannot be made"),

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ from mien.training.export import export
 from mien.training.face_network import FaceNetwork
 from mien.training.networks import build_network
 from mien.training.networks.spec import NetworkSpec
+from mien.training.quantization import quantize
 
 
 def complaint(capsys, *words: object) -> str:
@@ -84,3 +86,22 @@ def test_the_model_itself_is_not_overwritten(run, faces, tmp_path, capsys):
     assert "is the model itself" in complaint(capsys, "quantize", model, "--data", faces, "--out", model)
     assert model.read_bytes() == content
     assert "at least 1 face" in complaint(capsys, "quantize", model, "--data", faces, "--out", "x.onnx", "--faces", "0")
+
+
+@pytest.mark.parametrize("count", [1, 63, 100])
+def test_any_number_of_faces_will_do_to_learn_the_ranges(run, faces, tmp_path, count):
+    rows = mien.read_faces(faces).images
+    many = np.concatenate([rows] * (count // len(rows) + 1))[:count]
+    quantize(run / "model.onnx", many, mien.Classifier(run).metadata, tmp_path / "small.onnx")
+    before, after = mien.Classifier(run), mien.Classifier(tmp_path / "small.onnx")
+    assert np.abs(before.predict_proba(rows) - after.predict_proba(rows)).max() < 0.1
+
+
+def test_labels_of_the_data_are_renamed_as_for_evaluate(run, faces, tmp_path):
+    data = mien.read_faces(faces)
+    others = replace(data, labels=mien.LabelSet(tuple("glad" if name == "happy" else name for name in data.labels)))
+    with pytest.raises(mien.MienError, match="--labels"):
+        mien.quantize(run, others, tmp_path / "small.onnx", faces=16, quiet=True)
+    made = mien.quantize(run, others, tmp_path / "small.onnx", faces=16, labels={"happy": ["glad"]}, quiet=True)
+    same = mien.quantize(run, data, tmp_path / "same.onnx", faces=16, quiet=True)
+    assert made.accuracies == same.accuracies

@@ -42,7 +42,9 @@ def quantize(arguments: list[str]) -> int:
     """Make a smaller, faster int8 model file of a model: mien quantize MODEL --data PATH --out FILE."""
     from mien.verbs.quantizing import quantize as make_int8
 
-    parser = parser_with_data("quantize", "MODEL --data PATH --out FILE [--faces N] [--data.KEY VALUE ...]", make_int8)
+    parser = parser_with_data(
+        "quantize", "MODEL --data PATH --out FILE [--faces N] [--labels MAP] [--data.KEY VALUE ...]", make_int8
+    )
     made = make_int8(**vars(parse(parser, arguments, first="model")))
     print(made.table())
     print(f"model   {made.out}", file=sys.stderr)

@@ -69,7 +69,7 @@ def read_faces(source: DataSource | str | Path, size: int = 48, channels: int = 
             the same label, or rows are to be dropped that are not there.
     """
     if not isinstance(source, DataSource):
-        source = DataSource(Path(source))
+        source = DataSource(source)  # type: ignore[arg-type]  # it makes a path of a text
     faces = _read_all(source, size, channels, progress)
     if source.drop is None:
         return faces

@@ -41,7 +41,9 @@ class DataSource:
     """Further columns of a manifest to carry along, such as age_group; `mien evaluate --by` adds those it names."""
 
     def __post_init__(self) -> None:
-        # in Python a path is often a string
+        # in Python a path is often a string; an empty one as a path would be the current folder
+        if not str(self.path):
+            raise MienError("The data have an empty path; name a file or a folder.")
         object.__setattr__(self, "path", Path(self.path))
         if self.votes is None and self.votes_as != "distribution":
             raise MienError(f"--data.votes_as {self.votes_as} needs the votes: add --data.votes fer2013new.csv.")

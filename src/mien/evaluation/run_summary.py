@@ -85,8 +85,8 @@ def summarise(folder: Path) -> RunSummary:
     run, report = _run_and_report(folder)
     if not (report / "metrics.json").is_file() or not (run / "model.onnx").is_file():
         raise MienError(
-            f"{folder} is not the folder of a finished run, nor that of a report in one: a run has a model.onnx and a report "
-            "with a metrics.json. Finish it with --resume."
+            f"{folder} is not the folder of a finished run, nor that of a report in one. Finish a run with --resume, and put a "
+            "report on other faces into its run's folder: mien evaluate RUN --data PATH --out RUN/report-mine."
         )
     record, model = read_record(report / "metrics.json"), Classifier(run)
     if record["model"]["sha256"] != describe_model(model).sha256:

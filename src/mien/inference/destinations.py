@@ -52,7 +52,7 @@ def check_out(out: str, source: Source) -> Path:
     if not out:
         raise MienError("The file for the answers has an empty name; name a file with --out.")
     if out == "-" or out.startswith(("/dev/", "/proc/")):
-        raise MienError(f"{out!r} is no file; without --out the answers go to standard output.")
+        raise MienError(f"{out!r} is no file; name one with --out (`mien predict` without it writes to standard output).")
     path = Path(out)
     if path.is_dir() or out.endswith("/"):
         raise MienError(f"{out!r} is a folder; name a file in it with --out.")

@@ -82,7 +82,9 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]
     """What ONNX Runtime asks for faces."""
 
     def __init__(self, faces: np.ndarray) -> None:
-        self._parts = iter([faces[start : start + BATCH] for start in range(0, len(faces), BATCH)])
+        # all of one size, as it wants them: the last one goes back to faces that were in the one before
+        last = max(0, len(faces) - BATCH)
+        self._parts = iter([faces[min(start, last) :][:BATCH] for start in range(0, len(faces), BATCH)])
 
     def get_next(self) -> dict[str, Any] | None:
         """Give the next batch, or None after the last."""

@@ -32,6 +32,8 @@ def compare(runs: Sequence[str | Path], format: str = "table", title: str | None
     if format == "json" and title is not None:
         raise MienError("JSON has no title; leave out --title, or choose the format table or html.")
     sources = [Path(run) for run in runs]
+    if not sources:
+        raise MienError("There are no runs to compare; name at least one.")
     summaries = comparison.compare(sources)
     if format == "json":
         return comparison.as_json(summaries)

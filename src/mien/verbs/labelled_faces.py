@@ -5,17 +5,43 @@ from dataclasses import replace
 from pathlib import Path
 
 from mien.data.faceset import SPLITS, FaceSet
+from mien.data.folder import CLASS_FOLDERS
 from mien.data.source import DataSource
+from mien.errors import MienError
 
 
-def read_data(data: FaceSet | DataSource | str | Path, size: int, channels: int, quiet: bool) -> FaceSet:
-    """Read labelled faces in a model's size and channels, and say on stderr what they were taken for."""
+def as_source(data: DataSource | str | Path) -> DataSource:
+    """Give a path the form of a path with wishes.
+
+    Raises:
+        MienError: if it is empty.
+    """
+    return data if isinstance(data, DataSource) else DataSource(data)  # type: ignore[arg-type]  # it makes a path of a text
+
+
+def read_data(
+    data: FaceSet | DataSource | str | Path, size: int, channels: int, quiet: bool, out: Path | None = None
+) -> FaceSet:
+    """Read labelled faces in a model's size and channels, and say on stderr what they were taken for.
+
+    Args:
+        data: labelled faces, or where they are.
+        size: height and width in pixels.
+        channels: 1 for gray, 3 for RGB.
+        quiet: say nothing.
+        out: the folder that is to be written.
+
+    Raises:
+        MienError: as `read_faces`, or if `out` would lie among the folders of the labels and count as one the next time.
+    """
     if isinstance(data, FaceSet):
         return data
     from mien.data.reading import read_faces
 
-    source = data if isinstance(data, DataSource) else DataSource(Path(data))
-    faces = read_faces(source, size, channels, None if quiet else _show_reading)
+    faces = read_faces(as_source(data), size, channels, None if quiet else _show_reading)
+    within = Path(faces.origin.path).resolve()
+    if out is not None and faces.origin.kind.startswith(CLASS_FOLDERS) and within in (out.resolve(), *out.resolve().parents):
+        raise MienError(f"{out} lies in the data {faces.origin.path}, where it would count as a label; choose another --out.")
     if not quiet:
         counts = [(name, int((faces.splits == SPLITS.index(name)).sum())) for name in faces.split_names]
         splits = ", ".join("not divided" if name == "none" else f"{name} {count:,}" for name, count in counts)

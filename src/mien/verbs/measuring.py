@@ -9,7 +9,7 @@ from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
 from mien.errors import MienError
 from mien.verbs.extras import require
-from mien.verbs.labelled_faces import judged_by_votes, read_data
+from mien.verbs.labelled_faces import as_source, judged_by_votes, read_data
 
 if TYPE_CHECKING:  # parameters are annotated without quotes: for a quoted one jsonargparse would import this too, and sklearn
     from mien.evaluation.audit import Audit
@@ -62,7 +62,7 @@ def evaluate(
         votes_are_targets = isinstance(data, DataSource) and data.votes is not None and data.votes_as != "beside"
         classifier = classifier.with_head("crowd" if votes_are_targets and "crowd" in classifier.heads else "label")
     columns = [by] if isinstance(by, str) else list(by or ())
-    faces = read_data(_with_columns(data, columns), classifier.size, classifier.channels, quiet)
+    faces = read_data(_with_columns(data, columns), classifier.size, classifier.channels, quiet, Path(out))
     if classifier.head == "crowd" and faces.votes is not None:
         faces = judged_by_votes(faces)
     faces = with_labels(faces, labels, classifier.labels) if labels else faces
@@ -82,7 +82,7 @@ def _with_columns(data: FaceSet | DataSource | str | Path, columns: list[str]) -
     """Ask for further columns where the data are still to be read."""
     if isinstance(data, FaceSet):
         return data
-    source = data if isinstance(data, DataSource) else DataSource(Path(data))
+    source = as_source(data)
     wanted = dict.fromkeys([*(source.columns or ()), *columns])
     return replace(source, columns=list(wanted) or None)
 
@@ -111,7 +111,7 @@ def audit(
     from mien.evaluation.audit_folder import check_places, write_audit
 
     check_places(Path(out), None if write is None else Path(write))
-    found = inspect(read_data(data, 48, 1, quiet))
+    found = inspect(read_data(data, 48, 1, quiet, Path(out)))
     listed = write_audit(found, Path(out), None if write is None else Path(write), command)
     if not quiet:
         print(f"audit   {Path(out) / 'index.html'}", file=sys.stderr)

@@ -59,6 +59,7 @@ def quantize(
     data: FaceSet | DataSource | str | Path,
     out: str | Path,
     faces: int = 1024,
+    labels: dict[str, list[str]] | None = None,
     quiet: bool = False,
 ) -> Quantized:
     """Write a model file in int8, a quarter of its size and faster on most CPUs, and measure it beside the original.
@@ -69,13 +70,14 @@ def quantize(
             what both are measured on (validation rows, else test rows, else the same).
         out: the model file to write.
         faces: how many faces to learn the ranges from.
+        labels: labels of the data to merge or rename, as for `evaluate`.
         quiet: no progress on stderr.
 
     Raises:
         MienError: if the model is in int8 already, or the data do not fit it; the sentence says what to do.
     """
     require("train", "onnx", "sklearn", "scipy")
-    from mien.evaluation.label_match import match_labels
+    from mien.evaluation.label_match import match_labels, with_labels
     from mien.evaluation.mcnemar import mcnemar
     from mien.evaluation.model_fit import fit_to_model
     from mien.evaluation.proportion import proportion
@@ -92,13 +94,13 @@ def quantize(
         raise MienError(f"{str(out)!r} is the model itself; give --out another name.")
     if kind := original.metadata.get(QUANTIZED):
         raise MienError(f"{str(original.path)!r} is in {kind} already; give the float32 model that it was made from.")
-    rows = fit_to_model(
-        original.metadata.get("mien.recipe", ""), original.labels, read_data(data, original.size, original.channels, quiet)
-    )
+    given = read_data(data, original.size, original.channels, quiet)
+    given = with_labels(given, labels, original.labels) if labels else given
+    rows = fit_to_model(original.metadata.get("mien.recipe", ""), original.labels, given)
     known = rows.split("train") if "train" in rows.split_names else rows
     split = next((name for name in ("validation", "test") if name in rows.split_names), rows.split_names[0])
     measured = rows.split(split)
-    truth = match_labels(original.labels, measured).argmax(axis=1)
+    truth = match_labels(original.labels, measured, labels).argmax(axis=1)
     chosen = np.random.default_rng(0).permutation(len(known))[:faces]
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     write_int8(original.path, known.images[np.sort(chosen)], original.metadata, Path(out))

@@ -54,7 +54,7 @@ def train(
         raise MienError(f"{out} exists; choose another --out, or add --resume to go on with that run.")
     if resume and not out.exists() and not quiet:
         print(f"there is no run in {out} yet; it begins", file=sys.stderr)
-    read = read_data(data, recipe.size, recipe.channels, quiet)
+    read = read_data(data, recipe.size, recipe.channels, quiet, out)
 
     # only now, for these take seconds, and most mistakes are known already
     from mien.evaluation.report import evaluate as report_on
