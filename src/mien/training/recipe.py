@@ -24,8 +24,8 @@ class Recipe:
     network_options: dict[str, Any] | None = None
     """What else the network is told: compact_resnet {"squeeze_excitation": true}, one of timm such as {"pad_type": "same"}."""
     weights: str | None = None
-    """Weights to start from: a run folder or a .safetensors file, of that network, or hub, for those that timm names; fresh, if
-    not given."""
+    """Weights to start from: a run folder, a model file or its name, such as mien-s, or a .safetensors file, of that network;
+    or hub, for those that timm names; fresh, if not given."""
     weights_share: float = 0.0
     """Share of those weights in what is validated and exported, the rest being what training came to (WiSE-FT; Wortsman et al.,
     2022); 0 for none."""
@@ -132,7 +132,7 @@ class Recipe:
             )
         if self.weights == HUB and not self.network.startswith(TIMM):
             raise MienError(
-                f"Weights from the hub are for timm's networks, not for {self.network}; give a run folder or a file."
+                f"Weights from the hub are for timm's networks, not for {self.network}; give a run folder, a model or a file."
             )
         if self.weights_share and self.weights in (None, HUB):
             raise MienError("The recipe's weights_share needs weights for the same labels: name a run with --recipe.weights.")

@@ -11,6 +11,7 @@ import yaml
 
 from mien.arguments import in_plain_words
 from mien.errors import MienError
+from mien.inference.hub import is_on_hub
 from mien.training.recipe import Recipe
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -108,7 +109,9 @@ def _as_told(value: Any) -> str:
 
 
 def shared_name(path: str) -> str:
-    """Name a file or folder without the folders it lies in; the weights of a run by the name of the run."""
+    """Name a file or folder without the folders it lies in; the weights of a run by its name, one on the hub whole."""
+    if is_on_hub(path):
+        return path
     own = Path(path).resolve()
     return own.parent.name if own.name == "weights.safetensors" else own.name
 

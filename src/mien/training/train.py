@@ -26,12 +26,14 @@ from mien.training.calibration import fit_temperature
 from mien.training.distillation import Views, load_teachers
 from mien.training.export import export
 from mien.training.face_network import FaceNetwork
+from mien.training.model_weights import spread_batch_norm
 from mien.training.progress import Progress
 from mien.training.recipe import Recipe
 from mien.training.recipe_files import shared_name
 from mien.training.run_folder import RunFolder, open_run_folder
 from mien.training.summary import multiply_adds
 from mien.training.task import ClassificationTask
+from mien.training.trained_run import is_model
 from mien.training.transfer import starting_network
 
 
@@ -82,6 +84,8 @@ def train(
     run = RunFolder(out, recipe.select_by, recipe.early_stopping)
     train_faces, validation_faces = (DeviceFaces(faces.split(name), where) for name in ("train", "validation"))
     teaching = Views(recipe, train_faces, teachers.to(where), out) if teachers and recipe.distillation.views else teachers
+    if recipe.weights is not None and is_model(recipe.weights) and not started:
+        spread_batch_norm(model, train_faces)
     task = ClassificationTask(model, recipe, train_faces, validation_faces, teaching)
     with _quiet_lightning():
         trainer = pl.Trainer(

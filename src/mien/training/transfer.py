@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from mien.errors import MienError
 from mien.labels import LabelSet
+from mien.training.model_weights import read_model_weights
 from mien.training.networks import build_network
 from mien.training.networks.head import head_of
 from mien.training.networks.spec import NetworkSpec
 from mien.training.networks.timm_backbone import fetch_from_hub, timm_backbone, why_not_taken
 from mien.training.recipe import HUB, TIMM, Recipe
-from mien.training.trained_run import TrainedRun
+from mien.training.trained_run import TrainedRun, is_model
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 """How files of weights are called that are not safetensors."""
@@ -53,22 +54,32 @@ def _with_weights(recipe: Recipe, labels: LabelSet) -> nn.Module:
     network = build_network(recipe.network, spec)
     if recipe.weights is None:
         return network
+    if is_model(recipe.weights):
+        return _with_run(network, TrainedRun.of_model(recipe.weights), recipe.weights, recipe, labels)
     given = Path(recipe.weights)
     folder = given.parent if given.name == "weights.safetensors" and (given.parent / "recipe.yaml").is_file() else given
-    if not folder.is_dir():
-        whole, why = load_weights(network, given), "its head has another shape"
-    else:
-        run = TrainedRun.open(folder, "run to take weights from")
-        whole, why = _fitting(run, folder, recipe, labels)
-        load_weights(network, run.weights, head=whole)
-    if not whole and recipe.weights_share:
-        raise MienError(f"weights_share wants weights with the same head, and of {given} {why}; leave weights_share out.")
-    if not whole:
-        print(f"the head starts afresh: of {given} {why}", file=sys.stderr)
+    if folder.is_dir():
+        return _with_run(network, TrainedRun.open(folder, "run to take weights from"), str(folder), recipe, labels)
+    if not load_weights(network, given):
+        _tell_of_fresh_head(recipe, str(given), "its head has another shape")
     return network
 
 
-def _fitting(run: TrainedRun, folder: Path, recipe: Recipe, labels: LabelSet) -> tuple[bool, str]:
+def _with_run(network: nn.Module, run: TrainedRun, name: str, recipe: Recipe, labels: LabelSet) -> nn.Module:
+    whole, why = _fitting(run, name, recipe, labels)
+    load_weights(network, run.weights, head=whole, first_head=len(run.recipe.heads) > len(recipe.heads))
+    if not whole:
+        _tell_of_fresh_head(recipe, name, why)
+    return network
+
+
+def _tell_of_fresh_head(recipe: Recipe, given: str, why: str) -> None:
+    if recipe.weights_share:
+        raise MienError(f"weights_share wants weights with the same head, and of {given} {why}; leave weights_share out.")
+    print(f"the head starts afresh: of {given} {why}", file=sys.stderr)
+
+
+def _fitting(run: TrainedRun, name: str, recipe: Recipe, labels: LabelSet) -> tuple[bool, str]:
     """Say whether the head of a run can be taken too, and why not.
 
     Raises:
@@ -78,10 +89,11 @@ def _fitting(run: TrainedRun, folder: Path, recipe: Recipe, labels: LabelSet) ->
     others = [key for key in keys if getattr(run.recipe, key) != getattr(recipe, key)]
     if others:
         told = ", ".join(f"{key} {getattr(run.recipe, key)}, not {getattr(recipe, key)}" for key in others)
-        raise MienError(f"{folder} was trained with {told}; give the same --recipe.{others[0]} to take its weights.")
+        raise MienError(f"{name} was trained with {told}; give the same --recipe.{others[0]} to take its weights.")
     if run.labels != labels:
         return False, f"the labels are {', '.join(run.labels)}"
-    return run.recipe.heads == recipe.heads, f"the heads are {' and '.join(run.recipe.heads)}"
+    # where the first alone is wanted, it is taken out of two
+    return run.recipe.heads[: len(recipe.heads)] == recipe.heads, f"the heads are {' and '.join(run.recipe.heads)}"
 
 
 def head_only(network: nn.Module, alone: bool) -> None:
@@ -91,8 +103,8 @@ def head_only(network: nn.Module, alone: bool) -> None:
 
 
 @torch.no_grad()
-def load_weights(network: nn.Module, file: Path, head: bool = True) -> bool:
-    """Start a network from a .safetensors file, such as timm's or the weights.safetensors of a run.
+def load_weights(network: nn.Module, file: Path, head: bool = True, first_head: bool = False) -> bool:
+    """Start a network from a .safetensors file, such as timm's or the weights.safetensors of a run, or from a model file.
 
     The head stays fresh where the file's has another shape. A first convolution for three colours is summed for gray
     faces, one for gray shared out over three colours; both give the same answers for gray pictures.
@@ -101,6 +113,7 @@ def load_weights(network: nn.Module, file: Path, head: bool = True) -> bool:
         network: changed in place; kept in float32 whatever the file holds.
         file: its names are those of the network, or these after `network.` as in a run.
         head: whether to take the head too, where its shape is the same.
+        first_head: whether the file holds two heads, and the first is to be taken.
 
     Returns:
         Whether the head was taken too.
@@ -108,13 +121,15 @@ def load_weights(network: nn.Module, file: Path, head: bool = True) -> bool:
     Raises:
         MienError: if it cannot be read, or a layer is missing or of another shape (the sentence names them).
     """
-    given = _read(file)
+    given = read_model_weights(file, network) if file.suffix.lower() == ".onnx" else _read(file)
     wanted = network.state_dict()
     of_head = {id(parameter) for parameter in head_of(network).parameters()}
     in_head = {name for name, parameter in network.named_parameters() if id(parameter) in of_head}
     problems, taken = [], set()
     for name, value in wanted.items():
         found = given.get(name) if head or name not in in_head else None
+        if found is not None and name in in_head and first_head:
+            found = found[: len(value)]
         if found is not None and found.shape != value.shape:
             found = _as_channels(found, value)
         if found is not None and found.shape == value.shape:

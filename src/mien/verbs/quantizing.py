@@ -82,8 +82,8 @@ def quantize(
     from mien.evaluation.model_fit import fit_to_model
     from mien.evaluation.proportion import proportion
     from mien.inference.classifier import Classifier
-    from mien.training.quantization import QUANTIZED
     from mien.training.quantization import quantize as write_int8
+    from mien.training.trained_run import QUANTIZED
 
     if faces < 1:
         raise MienError(f"The ranges are learned from at least 1 face, not {faces}.")
