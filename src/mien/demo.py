@@ -48,8 +48,8 @@ def demo(out: Path, run: Callable[[list[str]], int]) -> int:
             f"The model is {out / 'run' / 'model.onnx'}, its log {out / 'run' / 'log.csv'}.",
         ),
         (
-            "3/5  Measuring it on the test faces, which show other people than the training faces. (Drawn people are so alike that some "
-            "still count as near copies.)",
+            "3/5  Measuring it on the test faces, which show other people than the training faces. (Drawn people are so alike\n"
+            "     that some still count as near copies.)",
             ["evaluate", model, "--data", str(out / "faces"), "--out", str(out / "report")],
             f"Open {out / 'report' / 'index.html'} in a browser.",
         ),

@@ -65,6 +65,23 @@ def test_a_report_on_another_model_is_not_taken_for_the_runs(mine, faces, tmp_pa
         summarise(out)
 
 
+def test_a_model_without_a_run_is_compared_by_its_report(mine, faces, tmp_path, capsys):
+    out = tmp_path / "reports" / "on-mine"
+    assert main(["evaluate", "mien-s", "--data", str(faces), "--split", "test", "--out", str(out)]) == 0
+    summary, figures = summarise(out), json.loads((out / "metrics.json").read_text())["all_rows"]
+    assert (summary.name, summary.accuracy, summary.epochs) == ("mien-s/on-mine", figures["accuracy"]["value"], None)
+    assert summary.data == summarise(mine / "report-test").data
+    capsys.readouterr()
+    assert main(["compare", str(mine / "report-test"), str(out)]) == 0
+    table = capsys.readouterr().out
+    assert "| mien-s/on-mine " in table
+    assert "McNemar" in table
+    assert main(["compare", str(out), "--out", str(tmp_path / "page.html")]) == 0
+    assert "mien-s/on-mine" in (tmp_path / "page.html").read_text()
+    assert main(["compare", str(out), str(mine), "--out", str(tmp_path / "saved.json")]) == 0
+    assert summary in read_summaries(tmp_path / "saved.json")
+
+
 @pytest.mark.parametrize("missing", ["model.onnx", "report/metrics.json"])
 def test_an_unfinished_run_is_refused(mine, tmp_path, missing):
     shutil.copytree(mine, tmp_path / "mine")
@@ -94,7 +111,7 @@ def test_what_was_written_as_json_is_read_back(mine, tmp_path):
     ("change", "sentence"),
     [
         ({"accuracy": "high"}, "run 1 does not hold what it should: accuracy: expected a number, not high"),
-        ({"epochs": 2.5}, "epochs: expected a whole number, not 2.5"),
+        ({"epochs": 2.5}, "epochs: expected a whole number or null, not 2.5"),
         ({"rows": None}, "rows"),
         ({"recall": {"sad": "low"}}, "recall: expected a number or null, not low"),
         ({"validation_accuracy_by_epoch": 0.5}, "validation_accuracy_by_epoch: expected a list"),

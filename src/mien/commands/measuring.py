@@ -38,9 +38,7 @@ def compare(arguments: list[str]) -> int:
     from mien.verbs.comparing import format_of
 
     parser = make_parser("compare", "RUN ... [--title TEXT] [--format table|json|html] [--out FILE]")
-    parser.add_argument(
-        "run", type=Path, nargs="+", help="finished runs, reports in their folders, or .json files that this verb wrote"
-    )
+    parser.add_argument("run", type=Path, nargs="+", help="finished runs, reports, or .json files that this verb wrote")
     parser.add_argument("--title", type=str, help="a heading of the table or the page")
     parser.add_argument(
         "--format", type=str, help="table (Markdown), json or html (a page); if not given, by the ending of --out, else table"

@@ -122,7 +122,7 @@ def plot_trainings(runs: Mapping[str, RunSummary], places: Places) -> Figure:
             linestyle=dash,
             marker=mark,
             markersize=6.5,
-            markevery=[each.best_epoch - 1],
+            markevery=[] if each.best_epoch is None else [each.best_epoch - 1],
             label=plain(name, 30),
         )
     axes.set_xlabel("epoch")

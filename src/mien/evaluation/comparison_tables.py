@@ -31,12 +31,12 @@ COST: Mapping[str, Callable[[RunSummary], str]] = {
     "network": lambda run: run.network,
     "parameters": lambda run: f"{run.parameters:,}",
     "multiply-adds": lambda run: "" if run.multiply_adds is None else f"{run.multiply_adds / 1e6:,.1f}M",
-    "epochs": lambda run: f"{run.epochs} (best {run.best_epoch})",
-    "training time": lambda run: duration(run.training_seconds),
-    "s an epoch": lambda run: f"{run.seconds_an_epoch:,.1f}",
-    "faces/s": lambda run: f"{run.faces_a_second:,.0f}",
+    "epochs": lambda run: "" if run.epochs is None else f"{run.epochs} (best {run.best_epoch})",
+    "training time": lambda run: "" if run.training_seconds is None else duration(run.training_seconds),
+    "s an epoch": lambda run: "" if run.seconds_an_epoch is None else f"{run.seconds_an_epoch:,.1f}",
+    "faces/s": lambda run: "" if run.faces_a_second is None else f"{run.faces_a_second:,.0f}",
 }
-"""What a run cost."""
+"""What a run cost; empty where it is not known."""
 
 
 def by_faces(summaries: Sequence[RunSummary]) -> list[list[RunSummary]]:

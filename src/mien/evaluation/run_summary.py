@@ -1,7 +1,7 @@
 """What a finished run says of itself: what it reached, and what it cost."""
 
 import json
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ LOG_COLUMNS = ("epoch", "validation_loss", "validation_accuracy", "seconds", "im
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One run, from one of its reports, its log and its model file.
+    """One run, from one of its reports, its log and its model file; or a model that was only measured, from its report.
+
+    Of a model that was only measured, nothing is known of its training: what tells of that is empty, or None.
 
     Attributes:
-        name: the run folder's name; for a report other than its `report`, that report's name after it.
+        name: the run folder's name, or the model's; for a report other than a run's `report`, that report's name after it.
         recipe: the description of its recipe; of one that was changed on the command line, its name and the changes.
         network: the network it trained.
         rows: how many faces it was measured on.
@@ -62,52 +64,44 @@ class RunSummary:
     support: dict[str, int]
     parameters: int
     multiply_adds: int | None
-    epochs: int
-    best_epoch: int
+    epochs: int | None
+    best_epoch: int | None
     validation_accuracy_by_epoch: list[float]
-    training_seconds: float
-    seconds_an_epoch: float
-    faces_a_second: float
+    training_seconds: float | None
+    seconds_an_epoch: float | None
+    faces_a_second: float | None
     hardware: str | None
     command: str | None
     test_time_augmentation: str | None = None
 
 
 def summarise(folder: Path) -> RunSummary:
-    """Read what a finished run says of itself.
+    """Read what a finished run, or a report, says of itself.
 
     Args:
-        folder: a run folder, for its `report`, or the folder of another report in a run folder.
+        folder: a run folder, for its `report`, or the folder of another report, in a run folder or not.
 
     Raises:
         MienError: if it is neither, the run has not finished, or the report measures another model than the run's.
     """
     run, report = _run_and_report(folder)
-    if not (report / "metrics.json").is_file() or not (run / "model.onnx").is_file():
+    if not (report / "metrics.json").is_file():
         raise MienError(
-            f"{folder} is not the folder of a finished run, nor that of a report in one. Finish a run with --resume, and put a "
-            "report on other faces into its run's folder: mien evaluate RUN --data PATH --out RUN/report-mine."
+            f"{folder} is not the folder of a finished run, nor that of a report. Finish a run with --resume; "
+            "mien evaluate MODEL --data PATH --out DIR writes a report."
         )
-    record, model = read_record(report / "metrics.json"), Classifier(run)
+    record = read_record(report / "metrics.json")
+    if not (run / "model.onnx").is_file():
+        return _of_report(record, _name(run, report))
+    model = Classifier(run)
     if record["model"]["sha256"] != describe_model(model).sha256:
         raise MienError(f"The report {report} measures another model than {model.path}; evaluate that one into it.")
-    log = read_log(run / "log.csv", LOG_COLUMNS)
-    figures, recipe = record["all_rows"], yaml.safe_load(model.metadata["mien.recipe"])
+    log, recipe = read_log(run / "log.csv", LOG_COLUMNS), yaml.safe_load(model.metadata["mien.recipe"])
     multiply_adds = model.metadata.get("mien.multiply_adds")
-    return RunSummary(
-        name=_name(run, report),
+    return replace(
+        _of_report(record, _name(run, report)),
         recipe=recipe.get("description") or "",
         network=recipe["network"],
-        rows=figures["n"],
-        data=record["data"]["fingerprint"],
-        split=record["data"]["split"],
-        accuracy=figures["accuracy"]["value"],
-        low=figures["accuracy"]["low"],
-        high=figures["accuracy"]["high"],
-        macro_f1=figures["macro_f1"],
-        recall={each["label"]: each["recall"] and each["recall"]["value"] for each in figures["labels"]},
-        support={each["label"]: each["support"] for each in figures["labels"]},
-        parameters=model.parameters,
         multiply_adds=int(multiply_adds) if multiply_adds else None,
         epochs=len(log["epoch"]),
         best_epoch=best_epoch(log, recipe.get("select_by", "accuracy")),
@@ -117,6 +111,35 @@ def summarise(folder: Path) -> RunSummary:
         faces_a_second=float(np.median(log["images_per_second"])),
         hardware=model.metadata.get("mien.hardware"),
         command=_commands(run / "report" / "metrics.json", record["command"]),
+    )
+
+
+def _of_report(record: dict[str, Any], name: str) -> RunSummary:
+    """Give what a report alone says."""
+    figures = record["all_rows"]
+    return RunSummary(
+        name=name,
+        recipe="",
+        network="",
+        rows=figures["n"],
+        data=record["data"]["fingerprint"],
+        split=record["data"]["split"],
+        accuracy=figures["accuracy"]["value"],
+        low=figures["accuracy"]["low"],
+        high=figures["accuracy"]["high"],
+        macro_f1=figures["macro_f1"],
+        recall={each["label"]: each["recall"] and each["recall"]["value"] for each in figures["labels"]},
+        support={each["label"]: each["support"] for each in figures["labels"]},
+        parameters=record["model"]["parameters"],
+        multiply_adds=None,
+        epochs=None,
+        best_epoch=None,
+        validation_accuracy_by_epoch=[],
+        training_seconds=None,
+        seconds_an_epoch=None,
+        faces_a_second=None,
+        hardware=None,
+        command=record["command"],
         test_time_augmentation=(record.get("test_time_augmentation") or {}).get("kind"),
     )
 
@@ -140,6 +163,8 @@ def _run_and_report(folder: Path) -> tuple[Path, Path]:
 
 def _name(run: Path, report: Path) -> str:
     name, of_report = run.resolve().name, report.resolve().name
+    if not (run / "model.onnx").is_file() and (report / "metrics.json").is_file():
+        return f"{read_record(report / 'metrics.json')['model']['name'].removesuffix('.onnx')}/{of_report}"
     return name if of_report == "report" else f"{name}/{of_report}"
 
 

@@ -90,7 +90,7 @@ def spread_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
     for layer, meter in zip(layers, meters, strict=True):
         (old_mean, old_variance), (mean, variance) = _statistics(layer), _statistics(meter)
         slope = layer.weight / (old_variance + layer.eps).sqrt()
-        layer.bias += slope * (mean - old_mean)
+        layer.bias.add_(slope * (mean - old_mean))
         layer.weight.copy_(slope * (variance + layer.eps).sqrt())
         old_mean.copy_(mean)
         old_variance.copy_(variance)

@@ -15,7 +15,7 @@ def compare(runs: Sequence[str | Path], format: str = "table", title: str | None
     draws accuracies, recalls and the course of training.
 
     Args:
-        runs: run folders of `train`, folders of reports that `evaluate` wrote into them, and .json files of this function.
+        runs: run folders of `train`, folders of reports that `evaluate` wrote, and .json files of this function.
             Where a name comes twice, the later one stands.
         format: table, which is Markdown, json, or html, which is a page that opens offline.
         title: a heading of the table or the page.
