@@ -90,6 +90,7 @@ def complaint(capsys, words: list[str]) -> str:
         (["evaluate", "{run}", "--data", "{faces}", "--out", "a" * 300], "aaa"),
         (["explain", "{faces}", "--out", "/dev/stdout"], "name one with --out"),
         (["recipes", "mien-s", "extra"], "unrecognized arguments: extra. `mien recipes"),
+        (["train", "mien-s", "--data", "{faces}", "--out", "y", "--resume", "maybe"], "--resume is true or false."),
         (["predict", "{faces}", "--trak"], "Did you mean --track? `mien"),
         (
             ["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.own_validation", "false", "--recipe.carve", "9"],

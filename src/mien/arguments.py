@@ -77,7 +77,7 @@ def parse(parser: Any, arguments: Sequence[str], first: str = "") -> Any:
     try:
         return parser.instantiate(parser.parse_args(words))
     except ArgumentError as problem:
-        raise MienError(_sentence(parser, str(problem), first)) from None
+        raise MienError(_sentence(parser, str(problem), first, words)) from None
 
 
 PATHS = ("--data.path", "--data.votes", "--data.drop", "--out", "--model", "--run", "--write")
@@ -145,7 +145,7 @@ def _spelled_out(arguments: Sequence[str], flags: Sequence[str], switches: Seque
     return words
 
 
-def _sentence(parser: Any, problem: str, first: str) -> str:
+def _sentence(parser: Any, problem: str, first: str, typed: Sequence[str]) -> str:
     words = in_plain_words(problem)
     words = re.sub(r"the following arguments are required: (.+)", lambda m: f"missing: {_as_typed(parser, m[1], first)}", words)
     hint = ""
@@ -153,6 +153,8 @@ def _sentence(parser: Any, problem: str, first: str) -> str:
         flags = [flag for action in parser._actions for flag in action.option_strings]
         near = difflib.get_close_matches(unknown[1].split("=")[0], flags, n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
+    elif unknown and (before := typed[typed.index(unknown[1]) - 1] if unknown[1] in typed[1:] else "").endswith("=true"):
+        hint = f" {before.removesuffix('=true')} is true or false."
     elif unknown:
         several = "--data.path" in (flag for action in parser._actions for flag in action.option_strings)
         hint = " Every argument but the first has a name, such as --data PATH." if several else ""

@@ -145,7 +145,8 @@ def _missing(path: Path) -> str:
         near = difflib.get_close_matches(missing.name, sorted(entry.name for entry in parent.iterdir()), n=1)
     except OSError:
         near = []
-    hint = f"did you mean {parent / near[0]}?" if near else f"the folder {parent} has no {missing.name}."
+    where = "this folder" if parent == Path() else f"the folder {parent}"
+    hint = f"did you mean {parent / near[0]}?" if near else f"{where} has no {missing.name}."
     return f"There is nothing at {path}; {hint}"
 
 
