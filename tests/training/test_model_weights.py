@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -137,6 +138,19 @@ def test_a_model_that_gives_no_weights_is_told(weights, sentence):
 def test_a_model_is_for_its_own_network(drawn):
     with pytest.raises(MienError, match="mien-s was trained with network_options"):
         starting_network(replace(load_recipe("few-faces"), weights="mien-s"), FER2013)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "sentence"),
+    [(None, "does not say by which recipe"), ("network: timm:resnet18", "name the run folder of")],
+)
+def test_a_model_without_a_recipe_or_of_timm_gives_no_weights(run, tmp_path, recipe, sentence):
+    model = onnx.load(run / "model.onnx")
+    kept = {each.key: each.value for each in model.metadata_props if each.key != "mien.recipe"}
+    onnx.helper.set_model_props(model, kept | ({"mien.recipe": recipe} if recipe else {}))
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(MienError, match=sentence):
+        starting_network(replace(load_recipe("fine-tune"), weights=str(tmp_path / "model.onnx")), FER2013)
 
 
 def test_what_a_file_does_not_hold_is_missing(run):

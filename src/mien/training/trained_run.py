@@ -13,7 +13,7 @@ from mien.labels import LabelSet
 from mien.training.face_network import FaceNetwork
 from mien.training.networks import build_network
 from mien.training.networks.spec import NetworkSpec
-from mien.training.recipe import Recipe
+from mien.training.recipe import TIMM, Recipe
 from mien.training.recipe_files import load_recipe, recipe_from_dict
 
 QUANTIZED = "mien.quantized"
@@ -62,7 +62,8 @@ class TrainedRun:
             name: as for `mien.Classifier`.
 
         Raises:
-            MienError: if there is no such model, it says of no recipe, or is in int8.
+            MienError: if there is no such model, it says of no recipe, is in int8, or is a network of timm, in which other
+                layers are folded than in ours.
         """
         model = Classifier(name, threads=1)
         if kind := model.metadata.get(QUANTIZED):
@@ -72,6 +73,8 @@ class TrainedRun:
         recipe = yaml.safe_load(model.metadata.get("mien.recipe", ""))
         if not recipe:
             raise MienError(f"{name} does not say by which recipe it was trained, so its weights cannot be taken.")
+        if str(recipe.get("network", "")).startswith(TIMM):
+            raise MienError(f"Weights of timm's networks are not taken out of a model file; name the run folder of {name}.")
         return cls(recipe_from_dict(recipe), model.labels, model.path)
 
     def network(self) -> FaceNetwork:
