@@ -66,7 +66,7 @@ def check_replaceable(out: Path, record: str = "metrics.json", read: Callable[[P
     if not present:
         return
     if record not in present:
-        raise MienError(f"{str(out)!r} is there and is no report of mien; choose another folder, or empty it.")
+        raise MienError(f"{str(out)!r} is there and is not a report of mien; choose another folder, or empty it.")
     if foreign := sorted(present.difference(read(out / record)["files"])):
         raise MienError(
             f"{out} holds {foreign[0]!r}, which is not part of the report in it; move it, or choose another folder."
