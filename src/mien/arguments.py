@@ -68,11 +68,10 @@ def parse(parser: Any, arguments: Sequence[str], first: str = "") -> Any:
 
     if first and arguments and not arguments[0].startswith("-"):
         arguments = [f"--{first}", *arguments]
-    flags = [flag for action in parser._actions for flag in action.option_strings]
     switches = [
         flag for action in parser._actions if getattr(action, "_typehint", None) is bool for flag in action.option_strings
     ]
-    words = _spelled_out(arguments, flags, switches)
+    words = _spelled_out(arguments, _flags(parser), switches)
     _check_not_empty(words)
     try:
         return parser.instantiate(parser.parse_args(words))
@@ -145,19 +144,21 @@ def _spelled_out(arguments: Sequence[str], flags: Sequence[str], switches: Seque
     return words
 
 
+def _flags(parser: Any) -> list[str]:
+    return [flag for action in parser._actions for flag in action.option_strings]
+
+
 def _sentence(parser: Any, problem: str, first: str, typed: Sequence[str]) -> str:
     words = in_plain_words(problem)
     words = re.sub(r"the following arguments are required: (.+)", lambda m: f"missing: {_as_typed(parser, m[1], first)}", words)
     hint = ""
     if (unknown := re.search(r"[Uu]nrecognized arguments: (\S+)", words)) and unknown[1].startswith("--"):
-        flags = [flag for action in parser._actions for flag in action.option_strings]
-        near = difflib.get_close_matches(unknown[1].split("=")[0], flags, n=1)
+        near = difflib.get_close_matches(unknown[1].split("=")[0], _flags(parser), n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
     elif unknown and (before := typed[typed.index(unknown[1]) - 1] if unknown[1] in typed[1:] else "").endswith("=true"):
         hint = f" {before.removesuffix('=true')} is true or false."
     elif unknown:
-        several = "--data.path" in (flag for action in parser._actions for flag in action.option_strings)
-        hint = " Every argument but the first has a name, such as --data PATH." if several else ""
+        hint = " Every argument but the first has a name, such as --data PATH." if "--data.path" in _flags(parser) else ""
     end = "" if words.endswith("?") else "."
     return f"{words.rstrip('.')}{end}{hint} `{parser.prog} --help` lists what there is."
 

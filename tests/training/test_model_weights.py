@@ -11,10 +11,11 @@ from mien.cli import main
 from mien.errors import MienError
 from mien.inference.classifier import MODELS, Classifier
 from mien.labels import FER2013, LabelSet
+from mien.training.batch_norm import spread_batch_norm
 from mien.training.batches import DeviceFaces
 from mien.training.export import export
 from mien.training.face_network import FaceNetwork
-from mien.training.model_weights import read_model_weights, spread_batch_norm
+from mien.training.model_weights import read_model_weights
 from mien.training.networks import NETWORKS, build_network
 from mien.training.networks.head import head_of
 from mien.training.networks.spec import NetworkSpec

@@ -30,8 +30,8 @@ IMAGE_SUFFIXES = (
 )
 """Files of these names are taken for images, in any case of the letters."""
 
-CLASS_FOLDERS, KAGGLE_FOLDERS = "one folder per class", "the Kaggle folders of FER-2013"
-"""How what is read here is called."""
+CLASS_FOLDERS = "one folder per class"
+"""What such data are called."""
 
 _FILE_WORDS = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}  # file names in the Kaggle folders
 
@@ -64,7 +64,7 @@ def read(tree: Tree) -> Rows:
         raise MienError(_nothing(tree, top))
     _check_folders(tree, top, images)
     is_kaggle = any(_file_word(image) for image in images)
-    kind = KAGGLE_FOLDERS if is_kaggle else CLASS_FOLDERS
+    kind = "the Kaggle folders of FER-2013" if is_kaggle else CLASS_FOLDERS
     if left_out:
         kind += f" (left out, for it lies in no class folder: {', '.join(left_out[:3])}{', ...' if len(left_out) > 3 else ''})"
     labels, index = labels_from(image.label for image in images)

@@ -19,7 +19,7 @@ from mien.data.ferplus import with_votes
 from mien.data.listed import without_listed
 from mien.data.packing import Progress, open_pack, pack_stamp, write_pack
 from mien.data.rows import Rows, shortened
-from mien.data.source import DataSource
+from mien.data.source import DataSource, as_source
 from mien.data.tree import Tree, digest, open_tree, stamp_of, stamp_of_files
 from mien.errors import MienError
 
@@ -68,8 +68,7 @@ def read_faces(source: DataSource | str | Path, size: int = 48, channels: int = 
         MienError: if there is nothing at the path, it is none of the formats, its rows cannot be read, or all rows have
             the same label, or rows are to be dropped that are not there.
     """
-    if not isinstance(source, DataSource):
-        source = DataSource(source)  # type: ignore[arg-type]  # it makes a path of a text
+    source = as_source(source)
     faces = _read_all(source, size, channels, progress)
     if source.drop is None:
         return faces

@@ -49,3 +49,12 @@ class DataSource:
             raise MienError(f"--data.votes_as {self.votes_as} needs the votes: add --data.votes fer2013new.csv.")
         object.__setattr__(self, "votes", None if self.votes is None else Path(self.votes))
         object.__setattr__(self, "drop", None if self.drop is None else Path(self.drop))
+
+
+def as_source(data: DataSource | str | Path) -> DataSource:
+    """Give a path the form of a path with wishes.
+
+    Raises:
+        MienError: if it is empty.
+    """
+    return data if isinstance(data, DataSource) else DataSource(data)  # type: ignore[arg-type]  # it makes a path of a text

@@ -91,8 +91,8 @@ def summarise(folder: Path) -> RunSummary:
             "mien evaluate MODEL --data PATH --out DIR writes a report."
         )
     record = read_record(report / "metrics.json")
-    if not (run / "model.onnx").is_file():
-        return _of_report(record, _name(run, report))
+    if run is None:
+        return _of_report(record, _name_of_report(record, report))
     model = Classifier(run)
     if record["model"]["sha256"] != describe_model(model).sha256:
         raise MienError(f"The report {report} measures another model than {model.path}; evaluate that one into it.")
@@ -154,18 +154,24 @@ def predictions_of(folder: Path) -> tuple[str, Path]:
         The name that `summarise` gives it, and the path of its predictions.csv.
     """
     run, report = _run_and_report(folder)
-    return _name(run, report), report / "predictions.csv"
+    name = _name(run, report) if run else _name_of_report(read_record(report / "metrics.json"), report)
+    return name, report / "predictions.csv"
 
 
-def _run_and_report(folder: Path) -> tuple[Path, Path]:
-    return (folder, folder / "report") if (folder / "model.onnx").is_file() else (folder.parent, folder)
+def _run_and_report(folder: Path) -> tuple[Path | None, Path]:
+    """Find the run that a folder is, or lies in, and the report; no run where there is none that has finished."""
+    if (folder / "model.onnx").is_file():
+        return folder, folder / "report"
+    return (folder.parent if (folder.parent / "model.onnx").is_file() else None), folder
 
 
 def _name(run: Path, report: Path) -> str:
     name, of_report = run.resolve().name, report.resolve().name
-    if not (run / "model.onnx").is_file() and (report / "metrics.json").is_file():
-        return f"{read_record(report / 'metrics.json')['model']['name'].removesuffix('.onnx')}/{of_report}"
     return name if of_report == "report" else f"{name}/{of_report}"
+
+
+def _name_of_report(record: dict[str, Any], report: Path) -> str:
+    return f"{record['model']['name'].removesuffix('.onnx')}/{report.resolve().name}"
 
 
 def best_epoch(log: dict[str, np.ndarray], select_by: str) -> int:

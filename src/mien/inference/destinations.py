@@ -49,8 +49,6 @@ def check_out(out: str, source: Source) -> Path:
     Raises:
         MienError: if it is an input, a folder, or no file.
     """
-    if not out:
-        raise MienError("The file for the answers has an empty name; name a file with --out.")
     if out == "-" or out.startswith(("/dev/", "/proc/")):
         raise MienError(f"{out!r} is no file; name one with --out (`mien predict` without it writes to standard output).")
     path = Path(out)

@@ -21,12 +21,12 @@ from mien.data.faceset import FaceSet
 from mien.data.splits import move_split
 from mien.data.training_rows import as_text, describe_training_rows
 from mien.errors import MienError
+from mien.training.batch_norm import spread_batch_norm
 from mien.training.batches import DeviceFaces, ValidationBatches
 from mien.training.calibration import fit_temperature
 from mien.training.distillation import Views, load_teachers
 from mien.training.export import export
 from mien.training.face_network import FaceNetwork
-from mien.training.model_weights import spread_batch_norm
 from mien.training.progress import Progress
 from mien.training.recipe import Recipe
 from mien.training.recipe_files import shared_name
@@ -71,8 +71,8 @@ def train(
     if threads is not None:
         torch.set_num_threads(threads)
     started = resume and (out / "last.ckpt").is_file()  # then the weights to start from are not needed again
-    network = starting_network(replace(recipe, weights=None, weights_share=0.0) if started else recipe, faces.labels)
-    model = FaceNetwork.of(recipe, network)
+    start = replace(recipe, weights=None, weights_share=0.0) if started else recipe
+    model = FaceNetwork.of(recipe, starting_network(start, faces.labels))
     teachers = load_teachers(recipe, faces)
     identity = {"recipe": recipe.to_yaml(), "fingerprint": faces.split("train").fingerprint()}
     checkpoint = open_run_folder(out, resume, identity)
@@ -84,7 +84,7 @@ def train(
     run = RunFolder(out, recipe.select_by, recipe.early_stopping)
     train_faces, validation_faces = (DeviceFaces(faces.split(name), where) for name in ("train", "validation"))
     teaching = Views(recipe, train_faces, teachers.to(where), out) if teachers and recipe.distillation.views else teachers
-    if recipe.weights is not None and is_model(recipe.weights) and not started:
+    if is_model(start.weights):
         spread_batch_norm(model, train_faces)
     task = ClassificationTask(model, recipe, train_faces, validation_faces, teaching)
     with _quiet_lightning():

@@ -85,8 +85,10 @@ class TrainedRun:
         return model
 
 
-def is_model(weights: str) -> bool:
+def is_model(weights: str | None) -> bool:
     """Tell whether weights are those of a model file: named so, embedded, or on the Hugging Face hub."""
+    if weights is None:
+        return False
     if is_on_hub(weights) or Path(weights).suffix.lower() == ".onnx":
         return True
     return weights in embedded_models() and not Path(weights).exists()

@@ -10,15 +10,6 @@ from mien.data.source import DataSource
 from mien.errors import MienError
 
 
-def as_source(data: DataSource | str | Path) -> DataSource:
-    """Give a path the form of a path with wishes.
-
-    Raises:
-        MienError: if it is empty.
-    """
-    return data if isinstance(data, DataSource) else DataSource(data)  # type: ignore[arg-type]  # it makes a path of a text
-
-
 def read_data(
     data: FaceSet | DataSource | str | Path, size: int, channels: int, quiet: bool, out: Path | None = None
 ) -> FaceSet:
@@ -38,7 +29,7 @@ def read_data(
         return data
     from mien.data.reading import read_faces
 
-    faces = read_faces(as_source(data), size, channels, None if quiet else _show_reading)
+    faces = read_faces(data, size, channels, None if quiet else _show_reading)
     within = Path(faces.origin.path).resolve()
     if out is not None and faces.origin.kind.startswith(CLASS_FOLDERS) and within in (out.resolve(), *out.resolve().parents):
         raise MienError(f"{out} lies in the data {faces.origin.path}, where it would count as a label; choose another --out.")

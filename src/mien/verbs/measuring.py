@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mien.data.faceset import FaceSet
-from mien.data.source import DataSource
+from mien.data.source import DataSource, as_source
 from mien.errors import MienError
 from mien.verbs.extras import require
-from mien.verbs.labelled_faces import as_source, judged_by_votes, read_data
+from mien.verbs.labelled_faces import judged_by_votes, read_data
 
 if TYPE_CHECKING:  # parameters are annotated without quotes: for a quoted one jsonargparse would import this too, and sklearn
     from mien.evaluation.audit import Audit
