@@ -14,14 +14,13 @@ import torch
 
 import mien
 from mien.data.faceset import FaceSet
-from mien.evaluation.markdown import markdown_table
-from mien.evaluation.mcnemar import mcnemar
 from mien.evaluation.metrics import measure
-from mien.training.batch_norm import measure_batch_norm
+from mien.evaluation.report import markdown_table
+from mien.evaluation.statistics import mcnemar
 from mien.training.batches import DeviceFaces, ValidationBatches
-from mien.training.face_network import FaceNetwork
+from mien.training.face_network import FaceNetwork, measure_batch_norm
 from mien.training.train import arrange
-from mien.training.trained_run import TrainedRun
+from mien.training.transfer import TrainedRun
 
 
 def main() -> None:

@@ -88,7 +88,7 @@ def measure(count: int) -> tuple[float, int, list[float], float]:
     Returns:
         Seconds of CPU, pairs found, the share of the planted copies found (of all, then of each band), megabytes at the peak.
     """
-    from mien.data.fingerprints import alike
+    from mien.data.copies import alike
 
     prints, likeness, turned = generate(count)
     start = time.process_time()

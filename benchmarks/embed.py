@@ -18,8 +18,8 @@ import numpy as np
 import yaml
 
 import mien
-from mien.evaluation.proportion import proportion
 from mien.evaluation.run_summary import summarise
+from mien.evaluation.statistics import proportion
 from mien.inference.classifier import MODELS, Classifier
 
 LARGEST = 5_000_000

@@ -4,8 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import mien
-from mien.training.recipe import Recipe
-from mien.training.recipe_files import flat
+from mien.training.recipe import Recipe, flat
 
 
 def is_finished(run: Path, recipe: Recipe) -> bool:

@@ -30,11 +30,9 @@ import mien
 from finished import is_finished
 from mien.data.faceset import FaceSet
 from mien.evaluation.metrics import measure
-from mien.evaluation.proportion import proportion
+from mien.evaluation.statistics import proportion
 from mien.files import write_whole
-from mien.training.recipe import Recipe
-from mien.training.recipe_files import telling_changes
-from mien.training.recipe_parts import Votes
+from mien.training.recipe import Recipe, Votes, telling_changes
 
 BASE_SHARE = 0.65
 """Share of the base in mien-s: of those tried, the one at which good faces lose least for what worse photos gain."""

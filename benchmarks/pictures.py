@@ -8,8 +8,7 @@ import numpy as np
 from PIL import Image
 
 import mien
-from mien.data.drawn import draw_face, draw_photo
-from mien.data.drawn_scene import wall
+from mien.drawn import draw_face, draw_photo, wall
 from mien.labels import FER2013
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"

@@ -29,7 +29,7 @@ import onnxruntime
 from PIL import Image
 
 import mien
-from mien.data.drawn import draw_photo
+from mien.drawn import draw_photo
 from mien.images import prepare, read_image
 from mien.inference.classifier import DEFAULT_MODEL, Classifier, find_model
 from mien.inference.detection import open_detector

@@ -15,8 +15,8 @@ import numpy as np
 
 import mien
 from judged import read_judged
-from mien.evaluation.markdown import markdown_table
-from mien.evaluation.proportion import proportion
+from mien.evaluation.report import markdown_table
+from mien.evaluation.statistics import proportion
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 

@@ -18,7 +18,7 @@ from PIL import Image
 from mien.data import signatures as module
 from mien.data.copies import find_copies
 from mien.data.reading import read_faces
-from mien.data.training_rows import as_text, describe_training_rows
+from mien.data.signatures import as_text, describe_training_rows
 
 THRESHOLDS = (0.94, 0.92, 0.90, 0.88, 0.86)
 

@@ -17,10 +17,10 @@ import numpy as np
 import mien
 from framing import scene
 from judged import read_judged
-from mien.evaluation.markdown import markdown_table
+from mien.evaluation.report import markdown_table
 from mien.inference.detection import Detector, open_detector
-from mien.inference.frame import Frame
-from mien.inference.smoothing import smooth
+from mien.inference.prediction import Frame
+from mien.inference.tracking import smooth
 
 RATE, SECONDS = 12.5, 4
 """Frames a second, and seconds of each face."""

@@ -7,10 +7,8 @@ import cv2
 import numpy as np
 
 from mien.data.faceset import FaceSet
-from mien.evaluation.audit import inspect
-from mien.evaluation.audit_list import rows_to_leave_out
-from mien.training.recipe import Recipe
-from mien.training.recipe_parts import Balance, Votes
+from mien.evaluation.audit import inspect, rows_to_leave_out
+from mien.training.recipe import Balance, Recipe, Votes
 
 Change = Callable[[Recipe], Recipe]
 

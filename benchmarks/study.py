@@ -20,10 +20,9 @@ import numpy as np
 
 import mien
 from finished import is_finished
-from mien.evaluation.learning import read_log
-from mien.evaluation.markdown import markdown_table
-from mien.evaluation.paired_bootstrap import FIGURES, RESAMPLES, Estimate, VariantFigure, compare_variants, read_answers
-from mien.evaluation.run_summary import RunSummary, summarise
+from mien.evaluation.comparison import FIGURES, RESAMPLES, Estimate, VariantFigure, compare_variants, read_answers
+from mien.evaluation.report import markdown_table
+from mien.evaluation.run_summary import RunSummary, read_log, summarise
 from mien.files import write_whole
 from mien.training.recipe import Recipe
 from studies import STUDIES, Study

@@ -43,9 +43,8 @@ from mien.training.augmentation import augment
 from mien.training.batches import Batch, DeviceFaces, TrainingBatches
 from mien.training.face_network import FaceNetwork, pixels
 from mien.training.networks import NETWORKS, build_network
-from mien.training.networks.spec import NetworkSpec
-from mien.training.recipe import Recipe
-from mien.training.recipe_parts import Augmentation, Balance
+from mien.training.networks.blocks import NetworkSpec
+from mien.training.recipe import Augmentation, Balance, Recipe
 from mien.training.task import ClassificationTask
 from mien.training.train import choose_device, describe_hardware
 

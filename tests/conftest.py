@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from mien.cli import main
-from mien.data.drawn import write_folder
+from mien.drawn import write_folder
 
 
 @pytest.fixture(scope="session", autouse=True)

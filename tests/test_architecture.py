@@ -35,7 +35,7 @@ OPTIONAL = {
 WINGS = {"training", "evaluation", "serving", "scaling"}
 """Rooms that need more than `pip install mien`."""
 
-LONGEST = 250  # lines
+LONGEST = 700  # lines
 
 
 def module_name(path):
@@ -69,7 +69,7 @@ def test_no_optional_package_is_loaded_by_importing(module):
 
 def test_every_room_but_the_wings_can_be_imported_without_optional_packages():
     modules = [module_name(path) for path in SOURCES if not WINGS.intersection(path.relative_to(PACKAGE).parts)]
-    assert {"mien.data.parquet", "mien.images", "mien.verbs.training"} <= set(modules)
+    assert {"mien.data.tables", "mien.images", "mien.verbs.train"} <= set(modules)
     assert loaded_by(*modules) == []
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from mien.cli import VERBS, main
-from mien.data.drawn import draw_photo
+from mien.drawn import draw_photo
 from mien.inference.classifier import Classifier
 
 

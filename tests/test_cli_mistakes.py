@@ -13,7 +13,7 @@ import pytest
 from mien.cli import VERBS, main
 from mien.inference.classifier import Classifier
 from mien.training import run_folder
-from mien.training.recipe_files import load_recipe
+from mien.training.recipe import load_recipe
 
 
 def complaint(capsys, words: list[str]) -> str:
@@ -187,7 +187,7 @@ def test_a_demo_that_is_stopped_speaks_of_no_resuming(tmp_path, monkeypatch, cap
         raise KeyboardInterrupt
 
     monkeypatch.setitem(VERBS, "train", stopped)
-    monkeypatch.setattr("mien.demo.FACES_PER_LABEL", 4)
+    monkeypatch.setattr("mien.verbs.demo.FACES_PER_LABEL", 4)
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 130
     assert capsys.readouterr().err.endswith("mien: stopped\n")
 

@@ -13,26 +13,22 @@ from mien._version import __version__
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from mien.data.drawn import draw_face, draw_faces
     from mien.data.faceset import FaceSet
     from mien.data.reading import read_faces
     from mien.data.source import DataSource
+    from mien.drawn import draw_face, draw_faces
     from mien.errors import MienError
     from mien.evaluation.report import Report
     from mien.inference.classifier import Classifier
-    from mien.inference.columns import to_dataframe
     from mien.inference.explanation import explain
-    from mien.inference.frame import Frame
-    from mien.inference.predicting import predict
-    from mien.inference.prediction import Prediction
+    from mien.inference.output import to_dataframe
+    from mien.inference.pipeline import predict
+    from mien.inference.prediction import Frame, Prediction
     from mien.labels import FER2013, FERPLUS, LabelSet
-    from mien.training.recipe import Recipe
-    from mien.training.recipe_files import load_recipe
-    from mien.verbs.comparing import compare
-    from mien.verbs.measuring import audit, evaluate
-    from mien.verbs.pushing import push
-    from mien.verbs.quantizing import quantize
-    from mien.verbs.training import train
+    from mien.training.recipe import Recipe, load_recipe
+    from mien.verbs.evaluate import audit, compare, evaluate
+    from mien.verbs.publish import push, quantize
+    from mien.verbs.train import train
 
 _HOME = {
     "Classifier": "mien.inference.classifier",
@@ -40,25 +36,25 @@ _HOME = {
     "FER2013": "mien.labels",
     "FERPLUS": "mien.labels",
     "FaceSet": "mien.data.faceset",
-    "Frame": "mien.inference.frame",
+    "Frame": "mien.inference.prediction",
     "LabelSet": "mien.labels",
     "MienError": "mien.errors",
     "Prediction": "mien.inference.prediction",
     "Recipe": "mien.training.recipe",
     "Report": "mien.evaluation.report",
-    "audit": "mien.verbs.measuring",
-    "compare": "mien.verbs.comparing",
-    "draw_face": "mien.data.drawn",
-    "draw_faces": "mien.data.drawn",
-    "evaluate": "mien.verbs.measuring",
+    "audit": "mien.verbs.evaluate",
+    "compare": "mien.verbs.evaluate",
+    "draw_face": "mien.drawn",
+    "draw_faces": "mien.drawn",
+    "evaluate": "mien.verbs.evaluate",
     "explain": "mien.inference.explanation",
-    "load_recipe": "mien.training.recipe_files",
-    "predict": "mien.inference.predicting",
-    "push": "mien.verbs.pushing",
-    "quantize": "mien.verbs.quantizing",
+    "load_recipe": "mien.training.recipe",
+    "predict": "mien.inference.pipeline",
+    "push": "mien.verbs.publish",
+    "quantize": "mien.verbs.publish",
     "read_faces": "mien.data.reading",
-    "to_dataframe": "mien.inference.columns",
-    "train": "mien.verbs.training",
+    "to_dataframe": "mien.inference.output",
+    "train": "mien.verbs.train",
 }
 
 __all__ = [

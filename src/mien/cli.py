@@ -96,7 +96,7 @@ def _run(arguments: list[str]) -> int:
 
 def _demo(arguments: list[str]) -> int:
     """Show the whole way on drawn faces, in about two minutes: mien demo [--out DIR]."""
-    from mien.demo import demo
+    from mien.verbs.demo import demo
 
     parser = make_parser("demo", "[--out DIR]")
     parser.add_argument("--out", type=Path, default=Path("demo"), help="the folder to make; an earlier demo there is replaced")

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from mien.cli import main
-from mien.data.drawn import draw_face
-from mien.verbs import diagnosing
+from mien.drawn import draw_face
+from mien.verbs import about as diagnosing
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.data.packing import write_pack
+from mien.data.pack import write_pack
 from mien.data.rows import Row, Rows
 from mien.labels import FER2013
 

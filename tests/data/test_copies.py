@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from mien.data.copies import exact_originals, find_copies
-from mien.data.drawn import draw_face, draw_faces
 from mien.data.reading import read_faces
+from mien.drawn import draw_face, draw_faces
 from mien.errors import MienError
 from mien.images import prepare
 from mien.labels import FER2013

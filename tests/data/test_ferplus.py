@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mien.data.ferplus import vote_targets, votes_beside
-from mien.data.packing import write_pack
+from mien.data.pack import write_pack
 from mien.data.reading import read_faces
 from mien.data.rows import Row, Rows
 from mien.data.source import DataSource

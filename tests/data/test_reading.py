@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mien.data import reading
-from mien.data.packing import write_pack
+from mien.data.pack import write_pack
 from mien.data.reading import FORMATS, read_faces
 from mien.data.source import DataSource, FormatName
 from mien.errors import MienError

@@ -6,12 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mien.data.drawn import draw_face
 from mien.data.faceset import SPLITS, FaceSet
+from mien.drawn import draw_face
 from mien.errors import MienError
-from mien.evaluation.audit import inspect
-from mien.evaluation.audit_folder import write_audit
-from mien.evaluation.audit_list import rows_to_leave_out
+from mien.evaluation.audit import inspect, rows_to_leave_out
+from mien.evaluation.audit_page import write_audit
 from mien.images import prepare
 from mien.labels import FER2013
 

@@ -14,8 +14,8 @@ import mien
 from mien.cli import main
 from mien.evaluation.comparison import as_json, as_markdown
 from mien.evaluation.comparison_page import render
-from mien.evaluation.figure import SERIES
-from mien.evaluation.page import TEMPLATES
+from mien.evaluation.plots import SERIES
+from mien.evaluation.report_page import TEMPLATES
 from mien.evaluation.run_summary import summarise
 from mien.inference.classifier import Classifier
 

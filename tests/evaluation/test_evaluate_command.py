@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from PIL import Image
 
 from mien.cli import main
-from mien.evaluation.figure import new_figure
+from mien.evaluation.plots import new_figure
 from mien.inference.classifier import Classifier
 
 

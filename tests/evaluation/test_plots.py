@@ -1,12 +1,10 @@
 import numpy as np
 import pytest
 
-from mien.evaluation.calibration import reliability
 from mien.evaluation.crowd import measure_crowd
-from mien.evaluation.figure import FILL, ON_FILL, as_png
-from mien.evaluation.metrics import measure
-from mien.evaluation.plots import plot_confusion, plot_crowd, plot_labels, plot_reliability
-from mien.evaluation.temperature import BeforeTemperature
+from mien.evaluation.metrics import measure, reliability
+from mien.evaluation.plots import FILL, ON_FILL, as_png, plot_confusion, plot_crowd, plot_labels, plot_reliability
+from mien.evaluation.record import BeforeTemperature
 from mien.labels import LabelSet
 
 LABELS = LabelSet(("happy", "sad", "neutral"))

@@ -8,7 +8,7 @@ import pytest
 
 from mien.data.faceset import FaceSet, Origin
 from mien.errors import MienError
-from mien.evaluation.figure import new_figure
+from mien.evaluation.plots import new_figure
 from mien.evaluation.report import choose_split, evaluate
 
 

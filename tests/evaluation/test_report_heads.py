@@ -9,7 +9,7 @@ import pytest
 import mien
 from mien.cli import main
 from mien.data.source import DataSource
-from mien.evaluation.figure import new_figure
+from mien.evaluation.plots import new_figure
 from mien.evaluation.report import evaluate
 from mien.labels import FER2013
 

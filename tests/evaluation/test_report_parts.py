@@ -10,8 +10,8 @@ from sklearn.metrics import log_loss
 
 from mien.cli import main
 from mien.errors import MienError
-from mien.evaluation.figure import new_figure
-from mien.evaluation.label_errors import likely_mislabelled
+from mien.evaluation.metrics import likely_mislabelled
+from mien.evaluation.plots import new_figure
 from mien.evaluation.report import evaluate
 from mien.labels import LabelSet
 

@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
 
-from mien.data.signatures import EXACT, NEAR, NO_COPY
-from mien.data.training_rows import TrainingRows, as_text, describe_training_rows
+from mien.data.signatures import EXACT, NEAR, NO_COPY, TrainingRows, as_text, describe_training_rows
 from mien.errors import MienError
-from mien.evaluation.figure import new_figure
+from mien.evaluation.plots import new_figure
 from mien.evaluation.report import evaluate
 from mien.evaluation.training_copies import KEY, measure_training_copies, why_unknown
 from mien.labels import LabelSet

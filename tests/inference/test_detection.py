@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mien import cache
+from mien import files as cache
 from mien.errors import MienError
 from mien.images import prepare, read_image
 from mien.inference import detection
@@ -165,7 +165,7 @@ def test_what_the_publisher_gives_is_checked_kept_and_used(monkeypatch, yunet_fi
         fetched.append(url)
         shutil.copy(yunet_file, path)
 
-    monkeypatch.setattr("mien.cache._download", copy)
+    monkeypatch.setattr("mien.files._download", copy)
     assert open_detector("auto").name == "yunet"
     assert open_detector("yunet").name == "yunet"
     assert fetched == ["https://raw.githubusercontent.com/ShiqiYu/libfacedetection.train/master/onnx/yunet_n_640_640.onnx"]

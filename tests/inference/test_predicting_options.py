@@ -9,7 +9,7 @@ from mien.cli import main
 from mien.errors import MienError
 from mien.inference.classifier import Classifier
 from mien.inference.framing import Face, Framing
-from mien.inference.predicting import predict
+from mien.inference.pipeline import predict
 
 
 def test_a_wrong_model_or_detector_is_said_at_once_and_not_at_the_first_row(model):

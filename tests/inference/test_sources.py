@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from mien.errors import MienError
-from mien.inference.names import check_names
-from mien.inference.sources import frames
+from mien.inference.sources import check_names, frames
 
 RANDOM = np.random.default_rng(0)
 GRAY, COLOUR = RANDOM.integers(0, 256, (20, 30)).astype(np.uint8), RANDOM.integers(0, 256, (20, 30, 3)).astype(np.uint8)

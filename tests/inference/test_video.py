@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mien.cli import main
-from mien.inference import overlap, video
+from mien.inference import prefetch as overlap
+from mien.inference import video
 from mien.inference.sources import frames
 
 
@@ -197,8 +198,8 @@ import sys
 import cv2
 import numpy as np
 from mien import cli
-from mien.inference import predicting
-from mien.inference.frame import Frame
+from mien.inference import pipeline as predicting
+from mien.inference.prediction import Frame
 
 def endless(*_):
     yield Frame("first", np.zeros((60, 60), np.uint8))

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mien.cli import main
-from mien.data.drawn import draw_face
+from mien.drawn import draw_face
 
 FRAMES, RATE, SIZE = 24, 10, (480, 270)
 AWAY = range(9, 15)

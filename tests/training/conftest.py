@@ -3,10 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mien.data.drawn import draw_faces
 from mien.data.faceset import FaceSet
-from mien.training.recipe import Recipe
-from mien.training.recipe_files import load_recipe
+from mien.drawn import draw_faces
+from mien.training.recipe import Recipe, load_recipe
 
 
 @pytest.fixture(scope="session")

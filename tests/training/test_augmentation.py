@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mien.training.augmentation import augment, mixed
-from mien.training.recipe_parts import Augmentation
+from mien.training.recipe import Augmentation
 
 NOTHING = Augmentation(flip=0)
 EACH = {

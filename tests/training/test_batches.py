@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mien.training.batches import DeviceFaces, TrainingBatches, ValidationBatches
-from mien.training.recipe_parts import Balance
+from mien.training.recipe import Balance
 
 CPU = torch.device("cpu")
 

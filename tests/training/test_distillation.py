@@ -9,14 +9,14 @@ from mien.errors import MienError
 from mien.training.batches import DeviceFaces
 from mien.training.distillation import TAUGHT, Teachers, Views, load_teachers
 from mien.training.face_network import pixels
-from mien.training.recipe_parts import Augmentation, Distillation, Votes
+from mien.training.recipe import Augmentation, Distillation, Votes
 from mien.training.train import train
 
 
 @pytest.fixture(scope="module")
 def teachers(tmp_path_factory, drawn):
     """Two trained runs on the drawn faces."""
-    from mien.training.recipe_files import load_recipe
+    from mien.training.recipe import load_recipe
 
     recipe = replace(load_recipe("mien-s"), epochs=1, batch_size=16)
     folder = tmp_path_factory.mktemp("teachers")

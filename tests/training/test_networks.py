@@ -3,7 +3,7 @@ import torch
 
 from mien.errors import MienError
 from mien.training.networks import NETWORKS, build_network
-from mien.training.networks.spec import ACTIVATIONS, NetworkSpec
+from mien.training.networks.blocks import ACTIVATIONS, NetworkSpec
 
 PARAMETERS = {
     "compact_resnet": {7: 1_048_007},

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mien.training.optimization import build_optimizer, build_schedule
-from mien.training.recipe_parts import Optimizer, Schedule
+from mien.training.recipe import Optimizer, Schedule
 
 
 def one_layer(how: Optimizer) -> torch.optim.Optimizer:

@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 
 from mien.errors import MienError
-from mien.training.recipe import Recipe
-from mien.training.recipe_files import RECIPES, load_recipe, recipe_from_dict, recipe_names, shared_name, telling_changes
+from mien.training.recipe import RECIPES, Recipe, load_recipe, recipe_from_dict, recipe_names, shared_name, telling_changes
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -7,10 +7,8 @@ from mien.training.batches import DeviceFaces
 from mien.training.distillation import Teachers
 from mien.training.face_network import FaceNetwork
 from mien.training.networks import build_network
-from mien.training.networks.spec import NetworkSpec
-from mien.training.recipe import Recipe
-from mien.training.recipe_files import load_recipe
-from mien.training.recipe_parts import Distillation, Votes
+from mien.training.networks.blocks import NetworkSpec
+from mien.training.recipe import Distillation, Recipe, Votes, load_recipe
 from mien.training.task import ClassificationTask, crop_side, distilled
 
 

@@ -11,21 +11,21 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from mien.data.drawn import draw_faces
 from mien.data.faceset import FaceSet
+from mien.drawn import draw_faces
 from mien.errors import MienError
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
 from mien.training import run_folder
-from mien.training.recipe_parts import Schedule, Votes
+from mien.training.recipe import Schedule, Votes
 from mien.training.train import arrange, choose_device, train
 
 TRAIN = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from mien.data.drawn import draw_faces
-from mien.training.recipe_files import load_recipe
+from mien.drawn import draw_faces
+from mien.training.recipe import load_recipe
 from mien.training.train import train
 recipe = replace(load_recipe("mien-s"), epochs=4, batch_size=16)
 train(recipe, draw_faces(12, validation=0.25), Path(sys.argv[1]), resume="--resume" in sys.argv, threads=1)
@@ -48,7 +48,7 @@ def log(folder):
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory, drawn):
     """A run of three epochs, of which the others here are told to be copies."""
-    from mien.training.recipe_files import load_recipe
+    from mien.training.recipe import load_recipe
 
     out = tmp_path_factory.mktemp("runs") / "unbroken"
     train(replace(load_recipe("mien-s"), epochs=3, batch_size=16), drawn, out, threads=1, quiet=True)

@@ -10,14 +10,10 @@ from mien.cli import main
 from mien.errors import MienError
 from mien.labels import LabelSet
 from mien.training.networks import NETWORKS, build_network
-from mien.training.networks.head import head_of
-from mien.training.networks.spec import NetworkSpec
-from mien.training.recipe import Recipe
-from mien.training.recipe_files import load_recipe
-from mien.training.recipe_parts import Votes
+from mien.training.networks.blocks import NetworkSpec, head_of
+from mien.training.recipe import Recipe, Votes, load_recipe
 from mien.training.train import train
-from mien.training.trained_run import TrainedRun
-from mien.training.transfer import head_only, load_weights, starting_network
+from mien.training.transfer import TrainedRun, head_only, load_weights, starting_network
 
 
 @dataclass(frozen=True)

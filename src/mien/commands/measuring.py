@@ -13,7 +13,7 @@ from mien.commands.labelled_faces import parser_with_data
 
 def evaluate(arguments: list[str]) -> int:
     """Measure a model: mien evaluate MODEL --data PATH --out DIR [--split S] [--by COLUMN] [--tta flip|ten-crops]."""
-    from mien.verbs.measuring import evaluate as measure
+    from mien.verbs.evaluate import evaluate as measure
 
     words = "MODEL --data PATH --out DIR [--split S] [--head H] [--tta T] [--by COLUMN] [--labels MAP] [--data.KEY VALUE ...]"
     report = _on_faces("evaluate", words, measure, arguments, first="model")
@@ -24,7 +24,7 @@ def evaluate(arguments: list[str]) -> int:
 
 def audit(arguments: list[str]) -> int:
     """Look for copies, conflicts and bad images in data: mien audit --data PATH --out DIR [--write clean.csv]."""
-    from mien.verbs.measuring import audit as inspect
+    from mien.verbs.evaluate import audit as inspect
 
     print(_on_faces("audit", "--data PATH --out DIR [--write FILE] [--data.KEY VALUE ...]", inspect, arguments).table())
     return 0
@@ -33,9 +33,9 @@ def audit(arguments: list[str]) -> int:
 def compare(arguments: list[str]) -> int:
     """Set finished runs side by side: mien compare RUN ... [--title TEXT] [--out FILE.md|.html|.json] [--format F]."""
     from mien.files import write_whole
-    from mien.inference.destinations import make_folder_of
-    from mien.verbs.comparing import compare as set_side_by_side
-    from mien.verbs.comparing import format_of
+    from mien.inference.output import make_folder_of
+    from mien.verbs.evaluate import compare as set_side_by_side
+    from mien.verbs.evaluate import format_of
 
     parser = make_parser("compare", "RUN ... [--title TEXT] [--format table|json|html] [--out FILE]")
     parser.add_argument("run", type=Path, nargs="+", help="finished runs, reports, or .json files that this verb wrote")

@@ -23,14 +23,11 @@ SETTINGS = ("model", "head", "detector", "faces", "margin", "min_size", "min_sco
 def predict(arguments: list[str]) -> int:
     """Find faces in photos and videos and say what they show: mien predict SOURCE ... [--model M] [--format F] [--draw DIR]."""
     from mien.inference.classifier import Classifier
-    from mien.inference.columns import check_parquet
-    from mien.inference.destinations import check_out, make_folder_of
     from mien.inference.detection import DETECTORS
-    from mien.inference.journal import Journal, unfinished
-    from mien.inference.names import check_names
-    from mien.inference.output import WRITERS, choose_format
-    from mien.inference.predicting import predict
-    from mien.inference.sources import listed
+    from mien.inference.output import WRITERS, check_out, check_parquet, choose_format, make_folder_of
+    from mien.inference.pipeline import predict
+    from mien.inference.resume import Journal, unfinished
+    from mien.inference.sources import check_names, listed
 
     parser = make_parser(
         "predict",
@@ -93,7 +90,7 @@ def predict(arguments: list[str]) -> int:
 
 def _paths(names: list[str], null: bool) -> Iterator[str]:
     """Give the names, and the paths on standard input where a dash stands."""
-    from mien.inference.path_list import read_paths, standard_input
+    from mien.inference.sources import read_paths, standard_input
 
     for name in names:
         if name == "-":
@@ -104,7 +101,7 @@ def _paths(names: list[str], null: bool) -> Iterator[str]:
 
 def _until_stopped(predictions: "Iterator[Prediction]", names: list[str]) -> "Iterator[Prediction]":
     """Let the end of a camera be that somebody stops it: what it gave is whole then."""
-    from mien.inference.names import camera_number
+    from mien.inference.sources import camera_number
 
     try:
         yield from predictions
@@ -137,7 +134,7 @@ def _exit_status(tally: "Tally") -> int:
 
 def models(arguments: list[str]) -> int:
     """List the embedded models, with what they tell of themselves: mien models."""
-    from mien.inference.listing import describe_models
+    from mien.inference.classifier import describe_models
 
     parse(make_parser("models", ""), arguments)
     print(describe_models())

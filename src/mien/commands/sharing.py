@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 def explain(arguments: list[str]) -> int:
     """Show which part of a face carried the answer: mien explain PHOTO ... --out FILE.png [--label L] [--model M]."""
-    from mien.inference.destinations import check_out, make_folder_of
     from mien.inference.detection import DETECTORS
     from mien.inference.explanation import MOST_FACES, explain
-    from mien.inference.names import check_names
+    from mien.inference.output import check_out, make_folder_of
+    from mien.inference.sources import check_names
 
     parser = make_parser(
         "explain",
@@ -64,7 +64,7 @@ def _tell(each: "Explanation") -> None:
 
 def doctor(arguments: list[str]) -> int:
     """Say whether mien works here, with which packages, models and detectors, and what is missing: mien doctor."""
-    from mien.verbs.diagnosing import doctor
+    from mien.verbs.about import doctor
 
     parser = make_parser("doctor", "[--format table|json]")
     parser.add_argument("--format", choices=["table", "json"], default="table", help="table, or json for programs")
@@ -76,7 +76,7 @@ def doctor(arguments: list[str]) -> int:
 
 def push(arguments: list[str]) -> int:
     """Upload a finished run to the Hugging Face hub, with a model card: mien push RUN --to owner/name [--dry_run]."""
-    from mien.verbs.pushing import push
+    from mien.verbs.publish import push
 
     words = "RUN --to owner/name [--private] [--license L] [--dry_run] [--out DIR]"
     parser = make_parser("push", words, push)

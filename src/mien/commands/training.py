@@ -11,9 +11,8 @@ from mien.errors import MienError
 
 def train(arguments: list[str]) -> int:
     """Train a classifier: mien train RECIPE --data PATH --out RUN [--recipe.epochs 5 ...]."""
-    from mien.training.recipe import Recipe
-    from mien.training.recipe_files import load_recipe, recipe_path, telling_changes
-    from mien.verbs.training import train as train_model
+    from mien.training.recipe import Recipe, load_recipe, recipe_path, telling_changes
+    from mien.verbs.train import train as train_model
 
     parser = parser_with_data(
         "train",
@@ -40,7 +39,7 @@ def train(arguments: list[str]) -> int:
 
 def quantize(arguments: list[str]) -> int:
     """Make a smaller, faster int8 model file of a model: mien quantize MODEL --data PATH --out FILE."""
-    from mien.verbs.quantizing import quantize as make_int8
+    from mien.verbs.publish import quantize as make_int8
 
     parser = parser_with_data(
         "quantize", "MODEL --data PATH --out FILE [--faces N] [--labels MAP] [--data.KEY VALUE ...]", make_int8
@@ -63,8 +62,8 @@ def _unbroken(arguments: list[str]) -> list[str]:
 
 def recipes(arguments: list[str]) -> int:
     """List the recipes that mien brings, or print one with its network's layers: mien recipes [NAME]."""
-    from mien.training.recipe_files import load_recipe, recipe_names, recipe_path
-    from mien.verbs.training import describe_network
+    from mien.training.recipe import load_recipe, recipe_names, recipe_path
+    from mien.verbs.train import describe_network
 
     parser = make_parser("recipes", "[NAME]")
     parser.add_argument("--name", type=str, help="NAME: the recipe whose YAML is to be printed")

@@ -6,10 +6,129 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mien.data.face_arrays import check_images, check_rows
-from mien.data.shares import check_shares, one_hot, relabelled
 from mien.errors import MienError
 from mien.labels import LabelSet
+
+# Shares of the labels, as targets and crowd votes hold them: made of hard labels, checked, and carried to other labels.
+
+
+def one_hot(classes: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
+    """Make shares of hard labels.
+
+    Args:
+        classes: (N,) indices into the labels.
+        count: K, the number of labels.
+
+    Returns:
+        (N, K), float32; each row has a single 1.
+
+    Raises:
+        MienError: if a class is no index into the labels.
+    """
+    classes = np.asarray(classes)
+    if classes.ndim != 1 or (len(classes) and classes.dtype.kind not in "iu"):
+        raise MienError(f"Classes must be (N,) whole numbers, indices into the labels, not {classes.dtype} {classes.shape}.")
+    if len(classes) and (classes.min() < 0 or classes.max() >= count):
+        raise MienError(f"Classes must lie between 0 and {count - 1}, not {classes.min()} to {classes.max()}.")
+    return np.asarray(np.eye(count, dtype=np.float32)[classes.astype(np.int64)])
+
+
+def check_shares(name: str, shares: np.ndarray, shape: tuple[int, int], may_be_zeros: bool = False) -> None:
+    """Refuse what are no shares of the labels.
+
+    Args:
+        name: what they are called, for the sentence.
+        shares: wanted as float32; each row not negative and summing to 1.
+        shape: (N, K), as it is wanted.
+        may_be_zeros: accept rows of zeros, of which nothing is known.
+
+    Raises:
+        MienError: if they have another type or shape, or a row is something else.
+    """
+    if shares.dtype != np.float32 or shares.shape != shape:
+        raise MienError(
+            f"{name.capitalize()} must be float32 {shape} for these images and labels, not {shares.dtype} {shares.shape}."
+        )
+    total = shares.sum(axis=1)
+    good = (shares >= 0).all(axis=1) & (np.isclose(total, 1, atol=1e-3) | (may_be_zeros & (total == 0)))
+    if not good.all():
+        row = int(good.argmin())
+        zeros = ", or zeros where nothing is known" if may_be_zeros else ""
+        raise MienError(f"Every row of the {name} must be shares that sum to 1{zeros}; row {row} is {shares[row].tolist()}.")
+
+
+def relabelled(shares: np.ndarray, becomes: Sequence[int], count: int) -> np.ndarray:
+    """Carry shares over to other labels; what is left of a row sums to 1 again.
+
+    Args:
+        shares: (N, K).
+        becomes: for each old label its new index, or -1 where it is dropped, as `LabelSet.keep` and `merge` give it.
+        count: the number of new labels.
+
+    Returns:
+        (N, count), float32; rows of zeros where nothing is left.
+    """
+    new = np.zeros((len(shares), count), dtype=np.float32)
+    for old, index in enumerate(becomes):
+        if index >= 0:
+            new[:, index] += shares[:, old]
+    total = new.sum(axis=1, keepdims=True)
+    return np.asarray(np.divide(new, total, out=new, where=total > 0))
+
+
+# What the arrays of labelled faces must be to fit each other.
+
+
+def check_images(images: np.ndarray) -> None:
+    """Refuse arrays that are no faces.
+
+    Args:
+        images: wanted as uint8, (N, H, W) or (N, H, W, 3), H equal to W.
+
+    Raises:
+        MienError: if they are something else.
+    """
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        raise MienError(f"Images must be uint8 (N, H, W) or (N, H, W, 3), not {images.dtype} {images.shape}.")
+    if images.ndim == 4 and images.shape[3] != 3:
+        raise MienError(f"Colour images must be (N, H, W, 3), not {images.shape}.")
+    if images.shape[1] != images.shape[2]:
+        raise MienError(f"Images must be square, not {images.shape[1]} pixels high and {images.shape[2]} wide.")
+
+
+def check_rows(
+    count: int,
+    splits: np.ndarray,
+    split_names: Sequence[str],
+    ids: np.ndarray,
+    sizes: np.ndarray | None,
+    columns: Mapping[str, np.ndarray],
+) -> None:
+    """Refuse what does not describe so many rows.
+
+    Args:
+        count: N.
+        splits: wanted as uint8, (N,), indices into `split_names`.
+        split_names: the names of the splits.
+        ids: wanted as bytes, (N,).
+        sizes: wanted as (N, 2), or None.
+        columns: each wanted as text, (N,).
+
+    Raises:
+        MienError: if one of them is something else.
+    """
+    if sizes is not None and sizes.shape != (count, 2):
+        raise MienError(f"{count} images need as many sizes, height and width, not {sizes.shape}.")
+    if splits.shape != (count,) or ids.shape != (count,):
+        raise MienError(f"{count} images need {count} splits and ids, not {splits.shape} and {ids.shape}.")
+    if splits.dtype != np.uint8 or (splits >= len(split_names)).any():
+        raise MienError(f"Splits must be uint8 indices into {', '.join(split_names)}.")
+    if ids.dtype.kind != "S":
+        raise MienError(f"Ids must be UTF-8 bytes, not {ids.dtype}.")
+    for name, values in columns.items():
+        if values.shape != (count,) or values.dtype.kind != "U":
+            raise MienError(f"{count} images need {count} texts in the column {name!r}, not {values.dtype} {values.shape}.")
+
 
 SPLITS = ("none", "train", "validation", "test")
 """A row's split is stored as its index here; "none" is a row of data without splits."""
@@ -239,3 +358,21 @@ class FaceSet:
         for start in range(0, len(self), 4096):
             digest.update(self.images[start : start + 4096].ravel().data)  # a view: large faces are not copied
         return digest.hexdigest()
+
+
+# Rows moved as a whole from one split to another.
+
+
+def move_split(faces: FaceSet, source: str, into: str) -> FaceSet:
+    """Move all rows of one split to another; without such rows nothing changes.
+
+    Args:
+        faces: labelled faces.
+        source: one of `SPLITS`.
+        into: one of `SPLITS`.
+
+    Returns:
+        The same rows in the same order; only their splits have changed.
+    """
+    moved = np.where(faces.splits == SPLITS.index(source), SPLITS.index(into), faces.splits)
+    return replace(faces, splits=moved.astype(np.uint8))

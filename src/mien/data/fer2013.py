@@ -11,8 +11,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from mien.data.rows import BadRow, Row, Rows, shortened, split_of
-from mien.data.tree import Tree, lines
+from mien.data.rows import BadRow, Row, Rows, Tree, lines, shortened, split_of
 from mien.errors import MienError
 from mien.labels import FER2013
 

@@ -13,9 +13,8 @@ from typing import Literal
 import numpy as np
 
 from mien.data.faceset import SPLITS
-from mien.data.rows import EXPRESSION_WORDS, BadRow, Row, Rows, shortened, split_of
+from mien.data.rows import EXPRESSION_WORDS, BadRow, Row, Rows, lines, open_tree, shortened, split_of
 from mien.data.source import VotesAs
-from mien.data.tree import lines, open_tree
 from mien.errors import MienError
 from mien.labels import FER2013, FERPLUS, LabelSet
 

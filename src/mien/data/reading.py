@@ -4,6 +4,7 @@ To add a format: write a module with `recognise(tree)` and `read(tree)`, give it
 `FormatName`, and generate an example of it in tests/data.
 """
 
+import csv
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,16 +13,59 @@ from pathlib import Path
 import numpy as np
 
 from mien._version import __version__
-from mien.cache import cache_folder
-from mien.data import fer2013, folder, manifest, packing, parquet
+from mien.data import fer2013, folders, pack, tables
 from mien.data.faceset import FaceSet
 from mien.data.ferplus import with_votes
-from mien.data.listed import without_listed
-from mien.data.packing import Progress, open_pack, pack_stamp, write_pack
-from mien.data.rows import Rows, shortened
+from mien.data.pack import Progress, open_pack, pack_stamp, write_pack
+from mien.data.rows import Rows, Tree, digest, open_tree, shortened, stamp_of, stamp_of_files
 from mien.data.source import DataSource, as_source
-from mien.data.tree import Tree, digest, open_tree, stamp_of, stamp_of_files
 from mien.errors import MienError
+from mien.files import cache_folder
+
+
+def without_listed(faces: FaceSet, path: Path, some_are_gone: bool = False) -> FaceSet:
+    """Leave out the rows that a list names; the origin's kind says how many they were.
+
+    Args:
+        faces: the rows.
+        path: a CSV file with a column "id", such as `mien audit --write` makes.
+        some_are_gone: whether rows of the list may have been left out before.
+
+    Returns:
+        The other rows, in the same order.
+
+    Raises:
+        MienError: if the file cannot be read or has no such column, names rows that are not there, or all that are.
+    """
+    listed = _read_ids(path)
+    known = np.isin(listed, faces.ids)
+    unknown = [bytes(name).decode(errors="replace") for name in listed[~known]]
+    if unknown and (not some_are_gone or not known.any()):
+        count = "1 row" if len(unknown) == 1 else f"{len(unknown):,} rows"
+        raise MienError(
+            f"{path} lists {count} that {faces.origin.path or 'the data'} do not have, such as {shortened(unknown[0])!r}; "
+            "give the list that was made of these data, or leave --data.drop out."
+        )
+    stays = ~np.isin(faces.ids, listed)
+    if not stays.any():
+        raise MienError(f"{path} lists all {len(faces):,} rows of the data; nothing would be left.")
+    dropped = len(faces) - int(stays.sum())
+    kind = f"{faces.origin.kind}, without {dropped:,} rows that {path.name} lists"
+    kept = faces.take(stays)
+    return replace(kept, origin=replace(faces.origin, kind=kind))
+
+
+def _read_ids(path: Path) -> np.ndarray:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.DictReader(file)
+            if "id" not in (table.fieldnames or ()):
+                raise MienError(f"{path} has no column 'id'; give a CSV file that mien audit --write made.")
+            names = [record["id"] for record in table if record["id"]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise MienError(f"Cannot read the list of rows to leave out, {path}: {reason}.") from None
+    return np.array(sorted({name.encode() for name in names}), dtype=bytes)
 
 
 @dataclass(frozen=True)
@@ -38,11 +82,11 @@ class Format:
 
 
 FORMATS = (
-    Format("pack", packing.recognise, packing.read),
+    Format("pack", pack.recognise, pack.read),
     Format("fer2013-csv", fer2013.recognise, fer2013.read),
-    Format("parquet", parquet.recognise, parquet.read, parquet.read),
-    Format("manifest", manifest.recognise, manifest.read, manifest.read),
-    Format("folders", folder.recognise, folder.read),
+    Format("parquet", tables.recognise_parquet, tables.read_parquet, tables.read_parquet),
+    Format("manifest", tables.recognise_csv, tables.read_csv, tables.read_csv),
+    Format("folders", folders.recognise, folders.read),
 )
 """Tried from first to last; the first that recognises a path reads it."""
 
@@ -81,27 +125,27 @@ def _read_all(source: DataSource, size: int, channels: int, progress: Progress |
     path, votes = Path(source.path).expanduser(), Path(source.votes).expanduser() if source.votes else None
     if size < 1 or channels not in (1, 3):
         raise MienError(f"Faces need a size of at least 1 and 1 or 3 channels, not {size} and {channels}.")
-    if source.format in ("auto", "pack") and votes is None and packing.is_pack(path):
+    if source.format in ("auto", "pack") and votes is None and pack.is_pack(path):
         faces = open_pack(path)
         if (faces.size, faces.channels) == (size, channels):
             return _checked(replace(faces, origin=replace(faces.origin, path=str(path))))
     wishes = [str(path.resolve()), source.format, str(size), str(channels), str(votes), source.votes_as]
     wishes += source.columns or []
-    pack = cache_folder() / "faces" / f"{path.resolve().name[:80]}-{digest(wishes)[:16]}.safetensors"
-    stamp = digest([__version__, _READERS, packing.FORMAT, stamp_of(path), stamp_of(votes) if votes else ""])
-    if packed := _reusable(pack, stamp, source.skip_bad):
+    cached = cache_folder() / "faces" / f"{path.resolve().name[:80]}-{digest(wishes)[:16]}.safetensors"
+    stamp = digest([__version__, _READERS, pack.FORMAT, stamp_of(path), stamp_of(votes) if votes else ""])
+    if packed := _reusable(cached, stamp, source.skip_bad):
         return _checked(packed)
     tree = open_tree(path)
     rows = _rows(tree, source)
     if rows.files:  # a manifest's images may lie anywhere, and only reading it tells where
         stamp = digest([stamp, stamp_of_files(rows.files)])
-        if packed := _reusable(pack, stamp, source.skip_bad):
+        if packed := _reusable(cached, stamp, source.skip_bad):
             return _checked(packed)
     if votes:
         rows = with_votes(rows, votes, source.votes_as)
-    _sweep(pack.parent)
-    write_pack(pack, rows, size, channels, str(path), stamp, source.skip_bad, progress)
-    return _checked(open_pack(pack))
+    _sweep(cached.parent)
+    write_pack(cached, rows, size, channels, str(path), stamp, source.skip_bad, progress)
+    return _checked(open_pack(cached))
 
 
 def _rows(tree: Tree, source: DataSource) -> Rows:

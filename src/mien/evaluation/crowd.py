@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.stats import t as student
 
-from mien.evaluation.proportion import Proportion, proportion
+from mien.evaluation.statistics import Proportion, proportion
 
 BANDS = (0.0, 0.5, 0.7, 0.9, 1.0)
 """Edges of the bands of agreement: at most half of the votes for one label, up to 7, up to 9, and more than 9 of ten."""

@@ -1,5 +1,6 @@
 """Every figure of a report, from probabilities and targets."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +13,148 @@ from sklearn.metrics import (
 )
 
 from mien.errors import MienError
-from mien.evaluation.calibration import ConfidenceBin, expected_calibration_error, reliability
-from mien.evaluation.proportion import Proportion, proportion
-from mien.evaluation.selective import SelectiveAccuracy, selective_accuracy
+from mien.evaluation.statistics import Proportion, proportion
 from mien.labels import LabelSet
+
+# Whether confidence means what it says: accuracy by confidence.
+
+BINS = 15
+"""Equal-width bins of confidence, as Guo et al. (2017) take them."""
+
+
+@dataclass(frozen=True)
+class ConfidenceBin:
+    """Rows whose confidence lies in (low, high].
+
+    Attributes:
+        low: lower edge.
+        high: upper edge.
+        count: rows in the bin.
+        confidence: their mean confidence; None in an empty bin.
+        accuracy: the share of them that is right; None in an empty bin.
+    """
+
+    low: float
+    high: float
+    count: int
+    confidence: float | None
+    accuracy: Proportion | None
+
+
+def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> tuple[ConfidenceBin, ...]:
+    """Sort rows by confidence into bins of equal width and compare mean confidence with accuracy.
+
+    Args:
+        confidence: (N,), probability of the predicted label, 0 to 1.
+        right: (N,), whether the prediction is right.
+        bins: how many.
+    """
+    edges = np.linspace(0, 1, bins + 1)
+    inner = edges[1:-1].astype(confidence.dtype)  # so that a confidence of 0.4 lies on the edge 0.4 in float32 too
+    chosen = np.digitize(confidence, inner, right=True)
+    found = []
+    for index in range(bins):
+        inside = chosen == index
+        count = int(inside.sum())
+        found.append(
+            ConfidenceBin(
+                low=float(edges[index]),
+                high=float(edges[index + 1]),
+                count=count,
+                confidence=float(confidence[inside].mean(dtype=np.float64)) if count else None,
+                accuracy=proportion(int(right[inside].sum()), count) if count else None,
+            )
+        )
+    return tuple(found)
+
+
+def expected_calibration_error(bins: tuple[ConfidenceBin, ...]) -> float:
+    """Average the distance between confidence and accuracy over the bins, weighted by their rows.
+
+    Source: Naeini et al., AAAI 2015; as in Guo et al., On calibration of modern neural networks, ICML 2017.
+    """
+    gaps = [
+        each.count * abs(each.confidence - each.accuracy.value)
+        for each in bins
+        if each.accuracy and each.confidence is not None
+    ]
+    return sum(gaps) / sum(each.count for each in bins)
+
+
+# Accuracy against coverage: what a model is worth that may hold back the answers it is unsure of.
+
+COVERAGES = (1.0, 0.9, 0.8, 0.5)
+"""The shares of the rows that a report gives the accuracy of answering."""
+
+
+@dataclass(frozen=True)
+class CoveragePoint:
+    """Only rows with at least some confidence answered, the others held back.
+
+    Attributes:
+        coverage: the least share of the rows that is to be answered, 0 to 1.
+        threshold: the confidence from which on answers are given, 0 to 1; rows that tie there are all answered.
+        accuracy: of the answers given; its `of` is how many these are.
+    """
+
+    coverage: float
+    threshold: float
+    accuracy: Proportion
+
+
+@dataclass(frozen=True)
+class SelectiveAccuracy:
+    """What holding back answers brings.
+
+    Attributes:
+        points: at each of `COVERAGES`.
+        area: accuracy averaged over every coverage from one row to all: 1 minus the area under the risk-coverage curve.
+        perfect_area: the same if every right answer were surer than every wrong one. If confidence said nothing, the area
+            would be the accuracy.
+    """
+
+    points: tuple[CoveragePoint, ...]
+    area: float
+    perfect_area: float
+
+
+def selective_accuracy(confidence: np.ndarray, right: np.ndarray) -> SelectiveAccuracy:
+    """Measure how accuracy rises where the least sure answers are held back.
+
+    Source: El-Yaniv and Wiener, On the foundations of noise-free selective classification, JMLR 11, 2010.
+
+    Args:
+        confidence: (N,), probability of the predicted label, 0 to 1; N at least 1.
+        right: (N,), whether the prediction is right.
+    """
+    falling, count = np.sort(confidence)[::-1], len(right)
+    points = []
+    for coverage in COVERAGES:
+        threshold = falling[max(1, math.ceil(round(coverage * count, 6))) - 1]
+        answered = confidence >= threshold
+        points.append(CoveragePoint(coverage, float(threshold), proportion(int(right[answered].sum()), int(answered.sum()))))
+    every = np.arange(1, count + 1)
+    perfect = np.minimum(every, int(right.sum())) / every
+    return SelectiveAccuracy(tuple(points), float(accuracy_by_coverage(confidence, right).mean()), float(perfect.mean()))
+
+
+def accuracy_by_coverage(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Give the accuracy of the k surest answers, for every k.
+
+    Among rows of the same confidence every order is as good, so each counts with their mean.
+
+    Args:
+        confidence: (N,), 0 to 1.
+        right: (N,), booleans.
+
+    Returns:
+        (N,), float64: at k - 1 the accuracy of the k surest.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    _, tie, size = np.unique(confidence, return_inverse=True, return_counts=True)
+    shared = (np.bincount(tie, weights=right) / size)[tie]
+    accuracies: np.ndarray = np.cumsum(shared[order]) / np.arange(1, len(right) + 1)
+    return accuracies
 
 
 @dataclass(frozen=True)
@@ -184,3 +323,34 @@ def _per_label(
 def _cross_entropy(probabilities: np.ndarray, targets: np.ndarray) -> float:
     logs = np.log(np.clip(probabilities, np.finfo(np.float32).eps, None).astype(np.float64))
     return float(-(targets * logs).sum(axis=1).mean())
+
+
+# Which labels are the likeliest to be wrong, by what the model makes of the other rows of each label.
+
+
+def likely_mislabelled(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Find rows that the model confidently takes for another label than theirs.
+
+    A label's threshold is its mean probability over the rows that bear it. A row counts as the likeliest of the labels whose
+    thresholds its probabilities reach; where that is another label than its own, its own is likely wrong. This needs a model
+    that was not trained on these rows, and finds a model's own confusions as well: what it finds must be looked at.
+
+    Source: the confident joint of Northcutt, Jiang and Chuang, Confident learning: estimating uncertainty in dataset labels,
+    JAIR 70, 2021; ranked by their self-confidence, the probability of the label given.
+
+    Args:
+        probabilities: (N, K).
+        targets: (N, K); the label given is the likeliest.
+
+    Returns:
+        Rows, by rising probability of the label given; empty where there are none.
+    """
+    given, rows = targets.argmax(axis=1), np.arange(len(targets))
+    own = probabilities[rows, given].astype(np.float64)
+    support = np.bincount(given, minlength=probabilities.shape[1])
+    sums = np.bincount(given, weights=own, minlength=probabilities.shape[1])
+    # a label without rows has no threshold that anything could reach
+    thresholds = np.divide(sums, support, out=np.full(len(sums), np.inf), where=support > 0)
+    reached = np.where(probabilities >= thresholds, probabilities, -1.0)
+    suspects = np.flatnonzero((reached.max(axis=1) >= 0) & (reached.argmax(axis=1) != given))
+    return suspects[np.argsort(own[suspects], kind="stable")]

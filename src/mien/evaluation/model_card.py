@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from mien.evaluation.markdown import markdown_table
+from mien.evaluation.report import markdown_table
 
 TAGS = ("facial-expression-recognition", "emotion-recognition", "face", "onnx")
 

@@ -11,15 +11,72 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from sklearn.metrics import log_loss
+
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.evaluation.crowd import CrowdAgreement
-from mien.evaluation.metrics import Metrics
+from mien.evaluation.metrics import ConfidenceBin, Metrics, expected_calibration_error, reliability
 from mien.evaluation.subgroups import Subgroups
-from mien.evaluation.temperature import BeforeTemperature
 from mien.evaluation.training_copies import TrainingCopies
 from mien.evaluation.tta import AugmentationGain
 from mien.inference.classifier import Classifier
+
+# What a model's probabilities would be worth without its calibration temperature.
+
+
+@dataclass(frozen=True)
+class BeforeTemperature:
+    """The probabilities as they were before their logits were divided by the temperature; with it, see `Metrics`.
+
+    Attributes:
+        temperature: what the model file divides the logits by; above 1 it makes answers more modest, below 1 surer.
+        log_loss: as in `Metrics`.
+        expected_calibration_error: as in `Metrics`.
+        reliability: as in `Metrics`.
+    """
+
+    temperature: float
+    log_loss: float
+    expected_calibration_error: float
+    reliability: tuple[ConfidenceBin, ...]
+
+
+def without_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Undo a temperature: logits are the temperature times ln(probability), up to a constant that softmax takes away.
+
+    A probability that float32 rounded to 0 stays 0.
+
+    Args:
+        probabilities: (..., K), each row sums to 1.
+        temperature: what the logits were divided by, above 0.
+
+    Returns:
+        The same shape, float32.
+    """
+    powers = (probabilities / probabilities.max(axis=-1, keepdims=True)).astype(np.float64) ** temperature
+    undone: np.ndarray = (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return undone
+
+
+def measure_before_temperature(views: np.ndarray, truth: np.ndarray, temperature: float) -> BeforeTemperature:
+    """Measure probabilities as they were before their temperature.
+
+    Args:
+        views: (V, N, K), the answers whose mean is the prediction; one where there is no test-time augmentation.
+        truth: (N,), label indices.
+        temperature: what the logits were divided by.
+    """
+    before = without_temperature(views, temperature).mean(axis=0)
+    bins = reliability(before.max(axis=1), before.argmax(axis=1) == truth)
+    return BeforeTemperature(
+        temperature=temperature,
+        log_loss=float(log_loss(truth, before, labels=np.arange(before.shape[1]))),
+        expected_calibration_error=expected_calibration_error(bins),
+        reliability=bins,
+    )
+
 
 FORMAT = 1
 """Version of the schema."""
@@ -230,3 +287,60 @@ def describe_data(
         same_as_training=trained_on in fingerprints if trained_on else None,
         merged=None if merged is None else {name: tuple(members) for name, members in merged.items()},
     )
+
+
+# What a reader must know before believing the figures.
+
+FEW_ROWS = 30
+"""Labels with fewer rows are named as rough: their recall's 95% interval is wider than 30 points around one half."""
+
+
+def cautions(record: Record) -> list[str]:
+    """Say what a reader must know before believing the figures; empty where there is nothing."""
+    metrics, found = record.all_rows, training_cautions(record)
+    if (copies := record.training_copies) and copies.count and copies.without:
+        found.append(
+            f"{copies.count:,} of the {metrics.n:,} faces are copies of faces the model was trained on: without them "
+            f"{copies.without.accuracy.value:.1%} are right, not {metrics.accuracy.value:.1%}."
+        )
+    if metrics.labels_with_rows < len(metrics.labels):
+        empty = ", ".join(each.label for each in metrics.labels if not each.support)
+        found.append(f"No rows: {empty}. They have no figures; means are over the other labels ({metrics.labels_with_rows}).")
+    if few := [f"{each.label} ({each.support})" for each in metrics.labels if 0 < each.support < FEW_ROWS]:
+        found.append(f"Few rows: {', '.join(few)}. Their figures are rough; look at the intervals.")
+    if record.data.skipped:
+        found.append(f"{record.data.skipped:,} images could not be read and were left out.")
+    return found
+
+
+def training_cautions(record: Record) -> list[str]:
+    """Say what the model's training had to do with the rows it was measured on, as far as the model tells; else empty.
+
+    Where a model notes its training faces, copies of these are counted. Where it notes the name of its data alone, training
+    rows among others are said to be likely.
+    """
+    data, trained_on = record.data, record.model.trained_on or {}
+    if data.same_as_training:
+        return [
+            "These are the very rows the model was trained on: the figures say what it has learned by heart, "
+            "not what it can do."
+        ]
+    copies = record.training_copies
+    if copies and not copies.without:
+        return [
+            "Every face is a copy of one the model was trained on: the figures say what it has learned by heart, "
+            "not what it can do."
+        ]
+    if not data.path or data.path != trained_on.get("path"):
+        return []
+    if data.split == "validation":
+        return [
+            "Validation rows of the data it was trained on: the epoch and the temperature were chosen on such rows, "
+            "so the figures lie a little high. Figures on test rows are the ones to publish."
+        ]
+    if data.split != "test" and copies is None:
+        return [
+            "These rows probably include rows the model was trained on, for it was trained on data of the same name: "
+            "the figures may lie far too high. Give it data it has not seen, or name a split it was not trained on (--split)."
+        ]
+    return []

@@ -8,9 +8,8 @@ import numpy as np
 
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
-from mien.evaluation.difference import Difference, difference
 from mien.evaluation.metrics import measure
-from mien.evaluation.proportion import Proportion, proportion
+from mien.evaluation.statistics import Difference, Proportion, difference, proportion
 from mien.labels import LabelSet
 
 NOT_SAID = "not said"

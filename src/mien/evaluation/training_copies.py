@@ -4,11 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mien.data.signatures import EXACT, NEAR, NO_COPY
-from mien.data.training_rows import MOST_DIGESTED, Noted, TrainingRows, copies_of_training_rows, from_text
-from mien.evaluation.difference import Difference, difference
+from mien.data.signatures import EXACT, MOST_DIGESTED, NEAR, NO_COPY, Noted, TrainingRows, copies_of_training_rows, from_text
 from mien.evaluation.metrics import Metrics, measure
-from mien.evaluation.proportion import Proportion, proportion
+from mien.evaluation.statistics import Difference, Proportion, difference, proportion
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
 

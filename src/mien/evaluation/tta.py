@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mien.errors import MienError
-from mien.evaluation.mcnemar import PairedTest, mcnemar
-from mien.evaluation.proportion import Proportion, proportion
+from mien.evaluation.statistics import PairedTest, Proportion, mcnemar, proportion
 from mien.images import prepare
 from mien.inference.classifier import Classifier
 

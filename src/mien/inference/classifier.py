@@ -2,17 +2,181 @@
 
 import difflib
 import json
+import logging
+import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 
 from mien.errors import MienError
 from mien.images import ImageSource, prepare, read_image
-from mien.inference.hub import fetch_model, is_on_hub
-from mien.inference.session import UNFINISHED, open_session
 from mien.labels import LabelSet
+
+# Models on the Hugging Face hub: a name such as hf:owner/name becomes a file in the hub's own cache.
+
+PREFIX = "hf:"
+"""What a model's name on the hub begins with, so that it is taken for no path."""
+
+FILE = "model.onnx"
+"""The file of a repository that is fetched, as `mien push` names it."""
+
+ANSWER_TIMEOUT = 10.0
+"""Seconds to wait for the hub's answer; its client alone would try for half a minute where there is no network."""
+
+_logger = logging.getLogger("mien")
+
+
+def is_on_hub(model: str | Path) -> bool:
+    """Tell whether a model's name is one on the hub."""
+    return str(model).startswith(PREFIX)
+
+
+def fetch_model(name: str) -> Path:
+    """Give the place of a model file in the hub's cache, and download it first if it is not there, or not the newest.
+
+    Where the hub cannot be reached, what an earlier download left in the cache is taken, and a line says so.
+
+    Args:
+        name: hf:owner/name, or hf:owner/name@revision with a branch, a tag or a commit.
+
+    Raises:
+        MienError: if the name is no such name, huggingface_hub is not installed, the hub has no such repository, revision or
+            file, or it can be had neither from the hub nor from the cache.
+    """
+    parts = re.fullmatch(rf"{PREFIX}([\w.-]+/[\w.-]+)(?:@(\S+))?", name)
+    if parts is None:
+        raise MienError(f"{name!r} names no model on the hub; write hf:owner/name, or hf:owner/name@revision.")
+    try:
+        import huggingface_hub
+    except ModuleNotFoundError:
+        raise MienError(
+            f"{name!r} lies on the hub, and huggingface_hub is not installed; run: pip install 'mien[hub]'"
+        ) from None
+    place: dict[str, Any] = {"repo_id": parts[1], "filename": FILE, "revision": parts[2]}
+    try:
+        # asked once before the download, which would ask again and again where there is no network
+        huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(**place), timeout=ANSWER_TIMEOUT)
+    except Exception as problem:  # the hub's client lets errors of whichever HTTP library it uses through
+        if says := _refusal(problem, parts[1], parts[2]):
+            raise MienError(says) from None
+        return _cached(name, place, problem)
+    try:
+        return Path(huggingface_hub.hf_hub_download(**place))
+    except Exception as problem:
+        if isinstance(problem, OSError) and problem.errno is not None:
+            raise  # of this machine's disk, not of the hub
+        raise MienError(f"{name} could not be fetched ({_first_line(problem)}); try again.") from None
+
+
+def _refusal(problem: Exception, repository: str, revision: str | None) -> str:
+    """Say what the hub has not, or does not give; empty where it was not reached."""
+    from huggingface_hub import errors as hub
+
+    if isinstance(problem, hub.GatedRepoError):
+        return f"The hub gives {repository!r} only to those who were let in; ask on its page, then log in with `hf auth login`."
+    if isinstance(problem, hub.RepositoryNotFoundError):
+        return f"The hub has no model {repository!r}, or hides it; check owner and name, or log in with `hf auth login`."
+    if isinstance(problem, hub.RevisionNotFoundError):
+        return f"The model {repository!r} on the hub has no revision {revision!r}; check it, or leave out @{revision}."
+    if isinstance(problem, hub.EntryNotFoundError):
+        return f"{repository!r} on the hub holds no {FILE}, so it is no model of mien's; `mien push` makes one that does."
+    if isinstance(problem, hub.HFValidationError):
+        return f"The hub has no names such as {repository!r}; write hf:owner/name."
+    return ""
+
+
+def _cached(name: str, place: dict[str, Any], problem: Exception) -> Path:
+    import huggingface_hub
+
+    reason = _first_line(problem)
+    try:
+        path = Path(huggingface_hub.hf_hub_download(**place, local_files_only=True))
+    except FileNotFoundError:
+        raise MienError(
+            f"The hub could not be reached ({reason}), and {name} was not fetched before; "
+            f"try again with a network, or get its {FILE} otherwise and give --model that path."
+        ) from None
+    _logger.warning("mien: the hub could not be reached (%s); taking %s as it was fetched before", reason, name)
+    return path
+
+
+def _first_line(problem: Exception) -> str:
+    lines = str(problem).strip().splitlines() or [type(problem).__name__]
+    return lines[0].rstrip(".: ")
+
+
+# A model file opened in ONNX Runtime: what it runs on, and what is said where it cannot be opened.
+
+_logger_session = logging.getLogger("mien")
+
+UNFINISHED = ("last.ckpt", "recipe.yaml")
+"""Files of which a run folder holds one before its model."""
+
+
+def open_session(path: Path, providers: Sequence[str] | None, threads: int | None) -> Any:
+    """Open a model file.
+
+    Args:
+        path: the file.
+        providers: as for `mien.Classifier`.
+        threads: as for `mien.Classifier`.
+
+    Returns:
+        The onnxruntime.InferenceSession.
+
+    Raises:
+        MienError: if it is no model file, or ONNX Runtime lacks a provider.
+    """
+    if threads is not None and threads < 1:
+        raise MienError(f"The number of threads must be at least 1, not {threads}.")
+    chosen = _choose_providers(providers, onnxruntime.get_available_providers())
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only: its warnings about graphs are of no use to a user
+    options.intra_op_num_threads = threads or _default_threads()
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=chosen)
+    except Exception as error:  # ONNX Runtime's errors share no public base class
+        raise MienError(_why_not(path, error)) from None
+
+
+def _choose_providers(wanted: Sequence[str] | None, available: list[str]) -> list[str]:
+    short = {name.removesuffix("ExecutionProvider").lower(): name for name in available}
+    if not wanted:  # TensorRT would build an engine for minutes, Azure calls a web service: only where they are asked for
+        return [short[name] for name in ("cuda", "coreml", "cpu") if name in short]
+    names = [name.removesuffix("ExecutionProvider").lower() for name in wanted]
+    if unknown := [name for name in names if name not in short]:
+        raise MienError(f"ONNX Runtime has no provider {unknown[0]!r} here; it has {', '.join(short)}.")
+    return [short[name] for name in names]
+
+
+def _default_threads() -> int:
+    """Choose 0, by which ONNX Runtime takes one for each physical core, unless this process may use fewer."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if allowed == os.cpu_count() else allowed
+
+
+def _why_not(path: Path, error: Exception) -> str:
+    """Say why a file is no model, and what to give instead; ONNX Runtime's own words are about its source code."""
+    _logger_session.debug("ONNX Runtime on %s: %s", path, error)
+    name, run = repr(str(path)), path.parent
+    if not os.access(path, os.R_OK):
+        return f"The model file {name} may not be read; change its permissions, or give another."
+    if re.search(r"unsupported model ir version|opset \d+ is under development", str(error), re.IGNORECASE):
+        return f"{name} was written for a newer ONNX Runtime; `pip install -U onnxruntime`."
+    if path.suffix.lower() == ".onnx":
+        return f"{name} is damaged or no ONNX file; copy it again, or give a run folder or its model.onnx."
+    if (run / "model.onnx").is_file():
+        return f"{name} is not the model of its run; give the run folder {str(run)!r} or its model.onnx."
+    if any((run / file).is_file() for file in UNFINISHED):
+        return (
+            f"{name} is of a run that is not finished; finish it with its `mien train ...` and --resume, then give its folder."
+        )
+    return f"{name} is no model file; give a run folder, its model.onnx, or a name that `mien models` lists."
+
 
 DEFAULT_MODEL = "mien-s"
 MODELS = Path(__file__).parent.parent / "models"
@@ -215,3 +379,21 @@ class Classifier:
             batches.append(self.predict_proba(np.stack(batch), batch_size))
         probabilities = np.concatenate(batches)
         return probabilities if several else probabilities[0]
+
+
+# The embedded models, with what they tell of themselves.
+
+
+def describe_models() -> str:
+    """Write for every embedded model its size, what it takes and answers, its heads where it has two, and its card."""
+    lines = []
+    width = max(map(len, embedded_models())) + 2
+    for name in embedded_models():
+        model = Classifier(name)
+        kind = f"{model.size} px, {'gray' if model.channels == 1 else 'colour'}"
+        megabytes = model.path.stat().st_size / 1e6
+        lines.append(f"{name:<{width}}{megabytes:.1f} MB  {model.parameters:,} parameters  {kind}  {', '.join(model.labels)}")
+        if len(model.heads) > 1:
+            lines.append(f"{'':<{width}}heads: {', '.join(model.heads)} (--head; {model.head} answers where none is named)")
+        lines.append(f"{'':<{width}}card: {model.path.with_suffix('.md')}")
+    return "\n".join(lines)

@@ -1,17 +1,142 @@
 """Predictions written as they come: a table for people, JSON, JSON Lines, CSV and Parquet for programs."""
 
 import csv
+import glob
 import json
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from mien.errors import MienError
-from mien.inference.columns import column_names, column_values, encodable, write_parquet
 from mien.inference.prediction import Prediction
+from mien.inference.sources import IMAGE_SUFFIXES, Source
 from mien.labels import LabelSet
+
+if TYPE_CHECKING:
+    import pandas  # type: ignore[import-untyped, import-not-found, unused-ignore]
+
+
+# Predictions as rows of a data frame: the same columns in CSV, Parquet and pandas.
+
+FIRST = {
+    "source": "string",
+    "frame": "int64",
+    "time": "float64",
+    "face": "int64",
+    "track": "int64",
+    "x1": "float64",
+    "y1": "float64",
+    "x2": "float64",
+    "y2": "float64",
+    "score": "float64",
+    "label": "string",
+    "confidence": "float64",
+    "unsure": "bool",
+}
+"""The columns before the probabilities, with their types in Parquet."""
+
+LAST = {"no_face": "bool", "error": "string", "note": "string"}
+"""The columns behind the probabilities."""
+
+PANDAS = {"string": "string", "int64": "Int64", "float64": "float64", "bool": "boolean"}
+"""Their types in pandas, which can all be nothing."""
+
+ROW_GROUP = 8192
+"""Rows of a Parquet file that are held in memory before they are written."""
+
+
+def column_names(labels: LabelSet) -> list[str]:
+    """Name the columns: what and where, a probability for each label, and what there was instead of an answer."""
+    return [*FIRST, *labels, *LAST]
+
+
+def column_values(prediction: Prediction) -> list[Any]:
+    """Give a prediction's values in the order of the columns, rounded as in `Prediction.to_dict`; None where there is none."""
+    row = prediction.to_dict()
+    probabilities = row.get("probabilities", {})
+    return [
+        encodable(row["source"]),
+        *(row.get(key) for key in ("frame", "time", "face", "track")),
+        *row.get("box", [None] * 4),
+        *(row.get(key) for key in ("score", "label", "confidence", "unsure")),
+        *(probabilities.get(name) for name in prediction.labels),
+        prediction.no_face,
+        encodable(row["error"]) if "error" in row else None,
+        row.get("note"),
+    ]
+
+
+def encodable(text: str) -> str:
+    """Replace what no file can hold as UTF-8: file names may be any bytes."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def to_dataframe(predictions: Iterable[Prediction]) -> "pandas.DataFrame":
+    """Make a pandas DataFrame of predictions, a row for each, with the columns of the CSV.
+
+    Types are the same whatever the rows hold: string, Int64 and boolean with pandas.NA for nothing, float64 with NaN.
+
+    Args:
+        predictions: what `mien.predict` gives.
+
+    Raises:
+        MienError: if pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise MienError("A DataFrame needs pandas, which is not installed; run: pip install pandas") from None
+    names: list[str] = []
+    rows = []
+    for prediction in predictions:
+        names = names or column_names(prediction.labels)
+        rows.append(column_values(prediction))
+    kinds = {name: PANDAS[kind] for name, kind in (FIRST | LAST).items()}
+    return pandas.DataFrame(rows, columns=names or [*FIRST, *LAST]).astype(kinds)
+
+
+def check_parquet() -> None:
+    """Make sure that Parquet can be written.
+
+    Raises:
+        MienError: if pyarrow is not installed.
+    """
+    try:
+        import pyarrow.parquet  # noqa: F401 - it may be missing
+    except ImportError:
+        raise MienError("Parquet needs pyarrow, which is not installed; run: pip install 'mien[evaluate]'") from None
+
+
+def write_parquet(predictions: Iterable[Prediction], labels: LabelSet, path: Path) -> None:
+    """Write a Parquet file, in row groups, so that memory does not grow with the number of rows.
+
+    Args:
+        predictions: what `predict` gives.
+        labels: their labels.
+        path: the file; one that is there is replaced.
+
+    Raises:
+        MienError: if pyarrow is not installed.
+    """
+    check_parquet()
+    import pyarrow
+    import pyarrow.parquet
+
+    kinds = [*FIRST.values(), *["float32"] * len(labels), *LAST.values()]
+    schema = pyarrow.schema(
+        [pyarrow.field(name, pyarrow.type_for_alias(kind)) for name, kind in zip(column_names(labels), kinds, strict=True)]
+    )
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        rows = map(column_values, predictions)
+        while group := list(islice(rows, ROW_GROUP)):
+            columns = [
+                pyarrow.array(column, field.type) for column, field in zip(zip(*group, strict=True), schema, strict=True)
+            ]
+            writer.write_batch(pyarrow.record_batch(columns, schema=schema))
+
 
 SOURCE_WIDTH = 24
 """Columns of the table for the source; of longer ones the end is shown, which tells files of one folder apart."""
@@ -223,3 +348,96 @@ def _left(text: str, width: int) -> str:
 
 def _right(text: str, width: int) -> str:
     return " " * (width - _width(text)) + text
+
+
+# Where answers and pictures may go: nowhere that an input is.
+
+
+def check_draw(draw: str | Path, source: Source) -> None:
+    """Make sure that pictures drawn into a folder come to lie apart from the inputs.
+
+    Args:
+        draw: the folder; it need not be there.
+        source: what `predict` is given. Of a generator nothing is known before it is read, so nothing is checked.
+
+    Raises:
+        MienError: if the folder is that of an input, or lies below a folder that is an input.
+    """
+    if not str(draw):
+        raise MienError("The folder for pictures has an empty name; name a folder with --draw.")
+    folder = _resolved(Path(draw))
+    for path in _named(source):
+        if path.is_dir():
+            within = _resolved(path)
+            if folder == within or within in folder.parents:
+                raise MienError(
+                    f"The folder {str(draw)!r} for pictures lies in the input {str(path)!r}, where they would count as photos; "
+                    "choose another folder with --draw."
+                )
+        elif folder in (_resolved(path.parent), _resolved(path).parent):
+            raise MienError(
+                f"The folder {str(draw)!r} is that of the input {str(path)!r}; choose another folder for pictures with --draw."
+            )
+
+
+def check_out(out: str, source: Source) -> Path:
+    """Make sure that a file for the answers replaces no input.
+
+    Args:
+        out: the file; neither it nor its folder need be there.
+        source: as for `check_draw`.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        MienError: if it is an input, a folder, or no file.
+    """
+    if out == "-" or out.startswith(("/dev/", "/proc/")):
+        raise MienError(f"{out!r} is no file; name one with --out (`mien predict` without it writes to standard output).")
+    path = Path(out)
+    if path.is_dir() or out.endswith("/"):
+        raise MienError(f"{out!r} is a folder; name a file in it with --out.")
+    if path.exists() and not path.is_file():
+        raise MienError(f"{out!r} is no plain file; choose another --out.")
+    file = _resolved(path)
+    for named in _named(source):
+        if file == _resolved(named) or (
+            named.is_dir() and path.suffix.lower() in IMAGE_SUFFIXES and _resolved(named) in file.parents
+        ):
+            raise MienError(f"{out!r} is one of the inputs, or would count as one; choose another --out.")
+    return path
+
+
+def make_folder_of(out: Path) -> None:
+    """Make the folder of a file for the answers, if it is not there.
+
+    Raises:
+        MienError: if it cannot be made.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MienError(f"The folder {str(out.parent)!r} cannot be made ({error.strerror}); choose another --out.") from None
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # RuntimeError: links that go round
+        return path.absolute()
+
+
+def _named(source: Source) -> Iterator[Path]:
+    """Give the paths that a source names, and those that its patterns match."""
+    for item in source if isinstance(source, Sequence) and not isinstance(source, str | bytes) else [source]:
+        if not isinstance(item, str | Path):
+            continue
+        path = Path(item)
+        try:
+            if glob.has_magic(str(item)) and not path.exists():
+                yield from map(Path, glob.iglob(str(item), recursive=True))  # noqa: PTH207 - as in sources
+            elif path.exists():
+                yield path
+        except OSError:
+            continue  # what may not be looked at is not read, either

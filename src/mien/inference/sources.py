@@ -1,28 +1,204 @@
 """Images out of whatever a person names: path, folder, pattern, zip, video or camera, an image in memory, or many of these."""
 
+import codecs
+import difflib
 import glob
+import io
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import TypeAlias, cast
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, TypeAlias, cast
 
 import numpy as np
 
 from mien.errors import MienError
 from mien.images import ImageSource
-from mien.inference.archive import zipped
-from mien.inference.frame import Frame, Unread, read
-from mien.inference.names import (
-    IMAGE_SUFFIXES,
-    VIDEO_SUFFIXES,
-    ZIP_SUFFIX,
-    camera_number,
-    elsewhere,
-    is_folder,
-    is_there,
-    natural,
-)
+from mien.inference.prediction import Frame, Unread, read
 from mien.inference.video import camera_frames, video_frames
+
+# The names that people give: which stand for something, for what, and in which order.
+
+IMAGE_SUFFIXES = frozenset(
+    f".{suffix}"
+    for suffix in (
+        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "webp", "tif", "tiff", "bmp", "dib", "tga"),
+        *("heic", "heif", "avif", "jp2", "j2k", "ppm", "pgm", "pbm", "pnm"),
+    )
+)
+"""The files of a folder or zip that count as images; a file that is named outright is read whatever its suffix."""
+
+VIDEO_SUFFIXES = frozenset(
+    f".{suffix}"
+    for suffix in (
+        *("mp4", "m4v", "mov", "avi", "mkv", "webm", "mpg", "mpeg", "wmv", "flv", "3gp", "3g2", "mts", "m2ts", "ts", "ogv"),
+    )
+)
+"""The files that are read as videos."""
+
+ZIP_SUFFIX = ".zip"
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Make sure that at least one name stands for something: where none does, the user has mistyped.
+
+    Raises:
+        MienError: if there is nothing under any of the names; the sentence names what is near the first.
+    """
+    if any(not elsewhere(name) and (is_there(Path(name)) or glob.glob(name, recursive=True)) for name in names):  # noqa: PTH207
+        return
+    if any(camera_number(name) is not None for name in names):
+        return
+    if says := elsewhere(names[0]):
+        raise MienError(says)
+    path = Path(names[0])
+    try:
+        beside = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        beside = []
+    near = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.75)
+    hint = f" Did you mean {str(path.with_name(near[0]))!r}?" if near else " Check the path."
+    raise MienError(f"There is nothing at {names[0]!r}.{hint}")
+
+
+def elsewhere(name: str) -> str:
+    """Say what to do about a name that stands for no file; empty where it may stand for one."""
+    if re.match(r"[a-z][a-z0-9+.-]+://", name, re.IGNORECASE):
+        return f"{name!r} is an address, not a path; download the photo first, then give its path."
+    if name == "-" or name.startswith(("/dev/", "/proc/self/fd/")):
+        return (
+            f"{name!r} is no file, and no photo is read from standard input; save it to a file, then give its path. "
+            "(`mien predict -` reads a list of paths there.)"
+        )
+    if not name:
+        return "An empty name stands for no photo; give a path."
+    return ""
+
+
+def camera_number(name: str) -> int | None:
+    """Give the number of the camera that a name stands for; None where it stands for a file, as one that is called 0 does."""
+    if not re.fullmatch(r"[0-9]{1,2}", name) or is_there(Path(name)):
+        return None
+    return int(name)
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether there is something; what may not be looked at counts, and reading it will say why not."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether it is a folder; what may not be looked at is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def natural(name: str) -> list[tuple[bool, int, str]]:
+    """Order by the numbers in a name as numbers, 2 before 10, and numbers before letters."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", name.casefold())
+    return [(False, int(part), "") if part[0] in "0123456789" else (True, 0, part) for part in parts]
+
+
+# A list of paths on standard input: one a line, or, as `find -print0` writes them, with a zero byte after each.
+
+
+def standard_input() -> BinaryIO:
+    """Open standard input once more, without Python's buffer.
+
+    A thread that waits for input holds the lock of sys.stdin's buffer, and Python aborts at exit where it cannot have it.
+    """
+    return io.FileIO(0, closefd=False)
+
+
+def read_paths(stream: BinaryIO, null: bool = False) -> Iterator[str]:
+    """Read paths, each as soon as its end is there.
+
+    Args:
+        stream: what gives the bytes; a path is decoded as the system's file names are.
+        null: whether a zero byte ends a path, and not the end of a line: only so can a name hold a line break.
+    """
+    end = b"\0" if null else b"\n"
+    rest, begun = b"", False
+    while piece := stream.read(65536):
+        piece, begun = piece if begun else piece.removeprefix(codecs.BOM_UTF8), True  # PowerShell begins with one
+        *whole, rest = (rest + piece).split(end)
+        yield from _names(whole, null)
+    yield from _names([rest], null)
+
+
+def _names(lines: list[bytes], null: bool) -> Iterator[str]:
+    for line in lines:
+        if name := line if null else line.rstrip(b"\r"):
+            yield os.fsdecode(name)
+
+
+# The images in a zip, each under the zip's name with its own behind it.
+
+LARGEST_MEMBER = 2**30
+"""Bytes; a small zip can claim to hold a file that fills the memory."""
+
+ENCRYPTED = 0x1
+"""The bit of a member's flags that says it wants a password (PKWARE's APPNOTE, 4.4.4)."""
+
+
+def zipped(name: str, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
+    """List the images in a zip, in natural order; there is at least one frame, unless all are skipped.
+
+    A member is unpacked when it is its turn. Members that are hidden or no images are left out, as in folders.
+
+    Args:
+        name: the path of the zip; "photos.zip" gives sources such as "photos.zip/inner/a.jpg".
+        skip: is asked once for each member, and for the zip itself where that is all there is to say.
+    """
+    try:
+        with zipfile.ZipFile(name) as archive:
+            members = sorted(
+                (member for member in archive.infolist() if _is_image(member)), key=lambda each: natural(each.filename)
+            )
+            for member in members:
+                source = f"{name}/{member.filename}"
+                if not skip(source):
+                    yield _unpacked(archive, member, source)
+        error = "" if members else f"The zip {name!r} holds no images (.jpg, .png or the like); give one that does."
+    except FileNotFoundError:
+        error = f"There is no zip {name!r}; check the path."
+    except OSError as problem:
+        error = f"The zip {name!r} cannot be opened ({problem.strerror or problem}); check its permissions."
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as problem:
+        error = f"{name!r} is damaged or no zip ({_reason(problem)}); copy or download it again."
+    if error and not skip(name):
+        yield Frame(name, error=error)
+
+
+def _is_image(member: zipfile.ZipInfo) -> bool:
+    path = PurePosixPath(member.filename)
+    hidden = any(part.startswith((".", "__MACOSX")) and part != ".." for part in path.parts)
+    return not member.is_dir() and not hidden and path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str) -> Frame | Unread:
+    if member.flag_bits & ENCRYPTED:
+        return Frame(source, error=f"The image {source!r} wants a password; unpack the zip first, then give its folder.")
+    if member.file_size > LARGEST_MEMBER:
+        gigabytes = member.file_size / 2**30
+        return Frame(source, error=f"The image {source!r} would unpack to {gigabytes:.1f} GB; unpack it, and make it smaller.")
+    try:
+        return Unread(source, archive.read(member))
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, OSError, EOFError, ValueError) as problem:
+        return Frame(source, error=f"The image {source!r} cannot be unpacked ({_reason(problem)}); zip it again.")
+
+
+def _reason(problem: Exception) -> str:
+    return " ".join(str(problem).split()) or type(problem).__name__
+
 
 _logger = logging.getLogger("mien")
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import cv2
 
-from mien.inference.frame import Frame
-from mien.inference.names import LARGEST_CAMERA
+from mien.inference.prediction import Frame
 
 SLACK_SECONDS, SLACK_SHARE = 0.5, 0.05
 """How many frames may be missing before a video counts as cut off: containers that do not count their frames (WebM, Matroska)
@@ -17,6 +16,10 @@ tell a duration, which may be that of the sound."""
 
 COUNTING, SLACK_FRAMES, SLACK_SHARE_COUNTED = frozenset((".avi", ".mp4", ".m4v", ".mov")), 3, 0.01
 """Containers that count their frames, and how many of these may be missing: an edit may hide a few."""
+
+
+LARGEST_CAMERA = 99
+"""Cameras are numbered from 0; on a command line a longer number is the name of a file that is not there."""
 
 
 def video_frames(name: str, every: int = 1) -> Iterator[Frame]:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mien.training.recipe_parts import Augmentation
+from mien.training.recipe import Augmentation
 
 MOST_DEFOCUS, MOST_NOISE = 1 / 32, 0.1
 """Of a worse camera: standard deviation of the blur, in sides of the face, and of the noise, where white is 1."""

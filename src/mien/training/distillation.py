@@ -22,7 +22,7 @@ from mien.training.augmentation import place, worsen
 from mien.training.batches import DeviceFaces
 from mien.training.face_network import FaceNetwork, pixels
 from mien.training.recipe import Recipe
-from mien.training.trained_run import TrainedRun
+from mien.training.transfer import TrainedRun
 
 TAUGHT = "taught.safetensors"
 """In a run folder: what the teachers answered to each view."""

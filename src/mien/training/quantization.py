@@ -21,7 +21,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from mien.errors import MienError
 from mien.files import write_whole
-from mien.training.trained_run import QUANTIZED
+from mien.training.transfer import QUANTIZED
 
 OPERATIONS = ["Conv", "Gemm", "MatMul", "Add"]
 """What is computed in int8: where the time goes. The rest would only be converted forth and back."""

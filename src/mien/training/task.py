@@ -13,19 +13,15 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
-from mien.data.balance import class_weights
 from mien.training.augmentation import mixed, place, worsen
-from mien.training.batch_norm import measure_batch_norm
-from mien.training.batches import Batch, DeviceFaces, TrainingBatches, ValidationBatches
+from mien.training.batches import Batch, DeviceFaces, TrainingBatches, ValidationBatches, class_weights
 from mien.training.distillation import Teachers, Views
-from mien.training.face_network import FaceNetwork, pixels
-from mien.training.loss import classification_loss, distillation_loss, votes_loss, with_votes
-from mien.training.networks.head import head_of
-from mien.training.optimization import build_optimizer, build_schedule
-from mien.training.recipe import Recipe
-from mien.training.recipe_parts import Augmentation
+from mien.training.face_network import FaceNetwork, measure_batch_norm, pixels
+from mien.training.losses import classification_loss, distillation_loss, votes_loss, with_votes
+from mien.training.networks.blocks import head_of
+from mien.training.optimization import build_optimizer, build_schedule, interpolate, moving_average
+from mien.training.recipe import Augmentation, Recipe
 from mien.training.transfer import head_only
-from mien.training.weight_averaging import interpolate, moving_average
 
 
 class ClassificationTask(pl.LightningModule):

@@ -17,24 +17,18 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors.torch import load_file
 
 from mien._version import __version__
-from mien.data.faceset import FaceSet
-from mien.data.splits import move_split
-from mien.data.training_rows import as_text, describe_training_rows
+from mien.data.faceset import FaceSet, move_split
+from mien.data.signatures import as_text, describe_training_rows
 from mien.errors import MienError
-from mien.training.batch_norm import spread_batch_norm
 from mien.training.batches import DeviceFaces, ValidationBatches
-from mien.training.calibration import fit_temperature
 from mien.training.distillation import Views, load_teachers
-from mien.training.export import export
-from mien.training.face_network import FaceNetwork
-from mien.training.progress import Progress
-from mien.training.recipe import Recipe
-from mien.training.recipe_files import shared_name
-from mien.training.run_folder import RunFolder, open_run_folder
-from mien.training.summary import multiply_adds
+from mien.training.export import export, fit_temperature
+from mien.training.face_network import FaceNetwork, spread_batch_norm
+from mien.training.networks import multiply_adds
+from mien.training.recipe import Recipe, shared_name
+from mien.training.run_folder import Progress, RunFolder, open_run_folder
 from mien.training.task import ClassificationTask
-from mien.training.trained_run import is_model
-from mien.training.transfer import starting_network
+from mien.training.transfer import is_model, starting_network
 
 
 def train(

@@ -5,22 +5,158 @@ head are discriminative fine-tuning (Howard and Ruder, 2018).
 """
 
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
+import onnx
 import torch
+import yaml
+from onnx import numpy_helper
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mien.errors import MienError
+from mien.inference.classifier import Classifier, embedded_models, is_on_hub
 from mien.labels import LabelSet
-from mien.training.model_weights import read_model_weights
+from mien.training.face_network import FaceNetwork
 from mien.training.networks import build_network
-from mien.training.networks.head import head_of
-from mien.training.networks.spec import NetworkSpec
+from mien.training.networks.blocks import NetworkSpec, head_of
 from mien.training.networks.timm_backbone import fetch_from_hub, timm_backbone, why_not_taken
-from mien.training.recipe import HUB, TIMM, Recipe
-from mien.training.trained_run import TrainedRun, is_model
+from mien.training.recipe import HUB, TIMM, Recipe, load_recipe, recipe_from_dict
+
+# A finished run, as what another one starts from or is taught by.
+
+QUANTIZED = "mien.quantized"
+"""The key by which the metadata of a model file in int8 say so, with the kind as its value."""
+
+FILES = ("recipe.yaml", "weights.safetensors", "model.onnx")
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What a finished run was trained by and for.
+
+    Attributes:
+        recipe: with all overrides.
+        labels: what it tells apart.
+        weights: the file of its weights, or the model file where that is all there is.
+    """
+
+    recipe: Recipe
+    labels: LabelSet
+    weights: Path
+
+    @classmethod
+    def open(cls, run: Path, role: str) -> "TrainedRun":
+        """Open a run folder.
+
+        Args:
+            run: the folder.
+            role: what it is wanted as, for the sentence where it cannot be.
+
+        Raises:
+            MienError: if it is not the folder of a finished run.
+        """
+        recipe, weights, model = (run / name for name in FILES)
+        if not all(file.is_file() for file in (recipe, weights, model)):
+            raise MienError(
+                f"The {role} {run} is not the folder of a finished run; train it first, or finish it with --resume."
+            )
+        return cls(load_recipe(recipe), Classifier(model).labels, weights)
+
+    @classmethod
+    def of_model(cls, name: str) -> "TrainedRun":
+        """Take a model file for the run that it came from.
+
+        Args:
+            name: as for `mien.Classifier`.
+
+        Raises:
+            MienError: if there is no such model, it says of no recipe, is in int8, or is a network of timm, in which other
+                layers are folded than in ours.
+        """
+        model = Classifier(name, threads=1)
+        if kind := model.metadata.get(QUANTIZED):
+            raise MienError(
+                f"{name} is in {kind}, which cannot be trained further; name the float32 model that it was made from."
+            )
+        recipe = yaml.safe_load(model.metadata.get("mien.recipe", ""))
+        if not recipe:
+            raise MienError(f"{name} does not say by which recipe it was trained, so its weights cannot be taken.")
+        if str(recipe.get("network", "")).startswith(TIMM):
+            raise MienError(f"Weights of timm's networks are not taken out of a model file; name the run folder of {name}.")
+        return cls(recipe_from_dict(recipe), model.labels, model.path)
+
+    def network(self) -> FaceNetwork:
+        """Build the run's network with its weights, as uint8 faces are put into it."""
+        spec = NetworkSpec.of(self.recipe, len(self.labels) * len(self.recipe.heads))
+        model = FaceNetwork.of(self.recipe, build_network(self.recipe.network, spec))
+        model.load_state_dict(load_file(self.weights))
+        return model
+
+
+def is_model(weights: str | None) -> bool:
+    """Tell whether weights are those of a model file: named so, embedded, or on the Hugging Face hub."""
+    if weights is None:
+        return False
+    if is_on_hub(weights) or Path(weights).suffix.lower() == ".onnx":
+        return True
+    return weights in embedded_models() and not Path(weights).exists()
+
+
+# What an exported model has learned, as the weights of its network again, so that it can be trained further.
+
+PREFIX = "model.network."
+"""What stands before a network's own names in a model file."""
+
+
+def read_model_weights(file: Path, network: nn.Module) -> dict[str, Tensor]:
+    """Read the weights out of a model file in float32.
+
+    Args:
+        file: what `export` wrote.
+        network: of the kind that was exported; says which layers a BatchNorm was folded into.
+
+    Returns:
+        By the names of the network's own state; what the file does not hold under such a name is missing.
+    """
+    graph = onnx.load(file).graph
+    held = {
+        tensor.name.removeprefix(PREFIX): torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer
+    }
+    biases = {
+        node.input[1].removeprefix(PREFIX): node.input[2].removeprefix(PREFIX)
+        for node in graph.node
+        if node.op_type in ("Conv", "Gemm") and len(node.input) > 2
+    }
+    for layer, norm, module in _normalised(network):
+        bias = held.get(biases.get(f"{layer}.weight", ""))
+        if f"{norm}.running_mean" in held or bias is None:
+            continue
+        held |= {
+            f"{norm}.weight": torch.full_like(bias, (1 + module.eps) ** 0.5),
+            f"{norm}.bias": bias,
+            f"{norm}.running_mean": torch.zeros_like(bias),
+            f"{norm}.running_var": torch.ones_like(bias),
+            f"{layer}.bias": torch.zeros_like(bias),
+        }
+    wanted = network.state_dict()
+    return {name: value for name, value in held.items() if name in wanted}
+
+
+def _normalised(network: nn.Module) -> Iterator[tuple[str, str, _BatchNorm]]:
+    """Give the names of the layers that a BatchNorm follows, its name, and itself."""
+    for name, group in network.named_modules():
+        if isinstance(group, nn.Sequential):
+            children = [(f"{name}.{own}" if name else own, module) for own, module in group.named_children()]
+            for (layer, before), (norm, module) in pairwise(children):
+                if isinstance(before, nn.Conv2d | nn.Linear) and isinstance(module, _BatchNorm):
+                    yield layer, norm, module
+
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 """How files of weights are called that are not safetensors."""

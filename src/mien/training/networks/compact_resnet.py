@@ -8,9 +8,7 @@ must answer in a millisecond on one core. Shapes for gray 48-pixel faces: (1, 48
 
 from torch import Tensor, nn
 
-from mien.training.networks.residual import check_size, with_stem_and_head
-from mien.training.networks.spec import NetworkSpec
-from mien.training.networks.squeeze_excitation import SqueezeExcitation
+from mien.training.networks.blocks import NetworkSpec, SqueezeExcitation, check_size, with_stem_and_head
 
 WIDTHS = (32, 64, 128, 224)
 

@@ -7,7 +7,7 @@ Serengil and Ozpinar, deepface; its source trained it on FER-2013 without disgus
 from torch import nn
 
 from mien.errors import MienError
-from mien.training.networks.spec import NetworkSpec
+from mien.training.networks.blocks import NetworkSpec
 
 
 def deepface_cnn(spec: NetworkSpec) -> nn.Module:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from torch import nn
 
 from mien.errors import MienError
-from mien.training.networks.spec import NetworkSpec
+from mien.training.networks.blocks import NetworkSpec
 
 
 def mish_cnn(spec: NetworkSpec) -> nn.Module:

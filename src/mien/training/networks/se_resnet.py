@@ -8,9 +8,7 @@ has none to spare. Shapes for gray 48-pixel faces: (1, 48, 48) -> (64, 48, 48) -
 
 from torch import Tensor, nn
 
-from mien.training.networks.residual import check_size, with_stem_and_head
-from mien.training.networks.spec import NetworkSpec
-from mien.training.networks.squeeze_excitation import SqueezeExcitation
+from mien.training.networks.blocks import NetworkSpec, SqueezeExcitation, check_size, with_stem_and_head
 
 WIDTHS, BLOCKS = (64, 128, 256, 512), 2
 

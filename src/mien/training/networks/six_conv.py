@@ -8,7 +8,7 @@ classes in its source.
 from torch import nn
 
 from mien.errors import MienError
-from mien.training.networks.spec import NetworkSpec
+from mien.training.networks.blocks import NetworkSpec
 
 
 def six_conv(spec: NetworkSpec) -> nn.Module:

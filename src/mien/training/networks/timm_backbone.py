@@ -15,8 +15,7 @@ import torch
 from torch import nn
 
 from mien.errors import MienError
-from mien.training.networks.head import head_of
-from mien.training.networks.spec import NetworkSpec
+from mien.training.networks.blocks import NetworkSpec, head_of
 
 
 def timm_backbone(name: str, spec: NetworkSpec, pretrained: Path | None = None) -> nn.Module:

@@ -8,7 +8,7 @@ A system of FER-2013's students, 68.34% on validation in its source. Shapes for 
 from torch import nn
 
 from mien.errors import MienError
-from mien.training.networks.spec import NetworkSpec
+from mien.training.networks.blocks import NetworkSpec
 
 
 def wide_cnn(spec: NetworkSpec) -> nn.Module:

@@ -1,0 +1,86 @@
+"""The whole way on drawn faces, by the very verbs that a person types: data, training, report, answers about photos."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from mien.errors import MienError
+from mien.verbs import require
+
+FACES_PER_LABEL = 160
+MARK = "about-this-folder.txt"
+
+
+def demo(out: Path, run: Callable[[list[str]], int]) -> int:
+    """Draw labelled faces, train on them, report, and predict on a drawn and on a real photo.
+
+    Args:
+        out: the folder for everything that is made; an earlier demo there is replaced.
+        run: the command line, which is given the words after `mien`.
+
+    Returns:
+        The exit status of the first step that fails, else 0.
+
+    Raises:
+        MienError: if the folder is there and is not a demo's, or parts of mien are not installed.
+    """
+    require("train", "torch", "lightning", "sklearn", "matplotlib")
+    import matplotlib
+    from PIL import Image
+
+    from mien.drawn import draw_photo, write_folder
+
+    _make_room(out)
+    _say(f"1/5  Drawing {FACES_PER_LABEL} faces for each of seven expressions, as PNG files in a folder per label.")
+    # validation and test show other people than training, as they should: carved at random they would share them
+    write_folder(FACES_PER_LABEL, out / "faces", validation=0.15, test=0.2)
+    photo = out / "drawn-photo.png"
+    Image.fromarray(draw_photo(["happy", "surprise", "sad", "angry"], seed=5)[0]).save(photo)
+    _say(f"     Look at {out / 'faces'} and {photo}.")
+
+    grace_hopper = Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+    model = str(out / "run")
+    steps = [
+        (
+            "2/5  Training our compact network on them.",
+            ["train", "few-faces", "--data", str(out / "faces"), "--out", model],
+            f"The model is {out / 'run' / 'model.onnx'}, its log {out / 'run' / 'log.csv'}.",
+        ),
+        (
+            "3/5  Measuring it on the test faces, which show other people than the training faces. (Drawn people are so alike\n"
+            "     that some still count as near copies.)",
+            ["evaluate", model, "--data", str(out / "faces"), "--out", str(out / "report")],
+            f"Open {out / 'report' / 'index.html'} in a browser.",
+        ),
+        (
+            "4/5  Asking it about a photo of four drawn people.",
+            ["predict", str(photo), "--model", model, "--draw", str(out / "drawn-photo")],
+            f"The answers are drawn into {out / 'drawn-photo'}.",
+        ),
+        (
+            "5/5  Asking the embedded model, trained on FER-2013, about a real photo (Grace Hopper, from matplotlib).",
+            ["predict", str(grace_hopper), "--draw", str(out / "real-photo")],
+            f"The answers are drawn into {out / 'real-photo'}.",
+        ),
+    ]
+    for title, words, where in steps:
+        _say(f"\n{title}\n     $ mien {' '.join(words)}")
+        if status := run(words):
+            return status
+        _say(f"     {where}")
+    _say(f"\nDone. Everything lies in {out}; `mien demo` replaces it when run again.")
+    return 0
+
+
+def _make_room(out: Path) -> None:
+    if out.exists() and not (out / MARK).is_file():
+        raise MienError(f"{out} exists and is not a demo's folder; choose another with --out.")
+    if out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    (out / MARK).write_text("Made by `mien demo`, which replaces this whole folder when run again.\n", encoding="utf-8")
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)

@@ -1,0 +1,101 @@
+"""Training: labelled faces to a model file."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mien.data.faceset import FaceSet
+from mien.data.source import DataSource
+from mien.errors import MienError
+from mien.training.recipe import Recipe, load_recipe
+from mien.verbs import read_data, require
+
+if TYPE_CHECKING:
+    from mien.evaluation.report import Report
+
+
+def train(
+    recipe: Recipe | str | Path,
+    data: FaceSet | DataSource | str | Path,
+    out: str | Path,
+    resume: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+    quiet: bool = False,
+    command: str | None = None,
+) -> "Report":
+    """Train a classifier on labelled faces, export it as one model file, and report on its validation faces.
+
+    The run folder holds model.onnx, weights.safetensors (of the best epoch), recipe.yaml, log.csv, tensorboard/,
+    last.ckpt and report/; with a head that answers as the crowd also report-crowd/, judged by its votes.
+
+    Args:
+        recipe: the name of a recipe that `mien recipes` lists, or a YAML file.
+        data: labelled faces.
+        out: the run folder to make.
+        resume: go on with the run in that folder; the result is that of an unbroken run.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        threads: threads of the CPU; all of its cores, if not given.
+        quiet: no progress on stderr.
+        command: the command line, to be noted in the report.
+
+    Returns:
+        The report on the validation rows, as in `out/report`.
+
+    Raises:
+        MienError: if the recipe, the data or the folder do not allow it; the sentence says what to do.
+    """
+    require("train", "torch", "lightning", "onnx", "onnxscript", "safetensors", "tensorboard", "tqdm", "sklearn")
+    out = Path(out)
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if out.exists() and not resume:
+        raise MienError(f"{out} exists; choose another --out, or add --resume to go on with that run.")
+    if resume and not out.exists() and not quiet:
+        print(f"there is no run in {out} yet; it begins", file=sys.stderr)
+    read = read_data(data, recipe.size, recipe.channels, quiet, out)
+
+    # only now, for these take seconds, and most mistakes are known already
+    from mien.evaluation.report import evaluate as report_on
+    from mien.inference.classifier import Classifier
+    from mien.training.train import arrange
+    from mien.training.train import train as train_model
+
+    faces = arrange(recipe, read)
+    model = train_model(recipe, faces, out, resume, device, threads, quiet)
+    _write_skipped(faces, out)
+    classifier = Classifier(model, head="label")
+    if not quiet:
+        print(f"writing {out / 'report'}", file=sys.stderr)
+    report = report_on(classifier, faces, out / "report", "validation", log=out / "log.csv", command=command)
+    if "crowd" in classifier.heads:
+        judged = faces.judged_by_votes()
+        report_on(classifier.with_head("crowd"), judged, out / "report-crowd", "validation", command=command)
+    return report
+
+
+def describe_network(recipe: Recipe | str | Path, labels: int = 7) -> str:
+    """Write the layers of a recipe's network as a table: name, output shape, parameters; and what a face costs.
+
+    Args:
+        recipe: a recipe, its name, or a YAML file.
+        labels: how many labels the data have, where the recipe does not say which to keep.
+
+    Raises:
+        MienError: if there is no such recipe or network, or PyTorch is not installed.
+    """
+    require("train", "torch")
+    from mien.training.networks import as_table, build_network
+    from mien.training.networks.blocks import NetworkSpec
+
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    classes = (len(recipe.keep) if recipe.keep else labels) * len(recipe.heads)
+    network = build_network(recipe.network, NetworkSpec.of(recipe, classes))
+    return as_table(network, recipe.channels, recipe.network_size)
+
+
+def _write_skipped(faces: FaceSet, folder: Path) -> None:
+    if faces.origin.skipped:
+        (folder / "skipped.txt").write_text("\n".join(faces.origin.skipped) + "\n", encoding="utf-8")
+        print(
+            f"{len(faces.origin.skipped)} rows could not be read; they are listed in {folder / 'skipped.txt'}", file=sys.stderr
+        )

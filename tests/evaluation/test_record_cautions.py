@@ -1,0 +1,72 @@
+from dataclasses import replace
+
+import pytest
+
+from mien.evaluation.record import cautions, training_cautions
+from mien.evaluation.statistics import Difference, proportion
+from mien.evaluation.training_copies import TrainingCopies
+
+
+def test_labels_without_or_with_few_rows_are_a_caution(record):
+    assert cautions(record) == [
+        "No rows: neutral. They have no figures; means are over the other labels (2).",
+        "Few rows: happy (3), sad (2). Their figures are rough; look at the intervals.",
+    ]
+
+
+def test_figures_on_the_training_rows_are_a_caution(record):
+    assert "learned by heart" in cautions(replace(record, data=replace(record.data, same_as_training=True)))[0]
+    assert not any("by heart" in each for each in cautions(replace(record, data=replace(record.data, same_as_training=False))))
+
+
+def test_figures_on_rows_the_model_was_selected_on_are_a_caution(record):
+    trained = replace(record.model, trained_on={"path": "faces"})
+    on_validation, elsewhere = replace(record.data, split="validation"), replace(record.data, split="validation", path="others")
+    assert "epoch and the temperature were chosen" in cautions(replace(record, model=trained, data=on_validation))[0]
+    assert len(cautions(replace(record, model=trained, data=elsewhere))) == len(cautions(record))
+
+
+def test_many_rows_of_every_label_need_no_caution(record_of):
+    assert cautions(record_of([(80, 10, 10), (10, 80, 10), (10, 10, 80)] * 30, [0, 1, 2] * 30)) == []
+
+
+def test_skipped_images_are_a_caution(record_of):
+    said = cautions(record_of([(80, 10, 10), (10, 80, 10), (10, 10, 80)] * 30, [0, 1, 2] * 30, skipped=1204))
+    assert said == ["1,204 images could not be read and were left out."]
+
+
+@pytest.mark.parametrize(
+    ("split", "path", "is_said"),
+    [
+        ("all", "faces", True),
+        ("none", "faces", True),
+        ("train", "faces", True),
+        ("test", "faces", False),
+        ("all", "others", False),
+        ("all", "", False),
+    ],
+)
+def test_rows_among_which_training_rows_may_be_are_a_caution(split, path, is_said, record):
+    trained = replace(record.model, trained_on={"path": path and "faces"})
+    found = training_cautions(replace(record, model=trained, data=replace(record.data, split=split, path=path)))
+    assert ["probably include rows the model was trained on" in each for each in found] == [True] * is_said
+
+
+def test_the_very_training_rows_are_said_once(record):
+    trained = replace(record.model, trained_on={"path": "faces"})
+    data = replace(record.data, split="all", same_as_training=True)
+    assert len(training_cautions(replace(record, model=trained, data=data))) == 1
+
+
+def test_copies_counted_take_the_place_of_a_likelihood(record, record_of):
+    trained = replace(record, model=replace(record.model, trained_on={"path": "faces"}), data=replace(record.data, split="all"))
+    without = record_of([(80, 10, 10), (20, 70, 10)], [0, 0]).all_rows
+    gap = Difference(0.5, -0.1, 0.9)
+    copies = TrainingCopies("signatures", 900, 2, 1, proportion(3, 3), without, gap, gap.times(0.6))
+    counted = replace(trained, training_copies=copies)
+    assert training_cautions(counted) == []
+    assert cautions(counted)[0] == (
+        "3 of the 5 faces are copies of faces the model was trained on: without them 50.0% are right, not 80.0%."
+    )
+    by_heart = replace(trained, training_copies=replace(copies, exact=5, without=None, gap=None, worth=None))
+    assert "Every face is a copy of one the model was trained on" in training_cautions(by_heart)[0]

@@ -1,0 +1,67 @@
+from math import comb
+
+import numpy as np
+import pytest
+
+from mien.errors import MienError
+from mien.evaluation.statistics import holm, mcnemar
+
+
+def rows(both, only_first, only_second, neither):
+    first = np.repeat([True, True, False, False], [both, only_first, only_second, neither])
+    second = np.repeat([True, False, True, False], [both, only_first, only_second, neither])
+    return first, second
+
+
+@pytest.mark.parametrize(("only_first", "only_second"), [(3, 12), (12, 3), (7, 8), (0, 5), (6, 6)])
+def test_the_p_value_is_that_of_a_fair_coin_on_the_discordant_rows(only_first, only_second):
+    found = mcnemar(*rows(40, only_first, only_second, 20))
+    tosses, fewer = only_first + only_second, min(only_first, only_second)
+    by_hand = min(1, 2 * sum(comb(tosses, k) for k in range(fewer + 1)) / 2**tosses)
+    assert found.p_value == pytest.approx(by_hand)
+    assert (found.rows, found.only_first, found.only_second) == (60 + tosses, only_first, only_second)
+    assert found.difference == pytest.approx((only_second - only_first) / found.rows)
+
+
+def test_models_that_are_right_on_the_same_rows_do_not_differ():
+    found = mcnemar(*rows(5, 0, 0, 3))
+    assert (found.p_value, found.difference) == (1, 0)
+    assert found.low <= 0 <= found.high
+
+
+def test_the_interval_is_the_one_published():
+    found = mcnemar(*rows(36, 2, 12, 0))  # an example of Newcombe (1998)
+    assert (found.low, found.high) == pytest.approx((0.0569, 0.3404), abs=5e-5)
+
+
+def test_the_interval_agrees_with_a_paired_bootstrap():
+    first, second = rows(500, 60, 100, 340)
+    found = mcnemar(first, second)
+    drawn = np.random.default_rng(0).integers(0, 1000, (4000, 1000))
+    gaps = second[drawn].mean(axis=1) - first[drawn].mean(axis=1)
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(gaps, [2.5, 97.5])), abs=0.003)
+
+
+def test_turned_round_it_says_the_opposite():
+    first, second = rows(30, 4, 9, 7)
+    there, back = mcnemar(first, second), mcnemar(second, first)
+    assert there.p_value == pytest.approx(back.p_value)
+    assert (there.difference, there.low, there.high) == pytest.approx((-back.difference, -back.high, -back.low))
+
+
+def test_where_both_are_always_right_the_interval_is_wilsons_reach():
+    found = mcnemar(np.ones(10, dtype=bool), np.ones(10, dtype=bool))
+    assert (found.low, found.high) == pytest.approx((-0.2775, 0.2775), abs=1e-4)  # Wilson of 10 of 10 begins at 0.7225
+
+
+@pytest.mark.parametrize("other", [5, 0])
+def test_other_rows_are_refused(other):
+    with pytest.raises(MienError, match="needs the same rows"):
+        mcnemar(np.zeros(other and 4, dtype=bool), np.zeros(other, dtype=bool))
+
+
+def test_several_p_values_are_adjusted_by_holm():
+    # smallest times 3, next times 2, largest times 1, and never falling
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([0.6, 0.5]) == pytest.approx([1, 1])
+    assert holm([0.02]) == [0.02]

@@ -1,0 +1,32 @@
+import torch
+
+from mien.training.networks import as_table, build_network, layers, multiply_adds
+from mien.training.networks.blocks import NetworkSpec
+
+
+def test_the_layers_of_deepfaces_network_are_those_of_its_source():
+    found = layers(build_network("deepface_cnn", NetworkSpec(6)), 1, 48)
+    assert [each.shape for each in found if each.name.startswith(("Conv", "MaxPool", "AvgPool"))] == [
+        (64, 44, 44), (64, 20, 20), (64, 18, 18), (64, 16, 16), (64, 7, 7), (128, 5, 5), (128, 3, 3), (128, 1, 1),
+    ]  # fmt: skip
+    assert sum(each.parameters for each in found) == 1_484_806
+    assert found[0].parameters == 5 * 5 * 64 + 64
+
+
+def test_multiply_adds_are_those_counted_by_hand():
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3, padding=1), torch.nn.Flatten(), torch.nn.Linear(8 * 16 * 16, 5))
+    assert multiply_adds(network, 1, 16) == 16 * 16 * 8 * 9 + 8 * 16 * 16 * 5
+
+
+def test_the_table_has_a_line_a_layer_and_the_sums():
+    network = build_network("six_conv", NetworkSpec(3))
+    lines = as_table(network, 1, 48).splitlines()
+    assert lines[1].split() == ["Conv2d", "0", "16", "x", "48", "x", "48", "160"]
+    assert lines[-1].startswith("1,494,851 parameters, ")
+
+
+def test_looking_at_a_network_leaves_it_as_it_was():
+    network = build_network("wide_cnn", NetworkSpec(7))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    as_table(network, 1, 48)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

@@ -1,0 +1,183 @@
+"""The doctor: well where all is well, and each fault named with what mends it."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import onnxruntime
+import pytest
+
+from mien.files import cache_folder
+from mien.inference import classifier
+from mien.inference import detection as haar
+from mien.inference.classifier import MODELS
+from mien.verbs import about as diagnosing
+from mien.verbs import about as installed
+from mien.verbs.about import doctor, packages_by_extra, torch_accelerator
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    """A folder of embedded models of one's own."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for path in MODELS.glob("mien-s.*"):
+        shutil.copyfile(path, folder / path.name)
+    monkeypatch.setattr(classifier, "MODELS", folder)
+    return folder
+
+
+@pytest.fixture
+def requirements(monkeypatch):
+    """State what mien needs and what of it is installed."""
+
+    def state(needed, there, extras=("hub",)):
+        monkeypatch.setattr(installed.metadata, "requires", lambda _: needed)
+        notes = type("Notes", (), {"get_all": lambda self, _: list(extras)})()
+        monkeypatch.setattr(installed.metadata, "metadata", lambda _: notes)
+        monkeypatch.setattr(installed, "version", there.get)
+        monkeypatch.setattr(diagnosing, "version", there.get)
+
+    return state
+
+
+def test_where_all_is_there_all_is_well(monkeypatch):
+    monkeypatch.setattr(diagnosing, "nvidia_gpus", list)
+    found = doctor()
+    assert found.works
+    assert found.advice == []
+    assert found.table().splitlines()[-1] == "all is well"
+    assert "CPUExecutionProvider" in found.providers
+    assert all(model.good and model.says.endswith("the file of its card") for model in found.models)
+    assert {check.name for check in found.caches} >= {"mien"}
+    assert json.loads(found.to_json())["packages"]["numpy"]
+
+
+def test_it_asks_no_large_package_for_its_version():
+    code = "import sys; from mien.verbs.about import doctor; doctor(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ))
+    assert not {"torch", "lightning", "timm", "sklearn", "matplotlib", "huggingface_hub"}.intersection(done.stdout.split())
+
+
+def test_a_damaged_model_does_not_work(models):
+    (models / "mien-s.onnx").write_bytes(b"nothing")
+    found = doctor()
+    assert not found.works
+    assert any("mien-s does not answer" in line and "--force-reinstall" in line for line in found.advice)
+    assert "mien predict does not work:" in found.table()
+
+
+def test_a_model_that_is_gone_does_not_work(models):
+    (models / "mien-s.onnx").unlink()
+    found = doctor()
+    assert not found.works
+    assert any("is not there" in line for line in found.advice)
+
+
+def test_a_model_that_is_not_that_of_its_card_is_told_and_works(models):
+    card = models / "mien-s.md"
+    card.write_text("sha256: " + "0" * 64)
+    found = doctor()
+    assert found.works
+    assert any("not the file that its card tells of" in line for line in found.advice)
+    assert "mien predict works; still:" in found.table()
+    card.unlink()
+    assert "has no card" in doctor().models[0].says
+
+
+def test_a_cache_that_cannot_be_made_is_told(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "file" / "cache"))
+    found = doctor()
+    assert found.works
+    assert any("set MIEN_CACHE" in line for line in found.advice)
+    assert found.settings["MIEN_CACHE"].endswith("cache")
+
+
+def test_a_download_that_failed_is_remembered_and_the_detector_looked_for():
+    assert "not fetched yet" in doctor().detectors[1].says
+    (cache_folder() / "yunet_n_640_640.onnx.failed").write_text("The address could not be fetched (no connection).")
+    found = doctor()
+    assert found.works
+    assert any("no connection" in line and "Save that file as" in line for line in found.advice)
+
+
+def test_a_detector_that_is_named_wrongly_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("MIEN_DETECTOR", str(tmp_path / "none.onnx"))
+    assert any("MIEN_DETECTOR names" in line for line in doctor().advice)
+    (tmp_path / "none.onnx").write_bytes(b"nothing")
+    assert any("is not a YuNet file" in line for line in doctor().advice)
+
+
+def test_without_any_detector_nothing_works(monkeypatch, tmp_path):
+    monkeypatch.setattr(haar.cv2, "CascadeClassifier", None)
+    monkeypatch.delattr(haar.cv2, "CascadeClassifier")
+    monkeypatch.setenv("MIEN_DETECTOR", str(tmp_path / "none.onnx"))
+    found = doctor()
+    assert not found.works
+    assert any("nothing here finds faces" in line for line in found.advice)
+
+
+def test_a_module_that_cannot_be_imported_is_told_and_the_rest_still_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    found = doctor()
+    assert not found.works
+    assert any(line.startswith("onnxruntime cannot be imported") for line in found.advice)
+    assert found.packages["numpy"]
+
+
+def test_what_an_extra_lacks_is_named_with_the_command_that_brings_it(requirements):
+    requirements(["numpy>=1.26", 'huggingface-hub>=0.25; extra == "hub"'], {"numpy": "2.0"})
+    found = doctor()
+    assert found.missing == {"hub": ["huggingface-hub"]}
+    assert "huggingface-hub: pip install 'mien[hub]'" in found.table()
+    assert found.works
+
+
+def test_packages_that_are_missing_or_too_old_are_told(requirements):
+    requirements(["numpy>=1.26", "pillow>=10.1"], {"numpy": "1.20"})
+    found = doctor()
+    assert not found.works
+    assert "numpy is 1.20, and mien needs >=1.26: pip install -U 'numpy>=1.26'" in found.advice
+    assert any(line.startswith("pillow is missing") for line in found.advice)
+
+
+def test_one_package_may_stand_in_for_another_but_not_beside_it(requirements):
+    requirements(["onnxruntime>=1.17"], {"onnxruntime-gpu": "1.20"})
+    [package] = packages_by_extra()[""]
+    assert (package.name, package.fits) == ("onnxruntime-gpu", True)
+    requirements(["onnxruntime>=1.17"], {"onnxruntime-gpu": "1.20", "onnxruntime": "1.20"})
+    assert any("pip uninstall onnxruntime onnxruntime-gpu" in line for line in doctor().advice)
+
+
+def test_a_gpu_that_is_there_and_not_used_is_told(tmp_path, monkeypatch):
+    (tmp_path / "0000:01:00.0").mkdir()
+    (tmp_path / "0000:01:00.0" / "information").write_text("Model: \t\t NVIDIA H100\nIRQ: 12\n")
+    monkeypatch.setattr(installed, "NVIDIA_DRIVER", tmp_path)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(diagnosing, "torch_accelerator", lambda: "CPU")
+    found = doctor()
+    assert found.gpus == ["NVIDIA H100"]
+    assert any("onnxruntime-gpu" in line for line in found.advice)
+    assert any("PyTorch is built for the CPU" in line for line in found.advice)
+    assert found.works
+
+
+@pytest.mark.parametrize(
+    ("text", "built"),
+    [
+        ("from typing import Optional\ncuda: Optional[str] = '12.8'\nhip: Optional[str] = None\n", "CUDA 12.8"),
+        ("cuda: Optional[str] = None\nhip: Optional[str] = '6.2'\n", "ROCm 6.2"),
+        ("__version__ = '2.6.0+cpu'\ncuda: Optional[str] = None\n", "CPU"),
+    ],
+)
+def test_what_torch_was_built_for_is_read_without_importing_it(text, built, tmp_path, monkeypatch):
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise RuntimeError('imported')")
+    (tmp_path / "torch" / "version.py").write_text(text)
+    spec = importlib.util.spec_from_file_location("torch", tmp_path / "torch" / "__init__.py")
+    monkeypatch.setattr(installed.util, "find_spec", lambda _: spec)
+    assert torch_accelerator() == built
