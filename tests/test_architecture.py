@@ -1,4 +1,4 @@
-"""The house rules: which way imports run, what loads what, and how large a file may be."""
+"""Rules of the structure: import order, what an import loads, and budgets of lines, files and dataclasses."""
 
 import ast
 import subprocess
@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import mien
 from mien.cli import VERBS
+from mien.drawn import draw_photo, write_folder
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "mien"
@@ -35,7 +37,13 @@ OPTIONAL = {
 WINGS = {"training", "evaluation", "serving", "scaling"}
 """Rooms that need more than `pip install mien`."""
 
-LONGEST = 700  # lines
+OWN_BUDGET = {"serving", "scaling"}
+MOST_LINES, MOST_FILES = 13_000, 85
+MOST_BENCHMARK_LINES = 1_600
+MOST_DATACLASSES = 60
+MOST_FILES_OF_A_PHOTO, MOST_FILES_OF_A_TRAINING = 14, 35
+SHORTEST, LONGEST = 60, 400
+"""Budgets: ceilings, not aims."""
 
 
 def module_name(path):
@@ -103,13 +111,104 @@ def test_type_checkers_are_told_the_same_public_names_from_the_same_modules():
     assert {*told, "__version__"} == set(mien.__all__) == set(dir(mien))
 
 
+def line_counts(folder, pattern="*.py"):
+    return {path: len(path.read_text(encoding="utf-8").splitlines()) for path in sorted(folder.rglob(pattern))}
+
+
+def counted_sources():
+    """The package without the rooms that have budgets of their own."""
+    return {path: n for path, n in line_counts(PACKAGE).items() if not OWN_BUDGET.intersection(path.relative_to(PACKAGE).parts)}
+
+
+def imports_of(path):
+    """Names of mien's modules that a file imports, anywhere in it."""
+    known = {module_name(source) for source in SOURCES}
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "mien":
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in known else node.module)
+    return found - {"mien"}
+
+
+def entered_by(code, *arguments):
+    """Run code in a new process, and list the files of mien in which it enters a function."""
+    trace = (
+        "import sys, threading\nentered = set()\n"
+        "def enter(frame, event, _):\n"
+        "    if event == 'call' and frame.f_code.co_flags & 1: entered.add(frame.f_code.co_filename)  # CO_OPTIMIZED: functions only\n"
+        "threading.setprofile(enter)\nsys.setprofile(enter)\n" + code + "\nsys.setprofile(None)\n"
+        "print(*sorted(entered), sep='\\n')"
+    )
+    done = python(trace, *arguments)
+    assert done.returncode == 0, done.stderr
+    entered = {Path(line) for line in done.stdout.splitlines()}
+    return sorted(str(path.relative_to(PACKAGE)) for path in SOURCES if path in entered)
+
+
+def test_the_package_keeps_its_budget_of_lines_and_files():
+    lines = counted_sources()
+    told = f"{sum(lines.values()):,} lines in {len(lines)} files; the budget is {MOST_LINES:,} in {MOST_FILES}"
+    assert sum(lines.values()) <= MOST_LINES, told
+    assert len(lines) <= MOST_FILES, told
+
+
+def test_the_benchmarks_keep_their_budget_of_lines():
+    lines = sum(line_counts(ROOT / "benchmarks").values())
+    assert lines <= MOST_BENCHMARK_LINES, f"{lines:,} lines of benchmarks; the budget is {MOST_BENCHMARK_LINES:,}"
+
+
 def test_no_file_is_longer_than_a_person_reads_at_once():
-    long = {
-        str(path.relative_to(ROOT)): count
-        for path in SOURCES + TESTS
-        if (count := len(path.read_text(encoding="utf-8").splitlines())) > LONGEST
+    long = {str(path.relative_to(ROOT)): n for path, n in line_counts(PACKAGE).items() if n > LONGEST}
+    assert long == {}, f"files of more than {LONGEST} lines: {long}"
+
+
+def test_a_short_file_with_one_importer_is_part_of_it():
+    importers = {}
+    for path in SOURCES:
+        for name in imports_of(path):
+            importers.setdefault(name, []).append(module_name(path))
+    short = {
+        str(path.relative_to(ROOT)): f"{n} lines, imported by {importers.get(module_name(path))}"
+        for path, n in line_counts(PACKAGE).items()
+        if n < SHORTEST and len(importers.get(module_name(path), [])) == 1 and path.parent.name != "networks"
     }
-    assert long == {}
+    assert short == {}, f"merge them with their importers: {short}"
+
+
+def test_no_two_files_import_each_other():
+    imports = {module_name(path): imports_of(path) for path in SOURCES if path.parent != PACKAGE or path.name != "__init__.py"}
+    both = [(one, other) for one, names in imports.items() for other in names if one < other and one in imports.get(other, ())]
+    assert both == []
+
+
+def test_dataclasses_are_few():
+    named = [
+        f"{module_name(path)}.{node.name}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and any("dataclass" in ast.unparse(each) for each in node.decorator_list)
+    ]
+    assert len(named) <= MOST_DATACLASSES, f"{len(named)} dataclasses; the budget is {MOST_DATACLASSES}: {named}"
+
+
+def test_one_photo_passes_few_files(tmp_path):
+    Image.fromarray(draw_photo(["happy"], seed=1)[0]).save(tmp_path / "photo.png")
+    code = "import mien\nassert [row.face for row in mien.predict(sys.argv[1])] == [0]"
+    entered = entered_by(code, str(tmp_path / "photo.png"))
+    assert len(entered) <= MOST_FILES_OF_A_PHOTO, f"one photo enters {len(entered)} files: {entered}"
+
+
+def test_one_training_passes_few_files(tmp_path):
+    write_folder(8, tmp_path / "faces", validation=0.3)
+    code = (
+        "import mien\nfrom dataclasses import replace\n"
+        "recipe = replace(mien.load_recipe('few-faces'), epochs=1)\n"
+        "mien.train(recipe, sys.argv[1], sys.argv[2], quiet=True, threads=1)"
+    )
+    entered = entered_by(code, str(tmp_path / "faces"), str(tmp_path / "run"))
+    assert len(entered) <= MOST_FILES_OF_A_TRAINING, f"one training enters {len(entered)} files: {entered}"
 
 
 def test_no_module_is_a_drawer_for_odds_and_ends():
