@@ -1,6 +1,6 @@
-# `make demo` and `make test` do all the set-up themselves; both can be run again at any time.
-# The environment lies outside the clone, keyed by what is to be installed, so that fresh clones share it; and apart from
-# mien's own cache folder, which a user may well delete.
+# `make demo` and `make test` install everything they need, and can be repeated at any time.
+# The environment is outside the clone and named after a hash of the requirements, so that clones share it. It is separate from
+# mien's own cache folder, which users may delete.
 
 PYTHON ?= python3
 KEY := $(shell $(PYTHON) -c "import hashlib, pathlib, sys; print(hashlib.sha256(sys.version.encode() + b''.join(pathlib.Path(p).read_bytes() for p in ('constraints.txt', 'pyproject.toml'))).hexdigest()[:12])")
@@ -8,9 +8,9 @@ VENV ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/mien-development/venv-$(KEY)
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-# start-up is measured, and lived with, with bytecode
+# start-up time is measured with compiled bytecode
 unexport PYTHONDONTWRITEBYTECODE
-# tests run in JOBS processes, so each has one thread
+# tests run in JOBS processes, each with one thread
 test: export OMP_NUM_THREADS = 1
 
 .PHONY: demo test setup format clean
@@ -24,7 +24,7 @@ test: setup
 	$(BIN)/ruff check .
 	@echo "== types"
 	$(BIN)/mypy
-	@echo "== imports run one way"
+	@echo "== import contract"
 	$(BIN)/lint-imports
 	@echo "== tests"
 	$(BIN)/pytest -n $(JOBS) --durations=5
@@ -39,7 +39,7 @@ setup: $(VENV)/installed
 		$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . && echo "$(CURDIR)" > $(VENV)/source; }
 
 $(VENV)/installed:
-	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'mien needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ...')"
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'mien needs Python 3.11 or newer; for example: make PYTHON=python3.12 ...')"
 	@echo "== installing into $(VENV) (a few minutes the first time)"
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)

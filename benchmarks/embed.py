@@ -104,7 +104,7 @@ def card(arguments: argparse.Namespace) -> str:
 
 INT8 = """# {small}
 
-[{name}]({name}.md) in int8 (`mien quantize`): {ratio:.1f} times as small, {speed:.1f} times as fast one face at a time
+[{name}]({name}.md) in int8 (`mien quantize`): {ratio:.1f} times smaller, and {speed:.1f} times as fast at batch size 1
 on one thread ({processor}).
 
 | PublicTest, n = {rows:,} | accuracy of the `label` head, 95% interval | megabytes |
@@ -112,10 +112,10 @@ on one thread ({processor}).
 | `{name}` | {before.value:.2%}, {before.low:.1%} to {before.high:.1%} | {large:.2f} |
 | `{small}` | {after.value:.2%}, {after.low:.1%} to {after.high:.1%} | {little:.2f} |
 
-It is right on {only_after} faces on which `{name}` is wrong, and wrong on {only_before} on which that is right: a change
-of {change:+.2f} points ({low:+.2f} to {high:+.2f}, Newcombe).
+{only_after} faces are classified correctly only by this model, and {only_before} only by `{name}`: a change of
+{change:+.2f} points ({low:+.2f} to {high:+.2f}, Newcombe).
 
-Everything that {name}'s card says of data, use and limits holds here too.
+The sections on data, use and limits in {name}'s card apply here too.
 
 sha256 of the file: `{sha256}`.
 """
@@ -160,11 +160,11 @@ def copies(report: dict) -> str:
     without, worth = found["without"], found["worth"]
     share = without["accuracy"]
     return (
-        f"{found['exact']:,} of the {report['data']['rows']:,} rows have an exact copy in Training, and {found['near']:,} more "
-        "a near one. "
-        f"Without these the `label` head's accuracy is **{share['value']:.1%}** ({share['low']:.1%} to {share['high']:.1%}, "
+        f"{found['exact']:,} of the {report['data']['rows']:,} rows have an exact copy in Training, and {found['near']:,} "
+        "others have a near copy. "
+        f"Without them, the `label` head's accuracy is **{share['value']:.1%}** ({share['low']:.1%} to {share['high']:.1%}, "
         f"n = {share['of']:,}), its macro-F1 {without['macro_f1']:.3f}: "
-        f"the copies are worth {100 * worth['value']:+.1f} points ({100 * worth['low']:+.1f} to {100 * worth['high']:+.1f})."
+        f"the copies contribute {100 * worth['value']:+.1f} points ({100 * worth['low']:+.1f} to {100 * worth['high']:+.1f})."
     )
 
 
