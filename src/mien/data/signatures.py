@@ -31,8 +31,8 @@ SAME_PICTURE = 0.90
 the same picture as the training face they match (docs/evaluate.md)."""
 
 GLANCE = 0.5
-"""Least agreement, unshifted, that makes a candidate. Of copies shifted by two pixels a tenth have less, of those shifted by two
-pixels both across and up a half."""
+"""Least agreement, unshifted, that makes a candidate. Of copies shifted by two pixels a tenth have less, of those shifted
+by two pixels both across and up a half."""
 
 NEIGHBOURS = 8
 """Most candidates among the known faces for each face, and as many for its mirror image."""
@@ -150,7 +150,9 @@ def signatures(images: np.ndarray) -> np.ndarray:
 def pixel_digests(images: np.ndarray, length: int) -> np.ndarray:
     """Compute digests of the pixels of faces in gray: (N, length), uint8."""
     chunks = (in_gray(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK))
-    digests = [hashlib.blake2b(np.ascontiguousarray(face), digest_size=length).digest() for gray in chunks for face in gray]
+    digests = [
+        hashlib.blake2b(np.ascontiguousarray(face).data, digest_size=length).digest() for gray in chunks for face in gray
+    ]
     return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(images), length)
 
 

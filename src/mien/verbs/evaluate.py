@@ -12,7 +12,7 @@ from mien.errors import MienError
 from mien.verbs import judged_by_votes, read_data, require
 
 if TYPE_CHECKING:
-    from mien.evaluation.audit import Audit
+    from mien.evaluation.findings import Audit
     from mien.evaluation.report import Report
 
 
