@@ -32,8 +32,8 @@ LEAST_LIKENESS = 0.82
 by less than 0.85; those below 0.82 are not found."""
 
 SAME_PICTURE = 0.9
-"""Least correlation of the details of near copies. Of FER-2013's pairs at 0.84 to 0.87 nearly all show the same picture; at 0.80
-to 0.85 one in ten does not (docs/fer2013.md)."""
+"""Least correlation of the details of near copies. Of FER-2013's pairs at 0.84 to 0.87 nearly all show the same picture; at
+0.80 to 0.85 one in ten does not (docs/fer2013.md)."""
 
 SHIFT = 2
 """Largest offset between the crops of two copies, in pixels of 48."""

@@ -258,9 +258,9 @@ KINDS = (
     Kind(
         "near-copy",
         "Near copies",
-        "The same picture with other pixels: brighter, compressed, watermarked, mirrored, or cropped a pixel or two of 48 apart."
-        " Candidates are the nearest small thumbnails; a pair is confirmed where the details (the difference of two Gaussian "
-        f"blurs, of 1 pixel and of 4) correlate by {SAME_PICTURE:g} or more.",
+        "The same picture with other pixels: brighter, compressed, watermarked, mirrored, or cropped a pixel or two of 48 "
+        "apart. Candidates are the nearest small thumbnails; a pair is confirmed where the details (the difference of two "
+        f"Gaussian blurs, of 1 pixel and of 4) correlate by {SAME_PICTURE:g} or more.",
         _near_copies,
         _near_tiles,
         "the least similar first, so the others are more certain",
