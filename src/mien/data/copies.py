@@ -48,22 +48,13 @@ PAIRS = 1024
 
 @dataclass(frozen=True)
 class Copies:
-    """The copies among N faces.
+    """The copies among N faces."""
 
-    Attributes:
-        original: (N,), int64: the first row with exactly the same pixels; the row itself where it is the first.
-        pairs: (P, 2), int64: near copies, each an `original` row, the smaller first, by rising correlation.
-        correlation: (P,), float32: of their details, `SAME_PICTURE` to 1.
-        mirrored: (P,), bool: whether the second is the mirror image.
-        group: (N,), int64: rows with the same number are copies, exact or near, directly or through other rows; the number is
-            the first row of the group.
-    """
-
-    original: np.ndarray
-    pairs: np.ndarray
-    correlation: np.ndarray
-    mirrored: np.ndarray
-    group: np.ndarray
+    original: np.ndarray  # (N,), int64: the first row with exactly the same pixels; the row itself where it is the first
+    pairs: np.ndarray  # (P, 2), int64: near copies, each an `original` row, the smaller first, by rising correlation
+    correlation: np.ndarray  # (P,), float32: of their details, `SAME_PICTURE` to 1
+    mirrored: np.ndarray  # (P,), bool: whether the second is the mirror image
+    group: np.ndarray  # (N,), int64: the first row of all that are copies of it, exact or near, directly or through others
 
 
 def find_copies(images: np.ndarray, threshold: float = SAME_PICTURE) -> Copies:

@@ -68,25 +68,15 @@ Noted = Literal["signatures", "digests", "nothing"]
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """What a model file stores about its training faces.
+    """What a model file stores about its training faces."""
 
-    Attributes:
-        noted: signatures, which show exact and near copies; digests, which show exact ones; or nothing.
-        rows: how many training faces there were.
-        table: (M, B), uint8: a signature or digest of every distinct face.
-    """
-
-    noted: Noted
-    rows: int
-    table: np.ndarray
+    noted: Noted  # signatures show exact and near copies, digests only exact ones
+    rows: int  # how many training faces there were
+    table: np.ndarray  # (M, B), uint8: a signature or digest of every distinct face
 
 
 def describe_training_rows(images: np.ndarray) -> TrainingRows:
-    """Describe training faces in as much detail as a model file has room for.
-
-    Args:
-        images: (N, H, W) or (N, H, W, 3), uint8.
-    """
+    """Describe training faces (N, H, W) or (N, H, W, 3), uint8, in as much detail as a model file has room for."""
     if len(images) <= MOST_SIGNED:
         return TrainingRows("signatures", len(images), np.unique(signatures(images), axis=0))
     if len(images) <= MOST_DIGESTED:
@@ -95,15 +85,7 @@ def describe_training_rows(images: np.ndarray) -> TrainingRows:
 
 
 def copies_of_training_rows(images: np.ndarray, known: TrainingRows) -> np.ndarray | None:
-    """Find which faces are copies of training faces.
-
-    Args:
-        images: (N, H, W) or (N, H, W, 3), uint8.
-        known: what the model file stores.
-
-    Returns:
-        (N,), str: `EXACT`, `NEAR` or `NO_COPY`; None where nothing is stored.
-    """
+    """Find which faces are copies of training faces: (N,), str, `EXACT`, `NEAR` or `NO_COPY`; None where nothing is stored."""
     if known.noted == "nothing":
         return None
     if known.noted == "signatures":

@@ -34,29 +34,17 @@ class Tile(NamedTuple):
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of finding: how it is found, listed and shown.
+    """A kind of finding: how it is found, shown and left out of training."""
 
-    Attributes:
-        name: its name in findings.csv and audit.json.
-        title: its heading on the page.
-        method: how it is found, in sentences.
-        find: gives the finding, or None where the data lack what it needs.
-        tiles: arranges the finding for the page.
-        order: the order of the tiles.
-        unit: what a tile shows, in the plural.
-        threshold: the value beyond which a row is found; None where there is none.
-        leave_out: gives the rows that training is better without, with the reason; None where a person has to decide.
-    """
-
-    name: str
+    name: str  # in findings.csv and audit.json
     title: str
-    method: str
-    find: Callable[[Audit], Finding | None]
-    tiles: Callable[[Audit, Finding], list[Tile]]
-    order: str
-    unit: str = "images"
-    threshold: float | None = None
-    leave_out: Callable[[Audit], dict[int, str]] | None = None
+    method: str  # how it is found, in sentences
+    find: Callable[[Audit], Finding | None]  # None where the data lack what it needs
+    tiles: Callable[[Audit, Finding], list[Tile]]  # for the page
+    order: str  # of the tiles
+    unit: str = "images"  # what a tile shows, in the plural
+    threshold: float | None = None  # the value beyond which a row is found
+    leave_out: Callable[[Audit], dict[int, str]] | None = None  # rows, with reasons; None where a person has to decide
 
 
 def inspect(faces: FaceSet) -> Audit:
@@ -76,16 +64,10 @@ def inspect(faces: FaceSet) -> Audit:
 
 
 def rows_to_leave_out(audit: Audit) -> dict[int, str]:
-    """List the rows that training is better without, by the kinds of finding that are certain.
+    """List the rows that training is better without, rising, with the reasons, by the kinds of finding that are certain.
 
     Rows of test always stay, and rows of validation too unless test has a copy of them, so that figures with and without the
     list are measured on the same rows.
-
-    Args:
-        audit: what was found.
-
-    Returns:
-        The reason by the row, rows rising.
     """
     reasons: dict[int, str] = {}
     for leave_out in dict.fromkeys(kind.leave_out for kind in KINDS if kind.leave_out):

@@ -49,15 +49,7 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def check_places(out: Path, write: Path | None) -> None:
-    """Check that an audit can be written, before it takes its time.
-
-    Args:
-        out: its folder.
-        write: the file of its list, or None.
-
-    Raises:
-        MienError: if `out` holds anything but an earlier audit, or `write` anything but an earlier list.
-    """
+    """Check before an audit that it can be written: MienError if its folder or its list holds anything but an earlier one."""
     check_replaceable(out, "audit.json", read_audit)
     if write is None:
         return

@@ -68,36 +68,22 @@ MAKING: Columns = {
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model predicted, from the predictions.csv of a report.
-
-    Attributes:
-        ids: of the rows.
-        labels: the K label names, in the model's order.
-        truth: (N,), int64: each row's label.
-        predicted: (N,), int64: the label predicted.
-    """
+    """What a model predicted, from the predictions.csv of a report."""
 
     ids: tuple[str, ...]
-    labels: tuple[str, ...]
-    truth: np.ndarray
-    predicted: np.ndarray
+    labels: tuple[str, ...]  # in the model's order
+    truth: np.ndarray  # (N,), int64
+    predicted: np.ndarray  # (N,), int64
 
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """A run compared with the first one on the same faces.
-
-    Attributes:
-        first: name of the first.
-        name: its own.
-        test: of the first against it.
-        adjusted_p_value: the p-value of `test`, adjusted by Holm's method for all runs compared with this first one.
-    """
+    """A run compared with the first one on the same faces."""
 
     first: str
     name: str
     test: PairedTest
-    adjusted_p_value: float
+    adjusted_p_value: float  # by Holm's method, for all runs compared with this first one
 
     @property
     def is_significant(self) -> bool:
@@ -150,14 +136,7 @@ def as_markdown(
 ) -> str:
     """Write a table of figures for each set of faces, with paired tests, then one of recalls and one of how runs were made.
 
-    Args:
-        summaries: as `read_runs` gives them.
-        title: a heading.
-        command: the command line, noted on top together with what the figures are.
-        predictions: as `read_runs` gives them; without them nothing is tested.
-
-    Raises:
-        MienError: if predictions cannot be read, or runs on the same faces have different numbers of rows.
+    With the command line, a sentence on top says what the figures are. Without predictions nothing is tested.
     """
     groups = by_faces(summaries)
     parts = [f"# {title}"] if title else []
@@ -239,17 +218,7 @@ def tests_within(group: Sequence[RunSummary], predictions: Mapping[str, Path] | 
 
 
 def paired_tests(predictions: Mapping[str, Path]) -> list[ComparedRun]:
-    """Test every run against the first one.
-
-    Args:
-        predictions: predictions.csv by the name of the run, all on the same faces.
-
-    Returns:
-        A comparison for each run but the first; empty where there are fewer than two.
-
-    Raises:
-        MienError: if a file cannot be read, or two have different numbers of rows.
-    """
+    """Test every run against the first one, by the predictions.csv of runs on the same faces; empty for fewer than two."""
     if len(predictions) < 2:
         return []
     right = {name: (answers := read_answers(path)).truth == answers.predicted for name, path in predictions.items()}

@@ -31,17 +31,7 @@ def render(
     command: str | None = None,
     predictions: Mapping[str, Path] | None = None,
 ) -> str:
-    """Write the page.
-
-    Args:
-        summaries: as `mien.evaluation.comparison.read_runs` gives them, at least one.
-        title: its heading.
-        command: the command line, noted at the end.
-        predictions: as `read_runs` gives them; without them nothing is tested.
-
-    Raises:
-        MienError: if predictions cannot be read, or runs on the same faces have different numbers of rows.
-    """
+    """Write the page for the runs and predictions that `mien.evaluation.comparison.read_runs` gives."""
     places = {each.name: place for place, each in enumerate(summaries)}
     groups = []
     for runs in comparison.by_faces(summaries):

@@ -12,19 +12,12 @@ from mien.data.faceset import SPLITS, FaceSet
 
 @dataclass(frozen=True)
 class Finding:
-    """The rows of one kind of finding.
+    """The rows of one kind of finding."""
 
-    Attributes:
-        rows: (n,), int64, the most conspicuous first.
-        partners: (n,), int64: the row that each is a copy of or in conflict with; -1 where there is none.
-        values: (n,), float64: the value that each was found by.
-        groups: how many groups of copies the rows form; 0 for kinds without groups.
-    """
-
-    rows: np.ndarray
-    partners: np.ndarray
-    values: np.ndarray
-    groups: int = 0
+    rows: np.ndarray  # (n,), int64, the most conspicuous first
+    partners: np.ndarray  # (n,), int64: the row that each is a copy of or in conflict with; -1 where there is none
+    values: np.ndarray  # (n,), float64: what each was found by
+    groups: int = 0  # of copies; 0 for kinds without groups
 
 
 class Overlap(NamedTuple):

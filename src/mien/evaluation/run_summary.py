@@ -28,57 +28,31 @@ SUMMARY_COLUMNS = ("epoch", "validation_loss", "validation_accuracy", "seconds",
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run, or a model that was only evaluated, of whose training nothing is known: its fields are empty or None.
+    """A run, or a model that was only evaluated, of whose training nothing is known: its fields are empty or None."""
 
-    Attributes:
-        name: of the run folder, or of the model; for a report other than a run's `report`, that report's name after it.
-        recipe: description of the recipe, or its name and the changes made on the command line.
-        network: the network it trained.
-        rows: how many faces it was measured on.
-        data: their fingerprint, 64 hex digits; only runs with the same one are comparable.
-        split: their split.
-        accuracy: 0 to 1.
-        low: lower end of the 95% interval of `accuracy` (Wilson).
-        high: upper end.
-        macro_f1: 0 to 1.
-        recall: of each label, 0 to 1; None for a label without rows.
-        support: rows of each label.
-        parameters: number of trained values.
-        multiply_adds: for one face; None where the model file does not say.
-        epochs: how many were trained.
-        best_epoch: the one whose weights were kept, counted from 1.
-        validation_accuracy_by_epoch: 0 to 1, on the rows that chose the best epoch.
-        training_seconds: of all epochs, without validation.
-        seconds_an_epoch: the median, without validation.
-        faces_a_second: in training, the median.
-        hardware: what it was trained on; None where the model file does not say.
-        command: the command lines that trained and evaluated it; None if called from Python.
-        test_time_augmentation: flip or ten-crops; None without.
-    """
-
-    name: str
-    recipe: str
+    name: str  # of the run folder or the model; for a report other than a run's `report`, that report's name after it
+    recipe: str  # its description, or its name and the changes made on the command line
     network: str
-    rows: int
-    data: str
+    rows: int  # faces it was measured on
+    data: str  # their fingerprint, 64 hex digits; only runs with the same one are comparable
     split: str
-    accuracy: float
-    low: float
+    accuracy: float  # 0 to 1
+    low: float  # lower end of the 95% interval of the accuracy (Wilson)
     high: float
-    macro_f1: float
-    recall: dict[str, float | None]
-    support: dict[str, int]
+    macro_f1: float  # 0 to 1
+    recall: dict[str, float | None]  # of each label, 0 to 1; None without rows
+    support: dict[str, int]  # rows of each label
     parameters: int
-    multiply_adds: int | None
+    multiply_adds: int | None  # for one face; None where the model file does not say
     epochs: int | None
-    best_epoch: int | None
-    validation_accuracy_by_epoch: list[float]
-    training_seconds: float | None
-    seconds_an_epoch: float | None
-    faces_a_second: float | None
-    hardware: str | None
-    command: str | None
-    test_time_augmentation: str | None = None
+    best_epoch: int | None  # the one whose weights were kept, counted from 1
+    validation_accuracy_by_epoch: list[float]  # 0 to 1, on the rows that chose the best epoch
+    training_seconds: float | None  # of all epochs, without validation
+    seconds_an_epoch: float | None  # the median, without validation
+    faces_a_second: float | None  # in training, the median
+    hardware: str | None  # of the training; None where the model file does not say
+    command: str | None  # command lines that trained and evaluated it; None if called from Python
+    test_time_augmentation: str | None = None  # flip or ten-crops
 
 
 def summarise(folder: Path) -> RunSummary:
@@ -166,14 +140,7 @@ def best_epoch(log: dict[str, np.ndarray], select_by: str) -> int:
 
 
 def read_summaries(path: Path) -> list[RunSummary]:
-    """Read the JSON that `mien compare --format json` writes.
-
-    Args:
-        path: the JSON file.
-
-    Raises:
-        MienError: if it is not there, or holds anything else.
-    """
+    """Read the JSON that `mien compare --format json` writes; MienError if it is not there, or holds anything else."""
     made = "what `mien compare --format json --out FILE` of this mien writes"
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
@@ -211,17 +178,9 @@ def _summary_parser() -> Any:
 
 
 def read_log(path: Path, columns: Sequence[str] = COLUMNS) -> dict[str, np.ndarray]:
-    """Read a run's log.csv, one row per epoch.
+    """Read columns of a run's log.csv: (epochs,), float64, NaN where a cell is empty.
 
-    Args:
-        path: the file.
-        columns: those to read.
-
-    Returns:
-        For each column its values, (epochs,), float64, NaN where a cell is empty.
-
-    Raises:
-        MienError: if the file is not there, lacks a column, has no rows, or holds something that is not a number.
+    MienError if the file is not there, lacks a column, has no rows, or holds something that is not a number.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
