@@ -130,7 +130,7 @@ def _cautions(records: Sequence[dict[str, Any]]) -> list[str]:
     trained_on = (records[0]["model"].get("trained_on") or {}).get("path")
     if any(record["data"]["split"] == "validation" and record["data"]["path"] == trained_on for record in records):
         found.append(
-            "The epoch and the temperature were chosen on the validation rows of its data, so figures there are slightly too good."
+            "The epoch and the temperature were chosen on the validation rows of its data, so figures there are slightly high."
         )
     return found
 
@@ -146,10 +146,9 @@ def _labels(record: dict[str, Any]) -> str:
 def _making(metadata: Mapping[str, str], record: dict[str, Any]) -> str:
     lines = [f"```\n{record['command']}\n```\n"] if record["command"] else []
     if data := json.loads(metadata.get("mien.data") or "{}"):
-        counts = [
-            f", {data[f'{split}_count']:,} {split} rows" for split in ("train", "validation") if data.get(f"{split}_count")
-        ]
-        lines.append(f"Data: {data.get('path')} ({data.get('kind')}){''.join(counts)}.")
+        names = {"train_count": "training rows", "validation_count": "validation rows"}
+        counts = ", ".join(f"{data[key]:,} {name}" for key, name in names.items() if data.get(key))
+        lines.append(f"Data: {data.get('path')} ({data.get('kind')}), {counts}.")
         lines.append(f"Fingerprint of the training rows: `{data.get('train_fingerprint')}`.")
     lines.append(f"Made with mien {metadata.get('mien.version')}; the recipe is `recipe.yaml`, and also inside the model file.")
     lines.append(f"sha256 of `model.onnx`: `{record['model']['sha256']}`.")
