@@ -28,7 +28,7 @@ FORMAT_BY_ENDING = {".json": "json", ".html": "html", ".htm": "html"}
 
 ABOUT_ACCURACY = (
     "Accuracy is given with its 95% interval (Wilson). The best epoch was chosen on the run's own validation rows, so a figure "
-    "on the validation split is slightly too high."
+    "on the validation split is slightly optimistic."
 )
 
 OTHER_FACES = "These runs were not all measured on the same faces: compare figures only within a table."
