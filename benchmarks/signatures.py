@@ -73,7 +73,7 @@ def write_sheet(images: np.ndarray, disputed: np.ndarray, known: np.ndarray, pat
     for row in disputed:
         for turned in (False, True):
             face = images[row : row + 1, :, ::-1] if turned else images[row : row + 1]
-            alike = module._likeliest(module._weights(face, 0, 0), signs_of(table))[1]
+            alike = module._candidates(module._weights(face, 0, 0), signs_of(table))[1]
             hits = [one for one in alike if module.known_faces(face, table[one : one + 1])[0]]
             if hits:
                 tiles.append(np.hstack([face[0], images[known[hits[0]]]]))

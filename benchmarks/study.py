@@ -20,12 +20,13 @@ import numpy as np
 
 import mien
 from finished import is_finished
-from mien.evaluation.comparison import FIGURES, RESAMPLES, Estimate, VariantFigure, compare_variants, read_answers
+from mien.evaluation.comparison import read_answers
 from mien.evaluation.report import markdown_table
 from mien.evaluation.run_summary import RunSummary, read_log, summarise
 from mien.files import write_whole
 from mien.training.recipe import Recipe
 from studies import STUDIES, Study
+from variants import FIGURES, RESAMPLES, Estimate, VariantFigure, compare_variants
 
 
 def main() -> None:

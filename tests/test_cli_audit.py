@@ -72,7 +72,7 @@ def test_mistakes_are_told_in_a_sentence_before_anything_is_written(faces, tmp_p
     (tmp_path / "full" / "letter.txt").write_text("Dear me")
     start = ["audit", "--data", str(faces), "--out"]
     audit = str(tmp_path / "audit")
-    assert "no list that mien audit wrote" in complaint(capsys, [*start, audit, "--write", str(tmp_path / "table.csv")])
+    assert "not a list written by mien audit" in complaint(capsys, [*start, audit, "--write", str(tmp_path / "table.csv")])
     assert "is a folder; name a file" in complaint(capsys, [*start, audit, "--write", str(tmp_path / "full")])
     assert "what the audit itself writes" in complaint(capsys, [*start, audit, "--write", f"{audit}/findings.csv"])
     assert "is not a report of mien" in complaint(capsys, [*start, str(tmp_path / "full")])

@@ -95,7 +95,7 @@ def test_few_faces_are_no_trouble(count, images):
 
 @pytest.mark.parametrize("threshold", [0, 1.1, float("nan")])
 def test_a_threshold_out_of_range_is_told(threshold, images):
-    with pytest.raises(MienError, match="above 0 and is at most 1"):
+    with pytest.raises(MienError, match="above 0 and be at most 1"):
         find_copies(images, threshold)
 
 

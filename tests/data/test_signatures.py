@@ -104,7 +104,7 @@ def test_a_wave_of_another_sign_leaves_an_exact_copy_exact(faces, known):
 def test_chunks_change_nothing(faces, known, monkeypatch):
     changed = faces[:, :, ::-1]
     whole = known_faces(changed, known)
-    monkeypatch.setattr(module, "AT_ONCE", 30)
+    monkeypatch.setattr(module, "CHUNK", 7)
     assert known_faces(changed, known).tolist() == whole.tolist()
 
 

@@ -113,7 +113,7 @@ def test_images_of_odd_size_are_found_where_sizes_are_known(audit, faces, tmp_pa
     page = page.replace("\N{MULTIPLICATION SIGN}", "x")
     assert "10x60 to 200x240 pixels (median 50x60), compared at 48x48" in page
     assert page.index("10x60 pixels</p>") < page.index("200x240 pixels</p>")
-    assert "is not known here" not in page
+    assert "are not known" not in page
 
 
 def test_the_page_has_the_counts_of_copies_within_and_across_splits(audit, tmp_path):
@@ -126,16 +126,16 @@ def test_the_page_has_the_counts_of_copies_within_and_across_splits(audit, tmp_p
     splits = ("train", "validation", "test")
     rows = (("train", "train, 64"), ("validation", "validation, 1"), ("test", "test, 3"))
     assert cells == [[name, *(said[split, other] for other in splits)] for split, name in rows]
-    assert "How large the images were before they were read is not known here." in page
+    assert "The original sizes of the images are not known." in page
 
 
 def test_the_list_takes_copies_out_of_training_and_never_out_of_test(audit):
     assert {audit.faces.id(row): reason for row, reason in rows_to_leave_out(audit).items()} == {
         "0": "copy of exact copy of 0 in test in test",
         "1": "copy of brighter copy of 1 in validation in validation",
-        "3": "copies of it bear other labels",
+        "3": "copies of it have other labels",
         "exact copy of 2": "copy of 2",
-        "copy of 3 with another label": "copies of it bear other labels",
+        "copy of 3 with another label": "copies of it have other labels",
         "black": "blank",
     }
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from mien.cli import main
-from mien.evaluation.comparison import as_json, as_markdown, compare, find_predictions
+from mien.evaluation.comparison import as_json, as_markdown, read_runs
 from mien.evaluation.run_summary import RunSummary, read_summaries, summarise
 
 MADE_UP = RunSummary(
@@ -90,16 +90,16 @@ def test_a_title_stands_on_top_and_a_file_says_what_its_figures_are():
 
 def test_those_on_the_same_faces_come_together_the_most_accurate_first(tmp_path):
     (tmp_path / "runs.json").write_text(as_json([LOWER, OTHER_FACES, MADE_UP]))
-    assert [each.name for each in compare([tmp_path / "runs.json"])] == ["wide", "six", "three"]
+    assert [each.name for each in read_runs([tmp_path / "runs.json"])[0]] == ["wide", "six", "three"]
 
 
 def test_of_a_name_that_comes_twice_the_later_stands(run, tmp_path, capsys):
     stale = tmp_path / "stale.json"
     stale.write_text(as_json([replace(summarise(run), accuracy=0.999), MADE_UP]))
-    found = {each.name: each for each in compare([stale, run])}
+    found = {each.name: each for each in read_runs([stale, run])[0]}
     assert found == {"run": summarise(run), "wide": MADE_UP}
-    assert f"run comes more than once; that of {run} stands" in capsys.readouterr().err
-    assert {each.name: each.accuracy for each in compare([run, stale])}["run"] == 0.999
+    assert f"There are several runs run; the one in {run} is used" in capsys.readouterr().err
+    assert {each.name: each.accuracy for each in read_runs([run, stale])[0]}["run"] == 0.999
 
 
 def test_runs_of_folders_and_files_stand_side_by_side_on_the_command_line(run, tmp_path, capsys):
@@ -108,7 +108,7 @@ def test_runs_of_folders_and_files_stand_side_by_side_on_the_command_line(run, t
     assert main(["compare", *sources, "--title", "My runs", "--out", str(out)]) == 0
     assert capsys.readouterr().out == ""
     text = out.read_text()
-    assert text.startswith("# My runs\n\nAccuracy stands with its 95% interval")
+    assert text.startswith("# My runs\n\nAccuracy is given with its 95% interval")
     assert f"Written by: `mien compare {' '.join(sources)} --title 'My runs' --out {out}`" in text
     assert main(["compare", *sources]) == 0
     assert text.endswith(printed := capsys.readouterr().out)
@@ -136,20 +136,20 @@ def test_runs_on_the_same_faces_are_tested_against_the_first(two, capsys):
     assert corrected >= 6  # a model of one epoch: a coin that falls six times on one side is no fair one
     assert main(["compare", str(first), str(again)]) == 0
     said = capsys.readouterr().out
-    assert "Is the difference from mine real? McNemar's exact test on the same faces; intervals by Newcombe." in said
+    assert "Is the difference from mine significant? McNemar's exact test on the same faces; intervals by Newcombe." in said
     (row,) = next(rows for above, rows in tables(said) if above.startswith("Is the difference"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[:3] == ["mine/again", "0", str(corrected)]
     assert cells[3].startswith(f"+{100 * corrected / 14:.1f} points, ")
-    assert f"Yes, mine/again is better: it is the one that is right on {corrected} of the {corrected} faces" in cells[5]
+    assert f"Yes, mine/again is better: it is right on {corrected} of the {corrected} faces" in cells[5]
 
 
 def test_the_first_is_the_one_named_first(two, capsys):
     first, again, corrected = two
     assert main(["compare", str(again), str(first)]) == 0
     said = capsys.readouterr().out
-    assert "Is the difference from mine/again real?" in said
-    assert f"Yes, mine/again is better: it is the one that is right on {corrected} of" in said
+    assert "Is the difference from mine/again significant?" in said
+    assert f"Yes, mine/again is better: it is right on {corrected} of" in said
 
 
 def test_runs_out_of_json_are_not_tested(two, tmp_path, capsys):
@@ -159,14 +159,14 @@ def test_runs_out_of_json_are_not_tested(two, tmp_path, capsys):
     for sources in ([out], [first, out], [first, again, out], [first]):
         assert main(["compare", *map(str, sources)]) == 0
         assert "McNemar" not in capsys.readouterr().out
-    assert find_predictions([out, again]) == {"mine/again": again / "predictions.csv"}
+    assert read_runs([out, again])[1] == {"mine/again": again / "predictions.csv"}
 
 
 def test_a_report_without_its_predictions_is_not_tested(two, tmp_path):
     first, _, _ = two
     shutil.copytree(first, tmp_path / "mine")
     (tmp_path / "mine" / "report" / "predictions.csv").unlink()
-    assert find_predictions([tmp_path / "mine"]) == {}
+    assert read_runs([tmp_path / "mine"])[1] == {}
 
 
 def test_json_of_the_command_line_is_a_source_again(run, tmp_path):

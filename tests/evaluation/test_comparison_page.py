@@ -112,7 +112,7 @@ def test_the_paired_test_is_the_binomial_one_on_the_answers(two, page):
     assert row[:3] == ["mine/report-flip", str(only_first), str(only_second)]
     assert row[3].startswith(f"{100 * (only_second - only_first) / 14:+.1f} points, ")
     assert row[4] == (f"{p:.3f}" if p >= 0.001 else "below 0.001")
-    assert verdict[0].startswith("Yes, mine/report-flip is better" if p < 0.05 else "It cannot be told")
+    assert verdict[0].startswith("Yes, mine/report-flip is better" if p < 0.05 else "Not significant")
 
 
 def test_the_page_says_what_was_measured_by_several_views(two, page):
@@ -172,7 +172,7 @@ def test_the_ending_of_the_file_decides_unless_the_format_is_named(two, tmp_path
         each.name for each in sorted(map(summarise, two), key=lambda each: -each.accuracy)
     ]  # fmt: skip
     assert main(["compare", *runs, "--format", "table", "--out", str(tmp_path / "page.html")]) == 0
-    assert (tmp_path / "page.html").read_text().startswith("Accuracy stands with")
+    assert (tmp_path / "page.html").read_text().startswith("Accuracy is given with")
 
 
 def test_an_unknown_format_is_refused_and_nothing_is_written(two, tmp_path, capsys):

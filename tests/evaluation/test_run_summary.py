@@ -61,7 +61,7 @@ def test_a_report_on_another_model_is_not_taken_for_the_runs(mine, faces, tmp_pa
     shutil.copytree(mine, tmp_path / "mine")
     out = tmp_path / "mine" / "report-of-mien-s"
     assert main(["evaluate", "mien-s", "--data", str(faces), "--out", str(out)]) == 0
-    with pytest.raises(MienError, match="measures another model than"):
+    with pytest.raises(MienError, match="is about another model than"):
         summarise(out)
 
 
@@ -110,13 +110,13 @@ def test_what_was_written_as_json_is_read_back(mine, tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"accuracy": "high"}, "run 1 does not hold what it should: accuracy: expected a number, not high"),
+        ({"accuracy": "high"}, "run 1 has a wrong value: accuracy: expected a number, not high"),
         ({"epochs": 2.5}, "epochs: expected a whole number or null, not 2.5"),
         ({"rows": None}, "rows"),
         ({"recall": {"sad": "low"}}, "recall: expected a number or null, not low"),
         ({"validation_accuracy_by_epoch": 0.5}, "validation_accuracy_by_epoch: expected a list"),
         ({"name": ["a"]}, "name: expected a text"),
-        ({"colour": "red"}, "run 1 has colour, which is not known here"),
+        ({"colour": "red"}, "run 1 has the unknown field colour"),
         ({"best_epoch": ...}, "run 1 lacks best_epoch"),
     ],
 )
@@ -143,7 +143,7 @@ def test_foreign_json_is_refused(tmp_path, content):
 
 
 def test_a_metrics_json_is_no_list_of_runs(mine):
-    with pytest.raises(MienError, match="it is no list of runs"):
+    with pytest.raises(MienError, match="it is not a list of runs"):
         read_summaries(mine / "report" / "metrics.json")
 
 

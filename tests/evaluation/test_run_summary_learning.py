@@ -30,7 +30,7 @@ def test_an_empty_cell_is_unknown(tmp_path):
     [
         ("epoch,loss\n1,2\n", "no column train_loss, train_accuracy, validation_loss, validation_accuracy; it has epoch, loss"),
         (HEADER, "no epochs"),
-        (HEADER + "1,high,0.2,1.8,0.25,0.1,30,900\n", "no number: .*'high'"),
+        (HEADER + "1,high,0.2,1.8,0.25,0.1,30,900\n", "not a number: .*'high'"),
         (HEADER + "1,0.2\n", "breaks off in line 2"),
     ],
 )

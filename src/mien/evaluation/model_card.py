@@ -1,4 +1,4 @@
-"""A run's model card for the Hugging Face hub: what the model is, what its own reports say of it, and what it is not for."""
+"""Write the model card of a run for the Hugging Face hub: what the model is, its figures, and its limits."""
 
 import json
 import re
@@ -11,20 +11,14 @@ from mien.evaluation.report import markdown_table
 
 TAGS = ("facial-expression-recognition", "emotion-recognition", "face", "onnx")
 
-FIGURES = ("measured on", "faces", "accuracy, 95% interval", "macro-F1", "balanced accuracy", "log loss", "calibration error")
-"""The head of the table with a line for each report."""
-
-ROWS = {"train_count": "training rows", "validation_count": "validation rows"}
-"""How the model file's note on its data counts them."""
-
 LIMITS = """\
-- **What a face shows is not what a person feels.** The labels are what annotators called photos. People show the same feeling
+- **What a face shows is not what a person feels.** The labels are the judgement of annotators. People show the same feeling
   differently and the same face for different reasons (Barrett et al., 2019).
 - **Not for decisions about people**: hiring, schooling, policing, border control, insurance, credit, medicine, or anything
-  else in which a wrong answer harms somebody. Inferring emotions of people at work and in education is prohibited in the
+  else where a wrong answer harms somebody. Inferring emotions of people at work and in education is prohibited in the
   European Union (Regulation 2024/1689, Article 5(1)(f)); other laws may apply where you are.
-- It is no better than the faces it learned from are many and various. Where ages, skin tones, cultures or poses are rare
-  among these, expect it to do worse than the figures above.
+- The model depends on its training faces. Where ages, skin tones, cultures or poses are rare among them, expect lower figures
+  than those above.
 - One still face at a time: no context, no motion, no voice. Faces turned far aside, covered or very small are guesses."""
 
 
@@ -35,55 +29,55 @@ def model_card(
 
     Args:
         repository: owner/name there.
-        metadata: the text that the model file carries.
-        records: what `read_record` gives of the run's reports on this model, that of its training first.
-        licence: the hub's identifier of a licence, such as apache-2.0; the card says so where there is none.
+        metadata: the text in the model file.
+        records: of the run's reports on this model, as `read_record` gives them, that of its training first.
+        licence: the hub's identifier of a licence, such as apache-2.0.
     """
-    model = records[0]["model"]
-    kind = "gray" if model["channels"] == 1 else "colour"
+    model, name = records[0]["model"], repository.partition("/")[2]
     recipe = yaml.safe_load(metadata.get("mien.recipe") or "{}") or {}
     description = f"{recipe['description']}. " if recipe.get("description") else ""
+    parameters = f"{model['parameters']:,} parameters, " if model["parameters"] else ""
     shown = next((record for record in records if record["data"]["split"] == "test"), records[0])
     parts = [
-        f"---\n{_header(repository, records, licence)}---",
-        f"# {repository.partition('/')[2]}",
-        f"{description}{_parameters(model)}{model['size']}-pixel {kind} faces in, calibrated probabilities of "
-        f"{len(model['labels'])} expressions out: {', '.join(model['labels'])}.",
+        f"---\n{_header(name, records, licence)}---",
+        f"# {name}",
+        f"{description}{parameters}{model['size']}-pixel {'gray' if model['channels'] == 1 else 'colour'} faces in, calibrated "
+        f"probabilities of {len(model['labels'])} expressions out: {', '.join(model['labels'])}.",
         f"## Use\n\n```\npip install 'mien[hub]'\nmien predict photo.jpg --model hf:{repository}\n```",
         f'```python\nimport mien\n\nfor face in mien.predict("photo.jpg", "hf:{repository}"):\n'
         "    print(face.box, face.label, face.confidence)\n```",
-        "The one file `model.onnx` takes uint8 faces; normalisation, softmax and temperature lie inside it.",
+        "The file `model.onnx` takes uint8 faces; normalisation, softmax and temperature are part of its graph.",
         f"## Figures\n\n{_figures(records)}",
         *_cautions(records),
         f"On {_measured_on(shown)}:\n\n{_labels(shown)}",
         f"## How it was made\n\n{_making(metadata, records[0])}",
         f"## Limits\n\n{LIMITS}",
-        f"## Licence\n\n{f'`{licence}`.' if licence else 'None was named; ask the owner before you use it.'} The data it "
-        "learned from may have terms of their own.",
+        f"## Licence\n\n{f'`{licence}`.' if licence else 'None was named; ask the owner before you use it.'} The training data "
+        "may have terms of their own.",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _header(repository: str, records: Sequence[dict[str, Any]], licence: str | None) -> str:
+def _header(name: str, records: Sequence[dict[str, Any]], licence: str | None) -> str:
     """Write the YAML that the hub reads: https://huggingface.co/docs/hub/model-cards."""
-    unseen = [record for record in records if not record["data"]["same_as_training"]]
     header: dict[str, Any] = {"license": licence} if licence else {}
     header |= {"library_name": "mien", "pipeline_tag": "image-classification", "tags": list(TAGS)}
-    if unseen:
-        header["model-index"] = [{"name": repository.partition("/")[2], "results": [_result(record) for record in unseen]}]
+    if results := [_result(record) for record in records if not record["data"]["same_as_training"]]:
+        header["model-index"] = [{"name": name, "results": results}]
     return yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
 
 
 def _result(record: dict[str, Any]) -> dict[str, Any]:
     data, figures = record["data"], record["all_rows"]
-    kind = re.sub(r"[^a-z0-9]+", "-", data["kind"].lower()).strip("-") or "faces"
-    values = (
-        ("accuracy", "Accuracy", figures["accuracy"] and figures["accuracy"]["value"]),
-        ("f1", "Macro F1", figures["macro_f1"]),
-    )
+    accuracy = figures["accuracy"] and figures["accuracy"]["value"]
+    values = (("accuracy", "Accuracy", accuracy), ("f1", "Macro F1", figures["macro_f1"]))
     return {
         "task": {"type": "image-classification", "name": "Facial-expression classification"},
-        "dataset": {"type": kind, "name": _measured_on(record), "split": data["split"]},
+        "dataset": {
+            "type": re.sub(r"[^a-z0-9]+", "-", data["kind"].lower()).strip("-") or "faces",
+            "name": _measured_on(record),
+            "split": data["split"],
+        },
         "metrics": [
             {"type": kind, "name": name, "value": round(value, 4)} for kind, name, value in values if value is not None
         ],
@@ -91,7 +85,7 @@ def _result(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _measured_on(record: dict[str, Any]) -> str:
-    """Say which faces a report is about, and what else was not as usual."""
+    """Describe the faces of a report, the head, and test-time augmentation."""
     data = record["data"]
     words = [f"{data['path'] or data['kind']}", "not divided" if data["split"] == "none" else f"{data['split']} rows"]
     if record["model"].get("head") == "crowd":
@@ -102,16 +96,25 @@ def _measured_on(record: dict[str, Any]) -> str:
 
 
 def _figures(records: Sequence[dict[str, Any]]) -> str:
-    rows = [FIGURES]
+    header = (
+        "measured on",
+        "faces",
+        "accuracy, 95% interval",
+        "macro-F1",
+        "balanced accuracy",
+        "log loss",
+        "calibration error",
+    )
+    rows = [header]
     for record in records:
         figures = record["all_rows"]
         rows.append(
             (
                 _measured_on(record),
                 f"{figures['n']:,}",
-                _share(figures["accuracy"]),
+                _with_interval(figures["accuracy"]),
                 _number(figures["macro_f1"]),
-                "-" if figures["balanced_accuracy"] is None else f"{figures['balanced_accuracy']:.1%}",
+                _number(figures["balanced_accuracy"], ".1%"),
                 _number(figures["log_loss"]),
                 _number(figures["expected_calibration_error"]),
             )
@@ -127,7 +130,7 @@ def _cautions(records: Sequence[dict[str, Any]]) -> list[str]:
     trained_on = (records[0]["model"].get("trained_on") or {}).get("path")
     if any(record["data"]["split"] == "validation" and record["data"]["path"] == trained_on for record in records):
         found.append(
-            "The epoch and the temperature were chosen on the validation rows of its data, so figures there lie a little high."
+            "The epoch and the temperature were chosen on the validation rows of its data, so figures there are slightly high."
         )
     return found
 
@@ -135,34 +138,26 @@ def _cautions(records: Sequence[dict[str, Any]]) -> list[str]:
 def _labels(record: dict[str, Any]) -> str:
     rows = [("label", "recall, 95% interval", "precision", "F1", "faces")]
     for each in record["all_rows"]["labels"]:
-        precision = "-" if each["precision"] is None else f"{each['precision']:.1%}"
-        rows.append((each["label"], _share(each["recall"]), precision, _number(each["f1"]), f"{each['support']:,}"))
+        precision, f1 = _number(each["precision"], ".1%"), _number(each["f1"])
+        rows.append((each["label"], _with_interval(each["recall"]), precision, f1, f"{each['support']:,}"))
     return markdown_table(rows)
 
 
 def _making(metadata: Mapping[str, str], record: dict[str, Any]) -> str:
-    data = json.loads(metadata.get("mien.data") or "{}")
-    lines = []
-    if record["command"]:
-        lines.append(f"```\n{record['command']}\n```\n")
-    if data:
-        rows = [f"{data[key]:,} {words}" for key, words in ROWS.items() if data.get(key)]
-        lines.append(f"Data: {data.get('path')} ({data.get('kind')}), {', '.join(rows)}.")
+    lines = [f"```\n{record['command']}\n```\n"] if record["command"] else []
+    if data := json.loads(metadata.get("mien.data") or "{}"):
+        names = {"train_count": "training rows", "validation_count": "validation rows"}
+        counts = ", ".join(f"{data[key]:,} {name}" for key, name in names.items() if data.get(key))
+        lines.append(f"Data: {data.get('path')} ({data.get('kind')}), {counts}.")
         lines.append(f"Fingerprint of the training rows: `{data.get('train_fingerprint')}`.")
     lines.append(f"Made with mien {metadata.get('mien.version')}; the recipe is `recipe.yaml`, and also inside the model file.")
     lines.append(f"sha256 of `model.onnx`: `{record['model']['sha256']}`.")
     return "\n".join(lines)
 
 
-def _parameters(model: dict[str, Any]) -> str:
-    return f"{model['parameters']:,} parameters, " if model["parameters"] else ""
+def _with_interval(proportion: dict[str, Any] | None) -> str:
+    return "-" if proportion is None else "{value:.1%}, {low:.1%} to {high:.1%}".format(**proportion)
 
 
-def _share(proportion: dict[str, Any] | None) -> str:
-    if proportion is None:
-        return "-"
-    return f"{proportion['value']:.1%}, {proportion['low']:.1%} to {proportion['high']:.1%}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _number(value: float | None, form: str = ".3f") -> str:
+    return "-" if value is None else format(value, form)

@@ -12,7 +12,7 @@ from mien.errors import MienError
 from mien.verbs import judged_by_votes, read_data, require
 
 if TYPE_CHECKING:
-    from mien.evaluation.audit import Audit
+    from mien.evaluation.findings import Audit
     from mien.evaluation.report import Report
 
 
@@ -149,10 +149,9 @@ def compare(runs: Sequence[str | Path], format: str = "table", title: str | None
     sources = [Path(run) for run in runs]
     if not sources:
         raise MienError("There are no runs to compare; name at least one.")
-    summaries = comparison.compare(sources)
+    summaries, predictions = comparison.read_runs(sources)
     if format == "json":
         return comparison.as_json(summaries)
-    predictions = comparison.find_predictions(sources)
     if format == "html":
         from mien.evaluation.comparison_page import render
 

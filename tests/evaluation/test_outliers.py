@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mien.drawn import draw_faces
-from mien.evaluation.audit import (
+from mien.evaluation.outliers import (
     FAR_FROM_FACES,
     ODD_SIZE,
     brightness_and_contrast,

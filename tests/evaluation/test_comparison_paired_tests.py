@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+
+from mien.cli import main
+from mien.errors import MienError
+from mien.evaluation.comparison import describe_tests, paired_table, paired_tests, read_answers, verdict
+
+
+@pytest.fixture
+def predictions(tmp_path):
+    """Write predictions.csv of models by a string of 1 (right) and 0 for each."""
+
+    def write(**models):
+        paths = {}
+        for name, hits in models.items():
+            lines = [f"{row},sad,{'sad' if hit == '1' else 'happy'},0.5,0.5" for row, hit in enumerate(hits)]
+            paths[name] = tmp_path / f"{name}.csv"
+            paths[name].write_text("\n".join(["id,true,predicted,probability_happy,probability_sad", *lines]) + "\n")
+        return paths
+
+    return write
+
+
+BASE = SAME = "1" * 10 + "0" * 30
+BETTER = "1" * 8 + "0" * 2 + "1" * 20 + "0" * 10
+SHUFFLED = "0" * 3 + "1" * 12 + "0" * 25
+
+
+def test_every_run_is_tested_against_the_first(predictions):
+    same, better, shuffled = paired_tests(predictions(base=BASE, same=SAME, better=BETTER, shuffled=SHUFFLED))
+    assert {same.first, better.first, shuffled.first} == {"base"}
+    assert (better.test.only_first, better.test.only_second) == (2, 20)
+    assert (shuffled.test.only_first, shuffled.test.only_second) == (3, 5)
+    assert better.adjusted_p_value == pytest.approx(3 * better.test.p_value)  # the smallest of three
+    assert [each.is_significant for each in (same, better, shuffled)] == [False, True, False]
+
+
+def test_each_has_one_plain_sentence(predictions):
+    same, better, shuffled = paired_tests(predictions(base=BASE, same=SAME, better=BETTER, shuffled=SHUFFLED))
+    assert verdict(same) == "No difference: same and base are right on the same faces."
+    assert verdict(better) == "Yes, better is better: it is right on 20 of the 22 faces on which only one of the two is."
+    assert verdict(shuffled).startswith("Not significant: shuffled and base could be equally good, or differ by up to ")
+    (worse,) = paired_tests(predictions(better=BETTER, base=BASE))
+    assert verdict(worse).startswith("Yes, better is better: it is right on 20 of the 22")
+
+
+def test_the_table_has_a_row_for_each(predictions):
+    compared = paired_tests(predictions(base=BASE, better=BETTER))
+    assert (
+        describe_tests(compared)
+        == "Is the difference from base significant? McNemar's exact test on the same faces; intervals by Newcombe."
+    )
+    header, row = paired_table(compared)
+    assert header[:3] == ["against base", "only base right", "only this right"]
+    assert row[:3] == ["better", "2", "20"]
+    assert row[3].startswith("+45.0 points, +")
+    assert row[4] == "below 0.001"
+
+
+def test_p_values_of_several_are_said_to_be_adjusted(predictions):
+    assert "Holm" in describe_tests(paired_tests(predictions(base=BASE, same=SAME, better=BETTER)))
+
+
+def test_one_run_alone_is_not_tested(predictions):
+    assert paired_tests(predictions(base=BASE)) == []
+    assert paired_tests({}) == []
+
+
+def test_answers_to_other_faces_are_refused(predictions):
+    with pytest.raises(MienError, match=r"should be of the same faces, but have 40 and 2 rows; evaluate both again"):
+        paired_tests(predictions(base=BASE, short="10"))
+
+
+def test_answers_are_read_from_a_report(run, faces, tmp_path):
+    assert main(["evaluate", str(run), "--data", str(faces), "--split", "validation", "--out", str(tmp_path / "report")]) == 0
+    first, second = read_answers(run / "report" / "predictions.csv"), read_answers(tmp_path / "report" / "predictions.csv")
+    assert first.labels == ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+    assert np.bincount(first.truth).tolist() == [2] * 7
+    assert len(set(first.ids)) == 14
+    assert (first.ids, first.predicted.tolist()) == (second.ids, second.predicted.tolist())
+
+
+@pytest.mark.parametrize(
+    "content", ["", "id,true,predicted,probability_a\n", "a,b\n1,2\n", "id,true,predicted,probability_a\n0,b,a,1\n"]
+)
+def test_another_file_is_not_taken_for_answers(tmp_path, content):
+    (tmp_path / "predictions.csv").write_text(content)
+    with pytest.raises(MienError, match=r"Cannot read .*predictions\.csv as the predictions\.csv of a report"):
+        read_answers(tmp_path / "predictions.csv")
+
+
+def test_a_column_that_tells_copies_is_no_label(tmp_path):
+    (tmp_path / "predictions.csv").write_text(
+        "id,true,predicted,probability_a,probability_b,copy_in_training\n1,a,b,0.2,0.8,near\n2,b,b,0.1,0.9,\n"
+    )
+    assert read_answers(tmp_path / "predictions.csv").labels == ("a", "b")
