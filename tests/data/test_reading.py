@@ -152,7 +152,7 @@ def test_a_file_that_holds_no_labelled_faces_is_refused(tmp_path, save):
     model = tmp_path / "model.onnx"
     model.write_bytes(b"\x08\x07")
     for path in (model, save("photo.jpg")):
-        with pytest.raises(MienError, match="no labelled data"):
+        with pytest.raises(MienError, match="not labelled data"):
             read_faces(path)
 
 
