@@ -1,5 +1,6 @@
-"""Files that are complete whenever they exist, the cache folder, and files downloaded into it once."""
+"""Files that are complete whenever they exist, paths that do not exist, the cache folder, and downloads into it."""
 
+import difflib
 import errno
 import hashlib
 import os
@@ -46,6 +47,20 @@ def write_whole(path: Path, write: Callable[[Path], Result]) -> Result:
     finally:
         with suppress(OSError):  # does not exist, or its folder is not one
             temporary.unlink()
+
+
+def missing_path(path: Path) -> str:
+    """Describe a path that does not exist, with the most similar name in the nearest folder that does."""
+    missing, parent = path, path.parent
+    try:
+        while not parent.is_dir() and parent != parent.parent:
+            missing, parent = parent, parent.parent
+        names = sorted(entry.name for entry in parent.iterdir())
+    except OSError:
+        names = []
+    near = difflib.get_close_matches(missing.name, names, n=1, cutoff=0.75)
+    hint = f"Did you mean {str(parent / near[0])!r}?" if near else f"The folder {str(parent)!r} has no {missing.name!r}."
+    return f"There is nothing at {str(path)!r}. {hint}"
 
 
 def cache_folder() -> Path:

@@ -36,16 +36,9 @@ def with_votes(rows: Rows, path: Path, votes_as: VotesAs) -> Rows:
     Row N of the votes belongs to row N of fer2013.csv. Images named as FER+ names them (fer0000032.png) are matched by
     name. The row of other images, such as those of the Kaggle folders, is not known.
 
-    Args:
-        rows: rows of FER-2013.
-        path: fer2013new.csv.
-        votes_as: "distribution" shares the target among the emotions by their votes, and leaves out rows won by "unknown" or
-            "not a face"; "majority" gives all of it to the emotion with more than half of the votes, and leaves out rows
-            without such an emotion; "beside" keeps all rows and their targets, and adds the result of `votes_beside`.
-
-    Raises:
-        MienError: if the file does not hold FER+ votes, a row cannot be matched, or votes are to be added to other labels
-            than FER-2013's seven.
+    `votes_as`: "distribution" shares the target among the emotions by their votes, and leaves out rows won by "unknown" or
+    "not a face"; "majority" gives all of it to the emotion with more than half of the votes, and leaves out rows without such
+    an emotion; "beside" keeps all rows and their targets, and adds the result of `votes_beside`.
     """
     votes = _read(path)
     if votes_as != "beside":
@@ -72,12 +65,8 @@ def with_votes(rows: Rows, path: Path, votes_as: VotesAs) -> Rows:
 def vote_targets(votes: np.ndarray, votes_as: Literal["distribution", "majority"]) -> np.ndarray:
     """Turn votes into targets: single votes are dropped, then the rest is shared or the majority takes all.
 
-    Args:
-        votes: (M, K + 2), not negative: the K emotions, then "unknown" and "not a face".
-        votes_as: "distribution" or "majority", as in `with_votes`.
-
-    Returns:
-        (M, K), float32; every row sums to 1, or to 0 where the row is to be left out.
+    Votes are (M, K + 2): the K emotions, then "unknown" and "not a face". The targets are (M, K), float32; every row sums to 1,
+    or to 0 where the row is to be left out.
     """
     votes = _without_single_votes(votes)
     emotions, others = votes[:, :-2], votes[:, -2:]
@@ -89,11 +78,8 @@ def vote_targets(votes: np.ndarray, votes_as: Literal["distribution", "majority"
 def votes_beside(votes: np.ndarray) -> np.ndarray:
     """Share votes among FER-2013's seven labels: single votes are dropped, then contempt, "unknown" and "not a face".
 
-    Args:
-        votes: (M, 10), not negative: FER+'s eight emotions, then "unknown" and "not a face".
-
-    Returns:
-        (M, 7), float32; every row sums to 1, or to 0 where one of the three has as many votes as the strongest of the seven.
+    Votes are (M, 10): FER+'s eight emotions, then "unknown" and "not a face". The result is (M, 7), float32; every row sums to
+    1, or to 0 where one of the three has as many votes as the strongest of the seven.
     """
     votes = _without_single_votes(votes)
     emotions, others = votes[:, : len(FER2013)], votes[:, len(FER2013) :]

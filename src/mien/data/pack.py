@@ -70,19 +70,7 @@ def write_pack(
 ) -> None:
     """Decode, prepare and write rows; memory use does not grow with their number, and an existing file is complete.
 
-    Args:
-        path: the pack; an old one is replaced at the end.
-        rows: the rows of a reader.
-        size: height and width of the faces in pixels.
-        channels: 1 for gray, 3 for RGB.
-        source: the path the rows come from, stored in the pack.
-        stamp: stored too, for `pack_stamp`.
-        skip_bad: go on without rows that cannot be read.
-        progress: called while packing.
-
-    Raises:
-        MienError: if rows cannot be read (all are tried, and a list of many is written beside the pack), there are none, or
-            the file cannot be written.
+    A list of many bad rows is written beside the pack. `source`, the path of the rows, and `stamp` are stored in the pack.
     """
     shape = (size, size) if channels == 1 else (size, size, 3)
     metadata = {

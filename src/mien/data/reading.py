@@ -158,18 +158,9 @@ def _sweep(folder_: Path) -> None:
 
 
 def drop_rows(faces: FaceSet, path: Path, some_are_gone: bool = False) -> FaceSet:
-    """Leave out the rows that a list names; the origin's kind gets their number.
+    """Leave out the rows that a CSV file with the column id names, such as `mien audit --write` makes.
 
-    Args:
-        faces: the rows.
-        path: a CSV file with a column "id", such as `mien audit --write` makes.
-        some_are_gone: whether rows of the list may have been left out before.
-
-    Returns:
-        The other rows, in the same order.
-
-    Raises:
-        MienError: if the file cannot be read or has no such column, or names unknown rows or all of them.
+    The origin's kind gets the number of rows. `some_are_gone`: rows of the list may have been left out before.
     """
     excluded = _read_ids(path)
     known = np.isin(excluded, faces.ids)

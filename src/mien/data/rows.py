@@ -1,6 +1,5 @@
 """What every reader works with: the files at a path, the words of data sets, and labelled images that are not decoded yet."""
 
-import difflib
 import gzip
 import hashlib
 import io
@@ -17,6 +16,7 @@ from typing import IO, cast
 import numpy as np
 
 from mien.errors import MienError
+from mien.files import missing_path
 from mien.images import read_image, walk, zip_members
 from mien.labels import FERPLUS, LabelSet
 
@@ -26,21 +26,13 @@ _DAMAGED = (OSError, EOFError, RuntimeError, NotImplementedError, UnicodeError, 
 
 @dataclass(frozen=True)
 class Tree:
-    """The files at a path: of one file, a folder or an archive.
+    """The files of one file, a folder or an archive."""
 
-    Attributes:
-        path: the path from the user.
-        files: sorted names relative to the folder or archive, with slashes; of a single file, its own name.
-        folders: sorted names of all folders, empty ones too.
-        open: opens a file by name, to read bytes.
-        root: the folder that names are relative to; None inside an archive.
-    """
-
-    path: Path
-    files: tuple[str, ...]
-    folders: tuple[str, ...]
-    open: Callable[[str], IO[bytes]]
-    root: Path | None
+    path: Path  # from the user
+    files: tuple[str, ...]  # sorted names relative to the folder or archive, with slashes; of a single file, its own name
+    folders: tuple[str, ...]  # sorted names of all folders, empty ones too
+    open: Callable[[str], IO[bytes]]  # opens a file by name
+    root: Path | None  # the folder that names are relative to; None inside an archive
 
     @property
     def is_single_file(self) -> bool:
@@ -77,16 +69,9 @@ def decode(data: bytes) -> np.ndarray:
 
 
 def open_tree(path: Path) -> Tree:
-    """List the files at a path, without hidden files and files of the operating system.
-
-    Args:
-        path: a file (also gzipped), a folder or a zip.
-
-    Raises:
-        MienError: if nothing is there (the sentence gives the nearest name), or it cannot be read.
-    """
+    """List the files of a file (gzipped or not), a folder or a zip, without hidden files and files of the operating system."""
     if not path.exists():
-        raise MienError(_missing(path))
+        raise MienError(missing_path(path))
     try:
         if path.is_dir():
             return _folder(path)
@@ -151,19 +136,6 @@ def _cannot_read(path: Path, error: Exception) -> MienError:
     return MienError(f"Cannot read {place}: {reason}.{advice}")
 
 
-def _missing(path: Path) -> str:
-    missing, parent = path, path.parent
-    while not parent.is_dir() and parent != parent.parent:
-        missing, parent = parent, parent.parent
-    try:
-        near = difflib.get_close_matches(missing.name, sorted(entry.name for entry in parent.iterdir()), n=1)
-    except OSError:
-        near = []
-    where = "this folder" if parent == Path() else f"the folder {parent}"
-    hint = f"did you mean {parent / near[0]}?" if near else f"{where} has no {missing.name}."
-    return f"There is nothing at {path}; {hint}"
-
-
 def lines(tree: Tree, name: str) -> Iterator[tuple[int, bytes]]:
     """Read a text file line by line, without line ends, byte-order mark and blank lines, each with its number from 1."""
     try:
@@ -187,7 +159,7 @@ def stamp_of(path: Path) -> str:
             return digest(_stat_mark(*entry) for entry in _entries(path))
     except OSError as error:
         raise _cannot_read(path, error) from error
-    raise MienError(_missing(path))
+    raise MienError(missing_path(path))
 
 
 def stamp_of_files(paths: Iterable[Path]) -> str:
@@ -212,17 +184,10 @@ def digest(parts: Iterable[str]) -> str:
 
 
 SPLIT_WORDS = {
-    "": "none",
-    "none": "none",
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "publictest": "validation",
-    "test": "test",
-    "testing": "test",
-    "privatetest": "test",
+    **dict.fromkeys(("", "none"), "none"),
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "publictest"), "validation"),
+    **dict.fromkeys(("test", "testing", "privatetest"), "test"),
 }
 """The names of splits in data sets, in lower case; FER-2013 has Training, PublicTest and PrivateTest."""
 
@@ -241,29 +206,17 @@ EXPRESSION_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One labelled image.
+    """One labelled image."""
 
-    Attributes:
-        id: its path in the source, or its row number, counted from 0.
-        split: a name from `mien.data.faceset.SPLITS`.
-        target: an index into the labels, or (K,) shares that sum to 1.
-        load: decodes the image; uint8, (H, W) or (H, W, 3). Called from a worker thread, once.
-        place: where a person finds it, for messages; by default the id.
-        number: its row in fer2013.csv, counted from 0, where that is known. FER+ votes are matched by it.
-        votes: (K,) shares of crowd votes in addition to the target, which sum to 1, or zeros; None where there are none.
-        size: height and width in pixels before `load`'s image was made, where they were different.
-        columns: the values of the further columns that were requested, by column.
-    """
-
-    id: str
-    split: str
-    target: int | np.ndarray
-    load: Callable[[], np.ndarray]
-    place: str = ""
-    number: int | None = None
-    votes: np.ndarray | None = None
-    size: tuple[int, int] | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
+    id: str  # its path in the source, or its row number, counted from 0
+    split: str  # a name from `mien.data.faceset.SPLITS`
+    target: int | np.ndarray  # an index into the labels, or (K,) shares that sum to 1
+    load: Callable[[], np.ndarray]  # decodes the image, uint8 (H, W) or (H, W, 3); called once, from a worker thread
+    place: str = ""  # where a person finds it, for messages; by default the id
+    number: int | None = None  # its row in fer2013.csv, counted from 0, where that is known; FER+ votes are matched by it
+    votes: np.ndarray | None = None  # (K,) shares of crowd votes in addition to the target, or zeros
+    size: tuple[int, int] | None = None  # height and width before packing, where `load` gives another size
+    columns: Mapping[str, str] = field(default_factory=dict)  # the values of the further columns that were requested
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,21 +229,13 @@ class BadRow:
 
 @dataclass(frozen=True)
 class Rows:
-    """All rows of a source.
+    """All rows of a source."""
 
-    Attributes:
-        kind: the detected kind of data, in words.
-        labels: the label names.
-        rows: the rows, read on demand, once.
-        count: the number of rows, where it is known beforehand.
-        files: files besides the source itself that the rows come from; packed rows are stale when one of them changes.
-    """
-
-    kind: str
+    kind: str  # the detected kind of data, in words
     labels: LabelSet
-    rows: Iterable[Row | BadRow]
-    count: int | None = None
-    files: tuple[Path, ...] = ()
+    rows: Iterable[Row | BadRow]  # read on demand, once
+    count: int | None = None  # the number of rows, where it is known beforehand
+    files: tuple[Path, ...] = ()  # the files besides the source itself; packed rows are stale when one of them changes
 
 
 def shortened(text: str, most: int = 60) -> str:

@@ -38,27 +38,16 @@ _BATCH = 256  # rows of Parquet in memory at a time
 
 @dataclass(frozen=True)
 class _Table:
-    """One table file.
+    """One table file; the last three are known of Parquet only."""
 
-    Attributes:
-        name: its name in the tree.
-        names: the names of all columns.
-        count: the number of rows.
-        records: reads the rows as dicts with the given columns.
-        split: the split of all rows by the file's name, or nothing.
-        bytes_column: the column with the bytes of images, where the types of columns are known.
-        number_columns: the columns of numbers, where the types of columns are known.
-        hub_names: for a column, the label names that its numbers stand for, as the Hugging Face hub writes them.
-    """
-
-    name: str
-    names: Sequence[str]
-    count: int
-    records: Callable[[list[str]], Iterable[dict[str, Any]]]
-    split: str = ""
-    bytes_column: str | None = None
+    name: str  # in the tree
+    names: Sequence[str]  # of all columns
+    count: int  # rows
+    records: Callable[[list[str]], Iterable[dict[str, Any]]]  # reads the rows with the given columns
+    split: str = ""  # of all rows, by the file's name
+    bytes_column: str | None = None  # holds the bytes of images
     number_columns: Sequence[str] | None = None
-    hub_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    hub_names: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by column: the label names of its numbers
 
 
 @dataclass(frozen=True)

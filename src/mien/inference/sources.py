@@ -1,7 +1,6 @@
 """Images from any source: path, folder, pattern, zip, video or camera, an image in memory, or many of these."""
 
 import codecs
-import difflib
 import glob
 import io
 import logging
@@ -17,6 +16,7 @@ from typing import BinaryIO, TypeAlias, cast
 import numpy as np
 
 from mien.errors import MienError
+from mien.files import missing_path
 from mien.images import ImageSource, is_image_name, walk, zip_members
 from mien.inference.prediction import Frame, Unread, read
 from mien.inference.video import camera_frames, video_frames
@@ -157,12 +157,7 @@ def _folder(folder: Path, skip: Callable[[str], bool]) -> Iterator[Frame | Unrea
 
 
 def zipped(name: str, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
-    """List the images in a zip, in natural order; each is unpacked on demand.
-
-    Args:
-        name: the path of the zip; "photos.zip" gives sources such as "photos.zip/inner/a.jpg".
-        skip: is called once for each member, or for the zip itself where its only frame is an error.
-    """
+    """List the images in a zip in natural order, such as "photos.zip/inner/a.jpg"; each is unpacked on demand."""
     try:
         with zipfile.ZipFile(name) as archive:
             members = zip_members(archive, natural)
@@ -212,14 +207,7 @@ def check_names(names: Sequence[str]) -> None:
         return
     if error := not_a_file(names[0]):
         raise MienError(error)
-    path = Path(names[0])
-    try:
-        beside = [entry.name for entry in path.parent.iterdir()]
-    except OSError:
-        beside = []
-    near = difflib.get_close_matches(path.name, beside, n=1, cutoff=0.75)
-    hint = f" Did you mean {str(path.with_name(near[0]))!r}?" if near else " Check the path."
-    raise MienError(f"There is nothing at {names[0]!r}.{hint}")
+    raise MienError(missing_path(Path(names[0])))
 
 
 def not_a_file(name: str) -> str:
