@@ -83,8 +83,8 @@ def test_names_come_in_the_order_that_is_asked_for(tmp_path):
     assert [name for name, _ in walk(str(tmp_path / "names"), natural)] == ["a2", "a10", "b", "b/1", "b/9", "b/10"]
 
 
-def test_a_member_named_with_backslashes_is_in_its_folder(tmp_path):
+def test_members_named_with_backslashes_or_from_the_current_folder_are_in_their_folders(tmp_path):
     with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
-        for name in ("happy\\1.png", "sad\\1.png", "sad\\.hidden.png"):
+        for name in ("happy\\1.png", "./sad/1.png", "sad\\.hidden.png", "./.git/1.png"):
             archive.writestr(name, png())
     assert trained_on(tmp_path / "faces.zip") == predicted(tmp_path / "faces.zip") == ["happy/1.png", "sad/1.png"]

@@ -46,7 +46,7 @@ def is_image_name(name: str) -> bool:
 
 
 def _is_noise(name: str) -> bool:
-    return name in _NOISE or (name.startswith(".") and name != "..")
+    return name in _NOISE or (name.startswith(".") and name not in (".", ".."))
 
 
 def walk(
@@ -54,15 +54,11 @@ def walk(
 ) -> Iterator[tuple[str, os.stat_result | OSError | None]]:
     """List everything below a folder; hidden files, files of the operating system and links to a folder above are skipped.
 
-    Args:
-        folder: the folder.
-        key: sorts the names of each folder.
-        prefix: put before every name.
-        above: the real paths of the folders that hold this one.
+    `key` sorts the names of each folder; `prefix` is put before every name; `above` are the real paths of the parent folders.
 
     Yields:
         The name relative to the folder, with slashes, and its status: None for a link that leads nowhere. A folder comes before
-        its contents. One that cannot be listed comes with the error.
+        its contents; one that cannot be listed also comes with the error.
     """
     here = os.path.realpath(folder)
     if here in above:
@@ -86,7 +82,7 @@ def walk(
 
 def zip_members(archive: zipfile.ZipFile, key: Callable[[str], Any] = str) -> dict[str, zipfile.ZipInfo]:
     """List the members of a zip by name, sorted, without what `walk` skips; the names of folders end with a slash."""
-    members = {info.filename.replace("\\", "/"): info for info in archive.infolist()}
+    members = {info.filename.replace("\\", "/").removeprefix("./"): info for info in archive.infolist()}
     return {name: members[name] for name in sorted(members, key=key) if not any(map(_is_noise, name.split("/")))}
 
 

@@ -6,7 +6,7 @@ To add a format: write a module with `recognise(tree)` and `read(tree)`, give it
 
 import csv
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,20 +27,20 @@ from mien.files import cache_folder
 class Format:
     """A format: its name for `DataSource.format`, a check whether a path holds it, and its reader.
 
-    `read_table` is the reader of a table, which also reads further columns, by their names.
+    The reader of a table also takes the names of further columns.
     """
 
     name: str
     recognise: Callable[[Tree], bool]
-    read: Callable[[Tree], Rows]
-    read_table: Callable[[Tree, Sequence[str]], Rows] | None = None
+    read: Callable[..., Rows]
+    is_table: bool = False
 
 
 FORMATS = (
     Format("pack", pack.recognise, pack.read),
     Format("fer2013-csv", fer2013.recognise, fer2013.read),
-    Format("parquet", tables.recognise_parquet, tables.read_parquet, tables.read_parquet),
-    Format("manifest", tables.recognise_csv, tables.read_csv, tables.read_csv),
+    Format("parquet", tables.recognise_parquet, tables.read_parquet, is_table=True),
+    Format("manifest", tables.recognise_csv, tables.read_csv, is_table=True),
     Format("folders", folders.recognise, folders.read),
 )
 """Tried in this order; the first that recognises a path reads it."""
@@ -104,27 +104,25 @@ def _read_all(source: DataSource, size: int, channels: int, progress: Progress |
 
 
 def _rows(tree: Tree, source: DataSource) -> Rows:
-    reader = _reader(tree, source.format)
-    if not source.columns or reader.name == "pack":  # a pack has the columns that it was made with
-        return reader.read(tree)
-    if reader.read_table is None:
+    """Read a tree with the first format that recognises it, or with the given one."""
+    is_auto, columns = source.format == "auto", source.columns
+    found = next((each for each in FORMATS if each.name == source.format or (is_auto and each.recognise(tree))), None)
+    if found is None and is_auto:
         raise MienError(
-            f"{tree.path} has no columns to group by or to read along, such as {source.columns[0]!r}: put its images and "
+            f"{tree.path} is not labelled data in a known format: fer2013.csv, a folder or zip with one folder of images per "
+            "class, a manifest (CSV or Parquet with image and label), or a pack."
+        )
+    if found is None:
+        names = ", ".join(each.name for each in FORMATS)
+        raise MienError(f"There is no data format {source.format!r}; there are auto, {names}.")
+    if not columns or found.name == "pack":  # a pack has the columns that it was made with
+        return found.read(tree)
+    if not found.is_table:
+        raise MienError(
+            f"{tree.path} has no columns to group by or to read along, such as {columns[0]!r}: put its images and "
             "their labels into a manifest, a table (CSV or Parquet) with the columns image, label and these."
         )
-    return reader.read_table(tree, source.columns)
-
-
-def _reader(tree: Tree, name: str) -> Format:
-    for format_ in FORMATS:
-        if format_.name == name or (name == "auto" and format_.recognise(tree)):
-            return format_
-    if name != "auto":
-        raise MienError(f"There is no data format {name!r}; there are auto, {', '.join(format_.name for format_ in FORMATS)}.")
-    raise MienError(
-        f"{tree.path} is not labelled data in a known format: fer2013.csv, a folder or zip with one folder of images per "
-        "class, a manifest (CSV or Parquet with image and label), or a pack."
-    )
+    return found.read(tree, columns)
 
 
 def _reusable(pack: Path, stamp: str, skip_bad: bool) -> FaceSet | None:

@@ -175,16 +175,17 @@ def _read(tree: Tree, tables: list[_Table], kind: str, carried: Sequence[str]) -
     first = tables[0]
     place = tree.place(first.name)
     columns = _choose_columns(first, place, carried)
-    checked = [column for column in (columns.image, columns.label) if column]
-    for column, cell in next(iter(first.records(checked)), {}).items():
-        if column in checked and isinstance(cell, str) and _PIXELS.fullmatch(cell):
+    is_bytes = first.bytes_column is not None
+    cells = [column for column in (columns.label, None if is_bytes else columns.image) if column]
+    for column, cell in next(iter(first.records(cells)), {}).items():
+        if column in cells and isinstance(cell, str) and _PIXELS.fullmatch(cell):
             raise MienError(
                 f"The column {column} of {place} holds pixels: name it pixels, and the column of labels emotion, "
                 "with FER-2013's numbers 0 to 6 in it."
             )
     labels, index = _read_labels(tables, columns)
     files: list[Path] = []
-    if first.bytes_column is None and tree.root:
+    if tree.root and not is_bytes:
         for table in tables:
             paths = (cell for cell in _cells([table], columns.image) if isinstance(cell, str))
             files += [tree.root / _relative_to(table, path) for path in paths]
