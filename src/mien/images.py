@@ -176,7 +176,7 @@ def _from_file(file: BinaryIO, name: str) -> tuple[np.ndarray, str]:
     except UnidentifiedImageError:
         raise MienError(f"{name} is not in a format that can be read{_heic_hint(file)}; save it as JPEG or PNG.") from None
     except Exception as error:  # parsers of damaged headers raise many types
-        raise MienError(f"{name} is damaged ({_reason(error)}); save or download it again.") from None
+        raise MienError(f"{name} is damaged ({reason_of(error)}); save or download it again.") from None
     with image:
         return _decode(image, name), _left_out(image)
 
@@ -233,7 +233,7 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
     except MemoryError:
         raise MienError(f"{name} does not fit into memory ({image.width}x{image.height}); make it smaller.") from None
     except Exception as error:  # OSError, SyntaxError, ValueError, struct.error, EOFError and more
-        raise MienError(f"{name} is damaged ({_reason(error)}); save or download it again.") from None
+        raise MienError(f"{name} is damaged ({reason_of(error)}); save or download it again.") from None
 
 
 def _megapixel_limit() -> float:
@@ -244,7 +244,8 @@ def _megapixel_limit() -> float:
         raise MienError(f"MIEN_MAX_MEGAPIXELS must be a number of megapixels, not {text!r}.") from None
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return the message of an exception in one line, or its type where it has none."""
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -187,8 +187,8 @@ def _read(tree: Tree, tables: list[_Table], kind: str, carried: Sequence[str]) -
     files: list[Path] = []
     if tree.root and not is_bytes:
         for table in tables:
-            paths = (cell for cell in _cells([table], columns.image) if isinstance(cell, str))
-            files += [tree.root / _relative_to(table, path) for path in paths]
+            folder = tree.root / PurePosixPath(table.name).parent
+            files += [folder / _slashes(cell) for cell in _cells([table], columns.image) if isinstance(cell, str)]
     count = sum(table.count for table in tables)
     return Rows(kind, labels, _rows(tree, tables, columns, labels, index), count, tuple(files))
 
@@ -276,9 +276,8 @@ def _rows(
             yield BadRow(place, str(error))
 
 
-def _relative_to(table: _Table, path: str) -> str:
-    """Convert a path relative to the table into one relative to the tree."""
-    return str(PurePosixPath(table.name).parent / path.strip().replace("\\", "/"))
+def _slashes(path: str) -> str:
+    return path.strip().replace("\\", "/")
 
 
 def _image(tree: Tree, table: _Table, cell: Any) -> tuple[str, Callable[[], np.ndarray]]:
@@ -287,7 +286,7 @@ def _image(tree: Tree, table: _Table, cell: Any) -> tuple[str, Callable[[], np.n
     if isinstance(data, bytes):
         return (path if isinstance(path, str) else ""), partial(decode, data)
     if isinstance(path, str):
-        return path, partial(tree.read_image, _relative_to(table, path))
+        return path, partial(tree.read_image, str(PurePosixPath(table.name).parent / _slashes(path)))
     return "", _no_image
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from mien.errors import MienError
 from mien.files import missing_path
-from mien.images import ImageSource, is_image_name, walk, zip_members
+from mien.images import ImageSource, is_image_name, reason_of, walk, zip_members
 from mien.inference.prediction import Frame, Unread, read
 from mien.inference.video import camera_frames, video_frames
 
@@ -172,7 +172,7 @@ def zipped(name: str, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
     except OSError as problem:
         error = f"The zip {name!r} cannot be opened ({problem.strerror or problem}); check its permissions."
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as problem:
-        error = f"{name!r} is damaged or no zip ({_reason(problem)}); copy or download it again."
+        error = f"{name!r} is damaged or no zip ({reason_of(problem)}); copy or download it again."
     if error and not skip(name):
         yield Frame(name, error=error)
 
@@ -186,11 +186,7 @@ def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str) ->
     try:
         return Unread(source, archive.read(member))
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, OSError, EOFError, ValueError) as problem:
-        return Frame(source, error=f"The image {source!r} cannot be unpacked ({_reason(problem)}); zip it again.")
-
-
-def _reason(problem: Exception) -> str:
-    return " ".join(str(problem).split()) or type(problem).__name__
+        return Frame(source, error=f"The image {source!r} cannot be unpacked ({reason_of(problem)}); zip it again.")
 
 
 def natural(name: str) -> list[tuple[bool, int, str]]:
