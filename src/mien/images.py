@@ -1,4 +1,4 @@
-"""Image files: which names are images, what lies in a folder or zip, their pixels, and the one preparation of a face."""
+"""Image files: their names, their place in folders and zips, their pixels, and the only preparation of a face."""
 
 import functools
 import io

@@ -70,7 +70,7 @@ def write_pack(
 ) -> None:
     """Decode, prepare and write rows; memory use does not grow with their number, and an existing file is complete.
 
-    A list of many bad rows is written beside the pack. `source`, the path of the rows, and `stamp` are stored in the pack.
+    A list of many bad rows is written next to the pack. `source`, the path of the rows, and `stamp` are stored in the pack.
     """
     shape = (size, size) if channels == 1 else (size, size, 3)
     metadata = {

@@ -1,4 +1,4 @@
-"""The way in for labelled faces: detects the format of a path, packs its rows once, and opens the pack from then on.
+"""The entry point for labelled faces: detects the format of a path, packs its rows once, and opens the pack from then on.
 
 To add a format: write a module with `recognise(tree)` and `read(tree)`, give it a line in `FORMATS` and a name in
 `FormatName`, and generate an example of it in tests/data.

@@ -126,7 +126,7 @@ def _zip(path: Path) -> Tree:
 
 
 def _cannot_read(path: Path, error: Exception) -> MienError:
-    """Name the file that cannot be read, which may lie deep in the folder, and what to do."""
+    """Name the file that cannot be read, which may be deep in the folder, and what to do."""
     place = str(getattr(error, "filename", None) or path)
     reason = getattr(error, "strerror", None) or error
     advice = ""

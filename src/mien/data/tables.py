@@ -29,7 +29,7 @@ IMAGE_COLUMNS = [
 LABEL_COLUMNS = ["label", "labels", "emotion", "expression", "class", "target"]
 SPLIT_COLUMNS = ["split", "usage", "set", "subset", "partition"]
 IGNORED_COLUMNS = ["", "id", "index", "unnamed: 0", "row"]
-"""Names of columns, in lower case; the first of the list that exists is used."""
+"""Names of columns, in lower case; the first of a list that exists is used."""
 
 _OFFICIAL = {"training", "publictest", "privatetest"}
 _PIXELS = re.compile(r"\s*\d{1,3}(\s+\d{1,3}){3,}\s*")  # four numbers or more: a face of 2 x 2 or larger
@@ -216,7 +216,7 @@ def _choose_columns(table: _Table, place: str, carried: Sequence[str]) -> _Colum
         others = tuple(name for name in names if name and name not in (image, *shares))
         near = difflib.get_close_matches(absent[0], others, n=1)
         raise MienError(
-            f"{place} has no column {absent[0]!r}; beside the images it has {', '.join(others)}."
+            f"{place} has no column {absent[0]!r}; besides the images it has {', '.join(others)}."
             + (f" Did you mean {near[0]!r}?" if near else "")
         )
     return _Columns(image, label, shares, split, row, tuple(carried))
