@@ -39,7 +39,7 @@ def test_a_set_survives_copying_and_pickling():
         ([], "A label set needs at least one label name."),
         (["a", " "], "A label name is empty: ['a', ' ']."),
         ([0, 1], "Label names must be text, not [0, 1]; put quotes around numbers."),
-        (["b", "a", "b", "a", "c"], "These label names stand twice: a, b."),
+        (["b", "a", "b", "a", "c"], "Duplicate label names: a, b."),
     ],
 )
 def test_names_that_cannot_be_told_apart_are_refused(names, sentence):
@@ -77,7 +77,7 @@ def test_keeping_every_label_changes_nothing():
     [
         ([], "A label set needs at least one label name."),
         (["a", "e"], "There is no label 'e' among a, b, c, d."),
-        (["a", "b", "a"], "These label names stand twice: a."),
+        (["a", "b", "a"], "Duplicate label names: a."),
         ("abc", "Labels to keep or to merge must be a list, not the one text 'abc'."),
     ],
 )

@@ -1,8 +1,10 @@
-"""Files that are whole whenever they are there."""
+"""Files that are complete whenever they exist, paths that do not exist, the cache folder, and downloads into it."""
 
+import difflib
 import errno
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,51 +15,56 @@ from mien.errors import MienError
 
 Result = TypeVar("Result")
 
+REMEMBER_FAILURE = 3600.0
+"""Seconds before a failed download is tried again, so that a machine without a network does not wait at every run."""
+
+CONNECT_TIMEOUT, READ_TIMEOUT = 3.0, 10.0
+"""Seconds to wait for a connection, and for the next bytes."""
+
 
 def write_whole(path: Path, write: Callable[[Path], Result]) -> Result:
-    """Write a file under a temporary name beside it, then rename it.
+    """Write a file under a temporary name in the same folder, then rename it.
 
     Args:
-        path: the file; one that is there is replaced, unless writing fails.
-        write: is given the temporary path and writes everything.
+        path: the file; an existing one is replaced, unless writing fails.
+        write: is called with the temporary path and writes everything.
 
     Returns:
-        What `write` gives back.
+        The result of `write`.
 
     Raises:
         OSError: if it cannot be written; the error names the file itself, not its temporary name.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         result = write(temporary)
         temporary.replace(path)
         return result
     except OSError as error:
         if error.errno is None or str(error.filename or temporary) != str(temporary):
-            raise  # of something else, or in other words
+            raise  # about another file, or without its parts
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
-        with suppress(OSError):  # not there, or in a folder that is none
+        with suppress(OSError):  # does not exist, or its folder is not one
             temporary.unlink()
 
 
-# The cache folder, and files fetched into it once from their publishers.
-
-REMEMBER_FAILURE = 3600.0
-"""Seconds for which a failed download is not tried again, so that a machine without a network does not wait at every run."""
-
-CONNECT_TIMEOUT, READ_TIMEOUT = 3.0, 10.0
-"""Seconds to wait for a connection, and for the next bytes."""
+def missing_path(path: Path) -> str:
+    """Describe a path that does not exist, with the most similar name in the nearest folder that does."""
+    missing, parent = path, path.parent
+    try:
+        while not parent.is_dir() and parent != parent.parent:
+            missing, parent = parent, parent.parent
+        names = sorted(entry.name for entry in parent.iterdir())
+    except OSError:
+        names = []
+    near = difflib.get_close_matches(missing.name, names, n=1, cutoff=0.75)
+    hint = f"Did you mean {str(parent / near[0])!r}?" if near else f"The folder {str(parent)!r} has no {missing.name!r}."
+    return f"There is nothing at {str(path)!r}. {hint}"
 
 
 def cache_folder() -> Path:
-    """Find the folder for what can be made or fetched again: MIEN_CACHE, else the system's place for caches.
-
-    The folder is made if it is not there.
-
-    Raises:
-        MienError: if it cannot be made.
-    """
+    """Make and return the folder for what can be made or downloaded again: MIEN_CACHE, else the system's cache folder."""
     import platformdirs
 
     named = os.environ.get("MIEN_CACHE")
@@ -70,16 +77,15 @@ def cache_folder() -> Path:
 
 
 def fetch(url: str, name: str, sha256: str) -> Path:
-    """Give a file's place in the cache, and download it first if it is not there yet.
+    """Return a file's path in the cache; download the file first if it is not there yet.
 
     Args:
-        url: where its publisher keeps it.
+        url: its address.
         name: its name in the cache.
-        sha256: its digest, 64 hex digits. What differs from it is not used, wherever it comes from.
+        sha256: its digest, 64 hex digits. A file with another digest is not used, wherever it comes from.
 
     Raises:
-        MienError: if it can be had neither from the cache nor from the publisher. For an hour after that the same sentence
-            comes at once.
+        MienError: if it is not in the cache and cannot be downloaded. For an hour after that the same error is raised at once.
     """
     path = cache_folder() / name
     if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256:
@@ -89,12 +95,12 @@ def fetch(url: str, name: str, sha256: str) -> Path:
         raise MienError(failure.read_text(encoding="utf-8"))
     try:
         _download(url, path, sha256)
-    except (OSError, ValueError) as error:  # no network, no room, no such page; a file with another digest
+    except (OSError, ValueError) as error:  # no network, no space, no such page; a file with another digest
         if isinstance(error, PermissionError) or getattr(error, "errno", None) == errno.EROFS:
             reason = f"the cache folder {str(path.parent)!r} cannot be written; set MIEN_CACHE to one that can"
             raise MienError(f"{url} could not be fetched ({reason}).") from None
         sentence = f"{url} could not be fetched ({_cause(error)})."
-        with suppress(OSError):  # a cache that cannot be written is no reason to say less
+        with suppress(OSError):  # where it cannot be remembered, it is still raised
             write_whole(failure, lambda part: part.write_text(sentence, encoding="utf-8"))
         raise MienError(sentence) from None
     failure.unlink(missing_ok=True)
@@ -110,7 +116,7 @@ def _download(url: str, path: Path, sha256: str) -> None:
 
 
 def _cause(error: Exception) -> str:
-    """Say in a few words why a download failed; the libraries' own sentences run to several lines."""
+    """Describe in a few words why a download failed; the libraries' own messages have several lines."""
     import requests
 
     if isinstance(error, requests.exceptions.Timeout):
@@ -120,5 +126,5 @@ def _cause(error: Exception) -> str:
     if isinstance(error, requests.exceptions.ConnectionError):
         return "no connection"
     if isinstance(error, ValueError):
-        return "what came is not the expected file"
+        return "the downloaded file is not the expected file"
     return getattr(error, "strerror", None) or type(error).__name__

@@ -1,12 +1,15 @@
-"""Pixels from any image a person has, and the one preparation of a face for the network."""
+"""Image files: their names, their place in folders and zips, their pixels, and the only preparation of a face."""
 
 import functools
 import io
 import os
 import threading
+import zipfile
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from pathlib import Path, PurePath
+from stat import S_ISDIR
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -16,8 +19,19 @@ from mien.errors import MienError
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
 """What `read_image` takes: a path, the bytes of an image file, a Pillow image, or an array."""
 
+IMAGE_SUFFIXES = frozenset(
+    f".{suffix}"
+    for suffix in (
+        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "webp", "tif", "tiff", "bmp", "dib", "tga"),
+        *("heic", "heif", "avif", "jp2", "j2k", "ppm", "pgm", "pbm", "pnm"),
+    )
+)
+"""The files of a folder or zip that count as images, for training and prediction alike, in upper or lower case."""
+
+_NOISE = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}  # created by macOS, Windows and network drives
+
 MAX_MEGAPIXELS = 400
-"""Larger images are refused: a small file can claim to be one and fill the memory. MIEN_MAX_MEGAPIXELS sets another limit."""
+"""Larger images are rejected: a small file can claim to be one and fill the memory. MIEN_MAX_MEGAPIXELS sets another limit."""
 
 LARGE_MEGAPIXELS = 50
 """Larger images are decoded one at a time, whatever the number of threads: decoding takes several times their size."""
@@ -26,19 +40,65 @@ _PILLOW_LIMIT = threading.Lock()
 _LARGE = threading.Lock()
 
 
+def is_image_name(name: str) -> bool:
+    """Return whether a file of this name counts as an image."""
+    return PurePath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _is_noise(name: str) -> bool:
+    return name in _NOISE or (name.startswith(".") and name not in (".", ".."))
+
+
+def walk(
+    folder: str, key: Callable[[str], Any] = str, prefix: str = "", above: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, os.stat_result | OSError | None]]:
+    """List everything below a folder; hidden files, files of the operating system and links to a folder above are skipped.
+
+    `key` sorts the names of each folder; `prefix` is put before every name; `above` are the real paths of the parent folders.
+
+    Yields:
+        The name relative to the folder, with slashes, and its status: None for a link that leads nowhere. A folder comes before
+        its contents; one that cannot be listed also comes with the error.
+    """
+    here = os.path.realpath(folder)
+    if here in above:
+        return
+    try:
+        with os.scandir(folder) as entries:  # sorted by name: entries take five times the memory
+            names = sorted((entry.name for entry in entries if not _is_noise(entry.name)), key=key)
+    except OSError as error:
+        yield prefix.rstrip("/"), error
+        return
+    for name in names:
+        path = os.path.join(folder, name)  # noqa: PTH118 - a million paths as objects take seconds
+        try:
+            status = os.stat(path)  # noqa: PTH116
+        except OSError:
+            status = None
+        yield prefix + name, status
+        if status and S_ISDIR(status.st_mode):
+            yield from walk(path, key, f"{prefix}{name}/", above | {here})
+
+
+def zip_members(archive: zipfile.ZipFile, key: Callable[[str], Any] = str) -> dict[str, zipfile.ZipInfo]:
+    """List the members of a zip by name, sorted, without what `walk` skips; the names of folders end with a slash."""
+    members = {info.filename.replace("\\", "/").removeprefix("./"): info for info in archive.infolist()}
+    return {name: members[name] for name in sorted(members, key=key) if not any(map(_is_noise, name.split("/")))}
+
+
 def read_image(source: ImageSource) -> np.ndarray:
     """Read an image as a person sees it.
 
-    The EXIF orientation is applied, transparency is laid over white, 16 bits become 8 by scale, and of an animation the
-    first frame is taken. A float array or TIFF counts as 0 to 1, 0 to 255 or 0 to 65535, whichever its largest value fits.
+    The EXIF orientation is applied, transparency is blended with white, 16 bits are scaled to 8, and the first frame of an
+    animation is used. A float array or TIFF has the range 0 to 1, 0 to 255 or 0 to 65535, the first that fits its maximum.
 
     Args:
         source: a path, the bytes of a file in any format Pillow reads (HEIC where pillow-heif is installed), a Pillow image,
             or an array: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA.
 
     Returns:
-        uint8, (H, W) for a gray image and (H, W, 3) RGB for any other. An array that already is so comes back as it
-        is; one that was decoded is read-only.
+        uint8, (H, W) for a gray image and (H, W, 3) RGB for any other. An array of this form is returned as it is; a decoded
+        one is read-only.
 
     Raises:
         MienError: if there is no such file, it is not an image, is damaged, or is larger than the limit.
@@ -47,17 +107,9 @@ def read_image(source: ImageSource) -> np.ndarray:
 
 
 def read_with_note(source: ImageSource, name: str = "") -> tuple[np.ndarray, str]:
-    """Read an image as `read_image` does, and say what of its file was left out.
+    """Read an image as `read_image` does, and note what was left out: "the first of several frames" (or pages), or "".
 
-    Args:
-        source: as for `read_image`.
-        name: what a sentence about bytes shall call them.
-
-    Returns:
-        The image, and "the first of several frames" or "the first of several pages" where its file holds more, else "".
-
-    Raises:
-        MienError: as `read_image` does.
+    `name` is the name of bytes in error messages.
     """
     if isinstance(source, np.ndarray):
         try:
@@ -71,8 +123,8 @@ def read_with_note(source: ImageSource, name: str = "") -> tuple[np.ndarray, str
     if not isinstance(source, str | Path):
         raise MienError(f"An image is a path, bytes, a Pillow image or an array, not {type(source).__name__}.")
     name = f"The image {str(source)!r}"
-    if Path(source).is_fifo():  # opening it would wait for somebody to write
-        raise MienError(f"{name} is a named pipe and no file; save what comes out of it to a file.")
+    if Path(source).is_fifo():  # opening it would block until something is written
+        raise MienError(f"{name} is a named pipe; save its output to a file.")
     try:
         file = Path(source).open("rb")  # noqa: SIM115 - closed below; only opening may raise here
     except FileNotFoundError:
@@ -86,7 +138,7 @@ def read_with_note(source: ImageSource, name: str = "") -> tuple[np.ndarray, str
 
 
 def prepare(image: np.ndarray, size: int, channels: int) -> np.ndarray:
-    """Make a face what the network takes: the only preprocessing outside the model file, for training and prediction alike.
+    """Prepare a face for the network: the only preprocessing outside the model file, for training and prediction alike.
 
     Colour becomes gray by the luma of ITU-R BT.601 (0.299 R + 0.587 G + 0.114 B), gray becomes colour by repetition, and
     the picture is stretched to a square with an antialiased triangle filter, which does not ring.
@@ -123,14 +175,14 @@ def _from_file(file: BinaryIO, name: str) -> tuple[np.ndarray, str]:
         image = _open(file)
     except UnidentifiedImageError:
         raise MienError(f"{name} is not in a format that can be read{_heic_hint(file)}; save it as JPEG or PNG.") from None
-    except Exception as error:  # a damaged header raises whatever the format's parser stumbles over
-        raise MienError(f"{name} is damaged ({_reason(error)}); save or download it again.") from None
+    except Exception as error:  # parsers of damaged headers raise many types
+        raise MienError(f"{name} is damaged ({reason_of(error)}); save or download it again.") from None
     with image:
         return _decode(image, name), _left_out(image)
 
 
 def _left_out(image: Image.Image) -> str:
-    """Say of an opened file whether it holds more than its first picture; an MPO's others are its thumbnails and depths."""
+    """Return a note where the file holds more than its first picture; the others of an MPO are thumbnails and depths."""
     try:
         several = image.format != "MPO" and getattr(image, "is_animated", False)
     except Exception:  # what follows the first picture may be damaged
@@ -140,7 +192,7 @@ def _left_out(image: Image.Image) -> str:
 
 def _open(file: BinaryIO) -> Image.Image:
     _register_heic()
-    # Pillow's own limit is a global of 89 megapixels that warns, so it steps aside for the header; `_decode` has the limit.
+    # Pillow's own limit, a global of 89 megapixels that warns, is off while the header is read; `_decode` checks the size.
     with _PILLOW_LIMIT:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -170,7 +222,7 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
         raise MienError(
             f"{name} has {megapixels:.3g} megapixels and the limit is {limit:g}; make it smaller, or set MIEN_MAX_MEGAPIXELS."
         )
-    if image.format == "EPS":  # Pillow would hand the file to Ghostscript, which runs what stands in it
+    if image.format == "EPS":  # Pillow would pass the file to Ghostscript, which executes it
         raise MienError(f"{name} is an EPS drawing; save it as JPEG or PNG.")
     try:
         with _LARGE if image.width * image.height > LARGE_MEGAPIXELS * 1e6 else nullcontext():
@@ -180,8 +232,8 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
         raise MienError(f"{name}: {error}") from None
     except MemoryError:
         raise MienError(f"{name} does not fit into memory ({image.width}x{image.height}); make it smaller.") from None
-    except Exception as error:  # as above: decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError and more
-        raise MienError(f"{name} is damaged ({_reason(error)}); save or download it again.") from None
+    except Exception as error:  # OSError, SyntaxError, ValueError, struct.error, EOFError and more
+        raise MienError(f"{name} is damaged ({reason_of(error)}); save or download it again.") from None
 
 
 def _megapixel_limit() -> float:
@@ -192,25 +244,26 @@ def _megapixel_limit() -> float:
         raise MienError(f"MIEN_MAX_MEGAPIXELS must be a number of megapixels, not {text!r}.") from None
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return the message of an exception in one line, or its type where it has none."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # a broken EXIF block is no reason to lose the picture
+    except Exception:  # a broken EXIF block does not spoil the picture
         return image
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
-    """Turn any of Pillow's modes into uint8 gray or RGB."""
+    """Convert an image of any Pillow mode to uint8 gray or RGB."""
     if image.mode.startswith("I"):
         return _to_bytes(np.asarray(image), 65535)  # 16 bits, which Pillow holds in 16 or in 32
     if image.mode == "F":
         return _to_bytes(np.asarray(image))
     if image.mode == "LAB":
-        return np.asarray(image.getchannel("L"))  # Pillow has no direct way to RGB; lightness is all a face needs
+        return np.asarray(image.getchannel("L"))  # Pillow cannot convert it to RGB; lightness is enough for a face
     gray = image.mode in ("1", "L", "LA", "La")
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         rgba = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
@@ -229,7 +282,7 @@ def _from_array(array: np.ndarray) -> np.ndarray:
 
 
 def _to_bytes(values: np.ndarray, full: int | None = None) -> np.ndarray:
-    """Scale numbers from 0 to `full`, or to the largest value their kind suggests, to uint8."""
+    """Scale values from 0 to `full` (default: the smallest usual maximum of their type that fits) to uint8."""
     if values.dtype.kind not in "buif":
         raise MienError(f"an image holds numbers, not {values.dtype}.")
     low, high = float(values.min()), float(values.max())

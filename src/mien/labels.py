@@ -12,7 +12,7 @@ class LabelSet:
     """Label names in the order of the model's outputs.
 
     Raises:
-        MienError: if a name is empty, no text, or stands twice, or if there is none.
+        MienError: if a name is empty, not text, or a duplicate, or if there is none.
     """
 
     names: tuple[str, ...]
@@ -26,7 +26,7 @@ class LabelSet:
         if not all(name.strip() for name in self.names):
             raise MienError(f"A label name is empty: {list(self.names)}.")
         if doubles := sorted({name for name in self.names if self.names.count(name) > 1}):
-            raise MienError(f"These label names stand twice: {', '.join(doubles)}.")
+            raise MienError(f"Duplicate label names: {', '.join(doubles)}.")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -38,10 +38,10 @@ class LabelSet:
         return self.names[index]
 
     def index(self, name: str) -> int:
-        """Find the position of a label.
+        """Return the index of a label.
 
         Raises:
-            MienError: if there is no such label; the sentence names the nearest one.
+            MienError: if there is no such label; the sentence suggests the most similar one.
         """
         if name in self.names:
             return self.names.index(name)
@@ -56,14 +56,14 @@ class LabelSet:
             The new set, and for each old label its new index, or -1 where it is dropped.
 
         Raises:
-            MienError: if a name is unknown or stands twice, or if there is none.
+            MienError: if a name is unknown or given twice, or if there is none.
         """
-        kept = LabelSet(_listed(names))
+        kept = LabelSet(_as_tuple(names))
         wanted = [self.index(name) for name in kept.names]
         return kept, tuple(wanted.index(old) if old in wanted else -1 for old in range(len(self)))
 
     def merge(self, groups: Mapping[str, Sequence[str]]) -> tuple["LabelSet", tuple[int, ...]]:
-        """Merge labels: each new name stands for the old ones listed with it; labels not named stay as they are.
+        """Merge labels: each new name replaces the old ones listed with it; labels not named stay as they are.
 
         A merged label takes the place of the first of its members.
 
@@ -73,24 +73,24 @@ class LabelSet:
         Raises:
             MienError: if a name is unknown or is merged twice, a group is empty, or a new name equals a label that stays.
         """
-        becomes: dict[int, str] = {}
+        merged_into: dict[int, str] = {}
         for new, members in groups.items():
             if not members:
                 raise MienError(f"The merged label {new!r} has no members.")
-            for member in _listed(members):
-                if (old := self.index(member)) in becomes:
-                    raise MienError(f"The label {member!r} is merged twice: into {becomes[old]!r} and into {new!r}.")
-                becomes[old] = new
-        staying = {name for old, name in enumerate(self.names) if old not in becomes}
+            for member in _as_tuple(members):
+                if (old := self.index(member)) in merged_into:
+                    raise MienError(f"The label {member!r} is merged twice: into {merged_into[old]!r} and into {new!r}.")
+                merged_into[old] = new
+        staying = {name for old, name in enumerate(self.names) if old not in merged_into}
         if taken := staying.intersection(groups):
             raise MienError(f"The merged label {sorted(taken)[0]!r} has the name of a label that stays; add it to its members.")
-        new_names = [becomes.get(old, name) for old, name in enumerate(self.names)]
+        new_names = [merged_into.get(old, name) for old, name in enumerate(self.names)]
         merged = LabelSet(dict.fromkeys(new_names))
         return merged, tuple(merged.names.index(name) for name in new_names)
 
 
-def _listed(names: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(names, str):  # else its letters would be taken for names
+def _as_tuple(names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str):  # its letters would be read as names
         raise MienError(f"Labels to keep or to merge must be a list, not the one text {names!r}.")
     return tuple(names)
 

@@ -168,11 +168,11 @@ def test_carve_passes_over_labels_without_rows(hard):
         ({"amount": 1, "into": "train"}, "Cannot carve rows of 'train' into 'train'; name one of none, validation, test."),
         (
             {"amount": 10},
-            "Cannot carve 10 of the 10 rows of 'd' out of 'train', for one must stay; carve fewer (--recipe.carve).",
+            "Cannot carve 10 of the 10 rows of 'd' out of 'train': one must stay; carve fewer (--recipe.carve).",
         ),
         (
             {"amount": 0.99},
-            "Cannot carve 30 of the 30 rows of 'c' out of 'train', for one must stay; carve fewer (--recipe.carve).",
+            "Cannot carve 30 of the 30 rows of 'c' out of 'train': one must stay; carve fewer (--recipe.carve).",
         ),
         *(
             ({"amount": amount}, f"Carve a whole number of rows per label or a share between 0 and 1, not {amount}.")
@@ -186,7 +186,7 @@ def test_carve_refuses_what_it_cannot_carve(hard, options, expected):
 
 def test_a_label_with_a_single_row_cannot_be_carved(hard):
     single = hard.take(np.append(np.flatnonzero(hard.classes == 0), np.flatnonzero(hard.classes == 3)[0]))
-    expected = "Cannot carve 1 of the 1 rows of 'd' out of 'train', for one must stay; add rows, or leave the label out."
+    expected = "Cannot carve 1 of the 1 rows of 'd' out of 'train': one must stay; add rows, or leave the label out."
     assert sentence(single.carve, 0.1) == expected
 
 

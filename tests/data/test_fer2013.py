@@ -136,7 +136,7 @@ def test_a_file_cut_short_is_told_by_its_last_row(write):
     [
         ("", "auto", r"fer2013\.csv is empty"),
         ("", "fer2013-csv", r"fer2013\.csv is empty"),
-        ("emotion,pixels,Usage\n", "auto", r"no rows in .*fer2013\.csv, taken for FER-2013 as CSV; check"),
+        ("emotion,pixels,Usage\n", "auto", r"no rows in .*fer2013\.csv, read as FER-2013 as CSV; check"),
     ],
 )
 def test_a_file_without_rows_is_refused_by_its_name(text, format_, sentence, tmp_path, cache):

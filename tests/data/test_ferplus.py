@@ -99,7 +99,7 @@ def test_votes_go_with_images_named_as_ferplus_names_them(save, votes, tmp_path)
 
 def test_other_images_cannot_be_matched_and_that_is_said(save, votes, tmp_path):
     save("faces/train/happy/Training_1.jpg")
-    with pytest.raises(MienError, match=r"row number in fer2013\.csv, which train/happy/Training_1\.jpg does not tell"):
+    with pytest.raises(MienError, match=r"row number in fer2013\.csv, which is not known of train/happy/Training_1\.jpg"):
         read_faces(DataSource(tmp_path / "faces", votes=votes()))
 
 
@@ -221,7 +221,7 @@ def test_votes_in_the_place_of_labels_leave_none_beside_them(votes, tmp_path):
 def test_faces_that_cannot_be_matched_get_no_votes_beside_them(name, votes, tmp_path):
     rows = (replace(row, id=name) for row in seven_faces(FER2013))
     write_pack(tmp_path / "pack", Rows("faces", FER2013, rows), 48, 1)
-    with pytest.raises(MienError, match=rf"row number in fer2013\.csv, which {name} does not tell"):
+    with pytest.raises(MienError, match=rf"row number in fer2013\.csv, which is not known of {name}"):
         read_faces(DataSource(tmp_path / "pack", votes=votes(), votes_as="beside"))
 
 

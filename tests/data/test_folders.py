@@ -115,7 +115,7 @@ def test_what_lies_in_no_class_folder_is_left_out_and_named(save, tmp_path):
         save(f"faces/{name}")
     faces = read_faces(tmp_path / "faces")
     assert ids(faces) == ["train/happy/1.png", "train/sad/1.png"]
-    assert faces.origin.kind == "one folder per class (left out, for it lies in no class folder: grid.png, images/, test/)"
+    assert faces.origin.kind == "one folder per class (left out, not in a class folder: grid.png, images/, test/)"
 
 
 def test_links_are_followed_but_not_in_circles(save, tmp_path):

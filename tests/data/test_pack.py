@@ -217,7 +217,7 @@ def test_what_is_no_pack_is_refused(tmp_path):
     (tmp_path / "empty").write_bytes(b"")
     for name in ("weights", "text", "empty"):
         assert not is_pack(tmp_path / name)
-        with pytest.raises(MienError, match="is no pack of labelled faces, or it is damaged"):
+        with pytest.raises(MienError, match="is not a pack of labelled faces, or it is damaged"):
             open_pack(tmp_path / name)
     with pytest.raises(MienError, match="Cannot open"):
         open_pack(tmp_path / "missing")

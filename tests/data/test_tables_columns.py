@@ -58,7 +58,7 @@ def test_judging_by_votes_keeps_them():
 
 def test_a_column_that_is_not_there_is_said_with_those_that_are(manifest):
     with pytest.raises(
-        MienError, match=r"no column 'ages'; beside the images it has label, split, age, Group\. Did you mean 'age'"
+        MienError, match=r"no column 'ages'; besides the images it has label, split, age, Group\. Did you mean 'age'"
     ):
         read_faces(DataSource(manifest, columns=["ages"]))
 
@@ -76,7 +76,7 @@ def test_parquet_carries_them_too(tmp_path, manifest):
     (tmp_path / "alone").mkdir()
     faces = read_faces(DataSource(tmp_path / "faces.parquet", columns=["age"]))
     assert columns(faces) == {"age": ["30", "", "7"]}
-    with pytest.raises(MienError, match="has no column 'sex'; beside the images it has label, age"):
+    with pytest.raises(MienError, match="has no column 'sex'; besides the images it has label, age"):
         read_faces(DataSource(tmp_path / "faces.parquet", columns=["sex"]))
 
 

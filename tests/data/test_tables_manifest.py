@@ -76,7 +76,7 @@ def test_wrong_columns_are_named_with_those_wanted(manifest):
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
-    [("", r"labels\.csv is empty"), ("path,label\n", r"no rows in .*labels\.csv, taken for a manifest as CSV")],
+    [("", r"labels\.csv is empty"), ("path,label\n", r"no rows in .*labels\.csv, read as a manifest as CSV")],
 )
 def test_a_manifest_without_rows_is_refused_by_its_name(text, sentence, manifest):
     with pytest.raises(MienError, match=sentence):

@@ -110,7 +110,7 @@ def test_groups_and_copies_have_their_names_documented(grouped, evaluated):
 def test_a_column_that_is_not_there_is_said_with_those_that_are(grouped, evaluated):
     status, _, _, printed = evaluated(grouped, "--by", "ages")
     assert (status, printed.out) == (2, "")
-    assert "has no column 'ages'; beside the images it has label, split, age, sex. Did you mean 'age'?" in printed.err
+    assert "has no column 'ages'; besides the images it has label, split, age, sex. Did you mean 'age'?" in printed.err
 
 
 @pytest.mark.parametrize("words", [("--by",), ("--by", "--split", "test"), ("--split", "test", "--by")])

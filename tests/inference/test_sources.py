@@ -106,7 +106,8 @@ def test_an_endless_source_is_read_as_it_is_asked_for():
 
 def closed(monkeypatch, *names):
     """Let listing or looking at these paths fail, as it does for all but the superuser."""
-    real = {name: getattr(Path, name) for name in ("iterdir", "exists", "is_dir")}
+    real = {name: getattr(Path, name) for name in ("exists", "is_dir")}
+    scandir = os.scandir
 
     def guarded(method):
         def call(self, *arguments):
@@ -118,6 +119,13 @@ def closed(monkeypatch, *names):
 
     for method in real:
         monkeypatch.setattr(Path, method, guarded(method))
+
+    def guarded_scandir(path):
+        if Path(path).name in names:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded_scandir)
 
 
 def test_a_folder_that_cannot_be_read_is_one_error_among_the_rest(folder, monkeypatch):
@@ -171,7 +179,7 @@ def test_a_tensor_says_what_to_give_instead():
 
 @pytest.mark.parametrize("every", [0, -1, 2.5])
 def test_only_whole_numbers_of_frames_are_left_out(every):
-    with pytest.raises(MienError, match="every second 2 and so on"):
+    with pytest.raises(MienError, match="must be a whole number from 1 on"):
         list(frames([], every))
 
 

@@ -39,7 +39,7 @@ def test_the_images_of_a_zip_come_in_natural_order_under_its_name(photos):
 
 
 def encrypt(path):
-    """Set the flag that says a member wants a password, in both places where a zip has it (APPNOTE 4.3.7 and 4.3.12)."""
+    """Set the flag that says a member needs a password, in both places where a zip has it (APPNOTE 4.3.7 and 4.3.12)."""
     content = bytearray(path.read_bytes())
     content[content.index(b"PK\x03\x04") + 6] |= 1
     content[content.index(b"PK\x01\x02") + 8] |= 1
@@ -50,7 +50,7 @@ def encrypt(path):
 def test_a_member_that_wants_a_password_says_so(tmp_path):
     (frame,) = frames(encrypt(zipped(tmp_path / "secret.zip", **{"a.png": png()})))
     assert frame.source.endswith("secret.zip/a.png")
-    assert "wants a password" in frame.error
+    assert "needs a password" in frame.error
 
 
 def test_a_broken_member_is_an_error_among_the_others(tmp_path):

@@ -13,7 +13,7 @@ def test_one_name_that_stands_for_something_is_enough(tmp_path):
 
 def test_only_a_near_name_is_guessed(tmp_path):
     (tmp_path / "one.png").write_bytes(b"")
-    with pytest.raises(MienError, match=r"Check the path\.$"):
+    with pytest.raises(MienError, match=r"The folder .* has no 'nope\.jpg'\.$"):
         check_names([str(tmp_path / "nope.jpg")])
 
 

@@ -1,1 +1,1 @@
-"""Labelled faces: read from what users have, packed to one memory-mapped file, handed on as a `FaceSet`."""
+"""Labelled faces: read from many formats, packed into one memory-mapped file, returned as a `FaceSet`."""

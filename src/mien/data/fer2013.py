@@ -16,30 +16,26 @@ from mien.errors import MienError
 from mien.labels import FER2013
 
 FILE_NAMES = ("fer2013.csv", "icml_face_data.csv", "train.csv")
-"""What the file is called among others; the first that is there is read. train.csv holds no more than the first does."""
+"""The file's name in a folder, by priority: the rows of train.csv are also in the first two."""
 
 PIXELS = 48 * 48
 """Pixels of a face in FER-2013."""
 
 
 def recognise(tree: Tree) -> bool:
-    """Tell whether there is a CSV file with a column of pixels."""
-    return (name := _find(tree)) is not None and "pixels" in _columns(tree, name)
+    """Return whether there is a CSV file with a column of pixels."""
+    return (name := _find(tree)) is not None and "pixels" in _header(tree, name)[0]
 
 
 def read(tree: Tree) -> Rows:
     """Read `emotion,pixels[,Usage]`, in any order of the columns, with or without spaces and quotes around the names.
 
-    Commas, semicolons or tabs separate the columns.
-
-    Labels are 0 to 6, in the order of `FER2013`. Training is train, PublicTest validation, PrivateTest test.
-
-    Raises:
-        MienError: if a column is not there.
+    Commas, semicolons or tabs separate the columns. Labels are 0 to 6, in the order of `FER2013`. Training is train,
+    PublicTest validation, PrivateTest test.
     """
     if (name := _find(tree)) is None:
         raise MienError(f"{tree.path} holds no {' or '.join(FILE_NAMES)}.")
-    columns = _columns(tree, name)
+    columns, separator = _header(tree, name)
     if columns == [""]:
         raise MienError(f"{tree.place(name)} is empty; give a table with the columns emotion, pixels and, optionally, Usage.")
     if "emotion" not in columns or "pixels" not in columns:
@@ -48,11 +44,15 @@ def read(tree: Tree) -> Rows:
         raise MienError(
             f"{tree.place(name)} must have the columns emotion, pixels and, optionally, Usage; it has {found}.{hint}"
         )
+    # the first complete row decides how many pixels all rows have, if that is a square
+    records = (text.split(separator) for _, text in islice(lines(tree, name), 1, None))
+    first = next((fields for fields in records if len(fields) == len(columns)), None)
+    count = len(_clean(first[columns.index("pixels")]).split()) if first else 0
+    side = math.isqrt(count if count and math.isqrt(count) ** 2 == count else PIXELS)
     kind = "FER-2013 as CSV" if "usage" in columns else "FER-2013 as CSV without splits"
-    wanted = _length(tree, name, columns)
-    if wanted != PIXELS:
-        kind += f", {math.isqrt(wanted)} x {math.isqrt(wanted)} pixels"
-    return Rows(kind=kind, labels=FER2013, rows=_rows(tree, name, columns, wanted))
+    if side**2 != PIXELS:
+        kind += f", {side} x {side} pixels"
+    return Rows(kind=kind, labels=FER2013, rows=_rows(tree, name, columns, separator, side))
 
 
 def _find(tree: Tree) -> str | None:
@@ -62,27 +62,20 @@ def _find(tree: Tree) -> str | None:
     return next((by_name[name] for name in FILE_NAMES if name in by_name), None)
 
 
-def _columns(tree: Tree, name: str) -> list[str]:
-    header = _header(tree, name)
-    return [_clean(field).decode(errors="replace").casefold() for field in header.split(_separator(header))]
-
-
-def _header(tree: Tree, name: str) -> bytes:
-    return next((line for _, line in lines(tree, name)), b"")[:4096]
-
-
-def _separator(header: bytes) -> bytes:
-    return max((b",", b";", b"\t"), key=header.count)
+def _header(tree: Tree, name: str) -> tuple[list[str], bytes]:
+    """Read the column names, in lower case, and the separator."""
+    header = next((line for _, line in lines(tree, name)), b"")[:4096]
+    separator = max((b",", b";", b"\t"), key=header.count)
+    return [_clean(field).decode(errors="replace").casefold() for field in header.split(separator)], separator
 
 
 def _clean(field: bytes) -> bytes:
     return field.strip(b" \t\"'")
 
 
-def _rows(tree: Tree, name: str, columns: list[str], wanted: int) -> Iterator[Row | BadRow]:
+def _rows(tree: Tree, name: str, columns: list[str], separator: bytes, side: int) -> Iterator[Row | BadRow]:
     emotion, pixels = columns.index("emotion"), columns.index("pixels")
     usage = columns.index("usage") if "usage" in columns else None
-    separator = _separator(_header(tree, name))
     for number, (line, text) in enumerate(islice(lines(tree, name), 1, None)):
         place = f"row {number} (line {line})"
         fields = text.split(separator)
@@ -94,7 +87,7 @@ def _rows(tree: Tree, name: str, columns: list[str], wanted: int) -> Iterator[Ro
                 id=str(number),
                 split="none" if usage is None else split_of(_clean(fields[usage]).decode(errors="replace")),
                 target=_label(_clean(fields[emotion])),
-                load=partial(_image, _clean(fields[pixels]), wanted),
+                load=partial(_image, _clean(fields[pixels]), side),
                 place=place,
                 number=number,
             )
@@ -108,23 +101,13 @@ def _label(text: bytes) -> int:
     return int(text)
 
 
-def _length(tree: Tree, name: str, columns: list[str]) -> int:
-    """The first whole row says how many pixels all have; where that is no square, they have FER-2013's number."""
-    separator = _separator(_header(tree, name))
-    rows = (text.split(separator) for _, text in islice(lines(tree, name), 1, None))
-    first = next((fields for fields in rows if len(fields) == len(columns)), None)
-    found = len(_clean(first[columns.index("pixels")]).split()) if first else 0
-    return found if found and math.isqrt(found) ** 2 == found else PIXELS
-
-
-def _image(text: bytes, wanted: int) -> np.ndarray:
+def _image(text: bytes, side: int) -> np.ndarray:
     if strange := text.translate(None, b"0123456789 "):
         word = next((word for word in text.split(b" ") if word.strip(b"0123456789")), strange)
         raise MienError(f"{word[:20].decode(errors='replace')!r} among the pixels is not a number from 0 to 255")
     values = np.fromstring(text, dtype=np.int64, sep=" ")
-    if len(values) != wanted:
-        side = math.isqrt(wanted)
-        raise MienError(f"{len(values)} pixels, not {wanted} ({side} x {side})")
+    if len(values) != side**2:
+        raise MienError(f"{len(values)} pixels, not {side**2} ({side} x {side})")
     if values.max() > 255:
         raise MienError(f"the pixel value {values.max()} is not a number from 0 to 255")
-    return values.astype(np.uint8).reshape(math.isqrt(wanted), -1)
+    return values.astype(np.uint8).reshape(side, side)

@@ -1,36 +1,17 @@
 """Images in one folder per class, with or without train, validation and test; the Kaggle folders of FER-2013 among them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePosixPath
 
-import numpy as np
-
 from mien.data.faceset import SPLITS
-from mien.data.rows import EXPRESSION_WORDS, SPLIT_WORDS, Row, Rows, Tree, decode, labels_from
+from mien.data.rows import EXPRESSION_WORDS, SPLIT_WORDS, Row, Rows, Tree, labels_from
 from mien.errors import MienError
-
-IMAGE_SUFFIXES = (
-    ".jpg",
-    ".jpeg",
-    ".jfif",
-    ".png",
-    ".bmp",
-    ".webp",
-    ".gif",
-    ".tif",
-    ".tiff",
-    ".pgm",
-    ".ppm",
-    ".jp2",
-    ".avif",
-    ".heic",
-)
-"""Files of these names are taken for images, in any case of the letters."""
+from mien.images import is_image_name
 
 CLASS_FOLDERS = "one folder per class"
-"""What such data are called."""
+"""The kind of such data, in words."""
 
 _FILE_WORDS = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}  # file names in the Kaggle folders
 
@@ -41,9 +22,14 @@ class _Image:
     label: str
     file: str
 
+    @property
+    def file_split(self) -> str | None:
+        """The split by the file's name, as in the Kaggle folders."""
+        return _FILE_WORDS.get(PurePosixPath(self.file).name.partition("_")[0])
+
 
 def recognise(tree: Tree) -> bool:
-    """Tell whether there is a folder or an archive; which files it holds is for `read` to find out."""
+    """Return whether this is a folder or an archive; its contents are checked by `read`."""
     return not tree.is_single_file
 
 
@@ -53,33 +39,26 @@ def read(tree: Tree) -> Rows:
     Folders named train, val, valid, validation or test (in any case) are splits. In the Kaggle folders of FER-2013, `test`
     holds both tests: files named PublicTest_... are validation, files named PrivateTest_... are test. Images below a class
     folder, at any depth, belong to the class.
-
-    Raises:
-        MienError: if there are no images, no class folders, or a class folder holds none.
     """
-    top = _descend(tree)
-    images, left_out = _images(tree, top)
+    top = _top(tree)
+    images, left_out = _find_images(tree, top)
     if not images:
-        raise MienError(_nothing(tree, top))
+        raise MienError(_no_images(tree, top))
     _check_folders(tree, top, images)
-    is_kaggle = any(_file_word(image) for image in images)
+    is_kaggle = any(image.file_split for image in images)
     kind = "the Kaggle folders of FER-2013" if is_kaggle else CLASS_FOLDERS
     if left_out:
-        kind += f" (left out, for it lies in no class folder: {', '.join(left_out[:3])}{', ...' if len(left_out) > 3 else ''})"
+        kind += f" (left out, not in a class folder: {', '.join(left_out[:3])}{', ...' if len(left_out) > 3 else ''})"
     labels, index = labels_from(image.label for image in images)
-    images = sorted(_kaggle_splits(images), key=lambda image: (SPLITS.index(image.split), index[image.label], image.file))
-    rows = (Row(image.file, image.split, index[image.label], partial(_load, tree, image.file)) for image in images)
+    images = sorted(_split_by_file_names(images), key=lambda each: (SPLITS.index(each.split), index[each.label], each.file))
+    rows = (Row(image.file, image.split, index[image.label], partial(tree.read_image, image.file)) for image in images)
     return Rows(kind=kind, labels=labels, rows=rows, count=len(images))
 
 
-def _load(tree: Tree, file: str) -> np.ndarray:
-    return decode(tree.read(file))
-
-
-def _descend(tree: Tree) -> str:
-    """Step into a lone folder that only wraps others, as archives have it; gives a prefix that ends with a slash."""
+def _top(tree: Tree) -> str:
+    """Find the prefix below folders that only hold one other folder, as archives often have."""
     top = ""
-    while len(inside := _folders_in(tree, top)) == 1 and not _split_word(inside[0]):
+    while len(inside := _folders_in(tree, top)) == 1 and not _folder_split(inside[0]):
         deeper = f"{top}{inside[0]}/"
         if not _folders_in(tree, deeper):
             break
@@ -91,23 +70,23 @@ def _folders_in(tree: Tree, top: str) -> list[str]:
     return [name[len(top) :] for name in tree.folders if name.startswith(top) and "/" not in name[len(top) :]]
 
 
-def _split_word(folder: str) -> str | None:
+def _folder_split(folder: str) -> str | None:
     split = SPLIT_WORDS.get(folder.casefold())
-    return None if split == "none" else split  # "none" may well be a class
+    return None if split == "none" else split  # "none" may be a class
 
 
-def _files(tree: Tree, top: str) -> Iterator[str]:
-    return (file for file in tree.files if file.startswith(top) and file.lower().endswith(IMAGE_SUFFIXES))
+def _image_files(tree: Tree, top: str) -> Iterator[str]:
+    return (file for file in tree.files if file.startswith(top) and is_image_name(file))
 
 
-def _images(tree: Tree, top: str) -> tuple[list[_Image], list[str]]:
-    """Find the labelled images, and the names of what lies beside the class folders."""
-    has_splits = any(_split_word(name) for name in _folders_in(tree, top))
+def _find_images(tree: Tree, top: str) -> tuple[list[_Image], list[str]]:
+    """Find the labelled images, and the files and folders that are in no class folder."""
+    has_splits = any(_folder_split(name) for name in _folders_in(tree, top))
     images: list[_Image] = []
     left_out: dict[str, None] = {}
-    for file in _files(tree, top):
+    for file in _image_files(tree, top):
         *folders, name = file[len(top) :].split("/")
-        split = _split_word(folders[0]) if has_splits and folders else None
+        split = _folder_split(folders[0]) if has_splits and folders else None
         classes = folders[1:] if has_splits else folders
         if not classes or (has_splits and split is None):
             left_out[f"{folders[0]}/" if folders else name] = None
@@ -116,31 +95,28 @@ def _images(tree: Tree, top: str) -> tuple[list[_Image], list[str]]:
     return images, list(left_out)
 
 
-def _file_word(image: _Image) -> str | None:
-    return _FILE_WORDS.get(PurePosixPath(image.file).name.partition("_")[0])
-
-
-def _kaggle_splits(images: list[_Image]) -> list[_Image]:
-    """Split by the names of the files what the folders do not split: both tests in one folder, or no split folders."""
+def _split_by_file_names(images: list[_Image]) -> Iterable[_Image]:
+    """Split by file names what is not split by folders: both tests in one folder, or no split folders."""
     held_out = {image.split for image in images} - {"train"}
-    words = {_file_word(image) for image in images if image.split != "train"}
+    words = {image.file_split for image in images if image.split != "train"}
     if len(held_out) != 1 or None in words or ("train" in words and held_out != {"none"}):
         return images
-    return [image if image.split == "train" else replace(image, split=_file_word(image) or "none") for image in images]
+    return (image if image.split == "train" else replace(image, split=image.file_split or "none") for image in images)
 
 
 def _check_folders(tree: Tree, top: str, images: list[_Image]) -> None:
+    """Reject empty class folders, and a level of folders between the split and the classes."""
     has_splits = images[0].split != "none"
     depth = top.count("/") + (2 if has_splits else 1)
     filled = {"/".join(image.file.split("/")[:depth]) for image in images}
-    tops = {name.rpartition("/")[0] for name in filled}
-    empty = [name for name in tree.folders if name.rpartition("/")[0] in tops and name not in filled]
+    parents = {name.rpartition("/")[0] for name in filled}
+    empty = [name for name in tree.folders if name.rpartition("/")[0] in parents and name not in filled]
     if has_splits:
-        splits = [top + name for name in _folders_in(tree, top) if _split_word(name)]
-        empty += [name for name in splits if next(_files(tree, name + "/"), None) is None]
+        splits = [top + name for name in _folders_in(tree, top) if _folder_split(name)]
+        empty += [name for name in splits if next(_image_files(tree, name + "/"), None) is None]
     if empty:
         names = ", ".join(tree.place(name) for name in empty[:5])
-        raise MienError(f"There are no images in {names}. If this is a class, add some; if it is none, move the folder away.")
+        raise MienError(f"There are no images in {names}. If this is a class, add some; otherwise move the folder away.")
     below = {parts[depth] for image in images if len(parts := image.file.split("/")) > depth + 1}
     if below and below <= EXPRESSION_WORDS.keys() and not {image.label for image in images} <= EXPRESSION_WORDS.keys():
         raise MienError(
@@ -149,8 +125,8 @@ def _check_folders(tree: Tree, top: str, images: list[_Image]) -> None:
         )
 
 
-def _nothing(tree: Tree, top: str) -> str:
-    if count := sum(1 for _ in _files(tree, top)):
+def _no_images(tree: Tree, top: str) -> str:
+    if count := sum(1 for _ in _image_files(tree, top)):
         return (
             f"{tree.path} holds {count} images but no class folders. Put the images of each label into a folder of its name, "
             "or write a manifest: a CSV with the columns path and label."

@@ -1,4 +1,4 @@
-"""Where labelled faces come from, as a user states it."""
+"""Where labelled faces come from, as a user specifies it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ FormatName = Literal["auto", "pack", "fer2013-csv", "parquet", "manifest", "fold
 """The formats by name; `mien.data.reading.FORMATS` has a reader for each but "auto"."""
 
 VotesAs = Literal["distribution", "majority", "beside"]
-"""What FER+ votes become: the targets, as shares or as the majority's label, or votes beside the targets."""
+"""How FER+ votes are used: as targets (their distribution or the majority's label), or as votes in addition to the targets."""
 
 
 @dataclass(frozen=True)
@@ -22,26 +22,26 @@ class DataSource:
     and test), a manifest (CSV or Parquet), a folder with fer2013.csv or Parquet files, or a pack."""
 
     format: FormatName = "auto"
-    """What the path is, where a guess would be wrong."""
+    """The format of the path, where it is not detected correctly."""
 
     votes: Path | None = None
-    """FER+ crowd votes for FER-2013 (fer2013new.csv); they take the place of its labels, or stand beside them."""
+    """FER+ crowd votes for FER-2013 (fer2013new.csv); they replace its labels or are used in addition to them."""
 
     votes_as: VotesAs = "distribution"
     """Use the share of the votes for every label (distribution), only the label with more than half of them (majority), or
-    keep FER-2013's labels and put the shares beside them, for networks that learn both (beside)."""
+    keep FER-2013's labels and add the shares to them, for networks that learn both (beside)."""
 
     skip_bad: bool = False
-    """Go on without the images and rows that cannot be read."""
+    """Skip images and rows that cannot be read."""
 
     drop: Path | None = None
     """A CSV file whose column id names rows to leave out, such as the list that `mien audit --write` makes."""
 
     columns: list[str] | None = None
-    """Further columns of a manifest to carry along, such as age_group; `mien evaluate --by` adds those it names."""
+    """Further columns of a manifest to read, such as age_group; `mien evaluate --by` adds those it names."""
 
     def __post_init__(self) -> None:
-        # in Python a path is often a string; an empty one as a path would be the current folder
+        # in Python a path is often a string; as a path an empty one is the current folder
         if not str(self.path):
             raise MienError("The data have an empty path; name a file or a folder.")
         object.__setattr__(self, "path", Path(self.path))
@@ -52,9 +52,5 @@ class DataSource:
 
 
 def as_source(data: DataSource | str | Path) -> DataSource:
-    """Give a path the form of a path with wishes.
-
-    Raises:
-        MienError: if it is empty.
-    """
-    return data if isinstance(data, DataSource) else DataSource(data)  # type: ignore[arg-type]  # it makes a path of a text
+    """Convert a plain path to a `DataSource`."""
+    return data if isinstance(data, DataSource) else DataSource(data)  # type: ignore[arg-type]  # a string becomes a path

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mien.errors import MienError
+from mien.images import IMAGE_SUFFIXES
 from mien.inference.prediction import Prediction
-from mien.inference.sources import IMAGE_SUFFIXES, Source
+from mien.inference.sources import Source
 from mien.labels import LabelSet
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 import pytest
 
-from mien.data.reading import read_faces, without_listed
+from mien.data.reading import drop_rows, read_faces
 from mien.data.source import DataSource
 from mien.errors import MienError
 
@@ -89,4 +89,4 @@ def test_one_list_serves_with_votes_that_leave_rows_out_themselves(source, sampl
 
 def test_a_list_of_other_data_is_no_use_whatever_was_left_out_before(source, write_list):
     with pytest.raises(MienError, match="lists 1 row that"):
-        without_listed(read_faces(source), write_list("77"), some_are_gone=True)
+        drop_rows(read_faces(source), write_list("77"), some_are_gone=True)
