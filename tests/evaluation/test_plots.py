@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from mien.evaluation.crowd import measure_crowd
 from mien.evaluation.metrics import measure, reliability
 from mien.evaluation.plots import FILL, ON_FILL, as_png, plot_confusion, plot_crowd, plot_labels, plot_reliability
 from mien.evaluation.record import BeforeTemperature
+from mien.evaluation.subgroups import measure_crowd
 from mien.labels import LabelSet
 
 LABELS = LabelSet(("happy", "sad", "neutral"))
@@ -81,7 +81,10 @@ def test_the_reliability_before_the_temperature_lies_behind_that_after(metrics):
     before, after = (line for line in figure.axes[0].lines if line.get_marker() == "o")
     assert list(zip(before.get_xdata(), before.get_ydata(), strict=True)) == [(0.5, 1), (0.95, 0.5)]
     assert after.get_xdata() == pytest.approx([0.6, 0.7, 0.8, 0.9])
-    assert [text.get_text() for text in figure.legends[0].texts] == ["before temperature", "after it, as the model answers"]
+    assert [text.get_text() for text in figure.legends[0].texts] == [
+        "without temperature",
+        "with temperature, as the model predicts",
+    ]
     assert not plot_reliability(metrics).legends
 
 

@@ -20,7 +20,7 @@ def test_a_record_of_ours_is_read(tmp_path):
         ("{", "Cannot read"),
         ("[1, 2]", "not the metrics.json of a mien report"),
         ('{"accuracy": 1}', "not the metrics.json of a mien report"),
-        ('{"made_by": "mien evaluate", "format": 2}', "has format 2; this mien knows 1"),
+        ('{"made_by": "mien evaluate", "format": 2}', "has format 2; this version of mien reads format 1"),
         ('{"made_by": "mien evaluate"}', "has format None"),
     ],
 )

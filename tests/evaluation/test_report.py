@@ -61,7 +61,7 @@ def test_it_says_which_model_and_which_data(model_trained_on, eight, tmp_path):
 def test_rows_the_model_was_trained_on_are_known(model_trained_on, eight, tmp_path):
     report = evaluate(model_trained_on(eight.fingerprint()), eight, tmp_path / "report")
     assert report.record.data.same_as_training is True
-    assert "learned by heart" in (tmp_path / "report" / "index.html").read_text()
+    assert "it has memorised" in (tmp_path / "report" / "index.html").read_text()
 
 
 def test_a_model_without_notes_leaves_them_open(model, eight, tmp_path):
@@ -188,7 +188,7 @@ def test_the_terminal_says_first_what_was_measured(model, eight, tmp_path):
 
 def test_the_terminal_says_last_what_the_training_had_to_do_with_the_rows(model_trained_on, eight, tmp_path):
     faces = replace(eight, origin=Origin("folder", "/home/someone/faces"))
-    for fingerprint, sentence in ((eight.fingerprint(), "the very rows"), ("0" * 64, "probably include rows")):
+    for fingerprint, sentence in ((eight.fingerprint(), "exactly the rows"), ("0" * 64, "probably include rows")):
         report = evaluate(model_trained_on(fingerprint), faces, tmp_path / "report")
         last = report.table().splitlines()[-1]
         assert last.startswith("Note: These ")

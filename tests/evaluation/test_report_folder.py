@@ -53,8 +53,8 @@ def test_a_failure_leaves_the_earlier_report_and_nothing_else(tmp_path):
 @pytest.mark.parametrize(
     ("number", "sentence"),
     [
-        (errno.ENOSPC, r"the disk is full.*Make room there, or choose another --out\."),
-        (errno.EFBIG, r"the disk is full.*Make room there"),
+        (errno.ENOSPC, r"the disk is full.*Free some space, or choose another --out\."),
+        (errno.EFBIG, r"the disk is full.*Free some space"),
         (errno.EACCES, r"Permission denied\. Choose another --out"),
     ],
 )

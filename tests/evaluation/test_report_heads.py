@@ -87,7 +87,7 @@ def test_a_head_is_judged_by_labels_or_by_votes(
     assert (found["model"]["head"], found["model"]["heads"]) == (measured, ["label", "crowd"])
     accuracy = found["all_rows"]["accuracy"]
     assert (accuracy["count"], accuracy["of"]) == (right, of)
-    assert out.splitlines()[0] == f"test split of fer2013.csv: {of} faces, answered by the {measured} head"
+    assert out.splitlines()[0] == f"test split of fer2013.csv: {of} faces, predicted by the {measured} head"
     by_votes = head == "crowd" and votes_as == "beside"
     assert ("judged by crowd votes: 2 rows without clear votes left out" in err) == by_votes
     assert ("judged by the votes" in found["data"]["kind"]) == by_votes

@@ -9,7 +9,7 @@ from mien.data.signatures import EXACT, NEAR, NO_COPY, TrainingRows, as_text, de
 from mien.errors import MienError
 from mien.evaluation.plots import new_figure
 from mien.evaluation.report import evaluate
-from mien.evaluation.training_copies import KEY, measure_training_copies, why_unknown
+from mien.evaluation.subgroups import KEY, copies_unknown_reason, measure_training_copies
 from mien.labels import LabelSet
 
 LABELS = LabelSet(("happy", "sad", "neutral"))
@@ -84,8 +84,8 @@ def test_by_digests_near_copies_are_not_known(answers):
 
 
 def test_why_nothing_is_known_is_said():
-    assert why_unknown(28_709).endswith("Models that this mien trains tell.")
-    assert why_unknown(300_000).endswith("It was trained on 300,000; there is room for notes on 150,000.")
+    assert copies_unknown_reason(28_709).endswith("Models trained by this version of mien store them.")
+    assert copies_unknown_reason(300_000).endswith("It was trained on 300,000 faces; a file has room for 150,000.")
 
 
 @pytest.fixture
@@ -117,8 +117,10 @@ def test_a_model_that_notes_its_training_rows_is_measured_with_and_without_them(
     assert copies["worth"]["value"] == pytest.approx(5 / 8 - 5 / 6)
     rows = list(csv.DictReader(predictions.read_text().splitlines()))
     assert [row["copy_in_training"] for row in rows] == ["", "", "exact", "", "", "exact", "", ""]
-    assert "2 of the 8 faces are exact copies of faces the model was trained on, and 0 are near ones" in page
-    assert "2 of the 8 faces are copies of faces the model was trained on: without them 83.3% are right, not 62.5%." in page
+    assert "2 of the 8 faces are exact copies of faces the model was trained on, and 0 are near copies" in page
+    assert (
+        "2 of the 8 faces are copies of faces the model was trained on. Without them the accuracy is 83.3%, not 62.5%." in page
+    )
     assert "<td>62.5%</td><td>83.3%</td>" in page
     assert "without 2 copies of training faces (2 exact, 0 near): accuracy 83.3%" in found.table()
 
@@ -129,12 +131,12 @@ def test_no_copies_all_copies_and_nothing_known_are_said(report):
     assert "no face is a copy of a training face" in found.table()
     found, written, page, _ = report(list(range(8)), "all")
     assert written["training_copies"]["without"] is None
-    assert "Every one of these faces is a copy of one the model was trained on (8 exactly)" in page
+    assert "Every face is a copy of one the model was trained on (8 exact)" in page
     assert "Every face is a copy of one the model was trained on" in found.table()
     assert "every face is a copy of a training face (8 exact, 0 near)" in found.table()
     found, written, page, predictions = report(None, "unknown")
     assert written["training_copies"] is None
-    assert "The model file tells nothing of the faces it was trained on" in page
+    assert "The model file stores no signatures of its training faces" in page
     assert "copy_in_training" not in predictions.read_text()
     assert "copies" not in found.table()
 
