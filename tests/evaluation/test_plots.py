@@ -83,7 +83,7 @@ def test_the_reliability_before_the_temperature_lies_behind_that_after(metrics):
     assert after.get_xdata() == pytest.approx([0.6, 0.7, 0.8, 0.9])
     assert [text.get_text() for text in figure.legends[0].texts] == [
         "without temperature",
-        "with temperature, as the model predicts",
+        "with temperature",
     ]
     assert not plot_reliability(metrics).legends
 

@@ -4,7 +4,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -229,7 +229,7 @@ def plot_reliability(metrics: Metrics, before: BeforeTemperature | None = None) 
             above.plot([each.confidence] * 2, [each.accuracy.low, each.accuracy.high], color=ACCENT, linewidth=1.2, alpha=0.6)
         below.bar(each.low, each.count, width=each.high - each.low, align="edge", color=ACCENT, alpha=0.45, edgecolor="none")
     curve = _reliability_curve(metrics.reliability)
-    above.plot(*curve, color=ACCENT, linewidth=1.8, marker="o", markersize=5, label="with temperature, as the model predicts")
+    above.plot(*curve, color=ACCENT, linewidth=1.8, marker="o", markersize=5, label="with temperature")
     if before:
         add_legend(figure, above)
     below.yaxis.set_major_locator(MaxNLocator(2, integer=True))
@@ -298,36 +298,25 @@ def plot_precision_recall(probabilities: np.ndarray, targets: np.ndarray, metric
 
     The dashed line is a random classifier: the label's share of the rows.
     """
-
-    def trace(truth: np.ndarray, scores: np.ndarray) -> Curve:
-        precision, recall, _ = precision_recall_curve(truth, scores, drop_intermediate=True)
-        return recall, precision
-
-    numbers = [each.average_precision for each in metrics.labels]
-    curves = _curves(probabilities, targets, numbers, trace)
+    truth, numbers = targets.argmax(axis=1), [each.average_precision for each in metrics.labels]
+    curves: list[Curve | None] = [None] * len(numbers)
+    for label, number in enumerate(numbers):
+        if number is not None:
+            precision, recall, _ = precision_recall_curve(truth == label, probabilities[:, label], drop_intermediate=True)
+            curves[label] = recall, precision
     chance = [(each.support / metrics.n,) * 2 for each in metrics.labels]
     return _plot_panels(metrics, curves, numbers, chance, ("recall", "precision"), "steps-post")
 
 
 def plot_roc(probabilities: np.ndarray, targets: np.ndarray, metrics: Metrics) -> Figure:
     """Plot the ROC curve, a panel per label, with the area under it; the dashed diagonal is a random classifier."""
-    numbers = [each.roc_auc for each in metrics.labels]
-    curves = _curves(probabilities, targets, numbers, lambda *rows: roc_curve(*rows)[:2])
-    chance = [(0.0, 1.0)] * len(metrics.labels)
-    return _plot_panels(metrics, curves, numbers, chance, ("false positive rate", "true positive rate"), "default")
-
-
-def _curves(
-    probabilities: np.ndarray,
-    targets: np.ndarray,
-    numbers: Sequence[float | None],
-    trace: Callable[[np.ndarray, np.ndarray], Curve],
-) -> list[Curve | None]:
-    """Trace each label against all others; None for a label without a number."""
-    truth, columns = targets.argmax(axis=1), probabilities.T
-    return [
-        None if number is None else _thinned(*trace(truth == label, columns[label])) for label, number in enumerate(numbers)
+    truth, numbers = targets.argmax(axis=1), [each.roc_auc for each in metrics.labels]
+    curves = [
+        None if number is None else roc_curve(truth == label, probabilities[:, label])[:2]
+        for label, number in enumerate(numbers)
     ]
+    chance = [(0.0, 1.0)] * len(numbers)
+    return _plot_panels(metrics, curves, numbers, chance, ("false positive rate", "true positive rate"), "default")
 
 
 def _plot_panels(
@@ -356,7 +345,7 @@ def _plot_panels(
             if other is not None:
                 panel.plot(*_thinned(*other, points=40), drawstyle=style, color=FAINT, linewidth=0.7, alpha=0.3)
         panel.plot((0, 1), chance[label], **DASHED)
-        panel.plot(*curve, drawstyle=style, color=ACCENT, linewidth=1.8)
+        panel.plot(*_thinned(*curve), drawstyle=style, color=ACCENT, linewidth=1.8)
         panel.set_title(f"{number:.3f}", loc="right", fontsize=10, color=ACCENT)
     width, height = figure.get_size_inches()
     figure.supxlabel(names[0], y=0.08 / height, va="bottom", fontsize=10, color=FAINT)
