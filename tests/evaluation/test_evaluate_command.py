@@ -12,15 +12,7 @@ from onnx import numpy_helper
 from PIL import Image
 
 from mien.cli import main
-from mien.evaluation.plots import new_figure
 from mien.inference.classifier import Classifier
-
-
-@pytest.fixture
-def drawn_blank(monkeypatch):
-    """Draw no pictures of the whole, which have tests of their own."""
-    names = ("confusion", "labels", "reliability", "coverage", "precision_recall", "roc", "random")
-    monkeypatch.setattr("mien.evaluation.report.draw", lambda *_: {name: new_figure(1, 1) for name in names})
 
 
 @pytest.fixture
@@ -44,7 +36,7 @@ def manifest(tmp_path):
 
 
 @pytest.fixture
-def evaluated(model, tmp_path, capsys, drawn_blank):
+def evaluated(model, tmp_path, capsys, blank_pictures):
     """Run `mien evaluate`; give the status, metrics.json, the page as words, and what was printed."""
 
     def run(data, *more, model_file=model.path):

@@ -8,15 +8,9 @@ import pytest
 
 from mien.data.faceset import FaceSet, Origin
 from mien.errors import MienError
-from mien.evaluation.plots import new_figure
 from mien.evaluation.report import choose_split, evaluate
 
-
-@pytest.fixture(autouse=True)
-def blank_pictures(monkeypatch):
-    """Draw nothing: the pictures have tests of their own."""
-    names = ("confusion", "labels", "reliability", "coverage", "precision_recall", "roc", "random")
-    monkeypatch.setattr("mien.evaluation.report.draw", lambda *_: {name: new_figure(1, 1) for name in names})
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
 def rows_of(path):

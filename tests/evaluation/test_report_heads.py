@@ -9,9 +9,10 @@ import pytest
 import mien
 from mien.cli import main
 from mien.data.source import DataSource
-from mien.evaluation.plots import new_figure
 from mien.evaluation.report import evaluate
 from mien.labels import FER2013
+
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 ROWS = (
     # FER-2013's label; votes for neutral, happy, surprise, sad, angry, disgust, fear, contempt, unknown, no face;
@@ -23,13 +24,6 @@ ROWS = (
     ("surprise", (0, 0, 0, 0, 0, 0, 0, 0, 10, 0), "surprise", "happy"),
 )
 VOTES_HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
-
-
-@pytest.fixture(autouse=True)
-def blank_pictures(monkeypatch):
-    """Draw nothing: the pictures have tests of their own."""
-    names = ("confusion", "labels", "reliability", "coverage", "precision_recall", "roc", "random")
-    monkeypatch.setattr("mien.evaluation.report.draw", lambda *_: {name: new_figure(1, 1) for name in names})
 
 
 @pytest.fixture

@@ -11,16 +11,10 @@ from sklearn.metrics import log_loss
 from mien.cli import main
 from mien.errors import MienError
 from mien.evaluation.metrics import likely_mislabelled
-from mien.evaluation.plots import new_figure
 from mien.evaluation.report import evaluate
 from mien.labels import LabelSet
 
-
-@pytest.fixture(autouse=True)
-def blank_pictures(monkeypatch):
-    """Draw nothing: the pictures have tests of their own."""
-    names = ("confusion", "labels", "reliability", "coverage", "precision_recall", "roc", "random")
-    monkeypatch.setattr("mien.evaluation.report.draw", lambda *_: {name: new_figure(1, 1) for name in names})
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
 def written(folder):

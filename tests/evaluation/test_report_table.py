@@ -1,7 +1,7 @@
 import numpy as np
 
 from mien.evaluation.metrics import measure
-from mien.evaluation.report import as_group_table, as_table, augmentation_line
+from mien.evaluation.report import as_group_table, as_table, augmentation_line, markdown_table
 from mien.evaluation.statistics import PairedTest, proportion
 from mien.evaluation.subgroups import measure_subgroups
 from mien.evaluation.tta import AugmentationGain
@@ -59,3 +59,16 @@ def test_groups_stand_in_a_table_of_their_own():
         "b 45 0.0% 0.0% to 7.9% 0.0% 0.000 1.000 -96.8 (-98.6 to -87.9)",
         "c 5 0.0% 0.0% to 43.4% 0.0% 0.000 1.000 too few faces",
     ]
+
+
+def test_columns_are_aligned():
+    assert markdown_table([["run", "n"], ["mien-s", "3,589"], ["a", "7"]]).splitlines() == [
+        "| run    | n     |",
+        "| ------ | ----- |",
+        "| mien-s | 3,589 |",
+        "| a      | 7     |",
+    ]
+
+
+def test_bars_and_line_breaks_do_not_break_a_row():
+    assert markdown_table([["command"], ["a | b\n  c"]]).splitlines()[2] == r"| a \| b c |"

@@ -7,20 +7,14 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
 
 from mien.data.signatures import EXACT, NEAR, NO_COPY, TrainingRows, as_text, describe_training_rows
 from mien.errors import MienError
-from mien.evaluation.plots import new_figure
 from mien.evaluation.report import evaluate
-from mien.evaluation.subgroups import KEY, copies_unknown_reason, measure_training_copies
+from mien.evaluation.subgroups import TRAINING_ROWS_KEY, copies_unknown_reason, measure_training_copies
 from mien.labels import LabelSet
+
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 LABELS = LabelSet(("happy", "sad", "neutral"))
 NOTED = TrainingRows("signatures", 500, np.empty((0, 12), dtype=np.uint8))
-
-
-@pytest.fixture(autouse=True)
-def blank_pictures(monkeypatch):
-    """Draw nothing: the pictures have tests of their own."""
-    names = ("confusion", "labels", "reliability", "coverage", "precision_recall", "roc", "random")
-    monkeypatch.setattr("mien.evaluation.report.draw", lambda *_: {name: new_figure(1, 1) for name in names})
 
 
 @pytest.fixture
@@ -100,7 +94,7 @@ def report(make_model, answered, tmp_path):
         metadata = (
             {}
             if known is None
-            else {KEY: known if isinstance(known, str) else as_text(describe_training_rows(faces.images[known]))}
+            else {TRAINING_ROWS_KEY: known if isinstance(known, str) else as_text(describe_training_rows(faces.images[known]))}
         )
         found = evaluate(make_model(f"{name}.onnx", metadata), faces, tmp_path / name)
         page = " ".join((tmp_path / name / "index.html").read_text().split())

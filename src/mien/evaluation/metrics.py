@@ -30,11 +30,11 @@ class ConfidenceBin:
 
 @dataclass(frozen=True)
 class CoveragePoint:
-    """The accuracy if only rows with at least some confidence are answered."""
+    """The accuracy if only predictions with at least some confidence are accepted."""
 
-    coverage: float  # least share of the rows to answer, 0 to 1
-    threshold: float  # least confidence of an answered row, 0 to 1; rows that tie there are all answered
-    accuracy: Proportion  # of the answered rows
+    coverage: float  # least share of the rows to accept, 0 to 1
+    threshold: float  # least accepted confidence, 0 to 1; rows that tie there are all accepted
+    accuracy: Proportion  # of the accepted rows
 
 
 @dataclass(frozen=True)
@@ -221,8 +221,8 @@ def selective_accuracy(confidence: np.ndarray, right: np.ndarray) -> SelectiveAc
     points = []
     for coverage in COVERAGES:
         threshold = falling[max(1, math.ceil(round(coverage * count, 6))) - 1]
-        answered = right[confidence >= threshold]
-        points.append(CoveragePoint(coverage, float(threshold), proportion(int(answered.sum()), len(answered))))
+        accepted = right[confidence >= threshold]
+        points.append(CoveragePoint(coverage, float(threshold), proportion(int(accepted.sum()), len(accepted))))
     every = np.arange(1, count + 1)
     perfect = np.minimum(every, int(right.sum())) / every
     return SelectiveAccuracy(tuple(points), float(accuracy_by_coverage(confidence, right).mean()), float(perfect.mean()))

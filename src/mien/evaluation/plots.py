@@ -278,11 +278,11 @@ def plot_subgroups(groups: Sequence[Group], accuracy: float) -> Figure:
 def plot_coverage(probabilities: np.ndarray, targets: np.ndarray, metrics: Metrics) -> Figure:
     """Plot the accuracy of the most confident predictions against their share of the rows; dots are the rows of the table."""
     accuracy = accuracy_by_coverage(probabilities.max(axis=1), probabilities.argmax(axis=1) == targets.argmax(axis=1))
-    answered = np.arange(1, metrics.n + 1)
-    shown = answered >= (FEWEST_SHOWN if metrics.n > FEWEST_SHOWN else 1)
+    accepted = np.arange(1, metrics.n + 1)
+    shown = accepted >= (FEWEST_SHOWN if metrics.n > FEWEST_SHOWN else 1)
     figure = new_figure(5.4, 3.6)
     axes = style_axes(figure.subplots(), grid="both", percent="xy")
-    axes.plot(*_thinned(answered[shown] / metrics.n, accuracy[shown]), color=ACCENT, linewidth=1.8)
+    axes.plot(*_thinned(accepted[shown] / metrics.n, accuracy[shown]), color=ACCENT, linewidth=1.8)
     axes.axhline(metrics.accuracy.value, **DASHED)
     for point in metrics.selective.points:
         share = point.accuracy.of / metrics.n

@@ -38,7 +38,7 @@ TITLES = {
     "confusion": "Confusion matrix: a row per true label, a column per predicted label",
     "labels": "Recall and precision of every label",
     "reliability": "Accuracy against confidence",
-    "coverage": "Accuracy against the share of faces that are answered",
+    "coverage": "Accuracy against the share of accepted faces",
     "precision_recall": "Precision against recall of every label",
     "roc": "True positive rate against false positive rate of every label",
     "crowd": "Accuracy by crowd agreement",
@@ -148,10 +148,10 @@ def plot_faces(
         panel.imshow(np.asarray(small), cmap="gray", vmin=0, vmax=255, interpolation="none")
         truth, predicted = int(target.argmax()), int(given.argmax())
         if truth == predicted:
-            answer, colour = f"{plain(labels[predicted], 10)} {given[predicted]:.0%}", FAINT
+            prediction, colour = f"{plain(labels[predicted], 10)} {given[predicted]:.0%}", FAINT
         else:
-            answer, colour = f"✗ {plain(labels[predicted], 8)} {given[predicted]:.0%}", WRONG
-        for height, text, ink in ((-0.04, plain(labels[truth], 14), INK), (-0.2, answer, colour)):
+            prediction, colour = f"✗ {plain(labels[predicted], 8)} {given[predicted]:.0%}", WRONG
+        for height, text, ink in ((-0.04, plain(labels[truth], 14), INK), (-0.2, prediction, colour)):
             panel.text(0.5, height, text, transform=panel.transAxes, ha="center", va="top", fontsize=9, color=ink)
     return figure
 

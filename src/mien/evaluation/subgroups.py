@@ -31,7 +31,7 @@ Children's Health (United States Census Bureau, 2016) for its subgroups."""
 BANDS = (0.0, 0.5, 0.7, 0.9, 1.0)
 """Edges of the bands of crowd agreement, the share of a face's votes that its most frequent label has."""
 
-KEY = "mien.train_rows"
+TRAINING_ROWS_KEY = "mien.train_rows"
 """Metadata key of a model file that holds signatures of its training faces."""
 
 
@@ -201,7 +201,7 @@ def find_training_copies(model: Classifier, images: np.ndarray) -> tuple[Trainin
 
     The first result is what the model file stores; None if it stores nothing.
     """
-    text = model.metadata.get(KEY)
+    text = model.metadata.get(TRAINING_ROWS_KEY)
     known = from_text(text) if text else None
     kinds = copies_of_training_rows(images, known) if known else None
     return None if known is None or kinds is None else (known, kinds)

@@ -105,7 +105,7 @@ def five_crops(faces: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def ten_crops(faces: np.ndarray) -> Iterator[np.ndarray]:
-    """Give each of the five crops and its mirror image."""
+    """Crop faces as `five_crops` does, each crop followed by its mirror image."""
     for crops in five_crops(faces):
         yield crops
         yield mirrored(crops)
