@@ -54,7 +54,7 @@ def check_replaceable(out: Path, record: str = "metrics.json", read: Reader = re
         raise MienError(f"{str(out)!r} exists and is not a report of mien; choose another folder, or empty it.")
     if present and (foreign := sorted(present.difference(read(out / record)["files"]))):
         raise MienError(
-            f"{out} contains {foreign[0]!r}, which is not part of the report in it; move it, or choose another folder."
+            f"{out} holds {foreign[0]!r}, which is not part of the report in it; move it, or choose another folder."
         )
 
 
