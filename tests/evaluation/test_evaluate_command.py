@@ -99,19 +99,19 @@ def test_groups_and_copies_have_their_names_documented(grouped, evaluated):
     assert [name for name in sorted(names) if f"`{name}`" not in documented] == []
 
 
-def test_a_column_that_is_not_there_is_said_with_those_that_are(grouped, evaluated):
+def test_a_missing_column_is_an_error_that_lists_the_others(grouped, evaluated):
     status, _, _, printed = evaluated(grouped, "--by", "ages")
     assert (status, printed.out) == (2, "")
     assert "has no column 'ages'; beside the images it has label, split, age, sex. Did you mean 'age'?" in printed.err
 
 
 @pytest.mark.parametrize("words", [("--by",), ("--by", "--split", "test"), ("--split", "test", "--by")])
-def test_a_flag_without_a_column_is_said(words, grouped, evaluated):
+def test_a_flag_without_a_column_is_an_error(words, grouped, evaluated):
     status, _, _, printed = evaluated(grouped, *words)
     assert (status, "--by" in printed.err, "expected one argument" in printed.err) == (2, True, True)
 
 
-def test_a_column_of_too_many_values_is_refused(manifest, evaluated):
+def test_a_column_with_too_many_values_is_rejected(manifest, evaluated):
     rows = [(LABELS[i % 3], True, "test", i, "f") for i in range(51)]
     status, _, _, printed = evaluated(manifest(rows), "--by", "age")
     assert (status, "'age' has 51 different values in 51 rows" in printed.err) == (2, True)

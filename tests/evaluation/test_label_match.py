@@ -13,7 +13,7 @@ def labelled(answered):
     return lambda *names: answered([(80, 10, 10)] * len(names), list(range(len(names))), labels=LabelSet(names))
 
 
-def test_a_label_the_model_lacks_is_said_with_what_is_missing_on_either_side(model, labelled, tmp_path):
+def test_an_unknown_label_is_an_error_that_names_what_either_side_lacks(model, labelled, tmp_path):
     with pytest.raises(MienError) as error:
         evaluate(model, labelled("happy", "sad", "contempt"), tmp_path / "report")
     assert str(error.value) == (
@@ -63,7 +63,7 @@ def test_several_labels_are_merged_into_one(labelled):
     assert match_labels(LabelSet(("sad", "happy")), merged).tolist() == [[0, 1], [1, 0], [1, 0]]
 
 
-def test_data_with_more_labels_than_the_model_are_told_how_to_count_them_or_leave_them_out(model, labelled):
+def test_the_error_about_additional_labels_says_how_to_merge_or_leave_them_out(model, labelled):
     for extra, way in (
         ("bored", "Either count it as another"),
         ("contempt", r"FER\+ votes add it: read the data without --data\.votes"),
@@ -91,7 +91,7 @@ def test_a_label_without_rows_needs_no_partner(answered):
         ({"sad": ["grief", "sad"], "happy": ["grief"]}, "'grief' is merged twice"),
     ],
 )
-def test_labels_that_do_not_fit_the_data_are_said(labels, sentence, labelled):
+def test_merged_labels_that_do_not_fit_the_data_are_an_error(labels, sentence, labelled):
     with pytest.raises(MienError, match=f"--labels does not fit the data, which have joy, grief, sad: .*{sentence}"):
         with_labels(labelled("joy", "grief", "sad"), labels)
 

@@ -152,7 +152,7 @@ def test_the_roc_runs_through_the_rates_counted_by_hand(metrics):
     assert [list(line.get_ydata()) for line in happy.lines[-2:-1]] == [[0, 1]]
 
 
-def test_where_every_row_bears_one_label_its_roc_is_not_drawn():
+def test_if_every_row_has_the_same_label_its_roc_is_not_drawn():
     rows = np.array([(0.9, 0.1, 0), (0.8, 0.2, 0), (0.4, 0.6, 0)], dtype=np.float32)
     targets = np.eye(3, dtype=np.float32)[[0, 0, 0]]
     happy, sad = plot_roc(rows, targets, measure(rows, targets, LABELS)).axes[:2]

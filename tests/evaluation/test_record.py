@@ -24,11 +24,11 @@ def test_a_record_of_ours_is_read(tmp_path):
         ('{"made_by": "mien evaluate"}', "has format None"),
     ],
 )
-def test_what_is_not_ours_is_refused(tmp_path, text, sentence):
+def test_other_files_are_rejected(tmp_path, text, sentence):
     with pytest.raises(MienError, match=sentence):
         read_record(written(tmp_path, text))
 
 
-def test_a_missing_record_is_said(tmp_path):
+def test_a_missing_record_is_an_error(tmp_path):
     with pytest.raises(MienError, match="Cannot read"):
         read_record(tmp_path / "metrics.json")

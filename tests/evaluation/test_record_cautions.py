@@ -52,7 +52,7 @@ def test_rows_among_which_training_rows_may_be_are_a_caution(split, path, is_sai
     assert ["probably include rows the model was trained on" in each for each in found] == [True] * is_said
 
 
-def test_the_very_training_rows_are_said_once(record):
+def test_training_rows_give_a_single_caution(record):
     trained = replace(record.model, trained_on={"path": "faces"})
     data = replace(record.data, split="all", same_as_training=True)
     assert len(training_cautions(replace(record, model=trained, data=data))) == 1

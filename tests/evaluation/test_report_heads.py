@@ -98,7 +98,7 @@ def test_a_model_with_one_head_is_measured_on_votes_without_contempt(make_model,
     assert f"the model knows {', '.join(FER2013)}: 1 rows of other labels left out" in capsys.readouterr().err
 
 
-def test_a_head_that_is_not_there_is_said_before_the_data_are_read(make_model, two_heads, tmp_path, capsys):
+def test_an_unknown_head_is_an_error_before_the_data_are_read(make_model, two_heads, tmp_path, capsys):
     one = make_model("one.onnx", labels=FER2013, size=48).path
     for model, head, choice in ((one, "crowd", "label"), (two_heads, "votes", "label or crowd")):
         words = ["evaluate", str(model), "--data", "/nowhere/faces", "--out", str(tmp_path / "report"), "--head", head]

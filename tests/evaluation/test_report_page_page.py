@@ -35,14 +35,14 @@ def words(page):
     return parser.found
 
 
-def test_the_headline_says_the_figure_its_interval_and_of_how_many(record):
+def test_the_headline_has_the_accuracy_its_interval_and_the_counts(record):
     said = words(render(record, PICTURES, None))
     assert "80.0%" in said
     # Wilson by hand, 4 of 5: (0.8 + 0.3841) / 1.7683 -+ 1.96 sqrt(0.032 + 0.03841) / 1.7683, that is 0.6697 -+ 0.2941
     assert "accuracy: 4 of 5 faces are classified correctly. The 95% interval is 37.6% to 96.4%." in said
 
 
-def test_every_figure_stands_on_the_page(record):
+def test_the_page_has_every_metric(record):
     said = words(render(record, PICTURES, None))
     tiles = said.index("balanced accuracy")
     figures = dict(zip(said[tiles : tiles + 12 : 2], said[tiles + 1 : tiles + 13 : 2], strict=True))
@@ -56,7 +56,7 @@ def test_every_figure_stands_on_the_page(record):
     assert figures["balanced accuracy"] == "83.3%"
 
 
-def test_the_table_has_a_row_per_label_and_a_dash_for_what_is_not(record):
+def test_the_table_has_a_row_per_label_and_a_dash_for_undefined_metrics(record):
     page = render(record, PICTURES, None)
     table = [re.sub(r"<[^>]+>", " ", row).split() for row in re.findall(r"<tr>.*?</tr>", page, re.DOTALL)][1:]
     assert table[:3] == [
@@ -110,7 +110,7 @@ def test_parts_without_a_picture_are_left_out(record):
     assert "Training curves" in render(record, PICTURES | {"learning": "<svg></svg>"}, None)
 
 
-def test_the_head_is_told_of_models_with_two(record):
+def test_the_head_is_named_for_models_with_two(record):
     one = words(render(record, PICTURES, None))
     two = words(render(replace(record, model=replace(record.model, head="crowd", heads=("label", "crowd"))), PICTURES, None))
     assert two[two.index("head") + 1] == "crowd, of label and crowd"
@@ -119,13 +119,13 @@ def test_the_head_is_told_of_models_with_two(record):
     assert "head" not in one
 
 
-def test_the_page_bears_the_name_of_the_run(record):
+def test_the_page_has_the_name_of_the_run(record):
     page = render(record, PICTURES, None)
     assert "<title>first on faces: 80.0%</title>" in page
     assert "<h1>first</h1>" in page
 
 
-def test_accuracy_by_coverage_stands_in_a_table(record):
+def test_accuracy_by_coverage_is_a_table(record):
     page = render(record, PICTURES, None)
     rows = [re.sub(r"<[^>]+>", " ", row).split() for row in re.findall(r"<tr>.*?</tr>", page, re.DOTALL)][-4:]
     # confidence 0.9 and 0.8 right, 0.7 once right and once wrong, 0.6 right
@@ -144,24 +144,24 @@ def test_accuracy_by_coverage_stands_in_a_table(record):
     )
 
 
-def test_what_the_temperature_did_is_told_where_it_is_known(record):
+def test_the_effect_of_the_temperature_is_shown_if_it_is_known(record):
     before = BeforeTemperature(1.25, log_loss=0.7654, expected_calibration_error=0.0421, reliability=())
-    told = " ".join(words(render(replace(record, before_temperature=before), PICTURES, None)))
-    assert "Without the model's temperature of 1.250 they differ by 4.2 points, and the log loss is 0.765 instead of" in told
+    text = " ".join(words(render(replace(record, before_temperature=before), PICTURES, None)))
+    assert "Without the model's temperature of 1.250 they differ by 4.2 points, and the log loss is 0.765 instead of" in text
     assert "temperature" not in " ".join(words(render(record, PICTURES, None)))
 
 
-def test_test_time_augmentation_tells_its_gain_and_its_cost(record):
+def test_test_time_augmentation_shows_its_gain_and_its_cost(record):
     test = PairedTest(5, only_first=1, only_second=2, difference=0.2, low=-0.1, high=0.45, p_value=0.0625)
     gain = AugmentationGain("ten-crops", 10, proportion(3, 5), test, seconds_without=2.0, seconds=21.0, seconds_ratio=10.5)
-    told = " ".join(words(render(replace(record, test_time_augmentation=gain), PICTURES, None)))
+    text = " ".join(words(render(replace(record, test_time_augmentation=gain), PICTURES, None)))
     for part in (
         "the mean prediction over 10 views of each face (ten-crops)",
         "The accuracy is 60.0% without it and 80.0% with it: +20.0 points, 95% interval \N{MINUS SIGN}10.0 to +45.0.",
         "2 faces are correct only with it, 1 only without it (McNemar's exact test, p = 0.062).",
         "It takes 10.5 times as long: 21.0 s instead of 2.0 s.",
     ):
-        assert part in told
+        assert part in text
     quick = " ".join(
         words(render(replace(record, test_time_augmentation=replace(gain, seconds_without=0.0123)), PICTURES, None))
     )
@@ -169,24 +169,24 @@ def test_test_time_augmentation_tells_its_gain_and_its_cost(record):
     assert "Test-time augmentation" not in " ".join(words(render(record, PICTURES, None)))
 
 
-def test_the_crowds_part_in_the_mistakes_is_told_where_there_are_votes(record):
+def test_crowd_agreement_is_shown_if_there_are_votes(record):
     votes = np.array([(1, 0, 0), (0.8, 0.2, 0), (0.4, 0.6, 0), (0, 1, 0), (0.3, 0.7, 0)])
     crowd = measure_crowd(votes, np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 0]), judged_by_votes=False)
-    told = " ".join(words(render(replace(record, crowd=crowd), PICTURES, None)))
+    text = " ".join(words(render(replace(record, crowd=crowd), PICTURES, None)))
     # right: 1, 0.8 and 1; wrong: 0.6 (the crowd sides with the model) and 0.7 (with the label)
-    assert "5 faces have votes." in told
-    assert "93.3% on average where the model is correct, 65.0% where it is wrong (difference +28.3 points, 95% interval" in told
+    assert "5 faces have votes." in text
+    assert "93.3% on average where the model is correct, 65.0% where it is wrong (difference +28.3 points, 95% interval" in text
     assert (
         "On 50.0% of the 2 misclassified faces the most frequent vote is the model's prediction, on 50.0% it is the label."
-        in told
+        in text
     )
     assert "crowd" not in " ".join(words(render(record, PICTURES, None)))
     alone = measure_crowd(votes[:1], np.array([0]), np.array([0]), judged_by_votes=True)
-    told = " ".join(words(render(replace(record, crowd=alone), PICTURES, None)))
-    assert "100.0% on average where the model is correct. " in told
+    text = " ".join(words(render(replace(record, crowd=alone), PICTURES, None)))
+    assert "100.0% on average where the model is correct. " in text
 
 
-def test_likely_wrong_labels_are_counted_unless_they_are_learned_by_heart(record):
+def test_likely_wrong_labels_are_counted_unless_they_were_training_rows(record):
     assert "Likely wrong labels" not in render(record, PICTURES, None)
     some = " ".join(words(render(replace(record, likely_mislabelled=2), PICTURES, None)))
     assert "The model predicts another label for 2 of 5 faces with at least the confidence that is usual" in some

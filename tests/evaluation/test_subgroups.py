@@ -52,7 +52,7 @@ def test_the_gap_is_to_all_other_rows(measured):
         assert (each.gap.low, each.gap.high) == pytest.approx(tuple(np.quantile(drawn, (0.025, 0.975))), abs=0.03)
 
 
-def test_groups_stand_by_the_number_they_begin_with_and_not_said_last(measured):
+def test_groups_are_sorted_by_the_number_they_begin_with_and_empty_ones_last(measured):
     assert [each.group for each in measured[3]] == ["3-9", "20-29", "not said"]
 
 
@@ -81,7 +81,7 @@ def test_nothing_in_the_column_is_a_group_of_its_own(eight):
     assert values["age"].tolist() == ["not said", "not said", "3-9", "a", "a", "a", "b", "b"]
 
 
-def test_a_column_that_the_faces_lack_is_said_with_those_they_have(eight):
+def test_a_missing_column_is_an_error_that_lists_the_others(eight):
     with pytest.raises(MienError, match=r"no column 'sex' to group by; they have age\. In Python, .*columns=\['sex'\]"):
         group_values(with_columns(eight, age=["a"] * 8), ["sex"])
     with pytest.raises(MienError, match="no column 'sex' to group by; they have no columns"):

@@ -44,7 +44,7 @@ def test_figures_without_the_copies_are_those_of_the_other_rows(answers):
     assert found.without.log_loss == pytest.approx(log_loss(truth[others], own, labels=[0, 1, 2]), rel=1e-5)
 
 
-def test_what_copies_are_worth_is_the_difference_of_both_accuracies(answers):
+def test_the_contribution_of_copies_is_the_difference_of_both_accuracies(answers):
     probabilities, truth, kinds = answers
     found, right = measured(answers), probabilities.argmax(axis=1) == truth
     assert found.on_copies.value == right[kinds != ""].mean()
@@ -77,7 +77,7 @@ def test_by_digests_near_copies_are_not_known(answers):
     assert (found.exact, found.near, found.count) == (20, None, 20)
 
 
-def test_why_nothing_is_known_is_said():
+def test_the_reason_for_unknown_copies_is_given():
     assert copies_unknown_reason(28_709).endswith("Models trained by this version of mien store them.")
     assert copies_unknown_reason(300_000).endswith("It was trained on 300,000 faces; a file has room for 150,000.")
 
@@ -119,7 +119,7 @@ def test_a_model_that_notes_its_training_rows_is_measured_with_and_without_them(
     assert "without 2 copies of training faces (2 exact, 0 near): accuracy 83.3%" in found.table()
 
 
-def test_no_copies_all_copies_and_nothing_known_are_said(report):
+def test_no_copies_all_copies_and_unknown_copies_are_reported(report):
     found, written, page, _ = report([], "none")
     assert "None of these faces is a copy of one of the 0 faces" in page
     assert "no face is a copy of a training face" in found.table()

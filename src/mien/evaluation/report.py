@@ -117,8 +117,9 @@ def evaluate(
     with whole_folder(out) as folder:
         copies = find_training_copies(model, rows.images)
         plain = predict_plain(model, rows.images, batch_size)
-        views = predict_views(model, rows.images, tta, batch_size, plain)
-        probabilities, truth, temperature = mean_over_views(views[0]), targets.argmax(axis=1), model_record.temperature
+        augmented = predict_views(model, rows.images, tta, batch_size, plain)
+        views, truth, temperature = augmented[0], targets.argmax(axis=1), model_record.temperature
+        probabilities = mean_over_views(views)
         metrics = measure(probabilities, targets, model.labels)
         suspects = None if data_record.same_as_training else len(likely_mislabelled(probabilities, targets))
         record = Record(
@@ -126,9 +127,9 @@ def evaluate(
             data=data_record,
             all_rows=metrics,
             likely_mislabelled=suspects,
-            before_temperature=measure_before_temperature(views[0], truth, temperature) if temperature else None,
+            before_temperature=measure_before_temperature(views, truth, temperature) if temperature else None,
             crowd=_measure_crowd(rows, targets, probabilities, model.labels),
-            test_time_augmentation=measure_gain(tta, plain, views, truth) if tta != "none" else None,
+            test_time_augmentation=measure_gain(tta, plain, augmented, truth) if tta != "none" else None,
             training_copies=measure_training_copies(*copies, probabilities, targets, model.labels) if copies else None,
             subgroups=measure_subgroups(values, probabilities, targets, model.labels),
             date=datetime.now(UTC).isoformat(timespec="seconds"),
