@@ -105,16 +105,18 @@ def style_axes(axes: Axes, grid: str = "", percent: str = "") -> Axes:
     if grid:
         axes.grid(axis=grid, color=RULE, linewidth=0.8)  # type: ignore[arg-type]
         axes.set_axisbelow(True)
-    for name in percent:
-        getattr(axes, f"{name}axis").set_major_formatter("{x:.0%}")
+    if "x" in percent:
+        axes.xaxis.set_major_formatter("{x:.0%}")
+    if "y" in percent:
+        axes.yaxis.set_major_formatter("{x:.0%}")
     return axes
 
 
-def add_legend(figure: Figure, axes: Axes, place: LegendPlace = "outside lower center", columns: int = 2) -> None:
+def add_legend(figure: Figure, axes: Axes, place: LegendPlace = "outside lower center") -> None:
     """Add a legend outside the axes, which names each label once."""
     handles, names = axes.get_legend_handles_labels()
     unique = dict(zip(names, handles, strict=True))
-    figure.legend(unique.values(), unique.keys(), loc=place, ncols=columns, frameon=False, fontsize=9, labelcolor=FAINT)
+    figure.legend(unique.values(), unique.keys(), loc=place, ncols=2, frameon=False, fontsize=9, labelcolor=FAINT)
 
 
 def draw_interval(axes: Axes, share: Proportion, row: float, colour: str = INK, width: float = 1.2) -> None:
