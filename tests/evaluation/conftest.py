@@ -6,6 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mien.data.faceset import FaceSet
 from mien.evaluation.metrics import measure
+from mien.evaluation.plots import new_figure
 from mien.evaluation.record import DataRecord, ModelRecord, Record
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
@@ -38,6 +39,13 @@ def write_model(path, metadata, heads=1, labels=LABELS, size=8):
     helper.set_model_props(model, common | metadata)
     path.write_bytes(model.SerializeToString())
     return Classifier(path, threads=1)
+
+
+@pytest.fixture
+def blank_pictures(monkeypatch):
+    """Draw empty figures, which is faster; the figures have their own tests."""
+    names = ("confusion", "labels", "reliability", "coverage", "precision_recall", "roc", "random")
+    monkeypatch.setattr("mien.evaluation.report.draw", lambda *_: {name: new_figure(1, 1) for name in names})
 
 
 @pytest.fixture

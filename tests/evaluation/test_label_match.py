@@ -13,13 +13,13 @@ def labelled(answered):
     return lambda *names: answered([(80, 10, 10)] * len(names), list(range(len(names))), labels=LabelSet(names))
 
 
-def test_a_label_the_model_lacks_is_said_with_what_is_missing_on_either_side(model, labelled, tmp_path):
+def test_an_unknown_label_is_an_error_that_names_what_either_side_lacks(model, labelled, tmp_path):
     with pytest.raises(MienError) as error:
         evaluate(model, labelled("happy", "sad", "contempt"), tmp_path / "report")
     assert str(error.value) == (
-        "The labels differ: the model does not know contempt, which the data have, and the data lack neutral, which it knows "
-        "(happy, sad, neutral). Say which of the data's labels stand for which of the model's: "
-        """--labels '{"neutral": ["contempt"]}', if that is right."""
+        "The labels differ: the data have contempt, which the model does not know, and lack neutral of the model's labels "
+        "(happy, sad, neutral). Map the labels of the data to those of the model: "
+        """--labels '{"neutral": ["contempt"]}', if that is correct."""
     )
     assert not (tmp_path / "report").exists()
 
@@ -32,7 +32,7 @@ def test_synonyms_and_likeness_say_which_label_is_meant(labelled):
     said = str(error.value)
     assert all(f'"{theirs}": ["{ours}"' in said for theirs, ours in expected.items())
     assert said.endswith("; add joyous to one of them, or leave them out with faces.keep([...]) in Python.")
-    assert "the data lack angry, happy, sad, surprise" in said
+    assert "and lack angry, happy, sad, surprise of the model's labels" in said
 
 
 def test_what_cannot_be_guessed_is_left_blank(labelled):
@@ -44,7 +44,7 @@ def test_what_cannot_be_guessed_is_left_blank(labelled):
 
 def test_the_flag_that_is_named_brings_them_together(labelled):
     model_labels, faces = LabelSet(("happy", "sad", "neutral")), labelled("joy", "grief", "neutral")
-    with pytest.raises(MienError, match=r"""--labels '\{"happy": \["joy"\], "sad": \["grief"\]\}', if that is right"""):
+    with pytest.raises(MienError, match=r"""--labels '\{"happy": \["joy"\], "sad": \["grief"\]\}', if that is correct"""):
         match_labels(model_labels, faces)
     renamed = with_labels(faces, {"happy": ["joy"], "sad": ["grief"]})
     assert match_labels(model_labels, renamed).tolist() == np.eye(3).tolist()
@@ -63,13 +63,13 @@ def test_several_labels_are_merged_into_one(labelled):
     assert match_labels(LabelSet(("sad", "happy")), merged).tolist() == [[0, 1], [1, 0], [1, 0]]
 
 
-def test_data_with_more_labels_than_the_model_are_told_how_to_count_them_or_leave_them_out(model, labelled):
+def test_the_error_about_additional_labels_says_how_to_merge_or_leave_them_out(model, labelled):
     for extra, way in (
         ("bored", "Either count it as another"),
-        ("contempt", r"FER\+ votes: read the data without --data\.votes"),
+        ("contempt", r"FER\+ votes add it: read the data without --data\.votes"),
     ):
         faces = labelled("happy", "sad", "neutral", extra)
-        with pytest.raises(MienError, match=f"does not know {extra}.*{way}") as error:
+        with pytest.raises(MienError, match=f"the data have {extra}, which the model does not know.*{way}") as error:
             match_labels(model.labels, faces)
         assert f"""--labels '{{"neutral": ["neutral", "{extra}"]}}'""" in str(error.value)
         assert "faces.keep(['happy', 'sad', 'neutral'])" in str(error.value)
@@ -91,11 +91,11 @@ def test_a_label_without_rows_needs_no_partner(answered):
         ({"sad": ["grief", "sad"], "happy": ["grief"]}, "'grief' is merged twice"),
     ],
 )
-def test_labels_that_do_not_fit_the_data_are_said(labels, sentence, labelled):
+def test_merged_labels_that_do_not_fit_the_data_are_an_error(labels, sentence, labelled):
     with pytest.raises(MienError, match=f"--labels does not fit the data, which have joy, grief, sad: .*{sentence}"):
         with_labels(labelled("joy", "grief", "sad"), labels)
 
 
 def test_two_labels_of_the_model_are_not_merged_in_the_data_alone(labelled):
-    with pytest.raises(MienError, match="counts surprise as happy, but surprise is an answer of the model too"):
+    with pytest.raises(MienError, match="counts surprise as happy, but surprise is a label of the model too"):
         with_labels(labelled("happy", "surprise"), {"happy": ["happy", "surprise"]}, FER2013)

@@ -32,7 +32,7 @@ def test_validation_rows_are_test_rows_to_a_model_that_carved_its_own(faces, cap
     assert fit_to_model("own_validation: true", FER2013, faces).split_names == ("train", "validation")
 
 
-def test_contempt_is_left_out_where_it_is_all_that_the_model_lacks():
+def test_contempt_is_left_out_if_the_model_lacks_nothing_else():
     images = np.zeros((8, 24, 24), np.uint8)
     faces = FaceSet.from_arrays(images, range(8), FERPLUS)
     fitted = fit_to_model("", FER2013, faces)

@@ -161,13 +161,13 @@ def test_a_label_never_predicted_has_no_precision_and_an_f1_of_zero():
     assert (sad.precision, sad.recall.value, sad.f1, sad.average_precision, sad.roc_auc) == (None, 0, 0, 1, 1)
 
 
-def test_where_every_row_bears_one_label_there_is_no_roc():
+def test_if_every_row_has_the_same_label_there_is_no_roc():
     probabilities = np.array([[0.9, 0.1, 0, 0]] * 3, dtype=np.float32)
     happy = measure(probabilities, np.eye(4, dtype=np.float32)[[0, 0, 0]], LABELS).labels[0]
     assert (happy.support, happy.recall.value, happy.average_precision, happy.roc_auc) == (3, 1, 1, None)
 
 
-def test_rows_that_are_not_numbers_are_refused_and_named():
+def test_rows_that_are_not_numbers_are_rejected_by_number():
     probabilities = np.full((5, 4), 0.25, dtype=np.float32)
     probabilities[3, 1] = np.nan
     with pytest.raises(MienError, match=r"1 of 5 rows are not numbers .* first in row 3"):
@@ -185,7 +185,7 @@ def test_rows_that_are_not_numbers_are_refused_and_named():
         (np.array([[1.5, -0.5, 0, 0]]), np.eye(4)[:1], "do not sum to 1"),
     ],
 )
-def test_what_are_no_distributions_is_refused(probabilities, targets, sentence):
+def test_rows_that_are_not_distributions_are_rejected(probabilities, targets, sentence):
     with pytest.raises(MienError, match=sentence):
         measure(probabilities.astype(np.float32), targets.astype(np.float32), LABELS)
 

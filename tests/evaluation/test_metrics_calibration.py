@@ -28,7 +28,7 @@ def test_the_error_is_the_gap_weighted_by_rows():
     assert expected_calibration_error(reliability(confidence, right)) == pytest.approx(0.8 * 0.20 + 0.2 * 0.45)
 
 
-def test_confidence_that_means_what_it_says_has_next_to_no_error():
+def test_calibrated_confidence_has_almost_no_error():
     random = np.random.default_rng(0)
     confidence = random.uniform(0.2, 1, 200_000)
     right = random.uniform(size=200_000) < confidence

@@ -14,7 +14,7 @@ def rows():
     return confidence, random.random(400) < confidence
 
 
-def test_each_coverage_answers_the_surest_rows(rows):
+def test_each_coverage_accepts_the_most_confident_rows(rows):
     confidence, right = rows
     ranked = sorted(zip(confidence.tolist(), right.tolist(), strict=True), reverse=True)
     points = selective_accuracy(confidence, right).points
@@ -49,7 +49,7 @@ def test_rows_that_tie_at_the_threshold_are_all_answered():
     assert (point.coverage, point.threshold, point.accuracy.of, point.accuracy.count) == (0.5, 0.6, 4, 3)
 
 
-def test_confidence_that_says_nothing_leaves_the_accuracy():
+def test_confidence_without_information_leaves_the_accuracy():
     found = selective_accuracy(np.full(7, 0.5), np.array([True] * 3 + [False] * 4))
     assert found.area == pytest.approx(3 / 7)
 

@@ -20,15 +20,15 @@ def test_a_record_of_ours_is_read(tmp_path):
         ("{", "Cannot read"),
         ("[1, 2]", "not the metrics.json of a mien report"),
         ('{"accuracy": 1}', "not the metrics.json of a mien report"),
-        ('{"made_by": "mien evaluate", "format": 2}', "has format 2; this mien knows 1"),
+        ('{"made_by": "mien evaluate", "format": 2}', "has format 2; this version of mien reads format 1"),
         ('{"made_by": "mien evaluate"}', "has format None"),
     ],
 )
-def test_what_is_not_ours_is_refused(tmp_path, text, sentence):
+def test_other_files_are_rejected(tmp_path, text, sentence):
     with pytest.raises(MienError, match=sentence):
         read_record(written(tmp_path, text))
 
 
-def test_a_missing_record_is_said(tmp_path):
+def test_a_missing_record_is_an_error(tmp_path):
     with pytest.raises(MienError, match="Cannot read"):
         read_record(tmp_path / "metrics.json")

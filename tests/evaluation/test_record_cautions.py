@@ -4,25 +4,25 @@ import pytest
 
 from mien.evaluation.record import cautions, training_cautions
 from mien.evaluation.statistics import Difference, proportion
-from mien.evaluation.training_copies import TrainingCopies
+from mien.evaluation.subgroups import TrainingCopies
 
 
 def test_labels_without_or_with_few_rows_are_a_caution(record):
     assert cautions(record) == [
-        "No rows: neutral. They have no figures; means are over the other labels (2).",
-        "Few rows: happy (3), sad (2). Their figures are rough; look at the intervals.",
+        "No rows: neutral. They have no metrics; averages are over the other labels (2).",
+        "Few rows: happy (3), sad (2). Their metrics are imprecise; see the intervals.",
     ]
 
 
 def test_figures_on_the_training_rows_are_a_caution(record):
-    assert "learned by heart" in cautions(replace(record, data=replace(record.data, same_as_training=True)))[0]
-    assert not any("by heart" in each for each in cautions(replace(record, data=replace(record.data, same_as_training=False))))
+    assert "it has memorised" in cautions(replace(record, data=replace(record.data, same_as_training=True)))[0]
+    assert not any("memorised" in each for each in cautions(replace(record, data=replace(record.data, same_as_training=False))))
 
 
 def test_figures_on_rows_the_model_was_selected_on_are_a_caution(record):
     trained = replace(record.model, trained_on={"path": "faces"})
     on_validation, elsewhere = replace(record.data, split="validation"), replace(record.data, split="validation", path="others")
-    assert "epoch and the temperature were chosen" in cautions(replace(record, model=trained, data=on_validation))[0]
+    assert "epoch and temperature were chosen" in cautions(replace(record, model=trained, data=on_validation))[0]
     assert len(cautions(replace(record, model=trained, data=elsewhere))) == len(cautions(record))
 
 
@@ -52,7 +52,7 @@ def test_rows_among_which_training_rows_may_be_are_a_caution(split, path, is_sai
     assert ["probably include rows the model was trained on" in each for each in found] == [True] * is_said
 
 
-def test_the_very_training_rows_are_said_once(record):
+def test_training_rows_give_a_single_caution(record):
     trained = replace(record.model, trained_on={"path": "faces"})
     data = replace(record.data, split="all", same_as_training=True)
     assert len(training_cautions(replace(record, model=trained, data=data))) == 1
@@ -66,7 +66,7 @@ def test_copies_counted_take_the_place_of_a_likelihood(record, record_of):
     counted = replace(trained, training_copies=copies)
     assert training_cautions(counted) == []
     assert cautions(counted)[0] == (
-        "3 of the 5 faces are copies of faces the model was trained on: without them 50.0% are right, not 80.0%."
+        "3 of the 5 faces are copies of faces the model was trained on. Without them the accuracy is 50.0%, not 80.0%."
     )
     by_heart = replace(trained, training_copies=replace(copies, exact=5, without=None, gap=None, worth=None))
     assert "Every face is a copy of one the model was trained on" in training_cautions(by_heart)[0]

@@ -8,15 +8,9 @@ import pytest
 
 from mien.data.faceset import FaceSet, Origin
 from mien.errors import MienError
-from mien.evaluation.plots import new_figure
 from mien.evaluation.report import choose_split, evaluate
 
-
-@pytest.fixture(autouse=True)
-def blank_pictures(monkeypatch):
-    """Draw nothing: the pictures have tests of their own."""
-    names = ("confusion", "labels", "reliability", "coverage", "precision_recall", "roc", "random")
-    monkeypatch.setattr("mien.evaluation.report.draw", lambda *_: {name: new_figure(1, 1) for name in names})
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
 def rows_of(path):
@@ -39,7 +33,7 @@ def test_metrics_json_holds_the_figures_counted_by_hand(model, eight, tmp_path):
     assert [each["label"] for each in figures["labels"]] == ["happy", "sad", "neutral"]
 
 
-def test_it_says_which_model_and_which_data(model_trained_on, eight, tmp_path):
+def test_the_record_names_the_model_and_the_data(model_trained_on, eight, tmp_path):
     faces = replace(eight, origin=Origin("folder", "/home/someone/private/faces", ("a.jpg", "b.jpg")))
     evaluate(model_trained_on("0" * 64), faces, tmp_path / "report")
     found = json.loads((tmp_path / "report" / "metrics.json").read_text())
@@ -61,7 +55,7 @@ def test_it_says_which_model_and_which_data(model_trained_on, eight, tmp_path):
 def test_rows_the_model_was_trained_on_are_known(model_trained_on, eight, tmp_path):
     report = evaluate(model_trained_on(eight.fingerprint()), eight, tmp_path / "report")
     assert report.record.data.same_as_training is True
-    assert "learned by heart" in (tmp_path / "report" / "index.html").read_text()
+    assert "it has memorised" in (tmp_path / "report" / "index.html").read_text()
 
 
 def test_a_model_without_notes_leaves_them_open(model, eight, tmp_path):
@@ -69,7 +63,7 @@ def test_a_model_without_notes_leaves_them_open(model, eight, tmp_path):
     assert (record.model.trained_on, record.model.temperature, record.data.same_as_training) == (None, None, None)
 
 
-def test_every_row_stands_in_the_predictions(model, eight, tmp_path):
+def test_the_predictions_have_every_row(model, eight, tmp_path):
     evaluate(model, eight, tmp_path / "report")
     header, *rows = rows_of(tmp_path / "report" / "predictions.csv")
     assert header == ["id", "true", "predicted", "probability_happy", "probability_sad", "probability_neutral"]
@@ -116,7 +110,7 @@ def test_a_split_that_is_not_there_names_those_that_are(model, answered, tmp_pat
         evaluate(model, faces, tmp_path / "report", split="validation")
 
 
-def test_faces_of_another_size_or_colour_are_refused(model, tmp_path):
+def test_faces_of_another_size_or_colour_are_rejected(model, tmp_path):
     for shape, sentence in (((2, 9, 9), "9x9 pixels in gray"), ((2, 8, 8, 3), "8x8 pixels in colour")):
         faces = FaceSet.from_arrays(np.zeros(shape, dtype=np.uint8), [0, 1], model.labels)
         with pytest.raises(MienError, match=f"takes faces of 8x8 pixels in gray, these are {sentence}"):
@@ -141,7 +135,7 @@ def test_a_later_report_takes_the_place_of_an_earlier_one(model, eight, tmp_path
     assert json.loads((tmp_path / "report" / "metrics.json").read_text())["all_rows"]["n"] == 3
 
 
-def test_a_folder_with_something_else_is_refused_before_the_model_runs(model, eight, tmp_path):
+def test_a_folder_with_something_else_is_rejected_before_the_model_runs(model, eight, tmp_path):
     model.predict_proba = None
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(MienError, match="not a report of mien"):
@@ -172,7 +166,7 @@ def test_what_could_not_be_read_is_listed_and_the_report_can_be_written_again(mo
     assert (tmp_path / "report" / "skipped.txt").read_text() == "a.jpg\nb.jpg\n"
 
 
-def test_the_terminal_says_first_what_was_measured(model, eight, tmp_path):
+def test_the_table_begins_with_what_was_evaluated(model, eight, tmp_path):
     faces = replace(eight, splits=np.array([3] * 7 + [1], dtype=np.uint8), origin=Origin("folder", "/home/someone/faces"))
     first = [evaluate(model, faces, tmp_path / "report", split).table().splitlines()[:2] for split in ("test", "train", "all")]
     assert [lines[0] for lines in first] == [
@@ -186,9 +180,9 @@ def test_the_terminal_says_first_what_was_measured(model, eight, tmp_path):
     assert "Note:" not in in_memory
 
 
-def test_the_terminal_says_last_what_the_training_had_to_do_with_the_rows(model_trained_on, eight, tmp_path):
+def test_the_table_ends_with_the_cautions_about_training_rows(model_trained_on, eight, tmp_path):
     faces = replace(eight, origin=Origin("folder", "/home/someone/faces"))
-    for fingerprint, sentence in ((eight.fingerprint(), "the very rows"), ("0" * 64, "probably include rows")):
+    for fingerprint, sentence in ((eight.fingerprint(), "exactly the rows"), ("0" * 64, "probably include rows")):
         report = evaluate(model_trained_on(fingerprint), faces, tmp_path / "report")
         last = report.table().splitlines()[-1]
         assert last.startswith("Note: These ")
@@ -196,6 +190,6 @@ def test_the_terminal_says_last_what_the_training_had_to_do_with_the_rows(model_
         assert sentence in (tmp_path / "report" / "index.html").read_text()
 
 
-def test_a_model_is_called_by_its_run_folder_where_its_file_says_nothing(model, model_trained_on, eight, tmp_path):
+def test_a_file_called_model_is_named_after_its_run_folder(model, model_trained_on, eight, tmp_path):
     assert evaluate(model, eight, tmp_path / "report").record.model.name == tmp_path.name
     assert evaluate(model_trained_on("0" * 64), eight, tmp_path / "report").record.model.name == "noted.onnx"

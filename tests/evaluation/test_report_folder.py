@@ -53,12 +53,12 @@ def test_a_failure_leaves_the_earlier_report_and_nothing_else(tmp_path):
 @pytest.mark.parametrize(
     ("number", "sentence"),
     [
-        (errno.ENOSPC, r"the disk is full.*Make room there, or choose another --out\."),
-        (errno.EFBIG, r"the disk is full.*Make room there"),
+        (errno.ENOSPC, r"the disk is full.*Free some space, or choose another --out\."),
+        (errno.EFBIG, r"the disk is full.*Free some space"),
         (errno.EACCES, r"Permission denied\. Choose another --out"),
     ],
 )
-def test_what_stands_in_the_way_of_writing_is_said_with_what_to_do(number, sentence, tmp_path):
+def test_a_write_error_has_a_reason_and_advice(number, sentence, tmp_path):
     with (
         pytest.raises(MienError, match=rf"Cannot write the report to .*report: {sentence}"),
         whole_folder(tmp_path / "report"),
@@ -105,13 +105,13 @@ def test_what_a_person_put_into_a_report_is_not_deleted(tmp_path):
     assert (tmp_path / "report" / "notes.txt").read_text() == "mine"
 
 
-def test_a_file_in_the_way_is_said(tmp_path):
+def test_a_file_in_place_of_the_folder_is_an_error(tmp_path):
     (tmp_path / "report").write_text("a file")
     with pytest.raises(MienError, match="is a file"):
         write_report(tmp_path / "report")
 
 
-def test_a_file_above_in_the_way_is_said(tmp_path):
+def test_a_file_in_place_of_a_parent_folder_is_an_error(tmp_path):
     (tmp_path / "file").write_text("a file")
     with pytest.raises(MienError, match="Cannot write the report"):
         write_report(tmp_path / "file" / "report")

@@ -9,9 +9,10 @@ import pytest
 import mien
 from mien.cli import main
 from mien.data.source import DataSource
-from mien.evaluation.plots import new_figure
 from mien.evaluation.report import evaluate
 from mien.labels import FER2013
+
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 ROWS = (
     # FER-2013's label; votes for neutral, happy, surprise, sad, angry, disgust, fear, contempt, unknown, no face;
@@ -23,13 +24,6 @@ ROWS = (
     ("surprise", (0, 0, 0, 0, 0, 0, 0, 0, 10, 0), "surprise", "happy"),
 )
 VOTES_HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
-
-
-@pytest.fixture(autouse=True)
-def blank_pictures(monkeypatch):
-    """Draw nothing: the pictures have tests of their own."""
-    names = ("confusion", "labels", "reliability", "coverage", "precision_recall", "roc", "random")
-    monkeypatch.setattr("mien.evaluation.report.draw", lambda *_: {name: new_figure(1, 1) for name in names})
 
 
 @pytest.fixture
@@ -87,7 +81,7 @@ def test_a_head_is_judged_by_labels_or_by_votes(
     assert (found["model"]["head"], found["model"]["heads"]) == (measured, ["label", "crowd"])
     accuracy = found["all_rows"]["accuracy"]
     assert (accuracy["count"], accuracy["of"]) == (right, of)
-    assert out.splitlines()[0] == f"test split of fer2013.csv: {of} faces, answered by the {measured} head"
+    assert out.splitlines()[0] == f"test split of fer2013.csv: {of} faces, predicted by the {measured} head"
     by_votes = head == "crowd" and votes_as == "beside"
     assert ("judged by crowd votes: 2 rows without clear votes left out" in err) == by_votes
     assert ("judged by the votes" in found["data"]["kind"]) == by_votes
@@ -104,7 +98,7 @@ def test_a_model_with_one_head_is_measured_on_votes_without_contempt(make_model,
     assert f"the model knows {', '.join(FER2013)}: 1 rows of other labels left out" in capsys.readouterr().err
 
 
-def test_a_head_that_is_not_there_is_said_before_the_data_are_read(make_model, two_heads, tmp_path, capsys):
+def test_an_unknown_head_is_an_error_before_the_data_are_read(make_model, two_heads, tmp_path, capsys):
     one = make_model("one.onnx", labels=FER2013, size=48).path
     for model, head, choice in ((one, "crowd", "label"), (two_heads, "votes", "label or crowd")):
         words = ["evaluate", str(model), "--data", "/nowhere/faces", "--out", str(tmp_path / "report"), "--head", head]

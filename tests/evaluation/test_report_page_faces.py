@@ -36,7 +36,7 @@ def test_of_three_rows_three_are_chosen():
 
 
 @pytest.mark.parametrize("shape", [(4, 48, 48), (4, 48, 48, 3)])
-def test_a_sheet_says_the_truth_and_the_answer_of_every_face(shape):
+def test_a_sheet_shows_the_true_and_the_predicted_label_of_every_face(shape):
     figure = plot_faces(np.zeros(shape, dtype=np.uint8), PROBABILITIES, TARGETS, LABELS, columns=3)
     said = [[text.get_text() for text in panel.texts] for panel in figure.axes]
     assert said == [["happy", "happy 90%"], ["sad", "✗ happy 60%"], ["happy", "✗ sad 70%"], ["sad", "✗ happy 80%"]]

@@ -11,16 +11,10 @@ from sklearn.metrics import log_loss
 from mien.cli import main
 from mien.errors import MienError
 from mien.evaluation.metrics import likely_mislabelled
-from mien.evaluation.plots import new_figure
 from mien.evaluation.report import evaluate
 from mien.labels import LabelSet
 
-
-@pytest.fixture(autouse=True)
-def blank_pictures(monkeypatch):
-    """Draw nothing: the pictures have tests of their own."""
-    names = ("confusion", "labels", "reliability", "coverage", "precision_recall", "roc", "random")
-    monkeypatch.setattr("mien.evaluation.report.draw", lambda *_: {name: new_figure(1, 1) for name in names})
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 
 def written(folder):
@@ -64,7 +58,7 @@ def test_what_is_not_known_is_null(model, eight, tmp_path):
     assert found["likely_mislabelled"] == 3
 
 
-def test_labels_learned_by_heart_are_not_doubted(model_trained_on, eight, tmp_path):
+def test_labels_of_training_rows_are_not_checked(model_trained_on, eight, tmp_path):
     assert evaluate(model_trained_on(eight.fingerprint()), eight, tmp_path / "a").record.likely_mislabelled is None
     doubted = evaluate(model_trained_on("0" * 64), eight, tmp_path / "b").record.likely_mislabelled
     assert doubted == len(likely_mislabelled(answers_of(eight).astype(np.float32), eight.targets))
@@ -105,14 +99,14 @@ def test_with_test_time_augmentation_all_figures_are_of_the_mean(model, eight, t
     assert row == "face 0,happy,happy,0.450000,0.100000,0.450000"
 
 
-def test_an_unknown_augmentation_is_refused_before_anything_is_written(model, eight, tmp_path):
+def test_an_unknown_augmentation_is_rejected_before_anything_is_written(model, eight, tmp_path):
     with pytest.raises(MienError, match="no test-time augmentation 'rotate'; choose none, flip, ten-crops"):
         evaluate(model, eight, tmp_path / "report", tta="rotate")
     assert not (tmp_path / "report").exists()
 
 
 @pytest.mark.parametrize("tta", ["flip", "ten-crops"])
-def test_the_command_line_says_gain_and_cost(run, faces, tmp_path, capsys, tta):
+def test_the_command_line_prints_gain_and_cost(run, faces, tmp_path, capsys, tta):
     words = ["evaluate", str(run), "--data", str(faces), "--out", str(tmp_path / "report"), "--tta", tta]
     assert main(words) == 0
     assert f"test-time augmentation {tta}: accuracy " in capsys.readouterr().out

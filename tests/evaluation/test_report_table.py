@@ -1,7 +1,7 @@
 import numpy as np
 
 from mien.evaluation.metrics import measure
-from mien.evaluation.report import as_group_table, as_table, augmentation_line
+from mien.evaluation.report import as_group_table, as_table, augmentation_line, markdown_table
 from mien.evaluation.statistics import PairedTest, proportion
 from mien.evaluation.subgroups import measure_subgroups
 from mien.evaluation.tta import AugmentationGain
@@ -10,7 +10,7 @@ from mien.labels import LabelSet
 LABELS = LabelSet(("happy", "sad", "neutral"))
 
 
-def test_the_table_says_every_figure_and_a_dash_where_there_is_none():
+def test_the_table_has_every_metric_and_a_dash_for_undefined_ones():
     probabilities = np.array([(0.8, 0.1, 0.1), (0.6, 0.3, 0.1), (0.2, 0.7, 0.1), (0.3, 0.7, 0.0)], dtype=np.float32)
     text = as_table(measure(probabilities, np.eye(3, dtype=np.float32)[[0, 0, 0, 1]], LABELS))
     # by hand: 3 of 4; recall 2/3 and 1; F1 4/5 and 2/3; losses -ln of 0.8, 0.6, 0.2, 0.7
@@ -38,7 +38,7 @@ def test_all_lines_of_the_table_end_together():
     assert len({len(line) for line in lines}) == 1
 
 
-def test_one_line_says_what_test_time_augmentation_brought_and_cost():
+def test_one_line_has_the_gain_and_the_cost_of_test_time_augmentation():
     rows = np.eye(2, dtype=np.float32)
     test = PairedTest(2, only_first=0, only_second=1, difference=0.5, low=-0.3, high=0.9, p_value=1.0)
     gain = AugmentationGain("flip", 2, proportion(1, 2), test, seconds_without=1.0, seconds=2.1, seconds_ratio=2.1)
@@ -48,14 +48,27 @@ def test_one_line_says_what_test_time_augmentation_brought_and_cost():
     )
 
 
-def test_groups_stand_in_a_table_of_their_own():
+def test_groups_have_a_table_of_their_own():
     rows = np.eye(2, dtype=np.float32)
     truth, answers = rows[[0, 1] * 100], rows[[0, 1] * 75 + [1, 0] * 25]
     groups = np.array(["a"] * 150 + ["b"] * 45 + ["c"] * 5)
-    (found,) = measure_subgroups({"x": groups}, answers, truth, LabelSet(("happy", "sad")))
-    assert [" ".join(line.split()) for line in as_group_table(found).splitlines()] == [
+    found = measure_subgroups({"x": groups}, answers, truth, LabelSet(("happy", "sad")))["x"]
+    assert [" ".join(line.split()) for line in as_group_table("x", found).splitlines()] == [
         "by x faces accuracy 95% interval balanced macro-F1 ECE gap to the others",
         "a 150 100.0% 97.5% to 100.0% 100.0% 1.000 0.000 +100.0 (+92.4 to +100.0)",
         "b 45 0.0% 0.0% to 7.9% 0.0% 0.000 1.000 -96.8 (-98.6 to -87.9)",
-        "c 5 0.0% 0.0% to 43.4% 0.0% 0.000 1.000 too few faces to tell",
+        "c 5 0.0% 0.0% to 43.4% 0.0% 0.000 1.000 too few faces",
     ]
+
+
+def test_columns_are_aligned():
+    assert markdown_table([["run", "n"], ["mien-s", "3,589"], ["a", "7"]]).splitlines() == [
+        "| run    | n     |",
+        "| ------ | ----- |",
+        "| mien-s | 3,589 |",
+        "| a      | 7     |",
+    ]
+
+
+def test_bars_and_line_breaks_do_not_break_a_row():
+    assert markdown_table([["command"], ["a | b\n  c"]]).splitlines()[2] == r"| a \| b c |"

@@ -42,7 +42,7 @@ def test_the_interval_agrees_with_a_paired_bootstrap():
     assert (found.low, found.high) == pytest.approx(tuple(np.percentile(gaps, [2.5, 97.5])), abs=0.003)
 
 
-def test_turned_round_it_says_the_opposite():
+def test_exchanging_the_models_changes_the_sign():
     first, second = rows(30, 4, 9, 7)
     there, back = mcnemar(first, second), mcnemar(second, first)
     assert there.p_value == pytest.approx(back.p_value)
@@ -55,7 +55,7 @@ def test_where_both_are_always_right_the_interval_is_wilsons_reach():
 
 
 @pytest.mark.parametrize("other", [5, 0])
-def test_other_rows_are_refused(other):
+def test_other_rows_are_rejected(other):
     with pytest.raises(MienError, match="needs the same rows"):
         mcnemar(np.zeros(other and 4, dtype=bool), np.zeros(other, dtype=bool))
 

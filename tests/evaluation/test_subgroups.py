@@ -25,12 +25,12 @@ def measured():
     probabilities = (probabilities / probabilities.sum(axis=1, keepdims=True)).astype(np.float32)
     groups = np.array(["20-29"] * 200 + ["3-9"] * 70 + ["not said"] * 30)
     found = measure_subgroups({"age": groups}, probabilities, np.eye(3, dtype=np.float32)[truth], LABELS)
-    return probabilities.argmax(axis=1), truth, groups, found[0]
+    return probabilities.argmax(axis=1), truth, groups, found["age"]
 
 
 def test_every_figure_of_a_group_is_that_of_its_rows_alone(measured):
     predicted, truth, groups, found = measured
-    for each in found.groups:
+    for each in found:
         own, said = truth[groups == each.group], predicted[groups == each.group]
         assert each.n == len(own)
         assert each.accuracy.value == (own == said).mean()
@@ -43,7 +43,7 @@ def test_every_figure_of_a_group_is_that_of_its_rows_alone(measured):
 def test_the_gap_is_to_all_other_rows(measured):
     predicted, truth, groups, found = measured
     right, random = predicted == truth, np.random.default_rng(0)
-    for each in found.groups:
+    for each in found:
         own, others = right[groups == each.group], right[groups != each.group]
         assert each.gap.value == pytest.approx(own.mean() - others.mean())
         drawn = random.binomial(len(own), own.mean(), 20_000) / len(own) - random.binomial(
@@ -52,27 +52,27 @@ def test_the_gap_is_to_all_other_rows(measured):
         assert (each.gap.low, each.gap.high) == pytest.approx(tuple(np.quantile(drawn, (0.025, 0.975))), abs=0.03)
 
 
-def test_groups_stand_by_the_number_they_begin_with_and_not_said_last(measured):
-    assert [each.group for each in measured[3].groups] == ["3-9", "20-29", "not said"]
+def test_groups_are_sorted_by_the_number_they_begin_with_and_empty_ones_last(measured):
+    assert [each.group for each in measured[3]] == ["3-9", "20-29", "not said"]
 
 
 @pytest.mark.parametrize(("rows", "right", "enough"), [(29, 29, False), (30, 30, True), (60, 30, False), (110, 55, True)])
 def test_a_group_is_too_small_with_fewer_than_30_rows_or_an_interval_of_more_than_20_points(rows, right, enough):
     truth, groups = np.zeros(rows + 1, dtype=int), np.array(["a"] * rows + ["b"])
     answers = np.eye(3, dtype=np.float32)[[0] * right + [1] * (rows - right) + [0]]
-    first, second = measure_subgroups({"x": groups}, answers, np.eye(3, dtype=np.float32)[truth], LABELS)[0].groups
+    first, second = measure_subgroups({"x": groups}, answers, np.eye(3, dtype=np.float32)[truth], LABELS)["x"]
     assert (first.enough, second.enough) == (enough, False)
 
 
 def test_a_group_of_all_rows_has_no_gap():
     rows = np.eye(3, dtype=np.float32)
-    (only,) = measure_subgroups({"x": np.array(["a"] * 3)}, rows, rows, LABELS)[0].groups
+    (only,) = measure_subgroups({"x": np.array(["a"] * 3)}, rows, rows, LABELS)["x"]
     assert (only.gap, only.accuracy.value) == (None, 1)
 
 
 def test_labels_without_rows_in_a_group_have_no_recall(measured):
     rows = np.eye(3, dtype=np.float32)
-    first = measure_subgroups({"x": np.array(["a", "b", "b"])}, rows, rows, LABELS)[0].groups[0]
+    first = measure_subgroups({"x": np.array(["a", "b", "b"])}, rows, rows, LABELS)["x"][0]
     assert [label.recall and label.recall.value for label in first.labels] == [1, None, None]
 
 
@@ -81,7 +81,7 @@ def test_nothing_in_the_column_is_a_group_of_its_own(eight):
     assert values["age"].tolist() == ["not said", "not said", "3-9", "a", "a", "a", "b", "b"]
 
 
-def test_a_column_that_the_faces_lack_is_said_with_those_they_have(eight):
+def test_a_missing_column_is_an_error_that_lists_the_others(eight):
     with pytest.raises(MienError, match=r"no column 'sex' to group by; they have age\. In Python, .*columns=\['sex'\]"):
         group_values(with_columns(eight, age=["a"] * 8), ["sex"])
     with pytest.raises(MienError, match="no column 'sex' to group by; they have no columns"):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mien.errors import MienError
-from mien.evaluation.tta import answer, answer_views, five_crops, gain, mirrored
+from mien.evaluation.tta import five_crops, mean_over_views, measure_gain, mirrored, predict_plain, predict_views
 
 
 class ByBrightness:
@@ -27,11 +27,11 @@ def test_flip_is_the_mean_of_the_answers_to_the_face_and_its_mirror_image(model,
     faces = answered([(80, 10, 10), (60, 30, 10)], [0, 1])
     faces.images[0, 0, -3:] = (70, 20, 10)  # mirrored: 10, 20, 70
     faces.images[1, 0, -3:] = (0, 90, 10)
-    plain = answer(model, faces.images, 256)
-    both = answer_views(model, faces.images, "flip", 256, plain)
-    assert plain.probabilities == pytest.approx(np.array([(0.8, 0.1, 0.1), (0.6, 0.3, 0.1)]))
-    assert both.probabilities == pytest.approx(np.array([(0.45, 0.15, 0.4), (0.35, 0.6, 0.05)]))
-    found = gain("flip", plain, both, np.array([0, 1]))
+    plain = predict_plain(model, faces.images, 256)
+    both = predict_views(model, faces.images, "flip", 256, plain)
+    assert mean_over_views(plain[0]) == pytest.approx(np.array([(0.8, 0.1, 0.1), (0.6, 0.3, 0.1)]))
+    assert mean_over_views(both[0]) == pytest.approx(np.array([(0.45, 0.15, 0.4), (0.35, 0.6, 0.05)]))
+    found = measure_gain("flip", plain, both, np.array([0, 1]))
     assert (found.accuracy_without.count, found.test.only_first, found.test.only_second, found.views) == (1, 0, 1, 2)
     assert found.test.difference == 0.5
     assert found.seconds > found.seconds_without > 0
@@ -52,20 +52,20 @@ def test_crops_are_five_squares_of_eleven_twelfths_brought_back_to_size(faces):
 
 def test_ten_crops_are_these_and_their_mirror_images(faces):
     model = ByBrightness()
-    plain = answer(model, faces, 256)
-    found = answer_views(model, faces, "ten-crops", 256, plain)
+    plain = predict_plain(model, faces, 256)
+    found = predict_views(model, faces, "ten-crops", 256, plain)
     views = [view for crop in five_crops(faces) for view in (crop, crop[:, :, ::-1])]
     expected = np.mean([model.predict_proba(view, 256) for view in views], axis=0)
-    assert found.views.shape == (10, 5, 2)
-    assert found.probabilities == pytest.approx(expected, abs=1e-6)
+    assert found[0].shape == (10, 5, 2)
+    assert mean_over_views(found[0]) == pytest.approx(expected, abs=1e-6)
 
 
 def test_views_are_made_batch_by_batch_without_any_difference(faces):
     whole, parts, model = ByBrightness(), ByBrightness(), ByBrightness()
-    plain = answer(model, faces, 256)
+    plain = predict_plain(model, faces, 256)
     for kind in ("flip", "ten-crops"):
-        one = answer_views(whole, faces, kind, 256, plain).views
-        assert np.array_equal(one, answer_views(parts, faces, kind, 2, plain).views)
+        one = predict_views(whole, faces, kind, 256, plain)[0]
+        assert np.array_equal(one, predict_views(parts, faces, kind, 2, plain)[0])
     assert whole.seen == parts.seen == 5 * 11  # the plain view is not asked again
 
 
@@ -78,10 +78,10 @@ def test_colour_is_cropped_and_mirrored_as_gray_is(faces):
 
 
 def test_without_augmentation_the_answers_are_the_plain_ones(faces):
-    plain = answer(ByBrightness(), faces, 256)
-    assert answer_views(ByBrightness(), faces, "none", 256, plain) is plain
+    plain = predict_plain(ByBrightness(), faces, 256)
+    assert predict_views(ByBrightness(), faces, "none", 256, plain) is plain
 
 
 def test_a_kind_that_is_not_there_names_those_that_are(faces):
     with pytest.raises(MienError, match="no test-time augmentation 'rotate'; choose none, flip, ten-crops"):
-        answer_views(ByBrightness(), faces, "rotate", 256, answer(ByBrightness(), faces, 256))
+        predict_views(ByBrightness(), faces, "rotate", 256, predict_plain(ByBrightness(), faces, 256))

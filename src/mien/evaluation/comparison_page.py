@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mien._version import __version__
 from mien.evaluation import comparison
-from mien.evaluation.plots import FAINT, INK, SERIES, as_svg, calm, new_figure, plain
+from mien.evaluation.plots import FAINT, INK, SERIES, as_svg, new_figure, plain, style_axes
 from mien.evaluation.report_page import new_environment
 from mien.evaluation.run_summary import RunSummary
 from mien.evaluation.statistics import proportion
@@ -70,7 +70,7 @@ def render(
 def plot_accuracies(runs: Sequence[RunSummary], places: Places) -> Figure:
     """Draw the accuracy of runs on the same faces, a row each from top to bottom, with 95% intervals."""
     figure = new_figure(7.6, 0.36 * len(runs) + 0.75)
-    axes = calm(figure.subplots(), grid="x")
+    axes = style_axes(figure.subplots(), grid="x")
     for row, each in enumerate(runs):
         colour, mark = _colour_and_mark(places[each.name])
         axes.plot([each.low, each.high], [row] * 2, color=colour, linewidth=1.8, solid_capstyle="butt")
@@ -92,7 +92,7 @@ def plot_recalls(runs: Sequence[RunSummary], places: Places) -> Figure:
     labels = list(dict.fromkeys(label for each in runs for label, value in each.recall.items() if value is not None))
     step = 0.8 / len(runs)
     figure = new_figure(7.6, max(0.42, 0.13 * len(runs) + 0.1) * len(labels) + 0.75 + 0.22 * -(-len(runs) // 3))
-    axes = calm(figure.subplots(), grid="x")
+    axes = style_axes(figure.subplots(), grid="x")
     for number, each in enumerate(runs):
         colour, mark = _colour_and_mark(places[each.name])
         for row, label in enumerate(labels):
@@ -134,7 +134,7 @@ def trainings(runs: Sequence[RunSummary]) -> dict[str, RunSummary]:
 def plot_trainings(runs: Mapping[str, RunSummary], places: Places) -> Figure:
     """Draw validation accuracy over the epochs, a curve for each training, with a mark at the epoch whose weights were kept."""
     figure = new_figure(7.6, 3.4 + 0.22 * -(-len(runs) // 3))
-    axes = calm(figure.subplots(), grid="y")
+    axes = style_axes(figure.subplots(), grid="y")
     for name, each in runs.items():
         place = places[each.name]
         colour, mark = _colour_and_mark(place)

@@ -1,4 +1,4 @@
-"""Labels of the data brought together with those of the model, and what to do where they differ."""
+"""Labels of the data matched with those of the model, and what to do if they differ."""
 
 import difflib
 import json
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import yaml
 
 from mien.data.faceset import FaceSet, move_split
 from mien.data.rows import EXPRESSION_WORDS
@@ -14,45 +15,36 @@ from mien.errors import MienError
 from mien.labels import LabelSet
 
 BLANK = "?"
-"""What stands where a label of the data is to be filled in."""
+"""Placeholder for a label of the data that the user must fill in."""
 
-FURTHER_WORDS = {
-    "joy": "happy",
-    "smile": "happy",
-    "smiling": "happy",
-    "amusement": "happy",
-    "grief": "sad",
-    "sorrow": "sad",
-    "crying": "sad",
-    "rage": "angry",
-    "mad": "angry",
-    "terror": "fear",
-    "scared": "fear",
-    "astonished": "surprise",
-    "amazed": "surprise",
-    "calm": "neutral",
-    "nonexpression": "neutral",
+SIMILAR_WORDS = {
+    "happy": ("joy", "smile", "smiling", "amusement"),
+    "sad": ("grief", "sorrow", "crying"),
+    "angry": ("rage", "mad"),
+    "fear": ("terror", "scared"),
+    "surprise": ("astonished", "amazed"),
+    "neutral": ("calm", "nonexpression"),
 }
-"""What other data call the expressions; not the same, so they are proposed only, and never taken as such."""
+"""Names of similar expressions in other data; they are suggested in error messages, but never applied by themselves."""
 
 
 def with_labels(faces: FaceSet, labels: Mapping[str, Sequence[str]], model: LabelSet | None = None) -> FaceSet:
-    """Merge or rename labels of the data as the user says.
+    """Merge or rename labels of the data as the user asks.
 
     Args:
         faces: the data.
-        labels: for a label of the model the labels of the data that stand for it.
-        model: the model's labels, where they are known.
+        labels: for each label of the model the labels of the data that map to it.
+        model: the model's labels, if they are known.
 
     Raises:
-        MienError: if the data lack one of these, one stands twice, or one is another label of the model's, whose answers would
-            then count as wrong where they are right.
+        MienError: if the data lack one of these labels, one is listed twice, or one is itself another label of the model, so
+            that its correct predictions would count as wrong.
     """
     for name, members in labels.items():
         if own := [member for member in members if member != name and model and member in model.names]:
             raise MienError(
-                f"--labels counts {own[0]} as {name}, but {own[0]} is an answer of the model too, and would count as wrong; "
-                f"merge only labels that the model does not know, or train with --recipe.merge."
+                f"--labels counts {own[0]} as {name}, but {own[0]} is a label of the model too, and predicting it would count "
+                "as wrong; merge only labels that the model does not know, or train with --recipe.merge."
             )
     try:
         return faces.merge(labels)
@@ -60,113 +52,22 @@ def with_labels(faces: FaceSet, labels: Mapping[str, Sequence[str]], model: Labe
         raise MienError(f"--labels does not fit the data, which have {', '.join(faces.labels)}: {problem}") from None
 
 
-def match_labels(labels: LabelSet, data: FaceSet, merged: Mapping[str, Sequence[str]] | None = None) -> np.ndarray:
-    """Put the targets of the data into the model's label order, matching by name.
-
-    A label of the data that no row has a share in needs no partner.
-
-    Args:
-        labels: the model's K label names.
-        data: the rows.
-        merged: what `with_labels` was told before, to be said again in the advice.
-
-    Returns:
-        Targets, (N, K), float32.
-
-    Raises:
-        MienError: if rows bear labels that the model lacks; the sentence names what is missing on either side, and the flag
-            that brings them together.
-    """
-    used = [name for column, name in enumerate(data.labels) if data.targets[:, column].any()]
-    if lacking := [name for name in used if name not in labels.names]:
-        raise MienError(_differ(labels, data, lacking, merged or {}))
-    targets = np.zeros((len(data), len(labels)), dtype=np.float32)
-    for name in used:
-        targets[:, labels.index(name)] = data.targets[:, data.labels.index(name)]
-    return targets
-
-
-def _differ(labels: LabelSet, data: FaceSet, lacking: list[str], merged: Mapping[str, Sequence[str]]) -> str:
-    """Say which labels are missing on which side, and what can be done about it."""
-    absent = [name for name in labels if name not in data.labels.names]
-    partners = _partners(labels, data, lacking, absent)
-    said = {name: list(members) for name, members in merged.items()}
-    for name, members in partners.items():
-        said[name] = said.get(name, []) + [member for member in members if member != name or name not in merged]
-    flag = f"--labels {shlex.quote(json.dumps(said, ensure_ascii=False))}"
-    text = f"The labels differ: the model does not know {', '.join(lacking)}, which the data have"
-    if absent:
-        named = {name for members in partners.values() for name in members}
-        left = [] if BLANK in named else [name for name in lacking if name not in named]
-        return (
-            f"{text}, and the data lack {', '.join(absent)}, which it knows ({', '.join(labels)}). "
-            f"Say which of the data's labels stand for which of the model's: {flag}"
-            + (f", with labels of the data in place of {BLANK}" if BLANK in named else ", if that is right")
-            + (f"; add {', '.join(left)} to one of them, or leave them out with faces.keep([...]) in Python." if left else ".")
-        )
-    kept, them = ", ".join(map(repr, labels)), "it" if len(lacking) == 1 else "them"
-    votes = " It comes with FER+ votes: read the data without --data.votes, or" if lacking == ["contempt"] else " Either"
-    return (
-        f"{text}; it knows {', '.join(labels)}.{votes} count {them} as another label, such as {flag}, or leave {them} out with "
-        f"faces.keep([{kept}]) in Python, or train a model on such data; "
-        f'with --recipe.keep "[{", ".join(labels)}]" it keeps to these labels whenever it is measured.'
-    )
-
-
-def _partners(labels: LabelSet, data: FaceSet, lacking: list[str], absent: list[str]) -> dict[str, list[str]]:
-    """Guess which labels of the model those of the data stand for: by a synonym, by likeness, or as the last ones left.
-
-    What cannot be guessed is left blank, for a wrong guess that is copied would be measured.
-    """
-    guessed = {name: _partner(name, absent or labels.names) for name in lacking}
-    unknown = [name for name, partner in guessed.items() if not partner]
-    free = [name for name in absent if name not in guessed.values()]
-    if len(unknown) == len(free) == 1 or not absent:
-        guessed |= dict.fromkeys(unknown, (free or labels.names)[-1])
-        unknown = []
-    groups: dict[str, list[str]] = {}
-
-    def add(partner: str, name: str) -> None:
-        groups.setdefault(partner, [partner] if partner in data.labels.names else []).append(name)
-
-    for name, partner in guessed.items():
-        if partner:
-            add(partner, name)
-    for partner in free if unknown else ():
-        add(partner, BLANK)
-    return {name: groups[name] for name in labels if name in groups}
-
-
-def _partner(name: str, choices: Sequence[str]) -> str:
-    """Find the label that a name stands for, or nothing."""
-    word = name.casefold()
-    for synonym in (EXPRESSION_WORDS.get(word), FURTHER_WORDS.get(word)):
-        if synonym in choices:
-            return str(synonym)
-    return next(iter(difflib.get_close_matches(word, choices, n=1, cutoff=0.75)), "")
-
-
-# Data brought to the labels and the splits of a model before it is measured on them.
-
-
 def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet) -> FaceSet:
-    """Merge and keep labels as the model's recipe did, where the data have the labels that it was made from.
+    """Merge and keep labels as the model's recipe did, if the data have the labels that the recipe starts from.
 
-    Where it was validated on rows carved from training, the data's own validation rows were test rows to it, and are here.
-    Contempt is left out where it is all that the model lacks: FER+ has votes for it, FER-2013 no label. On stderr stands how
-    many rows that leaves out, and what became test rows.
+    If the model was validated on rows carved from training, the data's own validation rows become test rows. Contempt is left
+    out if it is the only label that the model lacks: FER+ has votes for it, FER-2013 has no such label. Both are reported on
+    stderr.
 
     Args:
-        recipe: the model's recipe as YAML text; empty where it has none.
+        recipe: the model's recipe as YAML text; empty if it has none.
         labels: the model's label names.
         faces: the data.
     """
-    import yaml
-
     made = yaml.safe_load(recipe) or {}
     if made.get("own_validation") is False and "validation" in faces.split_names:
         faces = move_split(faces, "validation", "test")
-        print("the model was validated on training rows of its own: the data's validation rows are test rows", file=sys.stderr)
+        print("the model was validated on rows carved from training: the data's validation rows are test rows", file=sys.stderr)
     merge, keep = made.get("merge") or {}, made.get("keep") or []
     if {member for members in merge.values() for member in members}.issubset(faces.labels.names):
         faces = faces.merge(merge) if merge else faces
@@ -177,3 +78,83 @@ def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet) -> FaceSet:
         print(f"the model knows {', '.join(keep)}: {len(faces) - len(kept):,} rows of other labels left out", file=sys.stderr)
         return kept
     return faces
+
+
+def match_labels(labels: LabelSet, data: FaceSet, merged: Mapping[str, Sequence[str]] | None = None) -> np.ndarray:
+    """Put the targets of the data into the model's label order, matching by name; labels without rows need no match.
+
+    Args:
+        labels: the model's K label names.
+        data: the rows.
+        merged: the labels given to `with_labels` before, which the error repeats.
+
+    Returns:
+        Targets, (N, K), float32.
+
+    Raises:
+        MienError: if rows have labels that the model lacks; the message names the labels missing on either side, and a flag to
+            use.
+    """
+    used = [name for column, name in enumerate(data.labels) if data.targets[:, column].any()]
+    if lacking := [name for name in used if name not in labels.names]:
+        raise MienError(_explain_difference(labels, data, lacking, merged or {}))
+    targets = np.zeros((len(data), len(labels)), dtype=np.float32)
+    for name in used:
+        targets[:, labels.index(name)] = data.targets[:, data.labels.index(name)]
+    return targets
+
+
+def _explain_difference(labels: LabelSet, data: FaceSet, lacking: list[str], merged: Mapping[str, Sequence[str]]) -> str:
+    """Name the labels that are missing on either side, and what can be done about it."""
+    absent = [name for name in labels if name not in data.labels.names]
+    partners = _guess_partners(labels, data, lacking, absent)
+    mapping = {name: list(members) for name, members in merged.items()}
+    for name, members in partners.items():
+        mapping[name] = mapping.get(name, []) + [member for member in members if member != name or name not in merged]
+    flag = f"--labels {shlex.quote(json.dumps(mapping, ensure_ascii=False))}"
+    known, unknown = ", ".join(labels), ", ".join(lacking)
+    if absent:
+        named = {name for members in partners.values() for name in members}
+        left = [] if BLANK in named else [name for name in lacking if name not in named]
+        condition = f"with labels of the data in place of {BLANK}" if BLANK in named else "if that is correct"
+        rest = f"; add {', '.join(left)} to one of them, or leave them out with faces.keep([...]) in Python" if left else ""
+        return (
+            f"The labels differ: the data have {unknown}, which the model does not know, and lack {', '.join(absent)} of the "
+            f"model's labels ({known}). Map the labels of the data to those of the model: {flag}, {condition}{rest}."
+        )
+    them = "it" if len(lacking) == 1 else "them"
+    votes = "The FER+ votes add it: read the data without --data.votes, or" if lacking == ["contempt"] else "Either"
+    return (
+        f"The labels differ: the data have {unknown}, which the model does not know ({known}). {votes} count {them} as another "
+        f"label, such as {flag}, or leave {them} out with faces.keep([{', '.join(map(repr, labels))}]) in Python, or train a "
+        f'model on such data; with --recipe.keep "[{known}]" it is measured on these labels only.'
+    )
+
+
+def _guess_partners(labels: LabelSet, data: FaceSet, lacking: list[str], absent: list[str]) -> dict[str, list[str]]:
+    """Guess the labels of the data for each label of the model: by synonym, by similarity, or because one is left on each side.
+
+    Others stay blank, since a wrong guess that is copied would be measured.
+    """
+    guessed = {name: _guess_partner(name, absent or labels.names) for name in lacking}
+    unknown = [name for name, partner in guessed.items() if not partner]
+    free = [name for name in absent if name not in guessed.values()]
+    if len(unknown) == len(free) == 1 or not absent:
+        guessed |= dict.fromkeys(unknown, (free or labels.names)[-1])
+        unknown = []
+    pairs = [(partner, name) for name, partner in guessed.items() if partner]
+    pairs += [(partner, BLANK) for partner in free if unknown]
+    groups: dict[str, list[str]] = {}
+    for partner, name in pairs:
+        groups.setdefault(partner, [partner] if partner in data.labels.names else []).append(name)
+    return {name: groups[name] for name in labels if name in groups}
+
+
+def _guess_partner(name: str, choices: Sequence[str]) -> str:
+    """Find the label with the same meaning or a similar name; empty if there is none."""
+    word = name.casefold()
+    similar = next((label for label, words in SIMILAR_WORDS.items() if word in words), "")
+    for synonym in (EXPRESSION_WORDS.get(word), similar):
+        if synonym in choices:
+            return str(synonym)
+    return next(iter(difflib.get_close_matches(word, choices, n=1, cutoff=0.75)), "")

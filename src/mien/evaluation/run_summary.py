@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mien.arguments import in_plain_words
 from mien.errors import MienError
-from mien.evaluation.plots import ACCENT, FAINT, INK, calm, new_figure
+from mien.evaluation.plots import ACCENT, FAINT, INK, new_figure, style_axes
 from mien.evaluation.record import describe_model, read_record
 from mien.inference.classifier import Classifier
 
@@ -206,7 +206,7 @@ def plot_learning(log: dict[str, np.ndarray]) -> Figure:
     """
     figure = new_figure(9.0, 3.1)
     for axes, name, best in zip(figure.subplots(1, 2), ("loss", "accuracy"), (np.nanargmin, np.nanargmax), strict=True):
-        calm(axes, grid="y").set_xlabel("epoch")
+        style_axes(axes, grid="y").set_xlabel("epoch")
         axes.set_title(name, loc="left", fontsize=10, color=INK)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         marker = "o" if len(log["epoch"]) == 1 else None  # one epoch is a dot, not a line

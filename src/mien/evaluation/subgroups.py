@@ -1,146 +1,236 @@
-"""Every figure per group of rows, such as age groups, and how far each group lies from all other rows."""
+"""Metrics on parts of the rows: subgroups by a column, bands of crowd agreement, copies of training faces."""
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from scipy.stats import ttest_1samp, ttest_ind
 
 from mien.data.faceset import FaceSet
+from mien.data.signatures import EXACT, MOST_DIGESTED, NEAR, NO_COPY, Noted, TrainingRows, copies_of_training_rows, from_text
 from mien.errors import MienError
-from mien.evaluation.metrics import measure
+from mien.evaluation.metrics import LabelMetrics, Metrics, measure
 from mien.evaluation.statistics import Difference, Proportion, difference, proportion
+from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
 
 NOT_SAID = "not said"
-"""The group of the rows with nothing in the column."""
+"""The group of the rows with an empty cell in the column."""
 
 MOST_GROUPS = 50
-"""A column with more values than these is none to group by."""
+"""A column with more values than this is rejected."""
 
 FEWEST_ROWS, WIDEST = 30, 0.20
-"""A group with fewer rows, or with an accuracy whose 95% interval is wider, is too small to tell: the rule of the National
-Survey of Children's Health (United States Census Bureau, 2016) for its subgroups."""
+"""A group with fewer rows, or with a wider 95% interval of its accuracy, is too small: the rule of the National Survey of
+Children's Health (United States Census Bureau, 2016) for its subgroups."""
 
+BANDS = (0.0, 0.5, 0.7, 0.9, 1.0)
+"""Edges of the bands of crowd agreement, the share of a face's votes that its most frequent label has."""
 
-@dataclass(frozen=True)
-class LabelRecall:
-    """How many of a label's rows in a group are found; `recall` is None where it has none."""
-
-    label: str
-    support: int
-    recall: Proportion | None
+TRAINING_ROWS_KEY = "mien.train_rows"
+"""Metadata key of a model file that holds signatures of its training faces."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """The rows with one value in a column.
+    """The metrics of the rows with one value in a column."""
 
-    Attributes:
-        group: the value, or "not said".
-        n: rows.
-        enough: whether they are enough to tell; see `FEWEST_ROWS`.
-        accuracy: share of them that is right.
-        balanced_accuracy: mean recall over the labels that have rows in the group.
-        macro_f1: mean F1 over these labels.
-        expected_calibration_error: as of all rows.
-        labels: the recall of every label.
-        gap: accuracy of the group less that of all other rows, Newcombe's interval; None where there are no others.
-    """
-
-    group: str
-    n: int
-    enough: bool
+    group: str  # the value, or "not said"
+    n: int  # rows
+    enough: bool  # whether there are enough rows, see FEWEST_ROWS
     accuracy: Proportion
     balanced_accuracy: float
     macro_f1: float
     expected_calibration_error: float
-    labels: tuple[LabelRecall, ...]
-    gap: Difference | None
-
-
-@dataclass(frozen=True)
-class Subgroups:
-    """The rows divided by a column of the data; groups in the order of their values, "not said" last."""
-
-    column: str
-    groups: tuple[Group, ...]
+    labels: tuple[LabelMetrics, ...]
+    gap: Difference | None  # accuracy minus that of all other rows; None if there are no others
 
 
 def group_values(rows: FaceSet, by: Sequence[str]) -> dict[str, np.ndarray]:
-    """Find the group of every row, for each column.
-
-    Args:
-        rows: the rows.
-        by: names of columns.
-
-    Returns:
-        By column (N,), str.
-
-    Raises:
-        MienError: if a column is not there, or has too many values.
-    """
+    """Look up the group of every row, for each column: (N,), str."""
     found = {}
     for column in by:
         if column not in rows.columns:
-            there = f"they have {', '.join(rows.columns)}" if rows.columns else "they have no columns"
+            present = f"they have {', '.join(rows.columns)}" if rows.columns else "they have no columns"
             raise MienError(
-                f"The faces have no column {column!r} to group by; {there}. In Python, read a manifest that has it with "
+                f"The faces have no column {column!r} to group by; {present}. In Python, read a manifest that has it with "
                 f"DataSource(path, columns=[{column!r}])."
             )
         values = np.char.strip(rows.columns[column])
         found[column] = np.where(values == "", NOT_SAID, values)
         if (count := len(np.unique(found[column]))) > MOST_GROUPS:
             raise MienError(
-                f"The column {column!r} has {count:,} different values in {len(rows):,} rows, too many for groups (at most "
-                f"{MOST_GROUPS}); name a coarser column, such as age groups in place of ages."
+                f"The column {column!r} has {count:,} different values in {len(rows):,} rows, more than {MOST_GROUPS} groups; "
+                "name a coarser column, such as age groups instead of ages."
             )
     return found
 
 
 def measure_subgroups(
     values: Mapping[str, np.ndarray], probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet
-) -> tuple[Subgroups, ...]:
-    """Measure every group of every column.
-
-    Args:
-        values: by column the group of every row, (N,), str.
-        probabilities: (N, K).
-        targets: (N, K).
-        labels: the K label names.
-    """
+) -> dict[str, tuple[Group, ...]]:
+    """Measure every group of every column, as `group_values` gives them; within a column in the order of the values."""
     right = probabilities.argmax(axis=1) == targets.argmax(axis=1)
-    return tuple(
-        Subgroups(
-            column,
-            tuple(
-                _measure_group(name, of_rows == name, right, probabilities, targets, labels)
-                for name in sorted(np.unique(of_rows).tolist(), key=_place)
-            ),
+
+    def measure_group(name: str, members: np.ndarray) -> Group:
+        metrics, others = measure(probabilities[members], targets[members], labels), right[~members]
+        accuracy = metrics.accuracy
+        return Group(
+            group=name,
+            n=metrics.n,
+            enough=metrics.n >= FEWEST_ROWS and accuracy.high - accuracy.low <= WIDEST,
+            accuracy=accuracy,
+            balanced_accuracy=metrics.balanced_accuracy,
+            macro_f1=metrics.macro_f1,
+            expected_calibration_error=metrics.expected_calibration_error,
+            labels=metrics.labels,
+            gap=difference(accuracy, proportion(int(others.sum()), len(others))) if len(others) else None,
         )
+
+    return {
+        column: tuple(measure_group(name, of_rows == name) for name in sorted(np.unique(of_rows).tolist(), key=_group_order))
         for column, of_rows in values.items()
-    )
+    }
 
 
-def _measure_group(
-    name: str, members: np.ndarray, right: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet
-) -> Group:
-    metrics = measure(probabilities[members], targets[members], labels)
-    accuracy, others = metrics.accuracy, right[~members]
-    return Group(
-        group=name,
-        n=metrics.n,
-        enough=metrics.n >= FEWEST_ROWS and accuracy.high - accuracy.low <= WIDEST,
-        accuracy=accuracy,
-        balanced_accuracy=metrics.balanced_accuracy,
-        macro_f1=metrics.macro_f1,
-        expected_calibration_error=metrics.expected_calibration_error,
-        labels=tuple(LabelRecall(each.label, each.support, each.recall) for each in metrics.labels),
-        gap=difference(accuracy, proportion(int(others.sum()), len(others))) if len(others) else None,
-    )
-
-
-def _place(name: str) -> tuple[bool, float, str]:
-    """Order groups by the number they begin with, then by name; rows of which nothing is said come last."""
+def _group_order(name: str) -> tuple[bool, float, str]:
+    """Sort groups by the number they begin with, then by name; rows without a value come last."""
     number = re.match(r"[<>≤≥]?\s*(\d+(?:\.\d+)?)", name)
     return (name == NOT_SAID, float(number[1]) if number else float("inf"), name.casefold())
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean, or a difference of two means, with its 95% interval."""
+
+    value: float
+    low: float | None  # by Student's t, for a difference by Welch's; None with fewer than two rows
+    high: float | None
+    rows: int  # for a difference those of both means
+
+
+@dataclass(frozen=True)
+class AgreementBand:
+    """Rows whose crowd agreement lies in (low, high]."""
+
+    low: float
+    high: float
+    accuracy: Proportion | None  # of the model; None without rows
+
+
+@dataclass(frozen=True)
+class CrowdAgreement:
+    """How the crowd agrees on the rows the model gets right, and on those it gets wrong."""
+
+    rows: int  # rows with votes
+    right: Mean | None  # agreement on the rows the model gets right; None without such rows
+    wrong: Mean | None  # agreement on the rows the model gets wrong
+    difference: Mean | None  # right minus wrong
+    bands: tuple[AgreementBand, ...]
+    mistakes_shared: Proportion | None  # wrong rows whose favourite is the prediction; None if votes judge, or nothing is wrong
+    mistakes_opposed: Proportion | None  # wrong rows whose favourite is the label
+
+
+def measure_crowd(votes: np.ndarray, truth: np.ndarray, predicted: np.ndarray, judged_by_votes: bool) -> CrowdAgreement | None:
+    """Compare the crowd's votes with the model's mistakes; None if no row has votes.
+
+    Votes are (N, K), each row a distribution, or zeros where the crowd has no clear answer. The label and the prediction of
+    each row, (N,), are columns of the votes; a prediction without such a column is -1.
+    """
+    voted = votes.any(axis=1)
+    if not voted.any():
+        return None
+    favourite, truth, predicted = votes[voted].argmax(axis=1), truth[voted], predicted[voted]
+    agreement = votes[voted].max(axis=1).astype(np.float64).round(6)  # 7 of 10 in float32 must not lie above 0.7
+    hit = truth == predicted
+    right, wrong = agreement[hit], agreement[~hit]
+    members = np.digitize(agreement, BANDS[1:-1], right=True)
+    hits_by_band = [hit[members == band] for band in range(len(BANDS) - 1)]
+    compared = len(wrong) > 0 and not judged_by_votes
+    return CrowdAgreement(
+        rows=len(hit),
+        right=_mean(right) if len(right) else None,
+        wrong=_mean(wrong) if len(wrong) else None,
+        difference=_mean(right, wrong) if len(right) and len(wrong) else None,
+        bands=tuple(
+            AgreementBand(low, high, proportion(int(hits.sum()), len(hits)) if len(hits) else None)
+            for (low, high), hits in zip(pairwise(BANDS), hits_by_band, strict=True)
+        ),
+        mistakes_shared=proportion(int((favourite == predicted)[~hit].sum()), len(wrong)) if compared else None,
+        mistakes_opposed=proportion(int((favourite == truth)[~hit].sum()), len(wrong)) if compared else None,
+    )
+
+
+def _mean(values: np.ndarray, subtracted: np.ndarray | None = None) -> Mean:
+    """Average values, or subtract the mean of others from their mean."""
+    with warnings.catch_warnings():  # of too few rows, and of rows that all agree equally, whose interval has no width
+        warnings.simplefilter("ignore", RuntimeWarning)
+        test: Any = ttest_1samp(values, 0) if subtracted is None else ttest_ind(values, subtracted, equal_var=False)
+        low, high = (None if np.isnan(end) else float(end) for end in test.confidence_interval())
+    value, rows = float(values.mean()), len(values)
+    if subtracted is not None:
+        value, rows = value - float(subtracted.mean()), rows + len(subtracted)
+    return Mean(value, low, high, rows)
+
+
+@dataclass(frozen=True)
+class TrainingCopies:
+    """Which rows are copies of training faces, and the metrics without them."""
+
+    noted: Noted  # what the model file stores: signatures, or digests, by which only exact copies are found
+    training_rows: int
+    exact: int  # rows with exactly the pixels of a training face
+    near: int | None  # rows that show the same picture; None if only exact copies can be found
+    on_copies: Proportion | None  # accuracy on the copies; None without copies
+    without: Metrics | None  # on all other rows; None if every row is a copy
+    gap: Difference | None  # accuracy on the copies minus that on the other rows; None if either has no rows
+    worth: Difference | None  # accuracy on all rows minus that without the copies: `gap` times the share of the copies
+
+    @property
+    def count(self) -> int:
+        """The number of copies, exact or near."""
+        return self.exact + (self.near or 0)
+
+
+def find_training_copies(model: Classifier, images: np.ndarray) -> tuple[TrainingRows, np.ndarray] | None:
+    """Find the faces that are copies of those the model was trained on: (N,), each exact, near or nothing.
+
+    The first result is what the model file stores; None if it stores nothing.
+    """
+    text = model.metadata.get(TRAINING_ROWS_KEY)
+    known = from_text(text) if text else None
+    kinds = copies_of_training_rows(images, known) if known else None
+    return None if known is None or kinds is None else (known, kinds)
+
+
+def measure_training_copies(
+    known: TrainingRows, kinds: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet
+) -> TrainingCopies:
+    """Measure with and without the copies, as `find_training_copies` gives them."""
+    copies = kinds != NO_COPY
+    right = (probabilities.argmax(axis=1) == targets.argmax(axis=1))[copies]
+    on_copies = proportion(int(right.sum()), len(right)) if len(right) else None
+    without = measure(probabilities[~copies], targets[~copies], labels) if len(right) < len(kinds) else None
+    gap = difference(on_copies, without.accuracy) if on_copies and without else None
+    return TrainingCopies(
+        noted=known.noted,
+        training_rows=known.rows,
+        exact=int((kinds == EXACT).sum()),
+        near=int((kinds == NEAR).sum()) if known.noted == "signatures" else None,
+        on_copies=on_copies,
+        without=without,
+        gap=gap,
+        worth=gap.times(float(copies.mean())) if gap else None,
+    )
+
+
+def copies_unknown_reason(training_rows: int | None) -> str:
+    """Explain why copies of training faces are not known, given how many training faces the model states, if it does."""
+    text = "The model file stores no signatures of its training faces, so copies of them cannot be found."
+    if training_rows and training_rows > MOST_DIGESTED:
+        return f"{text} It was trained on {training_rows:,} faces; a file has room for {MOST_DIGESTED:,}."
+    return f"{text} Models trained by this version of mien store them."

@@ -1,4 +1,4 @@
-"""Test-time augmentation: the mean of the answers to several views of a face."""
+"""Test-time augmentation: the mean prediction over several views of a face."""
 
 import time
 from collections.abc import Iterator
@@ -12,140 +12,90 @@ from mien.images import prepare
 from mien.inference.classifier import Classifier
 
 VIEWS = {"none": 1, "flip": 2, "ten-crops": 10}
-"""The kinds of test-time augmentation, and of how many views each takes the mean."""
+"""The number of views for each kind of test-time augmentation."""
 
 CROP = 11 / 12
-"""Side of a crop, of the face's: 44 of 48 pixels."""
+"""Side of a crop relative to the face: 44 of 48 pixels."""
 
-
-@dataclass(frozen=True)
-class Answers:
-    """What a model answers to faces.
-
-    Attributes:
-        views: (V, N, K), float32: the probabilities of each view.
-        seconds: what making and answering the views took.
-    """
-
-    views: np.ndarray
-    seconds: float
-
-    @property
-    def probabilities(self) -> np.ndarray:
-        """The mean over the views, (N, K), float32."""
-        mean: np.ndarray = (
-            self.views.mean(axis=0, dtype=np.float64).astype(np.float32) if len(self.views) > 1 else self.views[0]
-        )
-        return mean
+Views = tuple[np.ndarray, float]
+"""Probabilities of each view, (V, N, K), float32, and the seconds it took to make and classify the views."""
 
 
 @dataclass(frozen=True)
 class AugmentationGain:
-    """What test-time augmentation brought and cost.
+    """The gain and the cost of test-time augmentation."""
 
-    Attributes:
-        kind: flip or ten-crops.
-        views: how many views of each face were answered.
-        accuracy_without: of the same model on the same rows, without it.
-        test: without it (first) against with it (second).
-        seconds_without: what answering took without it.
-        seconds: what it took with it, views included.
-        seconds_ratio: `seconds` by `seconds_without`.
-    """
-
-    kind: str
-    views: int
-    accuracy_without: Proportion
-    test: PairedTest
+    kind: str  # flip or ten-crops
+    views: int  # views of each face
+    accuracy_without: Proportion  # of the same model on the same rows
+    test: PairedTest  # without (first) against with it (second)
     seconds_without: float
-    seconds: float
-    seconds_ratio: float
+    seconds: float  # with it, views included
+    seconds_ratio: float  # seconds / seconds_without
 
 
 def check_kind(kind: str) -> None:
-    """Refuse a kind that there is not.
-
-    Raises:
-        MienError: if it is none of `VIEWS`.
-    """
+    """Reject an unknown kind of test-time augmentation."""
     if kind not in VIEWS:
         raise MienError(f"There is no test-time augmentation {kind!r}; choose {', '.join(VIEWS)}.")
 
 
-def answer(model: Classifier, faces: np.ndarray, batch_size: int) -> Answers:
-    """Answer faces as they are.
-
-    Args:
-        model: the opened model.
-        faces: uint8, (N, H, W) or (N, H, W, 3), of the model's size.
-        batch_size: faces per run of the model.
-    """
+def predict_plain(model: Classifier, faces: np.ndarray, batch_size: int) -> Views:
+    """Classify faces of the model's size as they are: a single view."""
     start = time.perf_counter()
-    return Answers(model.predict_proba(faces, batch_size)[None], time.perf_counter() - start)
+    return model.predict_proba(faces, batch_size)[None], time.perf_counter() - start
 
 
-def answer_views(model: Classifier, faces: np.ndarray, kind: str, batch_size: int, plain: Answers) -> Answers:
-    """Answer several views of each face.
+def predict_views(model: Classifier, faces: np.ndarray, kind: str, batch_size: int, plain: Views) -> Views:
+    """Classify several views of each face, made for `batch_size` faces at a time; `plain` is from `predict_plain`.
 
-    flip: the face and its mirror image. ten-crops: the four corners and the centre, each a crop of 11/12 of the side brought
-    back to the model's size, and their mirror images.
+    flip: the face and its mirror image. ten-crops: the four corners and the centre, each a crop of 11/12 of the side resized to
+    the model's size, and their mirror images.
 
     Source: Krizhevsky, Sutskever and Hinton, ImageNet classification with deep convolutional neural networks, NIPS 2012.
-
-    Args:
-        model: the opened model.
-        faces: uint8, (N, H, W) or (N, H, W, 3), of the model's size.
-        kind: one of `VIEWS`.
-        batch_size: faces per run of the model; views are made for so many at a time.
-        plain: what `answer` gave for these faces; it is the first view of flip.
-
-    Raises:
-        MienError: if there is no such kind.
     """
     check_kind(kind)
     if kind == "none":
         return plain
-    start, make = time.perf_counter(), _mirrored_alone if kind == "flip" else _ten_crops
-    parts = [
-        np.stack([model.predict_proba(view, batch_size) for view in make(faces[first : first + batch_size])])
-        for first in range(0, len(faces), batch_size)
-    ]
-    views, seconds = np.concatenate(parts, axis=1), time.perf_counter() - start
-    return Answers(np.concatenate([plain.views, views]), plain.seconds + seconds) if kind == "flip" else Answers(views, seconds)
+    start = time.perf_counter()
+    parts = []
+    for first in range(0, len(faces), batch_size):
+        batch = faces[first : first + batch_size]
+        views = [mirrored(batch)] if kind == "flip" else ten_crops(batch)
+        parts.append(np.stack([model.predict_proba(view, batch_size) for view in views]))
+    probabilities, seconds = np.concatenate(parts, axis=1), time.perf_counter() - start
+    if kind == "flip":
+        return np.concatenate([plain[0], probabilities]), plain[1] + seconds
+    return probabilities, seconds
 
 
-def gain(kind: str, plain: Answers, augmented: Answers, truth: np.ndarray) -> AugmentationGain:
-    """Say what test-time augmentation brought and cost.
+def mean_over_views(views: np.ndarray) -> np.ndarray:
+    """Average probabilities (V, N, K) over the views: (N, K), float32."""
+    mean: np.ndarray = views.mean(axis=0, dtype=np.float64).astype(np.float32) if len(views) > 1 else views[0]
+    return mean
 
-    Args:
-        kind: one of `VIEWS`, but not none.
-        plain: the answers without it.
-        augmented: the answers with it.
-        truth: (N,), label indices.
-    """
-    without, with_it = (each.probabilities.argmax(axis=1) == truth for each in (plain, augmented))
+
+def measure_gain(kind: str, plain: Views, augmented: Views, truth: np.ndarray) -> AugmentationGain:
+    """Measure the gain and the cost of test-time augmentation, by the label indices (N,) that are true."""
+    without, with_views = (mean_over_views(views).argmax(axis=1) == truth for views, _ in (plain, augmented))
     return AugmentationGain(
         kind=kind,
         views=VIEWS[kind],
         accuracy_without=proportion(int(without.sum()), len(truth)),
-        test=mcnemar(without, with_it),
-        seconds_without=plain.seconds,
-        seconds=augmented.seconds,
-        seconds_ratio=augmented.seconds / plain.seconds,
+        test=mcnemar(without, with_views),
+        seconds_without=plain[1],
+        seconds=augmented[1],
+        seconds_ratio=augmented[1] / plain[1],
     )
 
 
 def mirrored(faces: np.ndarray) -> np.ndarray:
-    """Turn faces left to right: (N, H, W) or (N, H, W, 3)."""
+    """Flip faces left to right: (N, H, W) or (N, H, W, 3)."""
     return np.ascontiguousarray(faces[:, :, ::-1])
 
 
 def five_crops(faces: np.ndarray) -> Iterator[np.ndarray]:
-    """Crop faces at the four corners and in the centre, each brought back to their size.
-
-    Args:
-        faces: uint8, (N, S, S) or (N, S, S, 3).
-    """
+    """Crop faces, uint8 (N, S, S) or (N, S, S, 3), at the four corners and in the centre, each resized to their size."""
     size, channels = faces.shape[1], 1 if faces.ndim == 3 else 3
     side = round(size * CROP)
     far, middle = size - side, (size - side) // 2
@@ -154,11 +104,8 @@ def five_crops(faces: np.ndarray) -> Iterator[np.ndarray]:
         yield np.stack([prepare(np.ascontiguousarray(crop), size, channels) for crop in crops])
 
 
-def _mirrored_alone(faces: np.ndarray) -> Iterator[np.ndarray]:
-    yield mirrored(faces)
-
-
-def _ten_crops(faces: np.ndarray) -> Iterator[np.ndarray]:
+def ten_crops(faces: np.ndarray) -> Iterator[np.ndarray]:
+    """Crop faces as `five_crops` does, each crop followed by its mirror image."""
     for crops in five_crops(faces):
         yield crops
         yield mirrored(crops)

@@ -7,20 +7,14 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
 
 from mien.data.signatures import EXACT, NEAR, NO_COPY, TrainingRows, as_text, describe_training_rows
 from mien.errors import MienError
-from mien.evaluation.plots import new_figure
 from mien.evaluation.report import evaluate
-from mien.evaluation.training_copies import KEY, measure_training_copies, why_unknown
+from mien.evaluation.subgroups import TRAINING_ROWS_KEY, copies_unknown_reason, measure_training_copies
 from mien.labels import LabelSet
+
+pytestmark = pytest.mark.usefixtures("blank_pictures")
 
 LABELS = LabelSet(("happy", "sad", "neutral"))
 NOTED = TrainingRows("signatures", 500, np.empty((0, 12), dtype=np.uint8))
-
-
-@pytest.fixture(autouse=True)
-def blank_pictures(monkeypatch):
-    """Draw nothing: the pictures have tests of their own."""
-    names = ("confusion", "labels", "reliability", "coverage", "precision_recall", "roc", "random")
-    monkeypatch.setattr("mien.evaluation.report.draw", lambda *_: {name: new_figure(1, 1) for name in names})
 
 
 @pytest.fixture
@@ -50,7 +44,7 @@ def test_figures_without_the_copies_are_those_of_the_other_rows(answers):
     assert found.without.log_loss == pytest.approx(log_loss(truth[others], own, labels=[0, 1, 2]), rel=1e-5)
 
 
-def test_what_copies_are_worth_is_the_difference_of_both_accuracies(answers):
+def test_the_contribution_of_copies_is_the_difference_of_both_accuracies(answers):
     probabilities, truth, kinds = answers
     found, right = measured(answers), probabilities.argmax(axis=1) == truth
     assert found.on_copies.value == right[kinds != ""].mean()
@@ -83,9 +77,9 @@ def test_by_digests_near_copies_are_not_known(answers):
     assert (found.exact, found.near, found.count) == (20, None, 20)
 
 
-def test_why_nothing_is_known_is_said():
-    assert why_unknown(28_709).endswith("Models that this mien trains tell.")
-    assert why_unknown(300_000).endswith("It was trained on 300,000; there is room for notes on 150,000.")
+def test_the_reason_for_unknown_copies_is_given():
+    assert copies_unknown_reason(28_709).endswith("Models trained by this version of mien store them.")
+    assert copies_unknown_reason(300_000).endswith("It was trained on 300,000 faces; a file has room for 150,000.")
 
 
 @pytest.fixture
@@ -100,7 +94,7 @@ def report(make_model, answered, tmp_path):
         metadata = (
             {}
             if known is None
-            else {KEY: known if isinstance(known, str) else as_text(describe_training_rows(faces.images[known]))}
+            else {TRAINING_ROWS_KEY: known if isinstance(known, str) else as_text(describe_training_rows(faces.images[known]))}
         )
         found = evaluate(make_model(f"{name}.onnx", metadata), faces, tmp_path / name)
         page = " ".join((tmp_path / name / "index.html").read_text().split())
@@ -117,24 +111,26 @@ def test_a_model_that_notes_its_training_rows_is_measured_with_and_without_them(
     assert copies["worth"]["value"] == pytest.approx(5 / 8 - 5 / 6)
     rows = list(csv.DictReader(predictions.read_text().splitlines()))
     assert [row["copy_in_training"] for row in rows] == ["", "", "exact", "", "", "exact", "", ""]
-    assert "2 of the 8 faces are exact copies of faces the model was trained on, and 0 are near ones" in page
-    assert "2 of the 8 faces are copies of faces the model was trained on: without them 83.3% are right, not 62.5%." in page
+    assert "2 of the 8 faces are exact copies of faces the model was trained on, and 0 are near copies" in page
+    assert (
+        "2 of the 8 faces are copies of faces the model was trained on. Without them the accuracy is 83.3%, not 62.5%." in page
+    )
     assert "<td>62.5%</td><td>83.3%</td>" in page
     assert "without 2 copies of training faces (2 exact, 0 near): accuracy 83.3%" in found.table()
 
 
-def test_no_copies_all_copies_and_nothing_known_are_said(report):
+def test_no_copies_all_copies_and_unknown_copies_are_reported(report):
     found, written, page, _ = report([], "none")
     assert "None of these faces is a copy of one of the 0 faces" in page
     assert "no face is a copy of a training face" in found.table()
     found, written, page, _ = report(list(range(8)), "all")
     assert written["training_copies"]["without"] is None
-    assert "Every one of these faces is a copy of one the model was trained on (8 exactly)" in page
+    assert "Every face is a copy of one the model was trained on (8 exact)" in page
     assert "Every face is a copy of one the model was trained on" in found.table()
     assert "every face is a copy of a training face (8 exact, 0 near)" in found.table()
     found, written, page, predictions = report(None, "unknown")
     assert written["training_copies"] is None
-    assert "The model file tells nothing of the faces it was trained on" in page
+    assert "The model file stores no signatures of its training faces" in page
     assert "copy_in_training" not in predictions.read_text()
     assert "copies" not in found.table()
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
-from mien.evaluation.crowd import measure_crowd
+from mien.evaluation.subgroups import measure_crowd
 
 VOTES = np.array(
     [(1, 0, 0), (0.8, 0.2, 0), (0.7, 0, 0.3), (0.1, 0.9, 0), (0.4, 0.6, 0), (0.2, 0.3, 0.5), (0, 0, 0)], dtype=np.float32
@@ -31,7 +31,7 @@ def test_an_answer_that_the_crowd_could_not_give_is_not_the_crowds():
     assert found.mistakes_shared.count == 0
 
 
-def test_accuracy_is_told_by_bands_of_agreement():
+def test_accuracy_is_given_for_bands_of_agreement():
     bands = measure_crowd(VOTES, TRUTH, PREDICTED, judged_by_votes=False).bands
     assert [(band.low, band.high) for band in bands] == [(0, 0.5), (0.5, 0.7), (0.7, 0.9), (0.9, 1)]
     # 0.5 wrong; 0.6 and 0.7 wrong; 0.8 and 0.9 right; 1.0 right
@@ -50,7 +50,7 @@ def test_the_intervals_are_those_of_scipy():
     assert found.right.high - found.right.value == pytest.approx(half, rel=0.05)
 
 
-def test_without_votes_there_is_nothing_to_say():
+def test_without_votes_there_is_no_agreement():
     assert measure_crowd(np.zeros((3, 2)), np.zeros(3, dtype=int), np.zeros(3, dtype=int), False) is None
 
 
