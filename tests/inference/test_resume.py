@@ -103,8 +103,8 @@ def test_a_killed_run_goes_on(whole, photos, model, tmp_path):
 import sys, time
 from mien.cli import main
 from mien.inference import pipeline as predicting, prefetch
-find, prefetch.LONGEST_WAIT = predicting._FacePipeline.find, 0.05
-predicting._FacePipeline.find = lambda *words: (time.sleep(0.02), find(*words))[1]
+find, prefetch.LONGEST_WAIT = predicting.FacePipeline.find, 0.05
+predicting.FacePipeline.find = lambda self, item: (time.sleep(0.02), find(self, item))[1]
 main(sys.argv[1:])
 """
     with subprocess.Popen([sys.executable, "-c", code, *words(photos, model, out)], stderr=subprocess.DEVNULL) as process:
@@ -122,7 +122,7 @@ def test_an_interrupt_says_how_to_go_on(photos, model, tmp_path, monkeypatch, ca
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mien.inference.pipeline._FacePipeline.classify", interrupted)
+    monkeypatch.setattr("mien.inference.pipeline.FacePipeline.classify", interrupted)
     assert main(words(photos, model, tmp_path / "rows.csv")) == 130
     assert capsys.readouterr().err == "mien: stopped (the same command with --resume goes on)\n"
     assert not log_path(tmp_path / "rows.csv").exists(), "nothing was answered yet"

@@ -134,42 +134,26 @@ def _open(path: Path, codec: str, backend: int, rate: float, size: tuple[int, in
 
 @dataclass(eq=False)
 class TrackHistory:
-    """The predictions of one track.
+    """The predictions of one track: time, number of its run and probabilities (K,) of each frame, all but dropped ones.
 
-    Attributes:
-        times: seconds, increasing.
-        runs: the run of each time; a new run begins after a frame without the face.
-        probabilities: of each time, (K,).
-        frames: number of frames with the face, including dropped ones.
-        last_frame: the last of these frames, counted over the video.
+    A new run begins after a frame without the face. `frames` counts the frames with the face, including dropped ones;
+    `last_frame` is the last of them, counted over the video.
     """
 
-    times: list[float] = field(default_factory=list)
-    runs: list[int] = field(default_factory=list)
-    probabilities: list[np.ndarray] = field(default_factory=list)
+    points: list[tuple[float, int, np.ndarray]] = field(default_factory=list)
     frames: int = 0
     last_frame: int = 0
 
 
 class VideoHistory:
-    """The predictions of one video.
-
-    Args:
-        spacing: seconds between two frames.
-
-    Attributes:
-        tracks: the history of each track by its number.
-        labels: the labels of the predictions.
-        left_out: number of dropped tracks.
-        end: end of the last frame in seconds.
-    """
+    """The predictions of one video: the history of each track by its number; `spacing` is the time between two frames."""
 
     def __init__(self, spacing: float) -> None:
         self.spacing = spacing
         self.tracks: dict[int, TrackHistory] = {}
         self.labels: LabelSet | None = None
-        self.left_out = 0
-        self.end = 0.0
+        self.left_out = 0  # dropped tracks
+        self.end = 0.0  # of the last frame, in seconds
         self._frames = 0
 
     def add(self, predictions: Sequence[Prediction]) -> None:
@@ -182,13 +166,11 @@ class VideoHistory:
                 continue
             self.labels = prediction.labels
             track = self.tracks.setdefault(prediction.track, TrackHistory())
-            run = track.runs[-1] + (track.last_frame + 1 != self._frames) if track.runs else 0
-            track.times.append(prediction.time)
-            track.runs.append(run)
-            track.probabilities.append(prediction.probabilities)
+            run = track.points[-1][1] + (track.last_frame + 1 != self._frames) if track.points else 0
+            track.points.append((prediction.time, run, prediction.probabilities))
             track.frames, track.last_frame = track.frames + 1, self._frames
-            if len(track.times) > MOST_POINTS:
-                del track.times[1::2], track.runs[1::2], track.probabilities[1::2]
+            if len(track.points) > MOST_POINTS:
+                del track.points[1::2]
         if len(self.tracks) > MOST_KEPT:
             self.left_out += len(self.tracks)
             self.tracks = dict(self.longest(MOST_KEPT // 2))
@@ -234,8 +216,8 @@ def plot_tracks(history: VideoHistory) -> Image.Image | None:
 
 def _runs(track: TrackHistory, spacing: float) -> list[tuple[np.ndarray, np.ndarray]]:
     """Split a track into runs: times (T,) and probabilities (K, T), the last extended to the end of its frame."""
-    times, probabilities = np.array(track.times), np.stack(track.probabilities)
-    cuts = [0, *(np.flatnonzero(np.diff(track.runs)) + 1).tolist(), len(times)]
+    times, runs, probabilities = (np.array(values) for values in zip(*track.points, strict=True))
+    cuts = [0, *(np.flatnonzero(np.diff(runs)) + 1).tolist(), len(times)]
     return [
         (np.append(times[start:end], times[end - 1] + spacing), np.vstack([probabilities[start:end], probabilities[end - 1]]).T)
         for start, end in pairwise(cuts)

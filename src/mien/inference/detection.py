@@ -237,8 +237,8 @@ class YuNet:
     TURNED, AROUND = 45, 1.25
     """Degrees from which on a face is searched again upside down, and the region searched around it, in sizes of the face."""
 
-    def __init__(self, path: Path, score: float = SCORE) -> None:
-        self._path, self._score = path, score
+    def __init__(self, path: Path, score: float | None = None) -> None:
+        self._path, self._score = path, self.SCORE if score is None else score
         self._free: SimpleQueue[Any] = SimpleQueue()  # networks have a state: each has one user at a time
         level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # OpenCV would print an error
         try:
@@ -280,7 +280,7 @@ class YuNet:
         upright, inverted = (max(found, key=_score, default=None) for found in both)
         if inverted is None or (upright is not None and _score(upright) >= _score(inverted)):
             return face
-        return inverted.shifted(left, top)
+        return _moved(inverted, np.eye(2), np.array([left, top]))
 
     def _search(self, image: np.ndarray) -> list[Face]:
         pixels = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_RGB2BGR)
@@ -357,38 +357,24 @@ def open_detector(name: str = "auto", score: float | None = None) -> Detector:
         return WholeImage()
     if name == "haar":
         return Haar(score)
-    if name == "yunet":
+    if name in ("auto", "yunet"):
         try:
-            return _published_yunet(score)
+            return YuNet(fetch(URL, "yunet_n_640_640.onnx", SHA256), score)
         except MienError as error:
-            raise MienError(f"{error} Or save {_file_name(error)} yourself and name it with --detector, or use haar.") from None
-    if name == "auto":
-        try:
-            return _published_yunet(score)
-        except MienError as error:
+            file = "that file" if URL in str(error) else URL
+            if name == "yunet":
+                advice = f"Or save {file} yourself and name it with --detector, or use haar."
+                raise MienError(f"{error} {advice}") from None
             _warn_once(
                 f"mien: {error} OpenCV's older cascade is used instead, which misses more faces: to use YuNet, save "
-                f"{_file_name(error)} and name it with --detector or MIEN_DETECTOR; `--detector haar` hides this warning."
+                f"{file} and name it with --detector or MIEN_DETECTOR; `--detector haar` hides this warning."
             )
             return Haar(score)
     if Path(name).is_file():
-        return _yunet(Path(name), score)
+        return YuNet(Path(name), score)
     if name.endswith(".onnx"):
         raise MienError(f"There is no detector file {name!r}; check --detector and MIEN_DETECTOR.")
     raise MienError(f"There is no detector {name!r}; choose {', '.join(DETECTORS)}, or the path of a YuNet .onnx file.")
-
-
-def _file_name(error: MienError) -> str:
-    """Name YuNet's file in a sentence that follows the error."""
-    return "that file" if URL in str(error) else URL
-
-
-def _published_yunet(score: float | None) -> Detector:
-    return _yunet(fetch(URL, "yunet_n_640_640.onnx", SHA256), score)
-
-
-def _yunet(path: Path, score: float | None) -> Detector:
-    return YuNet(path) if score is None else YuNet(path, score)
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from mien.files import write_whole
 from mien.inference.classifier import DEFAULT_MODEL, Classifier
 from mien.inference.detection import Detector
 from mien.inference.drawing import Font
-from mien.inference.pipeline import ImageFaces, open_pipeline
+from mien.inference.pipeline import FacePipeline
 from mien.inference.prediction import Prediction
 from mien.inference.sources import Source, listed
 
@@ -115,10 +115,10 @@ def explain(
     """
     if out is not None and Path(out).suffix.lower() not in FORMATS:
         raise MienError(f"The picture {str(out)!r} must end in {', '.join(FORMATS)}.")
-    pipeline = open_pipeline(model, detector, head, faces)
+    pipeline = FacePipeline(model, detector, head, faces, keep_crops=True)
     if label is not None:
         pipeline.classifier.labels.index(label)
-    with closing(_explanations(pipeline.run(listed(source), keep_crops=True), pipeline.classifier, label)) as found:
+    with closing(_explanations(pipeline, source, label)) as found:
         explanations = list(islice(found, MOST_FACES))
     if out is not None and any(each.heat is not None for each in explanations):
         picture = draw_explanations(explanations)
@@ -127,17 +127,15 @@ def explain(
     return explanations
 
 
-def _explanations(
-    images: Generator[ImageFaces, None, None], classifier: Classifier, label: str | None
-) -> Generator[Explanation, None, None]:
-    with closing(images):
+def _explanations(pipeline: FacePipeline, source: Source, label: str | None) -> Generator[Explanation, None, None]:
+    with closing(pipeline.run(listed(source))) as images:
         for image in images:
             if not image.prepared:
                 yield Explanation(image.rows[0])
                 continue
             for row, crop, face in zip(image.rows, image.crops, image.prepared, strict=True):
                 name = label or row.label or ""
-                yield Explanation(row, name, crop, *occlusion_map(classifier, face, name))
+                yield Explanation(row, name, crop, *occlusion_map(pipeline.classifier, face, name))
 
 
 def occlusion_map(classifier: Classifier, face: np.ndarray, label: str) -> tuple[np.ndarray, float]:

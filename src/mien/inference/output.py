@@ -250,7 +250,7 @@ def choose_format(wanted: str | None, out: Path | None) -> str:
         wanted = suffix[1:]
         if wanted not in WRITERS or wanted == "table":
             suffixes = ", ".join(f".{name}" for name in (*WRITERS, "txt") if name != "table")
-            raise MienError(f"{str(out)!r} has no suffix of an output format; use one of {suffixes}, or add --format.")
+            raise MienError(f"{str(out)!r} ends in no format that mien predict writes; use one of {suffixes}, or add --format.")
     if wanted not in WRITERS:
         raise MienError(f"There is no output format {wanted!r}; choose {', '.join(WRITERS)}.")
     return wanted

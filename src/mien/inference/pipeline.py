@@ -91,7 +91,9 @@ def predict(
 
         check_draw(draw, source)
     items = listed(source, every)
-    pipeline = open_pipeline(model, detector, head, faces, margin, min_size, min_score, threshold, batch_size)
+    pipeline = FacePipeline(
+        model, detector, head, faces, margin, min_size, min_score, threshold, batch_size, keep_images=draw is not None
+    )
     # OpenCV would start as many threads for each image; the setting is global, so it is changed only on request.
     if threads is not None:
         cv2.setNumThreads(1)
@@ -100,8 +102,7 @@ def predict(
         from mien.inference.annotation import AnnotationWriter
 
         writer = AnnotationWriter(Path(draw))
-    images = pipeline.run(items, threads, keep_images=draw is not None)
-    return _predictions(images, TrackSmoother(smoothing) if track else None, writer)
+    return _predictions(pipeline.run(items, threads), TrackSmoother(smoothing) if track else None, writer)
 
 
 def _predictions(
@@ -118,38 +119,6 @@ def _predictions(
         images.close()  # ends the threads even if this generator is abandoned
         if writer is not None:
             writer.close()  # finishes a video in progress
-
-
-def open_pipeline(
-    model: str | Path | Classifier,
-    detector: str | Detector,
-    head: str | None = None,
-    faces: bool = False,
-    margin: float = 0.0,
-    min_size: float = 0.0,
-    min_score: float | None = None,
-    threshold: float = UNSURE,
-    batch_size: int = 64,
-) -> "_FacePipeline":
-    """Check the parameters, as those of `predict`, and open the model and the detector."""
-    if batch_size < 1:
-        raise MienError(f"The batch size must be at least 1, not {batch_size}.")
-    if not 0 <= threshold <= 1:
-        raise MienError(f"The threshold is a confidence between 0 and 1, not {threshold:g}.")
-    if not -0.4 <= margin <= 2:
-        raise MienError(f"The margin is a share of the face's square between -0.4 and 2, not {margin:g}.")
-    if faces and detector not in ("auto", "none"):
-        raise MienError("Cropped faces need no detector; leave out the detector, or faces.")
-    if faces:
-        detector = WholeImage()
-    elif isinstance(detector, str):
-        detector = open_detector(detector, min_score)
-    if detector.framing is None and (margin or min_score is not None):
-        raise MienError("Without face detection there is no margin and no score; leave out margin and min_score.")
-    classifier = model if isinstance(model, Classifier) else Classifier(model, threads=1, head=head)
-    if head is not None:
-        classifier = classifier.with_head(head)
-    return _FacePipeline(classifier, detector, margin, min_size, min_score or 0.0, threshold, batch_size)
 
 
 @dataclass(eq=False)
@@ -169,38 +138,63 @@ class ImageFaces:
         return sum(array.nbytes for array in (*self.prepared, *self.crops, *images))
 
 
-@dataclass(frozen=True, eq=False)
-class _FacePipeline:
-    """Detects, crops and classifies the faces of images, in any thread."""
+class FacePipeline:
+    """Reads images, and detects, crops and classifies their faces; the parameters are those of `predict`.
 
-    classifier: Classifier
-    detector: Detector
-    margin: float
-    min_size: float
-    min_score: float
-    threshold: float
-    batch_size: int
+    Args:
+        keep_images: keep each image in its result.
+        keep_crops: keep the crop of each face.
 
-    def run(
-        self, items: Iterable[Frame | Unread], threads: int | None = None, keep_images: bool = False, keep_crops: bool = False
-    ) -> Generator[ImageFaces, None, None]:
-        """Process images in threads and yield them in order; images and crops are dropped early unless they are kept."""
+    Raises:
+        MienError: if the model or the detector cannot be opened, or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Classifier,
+        detector: str | Detector,
+        head: str | None = None,
+        faces: bool = False,
+        margin: float = 0.0,
+        min_size: float = 0.0,
+        min_score: float | None = None,
+        threshold: float = UNSURE,
+        batch_size: int = 64,
+        keep_images: bool = False,
+        keep_crops: bool = False,
+    ) -> None:
+        if batch_size < 1:
+            raise MienError(f"The batch size must be at least 1, not {batch_size}.")
+        if not 0 <= threshold <= 1:
+            raise MienError(f"The threshold is a confidence between 0 and 1, not {threshold:g}.")
+        if not -0.4 <= margin <= 2:
+            raise MienError(f"The margin is a share of the face's square between -0.4 and 2, not {margin:g}.")
+        if faces and detector not in ("auto", "none"):
+            raise MienError("Cropped faces need no detector; leave out the detector, or faces.")
+        if faces:
+            detector = WholeImage()
+        self._detector = open_detector(detector, min_score) if isinstance(detector, str) else detector
+        framing = self._detector.framing
+        if framing is None and (margin or min_score is not None):
+            raise MienError("Without face detection there is no margin and no score; leave out margin and min_score.")
+        self._framing = framing and framing.with_margin(margin)
+        self.classifier = model if isinstance(model, Classifier) else Classifier(model, threads=1, head=head)
+        if head is not None:
+            self.classifier = self.classifier.with_head(head)
+        self._min_size, self._min_score, self._threshold = min_size, min_score or 0.0, threshold
+        self._batch_size, self._keep_images, self._keep_crops = batch_size, keep_images, keep_crops
+
+    def run(self, items: Iterable[Frame | Unread], threads: int | None = None) -> Generator[ImageFaces, None, None]:
+        """Process images in threads, and yield their faces in order."""
         threads = threads or min(usable_cores(), MOST_THREADS)
-        groups = prefetched(
-            items,
-            lambda item: self.find(item, keep_images, keep_crops),
-            self.classify,
-            lambda found: len(found.prepared),
-            self.batch_size,
-            threads,
-        )
+        groups = prefetched(items, self.find, self.classify, lambda image: len(image.prepared), self._batch_size, threads)
         try:
             for group in groups:
                 yield from group
         finally:
             groups.close()
 
-    def find(self, item: Frame | Unread, keep_images: bool = False, keep_crops: bool = False) -> ImageFaces:
+    def find(self, item: Frame | Unread) -> ImageFaces:
         """Read an image, and detect, crop and prepare its faces."""
         frame = read(item)
         row = Prediction(
@@ -209,38 +203,36 @@ class _FacePipeline:
             error=frame.error,
             frame=frame.frame,
             time=frame.time,
-            threshold=self.threshold,
+            threshold=self._threshold,
             note=frame.note,
         )
         if frame.image is None:
             return ImageFaces([row])
-        kept = frame.image if keep_images else None
-        framing = self.detector.framing and self.detector.framing.with_margin(self.margin)
+        kept = frame.image if self._keep_images else None
         try:
-            faces = [face for face in self.detector.detect(frame.image) if self._wanted(face)]
-            crops = [crop_face(frame.image, face, framing) for face in faces]
+            faces = [face for face in self._detector.detect(frame.image) if self._is_wanted(face)]
+            crops = [crop_face(frame.image, face, self._framing) for face in faces]
             # a copy, since the result may be a view that keeps the whole image alive
             prepared = [prepare(crop, self.classifier.size, self.classifier.channels).copy() for crop in crops]
         except (cv2.error, MemoryError, MienError) as error:
             reason = " ".join(str(error).split()) or "out of memory"
-            return ImageFaces(
-                [replace(row, error=f"Face detection failed on {frame.source!r} ({reason}).")], image=kept, rate=frame.rate
-            )
+            failed = replace(row, error=f"Face detection failed on {frame.source!r} ({reason}).")
+            return ImageFaces([failed], image=kept, rate=frame.rate)
         height, width = frame.image.shape[:2]
         rows = []
         for number, face in enumerate(faces):
             x1, y1, x2, y2 = face.box
             box = max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)
             rows.append(replace(row, face=number, box=box, score=face.score))
-        return ImageFaces(rows or [row], prepared, crops if keep_crops else [], kept, frame.rate)
+        return ImageFaces(rows or [row], prepared, crops if self._keep_crops else [], kept, frame.rate)
 
-    def _wanted(self, face: Face) -> bool:
-        return min(face.size) >= self.min_size and (face.score is None or face.score >= self.min_score)
+    def _is_wanted(self, face: Face) -> bool:
+        return min(face.size) >= self._min_size and (face.score is None or face.score >= self._min_score)
 
     def classify(self, group: list[ImageFaces]) -> list[ImageFaces]:
         """Add the probabilities to every row with a face."""
         faces = [face for image in group for face in image.prepared]
-        probabilities = iter(self.classifier.predict_proba(np.stack(faces), self.batch_size) if faces else ())
+        probabilities = iter(self.classifier.predict_proba(np.stack(faces), self._batch_size) if faces else ())
         for image in group:
             image.rows = [row if row.face is None else replace(row, probabilities=next(probabilities)) for row in image.rows]
         return group

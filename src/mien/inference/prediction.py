@@ -2,7 +2,7 @@
 
 import threading
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -85,12 +85,6 @@ class Face:
     score: float | None = None
     landmarks: np.ndarray | None = None
     angle: float = 0.0
-
-    def shifted(self, right: float, down: float) -> "Face":
-        """Return the face in the coordinates of an image of which this one is a crop at that offset."""
-        x1, y1, x2, y2 = self.box
-        landmarks = None if self.landmarks is None else self.landmarks + np.array([right, down], self.landmarks.dtype)
-        return replace(self, box=(x1 + right, y1 + down, x2 + right, y2 + down), landmarks=landmarks)
 
     @property
     def centre(self) -> tuple[float, float]:

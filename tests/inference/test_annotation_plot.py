@@ -33,7 +33,7 @@ def pixels_of(picture, label):
 
 def test_a_track_is_cut_where_its_face_was_lost():
     line = history([0], [0, 1], [1], [], [0]).tracks[0]
-    assert (line.times, line.runs) == ([0, 0.1, 0.4], [0, 0, 1])
+    assert [(time, run) for time, run, _ in line.points] == [(0, 0), (0.1, 0), (0.4, 1)]
     parts = annotation._runs(line, 0.1)
     np.testing.assert_allclose(parts[0][0], [0, 0.1, 0.2])
     np.testing.assert_allclose(parts[1][0], [0.4, 0.5])
@@ -66,9 +66,9 @@ def test_of_many_tracks_the_longest_are_shown_and_memory_stays_bounded(monkeypat
     assert [number for number, _ in kept.longest(1)] == [0]
     monkeypatch.setattr(annotation, "MOST_POINTS", 20)
     long = history(*[[0]] * 500).tracks[0]
-    assert len(long.times) == len(long.runs) == len(long.probabilities) <= 20
-    assert (long.frames, long.times[0], set(long.runs)) == (500, 0, {0})
-    assert long.times[-1] > 45
+    assert len(long.points) <= 20
+    assert (long.frames, long.points[0][0], {run for _, run, _ in long.points}) == (500, 0, {0})
+    assert long.points[-1][0] > 45
 
 
 def test_without_matplotlib_a_line_says_so(monkeypatch, caplog):
