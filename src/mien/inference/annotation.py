@@ -225,11 +225,7 @@ def _runs(track: TrackHistory, spacing: float) -> list[tuple[np.ndarray, np.ndar
 
 
 class AnnotationWriter:
-    """A folder of annotated pictures and videos, which replaces only files that mien drew.
-
-    Raises:
-        MienError: if the folder cannot be created.
-    """
+    """A folder of annotated pictures and videos, which replaces only files that mien drew."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -246,16 +242,8 @@ class AnnotationWriter:
     def add(self, image: np.ndarray | None, predictions: Sequence[Prediction], rate: float | None = None) -> None:
         """Draw an image's predictions and save the picture under the image's name: JPEG for a JPEG, else PNG.
 
-        The frames of a video become a video of the same size and a plot of its tracks, which are saved when something else
-        follows, or at `close`.
-
-        Args:
-            image: uint8, (H, W) or (H, W, 3); None if it could not be read.
-            predictions: all of one image; at least one.
-            rate: frames per second of a video; None for a single picture.
-
-        Raises:
-            MienError: if the picture or the video cannot be saved.
+        The frames of a video, which have a `rate` per second, become a video of the same size and a plot of its tracks, which
+        are saved when something else follows, or at `close`. The image is None if it could not be read.
         """
         video = self._video
         if video is not None and not video.continues_with(predictions[0]):

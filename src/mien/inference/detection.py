@@ -24,15 +24,10 @@ _logger = logging.getLogger("mien")
 
 @dataclass(frozen=True)
 class Framing:
-    """The square of a training face relative to a detected face.
+    """The square of a training face relative to a detected face."""
 
-    Attributes:
-        side: side of the square, in extents of the face (`Face.extent`).
-        rise: distance of the square's centre above the face's centre (`Face.centre`), in sides of the square.
-    """
-
-    side: float
-    rise: float
+    side: float  # in extents of the face (`Face.extent`)
+    rise: float  # of the square's centre above the face's (`Face.centre`), in sides of the square
 
     def with_margin(self, margin: float) -> "Framing":
         """Return the framing with the same centre and more room on every side, as a share of the square's side."""
@@ -57,15 +52,9 @@ faces as above 60.7% agree (original faces 62.1%), and any side between 0.85 and
 
 
 def crop_face(image: np.ndarray, face: Face, framing: Framing | None) -> np.ndarray:
-    """Crop the square around a face as the training faces are framed, rotated upright; the image's border is replicated.
+    """Crop the square around a face as the training faces are framed, rotated upright, at the image's own resolution.
 
-    Args:
-        image: uint8, (H, W) or (H, W, 3).
-        face: the face.
-        framing: that of the detector; None crops the box as it is, which need not be square.
-
-    Returns:
-        uint8, (side, side) or (side, side, 3) at the image's own resolution.
+    The border of the image is replicated. Without a framing the box is cropped as it is, which need not be square.
     """
     if framing is None:
         x1, y1, x2, y2 = (round(edge) for edge in face.box)
@@ -309,15 +298,11 @@ def _face(row: np.ndarray) -> Face:
 
 
 class Detector(Protocol):
-    """A face detector.
-
-    Attributes:
-        name: its name in `open_detector`.
-        framing: the square of a training face relative to its faces; None if their boxes are cropped as they are.
-    """
+    """A face detector."""
 
     name: str
     framing: Framing | None
+    """The square of a training face relative to its faces; None if their boxes are cropped as they are."""
 
     def detect(self, image: np.ndarray) -> list[Face]:
         """Find the faces of an image, uint8 (H, W) or (H, W, 3) RGB, largest first; thread-safe."""

@@ -23,19 +23,10 @@ Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 def annotate(
     image: np.ndarray, predictions: Sequence[Prediction], enlarge: bool = True, text_size: float | None = None
 ) -> Image.Image:
-    """Draw boxes and labels on a copy of an image.
+    """Draw boxes and labels on a copy of an image; without a face, the label is "no face".
 
     Labels go above, into, below or beside their box, where they cover no other label. In videos they start with the number of
-    the track; those of unsure predictions end in a question mark.
-
-    Args:
-        image: uint8, (H, W) or (H, W, 3).
-        predictions: the faces of this image; without a face, the picture is labelled "no face".
-        enlarge: enlarge small images, so that labels have room.
-        text_size: size of the labels; by default from `choose_text_size`.
-
-    Returns:
-        RGB.
+    the track; those of unsure predictions end in a question mark. `enlarge` gives the labels in small images room.
     """
     picture = Image.fromarray(image).convert("RGB")
     zoom = max(1.0, SMALLEST / max(picture.size)) if enlarge else 1.0

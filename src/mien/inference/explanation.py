@@ -147,14 +147,8 @@ def occlusion_map(classifier: Classifier, face: np.ndarray, label: str) -> tuple
     deletion lowers the mean probability to 0.18 and insertion raises it to 0.66 (RISE: 0.16 and 0.62; hard edges: 0.18 and
     0.62; benchmarks/explanation.py).
 
-    Args:
-        classifier: the model.
-        face: uint8, (size, size) or (size, size, 3), prepared.
-        label: one of the model's labels.
-
-    Returns:
-        The heat, float32, (size, size), in log-odds, positive where a part supports the label; and the lowest probability of
-        the label with one patch hidden.
+    Returns the heat, float32, (size, size), in log-odds, positive where a part supports the label, and the lowest probability
+    of the label with one patch hidden.
     """
     index, size = classifier.labels.index(label), classifier.size
     mean = face.mean(axis=(0, 1))

@@ -48,9 +48,8 @@ def column_names(labels: Iterable[str]) -> list[str]:
 
 def column_values(prediction: Prediction) -> list[Any]:
     """Return a prediction's values in the order of the columns, rounded as in `Prediction.to_dict`; None if missing."""
-    row = prediction.to_dict()
+    row = _encodable_row(prediction)
     row |= dict(zip(("x1", "y1", "x2", "y2"), row.get("box", ()), strict=False))
-    row |= {key: encodable(row[key]) for key in ("source", "error") if key in row}
     probabilities = row.get("probabilities", {})
     return [
         *(row.get(name) for name, _ in FIRST),
@@ -64,6 +63,10 @@ def column_values(prediction: Prediction) -> list[Any]:
 def encodable(text: str) -> str:
     """Replace what UTF-8 cannot encode: file names may be any bytes."""
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _encodable_row(prediction: Prediction) -> dict[str, Any]:
+    return {key: encodable(value) if isinstance(value, str) else value for key, value in prediction.to_dict().items()}
 
 
 def to_dataframe(predictions: Iterable[Prediction]) -> "pandas.DataFrame":
@@ -171,8 +174,7 @@ def write_jsonl(predictions: Iterable[Prediction], _: LabelSet, stream: Any) -> 
 
 
 def _json(prediction: Prediction) -> str:
-    row = {key: encodable(value) if isinstance(value, str) else value for key, value in prediction.to_dict().items()}
-    return json.dumps(row, ensure_ascii=False)
+    return json.dumps(_encodable_row(prediction), ensure_ascii=False)
 
 
 def write_csv(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:

@@ -139,15 +139,7 @@ class ImageFaces:
 
 
 class FacePipeline:
-    """Reads images, and detects, crops and classifies their faces; the parameters are those of `predict`.
-
-    Args:
-        keep_images: keep each image in its result.
-        keep_crops: keep the crop of each face.
-
-    Raises:
-        MienError: if the model or the detector cannot be opened, or a number is out of range.
-    """
+    """Reads images, and detects, crops and classifies their faces; the parameters are those of `predict`."""
 
     def __init__(
         self,

@@ -43,22 +43,11 @@ def prefetched(
     full: int,
     threads: int,
 ) -> Generator[Answer, None, None]:
-    """Read items ahead, process each, and finish the results in groups, all at the same time.
+    """Read `items` ahead, `work` on each, and `finish` the results in groups of the `size` `full`, all at the same time.
 
-    One thread reads the items; a pool of threads processes them and finishes groups. The answers keep the order of the items.
-    The threads end when the generator is closed, fails or is interrupted. If the iterable hangs, its thread does too, but
-    Python exits all the same.
-
-    Args:
-        items: is read in its own thread.
-        work: processes one item.
-        finish: processes one group of results, at least one.
-        size: size of a result.
-        full: size from which on a group is finished.
-        threads: threads of the pool.
-
-    Raises:
-        BaseException: whatever `items`, `work` or `finish` raise; answers to earlier items come first if it is `items`.
+    One thread reads the items; a pool of threads works on them and finishes the groups. The answers keep the order of the
+    items; errors are raised here, one of `items` after the answers to earlier items. The threads end when the generator is
+    closed, fails or is interrupted. If the iterable hangs, its thread does too, but Python exits all the same.
     """
     ahead = _ReadAhead(items, work, threads)
     group: list[Result] = []

@@ -45,19 +45,12 @@ def smooth(before: np.ndarray, now: np.ndarray, elapsed: float, time_constant: f
 
 @dataclass(eq=False)
 class Track:
-    """One face over time.
+    """One face over time."""
 
-    Attributes:
-        number: from 0, in the order in which the tracks began.
-        box: (4,), float64, where the face was detected last.
-        seen: time of that detection in seconds.
-        speed: (2,), float64, in pixels per second.
-    """
-
-    number: int
-    box: np.ndarray
-    seen: float
-    speed: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    number: int  # in the order in which the tracks began
+    box: np.ndarray  # (4,), float64, at the last detection
+    seen: float  # time of the last detection in seconds
+    speed: np.ndarray = field(default_factory=lambda: np.zeros(2))  # (2,), float64, in pixels per second
 
     def expected(self, time: float) -> np.ndarray:
         """Extrapolate the box (4,) at constant speed."""
@@ -132,11 +125,7 @@ def _greedy_matches(overlap: np.ndarray) -> list[tuple[int, int]]:
 
 
 class TrackSmoother:
-    """Adds tracks to the predictions of videos, and smooths the probabilities of each track.
-
-    Args:
-        smoothing: time constant of the probabilities in seconds; 0 for none.
-    """
+    """Adds tracks to the predictions of videos, and smooths the probabilities of each with this time constant in seconds."""
 
     def __init__(self, smoothing: float) -> None:
         self._smoothing = smoothing
