@@ -18,8 +18,8 @@ import numpy as np
 from judged import read_judged
 from mien.images import prepare
 from mien.inference.classifier import Classifier
-from mien.inference.detection import open_detector
-from mien.inference.framing import Face, Framing, crop_face
+from mien.inference.detection import Framing, crop_face, open_detector
+from mien.inference.prediction import Face
 
 SCALE, BORDER = 4, 104
 TURNS = (0.0, 12.0, -12.0, 0.0)

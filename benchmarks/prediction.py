@@ -32,8 +32,7 @@ import mien
 from mien.drawn import draw_photo
 from mien.images import prepare, read_image
 from mien.inference.classifier import DEFAULT_MODEL, Classifier, find_model
-from mien.inference.detection import open_detector
-from mien.inference.framing import crop_face
+from mien.inference.detection import crop_face, open_detector
 
 KINDS = 20
 """Different photos; the rest are links to them."""

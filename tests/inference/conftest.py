@@ -8,7 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from mien.inference.framing import Face, Framing
+from mien.inference.detection import Framing
+from mien.inference.prediction import Face
 from mien.labels import FER2013
 
 PUBLISHED_YUNET = Path(__file__).parents[3] / "shared" / "detectors" / "yunet_n_640_640.onnx"

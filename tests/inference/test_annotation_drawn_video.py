@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from mien.errors import MienError
-from mien.inference import annotation as drawn_video
+from mien.inference import annotation
 from mien.inference.annotation import ENCODERS, MARK, DrawnVideo, is_drawn_video
 
 
@@ -25,7 +25,7 @@ def frames(path):
 @pytest.mark.parametrize("encoder", ENCODERS, ids=lambda encoder: encoder[1])
 @pytest.mark.parametrize("rate", [0.5, 25 / 7, 29.97, 60])
 def test_it_plays_with_its_frames_its_size_and_its_rate(encoder, rate, tmp_path, monkeypatch):
-    monkeypatch.setattr(drawn_video, "ENCODERS", (encoder,))
+    monkeypatch.setattr(annotation, "ENCODERS", (encoder,))
     video = DrawnVideo(tmp_path, "名 50%02d", (96, 64), rate)
     for shade in range(0, 250, 25):
         video.add(picture(shade))
@@ -40,13 +40,13 @@ def test_it_plays_with_its_frames_its_size_and_its_rate(encoder, rate, tmp_path,
 
 
 def test_without_the_first_codec_the_second_is_taken(tmp_path, monkeypatch):
-    monkeypatch.setattr(drawn_video, "ENCODERS", ((".mp4", "none", cv2.CAP_FFMPEG, 0.1), ENCODERS[1]))
+    monkeypatch.setattr(annotation, "ENCODERS", ((".mp4", "none", cv2.CAP_FFMPEG, 0.1), ENCODERS[1]))
     video = DrawnVideo(tmp_path, "clip", (96, 64), 10)
     video.add(picture(100))
     video.close()
     assert [path.name for path in tmp_path.iterdir()] == ["clip.avi"]
     assert len(frames(video.path)[0]) == 1
-    monkeypatch.setattr(drawn_video, "ENCODERS", ((".mp4", "none", cv2.CAP_FFMPEG, 0.1),))
+    monkeypatch.setattr(annotation, "ENCODERS", ((".mp4", "none", cv2.CAP_FFMPEG, 0.1),))
     with pytest.raises(MienError, match=r"OpenCV cannot write it.*choose another --draw"):
         DrawnVideo(tmp_path, "other", (96, 64), 10)
 

@@ -104,7 +104,7 @@ def test_an_onnx_file_of_others_is_refused(make_model):
         ({"format": "2"}, r"damaged \(heads \['label'\] in format 2\)"),
         ({"heads": '["label", "crowd"]'}, r"damaged \(heads \['label', 'crowd'\] in format 1\)"),
         ({"heads": "label"}, "damaged"),
-        ({"format": "2", "heads": '["label", "crowd"]'}, "does not take uint8 faces to float probabilities"),
+        ({"format": "2", "heads": '["label", "crowd"]'}, "does not map uint8 faces to float probabilities"),
         ({"labels_text": "sad"}, "damaged"),
         ({"labels_text": '["sad", "sad"]'}, "damaged"),
         ({"size": "large"}, "damaged"),
@@ -231,7 +231,7 @@ def test_two_heads_in_other_outputs_are_refused(two_heads, spoil):
         reversed_.CopyFrom(onnx.numpy_helper.from_array(np.arange(6), "reversed"))
         outputs[1].type.tensor_type.shape.dim[1].dim_value = 6
     onnx.save(spoiled, two_heads)
-    with pytest.raises(MienError, match="names 7 labels but gives 6" if spoil == "narrow" else "does not take uint8 faces"):
+    with pytest.raises(MienError, match="names 7 labels but gives 6" if spoil == "narrow" else "does not map uint8 faces"):
         Classifier(two_heads)
 
 
@@ -245,4 +245,4 @@ def test_models_are_listed_with_their_heads_where_there_are_two(tmp_path, make_m
     assert long.startswith("a-long-name  ")
     assert one.startswith("one ")
     assert two.startswith("two ")
-    assert heads.strip() == "heads: label, crowd (--head; crowd answers where none is named)"
+    assert heads.strip() == "heads: label, crowd (--head; crowd is the default)"

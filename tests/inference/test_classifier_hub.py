@@ -79,8 +79,8 @@ def test_without_the_hubs_client_the_command_that_brings_it_is_told(monkeypatch)
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (of_http(RepositoryNotFoundError), "The hub has no model 'owner/name', or hides it"),
-        (of_http(GatedRepoError), "only to those who were let in"),
+        (of_http(RepositoryNotFoundError), "The hub has no model 'owner/name', or it is private"),
+        (of_http(GatedRepoError), "Access to 'owner/name' is restricted"),
         (of_http(RevisionNotFoundError), "has no revision 'v2'"),
         (EntryNotFoundError("404"), "holds no model.onnx"),
         (of_http(HfHubHTTPError), "could not be reached"),

@@ -10,8 +10,7 @@ from mien import files as cache
 from mien.errors import MienError
 from mien.images import prepare, read_image
 from mien.inference import detection
-from mien.inference.detection import WholeImage, open_detector
-from mien.inference.framing import crop_face
+from mien.inference.detection import WholeImage, crop_face, open_detector
 
 FACE = (177, 123, 356, 336)
 """Where Grace Hopper's face lies in her photo: x1, y1, x2, y2, by eye and YuNet alike."""
@@ -42,7 +41,7 @@ def detector(request):
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch):
     monkeypatch.delenv("MIEN_DETECTOR", raising=False)
-    detection._say_once.cache_clear()
+    detection._warn_once.cache_clear()
 
 
 @pytest.fixture
@@ -154,7 +153,7 @@ def test_yunet_by_name_is_the_file_that_the_variable_names(no_network, yunet_fil
 def test_without_a_cache_the_advice_names_the_address(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(MienError, match=r"set MIEN_CACHE\. Else save https://.*\.onnx yourself"):
+    with pytest.raises(MienError, match=r"set MIEN_CACHE\. Or save https://.*\.onnx yourself"):
         open_detector("yunet")
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mien.inference.detection import search_resized, search_turned, without_doubles
-from mien.inference.framing import Face
+from mien.inference.prediction import Face
 
 
 def scene(height=300, width=400, middle=(280, 90)):

@@ -159,6 +159,28 @@ def test_where_there_is_no_face_nothing_is_drawn_and_every_input_has_its_row(mod
     assert not out.exists()
 
 
+def test_a_bad_image_between_two_good_ones_is_an_error_row_and_ends_nothing(model, photo, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(photo.read_bytes()[:5000])
+    first, error, second = explain([str(photo), str(broken), str(photo)], model=model, detector="haar")
+    assert first.heat is not None
+    assert np.array_equal(first.heat, second.heat)
+    assert (error.heat, error.label) == (None, None)
+    assert "broken.jpg" in error.prediction.error
+
+
+def test_a_detector_that_fails_on_an_image_ends_nothing(model, large, corners):
+    blue = np.full((80, 80, 3), (0, 0, 250), np.uint8)
+    found = explain([large, blue, large], model=model, detector=corners)
+    assert [each.heat is not None for each in found] == [True] * 4 + [False] + [True] * 4
+    assert "too blue" in found[4].prediction.error
+
+
+def test_the_explained_prediction_is_that_of_predict(model, large, corners):
+    predicted = [row.to_dict() for row in mien.predict(large, model, corners)]
+    assert [each.prediction.to_dict() for each in explain(large, model=model, detector=corners)] == predicted
+
+
 def test_a_long_list_ends_at_the_32nd_face(model):
     assert len(explain(np.zeros((40, 48, 48), np.uint8), model=model, faces=True)) == 32
 

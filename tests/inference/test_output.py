@@ -27,9 +27,9 @@ ROWS = [
 ]
 
 
-def written(rows, form):
+def written(rows, form, labels=FER2013):
     stream = io.StringIO()
-    tally = write(rows, form, stream)
+    tally = write(rows, labels, form, stream)
     return stream.getvalue(), tally
 
 
@@ -90,12 +90,12 @@ def test_a_long_name_is_shown_by_its_end():
 def test_labels_wider_than_their_numbers_keep_their_columns():
     labels = LabelSet(("no", "contemptuously amused"))
     row = Prediction("a.jpg", labels, 0, (0, 0, 9, 9), None, np.array([0.25, 0.75], np.float32))
-    header, line = written([row], "table")[0].splitlines()
+    header, line = written([row], "table", labels)[0].splitlines()
     assert len(header) == len(line)
     assert line.endswith("  0.25" + "0.75".rjust(23))
 
 
-@pytest.mark.parametrize("form", WRITERS)
+@pytest.mark.parametrize("form", set(WRITERS) - {"parquet"})
 def test_each_row_is_written_before_the_next_is_asked_for(form):
     stream, seen = io.StringIO(), []
 
@@ -104,7 +104,7 @@ def test_each_row_is_written_before_the_next_is_asked_for(form):
             seen.append(stream.getvalue().count("photo"))
             yield face(f"photo{number}.jpg")
 
-    write(rows(), form, stream)
+    write(rows(), FER2013, form, stream)
     assert seen == [0, 1, 2]
 
 
@@ -148,6 +148,6 @@ def test_the_table_names_the_tracks_of_a_video_in_place_of_the_faces():
 
 def test_an_unknown_format_is_named_with_those_there_are():
     with pytest.raises(MienError, match="table, json, jsonl, csv"):
-        write([], "yaml", io.StringIO())
+        write([], FER2013, "yaml", io.StringIO())
     with pytest.raises(MienError, match="table, json, jsonl, csv, parquet"):
         choose_format("yaml", None)

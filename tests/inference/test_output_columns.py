@@ -6,7 +6,7 @@ import pytest
 import mien
 from mien.cli import main
 from mien.errors import MienError
-from mien.inference import output as columns
+from mien.inference import output
 from mien.inference.output import column_names, to_dataframe, write_parquet
 from mien.inference.prediction import Prediction
 from mien.labels import FER2013
@@ -35,7 +35,7 @@ def rows_of(table):
 def test_parquet_has_the_columns_with_their_types_in_row_groups(tmp_path, monkeypatch):
     import pyarrow.parquet
 
-    monkeypatch.setattr(columns, "ROW_GROUP", 2)
+    monkeypatch.setattr(output, "ROW_GROUP", 2)
     write_parquet(iter(ROWS), FER2013, tmp_path / "rows.parquet")
     file = pyarrow.parquet.ParquetFile(tmp_path / "rows.parquet")
     assert file.num_row_groups == 2

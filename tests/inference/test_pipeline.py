@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from mien.images import prepare, read_image
-from mien.inference import prefetch as overlap
+from mien.inference import prefetch
 from mien.inference.classifier import Classifier
-from mien.inference.framing import Face, Framing, crop_face
+from mien.inference.detection import Framing, crop_face
 from mien.inference.pipeline import predict
-from mien.inference.prediction import Frame
+from mien.inference.prediction import Face, Frame
 from mien.labels import FER2013
 
 
@@ -73,7 +73,7 @@ def test_faces_are_classified_in_batches_across_images(model, large, corners):
 def test_a_face_outside_of_its_image_is_an_error_and_aborts_nothing(model, large):
     outside = SimpleNamespace(framing=None, detect=lambda image: [Face((200, 200, 240, 240), 0.9)])
     (row,) = predict(large, model, outside)
-    assert "could not be looked for" in row.error
+    assert "Face detection failed on" in row.error
 
 
 def test_rows_come_while_the_source_goes_on(model, large, corners):
@@ -86,7 +86,7 @@ def test_rows_come_while_the_source_goes_on(model, large, corners):
 
     with closing(predict(endless(), model, corners, batch_size=8, threads=2)) as rows:
         assert next(rows).face == 0
-    assert len(drawn) < overlap.AHEAD + 8
+    assert len(drawn) < prefetch.AHEAD + 8
     assert not any(thread.name.startswith("mien") for thread in threading.enumerate())
 
 
@@ -94,11 +94,11 @@ def test_images_without_faces_do_not_pile_up(model, corners):
     drawn = []
     with closing(predict((drawn.append(1) or SMALL for _ in range(10**9)), model, corners)) as rows:
         assert next(rows).no_face
-    assert len(drawn) <= 3 * overlap.AHEAD
+    assert len(drawn) <= 3 * prefetch.AHEAD
 
 
 def test_a_row_does_not_wait_until_its_batch_is_full(model, large, monkeypatch, corners):
-    monkeypatch.setattr(overlap, "LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(prefetch, "LONGEST_WAIT", 0.1)
     more = threading.Event()
 
     def slow():

@@ -8,8 +8,9 @@ from PIL import Image
 from mien.cli import main
 from mien.errors import MienError
 from mien.inference.classifier import Classifier
-from mien.inference.framing import Face, Framing
+from mien.inference.detection import Framing
 from mien.inference.pipeline import predict
+from mien.inference.prediction import Face
 
 
 def test_a_wrong_model_or_detector_is_said_at_once_and_not_at_the_first_row(model):

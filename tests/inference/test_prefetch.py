@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from mien.inference import prefetch as overlap
-from mien.inference.prefetch import overlapped
+from mien.inference import prefetch
+from mien.inference.prefetch import prefetched
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def values(group):
 
 
 def run(items, work=same, finish=values, full=4, threads=3):
-    return overlapped(items, work, finish, lambda _: 1, full, threads)
+    return prefetched(items, work, finish, lambda _: 1, full, threads)
 
 
 def threads_of_mien():
@@ -79,7 +79,7 @@ def test_items_are_read_only_a_little_ahead():
     with closing(run((read.append(1) or Number(0) for _ in range(10**9)), full=2, threads=2)) as answers:
         next(answers)
         time.sleep(0.2)
-        assert len(read) <= overlap.AHEAD + 20
+        assert len(read) <= prefetch.AHEAD + 20
 
 
 def test_an_error_of_the_items_comes_after_the_answers_before_it():
@@ -121,7 +121,7 @@ def test_closing_early_ends_the_threads_and_closes_the_items():
 
 
 def test_an_item_that_does_not_come_holds_up_neither_its_answers_nor_the_end(monkeypatch):
-    monkeypatch.setattr(overlap, "LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(prefetch, "LONGEST_WAIT", 0.05)
     release = threading.Event()
 
     def items():
@@ -139,8 +139,8 @@ def test_an_item_that_does_not_come_holds_up_neither_its_answers_nor_the_end(mon
 
 
 def test_memory_bounds_what_is_read_and_a_group_need_not_be_full(monkeypatch):
-    monkeypatch.setattr(overlap, "HELD_BYTES", 100)
-    monkeypatch.setattr(overlap, "LONGEST_WAIT", 1000)
+    monkeypatch.setattr(prefetch, "HELD_BYTES", 100)
+    monkeypatch.setattr(prefetch, "LONGEST_WAIT", 1000)
     read = []
 
     def items():
@@ -156,7 +156,7 @@ def test_memory_bounds_what_is_read_and_a_group_need_not_be_full(monkeypatch):
 
 
 def test_a_single_item_over_the_bound_goes_through(monkeypatch):
-    monkeypatch.setattr(overlap, "HELD_BYTES", 10)
+    monkeypatch.setattr(prefetch, "HELD_BYTES", 10)
     assert [value for group in run(Number(value, 500) for value in range(5)) for value in group] == [0, 1, 2, 3, 4]
 
 
@@ -164,15 +164,15 @@ def test_a_single_item_over_the_bound_goes_through(monkeypatch):
 def test_python_exits_although_the_answers_were_not_closed(items):
     code = f"""
 import itertools, threading, time
-from mien.inference import prefetch as overlap
+from mien.inference import prefetch
 from mien.inference.prediction import Frame
 def endless():
     return (Frame(str(n)) for n in itertools.count())
 def hanging():
     yield Frame("0")
     threading.Event().wait()
-overlap.LONGEST_WAIT = 0.05
-answers = overlap.overlapped({items}, lambda f: (time.sleep(0.01), f)[1], len, lambda _: 1, 1, 2)
+prefetch.LONGEST_WAIT = 0.05
+answers = prefetch.prefetched({items}, lambda f: (time.sleep(0.01), f)[1], len, lambda _: 1, 1, 2)
 print(next(answers), flush=True)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mien.cli import main
-from mien.inference.resume import Journal, unfinished
+from mien.inference.resume import ResumeLog, log_path
 
 COUNT = 60
 
@@ -60,12 +60,12 @@ def stopped(photos, model, tmp_path, monkeypatch):
     def stop(out, keep):
         if not journal.exists():
             with monkeypatch.context() as patch:
-                patch.setattr(Journal, "finish", killed)
+                patch.setattr(ResumeLog, "finish", killed)
                 with pytest.raises(ZeroDivisionError):
                     main(words(photos, model, tmp_path / "broken" / "rows.jsonl"))
         content = journal.read_bytes()
         out.parent.mkdir(exist_ok=True)
-        unfinished(out).write_bytes(content[: int(len(content) * keep) if isinstance(keep, float) else keep])
+        log_path(out).write_bytes(content[: int(len(content) * keep) if isinstance(keep, float) else keep])
         return out
 
     return stop
@@ -102,14 +102,14 @@ def test_a_killed_run_goes_on(whole, photos, model, tmp_path):
     code = """
 import sys, time
 from mien.cli import main
-from mien.inference import pipeline as predicting, prefetch as overlap
-find, overlap.LONGEST_WAIT = predicting._Way.find, 0.05
-predicting._Way.find = lambda self, item: (time.sleep(0.02), find(self, item))[1]
+from mien.inference import pipeline as predicting, prefetch
+find, prefetch.LONGEST_WAIT = predicting.FacePipeline.find, 0.05
+predicting.FacePipeline.find = lambda self, item: (time.sleep(0.02), find(self, item))[1]
 main(sys.argv[1:])
 """
     with subprocess.Popen([sys.executable, "-c", code, *words(photos, model, out)], stderr=subprocess.DEVNULL) as process:
         end = time.monotonic() + 60
-        while time.monotonic() < end and not (unfinished(out).is_file() and unfinished(out).read_bytes().count(b"\n") > 5):
+        while time.monotonic() < end and not (log_path(out).is_file() and log_path(out).read_bytes().count(b"\n") > 5):
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
@@ -122,10 +122,10 @@ def test_an_interrupt_says_how_to_go_on(photos, model, tmp_path, monkeypatch, ca
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mien.inference.pipeline._Way.classify", interrupted)
+    monkeypatch.setattr("mien.inference.pipeline.FacePipeline.classify", interrupted)
     assert main(words(photos, model, tmp_path / "rows.csv")) == 130
     assert capsys.readouterr().err == "mien: stopped (the same command with --resume goes on)\n"
-    assert not unfinished(tmp_path / "rows.csv").exists(), "nothing was answered yet"
+    assert not log_path(tmp_path / "rows.csv").exists(), "nothing was answered yet"
 
 
 def test_a_source_with_several_rows_is_answered_anew_unless_all_of_them_are_there(tmp_path, model, write_video, monkeypatch):
@@ -135,12 +135,12 @@ def test_a_source_with_several_rows_is_answered_anew_unless_all_of_them_are_ther
     wanted = (tmp_path / "rows.jsonl").read_text()
     assert [json.loads(line)["frame"] for line in wanted.splitlines()] == [*range(5), *range(5), *range(5)]
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "finish", lambda self, form: 1 / 0)
+        patch.setattr(ResumeLog, "finish", lambda self, form: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             main(arguments)
-    lines = unfinished(tmp_path / "rows.jsonl").read_bytes().splitlines(keepends=True)
+    lines = log_path(tmp_path / "rows.jsonl").read_bytes().splitlines(keepends=True)
     for count in range(1, len(lines) + 1):
-        unfinished(tmp_path / "rows.jsonl").write_bytes(b"".join(lines[:count]))
+        log_path(tmp_path / "rows.jsonl").write_bytes(b"".join(lines[:count]))
         assert main([*arguments, "--resume"]) == 0
         assert (tmp_path / "rows.jsonl").read_text() == wanted
 
@@ -151,14 +151,14 @@ def test_other_options_and_other_models_do_not_go_on(stopped, photos, model, mak
     assert main(words(photos, model, out)) == 2
     assert "add --resume, or remove that file" in capsys.readouterr().err
     for more, says in (
-        (["--threshold", "0.9"], "were made with threshold 0.6, not 0.9"),
-        (["--model", str(make_model("other.onnx"))], "were made with model "),
+        (["--threshold", "0.9"], "has threshold 0.6, not 0.9"),
+        (["--model", str(make_model("other.onnx"))], "has model "),
     ):
         assert main(words(photos, model, out, "--resume", *more)) == 2
         assert says in capsys.readouterr().err
-    unfinished(out).write_text('{"labels": ["a", "b"]}\nnonsense\n')
+    log_path(out).write_text('{"labels": ["a", "b"]}\nnonsense\n')
     assert main(words(photos, model, out, "--resume")) == 2
-    assert "no file of unfinished answers, or damaged" in capsys.readouterr().err
+    assert "not the log of an unfinished run, or damaged" in capsys.readouterr().err
 
 
 def test_resume_needs_a_file_and_draws_nothing_and_leaves_a_whole_one(photos, model, tmp_path, capsys):
@@ -176,12 +176,12 @@ def test_resume_needs_a_file_and_draws_nothing_and_leaves_a_whole_one(photos, mo
 
 def test_answers_to_something_else_are_not_mixed_in(stopped, photos, model, tmp_path, capsys):
     out = stopped(tmp_path / "again" / "rows.jsonl", 0.5)
-    before = unfinished(out).read_bytes()
+    before = log_path(out).read_bytes()
     Image.fromarray(np.zeros((48, 48), np.uint8)).save(tmp_path / "other.png")
     capsys.readouterr()
     assert main(words(tmp_path / "other.png", model, out, "--resume")) == 2
-    assert f"are also of {str(photos)!r}, which is not named now" in capsys.readouterr().err
-    assert unfinished(out).read_bytes() == before
+    assert f"also has the input {str(photos)!r}; name it too" in capsys.readouterr().err
+    assert log_path(out).read_bytes() == before
     both = ["predict", str(photos), str(tmp_path / "other.png"), *words(photos, model, out, "--resume")[2:]]
     assert main(both) == 1
     assert len(rows_of(out)) == COUNT + 2

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from mien.cli import main
-from mien.inference import prefetch as overlap
-from mien.inference import video
+from mien.inference import prefetch, video
 from mien.inference.sources import frames
 
 
@@ -155,7 +154,7 @@ class Endless(PluggedOut):
 @pytest.mark.parametrize("out", [None, "rows.json"])
 def test_who_stops_a_camera_has_whole_answers(out, model, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(video.cv2, "VideoCapture", Endless)
-    monkeypatch.setattr(overlap, "LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(prefetch, "LONGEST_WAIT", 0.05)
     path = None if out is None else tmp_path / out
     assert (
         main(["predict", "0", "--model", str(model), "--faces", "--format", "json", *(["--out", str(path)] if path else [])])
@@ -169,7 +168,7 @@ def test_who_stops_a_camera_has_whole_answers(out, model, tmp_path, monkeypatch,
 
 
 def test_who_stops_a_camera_has_a_playable_video_of_what_it_saw(model, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(overlap, "LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(prefetch, "LONGEST_WAIT", 0.05)
     words = ["predict", "0", "--model", str(model), "--faces", "--format", "json", "--draw", str(tmp_path / "drawn")]
     with monkeypatch.context() as patch:
         patch.setattr(video.cv2, "VideoCapture", Endless)

@@ -146,5 +146,5 @@ def test_without_matplotlib_there_is_a_video_and_a_sentence_but_no_plot(model, w
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     clip = str(write_video(tmp_path / "clip.avi", count=3))
     assert main(["predict", clip, "--model", str(model), "--faces", "--draw", str(tmp_path / "drawn")]) == 0
-    assert "mien: no plot of the tracks without matplotlib" in caplog.text
+    assert "mien: the tracks are not plotted without matplotlib" in caplog.text
     assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["clip.mp4"]

@@ -26,7 +26,7 @@ def predict(arguments: list[str]) -> int:
     from mien.inference.detection import DETECTORS
     from mien.inference.output import WRITERS, check_out, check_parquet, choose_format, make_folder_of
     from mien.inference.pipeline import predict
-    from mien.inference.resume import Journal, unfinished
+    from mien.inference.resume import ResumeLog, log_path
     from mien.inference.sources import check_names, listed
 
     parser = make_parser(
@@ -49,7 +49,7 @@ def predict(arguments: list[str]) -> int:
         help="a model file, a run folder, a name that `mien models` lists, or hf:owner/name",
     )
     parser.add_argument("--detector", type=str, default="auto", help=f"{', '.join(DETECTORS)}, or a YuNet .onnx file")
-    parser.add_argument("--format", type=str, help=f"{', '.join(WRITERS)}, parquet; without it, what --out ends in, else table")
+    parser.add_argument("--format", type=str, help=f"{', '.join(WRITERS)}; without it, what --out ends in, else table")
     parser.add_argument("--out", type=str, help="a file to write instead of standard output")
     parser.add_argument("--resume", type=bool, default=False, help="go on with a run into --out that was stopped")
     parser.add_argument("--null", type=bool, default=False, help="a zero byte ends each path on stdin, as of find -print0")
@@ -72,20 +72,20 @@ def predict(arguments: list[str]) -> int:
     if out is None:
         with closing(predict(source, **wanted | {"model": opened})) as predictions:
             return _exit_status(_to_standard_output(_until_stopped(predictions, names), form, opened.labels))
-    if resume and out.exists() and not unfinished(out).exists():
+    if resume and out.exists() and not log_path(out).exists():
         print(f"mien: {str(out)!r} is whole, there is nothing to go on with; without --resume it is made anew", file=sys.stderr)
         return 0
-    journal = Journal(out, opened.labels, settings, names, resume)
+    log = ResumeLog(out, opened.labels, settings, names, resume)
     if resume:
-        source = listed(source, wanted["every"], journal.skip)
+        source = listed(source, wanted["every"], log.skip)
     with closing(predict(source, **wanted | {"model": opened})) as predictions:
         make_folder_of(out)
         try:
-            journal.write(_until_stopped(predictions, names))
+            log.write(_until_stopped(predictions, names))
         except KeyboardInterrupt:
             print("mien: stopped (the same command with --resume goes on)", file=sys.stderr)
             return 130
-    return _exit_status(journal.finish(form))
+    return _exit_status(log.finish(form))
 
 
 def _paths(names: list[str], null: bool) -> Iterator[str]:
@@ -114,7 +114,7 @@ def _to_standard_output(predictions: "Iterator[Prediction]", format: str, labels
     from mien.inference.output import write, write_file
 
     if format != "parquet":
-        return write(predictions, format, sys.stdout)
+        return write(predictions, labels, format, sys.stdout)
     if sys.stdout.isatty():
         raise MienError("Parquet is nothing to read on a terminal; name a file with --out.")
     with tempfile.TemporaryDirectory() as folder:  # a Parquet file cannot be written into a pipe as it comes

@@ -1,4 +1,4 @@
-"""A video written frame by frame through OpenCV, playable however early it ends."""
+"""A folder of annotated copies: pictures, videos written through OpenCV, and plots of their tracks over time."""
 
 import io
 import logging
@@ -22,66 +22,69 @@ from mien.inference.prediction import Prediction
 from mien.labels import LabelSet
 
 ENCODERS = ((".mp4", "mp4v", cv2.CAP_FFMPEG, 0.1), (".avi", "MJPG", cv2.CAP_OPENCV_MJPEG, 1.0))
-"""Suffix, codec, back end and the least frames a second that it can tell, best first: MPEG-4 where OpenCV has FFmpeg, else
-Motion JPEG, which it writes by itself, at whole frames a second."""
+"""Suffix, codec, back end and lowest frame rate, best first: MPEG-4 if OpenCV has FFmpeg, else Motion JPEG, which OpenCV writes
+without it, at an integer rate."""
 
 VIDEO_SUFFIXES = tuple(suffix for suffix, *_ in ENCODERS)
 
-_WORDS = b"mien predict --draw"
-MARK = struct.pack(">I4s", 8 + len(_WORDS), b"free") + _WORDS
-"""The end of a drawn video, by which it is known, so that it may be drawn anew: a box of free space, which players skip
-(ISO/IEC 14496-12, 8.1.2)."""
+SOFTWARE = "mien predict --draw"
+"""EXIF tag Software of a drawn picture, which marks it as replaceable."""
+
+MARK = struct.pack(">I4s", 8 + len(SOFTWARE), b"free") + SOFTWARE.encode()
+"""The same for a drawn video, at its end: a box of free space, which players skip (ISO/IEC 14496-12, 8.1.2)."""
+
+PLOT_SUFFIX = ".tracks.png"
+
+TEXT_SMOOTHING = 0.05
+"""Weight of a frame's text size in its moving average over a video, since the sizes of faces jitter."""
+
+MOST_PANELS = 8
+"""Tracks in one plot: those with the most frames."""
+
+MOST_KEPT = 64
+"""Most tracks kept in memory; beyond that the shorter half is dropped, so that a stream's memory is bounded."""
+
+MOST_POINTS = 4096
+"""Most points of a track; beyond that every second one is dropped. A plot is some 1,300 pixels wide."""
+
+_logger = logging.getLogger("mien")
 
 
 class DrawnVideo:
-    """A video being written under a temporary name; `close` gives it its own.
+    """A video in progress under a temporary name; `close` renames it to `path`.
 
-    Args:
-        folder: where it goes.
-        stem: its name without the suffix.
-        size: width and height in pixels. The codecs want even sides: an odd one gets another row or column like its last.
-        rate: frames a second.
-
-    Attributes:
-        path: where it will be.
-
-    Raises:
-        MienError: if it cannot be written there.
+    The codecs need even sides: the last row or column of an odd one is repeated.
     """
 
     def __init__(self, folder: Path, stem: str, size: tuple[int, int], rate: float) -> None:
-        self._size, self._missed = size, 0
+        self._size, self._missing = size, 0
         self._last: np.ndarray | None = None
         even = size[0] + size[0] % 2, size[1] + size[1] % 2
         for suffix, codec, backend, least in ENCODERS:
             self.path = folder / f"{stem}{suffix}"
-            self._part = folder / f".{stem}.{os.getpid()}.part{suffix}"  # the suffix tells OpenCV the container
+            self._part = folder / f".{stem}.{os.getpid()}.part{suffix}"  # OpenCV chooses the container by the suffix
             self._writer = _open(self._part, codec, backend, max(least, rate), even)
             if self._writer is not None:
                 return
         raise self._problem("OpenCV cannot write it")
 
     def add(self, picture: Image.Image) -> None:
-        """Write a frame; one of another size, as damaged videos have them, is fitted into the size of the first."""
+        """Write a frame; one of another size, as in damaged videos, is resized to that of the first."""
         picture = picture if picture.size == self._size else picture.resize(self._size)
         pixels = cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2BGR)
         pixels = cv2.copyMakeBorder(pixels, 0, self._size[1] % 2, 0, self._size[0] % 2, cv2.BORDER_REPLICATE)
-        while self._missed and self._last is not None:
+        while self._missing and self._last is not None:
             self._write(self._last)
-            self._missed -= 1
+            self._missing -= 1
         self._write(pixels)
-        self._last, self._missed = pixels, 0
+        self._last, self._missing = pixels, 0
 
-    def miss(self) -> None:
-        """Show the frame before for as long as this one, which could not be read; at the end nothing is added."""
-        self._missed += 1
+    def repeat(self) -> None:
+        """Repeat the previous frame for one that could not be read, unless no other follows."""
+        self._missing += 1
 
     def close(self) -> None:
-        """Finish the video and give it its name.
-
-        Raises:
-            MienError: if it could not be written, on a full disk for example.
-        """
+        """Finish the video and rename it; raise a MienError if it could not be written, on a full disk for example."""
         try:
             self._writer.release()
             with self._part.open("r+b") as file:
@@ -107,17 +110,17 @@ class DrawnVideo:
 
 
 def is_drawn_video(path: Path) -> bool:
-    """Tell whether a file is a video that mien drew."""
+    """Tell whether a file is a video drawn by mien."""
     try:
         with path.open("rb") as file:
             file.seek(-len(MARK), os.SEEK_END)
             return file.read() == MARK
-    except OSError:  # not there, shorter, or a folder
+    except OSError:  # missing, shorter, or a folder
         return False
 
 
 def _open(path: Path, codec: str, backend: int, rate: float, size: tuple[int, int]) -> Any:
-    """Open OpenCV's writer; None where it has no such codec, or the file cannot be made."""
+    """Open OpenCV's writer; None if it lacks the codec, or the file cannot be created."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # as for reading
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
@@ -129,62 +132,32 @@ def _open(path: Path, codec: str, backend: int, rate: float, size: tuple[int, in
         cv2.utils.logging.setLogLevel(level)
 
 
-# What the faces of a video showed, over time: a plot with a panel for each track.
-
-MOST_PANELS = 8
-"""Tracks in one plot: those with the most frames."""
-
-MOST_KEPT = 64
-"""Tracks that are remembered at once; of more, the shorter half is forgotten, so that memory does not grow with a stream."""
-
-MOST_POINTS = 4096
-"""Points of a track; of more, every second is forgotten. A plot is some 1,300 pixels wide."""
-
-_logger = logging.getLogger("mien")
-
-
 @dataclass(eq=False)
-class Line:
-    """One track's answers.
+class TrackHistory:
+    """The predictions of one track: time, number of its run and probabilities (K,) of each frame, all but dropped ones.
 
-    Attributes:
-        times: seconds, rising.
-        runs: of each time, the number of its run: a new one begins where a frame of the video did not show the face.
-        probabilities: of each time, (K,).
-        frames: how many frames showed the face; more than there are times, where some were forgotten.
-        seen: number of the video's frame that showed it last, counted as they come.
+    A new run begins after a frame without the face. `frames` counts the frames with the face, including dropped ones;
+    `last_frame` is the last of them, counted over the video.
     """
 
-    times: list[float] = field(default_factory=list)
-    runs: list[int] = field(default_factory=list)
-    probabilities: list[np.ndarray] = field(default_factory=list)
+    points: list[tuple[float, int, np.ndarray]] = field(default_factory=list)
     frames: int = 0
-    seen: int = 0
+    last_frame: int = 0
 
 
-class History:
-    """The answers about one video.
-
-    Args:
-        spacing: seconds from frame to frame.
-
-    Attributes:
-        tracks: the answers of each track, by its number.
-        labels: the labels of the answers.
-        left_out: how many tracks were forgotten.
-        end: the time of the last frame, and its own length.
-    """
+class VideoHistory:
+    """The predictions of one video: the history of each track by its number; `spacing` is the time between two frames."""
 
     def __init__(self, spacing: float) -> None:
         self.spacing = spacing
-        self.tracks: dict[int, Line] = {}
+        self.tracks: dict[int, TrackHistory] = {}
         self.labels: LabelSet | None = None
-        self.left_out = 0
-        self.end = 0.0
+        self.left_out = 0  # dropped tracks
+        self.end = 0.0  # of the last frame, in seconds
         self._frames = 0
 
     def add(self, predictions: Sequence[Prediction]) -> None:
-        """Add a frame's answers."""
+        """Add the predictions of a frame."""
         self._frames += 1
         for prediction in predictions:
             if prediction.time is not None:
@@ -192,59 +165,47 @@ class History:
             if prediction.track is None or prediction.time is None or prediction.probabilities is None:
                 continue
             self.labels = prediction.labels
-            line = self.tracks.setdefault(prediction.track, Line())
-            run = line.runs[-1] + (line.seen + 1 != self._frames) if line.runs else 0
-            line.times.append(prediction.time)
-            line.runs.append(run)
-            line.probabilities.append(prediction.probabilities)
-            line.frames, line.seen = line.frames + 1, self._frames
-            if len(line.times) > MOST_POINTS:
-                del line.times[1::2], line.runs[1::2], line.probabilities[1::2]
+            track = self.tracks.setdefault(prediction.track, TrackHistory())
+            run = track.points[-1][1] + (track.last_frame + 1 != self._frames) if track.points else 0
+            track.points.append((prediction.time, run, prediction.probabilities))
+            track.frames, track.last_frame = track.frames + 1, self._frames
+            if len(track.points) > MOST_POINTS:
+                del track.points[1::2]
         if len(self.tracks) > MOST_KEPT:
             self.left_out += len(self.tracks)
-            self.tracks = dict(sorted(self.longest(MOST_KEPT // 2)))
+            self.tracks = dict(self.longest(MOST_KEPT // 2))
             self.left_out -= len(self.tracks)
 
-    def longest(self, count: int) -> list[tuple[int, Line]]:
-        """Give the tracks with the most frames, by number."""
+    def longest(self, count: int) -> list[tuple[int, TrackHistory]]:
+        """Return the tracks with the most frames, ordered by number."""
         return sorted(sorted(self.tracks.items(), key=lambda track: -track[1].frames)[:count])
 
 
-def plot_tracks(history: History) -> Image.Image | None:
-    """Plot the probabilities over time, stacked, in the labels' colours of the drawn video; gaps where a face was lost.
-
-    Args:
-        history: with at least one track.
-
-    Returns:
-        RGB, or None where matplotlib is not installed; a line on stderr says so.
-    """
+def plot_tracks(history: VideoHistory) -> Image.Image | None:
+    """Plot the stacked probabilities of each track over time, in the labels' colours; None without matplotlib."""
     try:
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError:
-        _logger.warning(
-            "mien: no plot of the tracks without matplotlib, which is not installed; run: pip install 'mien[evaluate]'"
-        )
+        _logger.warning("mien: the tracks are not plotted without matplotlib; run: pip install 'mien[evaluate]'")
         return None
-    lines = history.longest(MOST_PANELS)
+    tracks = history.longest(MOST_PANELS)
     names = history.labels or ()
     colours = [COLOURS[number % len(COLOURS)] for number in range(len(names))]
-    figure = Figure(figsize=(9, 0.8 + 1.1 * len(lines)), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.04))
-    panels = figure.subplots(len(lines), sharex=True, squeeze=False)[:, 0]
-    for (number, line), panel in zip(lines, panels, strict=True):
-        for times, shares in _runs(line, history.spacing):
-            panel.stackplot(times, shares, colors=colours, edgecolor="white", linewidth=0.3)
+    figure = Figure(figsize=(9, 0.8 + 1.1 * len(tracks)), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.04))
+    panels = figure.subplots(len(tracks), sharex=True, squeeze=False)[:, 0]
+    for (number, track), panel in zip(tracks, panels, strict=True):
+        for times, probabilities in _runs(track, history.spacing):
+            panel.stackplot(times, probabilities, colors=colours, edgecolor="white", linewidth=0.3)
         panel.set(ylim=(0, 1), xlim=(0, history.end), yticks=(0, 0.5, 1))
         panel.set_ylabel(f"#{number}", rotation=0, ha="right", va="center", fontsize=11)
         panel.tick_params(length=0, labelsize=8, colors="#6b7785")
         panel.spines[:].set_visible(False)
         panel.grid(axis="y", color="#1d2733", alpha=0.25, linewidth=0.5)
         panel.set_facecolor("#f3f4f6")
-    left_out = history.left_out + len(history.tracks) - len(lines)
-    panels[-1].set_xlabel(
-        "seconds" + (f"; {left_out} shorter tracks left out" if left_out else ""), fontsize=9, color="#6b7785"
-    )
+    left_out = history.left_out + len(history.tracks) - len(tracks)
+    suffix = f"; {left_out} shorter tracks left out" if left_out else ""
+    panels[-1].set_xlabel(f"seconds{suffix}", fontsize=9, color="#6b7785")
     patches = [panels[0].fill_between([0], 0, color=colour) for colour in colours]
     words = [name.replace("$", r"\$") for name in names]  # no formulas
     figure.legend(patches, words, loc="outside upper left", ncols=min(len(words), 8), frameon=False, fontsize=9)
@@ -253,37 +214,18 @@ def plot_tracks(history: History) -> Image.Image | None:
     return Image.open(buffer).convert("RGB")
 
 
-def _runs(line: Line, spacing: float) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Cut a track where its face was lost: times (T,) and probabilities (K, T) of each part, the last shown for its length."""
-    times, probabilities = np.array(line.times), np.stack(line.probabilities)
-    cuts = [0, *(np.flatnonzero(np.diff(line.runs)) + 1).tolist(), len(times)]
+def _runs(track: TrackHistory, spacing: float) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Split a track into runs: times (T,) and probabilities (K, T), the last extended to the end of its frame."""
+    times, runs, probabilities = (np.array(values) for values in zip(*track.points, strict=True))
+    cuts = [0, *(np.flatnonzero(np.diff(runs)) + 1).tolist(), len(times)]
     return [
         (np.append(times[start:end], times[end - 1] + spacing), np.vstack([probabilities[start:end], probabilities[end - 1]]).T)
         for start, end in pairwise(cuts)
     ]
 
 
-# A folder of annotated pictures and videos, each under its input's name, where nothing that was there is lost.
-
-SOFTWARE = "mien predict --draw"
-"""What the EXIF tag Software of a drawn picture says: only such a picture is drawn anew."""
-
-PLOT_SUFFIX = ".tracks.png"
-"""How the name of a video's plot ends."""
-
-TEXT_FOLLOWS = 0.05
-"""Share by which the text of a video grows or shrinks from frame to frame towards what its faces want, which tremble."""
-
-
-class Album:
-    """A folder of annotated pictures and videos. A file there that mien did not draw is never replaced.
-
-    Args:
-        folder: where they go; made if it is not there.
-
-    Raises:
-        MienError: if it cannot be made.
-    """
+class AnnotationWriter:
+    """A folder of annotated pictures and videos, which replaces only files that mien drew."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -294,32 +236,26 @@ class Album:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MienError(
-                f"The folder {str(folder)!r} for pictures cannot be made ({error.strerror}); choose another --draw."
+                f"The folder {str(folder)!r} for drawings cannot be made ({error.strerror}); choose another --draw."
             ) from None
 
     def add(self, image: np.ndarray | None, predictions: Sequence[Prediction], rate: float | None = None) -> None:
         """Draw an image's predictions and save the picture under the image's name: JPEG for a JPEG, else PNG.
 
-        Frames of a video become a video with its name, of the same size, and a plot of the answers over time. Both are there
-        when a frame of something else follows, or the album is closed.
-
-        Args:
-            image: uint8, (H, W) or (H, W, 3); None where it could not be read.
-            predictions: all of one image; at least one.
-            rate: of a video's frame, how many come a second; None for a picture by itself.
-
-        Raises:
-            MienError: if the picture or the video cannot be saved.
+        The frames of a video, which have a `rate` per second, become a video of the same size and a plot of its tracks, which
+        are saved when something else follows, or at `close`. The image is None if it could not be read.
         """
         video = self._video
-        if video is not None and not video.goes_on_with(predictions[0]):
+        if video is not None and not video.continues_with(predictions[0]):
             self.close()
             video = None
         if image is None:
             if video is not None:
-                video.drawn.miss()
+                video.drawn.repeat()
         elif rate is None:
-            self._save(image, predictions)
+            source = Path(predictions[0].source)
+            suffix = ".jpg" if source.suffix.lower() in (".jpg", ".jpeg", ".jpe", ".jfif") else ".png"
+            self._write(annotate(image, predictions), f"{self._stem(source, (suffix,))}{suffix}")
         else:
             if video is None:
                 source = Path(predictions[0].source)
@@ -329,60 +265,64 @@ class Album:
             video.add(image, predictions)
 
     def close(self) -> None:
-        """Finish the video that is being drawn, if there is one, and plot its tracks.
-
-        Raises:
-            MienError: if one of them cannot be saved.
-        """
+        """Finish the video in progress, if any, and plot its tracks; raise a MienError if one of them cannot be saved."""
         video, self._video = self._video, None
         if video is None:
             return
         video.drawn.close()
         if video.history.tracks and (plot := plot_tracks(video.history)):
-            self._write(plot, self.folder / f"{video.drawn.path.stem}{PLOT_SUFFIX}")
+            self._write(plot, f"{video.drawn.path.stem}{PLOT_SUFFIX}")
 
-    def _save(self, image: np.ndarray, predictions: Sequence[Prediction]) -> None:
-        source = Path(predictions[0].source)
-        suffix = ".jpg" if source.suffix.lower() in (".jpg", ".jpeg", ".jpe", ".jfif") else ".png"
-        self._write(annotate(image, predictions), self.folder / f"{self._stem(source, (suffix,))}{suffix}")
-
-    def _write(self, picture: Image.Image, path: Path) -> None:
+    def _write(self, picture: Image.Image, name: str) -> None:
+        path, exif = self.folder / name, Image.Exif()
+        exif[ExifTags.Base.Software] = SOFTWARE
         form = "JPEG" if path.suffix == ".jpg" else "PNG"
         try:
-            write_whole(path, lambda part: picture.save(part, form, quality=92, exif=_mark()))
+            write_whole(path, lambda part: picture.save(part, form, quality=92, exif=exif))
         except OSError as error:
             reason = error.strerror or error
             raise MienError(f"The picture {str(path)!r} cannot be saved ({reason}); choose another --draw.") from None
 
     def _stem(self, source: Path, suffixes: tuple[str, ...]) -> str:
-        """Choose a name that is free with all these suffixes: images of several folders may share theirs, and some lie here."""
-        key = source.stem.casefold() or "image", suffixes
-        number = self._numbers.get(key, 1)  # those below are taken
-        while not all(self._free(f"{_numbered(source, number)}{suffix}", source) for suffix in suffixes):
+        """Choose a name that is free with all suffixes: images of several folders may share theirs, and files may exist."""
+        stem = source.stem or "image"
+        key = stem.casefold(), suffixes
+        number = self._numbers.get(key, 1)  # smaller ones are taken
+        name = stem if number == 1 else f"{stem}-{number}"
+        while not all(self._is_free(f"{name}{suffix}", source) for suffix in suffixes):
             number += 1
+            name = f"{stem}-{number}"
         self._numbers[key] = number + 1
-        stem = _numbered(source, number)
-        self._names.update(f"{stem}{suffix}".casefold() for suffix in suffixes)
-        return stem
+        self._names.update(f"{name}{suffix}".casefold() for suffix in suffixes)
+        return name
 
-    def _free(self, name: str, source: Path) -> bool:
-        """Tell whether nothing has the name but, at most, what an earlier run drew of another file."""
+    def _is_free(self, name: str, source: Path) -> bool:
+        """Tell whether a file is missing, or was drawn by an earlier run and is not the input itself."""
         path = self.folder / name
         if name.casefold() in self._names:
             return False
         return not os.path.lexists(path) or (path.resolve() != source.resolve() and (_is_drawn(path) or is_drawn_video(path)))
 
 
+def _is_drawn(path: Path) -> bool:
+    """Tell whether a file is a picture drawn by mien."""
+    try:
+        with Image.open(path) as picture:
+            return bool(picture.getexif().get(ExifTags.Base.Software) == SOFTWARE)
+    except Exception:  # a damaged header raises whatever the parser of its format fails with
+        return False
+
+
 class _Video:
-    """A video on its way: what is drawn of it, and its answers so far."""
+    """A video in progress: its drawn frames and its predictions."""
 
     def __init__(self, source: Path, drawn: DrawnVideo, spacing: float) -> None:
         self.drawn = drawn
-        self.history = History(spacing)
+        self.history = VideoHistory(spacing)
         self._source, self._frame = source, -1
         self._text_size: float | None = None
 
-    def goes_on_with(self, prediction: Prediction) -> bool:
+    def continues_with(self, prediction: Prediction) -> bool:
         return Path(prediction.source) == self._source and prediction.frame is not None and prediction.frame > self._frame
 
     def add(self, image: np.ndarray, predictions: Sequence[Prediction]) -> None:
@@ -391,25 +331,6 @@ class _Video:
         if boxes := [prediction.box for prediction in predictions if prediction.box is not None]:
             wanted = choose_text_size(boxes, max(image.shape[:2]))
             before = wanted if self._text_size is None else self._text_size
-            self._text_size = before + TEXT_FOLLOWS * (wanted - before)
+            self._text_size = before + TEXT_SMOOTHING * (wanted - before)
         self.drawn.add(annotate(image, predictions, enlarge=False, text_size=self._text_size))
         self.history.add(predictions)
-
-
-def _numbered(source: Path, number: int) -> str:
-    return f"{source.stem or 'image'}{'' if number == 1 else f'-{number}'}"
-
-
-def _mark() -> Image.Exif:
-    """Say in a picture's metadata that mien drew it."""
-    exif = Image.Exif()
-    exif[ExifTags.Base.Software] = SOFTWARE
-    return exif
-
-
-def _is_drawn(path: Path) -> bool:
-    try:
-        with Image.open(path) as picture:
-            return bool(picture.getexif().get(ExifTags.Base.Software) == SOFTWARE)
-    except Exception:  # a damaged header raises whatever the format's parser stumbles over
-        return False

@@ -1,4 +1,4 @@
-"""Pictures of the answers: every face in its box, with its label, readable on any background and at any size."""
+"""Draw predictions into an image: the box of every face with its label, readable on any background and at any size."""
 
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
@@ -9,10 +9,10 @@ from PIL import Image, ImageDraw, ImageFont
 from mien.inference.prediction import Prediction
 
 SMALLEST = 480
-"""Pixels of the longest side below which a picture is enlarged before it is drawn on: text needs some."""
+"""Pixels of the longest side below which a picture is enlarged first, to have room for text."""
 
 COLOURS = ("#ffd23f", "#4cc9f0", "#f28482", "#80ed99", "#c77dff", "#ff9f1c", "#a0c4ff", "#f9c6d7", "#b5e48c", "#e9c46a")
-"""A colour for each label in its order, all light enough for black text."""
+"""Colours of the labels in their order, all light enough for black text."""
 
 Area = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels."""
@@ -23,20 +23,10 @@ Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 def annotate(
     image: np.ndarray, predictions: Sequence[Prediction], enlarge: bool = True, text_size: float | None = None
 ) -> Image.Image:
-    """Draw boxes and labels on a copy of an image.
+    """Draw boxes and labels on a copy of an image; without a face, the label is "no face".
 
-    Labels go above their box, or into, below or beside it, where they cover no other label. In videos they begin with the
-    number of the track. A question mark ends those that are unsure.
-
-    Args:
-        image: uint8, (H, W) or (H, W, 3).
-        predictions: the faces of this image. Others are left out; where there is no face, the picture says so.
-
-        enlarge: make small images larger, so that labels have room.
-        text_size: that of the labels; without it, by `choose_text_size`.
-
-    Returns:
-        RGB, as large as the image, or larger where it was enlarged.
+    Labels go above, into, below or beside their box, where they cover no other label. In videos they start with the number of
+    the track; those of unsure predictions end in a question mark. `enlarge` gives the labels in small images room.
     """
     picture = Image.fromarray(image).convert("RGB")
     zoom = max(1.0, SMALLEST / max(picture.size)) if enlarge else 1.0
@@ -44,7 +34,11 @@ def annotate(
         picture = picture.resize((round(picture.width * zoom), round(picture.height * zoom)), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
     line = max(2, round(max(picture.size) / 320))
-    faces = [(p, _scaled(p.box, zoom)) for p in predictions if p.box is not None and p.probabilities is not None]
+    faces: list[tuple[Prediction, Area]] = []
+    for prediction in predictions:
+        if prediction.box is not None and prediction.probabilities is not None:
+            x1, y1, x2, y2 = (edge * zoom for edge in prediction.box)
+            faces.append((prediction, (x1, y1, x2, y2)))
     boxes = [box for _, box in faces]
     for prediction, box in faces:
         _draw_box(draw, box, line, _colour(prediction))
@@ -63,12 +57,7 @@ def annotate(
 
 
 def choose_text_size(boxes: Sequence[Area], longest: int) -> float:
-    """Choose one size for all labels, such that most are hardly wider than their face.
-
-    Args:
-        boxes: of the faces; maybe none.
-        longest: pixels of the picture's longer side.
-    """
+    """Choose one size for all labels, so that most are hardly wider than their face; `longest` is the picture's longer side."""
     largest = max(16.0, longest / 28)
     return float(np.clip(np.median([x2 - x1 for x1, _, x2, _ in boxes]) / 6, 13, largest)) if boxes else largest
 
@@ -77,13 +66,8 @@ def _colour(prediction: Prediction) -> str:
     return COLOURS[int(np.argmax(prediction.probabilities)) % len(COLOURS)] if prediction.probabilities is not None else "white"
 
 
-def _scaled(box: Area, zoom: float) -> Area:
-    x1, y1, x2, y2 = (edge * zoom for edge in box)
-    return x1, y1, x2, y2
-
-
 def _draw_box(draw: ImageDraw.ImageDraw, box: Area, line: int, colour: str) -> None:
-    """Draw a light line between two dark ones: one of them stands out on any background."""
+    """Draw a light line between two dark ones, so that one of them stands out on any background."""
     x1, y1, x2, y2 = box
     edge = max(1, line // 2)
     for grow, width, ink in ((edge, line + 2 * edge, "black"), (0, line, colour)):
@@ -108,13 +92,13 @@ def _draw_label(draw: ImageDraw.ImageDraw, area: Area, text: str, font: Font, co
 
 
 def _place(label: tuple[float, float], size: tuple[int, int], box: Area, gap: float, labels: Sequence[Area]) -> Area:
-    """Choose the first place for a label that covers none of the others, or covers them least."""
+    """Choose the first place of a label where it covers the other labels least."""
     areas = [_inside((x, y, x + label[0], y + label[1]), size) for x, y in _places(box, *label, gap)]
-    return min(areas, key=lambda area: _covered(area, labels))  # the first of equals
+    return min(areas, key=lambda area: _covered(area, labels))
 
 
 def _places(box: Area, width: float, height: float, gap: float) -> Iterator[tuple[float, float]]:
-    """Name upper left corners for a label, best first. All touch their box: what lies apart would be read as a neighbour's."""
+    """Yield upper left corners for a label, best first; all touch the box, so that the label is not read as a neighbour's."""
     x1, y1, x2, y2 = box
     right, middle = x2 - width, (x1 + x2 - width) / 2
     for y in (y1 - height - gap, y1 + gap, y2 - height - gap, y2 + gap):
@@ -124,7 +108,7 @@ def _places(box: Area, width: float, height: float, gap: float) -> Iterator[tupl
 
 
 def _inside(area: Area, size: tuple[int, int]) -> Area:
-    """Push an area into the picture."""
+    """Shift an area into the picture."""
     x1, y1, x2, y2 = area
     right = min(0.0, size[0] - 2 - x2)
     down = min(0.0, size[1] - 2 - y2)
@@ -133,7 +117,7 @@ def _inside(area: Area, size: tuple[int, int]) -> Area:
 
 
 def _covered(area: Area, others: Sequence[Area]) -> float:
-    """Add up how many pixels of other areas this one covers."""
+    """Sum the pixels of other areas that this one covers."""
     widths = (min(area[2], other[2]) - max(area[0], other[0]) for other in others)
     heights = (min(area[3], other[3]) - max(area[1], other[1]) for other in others)
     return sum(max(0.0, width) * max(0.0, height) for width, height in zip(widths, heights, strict=True))

@@ -1,4 +1,4 @@
-"""One answer: what a face shows, or why there is none."""
+"""The nouns of inference: an image of a source (`Frame`), a detected `Face`, and its `Prediction`."""
 
 import threading
 from contextlib import nullcontext
@@ -12,24 +12,22 @@ from mien.errors import MienError
 from mien.images import ImageSource, read_with_note
 from mien.labels import LabelSet
 
-# One image on its way through: not read yet, or read, or the sentence that says why it could not be.
-
 _PILLOW = threading.Lock()
-"""A Pillow image loads itself when it is looked at, which no two threads may do at once; and one may be given twice."""
+"""A Pillow image loads lazily and is not thread-safe, and the same one may be given several times."""
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One image of a source, or why there is none.
+    """One image of a source, or the reason why it could not be read.
 
     Attributes:
-        source: the path, or "image N" for the N-th input where it has no path, from 0.
-        image: uint8, (H, W) or (H, W, 3); None where it could not be read.
-        error: the sentence that says why not; empty where it could.
-        frame: its number in a video, from 0.
-        time: seconds since the video's start.
-        note: what a person should know of how it was read, such as "the first of several frames"; mostly empty.
-        rate: how many frames a second come of its video; None for an image by itself.
+        source: the path, or "image N" for the N-th input if it has no path, from 0.
+        image: uint8, (H, W) or (H, W, 3); None if it could not be read.
+        error: why it could not be read; empty otherwise.
+        frame: number of the frame in a video, from 0.
+        time: seconds since the start of the video.
+        note: a remark on how it was read, such as "the first of several frames"; usually empty.
+        rate: frames per second of its video; None for a single image.
     """
 
     source: str
@@ -42,30 +40,25 @@ class Frame:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of memory that it holds on to."""
+        """Bytes of memory that it keeps alive."""
         return 0 if self.image is None else self.image.nbytes
 
 
 @dataclass(frozen=True, eq=False)
 class Unread:
-    """An image that is known by name and still to be read; reading is what takes time, and may be done in any thread.
-
-    Attributes:
-        source: as that of `Frame`.
-        image: what `mien.images.read_image` takes.
-    """
+    """An image that is not read yet: its name, and what `mien.images.read_image` takes."""
 
     source: str
     image: ImageSource
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of memory that it holds on to; next to none for a path."""
+        """Bytes of memory that it keeps alive; 0 for a path."""
         return len(self.image) if isinstance(self.image, bytes) else getattr(self.image, "nbytes", 0)
 
 
 def read(image: Frame | Unread) -> Frame:
-    """Read an image that is not read yet; where that fails, its frame has the error."""
+    """Read an image unless it is read already; a failure becomes a frame with an error."""
     if isinstance(image, Frame):
         return image
     try:
@@ -77,22 +70,69 @@ def read(image: Frame | Unread) -> Frame:
 
 
 @dataclass(frozen=True, eq=False)
-class Prediction:
-    """One face and what it shows; or an image without a face, or one that could not be read.
+class Face:
+    """One detected face of an image.
 
     Attributes:
-        source: the path of the image, or "image N" for the N-th input where it has none.
+        box: x1, y1, x2, y2 in pixels; may extend beyond the image.
+        score: the detector's confidence, 0 to 1; None without detection (the whole image is the face).
+        landmarks: (5, 2), float32, x and y in pixels: left eye, right eye, tip of the nose, left and right corner of the
+            mouth, left and right as in an upright picture. None if the detector has none.
+        angle: degrees by which the face is rotated clockwise from upright.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float | None = None
+    landmarks: np.ndarray | None = None
+    angle: float = 0.0
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """The point halfway between eyes and mouth, or the centre of the box, in pixels."""
+        if self.landmarks is not None:
+            x, y = self.landmarks[[0, 1, 3, 4]].mean(axis=0)
+            return float(x), float(y)
+        x1, y1, x2, y2 = self.box
+        return (x1 + x2) / 2, (y1 + y2) / 2
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height of the box in pixels."""
+        x1, y1, x2, y2 = self.box
+        return x2 - x1, y2 - y1
+
+    @property
+    def extent(self) -> float:
+        """The scale of the face in pixels.
+
+        With landmarks it is the hypotenuse over the distance between the eyes and that from eyes to mouth: turning the head
+        shortens one, nodding the other. Without landmarks it is the square root of the box's area.
+        """
+        if self.landmarks is not None:
+            left_eye, right_eye, _, left_mouth, right_mouth = self.landmarks
+            downwards = (left_mouth + right_mouth - left_eye - right_eye) / 2
+            return float(np.hypot(np.linalg.norm(right_eye - left_eye), np.linalg.norm(downwards)))
+        width, height = self.size
+        return float(np.sqrt(max(0.0, width) * max(0.0, height)))
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """One face and its probabilities; or an image without a face, or one that could not be read.
+
+    Attributes:
+        source: the path of the image, or "image N" for the N-th input if it has no path.
         labels: the label names.
-        face: number of the face in its image, from 0, the largest first; None where there is none.
-        box: x1, y1, x2, y2 in pixels of the image as a person sees it, cut at its border.
-        score: how sure the detector is that this is a face, 0 to 1; None where nothing was detected.
+        face: number of the face in its image, from 0, the largest first; None if there is no face.
+        box: x1, y1, x2, y2 in pixels of the image as a person sees it, clipped to the image.
+        score: the detector's confidence that this is a face, 0 to 1; None without detection.
         probabilities: (K,), float32, in the order of the labels.
-        error: the sentence that says why the image gave no answer; empty where it did.
+        error: why there is no prediction; empty otherwise.
         frame: number of the frame in a video, from 0.
-        time: seconds since the video's start.
-        track: number of the person that a video's face belongs to, from 0; None where faces are not followed.
-        threshold: the confidence below which the answer counts as unsure, 0 to 1.
-        note: what a person should know of how the image was read, such as "the first of several frames"; mostly empty.
+        time: seconds since the start of the video.
+        track: number of the person that a face of a video belongs to, from 0; None without tracking.
+        threshold: the confidence below which the prediction counts as unsure, 0 to 1.
+        note: a remark on how the image was read, such as "the first of several frames"; usually empty.
     """
 
     source: str
@@ -110,34 +150,34 @@ class Prediction:
 
     @property
     def no_face(self) -> bool:
-        """Whether the image was read and shows no face."""
+        """Whether the image was read and has no face."""
         return self.face is None and not self.error
 
     @property
     def label(self) -> str | None:
-        """The likeliest label."""
+        """The label with the highest probability."""
         return None if self.probabilities is None else self.labels[int(self.probabilities.argmax())]
 
     @property
     def confidence(self) -> float | None:
-        """The probability of the likeliest label."""
+        """The highest probability."""
         return None if self.probabilities is None else float(self.probabilities.max())
 
     @property
     def unsure(self) -> bool | None:
-        """Whether the confidence lies under the threshold."""
+        """Whether the confidence is below the threshold."""
         return None if self.confidence is None else self.confidence < self.threshold
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values for JSON: numbers rounded, "error" or "no_face" where there is no face, no key for what is not."""
+        """Return plain values for JSON: rounded numbers, "error" or "no_face" if there is no face, no key for None."""
         row: dict[str, Any] = {"source": self.source}
         if self.frame is not None:
             row |= {"frame": self.frame, "time": None if self.time is None else round(self.time, 3)}
         if self.error:
             return row | {"error": self.error}
-        noted = {"note": self.note} if self.note else {}
+        note = {"note": self.note} if self.note else {}
         if self.box is None or self.probabilities is None or self.confidence is None:
-            return row | {"no_face": True} | noted
+            return row | {"no_face": True} | note
         if self.track is not None:
             row["track"] = self.track
         row |= {
@@ -149,27 +189,24 @@ class Prediction:
             "unsure": self.unsure,
             "probabilities": {name: round(float(p), 6) for name, p in zip(self.labels, self.probabilities, strict=True)},
         }
-        return row | noted
+        return row | note
 
     @classmethod
     def from_dict(cls, row: dict[str, Any], labels: LabelSet, threshold: float = 0.0) -> "Prediction":
-        """Make a prediction of what `to_dict` gave.
+        """Make a prediction from the result of `to_dict`.
 
         Raises:
-            KeyError, TypeError, ValueError: if the row is not like that.
+            KeyError, TypeError, ValueError: if the row is not such a result.
         """
+        keys = ("face", "score", "frame", "time", "track")
         probabilities = row.get("probabilities")
         return cls(
             source=row["source"],
             labels=labels,
-            face=row.get("face"),
             box=None if row.get("box") is None else tuple(row["box"]),
-            score=row.get("score"),
             probabilities=None if probabilities is None else np.array([probabilities[name] for name in labels], np.float32),
             error=row.get("error", ""),
-            frame=row.get("frame"),
-            time=row.get("time"),
-            track=row.get("track"),
             threshold=threshold,
             note=row.get("note", ""),
+            **{key: row.get(key) for key in keys},
         )

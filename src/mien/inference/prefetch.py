@@ -1,4 +1,4 @@
-"""Work on items in several threads at once, in groups, with the order kept and memory bounded."""
+"""Process items in several threads at once and in batches, in their order and in bounded memory."""
 
 import threading
 import time
@@ -8,25 +8,25 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, Protocol, TypeVar
 
 LONGEST_WAIT = 1.0
-"""Seconds after which a group is finished although it is not full, so that answers come as the work goes on."""
+"""Seconds after which a group is finished although it is not full, so that results keep coming."""
 
 AHEAD = 256
-"""Items that may be worked on, or be done and wait for those before them; and the most of a group, however little they hold."""
+"""Most items in progress or waiting for earlier ones, and most items of a group, however small."""
 
 HELD_BYTES = 256 * 2**20
-"""Memory that items and results may hold on to; no more items are read until there is less."""
+"""Memory that items and results may keep alive; no more items are read while it is exceeded."""
 
-GRACE, LOOK = 0.5, 0.5
-"""Seconds that closing waits for the reading thread, which may wait for input itself; and after which a wait looks up, for
-on Windows no signal ends it."""
+GRACE, POLL = 0.5, 0.5
+"""Seconds that closing waits for the reading thread, which may be blocked; and between two looks at the state while waiting,
+since no signal interrupts a wait on Windows."""
 
 
 class Held(Protocol):
-    """What knows its own size."""
+    """Anything that knows its own size."""
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of memory that it holds on to."""
+        """Bytes of memory that it keeps alive."""
         ...
 
 
@@ -35,7 +35,7 @@ Result = TypeVar("Result", bound=Held)
 Answer = TypeVar("Answer")
 
 
-def overlapped(
+def prefetched(
     items: Iterable[Item],
     work: Callable[[Item], Result],
     finish: Callable[[list[Result]], Answer],
@@ -43,48 +43,39 @@ def overlapped(
     full: int,
     threads: int,
 ) -> Generator[Answer, None, None]:
-    """Read items ahead, work on each, and finish the results in groups, all at the same time.
+    """Read `items` ahead, `work` on each, and `finish` the results in groups of the `size` `full`, all at the same time.
 
-    One thread reads the items; a pool of threads works on them and finishes groups. Answers come in the order of the items.
-    When the generator is closed, fails or is interrupted, its threads end. Only an iterable that hangs can hold up the thread
-    that reads it, and then Python exits all the same.
-
-    Args:
-        items: is read in a thread of its own.
-        work: what is done with each item.
-        finish: what is done with each group of results, at least one.
-        size: what a result counts for in its group.
-        full: the size from which on a group is finished.
-        threads: threads of the pool.
-
-    Raises:
-        BaseException: what `items`, `work` or `finish` raise; where it is `items`, the answers to those before come first.
+    One thread reads the items; a pool of threads works on them and finishes the groups. The answers keep the order of the
+    items; errors are raised here, one of `items` after the answers to earlier items. The threads end when the generator is
+    closed, fails or is interrupted. If the iterable hangs, its thread does too, but Python exits all the same.
     """
-    ahead = _Ahead(items, work, threads)
+    ahead = _ReadAhead(items, work, threads)
     group: list[Result] = []
     groups: deque[tuple[int, Future[Answer]]] = deque()
-    group_size, closes = 0, 0.0
+    group_size, deadline = 0, 0.0
 
     def something_to_do() -> bool:
         if groups and groups[0][1].done():
             return True
         if len(groups) <= threads and ahead.next_is_done():
             return True
-        return ahead.gives_no_more() and (bool(group) or not groups)
+        return ahead.exhausted() and (bool(group) or not groups)
 
     try:
-        ahead.start()
+        ahead.reader.start()
         while True:
             with ahead.changed:
-                until_close = closes - time.monotonic() if group else LOOK
-                ahead.changed.wait_for(something_to_do, max(0.0, min(LOOK, until_close)))
+                remaining = deadline - time.monotonic() if group else POLL
+                ahead.changed.wait_for(something_to_do, max(0.0, min(POLL, remaining)))
                 while len(groups) <= threads and ahead.next_is_done() and group_size < full and len(group) < AHEAD:
-                    closes = closes if group else time.monotonic() + LONGEST_WAIT
+                    deadline = deadline if group else time.monotonic() + LONGEST_WAIT
                     group.append(ahead.take())
                     group_size += size(group[-1])
-                last = ahead.gives_no_more()
-            if group and (last or group_size >= full or len(group) >= AHEAD or time.monotonic() >= closes):
-                groups.append((sum(result.held_bytes for result in group), ahead.submit(finish, group)))
+                last = ahead.exhausted()
+            if group and (last or group_size >= full or len(group) >= AHEAD or time.monotonic() >= deadline):
+                future = ahead.pool.submit(finish, group)
+                future.add_done_callback(ahead.wake)
+                groups.append((sum(result.held_bytes for result in group), future))
                 group, group_size = [], 0
             if groups and groups[0][1].done():
                 held, answer = groups.popleft()
@@ -99,58 +90,53 @@ def overlapped(
         ahead.stop()
 
 
-class _Ahead(Generic[Item, Result]):
-    """The reading thread, the pool, and the results that wait, in order. All of it is looked at under `changed`."""
+class _ReadAhead(Generic[Item, Result]):
+    """The reading thread, the pool, and the results in order; `changed` guards the state."""
 
     def __init__(self, items: Iterable[Item], work: Callable[[Item], Result], threads: int) -> None:
         self.changed = threading.Condition()
         self.ended = False
         self.failure: BaseException | None = None
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="mien")
+        self.reader = threading.Thread(target=self._read, name="mien-reader", daemon=True)
         self._items, self._work, self._most_unfinished = items, work, 2 * threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mien")
-        self._reader = threading.Thread(target=self._read, name="mien-reader", daemon=True)
         self._futures: deque[Future[Result]] = deque()
         self._unfinished = self._held = 0
-        self._held_up = self._stopped = False
-
-    def start(self) -> None:
-        """Begin to read."""
-        self._reader.start()
+        self._memory_full = self._stopped = False
 
     def stop(self) -> None:
-        """End the threads: what was begun is done to its end, nothing else is begun."""
+        """End the threads: work in progress is finished, nothing else is started."""
         with self.changed:
             self._stopped = True
             self.changed.notify_all()
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        if self._reader.is_alive():
-            self._reader.join(GRACE)
+        self.pool.shutdown(wait=True, cancel_futures=True)
+        if self.reader.is_alive():
+            self.reader.join(GRACE)
 
     def next_is_done(self) -> bool:
-        """Tell whether the next result is there."""
+        """Tell whether the next result is ready."""
         return bool(self._futures) and self._futures[0].done()
 
-    def gives_no_more(self) -> bool:
-        """Tell whether no more results come: there are no more items, or memory is full, and something must be let go first."""
-        return not self._futures and (self.ended or self._held_up)
+    def exhausted(self) -> bool:
+        """Tell whether no more results come: the items have ended, or memory is full until a group is released."""
+        return not self._futures and (self.ended or self._memory_full)
 
     def take(self) -> Result:
-        """Take the next result, which is there."""
+        """Take the next result, which must be ready."""
         future = self._futures.popleft()
         self.changed.notify_all()
         return future.result()
 
-    def submit(self, finish: Callable[[list[Result]], Answer], group: list[Result]) -> "Future[Answer]":
-        """Have a group finished."""
-        future = self._pool.submit(finish, group)
-        future.add_done_callback(self._wake)
-        return future
-
     def release(self, held: int) -> None:
-        """Count memory as let go."""
+        """Count this much memory as released."""
         with self.changed:
             self._held -= held
-            self._held_up = False
+            self._memory_full = False
+            self.changed.notify_all()
+
+    def wake(self, _: object) -> None:
+        """Wake up whoever waits for a change."""
+        with self.changed:
             self.changed.notify_all()
 
     def _read(self) -> None:
@@ -158,31 +144,31 @@ class _Ahead(Generic[Item, Result]):
             for item in self._items:
                 with self.changed:
                     while not (self._stopped or self._has_room()):
-                        self._held_up = self._held >= HELD_BYTES
+                        self._memory_full = self._held >= HELD_BYTES
                         self.changed.notify_all()
                         self.changed.wait()
-                    self._held_up = False
+                    self._memory_full = False
                     if self._stopped:
                         break
-                    self._add(item)
-        except BaseException as failure:  # raised again where the answers are asked for
+                    self._submit(item)
+        except BaseException as failure:  # raised again in the consumer's thread
             self.failure = failure
         finally:
             with self.changed:
                 self.ended = True
                 self.changed.notify_all()
             if isinstance(self._items, Generator):
-                self._items.close()  # files and cameras are let go at once
+                self._items.close()  # releases files and cameras at once
 
     def _has_room(self) -> bool:
         few = self._unfinished < self._most_unfinished and len(self._futures) < AHEAD
         return few and (self._held < HELD_BYTES or not self._held)
 
-    def _add(self, item: Item) -> None:
+    def _submit(self, item: Item) -> None:
         held = item.held_bytes
         self._held += held
         self._unfinished += 1
-        future = self._pool.submit(self._work, item)
+        future = self.pool.submit(self._work, item)
         self._futures.append(future)
 
         def done(future: "Future[Result]") -> None:
@@ -193,7 +179,3 @@ class _Ahead(Generic[Item, Result]):
                 self.changed.notify_all()
 
         future.add_done_callback(done)
-
-    def _wake(self, _: object) -> None:
-        with self.changed:
-            self.changed.notify_all()

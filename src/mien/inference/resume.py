@@ -1,12 +1,12 @@
-"""Answers kept while a run goes on, so that one that is killed at any moment goes on where it stopped.
+"""The log of an unfinished run, from which a run that was killed at any moment resumes.
 
-Beside the file for the answers lies one that ends in .part: a line of JSON that says what the answers are made with, then one
-for each row. At the end it is written over into the wanted format, and removed.
+It lies beside the output file as FILE.part: a line of JSON with the settings, then one for each row. At the end it is converted
+to the output format and removed.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,38 +17,42 @@ from mien.inference.prediction import Prediction
 from mien.labels import LabelSet
 
 
-class Journal:
-    """The unfinished answers to a run.
+def log_path(out: Path) -> Path:
+    """Return the path of an output file's resume log."""
+    return out.with_name(f"{out.name}.part")
+
+
+class ResumeLog:
+    """The predictions of an unfinished run.
 
     Args:
-        out: the file that the answers are for.
-        labels: the labels of the answers.
-        settings: everything that decides them, as plain values.
-        names: what was named to be answered; a run that goes on names it too, and may name more.
-        resume: go on with what is there.
+        out: the output file.
+        labels: the labels of the predictions.
+        settings: everything that determines the predictions, as plain values.
+        names: the inputs; a resumed run must have those of the first and may have more.
+        resume: continue the log that is there.
 
     Attributes:
-        path: the file they lie in.
-        answered: how often each source is answered in it already.
+        path: the file of the log.
+        answered: how often each source is in it already.
 
     Raises:
-        MienError: if there are unfinished answers that are not gone on with, or that were made otherwise.
+        MienError: if there is a log and `resume` is False, or its settings differ.
     """
 
     def __init__(self, out: Path, labels: LabelSet, settings: dict[str, Any], names: list[str], resume: bool) -> None:
-        self.path = unfinished(out)
+        self.path = log_path(out)
         self.answered: Counter[str] = Counter()
         self._names = [encodable(name) for name in names]
         self._out, self._labels, self._settings = out, labels, json.loads(json.dumps(settings))
-        if not self.path.exists():
-            self._end = 0
-        elif resume:
-            self._end = self._look_through()
-        else:
-            raise MienError(f"An earlier run left unfinished answers in {str(self.path)!r}; add --resume, or remove that file.")
+        self._end = 0
+        if self.path.exists():
+            if not resume:
+                raise MienError(f"{str(self.path)!r} holds an unfinished run; add --resume, or remove that file.")
+            self._end = self._scan()
 
     def skip(self, source: str) -> bool:
-        """Tell whether a source is answered already; one that was named twice is so once for each answer."""
+        """Tell whether a source is in the log already; one that was given twice is skipped once per entry."""
         name = encodable(source)
         if not self.answered[name]:
             return False
@@ -56,94 +60,70 @@ class Journal:
         return True
 
     def write(self, predictions: Iterable[Prediction]) -> None:
-        """Add predictions, each as soon as it comes.
-
-        What was written stays where this is interrupted, unless it is nothing.
-        """
-        begun, nothing = self._end > 0, 0
+        """Append predictions as they come; an interruption before the first one leaves no log."""
+        started, header_end = self._end > 0, 0
         try:
-            with self.path.open("r+" if begun else "w", encoding="utf-8", newline="") as stream:
+            with self.path.open("r+" if started else "w", encoding="utf-8", newline="") as stream:
                 stream.truncate(self._end)
                 stream.seek(0, 2)
-                if not begun:
-                    told = {"labels": self._labels.names, "settings": self._settings, "names": self._names}
-                    stream.write(f"{json.dumps(told)}\n")
+                if not started:
+                    header = {"labels": self._labels.names, "settings": self._settings, "names": self._names}
+                    stream.write(f"{json.dumps(header)}\n")
                     stream.flush()
-                    nothing = stream.tell()
-                write_jsonl(predictions, stream)
+                    header_end = stream.tell()
+                write_jsonl(predictions, self._labels, stream)
         except BaseException:
-            if not begun and self.path.is_file() and self.path.stat().st_size <= nothing:
+            if not started and self.path.is_file() and self.path.stat().st_size <= header_end:
                 self.path.unlink()
             raise
 
     def finish(self, format: str) -> Tally:
-        """Write all answers into the file they are for, and remove the journal."""
+        """Convert the log to the output file, and remove it."""
 
         def convert(path: Path) -> Tally:
+            threshold = self._settings.get("threshold", 0.0)
             with self.path.open("rb") as file:
                 file.readline()
-                return write_file(self._predictions(file), self._labels, format, path)
+                rows = (Prediction.from_dict(json.loads(line), self._labels, threshold) for line in file)
+                return write_file(rows, self._labels, format, path)
 
         tally = write_whole(self._out, convert)
         self.path.unlink()
         return tally
 
-    def _predictions(self, lines: Iterable[bytes]) -> Iterator[Prediction]:
-        for line in lines:
-            yield Prediction.from_dict(json.loads(line), self._labels, self._settings.get("threshold", 0.0))
-
-    def _look_through(self) -> int:
-        """Count the answered sources, and find where to go on: behind the last source that surely has all its rows."""
-        with self.path.open("rb") as file:
-            first = file.readline()
-            if not first.endswith(b"\n"):
-                return 0
-            self._compare(first)
-            end = begin_of_last = len(first)
-            last, images = None, 0
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    row = json.loads(line)
-                    source = row["source"]
-                except (ValueError, KeyError, TypeError):
-                    raise self._damaged() from None
-                if source != last:
-                    if last is not None:
-                        self.answered[last] += images
-                    last, images, begin_of_last = source, 0, end
-                images += not row.get("face") and not row.get("frame")  # an image's first row, and a video's first
-                end += len(line)
-        return begin_of_last
-
-    def _compare(self, first: bytes) -> None:
+    def _scan(self) -> int:
+        """Count the sources in the log, and find the end of the last one that certainly has all its rows."""
         try:
-            told = json.loads(first)
-            labels, settings, names = tuple(told["labels"]), dict(told["settings"]), set(told["names"])
+            with self.path.open("rb") as file:
+                header = file.readline()
+                if not header.endswith(b"\n"):
+                    return 0
+                self._check_header(json.loads(header))
+                end = start_of_last = len(header)
+                last, images = None, 0
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    row = json.loads(line)
+                    if row["source"] != last:
+                        if last is not None:
+                            self.answered[last] += images
+                        last, images, start_of_last = row["source"], 0, end
+                    images += not row.get("face") and not row.get("frame")  # the first row of an image or a video
+                    end += len(line)
         except (ValueError, KeyError, TypeError):
-            raise self._damaged() from None
+            raise MienError(f"{str(self.path)!r} is not the log of an unfinished run, or damaged; remove it.") from None
+        return start_of_last
+
+    def _check_header(self, header: dict[str, Any]) -> None:
+        labels, settings, names = tuple(header["labels"]), dict(header["settings"]), set(header["names"])
+        log = f"The unfinished run in {str(self.path)!r}"
         for name, wanted in self._settings.items():
             if settings.get(name) != wanted:
                 raise MienError(
-                    f"The unfinished answers in {str(self.path)!r} were made with {name} {settings.get(name)}, not {wanted}; "
-                    "use the same options, or remove that file."
+                    f"{log} has {name} {settings.get(name)}, not {wanted}; use the same options, or remove that file."
                 )
         if others := sorted(names.difference(self._names)):
-            raise MienError(
-                f"The unfinished answers in {str(self.path)!r} are also of {others[0]!r}, which is not named now; name it too, "
-                "or remove that file."
-            )
+            raise MienError(f"{log} also has the input {others[0]!r}; name it too, or remove that file.")
         if labels != self._labels.names:
-            raise MienError(
-                f"The unfinished answers in {str(self.path)!r} have the labels {', '.join(labels)}; use the same model, "
-                "or remove that file."
-            )
-
-    def _damaged(self) -> MienError:
-        return MienError(f"{str(self.path)!r} is no file of unfinished answers, or damaged; remove it, and start anew.")
-
-
-def unfinished(out: Path) -> Path:
-    """Name the file that keeps the answers for another until that is whole."""
-    return out.with_name(f"{out.name}.part")
+            raise MienError(f"{log} has the labels {', '.join(labels)}; use the same model, or remove that file.")

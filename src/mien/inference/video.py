@@ -1,4 +1,4 @@
-"""The frames of a video file or a camera, through OpenCV, each with its number and its time."""
+"""The frames of a video file or a camera, through OpenCV, with number and time."""
 
 import os
 import time
@@ -11,28 +11,20 @@ import cv2
 from mien.inference.prediction import Frame
 
 SLACK_SECONDS, SLACK_SHARE = 0.5, 0.05
-"""How many frames may be missing before a video counts as cut off: containers that do not count their frames (WebM, Matroska)
-tell a duration, which may be that of the sound."""
+"""Frames that may be missing before a video counts as truncated: containers that do not count their frames (WebM, Matroska)
+give a duration, which may be that of the sound."""
 
 COUNTING, SLACK_FRAMES, SLACK_SHARE_COUNTED = frozenset((".avi", ".mp4", ".m4v", ".mov")), 3, 0.01
-"""Containers that count their frames, and how many of these may be missing: an edit may hide a few."""
-
+"""Containers that count their frames, and how many of these may be missing: an edit list may hide a few."""
 
 LARGEST_CAMERA = 99
-"""Cameras are numbered from 0; on a command line a longer number is the name of a file that is not there."""
+"""Cameras are numbered from 0; on a command line a longer number is the name of a missing file."""
 
 
 def video_frames(name: str, every: int = 1) -> Iterator[Frame]:
-    """Read the frames of a video as a person sees them, turned as the camera was held.
-
-    There is at least one frame. A video that ends before its time gives the frames it has, and then one with an error.
-
-    Args:
-        name: the path of the video.
-        every: give only each so-manieth frame, from the first on; those between are not even converted.
-    """
-    if says := _not_readable(name):
-        yield Frame(name, error=says)
+    """Read every N-th frame of a video, rotated upright; there is at least one, and a truncated video ends with an error."""
+    if failure := _open_failure(name):
+        yield Frame(name, error=failure)
         return
     with closing(_Capture(name)) as video:
         if not video.is_open:
@@ -52,7 +44,7 @@ def video_frames(name: str, every: int = 1) -> Iterator[Frame]:
         if not number or missing > slack:
             yield Frame(
                 name,
-                error=f"The video {name!r} ends after {number:,} of about {expected:,.0f} frames: it is cut off or damaged; "
+                error=f"The video {name!r} ends after {number:,} of about {expected:,.0f} frames: it is truncated or damaged; "
                 "copy or download it again.",
                 frame=number,
                 time=video.seconds(number),
@@ -60,12 +52,7 @@ def video_frames(name: str, every: int = 1) -> Iterator[Frame]:
 
 
 def camera_frames(number: int, every: int = 1) -> Iterator[Frame]:
-    """Read what a camera sees, for as long as frames are asked for; their time is that since the first.
-
-    Args:
-        number: that of the camera, from 0.
-        every: give only each so-manieth frame.
-    """
+    """Read every N-th frame of a camera for as long as frames are asked for; their time is relative to the first."""
     name = f"camera {number}"
     if not 0 <= number <= LARGEST_CAMERA:  # OpenCV would crash
         yield Frame(name, error=f"Cameras have the numbers 0 to {LARGEST_CAMERA}; there is no {number}.")
@@ -74,35 +61,37 @@ def camera_frames(number: int, every: int = 1) -> Iterator[Frame]:
         if not camera.is_open:
             yield Frame(
                 name,
-                error=f"There is no camera {number} here, or another program uses it, or this one may not; "
+                error=f"There is no camera {number} here, or it is in use or needs a permission; "
                 "check the number (the first is 0).",
             )
             return
-        start, seen = time.monotonic(), 0
+        start, count = time.monotonic(), 0
         while camera.grab():
-            if seen % every == 0:
-                yield camera.frame(name, seen, time.monotonic() - start, camera.rate / every)
-            seen += 1
+            if count % every == 0:
+                yield camera.frame(name, count, time.monotonic() - start, camera.rate / every)
+            count += 1
         yield Frame(
             name,
-            error=f"The {name} gives no more frames; is it still plugged in?",
-            frame=seen,
+            error=f"The {name} gives no more frames; check whether it is still connected.",
+            frame=count,
             time=time.monotonic() - start,
         )
 
 
 class _Capture:
-    """OpenCV's VideoCapture, which keeps its words to itself."""
+    """OpenCV's VideoCapture without its messages."""
 
     def __init__(self, source: str | int) -> None:
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's silence; OpenCV reads it once, at its first video
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # silences FFmpeg; OpenCV reads it once, at its first video
         level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         try:
-            # FFmpeg where it is built in: other back ends would take "a%02d.mp4" for a row of images
-            backend = cv2.CAP_FFMPEG if isinstance(source, str) and _has_ffmpeg() else cv2.CAP_ANY
+            # prefer FFmpeg: other back ends take "a%02d.mp4" for a sequence of images
+            has_ffmpeg = cv2.CAP_FFMPEG in cv2.videoio_registry.getStreamBackends()
+            backend = cv2.CAP_FFMPEG if isinstance(source, str) and has_ffmpeg else cv2.CAP_ANY
             self._capture = cv2.VideoCapture(source, backend)  # type: ignore[call-overload, unused-ignore]
         finally:
             cv2.utils.logging.setLogLevel(level)
+        self.grab, self.close = self._capture.grab, self._capture.release
 
     @property
     def is_open(self) -> bool:
@@ -110,26 +99,22 @@ class _Capture:
 
     @property
     def frame_count(self) -> float:
-        """What the container says; 0 where it says nothing sensible."""
+        """The container's number of frames, 0 if invalid."""
         return max(0.0, float(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
 
     @property
     def rate(self) -> float:
-        """Frames a second; 25 where the container does not say."""
+        """Frames per second; 25 if the container has no valid rate."""
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         return rate if 0 < rate < 1000 else 25.0
 
-    def grab(self) -> bool:
-        """Go to the next frame."""
-        return bool(self._capture.grab())
-
     def seconds(self, number: int) -> float:
-        """Give the time of the frame that was grabbed: its own timestamp, or, where there is none, by the frame rate."""
-        told = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
-        return told if told > 0 else number / self.rate
+        """Return the timestamp of the grabbed frame, or compute it from the frame rate if there is none."""
+        timestamp = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+        return timestamp if timestamp > 0 else number / self.rate
 
     def frame(self, name: str, number: int, seconds: float, rate: float) -> Frame:
-        """Decode the frame that was grabbed."""
+        """Decode the grabbed frame."""
         with suppress(cv2.error):
             good, pixels = self._capture.retrieve()
             if good and pixels is not None and pixels.size:
@@ -137,17 +122,9 @@ class _Capture:
                 return Frame(name, cv2.cvtColor(pixels, code), frame=number, time=seconds, rate=rate)
         return Frame(name, error=f"Frame {number} of {name!r} is damaged.", frame=number, time=seconds)
 
-    def close(self) -> None:
-        """Let the file or the camera go."""
-        self._capture.release()
 
-
-def _has_ffmpeg() -> bool:
-    return cv2.CAP_FFMPEG in cv2.videoio_registry.getStreamBackends()
-
-
-def _not_readable(name: str) -> str:
-    """Say why a file cannot be opened, which OpenCV would not; empty where it can."""
+def _open_failure(name: str) -> str:
+    """Explain why a file cannot be opened, which OpenCV does not; empty if it can."""
     try:
         with Path(name).open("rb") as file:
             return "" if file.read(1) else f"The video {name!r} is empty (0 bytes); copy or download it again."

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import ImageColor
 
-from mien.inference import annotation as track_plot
-from mien.inference.annotation import History, plot_tracks
+from mien.inference import annotation
+from mien.inference.annotation import VideoHistory, plot_tracks
 from mien.inference.drawing import COLOURS
 from mien.inference.prediction import Prediction
 from mien.labels import FER2013
@@ -20,7 +20,7 @@ def frame(number, tracks, rate=10):
 
 
 def history(*frames):
-    kept = History(0.1)
+    kept = VideoHistory(0.1)
     for number, tracks in enumerate(frames):
         kept.add(frame(number, tracks))
     return kept
@@ -33,8 +33,8 @@ def pixels_of(picture, label):
 
 def test_a_track_is_cut_where_its_face_was_lost():
     line = history([0], [0, 1], [1], [], [0]).tracks[0]
-    assert (line.times, line.runs) == ([0, 0.1, 0.4], [0, 0, 1])
-    parts = track_plot._runs(line, 0.1)
+    assert [(time, run) for time, run, _ in line.points] == [(0, 0), (0.1, 0), (0.4, 1)]
+    parts = annotation._runs(line, 0.1)
     np.testing.assert_allclose(parts[0][0], [0, 0.1, 0.2])
     np.testing.assert_allclose(parts[1][0], [0.4, 0.5])
     assert [shares.shape for _, shares in parts] == [(7, 3), (7, 2)]
@@ -56,25 +56,23 @@ def test_a_face_of_a_single_frame_is_seen_too():
 
 
 def test_of_many_tracks_the_longest_are_shown_and_memory_stays_bounded(monkeypatch):
-    monkeypatch.setattr(track_plot, "MOST_KEPT", 10)
-    kept = History(0.1)
+    monkeypatch.setattr(annotation, "MOST_KEPT", 10)
+    kept = VideoHistory(0.1)
     for number in range(100):
         kept.add(frame(number, [0, 1 + number]))
     assert len(kept.tracks) <= 10
     assert 0 in kept.tracks
     assert kept.left_out + len(kept.tracks) == 101
     assert [number for number, _ in kept.longest(1)] == [0]
-    monkeypatch.setattr(track_plot, "MOST_POINTS", 20)
+    monkeypatch.setattr(annotation, "MOST_POINTS", 20)
     long = history(*[[0]] * 500).tracks[0]
-    assert len(long.times) == len(long.runs) == len(long.probabilities) <= 20
-    assert (long.frames, long.times[0], set(long.runs)) == (500, 0, {0})
-    assert long.times[-1] > 45
+    assert len(long.points) <= 20
+    assert (long.frames, long.points[0][0], {run for _, run, _ in long.points}) == (500, 0, {0})
+    assert long.points[-1][0] > 45
 
 
 def test_without_matplotlib_a_line_says_so(monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with caplog.at_level(logging.WARNING, "mien"):
         assert plot_tracks(history([0])) is None
-    assert caplog.messages == [
-        "mien: no plot of the tracks without matplotlib, which is not installed; run: pip install 'mien[evaluate]'"
-    ]
+    assert caplog.messages == ["mien: the tracks are not plotted without matplotlib; run: pip install 'mien[evaluate]'"]

@@ -2,7 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mien.inference.framing import HAAR_FRAMING, YUNET_FRAMING, Face, Framing, crop_face
+from mien.inference.detection import HAAR_FRAMING, YUNET_FRAMING, Framing, crop_face
+from mien.inference.prediction import Face
 
 PICTURE = np.random.default_rng(0).integers(0, 256, size=(120, 160, 3)).astype(np.uint8)
 EXACT = Framing(side=1.0, rise=0.0)

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from mien.errors import MienError
-from mien.inference import annotation as album
-from mien.inference.annotation import Album
+from mien.inference import annotation
+from mien.inference.annotation import AnnotationWriter
 from mien.inference.prediction import Prediction
 from mien.labels import FER2013
 
@@ -35,7 +35,7 @@ def frame_count(path):
 
 
 def test_pictures_bear_the_names_of_their_images_and_none_is_overwritten(tmp_path):
-    drawn = Album(tmp_path / "new" / "drawn")
+    drawn = AnnotationWriter(tmp_path / "new" / "drawn")
     wanted = {
         "one/a.jpg": "a.jpg",
         "two/a.jpg": "a-2.jpg",
@@ -55,8 +55,8 @@ def test_pictures_bear_the_names_of_their_images_and_none_is_overwritten(tmp_pat
 def test_a_folder_that_cannot_be_made_or_written_is_said(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(MienError, match=r"cannot be made.*choose another --draw"):
-        Album(tmp_path / "file" / "drawn")
-    drawn = Album(tmp_path / "drawn")
+        AnnotationWriter(tmp_path / "file" / "drawn")
+    drawn = AnnotationWriter(tmp_path / "drawn")
     (tmp_path / "drawn").rmdir()
     with pytest.raises(MienError, match=r"cannot be saved.*choose another --draw"):
         drawn.add(IMAGE, [Prediction("a.png", FER2013)])
@@ -71,13 +71,13 @@ def test_what_lies_there_is_kept_unless_mien_drew_it(tmp_path):
     (tmp_path / "d.png").symlink_to(tmp_path / "gone")
     before = {name: (tmp_path / name).read_bytes() for name in ("a.png", "b.jpg", "c.png")}
     for _ in range(2):  # the second run draws the first one's pictures anew
-        drawn = Album(tmp_path)
+        drawn = AnnotationWriter(tmp_path)
         for name in ("x/a.png", "x/b.jpg", "x/c.png", "x/d.png"):
             drawn.add(IMAGE, [Prediction(name, FER2013)])
     wanted = ["a-2.png", "a.png", "b-2.jpg", "b.jpg", "c-2.png", "c.png", "d-2.png", "d.png"]
     assert names(tmp_path) == wanted
     assert {name: (tmp_path / name).read_bytes() for name in before} == before
-    Album(tmp_path).add(IMAGE, [Prediction(str(tmp_path / "a-2.png"), FER2013)])  # drawn, but now an input
+    AnnotationWriter(tmp_path).add(IMAGE, [Prediction(str(tmp_path / "a-2.png"), FER2013)])  # drawn, but now an input
     assert (tmp_path / "a-2-2.png").is_file()
 
 
@@ -85,7 +85,7 @@ def test_videos_are_drawn_anew_and_keep_what_mien_did_not_draw(tmp_path):
     (tmp_path / "b.mp4").write_bytes(b"somebody's video")
     (tmp_path / "c.tracks.png").write_bytes(b"somebody's plot")
     for _ in range(2):
-        drawn = Album(tmp_path)
+        drawn = AnnotationWriter(tmp_path)
         for source in ("x/a.mp4", "y/a.mov", "x/b.mp4", "x/c.mp4"):
             for number in range(2):
                 drawn.add(IMAGE, frame(source, number), rate=10)
@@ -99,7 +99,7 @@ def test_videos_are_drawn_anew_and_keep_what_mien_did_not_draw(tmp_path):
 
 
 def test_a_video_is_there_as_soon_as_something_else_follows(tmp_path):
-    drawn = Album(tmp_path)
+    drawn = AnnotationWriter(tmp_path)
     for number in range(3):
         drawn.add(IMAGE, frame("clip.mp4", number), rate=10)
         assert not (tmp_path / "clip.mp4").exists()
@@ -114,7 +114,7 @@ def test_a_video_is_there_as_soon_as_something_else_follows(tmp_path):
 
 
 def test_a_frame_that_could_not_be_read_shows_the_one_before_and_the_broken_end_nothing(tmp_path):
-    drawn = Album(tmp_path)
+    drawn = AnnotationWriter(tmp_path)
     error = [Prediction("clip.mp4", FER2013, error="It is damaged.", frame=1)]
     drawn.add(None, error, rate=None)
     for number in (0, 2):
@@ -127,9 +127,9 @@ def test_a_frame_that_could_not_be_read_shows_the_one_before_and_the_broken_end_
 
 def test_the_text_of_a_video_does_not_tremble_with_its_faces(tmp_path, monkeypatch):
     sizes = []
-    draw = album.annotate
-    monkeypatch.setattr(album, "annotate", lambda *words, **more: sizes.append(more["text_size"]) or draw(*words, **more))
-    drawn = Album(tmp_path)
+    draw = annotation.annotate
+    monkeypatch.setattr(annotation, "annotate", lambda *words, **more: sizes.append(more["text_size"]) or draw(*words, **more))
+    drawn = AnnotationWriter(tmp_path)
     for number in range(20):
         (row,) = frame("clip.mp4", number)
         drawn.add(np.full((600, 600), 100, np.uint8), [replace(row, box=(0, 0, 96 + 24 * (number % 2), 100))], rate=10)
@@ -140,7 +140,7 @@ def test_the_text_of_a_video_does_not_tremble_with_its_faces(tmp_path, monkeypat
 
 
 def test_ten_thousand_images_of_one_name_are_named_in_no_time(tmp_path):
-    drawn = Album(tmp_path)
+    drawn = AnnotationWriter(tmp_path)
     start = time.perf_counter()
     stems = [drawn._stem(tmp_path / "of" / "camera.png", (".png",)) for _ in range(10_000)]
     assert time.perf_counter() - start < 5
