@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 import mien
-from mien.drawn import draw_face, draw_photo, wall
+from mien.drawn import draw_face, draw_photo
 from mien.labels import FER2013
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
@@ -53,7 +53,7 @@ def drawn_video() -> Image.Image:
 def write_video(path: Path) -> None:
     """Draw three people: one passes in front of another, one leaves and returns, and all change their expression."""
     width, height = 640, 360
-    background = np.asarray(wall(np.random.default_rng(4), width, height).convert("RGB"))
+    background = draw_photo([], seed=4, width=width, height=height)[0]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), RATE, (width, height))
     for number in range(round(RATE * SECONDS)):
         second, frame = number / RATE, background.copy()
