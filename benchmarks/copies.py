@@ -24,7 +24,6 @@ FER-2013's 74%."""
 COPIES = 50  # one face in so many is a copy of another
 BANDS = ((0.95, 1.0, 0.70), (0.85, 0.95, 0.26), (0.82, 0.85, 0.04))
 """Correlation of copies, from and to, and the share of FER-2013's near copies in this band."""
-COUNTS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 
 
 def smooth(count: int, random: np.random.Generator) -> np.ndarray:
@@ -84,7 +83,7 @@ if __name__ == "__main__":
     print(f"| faces | CPU | per n log2 n | pairs | found | {bands} | peak |")
     print("|" + " --- |" * (6 + len(BANDS)), flush=True)
     first = None
-    for count in (each for each in COUNTS if each <= largest):
+    for count in (each for each in (10_000, 30_000, 100_000, 300_000, 1_000_000) if each <= largest):
         seconds, pairs, shares, peak = in_fresh_process(measure, count)
         level = seconds / (count * np.log2(count))
         first = first or level

@@ -22,12 +22,10 @@ STEPS = 24
 PASSES = 448  # masks of RISE: about as many as `occlusion_map` evaluates
 
 
-def mean_of(face: np.ndarray) -> np.ndarray:
-    return np.full(face.shape, face.mean(), np.float32)
-
-
-def blurred(face: np.ndarray) -> np.ndarray:
-    return cv2.GaussianBlur(face.astype(np.float32), (0, 0), 6, borderType=cv2.BORDER_REPLICATE)
+EMPTY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "mean": lambda face: np.full(face.shape, face.mean(), np.float32),
+    "blur": lambda face: cv2.GaussianBlur(face.astype(np.float32), (0, 0), 6, borderType=cv2.BORDER_REPLICATE),
+}
 
 
 def log_odds(classifier: mien.Classifier, faces: np.ndarray, index: int) -> np.ndarray:
@@ -96,8 +94,8 @@ if __name__ == "__main__":
     random = np.random.default_rng(0)
     kinds: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
         "mien: soft patches of the mean": lambda face, k: occlusion_map(classifier, face, classifier.labels[k])[0],
-        "hard patches of the mean": lambda face, k: hard_edged(classifier, face, k, mean_of(face)),
-        "hard patches, blurred": lambda face, k: hard_edged(classifier, face, k, blurred(face)),
+        "hard patches of the mean": lambda face, k: hard_edged(classifier, face, k, EMPTY["mean"](face)),
+        "hard patches, blurred": lambda face, k: hard_edged(classifier, face, k, EMPTY["blur"](face)),
         "RISE": lambda face, k: rise(classifier, face, k, random),
         "the middle": lambda face, _: centre(face),
     }
@@ -108,7 +106,7 @@ if __name__ == "__main__":
             index, start = int(classifier.predict_proba(face[None]).argmax()), time.process_time()
             heat = kind(face, index)
             spent += time.process_time() - start
-            figures[row] = [judge(classifier, face, index, heat, empty(face)) for empty in (mean_of, blurred)]
+            figures[row] = [judge(classifier, face, index, heat, empty(face)) for empty in EMPTY.values()]
         gains = figures[..., 1] - figures[..., 0]
         errors = gains.std(axis=0) / len(faces) ** 0.5
         means = " ".join(f"{value:.3f}" for value in figures.mean(axis=0).ravel())

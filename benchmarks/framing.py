@@ -1,8 +1,7 @@
 """Where FER-2013's faces are in their square, as a detector sees them, and what another framing costs in accuracy.
 
-Each face is enlarged four times and gets a blurred border, so that the detector has to find it; the relation between what it
-finds and the 48x48 frame is printed. With a model, the found faces are framed, classified, and compared with the unchanged
-ones: for several sides, turned upright and not. With votes, the model's crowd head is judged by what most people say.
+Each face is enlarged four times and gets a blurred border; what the detector finds is compared with the 48x48 frame. With a
+model, the found faces are framed in several ways and classified; with votes, the crowd head is judged by what most people say.
 
     python benchmarks/framing.py --data fer2013.csv --split train --detector yunet
     python benchmarks/framing.py --data fer2013.csv --votes fer2013new.csv --detector yunet --model mien-s --count 3589

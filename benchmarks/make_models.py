@@ -3,14 +3,11 @@
     python benchmarks/make_models.py --data fer2013.csv --votes fer2013new.csv --out runs/models            # on a GPU
     python benchmarks/make_models.py --data fer2013.csv --votes fer2013new.csv --out runs/models --reduced  # on 2 cores
 
-Full: four large networks teach mien-l and mien-s-base live, each seeing what its student sees. Reduced: two of mien-s's size,
-with squeeze-and-excitation and without, the first of which is the base. In both, mien-s is the base trained further on degraded
-photos, by what its teachers say of the unchanged ones, and averaged with the base; and both train mien-s-plus, on FER+'s eight
-labels. Every run is a `mien train` of a recipe written into runs/models/recipes; interrupted at any moment, the same command
-continues. --epochs shortens every run, for a trial.
-
-Selected on validation (PublicTest) alone. Writes the runs, and results.md with a line for every run and head; with --embed,
-mien-s becomes the embedded model.
+Full: four large networks teach mien-l and mien-s-base, each seeing what its student sees. Reduced: two of mien-s's size, with
+squeeze-and-excitation and without, the first of which is the base. mien-s is the base trained further on degraded photos, by
+what its teachers say of the unchanged ones, and averaged with the base; mien-s-plus learns FER+'s eight labels. Every run is a
+`mien train` of a recipe in OUT/recipes; interrupted, the same command continues. --epochs shortens every run, for a trial.
+Selected on validation (PublicTest) alone. results.md lists every run and head; --embed makes mien-s the embedded model.
 """
 
 import os

@@ -32,10 +32,7 @@ def drawn_video() -> Image.Image:
         image.resize((1000, round(1000 * image.height / image.width)), Image.Resampling.LANCZOS)
         for image in (Image.fromarray(pair), plot)
     )
-    picture = Image.new("RGB", (1000, above.height + below.height + 12), "white")
-    picture.paste(above, (0, 0))
-    picture.paste(below, (0, above.height + 12))
-    return picture
+    return Image.fromarray(np.concatenate([above, np.full((12, 1000, 3), 255, np.uint8), below]))
 
 
 def write_video(path: Path) -> None:

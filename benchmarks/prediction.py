@@ -3,12 +3,11 @@
     python benchmarks/prediction.py [--detector yunet] [--threads 2] [--photos 1000] [--rounds 5] [--parts folder memory]
 
 1. Prepared faces through `Classifier.predict_proba` against the bare ONNX Runtime session, at batch 64 and 1, in turn.
-2. A folder of photos through `mien.predict` against what its stages allow: each stage alone (reading; finding and cropping;
-   classifying in batches) by the same number of threads on the same photos. The bound is the slowest stage where each has
-   hardware of its own; on one CPU they share the threads, and the bound is the sum of their times.
+2. A folder of photos through `mien.predict` against its stages alone (reading; finding and cropping; classifying in batches)
+   by the same number of threads. The bound is the slowest stage where each has hardware of its own, and their sum on one CPU.
 3. The peak of memory of a process over 10 times --photos, of 320 pixels, against one over a tenth of them.
 
-Photos are drawn once and linked. Ratios can be compared between machines, times cannot; say whether the machine was busy.
+Ratios can be compared between machines, times cannot; say whether the machine was busy.
 """
 
 import argparse
@@ -54,8 +53,9 @@ def classification(model: str, rounds: int) -> None:
             bare.append(seconds(lambda: [session.run(["probabilities"], {"faces": part}) for part in parts]))  # noqa: B023
             through.append(seconds(lambda: [classifier.predict_proba(part, batch) for part in parts]))  # noqa: B023
         ratio = statistics.median(b / a for a, b in zip(bare[1:], through[1:], strict=True))
-        each = statistics.median(bare[1:]) / total * 1000
-        print(f"classification, batch {batch:<3} {ratio:6.3f} of the bare session (goal: at most {goal}; {each:.2f} ms a face)")
+        print(
+            f"classification, batch {batch:<3} {ratio:6.3f} of the bare session (goal: at most {goal}; {1000 * statistics.median(bare[1:]) / total:.2f} ms a face)"
+        )
 
 
 def draw(folder: Path, total: int, side: int) -> Path:
@@ -126,5 +126,5 @@ if __name__ == "__main__":
             photos = [draw(Path(folder) / str(count), count, 320) for count in counts]
             how = (arguments.model, arguments.detector, arguments.threads)
             small, large = (in_fresh_process(peak_of_run, each, *how) for each in photos)
-            peaks = " , ".join(f"{count:,} photos {peak:.0f} MB" for count, peak in zip(counts, (small, large), strict=True))
+            peaks = ", ".join(f"{count:,} photos {peak:.0f} MB" for count, peak in zip(counts, (small, large), strict=True))
             print(f"peak of memory: {peaks}: {large - small:+.0f} (goal: up to 50)")

@@ -39,7 +39,6 @@ if __name__ == "__main__":
         os.environ["MIEN_CACHE"] = cache
         print(f"{'reading':<8}{'rows':>9}{'read':>10}{'first batch':>13}{'peak':>10}", flush=True)
         for name in ("first", "second"):
-            rows, read, first_batch, peak = in_fresh_process(
-                measure, arguments.path, arguments.size, arguments.channels, arguments.batch_size
-            )
+            how = (arguments.path, arguments.size, arguments.channels, arguments.batch_size)
+            rows, read, first_batch, peak = in_fresh_process(measure, *how)
             print(f"{name:<8}{rows:>9,}{read:>8.3f} s{first_batch:>11.3f} s{peak:>7.0f} MB", flush=True)

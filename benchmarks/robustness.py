@@ -16,15 +16,13 @@ from mien.evaluation.report import markdown_table
 from mien.evaluation.statistics import proportion
 from shared import parse, read_judged
 
-Random = np.random.Generator
-
 
 def smaller(face: np.ndarray, side: int) -> np.ndarray:
     small = cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
     return cv2.resize(small, face.shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def moving(face: np.ndarray, random: Random, length: int) -> np.ndarray:
+def moving(face: np.ndarray, random: np.random.Generator, length: int) -> np.ndarray:
     """Blur a face along a line of random direction."""
     line = np.zeros((length, length), np.float32)
     line[length // 2] = 1
@@ -41,11 +39,7 @@ def gray(values: np.ndarray) -> np.ndarray:
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
-def side_lit(face: np.ndarray, random: Random) -> np.ndarray:
-    return gray(face * np.linspace(0.3, 1.3, face.shape[1])[:: random.choice((-1, 1))])
-
-
-def placed(face: np.ndarray, random: Random, degrees: float = 0, zoom: float = 1, shift: float = 0) -> np.ndarray:
+def placed(face: np.ndarray, random: np.random.Generator, degrees: float = 0, zoom: float = 1, shift: float = 0) -> np.ndarray:
     """Turn a face either way, enlarge it, and shift it by a share of its side; the border is repeated."""
     side = face.shape[0]
     middle = (side - 1) / 2
@@ -61,7 +55,7 @@ def covered(face: np.ndarray, top: float, bottom: float) -> np.ndarray:
     return hidden
 
 
-def patched(face: np.ndarray, random: Random, share: float) -> np.ndarray:
+def patched(face: np.ndarray, random: np.random.Generator, share: float) -> np.ndarray:
     """Cover a random square, whose side is that share of the face's, with a random gray."""
     hidden, side = face.copy(), round(share * len(face))
     top, left = random.integers(0, len(face) - side + 1, 2)
@@ -69,7 +63,7 @@ def patched(face: np.ndarray, random: Random, share: float) -> np.ndarray:
     return hidden
 
 
-CHANGES: dict[str, Callable[[np.ndarray, Random], np.ndarray]] = {
+CHANGES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "as they are": lambda face, _: face,
     "of 24 pixels": lambda face, _: smaller(face, 24),
     "of 16 pixels": lambda face, _: smaller(face, 16),
@@ -80,7 +74,7 @@ CHANGES: dict[str, Callable[[np.ndarray, Random], np.ndarray]] = {
     "dark (a third)": lambda face, _: gray(face / 3),
     "overexposed (1.5 times, + 40)": lambda face, _: gray(face * 1.5 + 40),
     "flat (a third of the contrast)": lambda face, _: gray(face / 3 + 85),
-    "lit from the side": side_lit,
+    "lit from the side": lambda face, random: gray(face * np.linspace(0.3, 1.3, 48)[:: random.choice((-1, 1))]),
     "turned by 15 degrees": lambda face, random: placed(face, random, degrees=15),
     "turned by 30 degrees": lambda face, random: placed(face, random, degrees=30),
     "cropped 15% tighter": lambda face, random: placed(face, random, zoom=1.15),

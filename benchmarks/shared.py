@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import mien
+from mien.training.recipe import Recipe, flat
 
 
 def parse(doc: str | None, *positional: str, **options: Any) -> argparse.Namespace:
@@ -56,10 +57,8 @@ def read_judged(data: str, votes: str | None, split: str, size: int = 48, channe
     return faces.judged_by_votes() if votes else faces
 
 
-def is_finished(run: Path, recipe: mien.Recipe) -> bool:
+def is_finished(run: Path, recipe: Recipe) -> bool:
     """Check whether a run is finished; raise MienError if its recipe differs in more than its description."""
-    from mien.training.recipe import flat
-
     if not ((run / "report" / "metrics.json").is_file() and (run / "model.onnx").is_file()):
         return False
     had, wanted = (dict(flat(asdict(each))) for each in (mien.load_recipe(run / "recipe.yaml"), recipe))

@@ -3,15 +3,15 @@
     python benchmarks/signatures.py FER2013 [--tenth] [--sheet disputed.png]
 
 FER2013 is whatever `--data` takes. What `mien audit` finds with the faces of both sides counts as true: pairs whose details
-correlate by 0.90 or more. PublicTest is searched for copies of Training or, with --tenth, every tenth row of Training for
-copies of the other nine. "disputed" are faces called near copies that the audit does not call so; --sheet shows those of the
-middle threshold, each beside the training face it correlates with best.
+correlate by 0.90 or more. PublicTest is searched for copies of Training, or every tenth row of Training for copies of the rest.
+"disputed" are faces that only the signatures call near copies; --sheet shows them for the middle threshold.
 """
 
 import time
 
 import numpy as np
 from PIL import Image
+from sklearn.preprocessing import scale
 
 from mien.data import signatures as module
 from mien.data.copies import find_copies
@@ -35,14 +35,9 @@ def audited(images: np.ndarray, asked: np.ndarray, known: np.ndarray) -> tuple[n
 
 def write_sheet(disputed: np.ndarray, known: np.ndarray, path: str) -> None:
     """Show every disputed face, (n, H, W), beside the known one it correlates with best, flipped where that one is mirrored."""
-
-    def standardised(faces: np.ndarray) -> np.ndarray:
-        pixels = faces.reshape(len(faces), -1).astype(np.float32)
-        pixels -= pixels.mean(axis=1, keepdims=True)
-        return pixels / (np.linalg.norm(pixels, axis=1, keepdims=True) + 1e-6)
-
     both = np.stack([disputed, disputed[:, :, ::-1]], axis=1)  # (n, 2, H, W)
-    scores = (standardised(both.reshape(-1, *disputed.shape[1:])) @ standardised(known).T).reshape(len(disputed), -1)
+    asked, rows = (scale(each.reshape(-1, known[0].size).astype(np.float32), axis=1) for each in (both, known))
+    scores = (asked @ rows.T).reshape(len(disputed), -1)  # (n, 2 * known)
     turned, best = np.divmod(scores.argmax(axis=1), len(known))
     tiles = [np.pad(np.hstack([pair[side], known[row]]), 3) for pair, side, row in zip(both, turned, best, strict=True)]
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % 10)

@@ -1,8 +1,7 @@
 """How long a video's answers should be averaged: what smoothing does to right answers and to flicker.
 
-No labelled videos are at hand, so some FER-2013 faces are filmed for four seconds each: enlarged, drifting, swaying, with noise
-and compression artefacts, detected again in every frame. Chains of such faces, each shown for a while before the next, stand
-for people with changing expressions. A frame is right where its answer is what most people said of the face it shows (FER+).
+Some FER-2013 faces are filmed for four seconds each: enlarged, drifting, swaying, with noise and compression artefacts. Chains
+of them stand for people with changing expressions. A frame is right where its answer is what most people said (FER+).
 
     python benchmarks/smoothing.py --data fer2013.csv --votes fer2013new.csv --detector yunet --faces 150
 """

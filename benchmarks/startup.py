@@ -32,8 +32,7 @@ def cost(command: list[str]) -> tuple[float, float]:
 
 if __name__ == "__main__":
     arguments = parse(__doc__, "photo ?", runs=10)
-    list_verbs = [sys.executable, "-c", "from mien.cli import VERBS; print(*VERBS)"]
-    verbs = subprocess.run(list_verbs, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    verbs = subprocess.check_output([sys.executable, "-c", "from mien.cli import VERBS; print(*VERBS)"], text=True).split()
     commands = {"python -c pass": [sys.executable, "-c", "pass"], "mien --help": [*MIEN, "--help"]}
     commands |= {f"mien {verb} --help": [*MIEN, verb, "--help"] for verb in verbs}
     if arguments.photo:

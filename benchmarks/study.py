@@ -4,8 +4,8 @@
     python benchmarks/study.py activations --data fer2013.csv --out runs/activations --table docs/activations.md
     python benchmarks/study.py ablations --data fer2013.csv --votes fer2013new.csv --out runs/ablations
 
-Interrupted, the same command continues; a finished run is not trained again. Every seed is trained for all variants before the
-next one, so that with fewer --seeds the study is smaller and still complete. Without --table it goes to standard output.
+Interrupted, the same command continues. Every seed is trained for all variants before the next one, so that with fewer --seeds
+the study is smaller and still complete.
 """
 
 import shlex
@@ -26,12 +26,6 @@ from mien.evaluation.run_summary import RunSummary, read_log, summarise
 from mien.files import write_whole
 from mien.training.recipe import Balance, Votes
 from shared import is_finished, parse
-
-Figures = Mapping[str, Mapping[str, VariantFigure]]  # variant, figure
-
-
-def equalised(faces: mien.FaceSet) -> mien.FaceSet:
-    return replace(faces, images=np.stack([cv2.equalizeHist(np.ascontiguousarray(image)) for image in faces.images]))
 
 
 def without_audited(faces: mien.FaceSet) -> mien.FaceSet:
@@ -92,7 +86,10 @@ STUDIES = {
             "equalised histograms": {},
             "without audited rows": {},
         },
-        faces={"equalised histograms": equalised, "without audited rows": without_audited},
+        faces={
+            "equalised histograms": lambda faces: replace(faces, images=np.stack([*map(cv2.equalizeHist, faces.images)])),
+            "without audited rows": without_audited,
+        },
     ),
 }
 
@@ -111,16 +108,13 @@ def write_up(study: Study, runs: Mapping[str, list[Path]], command: str) -> str:
         rows = [[variant, *(write(name, figures[variant][name]) for name in FIGURES)] for variant in figures]
         return markdown_table([[head, *names], *rows[skip:]])
 
-    def seeds(name: str, each: VariantFigure) -> str:
-        return f"{number(name, min(each.by_seed))} to {number(name, max(each.by_seed))}"
-
     paragraphs = [
         f"# {study.title}",
         f"{study.introduction} The network is `{first.network}`, and everything else is the same.",
         caption(study, summaries, rare, command),
         table("mean over seeds, 95% interval", lambda name, each: interval(name, each.mean)),
         table(f"difference to {reference}, 95% interval", lambda name, each: interval(name, each.difference, True), skip=1),
-        table("seeds, lowest to highest", seeds),
+        table("seeds, lowest to highest", lambda name, each: " to ".join(number(name, f(each.by_seed)) for f in (min, max))),
         f"Intervals are percentiles over {RESAMPLES:,} resamples of the rows, each the same for all variants, "
         "with figures averaged over the seeds. They show the effect of the rows, not of the seeds: for these see the "
         "last table. Differences of accuracy and recall are in points.",
@@ -154,7 +148,7 @@ def interval(name: str, estimate: Estimate, change: bool = False) -> str:
     return f"{value}, {low} to {high}"
 
 
-def findings(figures: Figures, names: tuple[str, ...]) -> list[str]:
+def findings(figures: Mapping[str, Mapping[str, VariantFigure]], names: tuple[str, ...]) -> list[str]:
     """List for each figure which variants differ from the first beyond their interval, and what chance alone would do."""
     reference, *others = figures
     lines = []
@@ -212,8 +206,8 @@ if __name__ == "__main__":
             recipe = replace(base, **changes, seed=seed)
             if not is_finished(folder, recipe):
                 faces = study.faces[variant](data) if variant in study.faces else data
-                how = {"device": arguments.device, "threads": arguments.threads or None}
-                mien.train(recipe, faces, folder, resume=folder.exists(), **how)
+                resume, threads = folder.exists(), arguments.threads or None
+                mien.train(recipe, faces, folder, resume=resume, device=arguments.device, threads=threads)
             runs[variant].append(folder)
     text = write_up(study, runs, shlex.join(["python", "benchmarks/study.py", *sys.argv[1:]]))
     if arguments.table:

@@ -7,9 +7,8 @@ with PIL transforms in a DataLoader with workers; the network in float32, `.to(d
 `loss.item()` in every step. mien: the same faces, network, batch size, optimizer and kinds of augmentation in mien's
 `ClassificationTask`, with the recipe's loss, schedule and moving average, but no balancing of labels.
 
-One loop drives both, in turn, round by round, without Lightning's Trainer. The first batches of every epoch are not counted;
-"ratio with start" adds the wait for an epoch's first batch (the start of the workers) to an epoch of all training rows. Let
-nothing else run beside it.
+One loop drives both, in turn, without Lightning's Trainer. The first batches of every epoch are not counted; "ratio with start"
+adds the wait for an epoch's first batch (the start of the workers) to an epoch of all training rows.
 """
 
 import os
@@ -43,11 +42,6 @@ FACES, AUGMENTATION = 4096, Augmentation(flip=0.5, rotation=10, translation=0.1)
 WARM_UP = 4  # batches of an epoch that are not counted: two workers prepare so many before the first of them is asked for
 
 Loop = tuple[Callable[[], DataLoader | TrainingBatches], Callable[[Any], object]]  # the batches of an epoch, a step
-
-
-def recipe_of(network: str) -> Recipe:
-    recipe = {each.network: each for each in map(mien.load_recipe, RECIPES)}.get(network, Recipe(network=network))
-    return replace(recipe, augmentation=AUGMENTATION, balance=Balance())
 
 
 def pace(loop: Loop, device: torch.device, seconds: float) -> tuple[float, float]:
@@ -148,7 +142,9 @@ if __name__ == "__main__":
     every = mien.read_faces(arguments.data)
     train = every.split(name := "train" if "train" in every.split_names else every.split_names[0])
     faces = train.carve(FACES / len(train), source=name, into="test").split("test") if len(train) > FACES else train
-    recipes = {name: recipe_of(name) for name in arguments.networks}
+    known = {each.network: each for each in map(mien.load_recipe, RECIPES)}
+    changes = {"augmentation": AUGMENTATION, "balance": Balance()}
+    recipes = {name: replace(known.get(name, Recipe(network=name)), **changes) for name in arguments.networks}
     sizes = sorted({recipe.batch_size for recipe in recipes.values()})
     if len(faces) <= WARM_UP * sizes[-1]:
         raise mien.MienError(f"There are {len(faces)} training faces; {WARM_UP + 1} batches of {sizes[-1]} are needed.")
