@@ -53,9 +53,8 @@ def classification(model: str, rounds: int) -> None:
             bare.append(seconds(lambda: [session.run(["probabilities"], {"faces": part}) for part in parts]))  # noqa: B023
             through.append(seconds(lambda: [classifier.predict_proba(part, batch) for part in parts]))  # noqa: B023
         ratio = statistics.median(b / a for a, b in zip(bare[1:], through[1:], strict=True))
-        print(
-            f"classification, batch {batch:<3} {ratio:6.3f} of the bare session (goal: at most {goal}; {1000 * statistics.median(bare[1:]) / total:.2f} ms a face)"
-        )
+        each = 1000 * statistics.median(bare[1:]) / total
+        print(f"classification, batch {batch:<3} {ratio:6.3f} of the bare session (goal: at most {goal}; {each:.2f} ms a face)")
 
 
 def draw(folder: Path, total: int, side: int) -> Path:

@@ -3,8 +3,7 @@
     python benchmarks/unsure.py --data fer2013.csv [--votes fer2013new.csv] [--model mien-s] [--accuracy 0.9]
 
 For thresholds in steps of 0.05, and for the lowest one that reaches the wanted accuracy, it prints the share of faces above the
-threshold and the accuracy above and below it. With --votes the crowd head is judged by its votes; without, the label head by
-the labels.
+threshold and the accuracy above and below it. With --votes the crowd head is judged by its votes, else the label head.
 """
 
 import numpy as np

@@ -207,14 +207,15 @@ def _poses(random: np.random.Generator, people: int, width: int, height: int) ->
 
 
 def _backdrop(random: np.random.Generator, width: int, height: int) -> Image.Image:
-    """Make a backdrop of one colour that changes a little towards the corners."""
-    corners = random.uniform(35, 215) + random.normal(0, 10, 3) + random.normal(0, 10, (2, 2, 3))
+    """Make a backdrop of one colour that changes towards the corners."""
+    light = random.uniform(35, 215) + random.normal(0, 20, (2, 2, 1))
+    corners = light + random.normal(0, 10, 3) + random.normal(0, 10, (2, 2, 3))
     return Image.fromarray(np.clip(corners, 0, 255).astype(np.uint8)).resize((width, height), Image.Resampling.BILINEAR)
 
 
 def _photograph(image: Image.Image, random: np.random.Generator) -> np.ndarray:
     """Light a picture from one side and add a camera's colour cast and grain: (H, W, 3), uint8."""
-    angle, strength = random.uniform(0, 2 * np.pi), random.uniform(0, 0.35)
+    angle, strength = random.uniform(0, 2 * np.pi), random.uniform(0, 0.5)
     across = np.linspace(-1, 1, image.width) * np.cos(angle)
     down = np.linspace(-1, 1, image.height) * np.sin(angle)
     light = random.uniform(0.75, 1.08) * (1 + strength * (across + down[:, None]))
