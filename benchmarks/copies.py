@@ -1,48 +1,33 @@
-"""How the search for near copies grows with the number of faces, and what it finds.
+"""How the search for near copies scales with the number of faces, and what it finds.
 
     OMP_NUM_THREADS=1 python benchmarks/copies.py [--largest 1000000]
 
-The fingerprints are generated: random smooth thumbnails whose principal components fall off about as those of FER-2013's
-faces do. One in fifty is a copy of another, every second copy mirrored. What a copy differs by is itself smooth, which parts
-more pairs than noise does; how far it differs is spread as among FER-2013's near copies. Each number of faces is a process of
-its own.
+The fingerprints are generated: random smooth thumbnails whose principal components fall off about as those of FER-2013's faces
+do. One in fifty is a copy of another, every second copy mirrored; what it differs by is smooth too, which separates more pairs
+than noise does, and how far it differs is distributed as among FER-2013's near copies.
 
-"CPU" is the time of the search, "per n log2 n" that time divided by n log2 n, with 1 for the first row: where it does not rise,
-the search grows no faster than n log n. "found" is the share of the planted copies among the pairs, then by how they correlate.
-"peak" is the memory of the whole process.
+"CPU" is the time of the search, "per n log2 n" that time divided by n log2 n, relative to the first row. "found" is the share
+of the planted copies among the pairs, then by correlation. "peak" is the memory of the process, one for each row.
 """
 
-import argparse
-import resource
-import subprocess
-import sys
 import time
 
 import numpy as np
 from scipy.fft import idctn
 
-SIDE = 12
-"""Height and width of a thumbnail."""
+from shared import in_fresh_process, parse, peak_megabytes
 
+SIDE = 12  # height and width of a thumbnail
 FALL = 0.6
 """The k-th coefficient's standard deviation is k to the power of minus this: the first 16 of 143 hold 69% of the variance, of
 FER-2013's 74%."""
-
-COPIES = 50
-"""One face in so many is a copy of another."""
-
+COPIES = 50  # one face in so many is a copy of another
 BANDS = ((0.95, 1.0, 0.70), (0.85, 0.95, 0.26), (0.82, 0.85, 0.04))
-"""Correlation of copies, from and to, and the share of FER-2013's near copies that it holds."""
-
-COUNTS = (10_000, 30_000, 100_000, 300_000, 1_000_000)
+"""Correlation of copies, from and to, and the share of FER-2013's near copies in this band."""
 
 
 def smooth(count: int, random: np.random.Generator) -> np.ndarray:
-    """Draw thumbnails out of cosines, the slower the stronger.
-
-    Returns:
-        (count, 144), float32, of mean 0 and length 1.
-    """
+    """Draw thumbnails of cosines, the slower the stronger: (count, 144), float32, of mean 0 and length 1."""
     down, across = np.divmod(np.arange(SIDE * SIDE), SIDE)
     order = np.argsort(down**2 + across**2, kind="stable")
     scale = np.zeros(SIDE * SIDE, dtype=np.float32)
@@ -57,76 +42,50 @@ def smooth(count: int, random: np.random.Generator) -> np.ndarray:
 
 
 def generate(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Make fingerprints; the last `count // COPIES` of them are copies of the first, every second one mirrored.
+    """Make fingerprints, of which the last `count // COPIES` are copies of the first, every second one mirrored.
 
-    Args:
-        count: how many.
-        seed: of the numbers.
-
-    Returns:
-        (count, 144), float32, of mean 0 and length 1; of each copy its correlation with what it is a copy of, float64, and
-        whether it is mirrored.
+    Returns the fingerprints, (count, 144); and of each copy its correlation with the original, and whether it is mirrored.
     """
     random = np.random.default_rng(seed)
     prints, copies = smooth(count, random), count // COPIES
     low, high, share = (np.array(column) for column in zip(*BANDS, strict=True))
     band = random.choice(len(BANDS), size=copies, p=share)
-    likeness = random.uniform(low[band], high[band])
+    correlation = random.uniform(low[band], high[band])
     other = smooth(copies, random)
     other -= np.einsum("ij,ij->i", other, prints[:copies])[:, None] * prints[:copies]
     other /= np.linalg.norm(other, axis=1, keepdims=True)
-    copied = likeness[:, None] * prints[:copies] + np.sqrt(1 - likeness**2)[:, None] * other
+    copied = correlation[:, None] * prints[:copies] + np.sqrt(1 - correlation**2)[:, None] * other
     turned = np.arange(copies) % 2 == 1
     copied[turned] = copied[turned].reshape(-1, SIDE, SIDE)[:, :, ::-1].reshape(-1, SIDE * SIDE)
     prints[-copies:] = copied
-    return prints, likeness, turned
+    return prints, correlation, turned
 
 
 def measure(count: int) -> tuple[float, int, list[float], float]:
-    """Search once, in this process.
-
-    Returns:
-        Seconds of CPU, pairs found, the share of the planted copies found (of all, then of each band), megabytes at the peak.
-    """
+    """Search once: seconds of CPU, pairs found, the share of copies found (of all, then of each band), peak of memory in MB."""
     from mien.data.copies import alike
 
-    prints, likeness, turned = generate(count)
+    prints, correlation, turned = generate(count)
     start = time.process_time()
     pairs, mirrored = alike(prints)
     seconds = time.process_time() - start
-    found = np.zeros(len(likeness), dtype=bool)
-    planted = pairs[:, 1] - pairs[:, 0] == count - len(likeness)
+    found = np.zeros(len(correlation), dtype=bool)
+    planted = pairs[:, 1] - pairs[:, 0] == count - len(correlation)
     first = pairs[planted, 0]
     found[first[mirrored[planted] == turned[first]]] = True
-    shares = [found.mean(), *(found[(low <= likeness) & (likeness < high)].mean() for low, high, _ in BANDS)]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1024)
-    return seconds, len(pairs), shares, peak
-
-
-def main() -> None:
-    """Measure growing numbers of faces and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--largest", type=int, default=1_000_000, help="at most so many faces (default 1000000)")
-    parser.add_argument("--here", type=int, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.here:
-        seconds, pairs, shares, peak = measure(arguments.here)
-        print(seconds, pairs, *shares, peak)
-        return
-    bands = [f"{low:.2f}-{high:.2f}" for low, high, _ in BANDS]
-    print("| faces | CPU | per n log2 n | pairs | found |", " | ".join(bands), "| peak |")
-    print("|", " | ".join(["---"] * (6 + len(BANDS))), "|", flush=True)
-    first = None
-    for count in (each for each in COUNTS if each <= arguments.largest):
-        said = subprocess.run(
-            [sys.executable, __file__, "--here", str(count)], check=True, capture_output=True, text=True
-        ).stdout
-        seconds, pairs, *shares, peak = map(float, said.split())
-        level = seconds / (count * np.log2(count))
-        first = first or level
-        told = " | ".join(f"{share:.1%}" for share in shares)
-        print(f"| {count:,} | {seconds:.1f} s | {level / first:.2f} | {pairs:,.0f} | {told} | {peak:,.0f} MB |", flush=True)
+    by_band = [found[(low <= correlation) & (correlation < high)].mean() for low, high, _ in BANDS]
+    return seconds, len(pairs), [found.mean(), *by_band], peak_megabytes()
 
 
 if __name__ == "__main__":
-    main()
+    largest = parse(__doc__, largest=1_000_000).largest
+    bands = " | ".join(f"{low:.2f}-{high:.2f}" for low, high, _ in BANDS)
+    print(f"| faces | CPU | per n log2 n | pairs | found | {bands} | peak |")
+    print("|" + " --- |" * (6 + len(BANDS)), flush=True)
+    first = None
+    for count in (each for each in (10_000, 30_000, 100_000, 300_000, 1_000_000) if each <= largest):
+        seconds, pairs, shares, peak = in_fresh_process(measure, count)
+        level = seconds / (count * np.log2(count))
+        first = first or level
+        found = " | ".join(f"{share:.1%}" for share in shares)
+        print(f"| {count:,} | {seconds:.1f} s | {level / first:.2f} | {pairs:,.0f} | {found} | {peak:,.0f} MB |", flush=True)

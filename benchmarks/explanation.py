@@ -1,14 +1,13 @@
-"""Which heat map tells best what carried an answer: deletion and insertion on faces of PublicTest.
+"""Which heat map shows best what an answer rests on: deletion and insertion on faces of PublicTest.
 
     python benchmarks/explanation.py --data fer2013.csv [--model mien-s] [--faces 40] [--skip 56]
 
-The pixels of a face are taken away in the order of its map, hottest first, and put back into an empty face in the same order;
-what counts is the mean probability of the answer along the way (Petsiuk, Das and Saenko: RISE, 2018). A good map has a low
-deletion and a high insertion. What is empty is the face's mean, or its blurred content, for a map should not win by the one
-that it was made with.
+The pixels of a face are removed in the order of its map, hottest first, and inserted into an empty face in the same order; what
+counts is the mean probability of the answer over the steps (Petsiuk, Das and Saenko: RISE, 2018). A good map has a low deletion
+and a high insertion. An empty face is the face's mean, or its blurred content, so that no map gains from the one it was made
+with. --skip leaves out the faces on which the sizes of the patches were chosen.
 """
 
-import argparse
 import time
 from collections.abc import Callable
 
@@ -17,32 +16,28 @@ import numpy as np
 
 import mien
 from mien.inference.explanation import occlusion_map
+from shared import parse
 
 STEPS = 24
-PASSES = 448
-"""Masks of RISE: about as many as `occlusion_map` asks for."""
+PASSES = 448  # masks of RISE: about as many as `occlusion_map` evaluates
 
 
-def mean_of(face: np.ndarray) -> np.ndarray:
-    """Give a face of its mean alone."""
-    return np.full(face.shape, face.mean(), np.float32)
+EMPTY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "mean": lambda face: np.full(face.shape, face.mean(), np.float32),
+    "blur": lambda face: cv2.GaussianBlur(face.astype(np.float32), (0, 0), 6, borderType=cv2.BORDER_REPLICATE),
+}
 
 
-def blurred(face: np.ndarray) -> np.ndarray:
-    """Give a face without detail."""
-    return cv2.GaussianBlur(face.astype(np.float32), (0, 0), 6, borderType=cv2.BORDER_REPLICATE)
-
-
-def log_odds(probabilities: np.ndarray, index: int) -> np.ndarray:
-    """Give log(p / (1 - p)) of one label."""
-    p = np.clip(probabilities[:, index].astype(np.float64), 1e-6, 1 - 1e-6)
+def log_odds(classifier: mien.Classifier, faces: np.ndarray, index: int) -> np.ndarray:
+    """Compute log(p / (1 - p)) of one label, (N,)."""
+    p = np.clip(classifier.predict_proba(faces)[:, index].astype(np.float64), 1e-6, 1 - 1e-6)
     return np.log(p / (1 - p))
 
 
 def hard_edged(classifier: mien.Classifier, face: np.ndarray, index: int, empty: np.ndarray) -> np.ndarray:
-    """Occlusion by patches with hard edges, 8, 12 and 16 pixels wide, every 4 pixels."""
+    """Occlude by patches with hard edges, 8, 12 and 16 pixels wide, every 4 pixels."""
     size = len(face)
-    whole, heat = log_odds(classifier.predict_proba(face[None]), index)[0], np.zeros((size, size))
+    whole, heat = log_odds(classifier, face[None], index)[0], np.zeros((size, size))
     for side in (8, 12, 16):
         starts = range(-side // 2, size - side // 2 + 1, 4)
         places = [slice(max(0, start), start + side) for start in starts]
@@ -50,8 +45,8 @@ def hard_edged(classifier: mien.Classifier, face: np.ndarray, index: int, empty:
         images = np.repeat(face[None], len(areas), axis=0)
         for image, area in zip(images, areas, strict=True):
             image[area] = np.rint(empty[area])
-        total, count = np.zeros((size, size)), np.zeros((size, size))
-        for area, fall in zip(areas, whole - log_odds(classifier.predict_proba(images), index), strict=True):
+        total, count = np.zeros((2, size, size))
+        for area, fall in zip(areas, whole - log_odds(classifier, images, index), strict=True):
             total[area] += fall
             count[area] += 1
         heat += total / count / 3
@@ -59,7 +54,7 @@ def hard_edged(classifier: mien.Classifier, face: np.ndarray, index: int, empty:
 
 
 def rise(classifier: mien.Classifier, face: np.ndarray, index: int, random: np.random.Generator) -> np.ndarray:
-    """RISE: the mean of random smooth masks, weighted by the answer to what each lets through; 7 cells, half of them open."""
+    """Average random smooth masks of 7 cells, half of them open, weighted by the answer to what each lets through (RISE)."""
     size, cells = len(face), 7
     cell = -(-size // cells)
     masks = np.empty((PASSES, size, size), np.float32)
@@ -74,15 +69,13 @@ def rise(classifier: mien.Classifier, face: np.ndarray, index: int, random: np.r
 
 
 def centre(face: np.ndarray) -> np.ndarray:
-    """A map that knows nothing of the face: the nearer to the middle, the hotter."""
+    """Make a map that ignores the face: the nearer to the middle, the hotter."""
     down, across = np.mgrid[: face.shape[0], : face.shape[1]]
     return -((down - face.shape[0] / 2) ** 2 + (across - face.shape[1] / 2) ** 2)
 
 
-def judge(
-    classifier: mien.Classifier, face: np.ndarray, index: int, heat: np.ndarray, empty: np.ndarray
-) -> tuple[float, float]:
-    """Give a map's deletion and insertion, mean probabilities of the label."""
+def judge(classifier: mien.Classifier, face: np.ndarray, index: int, heat: np.ndarray, empty: np.ndarray) -> np.ndarray:
+    """Compute a map's deletion and insertion, mean probabilities of the label: (2,)."""
     order = np.argsort(-heat.ravel(), kind="stable")
     images = np.empty((2, STEPS + 1, face.size))
     for step in range(STEPS + 1):
@@ -90,48 +83,32 @@ def judge(
         images[0, step], images[1, step] = face.ravel(), empty.ravel()
         images[0, step, hottest], images[1, step, hottest] = empty.ravel()[hottest], face.ravel()[hottest]
     faces = np.rint(images).astype(np.uint8).reshape(-1, *face.shape)
-    deletion, insertion = classifier.predict_proba(faces)[:, index].reshape(2, -1).mean(axis=1)
-    return float(deletion), float(insertion)
+    return classifier.predict_proba(faces)[:, index].reshape(2, -1).mean(axis=1)
 
 
-def main() -> None:
-    """Judge every kind of map on the same faces."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--model", default="mien-s")
-    parser.add_argument("--faces", type=int, default=40)
-    parser.add_argument("--skip", type=int, default=56, help="on those before, the sizes of the patches were chosen")
-    arguments = parser.parse_args()
+if __name__ == "__main__":
+    arguments = parse(__doc__, data=str, model="mien-s", faces=40, skip=56)
     classifier = mien.Classifier(arguments.model, threads=1)
     rows = mien.read_faces(arguments.data).split("validation").images[35::36]
     faces = rows[arguments.skip : arguments.skip + arguments.faces]
     random = np.random.default_rng(0)
     kinds: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
         "mien: soft patches of the mean": lambda face, k: occlusion_map(classifier, face, classifier.labels[k])[0],
-        "hard patches of the mean": lambda face, k: hard_edged(classifier, face, k, mean_of(face)),
-        "hard patches, blurred": lambda face, k: hard_edged(classifier, face, k, blurred(face)),
+        "hard patches of the mean": lambda face, k: hard_edged(classifier, face, k, EMPTY["mean"](face)),
+        "hard patches, blurred": lambda face, k: hard_edged(classifier, face, k, EMPTY["blur"](face)),
         "RISE": lambda face, k: rise(classifier, face, k, random),
         "the middle": lambda face, _: centre(face),
     }
-    print(
-        f"{len(faces)} faces; deletion and insertion by the mean, and by blur; insertion - deletion +- standard error; ms a map"
-    )
+    print(f"{len(faces)} faces; deletion and insertion by mean, and by blur; insertion - deletion +- standard error; ms a map")
     for name, kind in kinds.items():
-        figures, spent = [], 0.0
-        for face in faces:
+        figures, spent = np.empty((len(faces), 2, 2)), 0.0  # faces; mean, blur; deletion, insertion
+        for row, face in enumerate(faces):
             index, start = int(classifier.predict_proba(face[None]).argmax()), time.process_time()
             heat = kind(face, index)
             spent += time.process_time() - start
-            figures.append(
-                judge(classifier, face, index, heat, mean_of(face)) + judge(classifier, face, index, heat, blurred(face))
-            )
-        table = np.array(figures)
-        gains = table[:, [1, 3]] - table[:, [0, 2]]
+            figures[row] = [judge(classifier, face, index, heat, empty(face)) for empty in EMPTY.values()]
+        gains = figures[..., 1] - figures[..., 0]
         errors = gains.std(axis=0) / len(faces) ** 0.5
-        means = " ".join(f"{value:.3f}" for value in table.mean(axis=0))
+        means = " ".join(f"{value:.3f}" for value in figures.mean(axis=0).ravel())
         both = "   ".join(f"{gain:.3f} +- {error:.3f}" for gain, error in zip(gains.mean(axis=0), errors, strict=True))
         print(f"{name:<32} {means}   {both}   {1000 * spent / len(faces):.0f}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,26 +1,24 @@
 """What `mien predict` costs beyond the work itself: three ratios of one run.
 
-    python benchmarks/prediction.py [--detector yunet] [--threads 2] [--photos 1000] [--rounds 5]
+    python benchmarks/prediction.py [--detector yunet] [--threads 2] [--photos 1000] [--rounds 5] [--parts folder memory]
 
 1. Prepared faces through `Classifier.predict_proba` against the bare ONNX Runtime session, at batch 64 and 1, in turn.
-2. A folder of photos through `mien.predict` against what its stages allow: each stage alone (reading; finding and cutting out;
-   classifying in batches) by the same number of threads on the same photos. The bound is the slowest of them where each has
-   hardware of its own; on one CPU they share the threads, and the bound is the sum of their times.
+2. A folder of photos through `mien.predict` against its stages alone (reading; finding and cropping; classifying in batches)
+   by the same number of threads. The bound is the slowest stage where each has hardware of its own, and their sum on one CPU.
 3. The peak of memory of a process over 10 times --photos, of 320 pixels, against one over a tenth of them.
 
-Photos are drawn once and linked. Ratios can be compared between machines, times cannot; say whether the machine was busy.
+Ratios can be compared between machines, times cannot; say whether the machine was busy.
 """
 
 import argparse
 import os
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -33,37 +31,11 @@ from mien.drawn import draw_photo
 from mien.images import prepare, read_image
 from mien.inference.classifier import DEFAULT_MODEL, Classifier, find_model
 from mien.inference.detection import crop_face, open_detector
+from shared import in_fresh_process, parse, peak_megabytes
 
-KINDS = 20
-"""Different photos; the rest are links to them."""
-
-PARTS = ("classification", "folder", "memory")
-
-
-def main() -> None:
-    """Print the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default=DEFAULT_MODEL)
-    parser.add_argument("--detector", default="auto")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--photos", type=int, default=1000)
-    parser.add_argument("--side", type=int, default=640, help="longest side of the photos in pixels (default 640)")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--memory-of", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.memory_of:
-        for _ in mien.predict(arguments.memory_of, arguments.model, arguments.detector, threads=arguments.threads):
-            pass
-        print(peak_megabytes())
-        return
-    if "classification" in arguments.parts:
-        classification(arguments.model, arguments.rounds)
-    with tempfile.TemporaryDirectory() as folder:
-        if "folder" in arguments.parts:
-            folder_run(draw(Path(folder) / "photos", arguments.photos, arguments.side), arguments)
-        if "memory" in arguments.parts:
-            memory(Path(folder), arguments)
+all_of = partial(deque, maxlen=0)  # runs through an iterator
+KINDS = 20  # different photos; the rest are links to them
+PARTS = ["classification", "folder", "memory"]
 
 
 def classification(model: str, rounds: int) -> None:
@@ -73,36 +45,33 @@ def classification(model: str, rounds: int) -> None:
     session = onnxruntime.InferenceSession(str(find_model(model)), options, providers=["CPUExecutionProvider"])
     classifier = Classifier(model, providers=["cpu"], threads=1, head="label")
     faces = np.random.default_rng(0).integers(0, 256, (512, *classifier.face_shape)).astype(np.uint8)
-    for batch, count, goal in ((64, 512, 1.10), (1, 100, 1.25)):
+    for batch, total, goal in ((64, 512, 1.10), (1, 100, 1.25)):
         bare, through = [], []
         for _ in range(rounds + 1):
-            parts = [faces[start : start + batch] for start in range(0, count, batch)]
+            parts = [faces[start : start + batch] for start in range(0, total, batch)]
             bare.append(seconds(lambda: [session.run(["probabilities"], {"faces": part}) for part in parts]))  # noqa: B023
             through.append(seconds(lambda: [classifier.predict_proba(part, batch) for part in parts]))  # noqa: B023
         ratio = statistics.median(b / a for a, b in zip(bare[1:], through[1:], strict=True))
-        each = statistics.median(bare[1:]) / count * 1000
+        each = 1000 * statistics.median(bare[1:]) / total
         print(f"classification, batch {batch:<3} {ratio:6.3f} of the bare session (goal: at most {goal}; {each:.2f} ms a face)")
 
 
-def draw(folder: Path, count: int, side: int) -> Path:
+def draw(folder: Path, total: int, side: int) -> Path:
     """Draw photos of one to three people, and link them."""
     folder.mkdir()
-    kinds = []
     for seed in range(KINDS):
         photo = Image.fromarray(draw_photo(["happy", "sad", "angry"][: 1 + seed % 3], seed=seed)[0])
-        photo = photo.resize([round(edge * side / max(photo.size)) for edge in photo.size], Image.Resampling.LANCZOS)
-        kinds.append(folder / f"{seed}.jpg")
-        photo.save(kinds[-1], quality=90)
-    for number in range(KINDS, count):
-        os.link(kinds[number % KINDS], folder / f"{number}.jpg")
+        size = [round(edge * side / max(photo.size)) for edge in photo.size]
+        photo.resize(size, Image.Resampling.LANCZOS).save(folder / f"{seed}.jpg", quality=90)
+    for number in range(KINDS, total):
+        os.link(folder / f"{number % KINDS}.jpg", folder / f"{number}.jpg")
     return folder
 
 
 def folder_run(photos: Path, arguments: argparse.Namespace) -> None:
     """Compare a folder's run with its stages alone."""
     cv2.setNumThreads(1)
-    detector = open_detector(arguments.detector)
-    classifier = Classifier(arguments.model, threads=1)
+    detector, classifier = open_detector(arguments.detector), Classifier(arguments.model, threads=1)
     paths = sorted(photos.iterdir())
     images = [read_image(path) for path in paths[:KINDS]]
     images = [images[number % KINDS] for number in range(len(paths))]
@@ -116,66 +85,44 @@ def folder_run(photos: Path, arguments: argparse.Namespace) -> None:
         per_photo = len(found) / min(len(images), 2 * KINDS)
         batches = [np.stack((found * 64)[:64])] * round(per_photo * len(paths) / 64)
         stages: dict[str, Callable[[], object]] = {
-            "reading": lambda: count(pool.map(read_image, paths)),
-            "finding": lambda: count(pool.map(find, images)),
-            "classifying": lambda: count(pool.map(classifier.predict_proba, batches)),
+            "reading": lambda: all_of(pool.map(read_image, paths)),
+            "finding": lambda: all_of(pool.map(find, images)),
+            "classifying": lambda: all_of(pool.map(classifier.predict_proba, batches)),
         }
         before = [seconds(stage) for stage in stages.values()]
-        whole, whole_work = seconds_and_work(
-            lambda: count(mien.predict(photos, classifier, detector, threads=arguments.threads))
-        )
-        after = [seconds_and_work(stage) for stage in stages.values()]
-    alone = [(first + second) / 2 for first, (second, _) in zip(before, after, strict=True)]  # other programs come and go
-    told = ", ".join(f"{name} {took:.1f} s" for name, took in zip(stages, alone, strict=True))
+        whole = seconds(lambda: all_of(mien.predict(photos, classifier, detector, threads=arguments.threads)))
+        after = [seconds(stage) for stage in stages.values()]
+    alone = [(first + second) / 2 for first, second in zip(before, after, strict=True)]  # other programs interfere
+    listed = ", ".join(f"{name} {took:.1f} s" for name, took in zip(stages, alone, strict=True))
     print(f"a folder of {len(paths):,} photos, {per_photo:.1f} faces each, {arguments.threads} threads: {whole:.1f} s")
-    print(f"  alone: {told}")
+    print(f"  alone: {listed}")
     print(f"  {max(alone) / whole:6.1%} of what the slowest stage allows alone (goal: at least 85%)")
     print(f"  {sum(alone) / whole:6.1%} of what the stages allow that share these threads")
-    work = sum(each for _, each in after)
-    print(f"  {whole_work / work:6.1%} of their processor time, which other programs disturb less ({work:.1f} s)")
 
 
-def memory(folder: Path, arguments: argparse.Namespace) -> None:
-    """Compare the peaks of memory of a short and a long run."""
-    peaks = {}
-    for name, count_of in (("short", arguments.photos // 10), ("long", arguments.photos * 10)):
-        photos = draw(folder / name, max(KINDS, count_of), 320)
-        command = [sys.executable, __file__, "--memory-of", str(photos), "--model", arguments.model]
-        command += ["--detector", arguments.detector, "--threads", str(arguments.threads)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        peaks[max(KINDS, count_of)] = float(done.stdout)
-    (few, small), (many, large) = peaks.items()
-    print(
-        f"peak of memory: {few:,} photos {small:.0f} MB, {many:,} photos {large:.0f} MB: {large - small:+.0f} (goal: up to 50)"
-    )
-
-
-def peak_megabytes() -> float:
-    """Give the peak of this process's memory; getrusage would count its parent's, from before it was a process of its own."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1024)
-
-
-def count(rows: object) -> int:
-    """Run through an iterator."""
-    return sum(1 for _ in rows)  # type: ignore[attr-defined]
+def peak_of_run(photos: Path, model: str, detector: str, threads: int) -> float:
+    """Predict on a folder, and measure this process's peak of memory in MB."""
+    all_of(mien.predict(photos, model, detector, threads=threads))
+    return peak_megabytes()
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Time a call."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
-def seconds_and_work(work: Callable[[], object]) -> tuple[float, float]:
-    """Time a call, on the clock and in time that processors worked for it."""
-    start = time.process_time()
-    took = seconds(work)
-    return took, time.process_time() - start
-
-
 if __name__ == "__main__":
-    main()
+    arguments = parse(__doc__, model=DEFAULT_MODEL, detector="auto", threads=2, photos=1000, side=640, rounds=5, parts=PARTS)
+    if "classification" in arguments.parts:
+        classification(arguments.model, arguments.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        if "folder" in arguments.parts:
+            folder_run(draw(Path(folder) / "photos", arguments.photos, arguments.side), arguments)
+        if "memory" in arguments.parts:
+            counts = [max(KINDS, count) for count in (arguments.photos // 10, arguments.photos * 10)]
+            photos = [draw(Path(folder) / str(count), count, 320) for count in counts]
+            how = (arguments.model, arguments.detector, arguments.threads)
+            small, large = (in_fresh_process(peak_of_run, each, *how) for each in photos)
+            peaks = ", ".join(f"{count:,} photos {peak:.0f} MB" for count, peak in zip(counts, (small, large), strict=True))
+            print(f"peak of memory: {peaks}: {large - small:+.0f} (goal: up to 50)")

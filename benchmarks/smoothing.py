@@ -1,14 +1,11 @@
-"""How long the answers of a video are to be averaged: what smoothing does to right answers and to flicker.
+"""How long a video's answers should be averaged: what smoothing does to right answers and to flicker.
 
-No labelled videos are at hand, so each of some FER-2013 faces is filmed for four seconds: enlarged, drifting, swaying, with
-noise and the marks of compression, found anew in every frame. Chains of such faces, each shown for a while before the next
-takes its place, are what people with changing expressions look like to a classifier. A frame is right where its answer is
-what most people said of the face it shows (FER+).
+Some FER-2013 faces are filmed for four seconds each: enlarged, drifting, swaying, with noise and compression artefacts. Chains
+of them stand for people with changing expressions. A frame is right where its answer is what most people said (FER+).
 
     python benchmarks/smoothing.py --data fer2013.csv --votes fer2013new.csv --detector yunet --faces 150
 """
 
-import argparse
 from collections.abc import Iterator
 
 import cv2
@@ -16,52 +13,20 @@ import numpy as np
 
 import mien
 from framing import scene
-from judged import read_judged
 from mien.evaluation.report import markdown_table
 from mien.inference.detection import Detector, open_detector
 from mien.inference.prediction import Frame
 from mien.inference.tracking import smooth
+from shared import parse, read_judged
 
-RATE, SECONDS = 12.5, 4
-"""Frames a second, and seconds of each face."""
-
+RATE, SECONDS = 12.5, 4  # frames a second, and seconds of each face
 CONSTANTS = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)
-LASTING = (0.5, 1.0, 2.0, 4.0)
-"""Seconds for which a face stays: expressions last half a second to four (Ekman, Emotions Revealed, 2003)."""
-
-CHAINS, LINKS = 400, 4
-"""Chains of faces, and faces in each; the first has nothing before it and is not counted."""
-
-
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--votes", required=True, help="FER+ votes (fer2013new.csv)")
-    parser.add_argument("--model", default="mien-s")
-    parser.add_argument("--detector", default="auto")
-    parser.add_argument("--faces", type=int, default=150)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-
-    judged = read_judged(arguments.data, arguments.votes, "validation")
-    clear = judged.take(judged.targets.max(axis=1) > 0.5)
-    random = np.random.default_rng(arguments.seed)
-    faces = clear.take(random.permutation(len(clear))[: arguments.faces])
-    answers = [film(face, arguments.model, open_detector(arguments.detector), random) for face in faces.images]
-    usable = [number for number, answer in enumerate(answers) if answer is not None]
-    print(f"{len(usable)} of {len(faces)} faces are found in every frame")
-
-    chains = [random.choice(usable, LINKS, replace=False) for _ in range(CHAINS)]
-    table = [["time constant", *(f"{lasting:g} s" for lasting in LASTING), "changes a second"]]
-    for constant in CONSTANTS:
-        right, flicker = zip(*(measure(chains, answers, faces.classes, lasting, constant) for lasting in LASTING), strict=True)
-        table.append([f"{constant:g} s", *(f"{share:.1%}" for share in right), f"{flicker[-1]:.2f}"])
-    print(markdown_table(table))
+LASTING = (0.5, 1.0, 2.0, 4.0)  # seconds a face stays: expressions last 0.5 to 4 (Ekman, Emotions Revealed, 2003)
+CHAINS, LINKS = 400, 4  # chains of faces, and faces in each; the first has nothing before it and is not counted
 
 
 def film(face: np.ndarray, model: str, detector: Detector, random: np.random.Generator) -> np.ndarray | None:
-    """Give the answers to a face frame by frame: (frames, K); None where it is not found in each of them."""
+    """Classify a face frame by frame: (frames, K); None where it is not found in each of them."""
     rows = mien.predict(frames(face, random), model, detector, smoothing=0.0)
     found = {row.frame: row.probabilities for row in rows if not row.face}
     answers = [found[number] for number in sorted(found)]
@@ -69,7 +34,7 @@ def film(face: np.ndarray, model: str, detector: Detector, random: np.random.Gen
 
 
 def frames(face: np.ndarray, random: np.random.Generator) -> Iterator[Frame]:
-    """Film a face: it drifts by up to 8 pixels, sways by up to 6 degrees, and every frame has noise and JPEG's marks."""
+    """Film a face: it drifts by up to 8 pixels, sways by up to 6 degrees, and every frame has noise and JPEG artefacts."""
     phases = random.uniform(0, 2 * np.pi, 3)
     for number in range(round(RATE * SECONDS)):
         across, down, sway = np.sin(2 * np.pi * number / RATE / SECONDS * np.array([1.0, 1.5, 2.0]) + phases)
@@ -84,14 +49,13 @@ def frames(face: np.ndarray, random: np.random.Generator) -> Iterator[Frame]:
 def measure(
     chains: list[np.ndarray], answers: list[np.ndarray | None], classes: np.ndarray, lasting: float, constant: float
 ) -> tuple[float, float]:
-    """Give the share of frames that are right, and how often a second the label changes within one face."""
+    """Compute the share of right frames, and how often a second the label changes within one face."""
     right, changes = [], []
-    length = round(lasting * RATE)
     for chain in chains:
         average = None
         for place, face in enumerate(chain):
             labels = []
-            for answer in answers[face][:length]:
+            for answer in answers[face][: round(lasting * RATE)]:
                 average = answer if average is None else smooth(average, answer, 1 / RATE, constant)
                 labels.append(int(average.argmax()))
             if place:
@@ -101,4 +65,18 @@ def measure(
 
 
 if __name__ == "__main__":
-    main()
+    arguments = parse(__doc__, data=str, votes=str, model="mien-s", detector="auto", faces=150, seed=0)
+    judged = read_judged(arguments.data, arguments.votes, "validation")
+    clear = judged.take(judged.targets.max(axis=1) > 0.5)
+    random = np.random.default_rng(arguments.seed)
+    faces = clear.take(random.permutation(len(clear))[: arguments.faces])
+    answers = [film(face, arguments.model, open_detector(arguments.detector), random) for face in faces.images]
+    usable = [row for row, answer in enumerate(answers) if answer is not None]
+    print(f"{len(usable)} of {len(faces)} faces are found in every frame")
+
+    chains = [random.choice(usable, LINKS, replace=False) for _ in range(CHAINS)]
+    table = [["time constant", *(f"{lasting:g} s" for lasting in LASTING), "changes a second"]]
+    for constant in CONSTANTS:
+        right, flicker = zip(*(measure(chains, answers, faces.classes, lasting, constant) for lasting in LASTING), strict=True)
+        table.append([f"{constant:g} s", *(f"{share:.1%}" for share in right), f"{flicker[-1]:.2f}"])
+    print(markdown_table(table))

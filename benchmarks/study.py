@@ -4,109 +4,120 @@
     python benchmarks/study.py activations --data fer2013.csv --out runs/activations --table docs/activations.md
     python benchmarks/study.py ablations --data fer2013.csv --votes fer2013new.csv --out runs/ablations
 
-Interrupted, it goes on where it stopped; a run that is finished is not trained again. Every seed is trained for all variants
-before the next one, so that with fewer --seeds the study is smaller and still whole.
+Interrupted, the same command continues. Every seed is trained for all variants before the next one, so that with fewer --seeds
+the study is smaller and still complete.
 """
 
-import argparse
 import shlex
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 
 import mien
-from finished import is_finished
+from mien.evaluation.audit import inspect, rows_to_leave_out
 from mien.evaluation.comparison import read_answers
 from mien.evaluation.report import markdown_table
 from mien.evaluation.run_summary import RunSummary, read_log, summarise
 from mien.files import write_whole
-from mien.training.recipe import Recipe
-from studies import STUDIES, Study
+from mien.training.recipe import Balance, Votes
+from shared import is_finished, parse
 from variants import FIGURES, RESAMPLES, Estimate, VariantFigure, compare_variants
 
 
-def main() -> None:
-    """Train what is missing, then write the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", choices=STUDIES)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--votes", help="FER+ votes (fer2013new.csv), for a study that needs them")
-    parser.add_argument("--out", type=Path, required=True, help="the folder for the runs")
-    parser.add_argument("--table", type=Path, help="a Markdown file to write; standard output, if not given")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, help="of each run; the recipe's, if not given")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--threads", type=int)
-    arguments = parser.parse_args()
-    if arguments.seeds < 1:
-        parser.error("--seeds must be at least 1")
-
-    study = STUDIES[arguments.study]
-    if study.needs_votes and not arguments.votes:
-        parser.error("this study needs --votes fer2013new.csv")
-    base = study.base(mien.load_recipe(study.recipe))
-    base = replace(base, epochs=arguments.epochs or base.epochs)
-    runs: dict[str, list[Path]] = {variant: [] for variant in study.variants}
-    try:
-        source = mien.DataSource(arguments.data)
-        if study.needs_votes:
-            source = replace(source, votes=arguments.votes, votes_as="beside")
-        data = mien.read_faces(source, base.size, base.channels)
-        for seed in range(arguments.seeds):
-            for variant, change in study.variants.items():
-                run = arguments.out / f"{variant.replace(' ', '-').replace(',', '')}-{seed}"
-                print(f"== {variant}, seed {seed}: {run}", file=sys.stderr)
-                faces = study.faces.get(variant, lambda same: same)
-                train(replace(change(base), seed=seed), partial(faces, data), run, arguments.device, arguments.threads)
-                runs[variant].append(run)
-        text = write_up(study, runs, shlex.join(["python", "benchmarks/study.py", *sys.argv[1:]]))
-    except mien.MienError as mistake:
-        sys.exit(f"study: {mistake}")
-    if arguments.table:
-        write_whole(arguments.table, lambda part: part.write_text(text, encoding="utf-8"))
-    else:
-        print(text, end="")
+def without_audited(faces: mien.FaceSet) -> mien.FaceSet:
+    """Leave out the training rows that `mien audit --write` lists: blanks, copies, and those that their copies contradict."""
+    return faces.take(np.delete(np.arange(len(faces)), list(rows_to_leave_out(inspect(faces)))))
 
 
-def train(recipe: Recipe, data: Callable[[], mien.FaceSet], run: Path, device: str, threads: int | None) -> None:
-    """Train a run, go on with it, or, where it is finished, make sure that it is the one that is wanted.
+@dataclass(frozen=True)
+class Study:
+    """What is varied, and on what; the first variant is the one the others are compared with."""
 
-    Raises:
-        MienError: if the finished run in this folder had another recipe.
-    """
-    if not is_finished(run, recipe):
-        mien.train(recipe, data(), run, resume=run.exists(), device=device, threads=threads)
+    title: str
+    introduction: str
+    recipe: str
+    variants: dict[str, dict[str, Any]]  # what each changes of the recipe
+    base: dict[str, Any] = field(default_factory=dict)  # what all change of it
+    base_in_words: str = ""
+    faces: dict[str, Callable[[mien.FaceSet], mien.FaceSet]] = field(default_factory=dict)  # how some change the faces
+
+
+STUDIES = {
+    "imbalance": Study(
+        title="Rare labels",
+        introduction="Each variant does one thing about rare labels, and `none` does nothing.",
+        recipe="mien-s-quick",
+        variants={
+            "none": {},
+            "sampler": {"balance": Balance(sampler=True)},
+            "class weights": {"balance": Balance(class_weights=True)},
+            "augmented minorities": {"balance": Balance(augment_minorities=True)},
+            "focal loss, gamma 2": {"focal_gamma": 2.0},
+        },
+    ),
+    "activations": Study(
+        title="Activations",
+        introduction="Each variant has another activation after its convolutions and dense layers.",
+        recipe="mish-cnn",
+        base={"balance": Balance()},
+        base_in_words=" without its minority copies and its sampler (they triple an epoch, and the activation is compared)",
+        variants={name: {"activation": name} for name in ("mish", "swish", "relu", "leaky_relu")},
+    ),
+    "ablations": Study(
+        title="Ablations",
+        introduction="Each variant changes one thing of the recipe of the embedded model.",
+        recipe="mien-s",
+        base={"precise_batch_norm": False},
+        base_in_words=" without `precise_batch_norm`",
+        variants={
+            "as it is": {},
+            "no squeeze-and-excitation": {"network_options": None},
+            "crop growing from 36 to 44": {"crop": 44, "crop_from": 36},
+            "no erasing": {"augmentation": replace(mien.load_recipe("mien-s").augmentation, erasing=0.0)},
+            "mixup 0.2": {"mixup": 0.2},
+            "no label smoothing": {"label_smoothing": 0.0},
+            "votes as a second head": {"votes": Votes(head=0.5)},
+            "votes mixed into the targets": {"votes": Votes(mix=0.5)},
+            "no moving average": {"ema": 0.0},
+            "equalised histograms": {},
+            "without audited rows": {},
+        },
+        faces={
+            "equalised histograms": lambda faces: replace(faces, images=np.stack([*map(cv2.equalizeHist, faces.images)])),
+            "without audited rows": without_audited,
+        },
+    ),
+}
 
 
 def write_up(study: Study, runs: Mapping[str, list[Path]], command: str) -> str:
     """Write heading, introduction, caption, tables and findings."""
-    summaries = {variant: [summarise(run) for run in paths] for variant, paths in runs.items()}
+    summaries = {variant: [summarise(folder) for folder in folders] for variant, folders in runs.items()}
     first = next(iter(summaries.values()))[0]
     rare = min((label for label in first.support if first.support[label]), key=lambda label: first.support[label])
-    answers = {variant: [read_answers(run / "report" / "predictions.csv") for run in paths] for variant, paths in runs.items()}
+    answers = {name: [read_answers(folder / "report" / "predictions.csv") for folder in runs[name]] for name in runs}
     figures = compare_variants(answers, rare)
     reference = next(iter(figures))
     names = ("accuracy", "macro-F1", f"recall of {rare}")
+
+    def table(head: str, write: Callable[[str, VariantFigure], str], skip: int = 0) -> str:
+        rows = [[variant, *(write(name, figures[variant][name]) for name in FIGURES)] for variant in figures]
+        return markdown_table([[head, *names], *rows[skip:]])
+
     paragraphs = [
         f"# {study.title}",
         f"{study.introduction} The network is `{first.network}`, and everything else is the same.",
         caption(study, summaries, rare, command),
-        markdown_table(
-            [["mean over seeds, 95% interval", *names], *rows(figures, lambda name, each: interval(name, each.mean))]
-        ),
-        markdown_table(
-            [
-                [f"difference to {reference}, 95% interval", *names],
-                *rows(figures, lambda name, each: interval(name, each.difference, change=True))[1:],
-            ]
-        ),
-        markdown_table([["seeds, lowest to highest", *names], *rows(figures, lambda name, each: spread(name, each.by_seed))]),
+        table("mean over seeds, 95% interval", lambda name, each: interval(name, each.mean)),
+        table(f"difference to {reference}, 95% interval", lambda name, each: interval(name, each.difference, True), skip=1),
+        table("seeds, lowest to highest", lambda name, each: " to ".join(number(name, f(each.by_seed)) for f in (min, max))),
         f"Intervals are percentiles over {RESAMPLES:,} resamples of the rows, each the same for all variants, "
-        "with figures averaged over the seeds. They say how far the rows decide, not how far the seeds do: for these see the "
+        "with figures averaged over the seeds. They show the effect of the rows, not of the seeds: for these see the "
         "last table. Differences of accuracy and recall are in points.",
         "\n".join([*findings(figures, names), *longer_epochs(runs)]),
     ]
@@ -114,7 +125,7 @@ def write_up(study: Study, runs: Mapping[str, list[Path]], command: str) -> str:
 
 
 def caption(study: Study, summaries: Mapping[str, list[RunSummary]], rare: str, command: str) -> str:
-    """Say how the runs were made and what they were measured on, from the runs themselves."""
+    """Describe how the runs were made and what they were measured on, from the runs themselves."""
     every = [each for runs in summaries.values() for each in runs]
     epochs, seeds, first = sorted({each.epochs for each in every}), len(next(iter(summaries.values()))), every[0]
     count = f"{epochs[0]} to {epochs[-1]}" if len(epochs) > 1 else f"{epochs[0]}"
@@ -126,31 +137,20 @@ def caption(study: Study, summaries: Mapping[str, list[RunSummary]], rare: str, 
     )
 
 
-def rows(figures: Mapping[str, Mapping[str, VariantFigure]], write: Callable[[str, VariantFigure], str]) -> list[list[str]]:
-    """Write a row a variant, with a cell a figure."""
-    return [[variant, *(write(name, of_variant[name]) for name in FIGURES)] for variant, of_variant in figures.items()]
-
-
 def number(name: str, value: float, change: bool = False) -> str:
-    """Write a figure: macro-F1 as it is, others in percent, changes of them in points."""
+    """Write macro-F1 as it is, other figures in percent, changes of them in points."""
     if name == "macro-F1":
         return f"{value:+z.3f}" if change else f"{value:.3f}"
     return f"{value * 100:+z.1f}" if change else f"{value:.1%}"
 
 
 def interval(name: str, estimate: Estimate, change: bool = False) -> str:
-    """Write a figure with its interval."""
     value, low, high = (number(name, each, change) for each in (estimate.value, estimate.low, estimate.high))
     return f"{value}, {low} to {high}"
 
 
-def spread(name: str, by_seed: tuple[float, ...]) -> str:
-    """Write the lowest and the highest figure."""
-    return f"{number(name, min(by_seed))} to {number(name, max(by_seed))}"
-
-
 def findings(figures: Mapping[str, Mapping[str, VariantFigure]], names: tuple[str, ...]) -> list[str]:
-    """Say for each figure which variants differ from the first beyond their interval, and what chance alone would do."""
+    """List for each figure which variants differ from the first beyond their interval, and what chance alone would do."""
     reference, *others = figures
     lines = []
     for name, title in zip(FIGURES, names, strict=True):
@@ -163,24 +163,22 @@ def findings(figures: Mapping[str, Mapping[str, VariantFigure]], names: tuple[st
                 continue
             sign = np.sign(found.difference.value)
             agreeing = sum(np.sign(ours - theirs) == sign for ours, theirs in zip(found.by_seed, base, strict=True))
-            word = "higher" if sign > 0 else "lower"
             change = interval(name, found.difference, change=True)
+            word = "higher" if sign > 0 else "lower"
             differing.append(f"`{variant}` is {word} ({change}; in {agreeing} of {len(base)} seeds)")
-        told = [f"{'; '.join(differing)}."] if differing else []
-        told += [f"No difference to `{reference}` beyond the interval: {', '.join(alike)}."] if alike else []
-        lines.append(f"- {title[0].upper()}{title[1:]}: {' '.join(told)}")
+        sentences = [f"{'; '.join(differing)}."] if differing else []
+        sentences += [f"No difference to `{reference}` beyond the interval: {', '.join(alike)}."] if alike else []
+        lines.append(f"- {title[0].upper()}{title[1:]}: {' '.join(sentences)}")
     count = len(others) * len(FIGURES)
-    lines.append(
-        f"- Of {count} intervals of differences, about {count * 0.05:.1f} would miss zero by chance if nothing differed."
-    )
-    return lines
+    chance = f"about {count * 0.05:.1f} would miss zero by chance if nothing differed"
+    return [*lines, f"- Of {count} intervals of differences, {chance}."]
 
 
 def longer_epochs(runs: Mapping[str, list[Path]]) -> list[str]:
-    """Say which variants see another number of faces in an epoch than the first."""
+    """List the variants whose epochs have more faces than the first's."""
     faces = {}
-    for variant, (run, *_) in runs.items():
-        log = read_log(run / "log.csv", ("seconds", "images_per_second"))
+    for variant, (folder, *_) in runs.items():
+        log = read_log(folder / "log.csv", ("seconds", "images_per_second"))
         faces[variant] = round(float(np.median(log["seconds"] * log["images_per_second"])))
     reference, *others = faces
     return [
@@ -192,4 +190,28 @@ def longer_epochs(runs: Mapping[str, list[Path]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    arguments = parse(__doc__, "study", data=str, votes=None, out=Path, table=None, seeds=3, epochs=0, device="auto", threads=0)
+    study = STUDIES.get(arguments.study)
+    needs_votes = arguments.study == "ablations"
+    if study is None or arguments.seeds < 1 or (needs_votes and not arguments.votes):
+        raise mien.MienError(f"Give a study ({', '.join(STUDIES)}), --seeds of 1 or more, and --votes for ablations.")
+    base = replace(mien.load_recipe(study.recipe), **study.base)
+    base = replace(base, epochs=arguments.epochs or base.epochs)
+    votes = {"votes": arguments.votes, "votes_as": "beside"} if needs_votes else {}
+    data = mien.read_faces(mien.DataSource(arguments.data, **votes), base.size, base.channels)
+    runs: dict[str, list[Path]] = {variant: [] for variant in study.variants}
+    for seed in range(arguments.seeds):
+        for variant, changes in study.variants.items():
+            folder = arguments.out / f"{variant.replace(' ', '-').replace(',', '')}-{seed}"
+            print(f"== {variant}, seed {seed}: {folder}", file=sys.stderr)
+            recipe = replace(base, **changes, seed=seed)
+            if not is_finished(folder, recipe):
+                faces = study.faces[variant](data) if variant in study.faces else data
+                resume, threads = folder.exists(), arguments.threads or None
+                mien.train(recipe, faces, folder, resume=resume, device=arguments.device, threads=threads)
+            runs[variant].append(folder)
+    text = write_up(study, runs, shlex.join(["python", "benchmarks/study.py", *sys.argv[1:]]))
+    if arguments.table:
+        write_whole(Path(arguments.table), lambda part: part.write_text(text, encoding="utf-8"))
+    else:
+        print(text, end="")

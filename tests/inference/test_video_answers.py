@@ -22,7 +22,7 @@ def paste(image, face, x, y):
 
 def draw_scene(path):
     """A smiling face goes from left to right in front of another that goes from right to left; a third leaves and returns."""
-    smiling, grave, startled = (draw_face(mood, seed, 96) for mood, seed in (("happy", 1), ("sad", 2), ("surprise", 3)))
+    smiling, grave, startled = (draw_face(mood, seed, 96) for mood, seed in (("happy", 1), ("sad", 4), ("surprise", 5)))
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), RATE, SIZE)
     for number in range(FRAMES):
         image = np.full((SIZE[1], SIZE[0], 3), 150, np.uint8)

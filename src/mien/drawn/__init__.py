@@ -6,27 +6,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageFilter
 
 from mien.data.faceset import FaceSet
 from mien.drawn.canvas import Canvas, Pose
-from mien.drawn.face import draw_face_parts, head_outline
-from mien.drawn.person import Movement, Person, draw_behind, draw_in_front, express, invent_person
+from mien.drawn.face import draw_person, head_outline
+from mien.drawn.person import Person, express
 from mien.errors import MienError
 from mien.images import prepare
 from mien.labels import FER2013, LabelSet
 
 _SUPERSAMPLING = 2
-_LEAST_DRAWN = 96  # smaller faces are drawn at this size and then reduced: lines thinner than a pixel would vanish
-_LEAST_HEAD = 10  # half the width of a head in a photo, in pixels: below that its face cannot be read
+_MIN_DRAWN_SIZE = 96  # smaller faces are drawn at this size and then reduced: lines thinner than a pixel would vanish
+_MIN_HEAD = 10  # half the width of a head in a photo, in pixels: below that its face cannot be read
 _PEOPLE_PER_SEED = 1_000_000
 
 
 def draw_face(expression: str, seed: int, size: int = 192) -> np.ndarray:
     """Draw one face, cropped as a face detector crops it.
 
-    The person comes from the seed alone, so that one seed gives the same person with every expression; pose, light,
-    background, blur and noise differ from picture to picture.
+    The seed alone decides the person, so one seed gives the same person with every expression; pose, light, background,
+    blur and noise differ from picture to picture.
 
     Args:
         expression: one of FER-2013's labels.
@@ -40,20 +40,20 @@ def draw_face(expression: str, seed: int, size: int = 192) -> np.ndarray:
         MienError: if there is no such expression, or seed or size are out of range.
     """
     _check(expression, seed, size)
-    person = invent_person(np.random.default_rng(seed))
-    # From 1: numpy's seeds are padded with zeros, so that [seed, 0] would repeat the person's numbers.
+    person = Person(np.random.default_rng(seed))
+    # From 1: numpy pads seeds with zeros, so [seed, 0] would repeat the person's numbers.
     random = np.random.default_rng([seed, 1 + FER2013.index(expression)])
     movement = express(expression, random)
-    extent = _SUPERSAMPLING * max(size, _LEAST_DRAWN)
+    extent = _SUPERSAMPLING * max(size, _MIN_DRAWN_SIZE)
     scale = extent / random.uniform(2.35, 2.75)
     yaw, pitch, roll = np.clip(random.normal(0, (0.16, 0.07, 0.07)), -0.32, 0.32)
     across, down = extent * random.normal(0.5, 0.025, 2) - scale * np.array([0.5 * np.sin(yaw), 0.2])
-    image = background(random, extent, extent)
-    _draw_person(image, Pose((across, down), scale, yaw, pitch, roll), person, movement)
+    image = _backdrop(random, extent, extent)
+    draw_person(Canvas(image, Pose((across, down), scale, yaw, pitch, roll)), person, movement)
     image = image.resize((size, size), Image.Resampling.BOX)
     if random.uniform() < 0.4:
         image = image.filter(ImageFilter.GaussianBlur(random.uniform(0.2, 0.7) * size / 96))
-    return photograph(image, random)
+    return _photograph(image, random)
 
 
 def draw_faces(
@@ -83,15 +83,14 @@ def draw_faces(
         MienError: if a label cannot be drawn, or the shares leave no face for training.
     """
     splits = _splits(per_class, validation, test)
-    images = np.empty((per_class * len(labels), size, size, 3)[: 3 if channels == 1 else 4], dtype=np.uint8)
-    ids = []
-    for row in range(len(images)):
-        number, label = divmod(row, len(labels))
-        face = draw_face(labels[label], _PEOPLE_PER_SEED * seed + number, max(size, _LEAST_DRAWN))
-        images[row] = prepare(face, size, channels)
-        ids.append(f"{labels[label]}/{number + 1:04d}")
+    images, ids = [], []
+    for number in range(per_class):
+        for label in labels:
+            face = draw_face(label, _PEOPLE_PER_SEED * seed + number, max(size, _MIN_DRAWN_SIZE))
+            images.append(prepare(face, size, channels))
+            ids.append(f"{label}/{number + 1:04d}")
     classes = np.tile(np.arange(len(labels)), per_class)
-    return FaceSet.from_arrays(images, classes, labels, list(np.repeat(splits, len(labels))), ids)
+    return FaceSet.from_arrays(np.stack(images), classes, labels, list(np.repeat(splits, len(labels))), ids)
 
 
 def write_folder(per_class: int, out: Path, size: int = 96, seed: int = 0, validation: float = 0.0, test: float = 0.2) -> None:
@@ -108,7 +107,7 @@ def write_folder(per_class: int, out: Path, size: int = 96, seed: int = 0, valid
         test: share of each label that goes to `out/test`.
 
     Raises:
-        MienError: if out is a file, has something in it or cannot be written, or the shares leave no face for training.
+        MienError: if `out` is a file, is not empty or cannot be written, or the shares leave no face for training.
     """
     splits = _splits(per_class, validation, test)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -116,16 +115,16 @@ def write_folder(per_class: int, out: Path, size: int = 96, seed: int = 0, valid
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
-            whole = Path(temporary) / "faces"
+            complete = Path(temporary) / "faces"
             for number, split in enumerate(splits):
                 for label in FER2013:
-                    folder = whole / label if split == "none" else whole / split / label
+                    folder = complete / label if split == "none" else complete / split / label
                     folder.mkdir(parents=True, exist_ok=True)
                     face = draw_face(label, _PEOPLE_PER_SEED * seed + number, size)
                     Image.fromarray(face).save(folder / f"{number + 1:04d}.png")
             if out.exists():
                 out.rmdir()
-            whole.replace(out)
+            complete.replace(out)
     except OSError as error:
         raise MienError(f"Cannot write to {out}: {error.strerror or error}; name another folder.") from None
 
@@ -133,7 +132,7 @@ def write_folder(per_class: int, out: Path, size: int = 96, seed: int = 0, valid
 def draw_photo(
     expressions: Sequence[str], seed: int, width: int = 640, height: int = 480
 ) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
-    """Draw several people in front of a wall, head and shoulders.
+    """Draw several people, head and shoulders, in front of a backdrop.
 
     Args:
         expressions: what each of them shows, from left to right, in rows where one row is too narrow.
@@ -151,27 +150,19 @@ def draw_photo(
     for expression in expressions:
         _check(expression, seed, min(width, height))
     random = np.random.default_rng([seed, 1 + len(FER2013)])
-    image = wall(random, _SUPERSAMPLING * width, _SUPERSAMPLING * height)
+    image = _backdrop(random, _SUPERSAMPLING * width, _SUPERSAMPLING * height)
     boxes = []
-    poses = places(random, len(expressions), image.width, image.height, _LEAST_HEAD * _SUPERSAMPLING)
-    for pose, expression in zip(poses, expressions, strict=True):
-        person, movement = invent_person(random), express(expression, random)
-        canvas = _draw_person(image, pose, person, movement)
+    for pose, expression in zip(_poses(random, len(expressions), *image.size), expressions, strict=True):
+        person, movement = Person(random), express(expression, random)
+        canvas = Canvas(image, pose)
+        draw_person(canvas, person, movement)
         outline, depth = head_outline(person, movement)
         face = outline[:, 1] > -0.85
         pixels = canvas.project(outline[face], depth[face]) / _SUPERSAMPLING
         x1, y1 = np.floor(pixels.min(axis=0)).astype(int).tolist()
         x2, y2 = np.ceil(pixels.max(axis=0)).astype(int).tolist()
         boxes.append((max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)))
-    return photograph(image.resize((width, height), Image.Resampling.BOX), random), boxes
-
-
-def _draw_person(image: Image.Image, pose: Pose, person: Person, movement: Movement) -> Canvas:
-    canvas = Canvas(image, pose)
-    draw_behind(canvas, person)
-    draw_face_parts(canvas, person, movement)
-    draw_in_front(canvas, person)
-    return canvas
+    return _photograph(image.resize((width, height), Image.Resampling.BOX), random), boxes
 
 
 def _check(expression: str, seed: int, size: int) -> None:
@@ -195,63 +186,40 @@ def _splits(per_class: int, validation: float, test: float) -> list[str]:
     return ["train"] * (per_class - sum(counts)) + ["validation"] * counts[0] + ["test"] * counts[1]
 
 
-# What drawn people stand in: backgrounds, their places in a photo, light and the camera.
-
-_PERSON_WIDTH, _PERSON_HEIGHT, _ROW_HEIGHT = 2.9, 4.2, 3.4  # in half head widths, shoulders included
-
-
-def places(random: np.random.Generator, people: int, width: int, height: int, least: float) -> list[Pose]:
-    """Place heads in as many rows as make them largest; the back row comes first and is the highest."""
-
-    def largest(rows: int) -> float:
-        columns = math.ceil(people / rows)
-        return min(width / (_PERSON_WIDTH * columns), height / (_PERSON_HEIGHT + _ROW_HEIGHT * (rows - 1)))
-
-    if not people:
-        return []
-    rows = max(range(1, people + 1), key=largest)
-    if largest(rows) < least:
+def _poses(random: np.random.Generator, people: int, width: int, height: int) -> list[Pose]:
+    """Place heads on the grid that makes them largest, row by row from the top."""
+    person_width, person_height, row_height = 2.9, 4.2, 3.4  # in half head widths, shoulders included
+    fits = []
+    for columns in range(1, people + 1):
+        needed = person_height + row_height * (math.ceil(people / columns) - 1)
+        fits.append((min(width / (person_width * columns), height / needed), columns, needed))
+    scale, columns, needed = max(fits, default=(math.inf, 1, 0.0))
+    if scale < _SUPERSAMPLING * _MIN_HEAD:
         raise MienError(f"{people} people do not fit into the picture; draw fewer, or a larger picture.")
-    scale = largest(rows)
-    top = (height - scale * (_PERSON_HEIGHT + _ROW_HEIGHT * (rows - 1))) / 2
     poses = []
-    for row in range(rows):
-        columns = len(range(people)[row * people // rows : (row + 1) * people // rows])
-        for column in range(columns):
-            across = width * (column + 0.5) / columns + scale * random.uniform(-0.2, 0.2)
-            down = top + scale * (2.0 + _ROW_HEIGHT * row + random.uniform(-0.12, 0.12))  # 2: hair, and half of the head
-            yaw, pitch, roll = random.normal(0, (0.12, 0.05, 0.05))
-            poses.append(Pose((across, down), scale * random.uniform(0.82, 1.0), yaw, pitch, roll))
+    for row, column in (divmod(number, columns) for number in range(people)):
+        in_row = min(columns, people - row * columns)
+        across = width * (column + 0.5) / in_row + scale * random.uniform(-0.2, 0.2)
+        from_top = 2.0 - needed / 2 + row_height * row + random.uniform(-0.12, 0.12)  # 2: hair, and half of the head
+        yaw, pitch, roll = random.normal(0, (0.12, 0.05, 0.05))
+        poses.append(Pose((across, height / 2 + scale * from_top), scale * random.uniform(0.82, 1.0), yaw, pitch, roll))
     return poses
 
 
-def background(random: np.random.Generator, width: int, height: int) -> Image.Image:
-    """Make a backdrop of one colour that changes a little towards the corners."""
-    corners = random.uniform(35, 215) + random.normal(0, 10, 3) + random.normal(0, 10, (2, 2, 3))
+def _backdrop(random: np.random.Generator, width: int, height: int) -> Image.Image:
+    """Make a backdrop of one colour that changes towards the corners."""
+    light = random.uniform(35, 215) + random.normal(0, 20, (2, 2, 1))
+    corners = light + random.normal(0, 10, 3) + random.normal(0, 10, (2, 2, 3))
     return Image.fromarray(np.clip(corners, 0, 255).astype(np.uint8)).resize((width, height), Image.Resampling.BILINEAR)
 
 
-def wall(random: np.random.Generator, width: int, height: int) -> Image.Image:
-    """Make a wall with pictures on it, out of focus."""
-    image = background(random, width, height)
-    draw = ImageDraw.Draw(image)
-    colour = np.asarray(image)[0, 0].astype(np.float64)
-    for _ in range(5):
-        left, top = random.uniform(-0.1, 0.9, 2) * (width, height)
-        across, down = random.uniform(0.08, 0.3, 2) * (width, height)
-        tint = np.clip(colour + random.normal(0, 20) + random.normal(0, 8, 3), 0, 255).astype(int)
-        draw.rectangle((left, top, left + across, top + down), fill=tuple(tint.tolist()))
-    return image.filter(ImageFilter.BoxBlur(width / 160))
-
-
-def photograph(image: Image.Image, random: np.random.Generator) -> np.ndarray:
-    """Light a picture from one side and give it a camera's colour cast and grain: (H, W, 3), uint8."""
-    angle, strength = random.uniform(0, 2 * np.pi), random.uniform(0, 0.35)
+def _photograph(image: Image.Image, random: np.random.Generator) -> np.ndarray:
+    """Light a picture from one side and add a camera's colour cast and grain: (H, W, 3), uint8."""
+    angle, strength = random.uniform(0, 2 * np.pi), random.uniform(0, 0.5)
     across = np.linspace(-1, 1, image.width) * np.cos(angle)
     down = np.linspace(-1, 1, image.height) * np.sin(angle)
     light = random.uniform(0.75, 1.08) * (1 + strength * (across + down[:, None]))
     cast = random.uniform(0.95, 1.05, 3).astype(np.float32)
     grain = random.standard_normal((image.height, image.width), dtype=np.float32) * np.float32(6 * random.uniform() ** 2)
     pixels = np.asarray(image, dtype=np.float32) * light.astype(np.float32)[..., None] * cast + grain[..., None]
-    result: np.ndarray = np.clip(pixels, 0, 255).astype(np.uint8)
-    return result
+    return np.asarray(pixels.clip(0, 255), dtype=np.uint8)
