@@ -10,7 +10,7 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mien._version import __version__
+from mien import __version__
 from mien.evaluation import comparison
 from mien.evaluation.comparison import paired_rows, tests_within, what_is_tested
 from mien.evaluation.plots import FAINT, INK, SERIES, as_svg, calm, new_figure, plain
