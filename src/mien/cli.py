@@ -11,23 +11,28 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, get_origin
+from typing import Any, NoReturn, get_origin
 
 from mien import __version__
 from mien.errors import MienError, in_plain_words
 
-if TYPE_CHECKING:
-    from mien.training.recipe import Recipe
-
 VERBS = {
     "train": ("mien.verbs.train", "Train a classifier: mien train RECIPE --data PATH --out RUN [--recipe.epochs 5 ...]."),
-    "evaluate": ("mien.verbs.evaluate", "Measure a model: mien evaluate MODEL --data PATH --out DIR [--split S] [--by COLUMN]."),
-    "predict": ("mien.verbs.predict", "Classify the faces of photos and videos: mien predict SOURCE ... [--model M] [--draw DIR]."),
+    "evaluate": (
+        "mien.verbs.evaluate",
+        "Measure a model: mien evaluate MODEL --data PATH --out DIR [--split S] [--by COLUMN].",
+    ),
+    "predict": (
+        "mien.verbs.predict",
+        "Classify the faces of photos and videos: mien predict SOURCE ... [--model M] [--draw DIR].",
+    ),
     "explain": ("mien.verbs.predict", "Show which parts of a face decided the answer: mien explain SOURCE ... --out FILE.png."),
     "audit": ("mien.verbs.evaluate", "Find copies, conflicts and bad images in data: mien audit --data PATH --out DIR."),
-    "compare": ("mien.verbs.evaluate", "Compare finished runs: mien compare RUN ... [--title TEXT] [--out FILE.md|.html|.json]."),
+    "compare": (
+        "mien.verbs.evaluate",
+        "Compare finished runs: mien compare RUN ... [--title TEXT] [--out FILE.md|.html|.json].",
+    ),
     "quantize": ("mien.verbs.publish", "Write a smaller, faster int8 model: mien quantize MODEL --data PATH --out FILE."),
     "recipes": ("mien.verbs.about", "List the recipes, or print one with its network's layers: mien recipes [NAME]."),
     "models": ("mien.verbs.about", "List the embedded models: mien models."),
@@ -37,7 +42,7 @@ VERBS = {
 }
 """Each verb's module, in which a function of its name lies, and its line in `mien --help`, which imports none of them."""
 
-PATHS = ("--data.path", "--data.votes", "--data.drop", "--out", "--model", "--write")
+PATHS = ("--data", "--data.path", "--data.votes", "--data.drop", "--out", "--model", "--write")
 """The flags that take paths."""
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -129,7 +134,7 @@ def _run(arguments: list[str]) -> int:
             f"There is no verb {verb!r}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(VERBS)}.")
         )
     function = getattr(import_module(VERBS[verb][0]), verb)
-    result = function(**_read_command_line(verb, function, words))
+    result = function(**read_command_line(verb, function, words))
     if isinstance(result, int):
         return result
     if text := result if isinstance(result, str) else result.table():
@@ -138,89 +143,82 @@ def _run(arguments: list[str]) -> int:
 
 
 def _overview() -> str:
-    lines = [f"  {verb:<10}{summary}" for verb, (_, summary) in VERBS.items()]
-    return "\n".join(
-        [
-            "usage: mien VERB ...",
-            "",
-            "Facial-expression classification: labelled faces in; one model file, a report and predictions for photos out.",
-            "",
-            "verbs:",
-            *lines,
-            "",
-            "`mien VERB --help` lists the options of a verb; `mien --version` prints the version.",
-        ]
-    )
+    verbs = "\n".join(f"  {verb:<10}{summary}" for verb, (_, summary) in VERBS.items())
+    return f"""usage: mien VERB ...
+
+Facial-expression classification: labelled faces in; one model file, a report and predictions for photos out.
+
+verbs:
+{verbs}
+
+`mien VERB --help` lists the options of a verb; `mien --version` prints the version."""
 
 
-def _read_command_line(verb: str, function: Callable[..., Any], words: list[str]) -> dict[str, Any]:
+def read_command_line(verb: str, function: Callable[..., Any], words: list[str]) -> dict[str, Any]:
     """Turn the words after `mien VERB` into the arguments of its function."""
     from argparse import ArgumentError
 
     parameters = inspect.signature(function).parameters
-    recipe, name, rest = None, "", words
+    recipe, path, rest = None, Path(), words
     if "recipe" in parameters and not {"-h", "--help"}.intersection(words[:1]):
-        recipe, name, rest = _read_recipe(words)
-    parser = _make_parser(verb, parameters, function, recipe)
+        from mien.training.recipe import load_recipe, recipe_path
+
+        if not words or words[0].startswith("-"):
+            raise MienError("Say which recipe to train: mien train RECIPE --data PATH --out RUN; `mien recipes` lists them.")
+        path, rest = recipe_path(words[0]), words[1:]
+        recipe = load_recipe(path)  # its settings are the defaults of --recipe.KEY
+    parser = _make_parser(verb, function, recipe)
     flags = {flag: action.nargs for action in parser._actions for flag in action.option_strings}
     rest = list(_spelled_out(rest, flags))
-    _check_not_empty(rest)
     try:
         values: dict[str, Any] = vars(parser.instantiate(parser.parse_args(rest)))
     except ArgumentError as problem:
         raise MienError(_sentence(parser, str(problem), flags, rest)) from None
-    if (first := _positional(parameters)) and values.get(first.name) == "":
-        raise MienError(f"{first.name.upper()} is empty; give it a path.")
+    if parser.positional is not None and values[parser.positional.name] == "":
+        raise MienError(f"{parser.positional.name.upper()} is empty; give it a path.")
     if recipe is not None:
         from mien.training.recipe import telling_changes
 
-        values["recipe"] = telling_changes(values["recipe"], recipe, name)
+        values["recipe"] = telling_changes(values["recipe"], recipe, path.stem)
     if "command" in parameters and values["out"] is not None:
-        # a resumed run gives the same as an unbroken one, so the command that is noted is the one that works on its own
+        # a resumed run gives the same result as an unbroken one, so the noted command is one that works on its own
         values["command"] = shlex.join(["mien", verb, *(word for word in words if word != "--resume")])
     return values
 
 
-def _read_recipe(words: list[str]) -> "tuple[Recipe, str, list[str]]":
-    """Load the recipe that the first word names, whose values are the defaults of --recipe.KEY."""
-    from mien.training.recipe import load_recipe, recipe_path
-
-    if not words or words[0].startswith("-"):
-        raise MienError("Say which recipe to train: mien train RECIPE --data PATH --out RUN; `mien recipes` lists them.")
-    path = recipe_path(words[0])
-    return load_recipe(path), path.stem, words[1:]
-
-
-def _positional(parameters: Mapping[str, inspect.Parameter]) -> inspect.Parameter | None:
-    """Give the parameter that is written without a flag: the first one, unless it is keyword-only, data or a recipe."""
-    first = next(iter(parameters.values()), None)
-    return None if first is None or first.kind is first.KEYWORD_ONLY or first.name in ("data", "recipe") else first
-
-
-def _make_parser(
-    verb: str, parameters: Mapping[str, inspect.Parameter], function: Callable[..., Any], recipe: "Recipe | None"
-) -> Any:
-    """Make a parser whose flags are the function's parameters, and whose help is its docstring."""
+def _make_parser(verb: str, function: Callable[..., Any], recipe: Any) -> Any:
+    """Make a parser whose arguments are the function's parameters, and whose help is its docstring."""
     from jsonargparse import ArgumentParser, set_parsing_settings
 
+    parameters = inspect.signature(function).parameters
+    first = next(iter(parameters.values()), None)
+    has_flag = first is None or first.kind is first.KEYWORD_ONLY or first.name in ("data", "recipe")
+
     class Parser(ArgumentParser):
-        positional = _positional(parameters)
+        positional = None if has_flag else first
 
         def add_argument(self, *names: str, **options: Any) -> Any:  # jsonargparse repeats this method in its groups
-            names, options = _as_typed(names, options, getattr(self, "positional", None))
+            positional, text = getattr(self, "positional", None), options.get("help")
+            if positional is not None and names[0] == f"--{positional.name}":
+                optional = None if positional.default is positional.empty else "?"
+                nargs = "+" if get_origin(positional.annotation) in (list, Sequence) else optional
+                names, options = (positional.name,), {"metavar": positional.name.upper(), "nargs": nargs, "help": text}
+            elif options.get("type") is bool and names[0].startswith("--recipe."):
+                options |= {"nargs": "?", "const": True}  # may be followed by false: the recipe file may have switched it on
+            elif options.get("type") is bool and options.get("default") is False:
+                options = {"action": "store_true", "help": text}
             return super().add_argument(*names, **options)
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    summary = inspect.getdoc(function) or ""
     parser = Parser(
         prog=f"mien {verb}",
         usage=f"mien {verb} {_usage(parameters)}".rstrip(),
-        description=summary.splitlines()[0],
+        description=(inspect.getdoc(function) or "").partition("\n")[0],
         exit_on_error=False,
         allow_abbrev=False,
         default_env=False,
     )
-    skip = {"data", "recipe", "command"}.intersection(parameters)
+    skip: set[str | int] = {"data", "recipe", "command"}
     parser.add_function_arguments(function, as_group=False, skip=skip, fail_untyped=False)
     if "data" in parameters:
         from mien.data.source import DataSource
@@ -230,53 +228,40 @@ def _make_parser(
     if "recipe" in parameters:
         from mien.training.recipe import Recipe
 
-        parser.add_argument("--recipe", type=Recipe, default=recipe, help="changes to the recipe")
+        title = "changes to RECIPE, which is a name that `mien recipes` lists, or a YAML file"
+        flag = parser.add_argument("--recipe", type=Recipe, default=recipe, help=title)
+        flag.metavar, flag.help = "FILE", "A YAML file with some of these settings."
     return parser
 
 
 def _usage(parameters: Mapping[str, inspect.Parameter]) -> str:
-    """Write the positional and the required parameters, and that there are others."""
-    first = _positional(parameters)
-    words = []
-    for name, parameter in parameters.items():
-        if parameter is first or name == "recipe":
-            words.append(f"{name.upper()} ..." if _is_list(parameter) else name.upper())
-            words[-1] = words[-1] if parameter.default is parameter.empty else f"[{words[-1]}]"
-        elif parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD:
-            words.append(f"--{name} {'PATH' if name == 'data' else name.upper()}")
-    others = any(each is not first and each.default is not each.empty for each in parameters.values())
-    return " ".join([*words, "[options]"] if others else words)
-
-
-def _is_list(parameter: inspect.Parameter) -> bool:
-    return get_origin(parameter.annotation) in (list, Sequence)
-
-
-def _as_typed(
-    names: tuple[str, ...], options: dict[str, Any], positional: inspect.Parameter | None
-) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Change how jsonargparse adds two kinds of parameters: the positional one, and switches that are off by default.
-
-    A recipe's settings keep {true,false}, since a recipe file may have switched them on.
-    """
-    if positional is not None and names[0] == f"--{positional.name}":
-        optional = None if positional.default is positional.empty else "?"
-        nargs = "+" if _is_list(positional) else optional
-        return (positional.name,), {"metavar": positional.name.upper(), "nargs": nargs, "help": options.get("help")}
-    if options.get("type") is bool and options.get("default") is False and not names[0].startswith("--recipe."):
-        return names, {"action": "store_true", "help": options.get("help")}
-    return names, options
+    """Write the positional and the required parameters, and whether there are others."""
+    words, others = [], ""
+    for number, (name, parameter) in enumerate(parameters.items()):
+        value = f"{name.upper()} ..." if get_origin(parameter.annotation) in (list, Sequence) else name.upper()
+        if number == 0 and name != "data" and parameter.kind is not parameter.KEYWORD_ONLY:
+            words.append(value if parameter.default is parameter.empty else f"[{value}]")
+        elif parameter.default is not parameter.empty:
+            others = "[options]"
+        elif parameter.kind is not parameter.VAR_KEYWORD:
+            words.append("--data PATH" if name == "data" else f"--{name} {value}")
+    return " ".join([*words, others])
 
 
 def _spelled_out(words: Sequence[str], flags: Mapping[str, Any]) -> Iterator[str]:
     """Let `--data PATH` stand for `--data.path PATH`, `--dry-run` for `--dry_run`, and a list's flag be repeated.
 
-    jsonargparse's own flag for one more item of a list is `--by+`.
+    jsonargparse's own flag for one more item of a list is `--by+`. An empty path is rejected: it would be the current folder,
+    and comes from an unset variable of the shell.
     """
+    before = ""
     for word in words:
         flag, equals, value = word.partition("=")
         if flag.startswith("--") and flag not in flags and (known := f"--{flag[2:].replace('-', '_')}") in flags:
             flag = known
+        if (not word and before in PATHS) or (equals and not value and flag in PATHS):
+            raise MienError(f"{flag or before} is empty; give it a path.")
+        before = flag
         if flag == "--data" and flag in flags:
             flag = "--data.path"
         elif "." not in flag and f"{flag}+" in flags:
@@ -284,20 +269,13 @@ def _spelled_out(words: Sequence[str], flags: Mapping[str, Any]) -> Iterator[str
         yield f"{flag}{equals}{value}" if flag.startswith("--") else word
 
 
-def _check_not_empty(words: Sequence[str]) -> None:
-    """Reject an empty path, which would be the current folder; it comes from an unset variable of the shell."""
-    for word, following in pairwise([*words, None]):
-        flag, equals, value = (word or "").partition("=")
-        if flag in PATHS and (value if equals else following) == "":
-            raise MienError(f"{flag.removesuffix('.path')} is empty; give it a path.")
-
-
 def _sentence(parser: Any, problem: str, flags: Mapping[str, Any], words: Sequence[str]) -> str:
-    """Turn jsonargparse's complaint into one sentence, with a hint where there is one."""
-    said = in_plain_words(problem)
-    said = re.sub(r"the following arguments are required: (.+)", lambda m: f"missing: {_in_flags(m[1], flags)}", said)
-    hint = ""
-    if unknown := re.search(r"[Uu]nrecognized arguments: (\S+)", said):
+    """Turn jsonargparse's error message into one sentence, with a hint where there is one."""
+    sentence, hint = in_plain_words(problem), ""
+    if missing := re.search(r"the following arguments are required: (.+)", sentence):
+        names = [f"--{name.removesuffix('.path')}" if f"--{name}" in flags else name.upper() for name in missing[1].split(", ")]
+        sentence = f"missing: {', '.join(names)}"
+    if unknown := re.search(r"[Uu]nrecognized arguments: (\S+)", sentence):
         before = words[words.index(unknown[1]) - 1] if unknown[1] in words[1:] else ""
         if unknown[1].startswith("--"):
             near = difflib.get_close_matches(unknown[1].split("=")[0], flags, n=1)
@@ -306,13 +284,8 @@ def _sentence(parser: Any, problem: str, flags: Mapping[str, Any], words: Sequen
             hint = f" {before} takes no value."
         elif "--data.path" in flags:
             hint = " Every argument but the first has a name, such as --data PATH."
-    end = "" if said.endswith("?") else "."
-    return f"{said.rstrip('.')}{end}{hint} `{parser.prog} --help` lists the options."
-
-
-def _in_flags(names: str, flags: Mapping[str, Any]) -> str:
-    """Write names of parameters as they are typed: --out, but SOURCE, and --data for --data.path."""
-    return ", ".join(f"--{name.removesuffix('.path')}" if f"--{name}" in flags else name.upper() for name in names.split(", "))
+    end = "" if sentence.endswith("?") else "."
+    return f"{sentence.rstrip('.')}{end}{hint} `{parser.prog} --help` lists the options."
 
 
 if __name__ == "__main__":

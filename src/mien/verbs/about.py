@@ -13,13 +13,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib import import_module, metadata, util
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from mien import __version__
 from mien.errors import MienError
-
-if TYPE_CHECKING:
-    from packaging.requirements import Requirement
 
 USES = {
     "evaluate": "mien evaluate, audit and compare, and Parquet files",
@@ -117,7 +114,9 @@ class Diagnosis:
     def table(self) -> str:
         """Format it as text for a terminal; the last lines say what to do, or that nothing is."""
         installed = [f"{name}\0{number}" for name, number in self.packages.items() if number is not None]
-        missing = [f"{', '.join(names)}: pip install 'mien[{extra}]', for {USES[extra]}" for extra, names in self.missing.items()]
+        missing = [
+            f"{', '.join(names)}: pip install 'mien[{extra}]', for {USES[extra]}" for extra, names in self.missing.items()
+        ]
         missing += [f"{name}: pip install {name}, for {use}" for name, use in ON_REQUEST.items() if not self.packages.get(name)]
         providers = ", ".join(name.removesuffix("ExecutionProvider") for name in self.providers)
         parts = {
@@ -147,13 +146,18 @@ def diagnose() -> Diagnosis:
         return found
     import onnxruntime
 
+    from mien.inference.classifier import DEFAULT_MODEL, embedded_models
+
     found.providers = list(onnxruntime.get_available_providers())
     found.gpus, found.torch = nvidia_gpus(), torch_accelerator()
     if found.gpus and "CUDAExecutionProvider" not in found.providers:
         found.advice.append(f"there is a GPU that ONNX Runtime does not use: pip uninstall onnxruntime, then {ON_GPU}")
     if found.gpus and found.torch == "CPU":
         found.advice.append("there is a GPU, but PyTorch is built for the CPU: to train, install it for CUDA (pytorch.org)")
-    _check_models(found)
+    found.models = [_check_model(name, found) for name in embedded_models()]
+    if DEFAULT_MODEL not in embedded_models():
+        found.advice.append(f"the embedded model {DEFAULT_MODEL} is not there: {AGAIN}")
+    found.works &= any(check.name == DEFAULT_MODEL and check.good for check in found.models)
     _check_detectors(found)
     _check_cache(found)
     return found
@@ -175,9 +179,13 @@ def _check_packages(found: Diagnosis) -> None:
     except metadata.PackageNotFoundError:
         stated = []
         found.advice.append("mien is not installed by pip, which would check the packages it needs: pip install mien")
-    required = [each for each in stated if _applies(each, "")]
-    for extra in ("", *USES):
-        for each in [each for each in stated if each not in required and _applies(each, extra)] if extra else required:
+    required = [each for each in stated if each.marker is None or each.marker.evaluate({"extra": ""})]
+    groups = {"": required} | {
+        extra: [each for each in stated if each not in required and each.marker and each.marker.evaluate({"extra": extra})]
+        for extra in USES
+    }
+    for extra, requirements in groups.items():
+        for each in requirements:
             name = next((name for name in (each.name, *STAND_INS.get(each.name, ())) if version(name)), each.name)
             found.packages[name] = number = version(name)
             update = f"pip install -U '{name}{each.specifier}'"
@@ -192,11 +200,9 @@ def _check_packages(found: Diagnosis) -> None:
     found.advice = list(dict.fromkeys(found.advice))  # two extras may name the same package
     for names in ([name for name in (first, *others) if version(name)] for first, others in STAND_INS.items()):
         if len(names) > 1:
-            found.advice.append(f"{' and '.join(names)} overwrite each other: pip uninstall {' '.join(names)}, then install one")
-
-
-def _applies(requirement: "Requirement", extra: str) -> bool:
-    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+            found.advice.append(
+                f"{' and '.join(names)} overwrite each other: pip uninstall {' '.join(names)}, then install one"
+            )
 
 
 def _import_problem(name: str) -> str:
@@ -230,15 +236,6 @@ def torch_accelerator() -> str | None:
     return "CPU"
 
 
-def _check_models(found: Diagnosis) -> None:
-    from mien.inference.classifier import DEFAULT_MODEL, embedded_models
-
-    found.models = [_check_model(name, found) for name in embedded_models()]
-    if DEFAULT_MODEL not in embedded_models():
-        found.advice.append(f"the embedded model {DEFAULT_MODEL} is not there: {AGAIN}")
-    found.works &= any(check.name == DEFAULT_MODEL and check.good for check in found.models)
-
-
 def _check_model(name: str, found: Diagnosis) -> Check:
     """Classify a gray image, and compare the model file with its card's sha256."""
     import numpy as np
@@ -269,39 +266,35 @@ def _check_model(name: str, found: Diagnosis) -> Check:
 
 
 def _check_detectors(found: Diagnosis) -> None:
-    from mien.inference.detection import Haar
-
-    try:
-        Haar()
-        found.detectors.append(Check("haar", True, "comes with OpenCV"))
-    except MienError as problem:
-        found.detectors.append(Check("haar", False, str(problem)))
-    found.detectors.append(_check_yunet(found))
-    if not any(check.good for check in found.detectors):
-        found.works = False
-        found.advice.append("no face detector works: pip install 'opencv-python-headless<5'")
-
-
-def _check_yunet(found: Diagnosis) -> Check:
     from mien.files import cache_folder
     from mien.inference import detection
 
+    try:
+        detection.Haar()
+        found.detectors.append(Check("haar", True, "comes with OpenCV"))
+    except MienError as problem:
+        found.detectors.append(Check("haar", False, str(problem)))
     named = os.environ.get("MIEN_DETECTOR", "")
+    good, says = False, "not downloaded yet; the first `mien predict` does that"
     try:
         path = Path(named) if named.endswith(".onnx") else cache_folder() / Path(detection.URL).name
+        failed = path.with_name(f"{path.name}.failed")
         if path.is_file():
             detection.YuNet(path)
-            return Check("yunet", True, str(path))
+            good, says = True, str(path)
+        elif failed.is_file():
+            says = "could not be downloaded"
+            found.advice.append(f"{failed.read_text(encoding='utf-8')} Save that file as {path}, and more faces are found.")
+        elif path == Path(named):
+            says = "not there"
+            found.advice.append(f"MIEN_DETECTOR names {named!r}, which does not exist; set it to a file, or unset it.")
     except MienError as problem:
+        says = "cannot be opened"
         found.advice.append(str(problem))
-        return Check("yunet", False, "cannot be opened")
-    if (failed := path.with_name(f"{path.name}.failed")).is_file():
-        found.advice.append(f"{failed.read_text(encoding='utf-8')} Save that file as {path}, and more faces are found.")
-        return Check("yunet", False, "could not be downloaded")
-    if path == Path(named):
-        found.advice.append(f"MIEN_DETECTOR names {named!r}, which does not exist; set it to a file, or unset it.")
-        return Check("yunet", False, "not there")
-    return Check("yunet", False, "not downloaded yet; the first `mien predict` does that")
+    found.detectors.append(Check("yunet", good, says))
+    if not any(check.good for check in found.detectors):
+        found.works = False
+        found.advice.append("no face detector works: pip install 'opencv-python-headless<5'")
 
 
 def _check_cache(found: Diagnosis) -> None:

@@ -32,23 +32,14 @@ MARK = "library_name: mien"
 
 @dataclass(frozen=True)
 class Quantized:
-    """An int8 model beside the original.
-
-    Attributes:
-        out: the new file.
-        split: the rows on which both were measured: validation, test or train, with the label head.
-        accuracies: of the original and of the new model.
-        paired: whether the difference is significant.
-        sizes: of the two files, in bytes.
-        speed: faces a second of the new model divided by those of the original, one at a time on one thread of this machine.
-    """
+    """An int8 model beside the original, both measured with the label head."""
 
     out: Path
-    split: str
-    accuracies: "tuple[Proportion, Proportion]"
-    paired: "PairedTest"
-    sizes: tuple[int, int]
-    speed: float
+    split: str  # the rows on which both were measured: validation, test or train
+    accuracies: "tuple[Proportion, Proportion]"  # of the original and of the new model
+    paired: "PairedTest"  # whether the difference is significant
+    sizes: tuple[int, int]  # of the two files, in bytes
+    speed: float  # faces a second, new divided by original, one at a time on one thread of this machine
 
     def table(self) -> str:
         """Format it as text for a terminal."""
@@ -137,21 +128,13 @@ def _seconds(classifier: "Classifier", faces: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Pushed:
-    """The files for the hub.
+    """The files for the hub."""
 
-    Attributes:
-        to: owner/name.
-        files: the names of the files and their sizes in bytes, sorted by name.
-        card: the text of README.md.
-        folder: the folder they were written to, or None.
-        url: their address on the hub, or None if they were not uploaded.
-    """
-
-    to: str
-    files: dict[str, int]
-    card: str
-    folder: Path | None = None
-    url: str | None = None
+    to: str  # owner/name
+    files: dict[str, int]  # sizes in bytes, sorted by name
+    card: str  # the text of README.md
+    folder: Path | None = None  # where they were written, if they were
+    url: str | None = None  # where they are on the hub, if they were uploaded
 
     def table(self) -> str:
         """Format it as text for a terminal: the files and where they went; after a dry run, the card too."""
@@ -190,19 +173,28 @@ def push(
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", to):
         raise MienError(f"{to!r} is not a valid name on the hub; write --to owner/name.")
     if license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license):
-        raise MienError(f"{license!r} is not a licence identifier of the hub; write one such as apache-2.0, mit or cc-by-nc-4.0.")
-    uploads = out is None and not dry_run
-    if uploads:
+        raise MienError(
+            f"{license!r} is not a licence identifier of the hub; write one such as apache-2.0, mit or cc-by-nc-4.0."
+        )
+    if out is None and not dry_run:
         require("hub", "huggingface_hub")
-        _check_token()
+        import huggingface_hub
+
+        if huggingface_hub.get_token() is None:
+            raise MienError(
+                "There is no token of the Hugging Face hub; log in with `hf auth login`, or set HF_TOKEN to one with write "
+                "access. To see what would be uploaded, add --dry-run."
+            )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         card = _gather(Path(run), to, license, folder)
-        made = Pushed(to, {path.name: path.stat().st_size for path in sorted(folder.iterdir())}, card)
-        if out is not None and not dry_run:
-            _copy(folder, Path(out))
-            return Pushed(made.to, made.files, card, folder=Path(out))
-        return Pushed(made.to, made.files, card, url=_upload(folder, to, private)) if uploads else made
+        files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+        if dry_run:
+            return Pushed(to, files, card)
+        if out is None:
+            return Pushed(to, files, card, url=_upload(folder, to, private))
+        _copy(folder, Path(out))
+        return Pushed(to, files, card, folder=Path(out))
 
 
 def _gather(run: Path, to: str, licence: str | None, folder: Path) -> str:
@@ -272,16 +264,6 @@ def _copy(folder: Path, out: Path) -> None:
         write_whole(out / path.name, functools.partial(shutil.copyfile, path))
 
 
-def _check_token() -> None:
-    import huggingface_hub
-
-    if huggingface_hub.get_token() is None:
-        raise MienError(
-            "There is no token of the Hugging Face hub; log in with `hf auth login`, or set HF_TOKEN to one with write access. "
-            "To see what would be uploaded, add --dry-run."
-        )
-
-
 def _upload(folder: Path, to: str, private: bool) -> str:
     import huggingface_hub
     from huggingface_hub import errors as hub
@@ -310,5 +292,7 @@ def _upload(folder: Path, to: str, private: bool) -> str:
         if isinstance(problem, OSError) and problem.errno is not None and problem.filename is not None:
             raise  # an error of this machine's disk
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0].rstrip(".: ")
-        raise MienError(f"The hub could not be reached ({reason}); run the same command again with a network connection.") from None
+        raise MienError(
+            f"The hub could not be reached ({reason}); run the same command again with a network connection."
+        ) from None
     return url
