@@ -193,7 +193,7 @@ def training(recipe: Recipe, run: Path, data: list[str], arguments: argparse.Nam
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, lambda part: part.write_text(recipe.to_yaml(), encoding="utf-8"))
     command = [*MIEN, "train", str(file), *data, "--out", str(run), "--device", arguments.device]
-    yield [*command, "--threads", str(threads(plan)), *(["--resume", "true"] if run.exists() else [])]
+    yield [*command, "--threads", str(threads(plan)), *(["--resume"] if run.exists() else [])]
 
 
 def threads(plan: Plan) -> int:

@@ -3,11 +3,13 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mien.data.faceset import SPLITS, FaceSet
-from mien.data.folders import CLASS_FOLDERS
-from mien.data.source import DataSource
 from mien.errors import MienError
+
+if TYPE_CHECKING:
+    from mien.data.faceset import FaceSet
+    from mien.data.source import DataSource
 
 
 def require(extra: str, *modules: str) -> None:
@@ -23,8 +25,8 @@ def require(extra: str, *modules: str) -> None:
 
 
 def read_data(
-    data: FaceSet | DataSource | str | Path, size: int, channels: int, quiet: bool, out: Path | None = None
-) -> FaceSet:
+    data: "FaceSet | DataSource | str | Path", size: int, channels: int, quiet: bool, out: Path | None = None
+) -> "FaceSet":
     """Read labelled faces in a model's size and channels, and print to stderr which format they were read as.
 
     Args:
@@ -37,10 +39,12 @@ def read_data(
     Raises:
         MienError: as `read_faces`, or if `out` lies among the folders of the labels and would count as one the next time.
     """
-    if isinstance(data, FaceSet):
-        return data
+    from mien.data.faceset import SPLITS, FaceSet
+    from mien.data.folders import CLASS_FOLDERS
     from mien.data.reading import read_faces
 
+    if isinstance(data, FaceSet):
+        return data
     faces = read_faces(data, size, channels, None if quiet else _show_reading)
     within = Path(faces.origin.path).resolve()
     if out is not None and faces.origin.kind.startswith(CLASS_FOLDERS) and within in (out.resolve(), *out.resolve().parents):
@@ -53,7 +57,7 @@ def read_data(
     return faces
 
 
-def judged_by_votes(faces: FaceSet) -> FaceSet:
+def judged_by_votes(faces: "FaceSet") -> "FaceSet":
     """Replace the labels by the crowd's votes, leave out rows without clear ones, and print how many these are."""
     judged = faces.judged_by_votes()
     print(f"judged by crowd votes: {len(faces) - len(judged):,} rows without clear votes left out", file=sys.stderr)
