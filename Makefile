@@ -36,15 +36,15 @@ format: setup
 setup: $(VENV)/installed
 	@[ "$$(cat $(VENV)/source 2>/dev/null)" = "$(CURDIR)" ] || { \
 		echo "== pointing $(VENV) at this clone"; \
-		$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . && echo "$(CURDIR)" > $(VENV)/source; }
+		$(BIN)/pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e . && echo "$(CURDIR)" > $(VENV)/source; }
 
 $(VENV)/installed:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'mien needs Python 3.11 or newer; for example: make PYTHON=python3.12 ...')"
 	@echo "== installing into $(VENV) (a few minutes the first time)"
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt hatchling editables
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt hatchling editables
+	$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
 	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib || true
 	echo "$(CURDIR)" > $(VENV)/source
 	touch $@

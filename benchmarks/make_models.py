@@ -107,7 +107,7 @@ def train_all(runs: dict[Path, Recipe], data: list[str], device: str, epochs: in
         write_whole(file, lambda part: part.write_text(text, encoding="utf-8"))
         words = ["train", str(file), *data, *(["--data.votes_as", "beside"] if recipe.votes.head else [])]
         words += ["--out", str(folder), "--device", device, "--threads", threads]
-        words += ["--resume", "true"] if folder.exists() else []
+        words += ["--resume"] if folder.exists() else []
         print("==", shlex.join(["mien", *words]), file=sys.stderr)
         return subprocess.run([*MIEN, *words], env=os.environ | {"OMP_NUM_THREADS": threads}).returncode
 

@@ -1,15 +1,27 @@
 """The command line, end to end."""
 
 import csv
+import inspect
 import json
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from mien.cli import VERBS, main
+import mien
+from mien.cli import VERBS, main, read_command_line
+from mien.data.source import DataSource
 from mien.drawn import draw_photo
 from mien.inference.classifier import Classifier
+from mien.training.recipe import load_recipe, recipe_names
+
+
+def arguments_of(words):
+    """What a verb is called with."""
+    verb, *rest = words
+    return read_command_line(verb, getattr(import_module(VERBS[verb][0]), verb), rest)
 
 
 def test_training_leaves_a_whole_run_folder_and_its_report(run):
@@ -125,3 +137,32 @@ def test_flags_may_be_written_with_hyphens(faces, tmp_path, capsys):
     assert out.stat().st_size
     assert main([*words, "--no-such-flag"]) == 2
     assert "--no-such-flag" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_passes_the_command_line_unchanged(name):
+    words = ["train", name, "--data", "faces", "--out", "run"]
+    assert arguments_of(words)["recipe"] == load_recipe(name)
+
+
+def test_only_the_settings_that_are_named_change_a_recipe():
+    words = ["train", "mien-s", "--data", "faces", "--out", "run", "--recipe.precise-batch-norm", "false"]
+    found = arguments_of([*words, "--recipe.balance.sampler", "--recipe.keep", "[happy, sad]"])["recipe"]
+    before = load_recipe("mien-s")
+    assert found.description == "mien-s with keep [happy, sad], balance.sampler true, precise_batch_norm false"
+    changed = {"precise_batch_norm": False, "keep": ["happy", "sad"], "balance": replace(before.balance, sampler=True)}
+    assert found == replace(before, description=found.description, **changed)
+
+
+def test_a_switch_stands_alone_and_a_list_is_a_flag_repeated():
+    words = ["evaluate", "--quiet", "--by", "age", "--data=faces", "--data.skip-bad", "mien-s", "--by=sex", "--out", "report"]
+    found = arguments_of(words)
+    assert (found["model"], found["quiet"], found["by"]) == ("mien-s", True, ["age", "sex"])
+    assert found["data"] == DataSource(Path("faces"), skip_bad=True)
+    assert found["command"] == f"mien {' '.join(words)}"
+
+
+def test_options_of_the_pipeline_are_options_of_predict():
+    found = arguments_of(["predict", "a.png", "b.png", "--every", "3", "--track", "false", "--faces"])
+    assert (found["source"], found["every"], found["track"], found["faces"]) == (["a.png", "b.png"], 3, False, True)
+    assert found["threshold"] == inspect.signature(mien.predict).parameters["threshold"].default

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from mien.cli import VERBS, main
+from mien.cli import main
 from mien.inference.classifier import Classifier
 from mien.training import run_folder
 from mien.training.recipe import load_recipe
@@ -78,7 +78,7 @@ def complaint(capsys, words: list[str]) -> str:
         (["compare", "{run}", "--format", "xml"], "no format 'xml'"),
         (["train", "mien-s", "--data", "", "--out", "y"], "--data is empty"),
         (["train", "mien-s", "--data=", "--out", "y"], "--data is empty"),
-        (["evaluate", "", "--data", "{faces}", "--out", "y"], "--model is empty"),
+        (["evaluate", "", "--data", "{faces}", "--out", "y"], "MODEL is empty"),
         (["evaluate", "{run}", "--data", "{faces}", "--out", "{faces}/train/report"], "would count as a label"),
         (["audit", "--data", "{faces}", "--out", "{faces}/audit"], "would count as a label"),
         (["train", "mien-s", "--data", "{faces}", "--out", "{faces}/run"], "would count as a label"),
@@ -90,7 +90,7 @@ def complaint(capsys, words: list[str]) -> str:
         (["evaluate", "{run}", "--data", "{faces}", "--out", "a" * 300], "aaa"),
         (["explain", "{faces}", "--out", "/dev/stdout"], "name one with --out"),
         (["recipes", "mien-s", "extra"], "unrecognized arguments: extra. `mien recipes"),
-        (["train", "mien-s", "--data", "{faces}", "--out", "y", "--resume", "maybe"], "--resume is true or false."),
+        (["train", "mien-s", "--data", "{faces}", "--out", "y", "--resume", "maybe"], "--resume takes no value."),
         (["predict", "{faces}", "--trak"], "Did you mean --track? `mien"),
         (
             ["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.own_validation", "false", "--recipe.carve", "9"],
@@ -172,21 +172,22 @@ def test_a_full_disk_is_said_and_the_run_goes_on_afterwards(faces, run, tmp_path
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == (run / "weights.safetensors").read_bytes()
 
 
-def test_a_run_that_shall_go_on_and_is_not_there_is_said_and_begun(faces, tmp_path, capsys, quick):
-    words = ["train", "mien-s", "--data", str(faces), "--out", str(tmp_path / "run"), *quick, "--quiet=false", "--resume"]
+def test_resuming_a_run_that_does_not_exist_starts_it_and_says_so(faces, tmp_path, capsys, quick):
+    words = ["train", "mien-s", "--data", str(faces), "--out", str(tmp_path / "run"), *quick[:-1], "--resume"]
+    assert quick[-1] == "--quiet"
     assert main(words) == 0
     told = capsys.readouterr().err
-    assert f"there is no run in {tmp_path / 'run'} yet; it begins" in told
+    assert f"there is no run in {tmp_path / 'run'} yet; starting it" in told
     assert f"writing {tmp_path / 'run' / 'model.onnx'}" in told
     assert main(words) == 0
     assert "there is no run" not in capsys.readouterr().err
 
 
-def test_a_demo_that_is_stopped_speaks_of_no_resuming(tmp_path, monkeypatch, capsys):
-    def stopped(_):
+def test_a_demo_that_is_stopped_does_not_mention_resuming(tmp_path, monkeypatch, capsys):
+    def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(VERBS, "train", stopped)
+    monkeypatch.setattr("mien.verbs.train.read_data", stopped)
     monkeypatch.setattr("mien.verbs.demo.FACES_PER_LABEL", 4)
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 130
     assert capsys.readouterr().err.endswith("mien: stopped\n")

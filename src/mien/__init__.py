@@ -7,7 +7,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from mien._version import __version__
+__version__ = "0.1.0"
 
 # ONNX Runtime would report its use to its maker over the network; mien sends nothing anywhere. Set it to 0 to let it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

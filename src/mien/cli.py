@@ -1,22 +1,52 @@
-"""The command line: `mien VERB ...`. Knows no torch; each verb is a function of `mien.verbs` or `mien.inference`."""
+"""The command line: `mien VERB ...`. A verb is one function: its signature and docstring are its command line."""
 
 import difflib
 import errno
+import inspect
 import os
+import re
+import shlex
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, get_origin
 
-from mien._version import __version__
-from mien.arguments import make_parser, overview, parse
-from mien.commands import measuring, predicting, sharing, training
-from mien.errors import MienError
+from mien import __version__
+from mien.errors import MienError, in_plain_words
+
+VERBS = {
+    "train": ("mien.verbs.train", "Train a classifier: mien train RECIPE --data PATH --out RUN [--recipe.epochs 5 ...]."),
+    "evaluate": (
+        "mien.verbs.evaluate",
+        "Measure a model: mien evaluate MODEL --data PATH --out DIR [--split S] [--by COLUMN].",
+    ),
+    "predict": (
+        "mien.verbs.predict",
+        "Classify the faces of photos and videos: mien predict SOURCE ... [--model M] [--draw DIR].",
+    ),
+    "explain": ("mien.verbs.predict", "Show which parts of a face decided the answer: mien explain SOURCE ... --out FILE.png."),
+    "audit": ("mien.verbs.evaluate", "Find copies, conflicts and bad images in data: mien audit --data PATH --out DIR."),
+    "compare": (
+        "mien.verbs.evaluate",
+        "Compare finished runs: mien compare RUN ... [--title TEXT] [--out FILE.md|.html|.json].",
+    ),
+    "quantize": ("mien.verbs.publish", "Write a smaller, faster int8 model: mien quantize MODEL --data PATH --out FILE."),
+    "recipes": ("mien.verbs.about", "List the recipes, or print one with its network's layers: mien recipes [NAME]."),
+    "models": ("mien.verbs.about", "List the embedded models: mien models."),
+    "push": ("mien.verbs.publish", "Upload a finished run to the Hugging Face hub: mien push RUN --to owner/name [--dry-run]."),
+    "doctor": ("mien.verbs.about", "Check the installation, and say what is missing: mien doctor."),
+    "demo": ("mien.cli", "Run every step on drawn faces, in about two minutes: mien demo [--out DIR]."),
+}
+"""Each verb's module, in which a function of its name lies, and its line in `mien --help`, which imports none of them."""
+
+PATHS = ("--data", "--data.path", "--data.votes", "--data.drop", "--out", "--model", "--write")
+"""The flags that take paths."""
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NO_SUCH_PLACE = (
+BAD_PATH = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR),
     *(errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO),
 )
@@ -26,30 +56,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb.
 
     Args:
-        arguments: what follows `mien` on the command line; taken from there, if not given.
+        arguments: what follows `mien` on the command line; sys.argv, if not given.
 
     Returns:
         0 done, 1 done but some inputs failed, 2 the user's mistake, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    trains = arguments[:1] == ["train"]
     try:
         return _run(arguments)
     except MienError as mistake:
         return _complain(str(mistake))
     except KeyboardInterrupt:
-        again = "" if any(word.startswith("--resume") for word in arguments) else " with --resume"
-        _complain("stopped" + (f" (the same command{again} goes on)" if arguments[:1] == ["train"] else ""))
+        again = "" if "--resume" in arguments else " with --resume"
+        _complain("stopped" + (f" (the same command{again} goes on)" if trains else ""))
         return 130
     except BrokenPipeError:
-        # whoever read our output has closed it, as `head` does; Python must not complain of it at exit either
+        # the reader of the output has closed it, as `head` does; without this Python would complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as problem:
         where = f" ({problem.filename})" if problem.filename else ""
         if problem.errno in FULL_DISK:
-            again = "the same command with --resume goes on" if arguments[:1] == ["train"] else "run the same again"
+            again = "the same command with --resume goes on" if trains else "run the same again"
             return _complain(f"The disk is full{where}; free some space, then {again}.")
-        if problem.errno in NO_SUCH_PLACE:
+        if problem.errno in BAD_PATH:
             return _complain(
                 f"A file cannot be written or read{where}: {os.strerror(problem.errno or 0)}; choose another path."
             )
@@ -57,9 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def program() -> NoReturn:
-    """Run one verb as the program `mien`, which ends with its status even where a thread still reads.
+    """Run one verb as the program `mien`, and exit even if a thread is still reading.
 
-    Such a thread may wait for input that never comes, and Python would end it in the middle of OpenCV's code, which aborts.
+    Such a thread may wait for input that never comes, and ending it in the middle of native code would abort the process.
     """
     status = main()
     if any(thread.daemon and thread.name.startswith("mien-") for thread in threading.enumerate()):
@@ -68,6 +99,17 @@ def program() -> NoReturn:
             sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
+
+
+def demo(*, out: Path = Path("demo")) -> int:
+    """Run every step on drawn faces: data, training, report, predictions for photos.
+
+    Args:
+        out: the folder to make; an earlier demo there is replaced.
+    """
+    from mien.verbs.demo import demo as run_demo
+
+    return run_demo(out, _run)
 
 
 def _complain(sentence: str) -> int:
@@ -79,44 +121,171 @@ def _run(arguments: list[str]) -> int:
     if arguments[:1] == ["help"] and arguments[1:2]:
         arguments = [arguments[1], "--help"]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(overview(VERBS))
+        print(_overview())
         return 0
     if arguments[0] in ("--version", "-V"):
         print(f"mien {__version__}")
         return 0
-    name, rest = arguments[0], arguments[1:]
-    if name not in VERBS:
-        near = difflib.get_close_matches(name, VERBS, n=1)
-        near = [f"mien predict {name}"] if not near and Path(name).exists() else near
+    verb, words = arguments[0], arguments[1:]
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        near = [f"mien predict {verb}"] if not near and Path(verb).exists() else near
         raise MienError(
-            f"There is no verb {name!r}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(VERBS)}.")
+            f"There is no verb {verb!r}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(VERBS)}.")
         )
-    return VERBS[name](rest)
+    function = getattr(import_module(VERBS[verb][0]), verb)
+    result = function(**read_command_line(verb, function, words))
+    if isinstance(result, int):
+        return result
+    if text := result if isinstance(result, str) else result.table():
+        print(text.removesuffix("\n"))
+    return 0
 
 
-def _demo(arguments: list[str]) -> int:
-    """Show the whole way on drawn faces, in about two minutes: mien demo [--out DIR]."""
-    from mien.verbs.demo import demo
+def _overview() -> str:
+    verbs = "\n".join(f"  {verb:<10}{summary}" for verb, (_, summary) in VERBS.items())
+    return f"""usage: mien VERB ...
 
-    parser = make_parser("demo", "[--out DIR]")
-    parser.add_argument("--out", type=Path, default=Path("demo"), help="the folder to make; an earlier demo there is replaced")
-    return demo(parse(parser, arguments).out, _run)
+Facial-expression classification: labelled faces in; one model file, a report and predictions for photos out.
+
+verbs:
+{verbs}
+
+`mien VERB --help` lists the options of a verb; `mien --version` prints the version."""
 
 
-VERBS: dict[str, Callable[[list[str]], int]] = {
-    "train": training.train,
-    "evaluate": measuring.evaluate,
-    "predict": predicting.predict,
-    "explain": sharing.explain,
-    "audit": measuring.audit,
-    "compare": measuring.compare,
-    "quantize": training.quantize,
-    "recipes": training.recipes,
-    "models": predicting.models,
-    "push": sharing.push,
-    "doctor": sharing.doctor,
-    "demo": _demo,
-}
+def read_command_line(verb: str, function: Callable[..., Any], words: list[str]) -> dict[str, Any]:
+    """Turn the words after `mien VERB` into the arguments of its function."""
+    from argparse import ArgumentError
+
+    parameters = inspect.signature(function).parameters
+    recipe, path, rest = None, Path(), words
+    if "recipe" in parameters and not {"-h", "--help"}.intersection(words[:1]):
+        from mien.training.recipe import load_recipe, recipe_path
+
+        if not words or words[0].startswith("-"):
+            raise MienError("Say which recipe to train: mien train RECIPE --data PATH --out RUN; `mien recipes` lists them.")
+        path, rest = recipe_path(words[0]), words[1:]
+        recipe = load_recipe(path)  # its settings are the defaults of --recipe.KEY
+    parser = _make_parser(verb, function, recipe)
+    flags = {flag: action.nargs for action in parser._actions for flag in action.option_strings}
+    rest = list(_spelled_out(rest, flags))
+    try:
+        values: dict[str, Any] = vars(parser.instantiate(parser.parse_args(rest)))
+    except ArgumentError as problem:
+        raise MienError(_sentence(parser, str(problem), flags, rest)) from None
+    if parser.positional is not None and values[parser.positional.name] == "":
+        raise MienError(f"{parser.positional.name.upper()} is empty; give it a path.")
+    if recipe is not None:
+        from mien.training.recipe import telling_changes
+
+        values["recipe"] = telling_changes(values["recipe"], recipe, path.stem)
+    if "command" in parameters and values["out"] is not None:
+        # a resumed run gives the same result as an unbroken one, so the noted command is one that works on its own
+        values["command"] = shlex.join(["mien", verb, *(word for word in words if word != "--resume")])
+    return values
+
+
+def _make_parser(verb: str, function: Callable[..., Any], recipe: Any) -> Any:
+    """Make a parser whose arguments are the function's parameters, and whose help is its docstring."""
+    from jsonargparse import ArgumentParser, set_parsing_settings
+
+    parameters = inspect.signature(function).parameters
+    first = next(iter(parameters.values()), None)
+    has_flag = first is None or first.kind is first.KEYWORD_ONLY or first.name in ("data", "recipe")
+
+    class Parser(ArgumentParser):
+        positional = None if has_flag else first
+
+        def add_argument(self, *names: str, **options: Any) -> Any:  # jsonargparse repeats this method in its groups
+            positional, text = getattr(self, "positional", None), options.get("help")
+            if positional is not None and names[0] == f"--{positional.name}":
+                optional = None if positional.default is positional.empty else "?"
+                nargs = "+" if get_origin(positional.annotation) in (list, Sequence) else optional
+                names, options = (positional.name,), {"metavar": positional.name.upper(), "nargs": nargs, "help": text}
+            elif options.get("type") is bool and names[0].startswith("--recipe."):
+                options |= {"nargs": "?", "const": True}  # may be followed by false: the recipe file may have switched it on
+            elif options.get("type") is bool and options.get("default") is False:
+                options = {"action": "store_true", "help": text}
+            return super().add_argument(*names, **options)
+
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = Parser(
+        prog=f"mien {verb}",
+        usage=f"mien {verb} {_usage(parameters)}".rstrip(),
+        description=(inspect.getdoc(function) or "").partition("\n")[0],
+        exit_on_error=False,
+        allow_abbrev=False,
+        default_env=False,
+    )
+    skip: set[str | int] = {"data", "recipe", "command"}
+    parser.add_function_arguments(function, as_group=False, skip=skip, fail_untyped=False)
+    if "data" in parameters:
+        from mien.data.source import DataSource
+
+        flag = parser.add_argument("--data", type=DataSource, help="labelled faces")
+        flag.metavar, flag.help = "PATH", "Short for --data.path PATH."
+    if "recipe" in parameters:
+        from mien.training.recipe import Recipe
+
+        title = "changes to RECIPE, which is a name that `mien recipes` lists, or a YAML file"
+        flag = parser.add_argument("--recipe", type=Recipe, default=recipe, help=title)
+        flag.metavar, flag.help = "FILE", "A YAML file with some of these settings."
+    return parser
+
+
+def _usage(parameters: Mapping[str, inspect.Parameter]) -> str:
+    """Write the positional and the required parameters, and whether there are others."""
+    words, others = [], ""
+    for number, (name, parameter) in enumerate(parameters.items()):
+        value = f"{name.upper()} ..." if get_origin(parameter.annotation) in (list, Sequence) else name.upper()
+        if number == 0 and name != "data" and parameter.kind is not parameter.KEYWORD_ONLY:
+            words.append(value if parameter.default is parameter.empty else f"[{value}]")
+        elif parameter.default is not parameter.empty:
+            others = "[options]"
+        elif parameter.kind is not parameter.VAR_KEYWORD:
+            words.append("--data PATH" if name == "data" else f"--{name} {value}")
+    return " ".join([*words, others])
+
+
+def _spelled_out(words: Sequence[str], flags: Mapping[str, Any]) -> Iterator[str]:
+    """Let `--data PATH` stand for `--data.path PATH`, `--dry-run` for `--dry_run`, and a list's flag be repeated.
+
+    jsonargparse's own flag for one more item of a list is `--by+`. An empty path is rejected: it would be the current folder,
+    and comes from an unset variable of the shell.
+    """
+    before = ""
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if flag.startswith("--") and flag not in flags and (known := f"--{flag[2:].replace('-', '_')}") in flags:
+            flag = known
+        if (not word and before in PATHS) or (equals and not value and flag in PATHS):
+            raise MienError(f"{flag or before} is empty; give it a path.")
+        before = flag
+        if flag == "--data" and flag in flags:
+            flag = "--data.path"
+        elif "." not in flag and f"{flag}+" in flags:
+            flag = f"{flag}+"
+        yield f"{flag}{equals}{value}" if flag.startswith("--") else word
+
+
+def _sentence(parser: Any, problem: str, flags: Mapping[str, Any], words: Sequence[str]) -> str:
+    """Turn jsonargparse's error message into one sentence, with a hint where there is one."""
+    sentence, hint = in_plain_words(problem), ""
+    if missing := re.search(r"the following arguments are required: (.+)", sentence):
+        names = [f"--{name.removesuffix('.path')}" if f"--{name}" in flags else name.upper() for name in missing[1].split(", ")]
+        sentence = f"missing: {', '.join(names)}"
+    if unknown := re.search(r"[Uu]nrecognized arguments: (\S+)", sentence):
+        before = words[words.index(unknown[1]) - 1] if unknown[1] in words[1:] else ""
+        if unknown[1].startswith("--"):
+            near = difflib.get_close_matches(unknown[1].split("=")[0], flags, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+        elif flags.get(before) == 0:
+            hint = f" {before} takes no value."
+        elif "--data.path" in flags:
+            hint = " Every argument but the first has a name, such as --data PATH."
+    end = "" if sentence.endswith("?") else "."
+    return f"{sentence.rstrip('.')}{end}{hint} `{parser.prog} --help` lists the options."
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""The error for mistakes that a user can correct."""
+"""The error for mistakes that a user can correct, and jsonargparse messages as one sentence."""
+
+import difflib
+import re
 
 
 class MienError(Exception):
@@ -7,3 +10,37 @@ class MienError(Exception):
     The message says what is wrong and what to do about it. The command line prints it and exits with 2; a bug raises
     any other exception and shows its traceback.
     """
+
+
+KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "list": "a list such as [a, b]",
+    "dict": "pairs such as {a: [b, c]}",
+    "NoneType": "null",
+}
+"""Names of types in error messages."""
+
+
+def in_plain_words(problem: str) -> str:
+    """Turn jsonargparse's message about a value of the wrong type into one sentence, without a full stop."""
+    words = " ".join(
+        line.strip().lstrip("- ") if line.startswith(" ") else line for line in problem.splitlines() if line.strip()
+    )
+    words = re.sub(r'(?:Parser|Problem with) key "([\w.]+)":', r"--\1:", words)
+    if union := re.search(r"^(.*?)Does not validate against any of the Union subtypes Subtypes: (.*?) Errors: .*", words):
+        kinds = re.findall(r"int|float|bool|str|list|dict|NoneType", re.sub(r"\[(?:str|str, list\[str\])\]", "", union[2]))
+        value = re.search(r"Given value: (.*)$", words) or re.search(r"Got value: (.*?)(?: Expected| Given|$)", words)
+        return f"{union[1]}expected {' or '.join(KINDS[kind] for kind in kinds)}" + (f", not {value[1]}" if value else "")
+    words = re.sub(r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", _one_of, words)
+    return re.sub(
+        r"Expected an? <class '(\w+)'>\. Got value: (.*)", lambda m: f"expected {KINDS.get(m[1], m[1])}, not {m[2]}", words
+    )
+
+
+def _one_of(found: re.Match[str]) -> str:
+    names = [name.strip(" '") for name in found[1].split(",")]
+    near = difflib.get_close_matches(found[2], names, n=1)
+    return f"expected one of {', '.join(names)}, not {found[2]}" + (f"; did you mean {near[0]}?" if near else "")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mien._version import __version__
+from mien import __version__
 from mien.data import fer2013, folders, pack, tables
 from mien.data.faceset import FaceSet
 from mien.data.ferplus import with_votes

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mien._version import __version__
+from mien import __version__
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.evaluation.audit import KINDS, Tile, rows_to_leave_out

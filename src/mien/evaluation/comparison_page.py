@@ -9,7 +9,7 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mien._version import __version__
+from mien import __version__
 from mien.evaluation import comparison
 from mien.evaluation.plots import FAINT, INK, SERIES, as_svg, new_figure, plain, style_axes
 from mien.evaluation.report_page import new_environment

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mien._version import __version__
+from mien import __version__
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.evaluation.label_match import match_labels

@@ -14,8 +14,7 @@ import yaml
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mien.arguments import in_plain_words
-from mien.errors import MienError
+from mien.errors import MienError, in_plain_words
 from mien.evaluation.plots import ACCENT, FAINT, INK, new_figure, style_axes
 from mien.evaluation.record import describe_model, read_record
 from mien.inference.classifier import Classifier

@@ -10,8 +10,7 @@ from typing import Any, Literal
 
 import yaml
 
-from mien.arguments import in_plain_words
-from mien.errors import MienError
+from mien.errors import MienError, in_plain_words
 from mien.inference.classifier import is_on_hub
 
 # The parts of a recipe: what belongs together in it, a frozen dataclass each.

@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors.torch import load_file
 
-from mien._version import __version__
+from mien import __version__
 from mien.data.faceset import FaceSet, move_split
 from mien.data.signatures import as_text, describe_training_rows
 from mien.errors import MienError

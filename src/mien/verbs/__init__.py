@@ -1,22 +1,22 @@
-"""The verbs, the same in Python and on the command line: each reads its data, does the work and says what it did."""
+"""The verbs, the same in Python and on the command line: each reads its data, does the work and reports what it did."""
 
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mien.data.faceset import SPLITS, FaceSet
-from mien.data.folders import CLASS_FOLDERS
-from mien.data.source import DataSource
 from mien.errors import MienError
 
-# The optional parts, and how to get them.
+if TYPE_CHECKING:
+    from mien.data.faceset import FaceSet
+    from mien.data.source import DataSource
 
 
 def require(extra: str, *modules: str) -> None:
-    """Make sure that an optional part is installed.
+    """Make sure that optional packages are installed.
 
     Raises:
-        MienError: if one of its modules is missing; the sentence says which extra brings it.
+        MienError: if one of the modules is missing; the sentence says which extra brings it.
     """
     from importlib.util import find_spec
 
@@ -24,28 +24,27 @@ def require(extra: str, *modules: str) -> None:
         raise MienError(f"Not installed, and needed for this: {', '.join(missing)}; run: pip install 'mien[{extra}]'")
 
 
-# Labelled faces for a verb, read or taken as they are, and what they are said to be.
-
-
 def read_data(
-    data: FaceSet | DataSource | str | Path, size: int, channels: int, quiet: bool, out: Path | None = None
-) -> FaceSet:
-    """Read labelled faces in a model's size and channels, and say on stderr what they were taken for.
+    data: "FaceSet | DataSource | str | Path", size: int, channels: int, quiet: bool, out: Path | None = None
+) -> "FaceSet":
+    """Read labelled faces in a model's size and channels, and print to stderr which format they were read as.
 
     Args:
         data: labelled faces, or where they are.
         size: height and width in pixels.
         channels: 1 for gray, 3 for RGB.
-        quiet: say nothing.
+        quiet: print nothing.
         out: the folder that is to be written.
 
     Raises:
-        MienError: as `read_faces`, or if `out` would lie among the folders of the labels and count as one the next time.
+        MienError: as `read_faces`, or if `out` lies among the folders of the labels and would count as one the next time.
     """
-    if isinstance(data, FaceSet):
-        return data
+    from mien.data.faceset import SPLITS, FaceSet
+    from mien.data.folders import CLASS_FOLDERS
     from mien.data.reading import read_faces
 
+    if isinstance(data, FaceSet):
+        return data
     faces = read_faces(data, size, channels, None if quiet else _show_reading)
     within = Path(faces.origin.path).resolve()
     if out is not None and faces.origin.kind.startswith(CLASS_FOLDERS) and within in (out.resolve(), *out.resolve().parents):
@@ -53,13 +52,13 @@ def read_data(
     if not quiet:
         counts = [(name, int((faces.splits == SPLITS.index(name)).sum())) for name in faces.split_names]
         splits = ", ".join("not divided" if name == "none" else f"{name} {count:,}" for name, count in counts)
-        print(f"took {faces.origin.path} for {faces.origin.kind}: {len(faces):,} faces ({splits})", file=sys.stderr)
+        print(f"reading {faces.origin.path} as {faces.origin.kind}: {len(faces):,} faces ({splits})", file=sys.stderr)
         print(f"labels: {', '.join(faces.labels.names)}", file=sys.stderr)
     return faces
 
 
-def judged_by_votes(faces: FaceSet) -> FaceSet:
-    """Put crowd votes in the place of labels, leave out rows without clear ones, and say on stderr how many these are."""
+def judged_by_votes(faces: "FaceSet") -> "FaceSet":
+    """Replace the labels by the crowd's votes, leave out rows without clear ones, and print how many these are."""
     judged = faces.judged_by_votes()
     print(f"judged by crowd votes: {len(faces) - len(judged):,} rows without clear votes left out", file=sys.stderr)
     return replace(judged, origin=replace(judged.origin, kind=f"{judged.origin.kind}, judged by the votes"))

@@ -1,4 +1,4 @@
-"""The whole way on drawn faces, by the very verbs that a person types: data, training, report, answers about photos."""
+"""Every step on drawn faces, with the verbs as they are typed: data, training, report, predictions for photos."""
 
 import shutil
 import sys
@@ -16,14 +16,14 @@ def demo(out: Path, run: Callable[[list[str]], int]) -> int:
     """Draw labelled faces, train on them, report, and predict on a drawn and on a real photo.
 
     Args:
-        out: the folder for everything that is made; an earlier demo there is replaced.
-        run: the command line, which is given the words after `mien`.
+        out: the folder to make; an earlier demo there is replaced.
+        run: runs the words after `mien`.
 
     Returns:
         The exit status of the first step that fails, else 0.
 
     Raises:
-        MienError: if the folder is there and is not a demo's, or parts of mien are not installed.
+        MienError: if the folder exists and is not a demo's, or optional packages are not installed.
     """
     require("train", "torch", "lightning", "sklearn", "matplotlib")
     import matplotlib
@@ -33,7 +33,7 @@ def demo(out: Path, run: Callable[[list[str]], int]) -> int:
 
     _make_room(out)
     _say(f"1/5  Drawing {FACES_PER_LABEL} faces for each of seven expressions, as PNG files in a folder per label.")
-    # validation and test show other people than training, as they should: carved at random they would share them
+    # validation and test show other people than training; a random split would share people between them
     write_folder(FACES_PER_LABEL, out / "faces", validation=0.15, test=0.2)
     photo = out / "drawn-photo.png"
     Image.fromarray(draw_photo(["happy", "surprise", "sad", "angry"], seed=5)[0]).save(photo)

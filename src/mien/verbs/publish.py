@@ -1,9 +1,10 @@
-"""Quantizing: a model file in int8, measured beside the original."""
+"""Publishing a model: a smaller int8 file, measured beside the original, and the upload of a run to the Hugging Face hub."""
 
 import functools
 import json
 import re
 import shutil
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -22,37 +23,30 @@ if TYPE_CHECKING:
     from mien.evaluation.statistics import PairedTest, Proportion
     from mien.inference.classifier import Classifier
 
-
 TIMED = 64
 """Faces that are timed one by one."""
+
+MARK = "library_name: mien"
+"""A line in the head of our model cards; only a folder with such a card may have its files replaced."""
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """A model in int8 beside the one it was made from.
-
-    Attributes:
-        out: the new file.
-        split: the rows that both were measured on: validation, test or train, by the head that judges labels.
-        accuracies: of the original and of the new one.
-        paired: whether they differ truly.
-        sizes: of the two files, in bytes.
-        speed: how many times as many faces a second the new one answers, one at a time on one thread, here and now.
-    """
+    """An int8 model beside the original, both measured with the label head."""
 
     out: Path
-    split: str
-    accuracies: "tuple[Proportion, Proportion]"
-    paired: "PairedTest"
-    sizes: tuple[int, int]
-    speed: float
+    split: str  # the rows on which both were measured: validation, test or train
+    accuracies: "tuple[Proportion, Proportion]"  # of the original and of the new model
+    paired: "PairedTest"  # whether the difference is significant
+    sizes: tuple[int, int]  # of the two files, in bytes
+    speed: float  # faces a second, new divided by original, one at a time on one thread of this machine
 
     def table(self) -> str:
-        """Write it as text for a terminal."""
+        """Format it as text for a terminal."""
         seen = "" if self.split in ("validation", "test") else ", which it may have been trained on"
         part = {"none": "all rows"}.get(self.split, f"{self.split} split")
         lines = [f"{self.paired.rows:,} faces, {part}{seen}"]
-        for name, accuracy, size in zip(("as it was", "in int8"), self.accuracies, self.sizes, strict=True):
+        for name, accuracy, size in zip(("original", "int8"), self.accuracies, self.sizes, strict=True):
             interval = f"{accuracy.low:.1%} to {accuracy.high:.1%}"
             lines.append(f"{name:<10} accuracy {accuracy.value:.2%}   95% interval {interval}   {size / 1e6:.2f} MB")
         change = f"{100 * self.paired.difference:+.2f} points ({100 * self.paired.low:+.2f} to {100 * self.paired.high:+.2f})"
@@ -67,19 +61,19 @@ def quantize(
     labels: dict[str, list[str]] | None = None,
     quiet: bool = False,
 ) -> Quantized:
-    """Write a model file in int8, a quarter of its size and faster on most CPUs, and measure it beside the original.
+    """Write an int8 version of a model, a quarter of its size and faster on most CPUs, and measure it beside the original.
 
     Args:
         model: a model file, a run folder, a name that `mien models` lists, or hf:owner/name on the Hugging Face hub.
-        data: labelled faces: what the ranges of its activations are learned from (training rows where there are some), and
-            what both are measured on (validation rows, else test rows, else the same).
+        data: labelled faces: the ranges of the activations are measured on the training rows, if there are any, and both
+            models on the validation rows, else the test rows, else the same.
         out: the model file to write.
-        faces: how many faces to learn the ranges from.
-        labels: labels of the data to merge or rename, as for `evaluate`.
-        quiet: no progress on stderr.
+        faces: how many faces to measure the ranges on.
+        labels: labels of the data to merge or rename, as for `mien evaluate`.
+        quiet: print no progress to stderr.
 
     Raises:
-        MienError: if the model is in int8 already, or the data do not fit it; the sentence says what to do.
+        MienError: if the model is an int8 model already, or the data do not fit it; the sentence says what to do.
     """
     require("train", "onnx", "sklearn", "scipy")
     from mien.evaluation.label_match import fit_to_model, match_labels, with_labels
@@ -89,9 +83,9 @@ def quantize(
     from mien.training.transfer import QUANTIZED
 
     if faces < 1:
-        raise MienError(f"The ranges are learned from at least 1 face, not {faces}.")
+        raise MienError(f"The ranges are measured on at least 1 face, not {faces}.")
     if Path(out).suffix.lower() != ".onnx":
-        raise MienError(f"A model file ends in .onnx; name --out so, not {str(out)!r}.")
+        raise MienError(f"A model file ends in .onnx; choose such a name for --out, not {str(out)!r}.")
     original = Classifier(model, head="label", threads=1)
     if Path(out).exists() and Path(out).samefile(original.path):
         raise MienError(f"{str(out)!r} is the model itself; give --out another name.")
@@ -110,6 +104,8 @@ def quantize(
     small = Classifier(out, head="label", threads=1)
     right = [each.predict_proba(measured.images).argmax(axis=1) == truth for each in (original, small)]
     slow, fast = (_seconds(each, measured.images[:TIMED]) for each in (original, small))
+    if not quiet:
+        print(f"model   {out}", file=sys.stderr)
     return Quantized(
         out=Path(out),
         split=split,
@@ -121,7 +117,7 @@ def quantize(
 
 
 def _seconds(classifier: "Classifier", faces: np.ndarray) -> float:
-    """Time one face at a time; the median, for a machine that does other things too."""
+    """Time one face at a time; the median, since the machine may be busy with other work."""
     times = []
     for face in faces:
         start = time.perf_counter()
@@ -130,36 +126,23 @@ def _seconds(classifier: "Classifier", faces: np.ndarray) -> float:
     return float(np.median(times))
 
 
-# Pushing: a finished run to the Hugging Face hub, with a card out of its own reports.
-
-MARK = "library_name: mien"
-"""What the head of our cards has in it: only a folder with such a card may have files replaced."""
-
-
 @dataclass(frozen=True)
 class Pushed:
-    """What was made for the hub.
+    """The files for the hub."""
 
-    Attributes:
-        to: owner/name.
-        files: the names of the files with their bytes, in the order of the names.
-        card: the text of README.md.
-        folder: where they were written, or None.
-        url: where they are on the hub, or None where they were not uploaded.
-    """
-
-    to: str
-    files: dict[str, int]
-    card: str
-    folder: Path | None = None
-    url: str | None = None
+    to: str  # owner/name
+    files: dict[str, int]  # sizes in bytes, sorted by name
+    card: str  # the text of README.md
+    folder: Path | None = None  # where they were written, if they were
+    url: str | None = None  # where they are on the hub, if they were uploaded
 
     def table(self) -> str:
-        """Write it as text for a terminal: the files, and where they went."""
+        """Format it as text for a terminal: the files and where they went; after a dry run, the card too."""
         width = max(map(len, self.files))
         lines = [f"{name:<{width}}  {size:>12,} bytes" for name, size in self.files.items()]
-        where = self.url or (f"written to {self.folder}, nothing uploaded" if self.folder else "a dry run, nothing uploaded")
-        return "\n".join([*lines, f"{self.to}: {where}"])
+        if self.url is None and self.folder is None:
+            return "\n".join([self.card, *lines, f"{self.to}: a dry run, nothing uploaded"])
+        return "\n".join([*lines, f"{self.to}: {self.url or f'written to {self.folder}, nothing uploaded'}"])
 
 
 def push(
@@ -172,48 +155,57 @@ def push(
 ) -> Pushed:
     """Upload a finished run to the Hugging Face hub: model.onnx, a model card, recipe.yaml and metrics.json.
 
-    The card is made of the run's reports. In text the path of your home folder becomes ~.
+    The card is made from the run's reports. The path of your home folder is replaced by ~ in all texts.
 
     Args:
         run: the folder of a finished run.
-        to: owner/name on the hub; the repository is made if it is not there.
+        to: owner/name on the hub; the repository is created if it does not exist.
         private: make the repository private.
         license: the hub's identifier of a licence for the card, such as apache-2.0 or cc-by-nc-4.0.
         out: a folder to write the files to instead; nothing is uploaded.
-        dry_run: only say what would be uploaded, and show the card.
+        dry_run: only show the card and list the files that would be uploaded.
 
     Raises:
-        MienError: if the run is not finished, the name is none, there is no token, or the hub refuses; the sentence says
-            what to do.
+        MienError: if the run is not finished, the name is invalid, there is no token, or the hub rejects the upload; the
+            sentence says what to do.
     """
     require("evaluate", "sklearn", "scipy")
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", to):
-        raise MienError(f"{to!r} is no name on the hub; write --to owner/name.")
+        raise MienError(f"{to!r} is not a valid name on the hub; write --to owner/name.")
     if license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license):
-        raise MienError(f"{license!r} is no licence as the hub names them; write one such as apache-2.0, mit or cc-by-nc-4.0.")
-    uploads = out is None and not dry_run
-    if uploads:
+        raise MienError(
+            f"{license!r} is not a licence identifier of the hub; write one such as apache-2.0, mit or cc-by-nc-4.0."
+        )
+    if out is None and not dry_run:
         require("hub", "huggingface_hub")
-        _check_token()
+        import huggingface_hub
+
+        if huggingface_hub.get_token() is None:
+            raise MienError(
+                "There is no token of the Hugging Face hub; log in with `hf auth login`, or set HF_TOKEN to one with write "
+                "access. To see what would be uploaded, add --dry-run."
+            )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         card = _gather(Path(run), to, license, folder)
-        made = Pushed(to, {path.name: path.stat().st_size for path in sorted(folder.iterdir())}, card)
-        if out is not None and not dry_run:
-            _copy(folder, Path(out))
-            return Pushed(made.to, made.files, card, folder=Path(out))
-        return Pushed(made.to, made.files, card, url=_upload(folder, to, private)) if uploads else made
+        files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+        if dry_run:
+            return Pushed(to, files, card)
+        if out is None:
+            return Pushed(to, files, card, url=_upload(folder, to, private))
+        _copy(folder, Path(out))
+        return Pushed(to, files, card, folder=Path(out))
 
 
 def _gather(run: Path, to: str, licence: str | None, folder: Path) -> str:
-    """Put what goes to the hub into an empty folder, and give the card's text."""
+    """Write the files for the hub into an empty folder, and return the card's text."""
     from mien.evaluation.model_card import model_card
     from mien.inference.classifier import Classifier
 
     if not (run / "model.onnx").is_file() or not (run / "report" / "metrics.json").is_file():
         raise MienError(
-            f"{str(run)!r} is not the folder of a finished run: that has a model.onnx and a report. "
-            "Name one that `mien train ... --out RUN` made."
+            f"{str(run)!r} is not the folder of a finished run, which has a model.onnx and a report; "
+            "name one that `mien train ... --out RUN` made."
         )
     model = Classifier(run)
     reports = _reports(run, model)
@@ -224,16 +216,14 @@ def _gather(run: Path, to: str, licence: str | None, folder: Path) -> str:
         text = (run / name / "metrics.json").read_text(encoding="utf-8")
         target = "metrics.json" if name == "report" else f"metrics-{name.removeprefix('report-')}.json"
         (folder / target).write_text(_without_home(text), encoding="utf-8")
-    if (run / "recipe.yaml").is_file():
-        text = (run / "recipe.yaml").read_text(encoding="utf-8")
-    else:
-        text = model.metadata.get("mien.recipe", "")
+    recipe = run / "recipe.yaml"
+    text = recipe.read_text(encoding="utf-8") if recipe.is_file() else model.metadata.get("mien.recipe", "")
     (folder / "recipe.yaml").write_text(_without_home(text), encoding="utf-8")
     return card
 
 
 def _reports(run: Path, model: "Classifier") -> dict[str, dict[str, Any]]:
-    """Read the reports in a run's folder that measure its model, that of its training first."""
+    """Read the reports in a run's folder that measure its model, the one of its training first."""
     from mien.evaluation.record import describe_model, read_record
 
     sha256 = describe_model(model).sha256
@@ -246,16 +236,16 @@ def _reports(run: Path, model: "Classifier") -> dict[str, dict[str, Any]]:
         try:
             record = read_record(folder / "metrics.json")
         except MienError:
-            continue  # of something else that somebody keeps there
+            continue  # a file of something else
         if record["model"]["sha256"] == sha256:
             records[folder.name] = record
     return {"report": first} | records
 
 
 def _without_home(text: str) -> str:
-    """Leave out the path of the home folder, which names its user, from command lines."""
+    """Replace the path of the home folder, which names its user, in command lines."""
     home = str(Path.home())
-    if len(Path(home).parts) < 2:  # a root, as some containers have it
+    if len(Path(home).parts) < 2:  # the root folder, as in some containers
         return text
     for written in {home, json.dumps(home)[1:-1]}:
         text = re.sub(rf"{re.escape(written)}(?=[/\\\s\"'`]|$)", "~", text)
@@ -274,16 +264,6 @@ def _copy(folder: Path, out: Path) -> None:
         write_whole(out / path.name, functools.partial(shutil.copyfile, path))
 
 
-def _check_token() -> None:
-    import huggingface_hub
-
-    if huggingface_hub.get_token() is None:
-        raise MienError(
-            "There is no token of the Hugging Face hub: log in with `hf auth login`, or set HF_TOKEN to one that may write. "
-            "To see what would be uploaded, add --dry_run."
-        )
-
-
 def _upload(folder: Path, to: str, private: bool) -> str:
     import huggingface_hub
     from huggingface_hub import errors as hub
@@ -300,17 +280,19 @@ def _upload(folder: Path, to: str, private: bool) -> str:
         status = problem.response.status_code
         if status in (401, 403):
             raise MienError(
-                f"The hub does not let this token write to {to}; take one with write access to it (`hf auth login`)."
+                f"The hub does not let this token write to {to}; log in with one that has write access to it (`hf auth login`)."
             ) from None
         says = problem.server_message or str(problem).strip().splitlines()[0]
-        raise MienError(f"The hub refused {to} (status {status}): {says.rstrip('.')}.") from None
+        raise MienError(f"The hub rejected {to} (status {status}): {says.rstrip('.')}.") from None
     except hub.HFValidationError as problem:
-        raise MienError(f"{to!r} is no name on the hub ({str(problem).splitlines()[0].rstrip('.')}).") from None
+        raise MienError(f"{to!r} is not a valid name on the hub ({str(problem).splitlines()[0].rstrip('.')}).") from None
     except MienError:
         raise
-    except Exception as problem:  # the hub's client lets errors of whichever HTTP library it uses through
+    except Exception as problem:  # the hub's client passes on the errors of its HTTP library
         if isinstance(problem, OSError) and problem.errno is not None and problem.filename is not None:
-            raise  # of this machine's disk
+            raise  # an error of this machine's disk
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0].rstrip(".: ")
-        raise MienError(f"The hub could not be reached ({reason}); the same command goes on once there is a network.") from None
+        raise MienError(
+            f"The hub could not be reached ({reason}); run the same command again with a network connection."
+        ) from None
     return url

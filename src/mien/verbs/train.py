@@ -27,16 +27,16 @@ def train(
     """Train a classifier on labelled faces, export it as one model file, and report on its validation faces.
 
     The run folder holds model.onnx, weights.safetensors (of the best epoch), recipe.yaml, log.csv, tensorboard/,
-    last.ckpt and report/; with a head that answers as the crowd also report-crowd/, judged by its votes.
+    last.ckpt and report/; with a second head for the crowd's votes also report-crowd/, judged by these votes.
 
     Args:
         recipe: the name of a recipe that `mien recipes` lists, or a YAML file.
         data: labelled faces.
         out: the run folder to make.
-        resume: go on with the run in that folder; the result is that of an unbroken run.
+        resume: continue the run in that folder; the result is the same as that of an unbroken run.
         device: auto, cpu, cuda, cuda:1 or mps.
-        threads: threads of the CPU; all of its cores, if not given.
-        quiet: no progress on stderr.
+        threads: CPU threads; all cores, if not given.
+        quiet: print no progress to stderr.
         command: the command line, to be noted in the report.
 
     Returns:
@@ -51,10 +51,10 @@ def train(
     if out.exists() and not resume:
         raise MienError(f"{out} exists; choose another --out, or add --resume to go on with that run.")
     if resume and not out.exists() and not quiet:
-        print(f"there is no run in {out} yet; it begins", file=sys.stderr)
+        print(f"there is no run in {out} yet; starting it", file=sys.stderr)
     read = read_data(data, recipe.size, recipe.channels, quiet, out)
 
-    # only now, for these take seconds, and most mistakes are known already
+    # imported here, since these take seconds and most mistakes are found by now
     from mien.evaluation.report import evaluate as report_on
     from mien.inference.classifier import Classifier
     from mien.training.train import arrange
@@ -62,7 +62,9 @@ def train(
 
     faces = arrange(recipe, read)
     model = train_model(recipe, faces, out, resume, device, threads, quiet)
-    _write_skipped(faces, out)
+    if skipped := faces.origin.skipped:
+        (out / "skipped.txt").write_text("\n".join(skipped) + "\n", encoding="utf-8")
+        print(f"{len(skipped)} rows could not be read; they are listed in {out / 'skipped.txt'}", file=sys.stderr)
     classifier = Classifier(model, head="label")
     if not quiet:
         print(f"writing {out / 'report'}", file=sys.stderr)
@@ -70,15 +72,17 @@ def train(
     if "crowd" in classifier.heads:
         judged = faces.judged_by_votes()
         report_on(classifier.with_head("crowd"), judged, out / "report-crowd", "validation", command=command)
+    if not quiet:
+        print(f"model   {model}\nreport  {report.folder / 'index.html'}", file=sys.stderr)
     return report
 
 
 def describe_network(recipe: Recipe | str | Path, labels: int = 7) -> str:
-    """Write the layers of a recipe's network as a table: name, output shape, parameters; and what a face costs.
+    """Describe the layers of a recipe's network in a table: name, output shape, parameters; and the cost of one face.
 
     Args:
         recipe: a recipe, its name, or a YAML file.
-        labels: how many labels the data have, where the recipe does not say which to keep.
+        labels: the number of labels in the data, where the recipe does not say which to keep.
 
     Raises:
         MienError: if there is no such recipe or network, or PyTorch is not installed.
@@ -91,11 +95,3 @@ def describe_network(recipe: Recipe | str | Path, labels: int = 7) -> str:
     classes = (len(recipe.keep) if recipe.keep else labels) * len(recipe.heads)
     network = build_network(recipe.network, NetworkSpec.of(recipe, classes))
     return as_table(network, recipe.channels, recipe.network_size)
-
-
-def _write_skipped(faces: FaceSet, folder: Path) -> None:
-    if faces.origin.skipped:
-        (folder / "skipped.txt").write_text("\n".join(faces.origin.skipped) + "\n", encoding="utf-8")
-        print(
-            f"{len(faces.origin.skipped)} rows could not be read; they are listed in {folder / 'skipped.txt'}", file=sys.stderr
-        )

@@ -10,6 +10,7 @@ import pytest
 from huggingface_hub.errors import HfHubHTTPError
 
 import mien
+from mien.cli import main
 from mien.errors import MienError
 from mien.verbs import publish as pushing
 
@@ -141,7 +142,7 @@ def test_a_name_that_is_none_is_told(name, tmp_path):
 def test_without_a_token_nothing_is_begun(run, hub, monkeypatch):
     made = hub()
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
-    with pytest.raises(MienError, match=r"hf auth login.*HF_TOKEN.*--dry_run"):
+    with pytest.raises(MienError, match=r"hf auth login.*HF_TOKEN.*--dry-run"):
         mien.push(run, "alice/faces")
     assert made.repositories == {}
 
@@ -167,3 +168,16 @@ def test_without_a_network_a_sentence_says_so(run, hub):
     hub(error=ConnectionError("no route to host\nmore"))
     with pytest.raises(MienError, match=r"could not be reached \(no route to host\)"):
         mien.push(run, "alice/faces")
+
+
+def test_a_dry_run_of_push_shows_the_card_and_the_files(run, capsys):
+    assert main(["push", str(run), "--to", "alice/faces", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("---\nlibrary_name: mien\n")
+    assert "nothing uploaded" in out
+
+
+def test_push_writes_a_folder(run, tmp_path, capsys):
+    assert main(["push", str(run), "--to", "alice/faces", "--license", "mit", "--out", str(tmp_path / "hub")]) == 0
+    assert "model.onnx" in capsys.readouterr().out
+    assert (tmp_path / "hub" / "README.md").is_file()

@@ -1,6 +1,4 @@
-"""`mien explain`, `mien doctor` and `mien push` as they are typed."""
-
-import json
+"""`mien explain` on the command line."""
 
 import numpy as np
 import pytest
@@ -8,7 +6,6 @@ from PIL import Image
 
 from mien.cli import main
 from mien.drawn import draw_face
-from mien.verbs import about as diagnosing
 
 
 @pytest.fixture
@@ -59,24 +56,3 @@ def test_mistakes_are_one_sentence(words, face, capsys, tmp_path, monkeypatch):
     assert len(capsys.readouterr().err.splitlines()) == 1
     with Image.open(face) as after:
         assert (np.asarray(after) == before).all()
-
-
-def test_the_doctor_answers_programs_and_its_exit_status_says_whether_predicting_works(capsys, monkeypatch):
-    assert main(["doctor", "--format", "json"]) == 0
-    assert json.loads(capsys.readouterr().out)["works"] is True
-    monkeypatch.setattr(diagnosing, "_import_problem", lambda name: f"{name} is broken")
-    assert main(["doctor"]) == 1
-    assert "numpy is broken" in capsys.readouterr().out
-
-
-def test_a_dry_run_of_push_shows_the_card_and_the_files(run, capsys):
-    assert main(["push", str(run), "--to", "alice/faces", "--dry_run"]) == 0
-    out = capsys.readouterr().out
-    assert out.startswith("---\nlibrary_name: mien\n")
-    assert "nothing uploaded" in out
-
-
-def test_push_writes_a_folder(run, tmp_path, capsys):
-    assert main(["push", str(run), "--to", "alice/faces", "--license", "mit", "--out", str(tmp_path / "hub")]) == 0
-    assert "model.onnx" in capsys.readouterr().out
-    assert (tmp_path / "hub" / "README.md").is_file()

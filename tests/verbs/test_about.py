@@ -10,13 +10,13 @@ import sys
 import onnxruntime
 import pytest
 
+from mien.cli import main
 from mien.files import cache_folder
 from mien.inference import classifier
 from mien.inference import detection as haar
 from mien.inference.classifier import MODELS
-from mien.verbs import about as diagnosing
-from mien.verbs import about as installed
-from mien.verbs.about import doctor, packages_by_extra, torch_accelerator
+from mien.verbs import about
+from mien.verbs.about import diagnose, torch_accelerator
 
 
 @pytest.fixture
@@ -32,39 +32,38 @@ def models(tmp_path, monkeypatch):
 
 @pytest.fixture
 def requirements(monkeypatch):
-    """State what mien needs and what of it is installed."""
+    """State what mien needs and what of it is about."""
 
     def state(needed, there, extras=("hub",)):
-        monkeypatch.setattr(installed.metadata, "requires", lambda _: needed)
+        monkeypatch.setattr(about.metadata, "requires", lambda _: needed)
         notes = type("Notes", (), {"get_all": lambda self, _: list(extras)})()
-        monkeypatch.setattr(installed.metadata, "metadata", lambda _: notes)
-        monkeypatch.setattr(installed, "version", there.get)
-        monkeypatch.setattr(diagnosing, "version", there.get)
+        monkeypatch.setattr(about.metadata, "metadata", lambda _: notes)
+        monkeypatch.setattr(about, "version", there.get)
 
     return state
 
 
 def test_where_all_is_there_all_is_well(monkeypatch):
-    monkeypatch.setattr(diagnosing, "nvidia_gpus", list)
-    found = doctor()
+    monkeypatch.setattr(about, "nvidia_gpus", list)
+    found = diagnose()
     assert found.works
     assert found.advice == []
     assert found.table().splitlines()[-1] == "all is well"
     assert "CPUExecutionProvider" in found.providers
     assert all(model.good and model.says.endswith("the file of its card") for model in found.models)
     assert {check.name for check in found.caches} >= {"mien"}
-    assert json.loads(found.to_json())["packages"]["numpy"]
+    assert found.packages["numpy"]
 
 
 def test_it_asks_no_large_package_for_its_version():
-    code = "import sys; from mien.verbs.about import doctor; doctor(); print(*sys.modules)"
+    code = "import sys; from mien.verbs.about import diagnose; diagnose(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ))
     assert not {"torch", "lightning", "timm", "sklearn", "matplotlib", "huggingface_hub"}.intersection(done.stdout.split())
 
 
 def test_a_damaged_model_does_not_work(models):
     (models / "mien-s.onnx").write_bytes(b"nothing")
-    found = doctor()
+    found = diagnose()
     assert not found.works
     assert any("mien-s does not answer" in line and "--force-reinstall" in line for line in found.advice)
     assert "mien predict does not work:" in found.table()
@@ -72,7 +71,7 @@ def test_a_damaged_model_does_not_work(models):
 
 def test_a_model_that_is_gone_does_not_work(models):
     (models / "mien-s.onnx").unlink()
-    found = doctor()
+    found = diagnose()
     assert not found.works
     assert any("is not there" in line for line in found.advice)
 
@@ -80,50 +79,50 @@ def test_a_model_that_is_gone_does_not_work(models):
 def test_a_model_that_is_not_that_of_its_card_is_told_and_works(models):
     card = models / "mien-s.md"
     card.write_text("sha256: " + "0" * 64)
-    found = doctor()
+    found = diagnose()
     assert found.works
-    assert any("not the file that its card tells of" in line for line in found.advice)
+    assert any("not the file that its card describes" in line for line in found.advice)
     assert "mien predict works; still:" in found.table()
     card.unlink()
-    assert "has no card" in doctor().models[0].says
+    assert "has no card" in diagnose().models[0].says
 
 
 def test_a_cache_that_cannot_be_made_is_told(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "file" / "cache"))
-    found = doctor()
+    found = diagnose()
     assert found.works
     assert any("set MIEN_CACHE" in line for line in found.advice)
     assert found.settings["MIEN_CACHE"].endswith("cache")
 
 
 def test_a_download_that_failed_is_remembered_and_the_detector_looked_for():
-    assert "not fetched yet" in doctor().detectors[1].says
+    assert "not downloaded yet" in diagnose().detectors[1].says
     (cache_folder() / "yunet_n_640_640.onnx.failed").write_text("The address could not be fetched (no connection).")
-    found = doctor()
+    found = diagnose()
     assert found.works
     assert any("no connection" in line and "Save that file as" in line for line in found.advice)
 
 
 def test_a_detector_that_is_named_wrongly_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("MIEN_DETECTOR", str(tmp_path / "none.onnx"))
-    assert any("MIEN_DETECTOR names" in line for line in doctor().advice)
+    assert any("MIEN_DETECTOR names" in line for line in diagnose().advice)
     (tmp_path / "none.onnx").write_bytes(b"nothing")
-    assert any("is not a YuNet file" in line for line in doctor().advice)
+    assert any("is not a YuNet file" in line for line in diagnose().advice)
 
 
 def test_without_any_detector_nothing_works(monkeypatch, tmp_path):
     monkeypatch.setattr(haar.cv2, "CascadeClassifier", None)
     monkeypatch.delattr(haar.cv2, "CascadeClassifier")
     monkeypatch.setenv("MIEN_DETECTOR", str(tmp_path / "none.onnx"))
-    found = doctor()
+    found = diagnose()
     assert not found.works
-    assert any("nothing here finds faces" in line for line in found.advice)
+    assert any("no face detector works" in line for line in found.advice)
 
 
 def test_a_module_that_cannot_be_imported_is_told_and_the_rest_still_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    found = doctor()
+    found = diagnose()
     assert not found.works
     assert any(line.startswith("onnxruntime cannot be imported") for line in found.advice)
     assert found.packages["numpy"]
@@ -131,7 +130,7 @@ def test_a_module_that_cannot_be_imported_is_told_and_the_rest_still_said(monkey
 
 def test_what_an_extra_lacks_is_named_with_the_command_that_brings_it(requirements):
     requirements(["numpy>=1.26", 'huggingface-hub>=0.25; extra == "hub"'], {"numpy": "2.0"})
-    found = doctor()
+    found = diagnose()
     assert found.missing == {"hub": ["huggingface-hub"]}
     assert "huggingface-hub: pip install 'mien[hub]'" in found.table()
     assert found.works
@@ -139,7 +138,7 @@ def test_what_an_extra_lacks_is_named_with_the_command_that_brings_it(requiremen
 
 def test_packages_that_are_missing_or_too_old_are_told(requirements):
     requirements(["numpy>=1.26", "pillow>=10.1"], {"numpy": "1.20"})
-    found = doctor()
+    found = diagnose()
     assert not found.works
     assert "numpy is 1.20, and mien needs >=1.26: pip install -U 'numpy>=1.26'" in found.advice
     assert any(line.startswith("pillow is missing") for line in found.advice)
@@ -147,19 +146,19 @@ def test_packages_that_are_missing_or_too_old_are_told(requirements):
 
 def test_one_package_may_stand_in_for_another_but_not_beside_it(requirements):
     requirements(["onnxruntime>=1.17"], {"onnxruntime-gpu": "1.20"})
-    [package] = packages_by_extra()[""]
-    assert (package.name, package.fits) == ("onnxruntime-gpu", True)
+    found = diagnose()
+    assert (found.packages["onnxruntime-gpu"], found.advice) == ("1.20", [])
     requirements(["onnxruntime>=1.17"], {"onnxruntime-gpu": "1.20", "onnxruntime": "1.20"})
-    assert any("pip uninstall onnxruntime onnxruntime-gpu" in line for line in doctor().advice)
+    assert any("pip uninstall onnxruntime onnxruntime-gpu" in line for line in diagnose().advice)
 
 
 def test_a_gpu_that_is_there_and_not_used_is_told(tmp_path, monkeypatch):
-    (tmp_path / "0000:01:00.0").mkdir()
-    (tmp_path / "0000:01:00.0" / "information").write_text("Model: \t\t NVIDIA H100\nIRQ: 12\n")
-    monkeypatch.setattr(installed, "NVIDIA_DRIVER", tmp_path)
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho NVIDIA H100\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    monkeypatch.setattr(diagnosing, "torch_accelerator", lambda: "CPU")
-    found = doctor()
+    monkeypatch.setattr(about, "torch_accelerator", lambda: "CPU")
+    found = diagnose()
     assert found.gpus == ["NVIDIA H100"]
     assert any("onnxruntime-gpu" in line for line in found.advice)
     assert any("PyTorch is built for the CPU" in line for line in found.advice)
@@ -179,5 +178,15 @@ def test_what_torch_was_built_for_is_read_without_importing_it(text, built, tmp_
     (tmp_path / "torch" / "__init__.py").write_text("raise RuntimeError('imported')")
     (tmp_path / "torch" / "version.py").write_text(text)
     spec = importlib.util.spec_from_file_location("torch", tmp_path / "torch" / "__init__.py")
-    monkeypatch.setattr(installed.util, "find_spec", lambda _: spec)
+    monkeypatch.setattr(about.util, "find_spec", lambda _: spec)
     assert torch_accelerator() == built
+
+
+def test_the_doctor_answers_programs_and_its_exit_status_says_whether_predicting_works(capsys, monkeypatch):
+    assert main(["doctor", "--format", "json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["works"] is True
+    assert printed["packages"]["numpy"]
+    monkeypatch.setattr(about, "_import_problem", lambda name: f"{name} is broken")
+    assert main(["doctor"]) == 1
+    assert "numpy is broken" in capsys.readouterr().out

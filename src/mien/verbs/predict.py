@@ -1,0 +1,182 @@
+"""`mien predict` and `mien explain`: what `mien.predict` and `mien.explain` give, written to a file or to standard output.
+
+Options that only pass on to those two are not repeated here: jsonargparse finds the call that `**options` goes to, and takes
+their types, defaults and help from there.
+"""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mien.errors import MienError
+from mien.inference.classifier import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from mien.inference.explanation import Explanation
+    from mien.inference.output import Tally
+    from mien.inference.prediction import Prediction
+    from mien.labels import LabelSet
+
+SPEED_ONLY = ("batch_size", "threads")
+"""Options that do not change the predictions: a run may be resumed with others."""
+
+
+def predict(
+    source: list[str],
+    model: str = DEFAULT_MODEL,
+    detector: str = "auto",
+    format: str | None = None,
+    out: str | None = None,
+    resume: bool = False,
+    null: bool = False,
+    draw: str | None = None,
+    **options: Any,
+) -> int:
+    """Find the faces of images and videos, and classify their expressions.
+
+    Args:
+        source: photos, folders, patterns, zips, videos, numbers of cameras; - reads paths on stdin.
+        model: a model file, a run folder, a name that `mien models` lists, or hf:owner/name.
+        detector: auto, yunet, haar, none, or a YuNet .onnx file.
+        format: table, json, jsonl, csv or parquet; if not given, by the ending of --out, else table.
+        out: a file to write instead of standard output.
+        resume: continue a run into --out that was stopped.
+        null: paths on stdin end with a zero byte, as those of `find -print0`.
+        draw: a folder for copies of the photos and videos with the predictions drawn in.
+        **options: see `mien.predict`.
+
+    Returns:
+        The exit status: 0, 1 if some inputs failed, 2 if all did, 130 if stopped with Ctrl-C.
+    """
+    from mien.inference.classifier import Classifier
+    from mien.inference.output import check_out, check_parquet, choose_format, make_folder_of
+    from mien.inference.pipeline import predict as classify_faces
+    from mien.inference.resume import ResumeLog, log_path
+    from mien.inference.sources import check_names, listed
+
+    path = None if out is None else check_out(out, source)
+    form = choose_format(format, path)
+    if form == "parquet":
+        check_parquet()
+    if resume and path is None:
+        raise MienError("--resume continues a file of predictions; name it with --out.")
+    if resume and draw is not None:
+        raise MienError("--resume cannot know which pictures are drawn already; leave out --draw, or --resume.")
+    if "-" not in source:
+        check_names(source)
+    opened = Classifier(model, threads=1, head=options.get("head"))
+    items: Any = source if "-" not in source else _paths(source, null)
+    if path is None:
+        with closing(classify_faces(items, opened, detector, draw, **options)) as predictions:
+            return _exit_status(_to_standard_output(_until_stopped(predictions, source), form, opened.labels))
+    if resume and path.exists() and not log_path(path).exists():
+        print(f"mien: {str(path)!r} is whole, there is nothing to resume; leave out --resume to replace it", file=sys.stderr)
+        return 0
+    settings = {"model": model, "detector": detector}
+    settings |= {name: value for name, value in options.items() if name not in SPEED_ONLY}
+    log = ResumeLog(path, opened.labels, settings, source, resume)
+    if resume:
+        items = listed(items, options.get("every", 1), log.skip)
+    with closing(classify_faces(items, opened, detector, draw, **options)) as predictions:
+        make_folder_of(path)
+        try:
+            log.write(_until_stopped(predictions, source))
+        except KeyboardInterrupt:
+            print("mien: stopped (the same command with --resume goes on)", file=sys.stderr)
+            return 130
+    return _exit_status(log.finish(form))
+
+
+def _paths(source: list[str], null: bool) -> Iterator[str]:
+    """Give the names, with the paths on standard input in place of a dash."""
+    from mien.inference.sources import read_paths, standard_input
+
+    for name in source:
+        if name == "-":
+            yield from read_paths(standard_input(), null)
+        else:
+            yield name
+
+
+def _until_stopped(predictions: "Iterator[Prediction]", source: list[str]) -> "Iterator[Prediction]":
+    """Treat Ctrl-C as the normal end of a camera's stream."""
+    from mien.inference.sources import camera_number
+
+    try:
+        yield from predictions
+    except KeyboardInterrupt:
+        if all(camera_number(name) is None for name in source):
+            raise
+
+
+def _to_standard_output(predictions: "Iterator[Prediction]", format: str, labels: "LabelSet") -> "Tally":
+    from mien.inference.output import write, write_file
+
+    if format != "parquet":
+        return write(predictions, labels, format, sys.stdout)
+    if sys.stdout.isatty():
+        raise MienError("Parquet cannot be read on a terminal; name a file with --out.")
+    with tempfile.TemporaryDirectory() as folder:  # Parquet cannot be written to a pipe row by row
+        path = Path(folder) / "predictions.parquet"
+        tally = write_file(predictions, labels, format, path)
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    return tally
+
+
+def _exit_status(tally: "Tally") -> int:
+    print(f"mien: {tally}", file=sys.stderr)
+    # if no input at all could be read, the user named the wrong thing
+    return 2 if 0 < tally.images == tally.failed else 1 if tally.failed else 0
+
+
+def explain(source: list[str], out: str, model: str = DEFAULT_MODEL, detector: str = "auto", **options: Any) -> int:
+    """Find the faces of images, and show which parts of each decided the answer.
+
+    Args:
+        source: photos, folders or patterns; the first 32 faces are explained.
+        out: the picture to write: .png, .jpg or .webp.
+        model: a model file, a run folder, a name that `mien models` lists, or hf:owner/name.
+        detector: auto, yunet, haar, none, or a YuNet .onnx file.
+        **options: see `mien.explain`.
+
+    Returns:
+        The exit status: 0, 1 if some images failed, 2 if there is no face.
+    """
+    from mien.inference.explanation import MOST_FACES
+    from mien.inference.explanation import explain as explain_faces
+    from mien.inference.output import check_out, make_folder_of
+    from mien.inference.sources import check_names
+
+    path = check_out(out, source)
+    check_names(source)
+    make_folder_of(path)
+    explained = explain_faces(source, model=model, detector=detector, out=path, **options)
+    for each in explained:
+        _print_explanation(each)
+    if all(each.heat is None for each in explained):
+        print("mien: there is no face to explain, and no picture was written", file=sys.stderr)
+        return 2
+    if len(explained) == MOST_FACES:
+        print(f"mien: only the first {MOST_FACES} faces are explained", file=sys.stderr)
+    print(f"picture {path}", file=sys.stderr)
+    return 1 if any(each.prediction.error for each in explained) else 0
+
+
+def _print_explanation(each: "Explanation") -> None:
+    from mien.inference.output import printable
+
+    found = each.prediction
+    if each.heat is None or found.probabilities is None or each.label is None:
+        print(f"mien: {found.error or f'{found.source}: no face found'}", file=sys.stderr)
+        return
+    time = "" if found.time is None else f" at {found.time:.2f} s"
+    probability = float(found.probabilities[found.labels.index(each.label)])
+    answer = "" if each.label == found.label else f"  (the answer is {found.label} {found.confidence:.0%})"
+    region = f"most of it from the {each.region}; {each.hidden:.0%} without" if each.region else "no part supports it"
+    print(f"{printable(found.source)}{time}  face {found.face}  {each.label} {probability:.0%}{answer}  {region}")
