@@ -32,7 +32,7 @@ from mien.data.faceset import FaceSet
 from mien.evaluation.metrics import measure
 from mien.evaluation.statistics import proportion
 from mien.files import write_whole
-from mien.training.recipe import Recipe, Votes, telling_changes
+from mien.training.recipe import Recipe, Votes, describe_overrides
 
 BASE_SHARE = 0.65
 """Share of the base in mien-s: of those tried, the one at which good faces lose least for what worse photos gain."""
@@ -188,7 +188,7 @@ def training(recipe: Recipe, run: Path, data: list[str], arguments: argparse.Nam
     if is_finished(run, recipe) and (not recipe.votes.head or (run / "report-crowd" / "metrics.json").is_file()):
         return
     base = "mien-l" if recipe.network == mien.load_recipe("mien-l").network else "mien-s"
-    recipe = telling_changes(recipe, mien.load_recipe(base), base)
+    recipe = describe_overrides(recipe, mien.load_recipe(base), base)
     file = run.parent / "recipes" / f"{run.name}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, lambda part: part.write_text(recipe.to_yaml(), encoding="utf-8"))

@@ -11,7 +11,7 @@ from mien.errors import MienError
 
 def train(arguments: list[str]) -> int:
     """Train a classifier: mien train RECIPE --data PATH --out RUN [--recipe.epochs 5 ...]."""
-    from mien.training.recipe import Recipe, load_recipe, recipe_path, telling_changes
+    from mien.training.recipe import Recipe, describe_overrides, load_recipe, recipe_path
     from mien.verbs.train import train as train_model
 
     parser = parser_with_data(
@@ -30,7 +30,7 @@ def train(arguments: list[str]) -> int:
     elif not {"-h", "--help"}.intersection(arguments):
         raise MienError("Say which recipe to train: mien train RECIPE --data PATH --out RUN; `mien recipes` lists them.")
     parsed = parse(parser, arguments)
-    parsed.recipe = telling_changes(parsed.recipe, base, path.stem)
+    parsed.recipe = describe_overrides(parsed.recipe, base, path.stem)
     report = train_model(**vars(parsed), command=command)
     print(report.table())
     print(f"model   {Path(parsed.out) / 'model.onnx'}\nreport  {report.folder / 'index.html'}", file=sys.stderr)
