@@ -37,7 +37,7 @@ def test_what_a_recipe_does_not_say_is_the_default(tmp_path):
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"optimizer": {"learning_rate": 0}}, "above 0"),
         ({"early_stopping": 0}, "early_stopping"),
-        ({"early_stopping": 3, "select_by": "last"}, "early_stopping waits for a better epoch"),
+        ({"early_stopping": 3, "select_by": "last"}, "early_stopping cannot be used with select_by last"),
         ({"seed": -1}, "seed must be 0 or more"),
     ],
 )
@@ -61,7 +61,7 @@ def test_a_recipe_file_that_is_not_there_or_not_yaml_is_named(tmp_path):
     with pytest.raises(MienError, match=r"misspelt\.yaml: .* no key epoch; did you mean epochs"):
         load_recipe(tmp_path / "misspelt.yaml")
     (tmp_path / "list.yaml").write_text("- 1\n")
-    with pytest.raises(MienError, match="keys and values"):
+    with pytest.raises(MienError, match="must contain keys and values"):
         load_recipe(tmp_path / "list.yaml")
 
 

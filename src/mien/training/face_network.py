@@ -91,7 +91,7 @@ def measure_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
 
 @torch.no_grad()
 def spread_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
-    """Set the statistics of all BatchNorm layers to those of `SPREAD_FACES` faces, and their weights so that outputs stay equal.
+    """Set all BatchNorm statistics to those of at most `SPREAD_FACES` faces, and the weights so that outputs stay the same.
 
     In a model file BatchNorm is folded into the layer before it, which loses the scale of each channel. Layers read from one
     need this before training, where BatchNorm divides by the actual scale. The model takes uint8 faces, is changed in place,

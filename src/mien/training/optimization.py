@@ -93,7 +93,7 @@ def build_schedule(
 
 
 def moving_average(decay: float) -> Any:
-    """Return an update for AveragedModel whose decay grows to its value over the first steps, so that short runs work too."""
+    """Return an update for AveragedModel; its decay starts low, so that a short run forgets the initial weights too."""
 
     @torch.no_grad()
     def update(averages: Any, currents: Any, count: Tensor | int) -> None:

@@ -41,8 +41,8 @@ class Schedule:
     """How the learning rate changes during training."""
 
     name: Literal["constant", "plateau", "cosine", "one_cycle"] = "constant"
-    """plateau: multiplied by `factor` when the validation loss has not fallen for `patience` epochs; cosine: falls to zero;
-    one_cycle: rises linearly, then falls to zero along a cosine (Smith and Topin, 2018)."""
+    """plateau: times `factor` after `patience` epochs without a lower validation loss; cosine: falls to zero; one_cycle: rises
+    linearly, then falls to zero along a cosine (Smith and Topin, 2018)."""
     warmup: float = 0.2
     """Share of the steps during which one_cycle rises."""
     factor: float = 0.5
@@ -112,8 +112,7 @@ class Distillation:
     temperature: float = 1.0
     """Divisor of the logits of the teachers and the student."""
     views: int = 0
-    """Number of augmented views of each face that the teachers predict once, before training, so that a large teacher is
-    affordable on a CPU; with 0 they predict in every step."""
+    """Augmented views of each face predicted once before training, which suits large teachers on a CPU; 0: in every step."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +126,10 @@ class Recipe:
     network_options: dict[str, Any] | None = None
     """Options of the network: {"squeeze_excitation": true} for compact_resnet; for timm's, arguments of timm.create_model."""
     weights: str | None = None
-    """Initial weights of the same network: a run folder, a model file or model name such as mien-s, a .safetensors file, or hub
-    for timm's pretrained weights. Default: random weights."""
+    """Initial weights of the same network: a run folder, a model (mien-s, a file, hf:owner/name) or a .safetensors file; hub for
+    timm's pretrained weights. Default: random weights."""
     weights_share: float = 0.0
-    """Share of the initial weights in the network that is validated and exported; the rest is the trained weights (WiSE-FT;
-    Wortsman et al., 2022). 0 for none."""
+    """Share of the initial weights in the validated and exported network (WiSE-FT; Wortsman et al., 2022); 0 for none."""
     dropout: float = 0.2
     """Dropout rate, where the network has dropout."""
     activation: Literal["relu", "leaky_relu", "swish", "mish"] = "relu"
@@ -141,8 +139,7 @@ class Recipe:
     enlarge_to: int | None = None
     """Side in pixels to which the model enlarges the faces before the network. Default: no enlargement."""
     crop: int | None = None
-    """Side of the square that the network sees: the centre of the face, in training a random part of it. Default: the whole
-    face."""
+    """Side of the square that the network sees: the centre of the face, in training a random part. Default: the whole face."""
     crop_from: int | None = None
     """Side of that square in the first epoch; it grows to `crop` in the last epoch. Default: `crop` in every epoch."""
     channels: Literal[1, 3] = 1
@@ -174,13 +171,11 @@ class Recipe:
     distillation: Distillation = field(default_factory=Distillation)
     """Learning from trained networks."""
     mixup: float = 0.0
-    """Both parameters of the Beta distribution of mixup, which blends pairs of faces and targets (Zhang et al., 2018); 0 for
-    no mixup."""
+    """Both parameters of the Beta distribution of mixup, which blends pairs of faces (Zhang et al., 2018); 0 for no mixup."""
     label_smoothing: float = 0.0
     """Share of each target that is spread over all labels (Szegedy et al., 2016)."""
     focal_gamma: float = 0.0
-    """Exponent of the focal loss, which reduces the weight of faces that are already correct (Lin et al., 2017); 0 is
-    cross-entropy."""
+    """Exponent of the focal loss, which gives easy faces less weight (Lin et al., 2017); 0 is cross-entropy."""
     balance: Balance = field(default_factory=Balance)
     """How rare labels are balanced."""
     ema: float = 0.0
@@ -190,7 +185,7 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Random changes of the training faces."""
     select_by: Literal["accuracy", "loss", "last"] = "accuracy"
-    """Which epoch is exported: the one with the highest validation accuracy, the lowest validation loss, or the last one."""
+    """Epoch that is exported: the one with the highest validation accuracy or the lowest validation loss, or the last one."""
     early_stopping: int | None = None
     """Stop after this many epochs without improvement. Default: never."""
     seed: int = 0

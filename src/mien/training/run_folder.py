@@ -20,17 +20,6 @@ from mien.files import write_whole
 from mien.training.recipe import load_recipe
 from mien.training.task import ClassificationTask
 
-COLUMNS = (
-    "epoch",
-    "train_loss",
-    "train_accuracy",
-    "validation_loss",
-    "validation_accuracy",
-    "learning_rate",
-    "seconds",
-    "images_per_second",
-)
-
 FIRST_LINE = "# what mien trained here; data: "
 """Start of a run's recipe.yaml, followed by the fingerprint of the training rows."""
 
@@ -142,7 +131,7 @@ class RunFolder(pl.Callback):
     """Writes `weights.safetensors`, `log.csv` and `last.ckpt` after every epoch.
 
     In this order: if killed between two of them, a resumed run repeats the epoch and writes the same files again. `history`
-    has a dict with the keys `COLUMNS` for each epoch; `best` is the one whose weights are kept.
+    has a dict for each epoch, with the columns of log.csv; `best` is the one whose weights are kept.
     """
 
     def __init__(self, folder: Path, select_by: str, patience: int | None) -> None:
@@ -190,7 +179,7 @@ class RunFolder(pl.Callback):
             write_whole(self.folder / "weights.safetensors", lambda path: path.write_bytes(save(weights)))
         if self.patience is not None and row["epoch"] - self.best["epoch"] >= self.patience:
             trainer.should_stop = True
-        write_whole(self.folder / "log.csv", lambda path: path.write_text(as_csv(self.history), encoding="utf-8"))
+        write_whole(self.folder / "log.csv", lambda path: path.write_text(self._log(), encoding="utf-8"))
         write_whole(self.folder / "last.ckpt", trainer.save_checkpoint)
 
     def _score(self, row: dict[str, float]) -> float:
@@ -202,11 +191,9 @@ class RunFolder(pl.Callback):
             case _:
                 return row["epoch"]
 
-
-def as_csv(history: list[dict[str, float]]) -> str:
-    """Return a history as the text of log.csv."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: round(value, 6) for name, value in row.items()} for row in history)
-    return text.getvalue()
+    def _log(self) -> str:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self.history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: round(value, 6) for name, value in row.items()} for row in self.history)
+        return text.getvalue()

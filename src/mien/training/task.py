@@ -120,11 +120,11 @@ class ClassificationTask(pl.LightningModule):
         """Compute the loss of one batch."""
         recipe = self.recipe
         with torch.no_grad():
-            placed = faces = pixels(batch.faces)
+            given = placed = faces = pixels(batch.faces)
             if not self.views:  # views are augmented already
                 side = crop_side(recipe, self.current_epoch)
-                placed = self._by_kind(batch, lambda how: place(faces, how, side))
-                faces = self._by_kind(batch, lambda how: worsen(placed, how))
+                placed = self._augmented(batch, lambda how: place(given, how, side))
+                faces = self._augmented(batch, lambda how: worsen(placed, how))
             targets, votes = with_votes(batch.targets, batch.votes, recipe.votes.mix), batch.votes
             taught = [teachers(placed) for teachers in self.teachers] if batch.taught is None else [batch.taught]
             if recipe.mixup:
@@ -141,7 +141,7 @@ class ClassificationTask(pl.LightningModule):
         self.seen.append((loss.detach(), len(targets), right))
         return loss
 
-    def _by_kind(self, batch: Batch, change: Callable[[Augmentation], Tensor]) -> Tensor:
+    def _augmented(self, batch: Batch, change: Callable[[Augmentation], Tensor]) -> Tensor:
         """Apply the recipe's augmentation, and its own augmentation to copies that balance rare labels."""
         faces = change(self.recipe.augmentation)
         if batch.is_copy is not None:
