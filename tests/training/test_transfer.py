@@ -157,7 +157,7 @@ def test_the_head_of_a_run_for_other_labels_starts_afresh_and_a_line_says_so(fir
 
 def test_a_second_head_is_told_too(first, drawn):
     recipe = replace(first.recipe, weights=str(first.folder), weights_share=0.5, votes=Votes(head=0.5))
-    with pytest.raises(MienError, match="the heads of .* are label; remove weights_share"):
+    with pytest.raises(MienError, match=r"the heads of .* are label; remove weights_share"):
         starting_network(recipe, drawn.labels)
 
 

@@ -126,8 +126,8 @@ class Recipe:
     network_options: dict[str, Any] | None = None
     """Options of the network: {"squeeze_excitation": true} for compact_resnet; for timm's, arguments of timm.create_model."""
     weights: str | None = None
-    """Initial weights of the same network: a run folder, a model (mien-s, a file, hf:owner/name) or a .safetensors file; hub for
-    timm's pretrained weights. Default: random weights."""
+    """Initial weights of the same network: a run folder, a model (mien-s, a file, hf:owner/name) or a .safetensors file; or hub
+    for timm's pretrained weights. Default: random weights."""
     weights_share: float = 0.0
     """Share of the initial weights in the validated and exported network (WiSE-FT; Wortsman et al., 2022); 0 for none."""
     dropout: float = 0.2
