@@ -144,7 +144,9 @@ def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
         faces = faces.merge(recipe.merge) if recipe.merge else faces
         faces = faces.keep(recipe.keep) if recipe.keep else faces
     except MienError as problem:
-        raise MienError(f"The recipe does not fit the data: {problem} Change --recipe.keep or --recipe.merge.") from None
+        raise MienError(
+            f"The recipe does not fit the data: {problem} Choose labels with --recipe.keep and --recipe.merge."
+        ) from None
     if (recipe.votes.head or recipe.votes.mix) and faces.votes is None:
         raise MienError("The recipe needs crowd votes; add those of FER+: --data.votes fer2013new.csv --data.votes_as beside.")
     if "train" not in faces.split_names and "none" in faces.split_names:
