@@ -21,7 +21,7 @@ from pathlib import Path
 
 import mien
 from mien.files import write_whole
-from mien.training.recipe import Recipe, Votes, telling_changes
+from mien.training.recipe import Recipe, Votes, describe_overrides
 from shared import is_finished, parse
 
 BASE_SHARE = 0.65
@@ -101,7 +101,7 @@ def train_all(runs: dict[Path, Recipe], data: list[str], device: str, epochs: in
         if is_finished(folder, recipe) and (not recipe.votes.head or (folder / "report-crowd" / "metrics.json").is_file()):
             return 0
         base = "mien-l" if recipe.network == mien.load_recipe("mien-l").network else "mien-s"
-        text = telling_changes(recipe, mien.load_recipe(base), base).to_yaml()
+        text = describe_overrides(recipe, mien.load_recipe(base), base).to_yaml()
         file = folder.parent / "recipes" / f"{folder.name}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, lambda part: part.write_text(text, encoding="utf-8"))

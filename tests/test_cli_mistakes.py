@@ -45,7 +45,7 @@ def complaint(capsys, words: list[str]) -> str:
         ),
         (["train", "mien-s", "--data", "x", "--out", "y", "--recipe.dropout", "2"], "dropout must be a share"),
         (["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.network", "wide_cn"], "did you mean wide_cnn"),
-        (["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.keep", '["happy"]'], "two labels at least"),
+        (["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.keep", '["happy"]'], "at least two labels"),
         (["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.keep", '["happy", "sat"]'], "Did you mean 'sad'"),
         (
             ["train", "deepface-6", "--data", "{faces}", "--out", "y", "--recipe.keep", '["happy", "glee"]'],

@@ -177,9 +177,9 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
     if parser.positional is not None and values[parser.positional.name] == "":
         raise MienError(f"{parser.positional.name.upper()} is empty; give it a path.")
     if recipe is not None:
-        from mien.training.recipe import telling_changes
+        from mien.training.recipe import describe_overrides
 
-        values["recipe"] = telling_changes(values["recipe"], recipe, path.stem)
+        values["recipe"] = describe_overrides(values["recipe"], recipe, path.stem)
     if "command" in parameters and values["out"] is not None:
         # a resumed run gives the same result as an unbroken one, so the noted command is one that works on its own
         values["command"] = shlex.join(["mien", verb, *(word for word in words if word != "--resume")])

@@ -106,9 +106,9 @@ def test_teachers_that_do_not_fit_are_refused(teachers, recipe, drawn, tmp_path)
 
     with pytest.raises(MienError, match="not the folder of a finished run"):
         load_teachers(with_teacher(tmp_path), drawn)
-    with pytest.raises(MienError, match=r"knows angry, .*, the student is to learn happy, sad"):
+    with pytest.raises(MienError, match=r"has the labels angry, .*, but the student has happy, sad"):
         load_teachers(with_teacher(teachers[0]), drawn.keep(["happy", "sad"]))
-    with pytest.raises(MienError, match="both must see the same faces"):
+    with pytest.raises(MienError, match="both must take the same faces"):
         load_teachers(with_teacher(teachers[0], size=64), drawn)
     with pytest.raises(MienError, match="views must be 0"):
         replace(recipe, distillation=Distillation(teachers, views=2), crop_from=36)

@@ -102,5 +102,5 @@ def test_a_share_of_no_weights_or_of_ones_without_the_labels_is_refused(weights)
 def test_a_share_of_weights_for_other_labels_is_refused_before_anything_is_written(run, faces, tmp_path, quick, capsys):
     words = ["--recipe.weights", str(run), "--recipe.weights_share", "0.5", "--recipe.keep", '["happy", "sad"]']
     assert main(["train", "mien-s", "--data", str(faces), "--out", str(tmp_path / "run"), *words, *quick]) == 2
-    assert "weights_share wants weights with the same head" in capsys.readouterr().err
+    assert "weights_share needs weights with the same head" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

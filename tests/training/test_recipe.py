@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from mien.errors import MienError
-from mien.training.recipe import RECIPES, Recipe, load_recipe, recipe_from_dict, recipe_names, shared_name, telling_changes
+from mien.training.recipe import RECIPES, Recipe, describe_overrides, load_recipe, recipe_from_dict, recipe_names, shared_name
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -37,7 +37,7 @@ def test_what_a_recipe_does_not_say_is_the_default(tmp_path):
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"optimizer": {"learning_rate": 0}}, "above 0"),
         ({"early_stopping": 0}, "early_stopping"),
-        ({"early_stopping": 3, "select_by": "last"}, "early_stopping waits for a better epoch"),
+        ({"early_stopping": 3, "select_by": "last"}, "early_stopping cannot be used with select_by last"),
         ({"seed": -1}, "seed must be 0 or more"),
     ],
 )
@@ -61,7 +61,7 @@ def test_a_recipe_file_that_is_not_there_or_not_yaml_is_named(tmp_path):
     with pytest.raises(MienError, match=r"misspelt\.yaml: .* no key epoch; did you mean epochs"):
         load_recipe(tmp_path / "misspelt.yaml")
     (tmp_path / "list.yaml").write_text("- 1\n")
-    with pytest.raises(MienError, match="keys and values"):
+    with pytest.raises(MienError, match="must contain keys and values"):
         load_recipe(tmp_path / "list.yaml")
 
 
@@ -71,14 +71,14 @@ def test_recipes_lie_where_they_are_looked_for():
 
 def test_the_description_tells_what_was_changed():
     base = load_recipe("mien-s")
-    assert telling_changes(base, base, "mien-s") == base
+    assert describe_overrides(base, base, "mien-s") == base
     changed = replace(base, epochs=4, weights="somewhere/on/this/machine/w.safetensors")
     changed = replace(changed, votes=replace(base.votes, head=0.5))
-    told = telling_changes(changed, base, "mien-s")
+    told = describe_overrides(changed, base, "mien-s")
     assert told.description == "mien-s with weights w.safetensors, epochs 4, votes.head 0.5"
     assert replace(told, description=base.description) == changed
     own = replace(changed, description="my own")
-    assert telling_changes(own, base, "mien-s") == own
+    assert describe_overrides(own, base, "mien-s") == own
 
 
 @pytest.mark.parametrize(

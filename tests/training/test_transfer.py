@@ -144,20 +144,20 @@ def test_the_head_of_a_run_for_other_labels_starts_afresh_and_a_line_says_so(fir
     renamed = replace(drawn, labels=LabelSet(reversed(tuple(drawn.labels))))
     recipe = replace(first.recipe, weights=str(first.folder))
     taken, fresh = starting_network(recipe, drawn.labels), starting_network(recipe, renamed.labels)
-    assert f"the head starts afresh: of {first.folder} the labels are" in capsys.readouterr().err
+    assert f"the head starts with random weights: the labels of {first.folder} are" in capsys.readouterr().err
     weights = load_file(first.folder / "weights.safetensors")
     head = next(name for name, value in taken.state_dict().items() if value.shape == head_of(taken).weight.shape)
     for name, value in taken.state_dict().items():
         assert torch.equal(value, weights[f"network.{name}"]), name
     assert torch.equal(fresh[0].weight, taken[0].weight)
     assert not torch.equal(fresh.state_dict()[head], taken.state_dict()[head])
-    with pytest.raises(MienError, match=r"weights_share wants weights with the same head, and of .* the labels are"):
+    with pytest.raises(MienError, match=r"weights_share needs weights with the same head, but the labels of .* are"):
         starting_network(replace(recipe, weights_share=0.5), renamed.labels)
 
 
 def test_a_second_head_is_told_too(first, drawn):
     recipe = replace(first.recipe, weights=str(first.folder), weights_share=0.5, votes=Votes(head=0.5))
-    with pytest.raises(MienError, match="the heads are label; leave weights_share out"):
+    with pytest.raises(MienError, match=r"the heads of .* are label; remove weights_share"):
         starting_network(recipe, drawn.labels)
 
 
@@ -166,7 +166,7 @@ def test_a_second_head_is_told_too(first, drawn):
     [
         (
             {"network_options": None},
-            "network_options {'squeeze_excitation': True}, not None; give the same",
+            "network_options {'squeeze_excitation': True}, not None; set the same",
         ),
         ({"activation": "mish"}, "activation relu, not mish"),
         ({"mean": 0.4, "std": 0.3}, "mean 0.5, not 0.4, std 0.5, not 0.3"),

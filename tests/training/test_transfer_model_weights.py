@@ -86,7 +86,7 @@ def test_the_embedded_model_gives_the_weights_of_the_head_that_is_wanted(drawn):
 
 def test_for_other_labels_its_head_starts_afresh(drawn, capsys):
     starting_network(load_recipe("fine-tune"), LabelSet(("awake", "asleep")))
-    assert "the head starts afresh: of mien-s the labels are angry" in capsys.readouterr().err
+    assert "the head starts with random weights: the labels of mien-s are angry" in capsys.readouterr().err
 
 
 def test_a_backbone_that_does_not_learn_stays_that_of_the_embedded_model(faces, tmp_path):
@@ -139,7 +139,7 @@ def test_a_model_is_for_its_own_network(drawn):
 
 @pytest.mark.parametrize(
     ("recipe", "sentence"),
-    [(None, "does not say by which recipe"), ("network: timm:resnet18", "name the run folder of")],
+    [(None, "does not contain its recipe"), ("network: timm:resnet18", "use the run folder of")],
 )
 def test_a_model_without_a_recipe_or_of_timm_gives_no_weights(run, tmp_path, recipe, sentence):
     model = onnx.load(run / "model.onnx")

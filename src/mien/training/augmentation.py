@@ -1,4 +1,4 @@
-"""Random changes of a whole batch of faces at once on its device, each face with its own parameters."""
+"""Random changes of a whole batch of faces at once on its device, with separate parameters for each face."""
 
 import math
 
@@ -9,25 +9,19 @@ from torch import Tensor
 from mien.training.recipe import Augmentation
 
 MOST_DEFOCUS, MOST_NOISE = 1 / 32, 0.1
-"""Of a worse camera: standard deviation of the blur, in sides of the face, and of the noise, where white is 1."""
+"""Limits of `degradation`: standard deviation of the blur in sides of the face, and of the noise, where white is 1."""
 
 
 def augment(faces: Tensor, how: Augmentation, crop: int | None = None) -> Tensor:
-    """Change every face of a batch at random, by torch's global random state.
+    """Augment float32 faces (N, C, H, W) between 0 and 1, and take a random square of side `crop` from each.
 
-    Args:
-        faces: (N, C, H, W), float32, 0 to 1.
-        how: what to change and how far.
-        crop: side of a square at random to take out of every face, at most H; all of the face, if not given.
-
-    Returns:
-        (N, C, H, W), or (N, C, crop, crop); brightness, contrast and noise can leave 0 to 1.
+    Random numbers come from torch's global generator. Brightness, contrast and noise can exceed the range 0 to 1.
     """
     return worsen(place(faces, how, crop), how)
 
 
 def place(faces: Tensor, how: Augmentation, crop: int | None = None) -> Tensor:
-    """Change how every face lies in its square, the first half of `augment`: a good photo stays one."""
+    """Apply the geometric changes of `augment`, which keep the quality of the photo."""
     side = crop or faces.shape[-1]
     if how.flip or how.rotation or how.translation or how.scale or side < faces.shape[-1]:
         faces = _warp(faces, how, side)
@@ -35,7 +29,7 @@ def place(faces: Tensor, how: Augmentation, crop: int | None = None) -> Tensor:
 
 
 def worsen(faces: Tensor, how: Augmentation) -> Tensor:
-    """Change light, focus and noise and cover parts, the second half of `augment`: a good photo becomes a worse one."""
+    """Apply the other changes of `augment`, which lower the quality of the photo: light, focus, noise and covered parts."""
     if how.blur:
         faces = _blur(faces, how.blur)
     if how.brightness or how.contrast:
@@ -51,21 +45,15 @@ def worsen(faces: Tensor, how: Augmentation) -> Tensor:
 
 
 def mixed(strength: float, faces: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
-    """Blend every face with another of the batch, and their targets alike (mixup; Zhang et al., 2018).
-
-    Args:
-        strength: both parameters of the Beta distribution of the shares.
-        faces: (N, C, H, W), float32.
-        targets: (N, K) each, float32.
-
-    Returns:
-        Faces and targets, of the same shapes.
-    """
+    """Blend each face with another of the batch, and the targets in the same proportion (mixup; Zhang et al., 2018)."""
     beta = torch.distributions.Beta(strength, strength)
     share = beta.sample((len(faces),)).to(faces.device)
     others = torch.randperm(len(faces), device=faces.device)
-    blended = [share.view(-1, *[1] * (each.ndim - 1)) for each in (faces, *targets)]
-    return tuple(by * each + (1 - by) * each[others] for by, each in zip(blended, (faces, *targets), strict=True))
+    blended = []
+    for each in (faces, *targets):
+        weight = share.view(-1, *[1] * (each.ndim - 1))
+        blended.append(weight * each + (1 - weight) * each[others])
+    return tuple(blended)
 
 
 def _uniform(faces: Tensor, low: float = -1.0) -> Tensor:
@@ -73,7 +61,7 @@ def _uniform(faces: Tensor, low: float = -1.0) -> Tensor:
 
 
 def _warp(faces: Tensor, how: Augmentation, side: int) -> Tensor:
-    """Flip, turn, scale, shift and crop in one resampling; what comes in from outside repeats the border."""
+    """Flip, rotate, scale, shift and crop in one resampling; areas outside the face repeat its border."""
     count, channels = faces.shape[:2]
     share = side / faces.shape[-1]
     angle = math.radians(how.rotation) * _uniform(faces).view(count)
@@ -89,7 +77,7 @@ def _warp(faces: Tensor, how: Augmentation, side: int) -> Tensor:
 
 
 def _blur(faces: Tensor, probability: float) -> Tensor:
-    """Shrink and enlarge a share of the batch, all of these to one random side: a face that was far from the camera."""
+    """Shrink some of the faces, all to the same random side, and enlarge them again, as if far from the camera."""
     chosen = torch.rand(len(faces), device=faces.device) < probability
     side = max(1, round(faces.shape[-1] * float(torch.empty(()).uniform_(1 / 3, 1))))
     small = F.interpolate(faces, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
@@ -98,11 +86,11 @@ def _blur(faces: Tensor, probability: float) -> Tensor:
 
 
 def _degrade(faces: Tensor, probability: float) -> Tensor:
-    """Put a share of the faces out of focus and add a sensor's noise, each by an amount of its own, up to the most there is."""
+    """Defocus some of the faces and add sensor noise, with a separate strength for each face."""
     count, channels, height, width = faces.shape
     chosen = (torch.rand(count, device=faces.device) < probability).float()
     most = MOST_DEFOCUS * height
-    sigma = (most * chosen * torch.rand(count, device=faces.device)).clamp(min=0.1)  # at 0.1 pixels nothing is lost
+    sigma = (most * chosen * torch.rand(count, device=faces.device)).clamp(min=0.1)  # 0.1 pixels change nothing
     reach = math.ceil(2 * most)
     offsets = torch.arange(-reach, reach + 1, device=faces.device)
     kernels = torch.exp(-0.5 * (offsets / sigma.view(-1, 1)) ** 2)
@@ -115,7 +103,7 @@ def _degrade(faces: Tensor, probability: float) -> Tensor:
 
 
 def _erase(faces: Tensor, probability: float) -> Tensor:
-    """Cover a rectangle of 2 to 20% of the face, aspect 1:3 to 3:1, with one random gray."""
+    """Cover a rectangle of 2 to 20% of the face, with aspect ratio 1:3 to 3:1, by one random gray."""
     count, _, height, width = faces.shape
     area = torch.empty(count, 1, device=faces.device).uniform_(0.02, 0.2)
     aspect = torch.exp(torch.empty(count, 1, device=faces.device).uniform_(-math.log(3), math.log(3)))

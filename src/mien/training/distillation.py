@@ -1,10 +1,8 @@
-"""Distillation: a network learns what its teachers answer to the very faces that it sees.
+"""Distillation: a network learns to predict what its teachers predict for the same faces (Hinton et al., 2015).
 
-Distilling the knowledge in a neural network (Hinton et al., 2015). That both see the same crop, turned and scaled alike, for
-many epochs, is from Knowledge distillation: a good teacher is patient and consistent (Beyer et al., 2022). That the student
-alone sees it in bad light, out of focus, with noise and with parts covered, so that it learns to say of a bad photo what the
-teacher says of the good one, is from Self-training with noisy student (Xie et al., 2020); that the answers to changed views
-are computed once and kept, from Reinforce data, multiply impact (Faghri et al., 2023).
+Student and teachers see the same crop, rotation and scale (Beyer et al., Knowledge distillation: a good teacher is patient
+and consistent, 2022). Only the student sees poor light, blur, noise and covered parts (Xie et al., Self-training with noisy
+student, 2020). Predictions for augmented views are computed once (Faghri et al., Reinforce data, multiply impact, 2023).
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,17 +23,13 @@ from mien.training.recipe import Recipe
 from mien.training.transfer import TrainedRun
 
 TAUGHT = "taught.safetensors"
-"""In a run folder: what the teachers answered to each view."""
+"""File in a run folder: the teachers' predictions for each view."""
 
 CHUNK = 512
 
 
 class Teachers(nn.Module):
-    """Trained networks that answer together: the mean of their probabilities, softened by one temperature.
-
-    Attributes:
-        heads: those that all of them have.
-    """
+    """An ensemble of trained networks: the mean of their probabilities, all at one temperature, for the heads they share."""
 
     def __init__(self, networks: Sequence[FaceNetwork], temperature: float) -> None:
         super().__init__()
@@ -46,45 +40,34 @@ class Teachers(nn.Module):
 
     @torch.no_grad()
     def forward(self, faces: Tensor) -> Tensor:
-        """Map float32 faces (N, C, H, W) between 0 and 1, not made worse, to probabilities (N, heads, K)."""
+        """Map float32 faces (N, C, H, W) between 0 and 1 to probabilities (N, heads, K)."""
         logits = [cast(FaceNetwork, each).logits(faces)[:, : len(self.heads)] for each in self.networks]
-        answers = [torch.softmax(each / self.temperature, dim=2) for each in logits]
-        return torch.stack(answers).mean(0)
+        return torch.stack([torch.softmax(each / self.temperature, dim=2) for each in logits]).mean(0)
 
 
 def load_teachers(recipe: Recipe, faces: FaceSet) -> Teachers | None:
-    """Load a recipe's teachers from their run folders; None where it names none.
-
-    Raises:
-        MienError: if one is not a finished run, or its faces or labels are not the student's.
-    """
-    named = recipe.distillation.teachers
-    return Teachers([_teacher(Path(run), recipe, faces) for run in named], recipe.distillation.temperature) if named else None
-
-
-def _teacher(run: Path, student: Recipe, faces: FaceSet) -> FaceNetwork:
-    teacher = TrainedRun.open(run, "teacher")
-    recipe, labels = teacher.recipe, teacher.labels
-    if labels != faces.labels:
-        raise MienError(f"The teacher {run} knows {', '.join(labels)}, the student is to learn {', '.join(faces.labels)}.")
-    if (recipe.size, recipe.channels) != (student.size, student.channels):
-        raise MienError(
-            f"The teacher {run} takes faces of {recipe.size} pixels and {recipe.channels} channels, the student of "
-            f"{student.size} and {student.channels}; both must see the same faces."
-        )
-    return teacher.network()
+    """Load a recipe's teachers, whose labels and faces must match the student's; None if the recipe has none."""
+    networks = []
+    for folder in recipe.distillation.teachers:
+        run = TrainedRun.open(Path(folder), "teacher")
+        if run.labels != faces.labels:
+            labels, expected = ", ".join(run.labels), ", ".join(faces.labels)
+            raise MienError(f"The teacher {folder} has the labels {labels}, but the student has {expected}.")
+        theirs = run.recipe
+        if (theirs.size, theirs.channels) != (recipe.size, recipe.channels):
+            raise MienError(
+                f"The teacher {folder} takes faces of {theirs.size} pixels and {theirs.channels} channels, the student "
+                f"{recipe.size} and {recipe.channels}; both must take the same faces."
+            )
+        networks.append(run.network())
+    return Teachers(networks, recipe.distillation.temperature) if networks else None
 
 
 class Views:
-    """Changed views of every training face, the same ones again and again, with what the teachers answered to each.
+    """A fixed number of augmented views of every training face, and the teachers' predictions for each view.
 
-    Changes are drawn on the CPU from the seed and the view's number alone, so that a view can be made anew at any time.
-
-    Args:
-        recipe: says how many, and how they are changed.
-        faces: the training faces.
-        teachers: asked once for every view.
-        out: the run folder, in which the answers are kept; those that are there are not asked for again.
+    A view depends only on the seed and its number, so it can be recreated at any time. Predictions are kept in the run
+    folder `out`.
     """
 
     def __init__(self, recipe: Recipe, faces: DeviceFaces, teachers: Teachers, out: Path) -> None:
@@ -98,14 +81,14 @@ class Views:
                 write_whole(file, lambda part: part.write_bytes(save(self.taught)))
 
     def of_epoch(self, epoch: int) -> DeviceFaces:
-        """Give the faces as an epoch sees them, with the teachers' answers."""
+        """Return the faces of an epoch, with the teachers' predictions."""
         number = epoch % self.recipe.distillation.views
         seen = torch.cat([worsened for _, worsened in self._parts(number)])
         images = seen[:, 0] if seen.shape[1] == 1 else seen.permute(0, 2, 3, 1).contiguous()
         return self.faces.seen_as(images, self.taught[str(number)].float())
 
     def _parts(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Make a view part by part, on the CPU: faces in their squares, float32 (N, C, S, S), and, uint8, worse photos."""
+        """Create a view in parts on the CPU: float32 faces (N, C, S, S) for the teachers, uint8 faces for the student."""
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed * 100_003 + 50_000 + number)
             for part in torch.split(self.faces.images, CHUNK):

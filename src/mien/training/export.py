@@ -1,4 +1,4 @@
-"""A trained network to the one file that everything else runs: model.onnx, checked against PyTorch before it exists."""
+"""Export of a trained network as model.onnx, which is written only if ONNX Runtime gives the same probabilities as PyTorch."""
 
 import contextlib
 import io
@@ -20,18 +20,14 @@ from mien.files import write_whole
 from mien.inference.classifier import HEADS
 from mien.training.face_network import FaceNetwork
 
-# One temperature that makes probabilities mean what they say (Guo et al., On Calibration of Modern Neural Networks, 2017).
+LARGEST_DIFFERENCE = 1e-4
+"""Between probabilities of PyTorch and ONNX Runtime; float32 with another order of summation stays well below."""
 
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
-    """Find the temperature that gives validation rows the lowest log loss.
+    """Find the temperature in 0.05 to 20 with the lowest log loss (Guo et al., On calibration of modern neural networks, 2017).
 
-    Args:
-        logits: (N, K), float32.
-        targets: (N, K), float32, each row a distribution, or zeros for a row that says nothing.
-
-    Returns:
-        A number between 0.05 and 20 that logits are to be divided by; 1 where no row says anything.
+    Logits and targets are (N, K); rows of zeros in targets do not count, and without other rows the temperature is 1.
     """
     if not targets.any():
         return 1.0
@@ -44,19 +40,15 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     return float(torch.tensor(found.x).exp())
 
 
-LARGEST_DIFFERENCE = 1e-4
-"""Of any probability between PyTorch and ONNX Runtime; float32 in another order of summation stays well below."""
-
-
 class ProbabilityNetwork(nn.Module):
-    """A network with everything around it that a model file holds: uint8 faces to calibrated probabilities."""
+    """A network with everything that a model file contains: uint8 faces to the calibrated probabilities of each head."""
 
     def __init__(self, model: FaceNetwork, temperatures: Sequence[float]) -> None:
         super().__init__()
         self.model, self.temperatures = model, tuple(temperatures)
 
     def forward(self, faces: Tensor) -> tuple[Tensor, ...]:
-        """Map uint8 faces (N, H, W) or (N, H, W, 3) to probabilities float32 (N, K) of each head."""
+        """Map uint8 faces (N, H, W) or (N, H, W, 3) to float32 probabilities (N, K) of each head."""
         logits = self.model(faces)
         return tuple(torch.softmax(logits[:, head] / value, dim=1) for head, value in enumerate(self.temperatures))
 
@@ -64,20 +56,9 @@ class ProbabilityNetwork(nn.Module):
 def export(
     model: FaceNetwork, temperatures: Sequence[float], sample: np.ndarray, metadata: Mapping[str, str], path: Path
 ) -> float:
-    """Write model.onnx, if ONNX Runtime gives what PyTorch gives.
+    """Write model.onnx and return the largest difference of a probability from PyTorch on the uint8 faces in `sample`.
 
-    Args:
-        model: the trained network, on any device.
-        temperatures: what the logits of each head are divided by.
-        sample: (N, H, W) or (N, H, W, 3), uint8: faces that both are asked about; 256 are plenty.
-        metadata: what the file says of itself.
-        path: the file to write.
-
-    Returns:
-        The largest difference of any probability.
-
-    Raises:
-        MienError: if the two differ by more than `LARGEST_DIFFERENCE`; then there is no file.
+    Temperatures divide the logits of each head. If the difference exceeds `LARGEST_DIFFERENCE`, no file is written.
     """
     network = ProbabilityNetwork(model, temperatures).cpu().eval()
     nn.utils.convert_conv2d_weight_memory_format(network, torch.contiguous_format)
@@ -85,25 +66,25 @@ def export(
     with torch.inference_mode():
         expected = [probabilities.numpy() for probabilities in network(faces)]
     outputs = [HEADS[head] for head in model.heads]
-    content = _with_metadata(_as_onnx(network, faces[:2], outputs), metadata)
+    content = _with_metadata(_to_onnx(network, faces[:2], outputs), metadata)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     found = session.run(outputs, {"faces": sample})
     difference = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
     if not difference <= LARGEST_DIFFERENCE:
         raise MienError(
             f"The exported model differs from PyTorch by {difference:.2g} in a probability, more than {LARGEST_DIFFERENCE:g}; "
-            "no file was written. Use a network of other operations, or another release of torch."
+            "no file was written. Use another network or another release of torch."
         )
     write_whole(path, lambda part: part.write_bytes(content))
     return difference
 
 
-def _as_onnx(network: nn.Module, faces: Tensor, outputs: list[str]) -> onnx.ModelProto:
-    quiet = logging.getLogger("torch.onnx")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
+def _to_onnx(network: nn.Module, faces: Tensor, outputs: list[str]) -> onnx.ModelProto:
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # the exporter warns of its own internals
+        warnings.simplefilter("ignore")  # the exporter warns about its own internals
         program = torch.onnx.export(
             network,
             (faces,),
@@ -114,7 +95,7 @@ def _as_onnx(network: nn.Module, faces: Tensor, outputs: list[str]) -> onnx.Mode
             verbose=False,
         )
         assert program is not None
-    quiet.setLevel(level)
+    logger.setLevel(level)
     return program.model_proto
 
 

@@ -1,6 +1,7 @@
-"""A network with all that comes before it: bytes of faces in, logits out."""
+"""A network with its preprocessing, uint8 faces to logits; and its BatchNorm statistics, measured on given faces."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -10,15 +11,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mien.training.batches import DeviceFaces
 from mien.training.recipe import Recipe
 
+MOST_FACES, BATCH = 4096, 512
+SPREAD_FACES, SPREAD_BATCH = 1024, 128
+
 
 class FaceNetwork(nn.Module):
-    """A network with the crop, the normalisation and the enlargement of its faces in front: uint8 faces to logits.
+    """A network preceded by crop, normalisation and enlargement: uint8 faces to logits.
 
     Attributes:
         network: float32 (N, C, S, S) to logits (N, heads x K), one head after the other.
-        heads: what each head answers as, such as label and crowd.
-        crop: side of the square in the middle of a face that is seen; None for all of it.
-        enlarge_to: S, where that is not the side of what is seen.
+        heads: names of the heads.
+        crop: side of the central square that is used; None for the whole face.
+        enlarge_to: S, if it differs from the side of that square.
     """
 
     def __init__(
@@ -36,7 +40,7 @@ class FaceNetwork(nn.Module):
 
     @classmethod
     def of(cls, recipe: Recipe, network: nn.Module) -> "FaceNetwork":
-        """Put in front of a network what its recipe says."""
+        """Add the recipe's preprocessing to a network."""
         return cls(network, recipe.mean, recipe.std, recipe.heads, recipe.crop, recipe.enlarge_to)
 
     def forward(self, faces: Tensor) -> Tensor:
@@ -48,7 +52,7 @@ class FaceNetwork(nn.Module):
         return self.logits(planes)
 
     def logits(self, faces: Tensor) -> Tensor:
-        """Map float32 faces (N, C, H, W) between 0 and 1, cropped already, to logits (N, heads, K)."""
+        """Map cropped float32 faces (N, C, H, W) between 0 and 1 to logits (N, heads, K)."""
         normalised = (faces - self.mean) / self.std
         if self.enlarge_to is not None:
             sides = (self.enlarge_to, self.enlarge_to)
@@ -58,27 +62,19 @@ class FaceNetwork(nn.Module):
 
 
 def pixels(faces: Tensor) -> Tensor:
-    """Turn uint8 faces (N, H, W) or (N, H, W, 3) into float32 (N, C, H, W) between 0 and 1."""
+    """Convert uint8 faces (N, H, W) or (N, H, W, 3) to float32 (N, C, H, W) between 0 and 1."""
     planes = faces.unsqueeze(1) if faces.ndim == 3 else faces.permute(0, 3, 1, 2)
     return planes.float() / 255
 
 
-# BatchNorm's statistics, measured on faces as they will be seen.
-
-MOST_FACES, BATCH = 4096, 512
-SPREAD_FACES, SPREAD_BATCH = 1024, 128
-
-
 @torch.no_grad()
 def measure_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
-    """Set the running means and variances of all BatchNorm layers to those of unchanged faces.
+    """Set the running statistics of all BatchNorm layers to those of at most `MOST_FACES` faces without augmentation.
 
-    Args:
-        model: takes uint8 faces; changed in place, and left in evaluation mode. Without BatchNorm nothing happens.
-        faces: at most `MOST_FACES` of them are used, always the same ones, drawn over all rows.
+    The model takes uint8 faces, is changed in place, and is left in evaluation mode.
     """
-    model.eval()  # so that dropout changes nothing
-    layers = _layers(model)
+    model.eval()  # disables dropout
+    layers = _batch_norms(model)
     if not layers:
         return
     momenta = [layer.momentum for layer in layers]
@@ -86,7 +82,7 @@ def measure_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
         layer.reset_running_stats()
         layer.train()
         layer.momentum = None  # the plain mean over batches
-    for batch in _unchanged(faces, MOST_FACES, BATCH):
+    for batch in _sample(faces, MOST_FACES, BATCH):
         model(batch)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum
@@ -95,25 +91,24 @@ def measure_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
 
 @torch.no_grad()
 def spread_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
-    """Measure what every BatchNorm layer is given, and set its statistics and weights so that it answers what it did.
+    """Set all BatchNorm statistics to those of at most `SPREAD_FACES` faces, and the weights so that outputs stay the same.
 
-    In training it then divides by about as much as its weights multiply by. Layers out of a model file want it: there they
-    are folded into the weights before them, and the spread of each channel with them.
-
-    Args:
-        model: takes uint8 faces; changed in place, on any device, and left in evaluation mode.
-        faces: at most `SPREAD_FACES` of them are used, always the same ones, drawn over all rows.
+    In a model file BatchNorm is folded into the layer before it, which loses the scale of each channel. Layers read from one
+    need this before training, where BatchNorm divides by the actual scale. The model takes uint8 faces, is changed in place,
+    and is left in evaluation mode.
     """
-    layers, device = _layers(model), next(model.parameters()).device
+    layers, device = _batch_norms(model), next(model.parameters()).device
     meters = [type(layer)(layer.num_features, affine=False, momentum=None).to(device) for layer in layers]
-    hooks = [layer.register_forward_pre_hook(_reading(meter)) for layer, meter in zip(layers, meters, strict=True)]
+    hooks = [layer.register_forward_pre_hook(partial(_record, meter)) for layer, meter in zip(layers, meters, strict=True)]
     model.eval()
-    for batch in _unchanged(faces, SPREAD_FACES, SPREAD_BATCH):
+    for batch in _sample(faces, SPREAD_FACES, SPREAD_BATCH):
         model(batch.to(device))
     for hook in hooks:
         hook.remove()
     for layer, meter in zip(layers, meters, strict=True):
-        (old_mean, old_variance), (mean, variance) = _statistics(layer), _statistics(meter)
+        old_mean, old_variance, mean, variance = (
+            each.get_buffer(name) for each in (layer, meter) for name in ("running_mean", "running_var")
+        )
         slope = layer.weight / (old_variance + layer.eps).sqrt()
         layer.bias.add_(slope * (mean - old_mean))
         layer.weight.copy_(slope * (variance + layer.eps).sqrt())
@@ -121,26 +116,16 @@ def spread_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
         old_variance.copy_(variance)
 
 
-def _layers(model: nn.Module) -> list[_BatchNorm]:
+def _batch_norms(model: nn.Module) -> list[_BatchNorm]:
     return [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
 
 
-def _unchanged(faces: DeviceFaces, most: int, batch: int) -> Iterator[Tensor]:
-    """Give batches of some faces, always the same ones, drawn over all rows: often those of one label lie together."""
+def _sample(faces: DeviceFaces, most: int, batch: int) -> Iterator[Tensor]:
+    """Yield batches of a fixed random sample of the faces; rows are often sorted by label."""
     rows = torch.randperm(len(faces), generator=torch.Generator().manual_seed(0))[:most]
     for part in torch.chunk(rows, -(-len(rows) // batch)):
         yield faces.rows(part).faces
 
 
-def _statistics(layer: _BatchNorm) -> tuple[Tensor, Tensor]:
-    """Give a layer's own means and variances, to read or to write."""
-    assert layer.running_mean is not None
-    assert layer.running_var is not None
-    return layer.running_mean, layer.running_var
-
-
-def _reading(meter: _BatchNorm) -> Callable[[nn.Module, tuple[Tensor]], None]:
-    def read(_: nn.Module, given: tuple[Tensor]) -> None:
-        meter(given[0])  # in training it notes the mean and the variance of each channel
-
-    return read
+def _record(meter: _BatchNorm, _: nn.Module, inputs: tuple[Tensor]) -> None:
+    meter(inputs[0])  # in training mode it records the mean and variance of each channel

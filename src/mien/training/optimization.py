@@ -1,22 +1,55 @@
-"""Optimizers and learning-rate schedules by the names that a recipe gives them."""
+"""What training minimises and how: losses on target distributions, optimizers, learning-rate schedules, averages of weights."""
 
 import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn, optim
 
 from mien.training import recipe as recipe_parts
 
 
-def build_optimizer(network: nn.Module, head: nn.Module, how: recipe_parts.Optimizer) -> optim.Optimizer:
-    """Build an optimizer that decays only weights with two dimensions or more: not biases, not normalisation.
+def classification_loss(
+    logits: Tensor, targets: Tensor, smoothing: float = 0.0, weights: Tensor | None = None, focal_gamma: float = 0.0
+) -> Tensor:
+    """Compute cross-entropy or focal loss (Lin et al., 2017) of logits (N, K) with target distributions (N, K).
 
-    Args:
-        network: whose parameters are learned.
-        head: its classification head, a part of it, which learns at the full rate.
-        how: the recipe's optimizer.
+    With label weights (K,), PyTorch's mean divides by N for soft targets and by the summed weights for hard ones; this one
+    always divides by the summed weights, so that hard labels as distributions give PyTorch's hard-label loss.
     """
+    log_probabilities = F.log_softmax(logits, dim=1)
+    losses = -log_probabilities
+    if focal_gamma:
+        losses = losses * (1 - log_probabilities.exp()).clamp(min=1e-7) ** focal_gamma  # at 0 its gradient is infinite
+    smoothed = targets * (1 - smoothing) + smoothing / targets.shape[1] if smoothing else targets
+    if weights is None:
+        return (smoothed * losses).sum() / len(targets)
+    return (smoothed * losses * weights).sum() / (targets * weights).sum()
+
+
+def with_votes(targets: Tensor, votes: Tensor, share: float) -> Tensor:
+    """Mix a share of the votes (N, K) into the targets (N, K) of rows that have votes; the others have zeros."""
+    if not share:
+        return targets
+    return torch.where(votes.sum(1, keepdim=True) > 0, (1 - share) * targets + share * votes, targets)
+
+
+def votes_loss(logits: Tensor, votes: Tensor) -> Tensor:
+    """Compute cross-entropy with the votes over the rows that have some (Barsoum et al., 2016); 0 if none has."""
+    return -(votes * F.log_softmax(logits, dim=1)).sum() / votes.sum().clamp(min=1)
+
+
+def distillation_loss(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    """Compute cross-entropy of the student's softened logits with the teachers' probabilities (Hinton et al., 2015).
+
+    The factor temperature ** 2 keeps the size of the gradients.
+    """
+    return F.cross_entropy(logits / temperature, taught) * temperature**2
+
+
+def build_optimizer(network: nn.Module, head: nn.Module, how: recipe_parts.Optimizer) -> optim.Optimizer:
+    """Build an optimizer with the full rate for the head, and weight decay only for weights of two or more dimensions."""
     in_head = {id(parameter) for parameter in head.parameters()}
     groups = [
         {
@@ -24,7 +57,7 @@ def build_optimizer(network: nn.Module, head: nn.Module, how: recipe_parts.Optim
             "weight_decay": how.weight_decay if decays else 0.0,
             "lr": how.learning_rate * (1.0 if of_head else how.backbone_rate),
         }
-        for of_head in (True, False)  # the head first: the first group's rate is the one that is logged
+        for of_head in (True, False)  # the head first: the rate of the first group is the one logged
         for decays in (True, False)
     ]
     match how.name:
@@ -39,17 +72,7 @@ def build_optimizer(network: nn.Module, head: nn.Module, how: recipe_parts.Optim
 def build_schedule(
     optimizer: optim.Optimizer, how: recipe_parts.Schedule, steps: int
 ) -> optim.lr_scheduler.LambdaLR | optim.lr_scheduler.ReduceLROnPlateau | None:
-    """Build the schedule of a recipe; a constant rate needs none.
-
-    Args:
-        optimizer: whose rate is changed.
-        how: the recipe's schedule.
-        steps: steps of the whole training.
-
-    Returns:
-        A ReduceLROnPlateau to be stepped with validation loss after every epoch, or a LambdaLR to be stepped after
-        every batch.
-    """
+    """Build the schedule: ReduceLROnPlateau to step with each epoch's validation loss, or LambdaLR to step after each batch."""
     rising = how.warmup * steps
 
     def down(progress: float) -> float:
@@ -69,11 +92,8 @@ def build_schedule(
             return optim.lr_scheduler.LambdaLR(optimizer, up_and_down)
 
 
-# Weights that are means of others: over the steps of a training, and of where it started from and where it came to.
-
-
 def moving_average(decay: float) -> Any:
-    """Average with a decay that grows to its value over the first steps, so that a short run forgets its start too."""
+    """Return an update for AveragedModel; its decay starts low, so that a short run forgets the initial weights too."""
 
     @torch.no_grad()
     def update(averages: Any, currents: Any, count: Tensor | int) -> None:
@@ -89,16 +109,9 @@ def moving_average(decay: float) -> Any:
 
 @torch.no_grad()
 def interpolate(network: nn.Module, start: nn.Module, trained: nn.Module, share: float) -> None:
-    """Give a network the weights between those that training started from and those that it came to.
+    """Set a network's weights to `share` of `start` and the rest of `trained` (WiSE-FT; Wortsman et al., 2022).
 
-    What further training gains on other faces is kept, and little lost of what was learned before (Robust fine-tuning of
-    zero-shot models; Wortsman et al., 2022).
-
-    Args:
-        network: changed in place; of the same kind as the other two.
-        start: what training started from.
-        trained: what it came to.
-        share: of `start`, 0 to 1. BatchNorm's statistics are mixed likewise, which is near what they should be, not exact.
+    This keeps most of what was learned before further training. For BatchNorm statistics it is an approximation.
     """
     states = (module.state_dict().values() for module in (network, start, trained))
     for value, before, after in zip(*states, strict=True):

@@ -1,10 +1,10 @@
-"""A model file in int8: a quarter of the size, and about twice as fast on most CPUs.
+"""Conversion of a model file to int8: a quarter of the size, and about twice as fast on most CPUs.
 
-Weights become 8-bit integers with a scale for each output channel, activations 8-bit integers with a scale for each tensor,
-which is learned from faces (static quantization; Jacob et al., Quantization and training of neural networks for efficient
-integer-arithmetic-only inference, 2018). The first convolution, the last layer, normalisation, softmax and temperature stay
-float32. Ranges leave out the rarest hundred-thousandths at either end: of mien-s's answers on 4,096 training faces, minimum and
-maximum would bring them 0.0018 nats from those in float32, this brings them 0.0008.
+Static quantization (Jacob et al., Quantization and training of neural networks for efficient integer-arithmetic-only
+inference, 2018): int8 weights with a scale for each output channel, uint8 activations with a scale for each tensor, measured
+on faces. The first convolution, the last layer, normalisation, softmax and temperature stay float32. Activation ranges omit
+the rarest hundred-thousandths at both ends: on 4,096 training faces, predictions of mien-s then differ from float32 by 0.0008
+nats, with minimum and maximum by 0.0018.
 """
 
 import contextlib
@@ -24,67 +24,61 @@ from mien.files import write_whole
 from mien.training.transfer import QUANTIZED
 
 OPERATIONS = ["Conv", "Gemm", "MatMul", "Add"]
-"""What is computed in int8: where the time goes. The rest would only be converted forth and back."""
+"""Operations computed in int8, which take most of the time; converting others would only cost time."""
 
 BATCH = 64
 
 
 def quantize(model: Path, faces: np.ndarray, metadata: Mapping[str, str], out: Path) -> None:
-    """Write a model file in int8.
+    """Convert a float32 model file to int8.
 
     Args:
-        model: a model file in float32, which does not note `QUANTIZED`.
-        faces: (N, H, W) or (N, H, W, 3), uint8: faces like those it will see, from which the range of every activation is
-            learned; a thousand are plenty.
-        metadata: what the model file says of itself; the new one says the same, and that it is in int8.
+        model: the float32 model file.
+        faces: (N, H, W) or (N, H, W, 3), uint8: faces to measure the ranges of activations on; a thousand are enough.
+        metadata: metadata of the model file; the new file also gets `QUANTIZED`.
         out: the file to write.
 
     Raises:
-        MienError: if there are no faces, or ONNX Runtime cannot do it; then there is no file.
+        MienError: if there are no faces or ONNX Runtime fails; no file is written then.
     """
     if not len(faces):
-        raise MienError("There are no faces to learn the ranges of the activations from; give data with rows.")
+        raise MienError("There are no faces to measure the ranges of activations on; give data with rows.")
     with tempfile.TemporaryDirectory() as folder:
         merged, small = Path(folder) / "merged.onnx", Path(folder) / "int8.onnx"
         try:
-            # it prints what it counts
+            # ONNX Runtime prints its progress to stdout
             with contextlib.redirect_stdout(io.StringIO()):
                 quant_pre_process(str(model), str(merged), skip_symbolic_shape=True)
+                layers = [node.name for node in onnx.load(merged).graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
                 quantize_static(
                     merged,
                     small,
                     _Batches(faces),
                     quant_format=QuantFormat.QDQ,
                     op_types_to_quantize=OPERATIONS,
-                    nodes_to_exclude=_first_and_last(onnx.load(merged)),
+                    nodes_to_exclude=[*layers[:1], *layers[-1:]],  # cheap, and their errors would affect accuracy most
                     calibrate_method=CalibrationMethod.Percentile,
                     per_channel=True,
                     activation_type=QuantType.QUInt8,
                     weight_type=QuantType.QInt8,
                 )
-        except Exception as error:  # ONNX Runtime's errors share no public base class
+        except Exception as error:  # ONNX Runtime's errors have no common public base class
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise MienError(f"{str(model)!r} cannot be made int8 ({reason}); keep it in float32.") from error
+            raise MienError(f"{str(model)!r} cannot be converted to int8 ({reason}); keep it in float32.") from error
         quantized = onnx.load(small)
     onnx.helper.set_model_props(quantized, {**metadata, QUANTIZED: "int8"})
     write_whole(out, lambda part: part.write_bytes(quantized.SerializeToString()))
 
 
-def _first_and_last(model: onnx.ModelProto) -> list[str]:
-    """Name the first and the last layer with weights: they are cheap, and what they lose cannot be made good."""
-    layers = [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
-    return [layers[0], layers[-1]] if layers else []
-
-
 class _Batches(CalibrationDataReader):  # type: ignore[misc]
-    """What ONNX Runtime asks for faces."""
+    """Batches of faces for ONNX Runtime."""
 
     def __init__(self, faces: np.ndarray) -> None:
-        # all of one size, as it wants them: the last one goes back to faces that were in the one before
+        # ONNX Runtime needs batches of one size: the last batch overlaps the one before
         last = max(0, len(faces) - BATCH)
         self._parts = iter([faces[min(start, last) :][:BATCH] for start in range(0, len(faces), BATCH)])
 
     def get_next(self) -> dict[str, Any] | None:
-        """Give the next batch, or None after the last."""
+        """Return the next batch, or None after the last."""
         part = next(self._parts, None)
         return None if part is None else {"faces": part}

@@ -1,4 +1,4 @@
-"""What happens in a training step and in a validation, for Lightning's Trainer to repeat."""
+"""Training steps and validation of one network, as hooks of Lightning's Trainer."""
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -17,9 +17,17 @@ from mien.training.augmentation import mixed, place, worsen
 from mien.training.batches import Batch, DeviceFaces, TrainingBatches, ValidationBatches, class_weights
 from mien.training.distillation import Teachers, Views
 from mien.training.face_network import FaceNetwork, measure_batch_norm, pixels
-from mien.training.losses import classification_loss, distillation_loss, votes_loss, with_votes
 from mien.training.networks.blocks import head_of
-from mien.training.optimization import build_optimizer, build_schedule, interpolate, moving_average
+from mien.training.optimization import (
+    build_optimizer,
+    build_schedule,
+    classification_loss,
+    distillation_loss,
+    interpolate,
+    moving_average,
+    votes_loss,
+    with_votes,
+)
 from mien.training.recipe import Augmentation, Recipe
 from mien.training.transfer import head_only
 
@@ -27,16 +35,14 @@ from mien.training.transfer import head_only
 class ClassificationTask(pl.LightningModule):
     """Training of one network by one recipe.
 
-    The first head is what training is judged by: its loss and accuracy are logged, and choose the best epoch.
-
-    Random numbers are seeded anew at the start of every epoch, so that what an epoch does depends on nothing before
-    it but the weights and the optimizer: a resumed run repeats an unbroken one bit by bit.
+    Loss and accuracy of the first head are logged and select the best epoch. The random generator is seeded at the start of
+    every epoch, so that an epoch depends only on the weights and the optimizer: a resumed run gives the same bits.
 
     Attributes:
         model: the network in training.
         average: its moving average, or None.
-        start: the network as it was when training began, or None.
-        between: what lies between `start` and what training came to, or None.
+        start: a copy with the initial weights, or None.
+        between: the interpolation of `start` and the trained network, or None.
     """
 
     label_weights: Tensor
@@ -57,7 +63,7 @@ class ClassificationTask(pl.LightningModule):
         self.between = deepcopy(self.start)
         self.recipe, self.train_faces, self.validation_faces = recipe, train, validation
         self.views = teachers if isinstance(teachers, Views) else None
-        # in a list, so that the teachers' weights are no part of this module and its checkpoints
+        # in a list, so that the teachers' weights are not part of this module and its checkpoints
         self.teachers = [teachers.to(train.device)] if isinstance(teachers, Teachers) else []
         counts = np.bincount(train.classes, minlength=train.targets.shape[1])
         self.register_buffer("label_weights", torch.from_numpy(class_weights(counts)), persistent=False)
@@ -74,14 +80,14 @@ class ClassificationTask(pl.LightningModule):
 
     @property
     def _trained(self) -> FaceNetwork:
-        """What training has come to."""
+        """The trained network, averaged if the recipe says so."""
         if self.average is None:
             return self.model
         assert isinstance(self.average.module, FaceNetwork)
         return self.average.module
 
     def train_dataloader(self) -> TrainingBatches:
-        """Give the batches of the current epoch; the Trainer asks anew for every epoch."""
+        """Return the batches of the current epoch; the Trainer calls this for every epoch."""
         self.batches = self._batches(self.views.of_epoch(self.current_epoch) if self.views else self.train_faces)
         return self.batches
 
@@ -89,33 +95,36 @@ class ClassificationTask(pl.LightningModule):
         return TrainingBatches(faces, self.recipe.batch_size, self.recipe.seed, self.current_epoch, self.recipe.balance)
 
     def val_dataloader(self) -> ValidationBatches:
-        """Give the validation rows."""
+        """Return the validation batches."""
         return ValidationBatches(self.validation_faces)
 
     def configure_optimizers(self) -> Optimizer:
-        """Build optimizer and schedule; the schedule is stepped by this class, since Lightning steps plateau after it saves."""
+        """Build optimizer and schedule; this class steps the schedule, since Lightning steps plateau after it saves."""
         optimizer = build_optimizer(self.model, head_of(self.model.network), self.recipe.optimizer)
         steps = self.recipe.epochs * len(self._batches(self.train_faces))
         self.schedule = build_schedule(optimizer, self.recipe.schedule, steps)
         return optimizer
 
     def on_train_start(self) -> None:
-        """Take the schedule up where the checkpoint left it."""
+        """Restore the schedule from the checkpoint."""
         if self.schedule is not None and self._schedule_state:
             self.schedule.load_state_dict(self._schedule_state)
 
     def on_train_epoch_start(self) -> None:
-        """Seed what dropout and augmentation draw from, and settle which part of the network learns."""
+        """Seed dropout and augmentation, and freeze or unfreeze the backbone."""
         torch.manual_seed(self.recipe.seed * 100_003 + self.current_epoch)
         head_only(self.model.network, self.current_epoch < self.recipe.head_epochs)
         self.seen = []
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        """Learn from one batch."""
+        """Compute the loss of one batch."""
         recipe = self.recipe
         with torch.no_grad():
-            placed = self._placed(batch)
-            faces = placed if self.views else self._worsened(placed, batch)
+            given = placed = faces = pixels(batch.faces)
+            if not self.views:  # views are augmented already
+                side = crop_side(recipe, self.current_epoch)
+                placed = self._augmented(batch, lambda how: place(given, how, side))
+                faces = self._augmented(batch, lambda how: worsen(placed, how))
             targets, votes = with_votes(batch.targets, batch.votes, recipe.votes.mix), batch.votes
             taught = [teachers(placed) for teachers in self.teachers] if batch.taught is None else [batch.taught]
             if recipe.mixup:
@@ -132,35 +141,26 @@ class ClassificationTask(pl.LightningModule):
         self.seen.append((loss.detach(), len(targets), right))
         return loss
 
-    def _placed(self, batch: Batch) -> Tensor:
-        """Lay the faces of a batch in their squares; views lie already."""
-        faces, side = pixels(batch.faces), crop_side(self.recipe, self.current_epoch)
-        return faces if self.views else self._by_kind(batch, lambda how: place(faces, how, side))
-
-    def _worsened(self, faces: Tensor, batch: Batch) -> Tensor:
-        """Change their light, focus and noise."""
-        return self._by_kind(batch, lambda how: worsen(faces, how))
-
-    def _by_kind(self, batch: Batch, change: Callable[[Augmentation], Tensor]) -> Tensor:
-        """Change faces by the rules of the recipe, copies that balance rare labels by their own."""
+    def _augmented(self, batch: Batch, change: Callable[[Augmentation], Tensor]) -> Tensor:
+        """Apply the recipe's augmentation, and its own augmentation to copies that balance rare labels."""
         faces = change(self.recipe.augmentation)
         if batch.is_copy is not None:
             faces = torch.where(batch.is_copy.view(-1, 1, 1, 1), change(self.recipe.balance.copies), faces)
         return faces
 
     def on_train_batch_end(self, *_: object) -> None:
-        """Move the average and the learning rate."""
+        """Update the average and the learning rate."""
         if self.average is not None:
             self.average.update_parameters(self.model)
         if isinstance(self.schedule, LambdaLR):
             self.schedule.step()
 
     def on_validation_epoch_start(self) -> None:
-        """Make the network that is validated, sum up the training epoch, and start counting afresh."""
+        """Prepare the network that is validated, and compute the figures of the training epoch."""
         self.validated = []
         if self.start is not None and self.between is not None:
             interpolate(self.between, self.start, self._trained, self.recipe.weights_share)
-        # while the head learns alone, it learns from a backbone with the statistics that it has
+        # while only the head is trained, the backbone keeps its statistics
         if self.recipe.precise_batch_norm and self.current_epoch >= self.recipe.head_epochs:
             measure_batch_norm(self.best_model, self.train_faces)
         if self.seen:
@@ -171,11 +171,11 @@ class ClassificationTask(pl.LightningModule):
             }
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        """Answer one batch of validation faces."""
+        """Predict one batch of validation faces."""
         self.validated.append((self.best_model(batch.faces)[:, 0], batch.targets))
 
     def on_validation_epoch_end(self) -> None:
-        """Sum up validation, and let the plateau schedule see it."""
+        """Compute the validation figures, and step the plateau schedule."""
         logits, targets = (torch.cat(parts) for parts in zip(*self.validated, strict=True))
         loss = float(F.cross_entropy(logits, targets))
         accuracy = float((logits.argmax(1) == targets.argmax(1)).float().mean())
@@ -186,24 +186,17 @@ class ClassificationTask(pl.LightningModule):
             self.schedule.step(loss)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the schedule's state, which is plain values."""
+        """Save the state of the schedule, which is plain values."""
         if self.schedule is not None:
             checkpoint["schedule"] = self.schedule.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Hold the schedule's state until there is a schedule."""
+        """Keep the state of the schedule until it is built."""
         self._schedule_state = dict(checkpoint.get("schedule", {}))
 
 
 def distilled(losses: Sequence[Tensor], logits: Tensor, taught: Tensor, recipe: Recipe) -> list[Tensor]:
-    """Share the loss of every head between its targets and what teachers answered, where these have that head.
-
-    Args:
-        losses: of each head, on the targets.
-        logits: (N, heads, K), the student's.
-        taught: (N, heads, K), the teachers' probabilities; of the first head only, where they have but one.
-        recipe: says how much comes from the teachers, and at what temperature.
-    """
+    """Replace a share of each head's loss on the targets by the loss on the teachers' probabilities (N, heads, K), if any."""
     weight, temperature = recipe.distillation.weight, recipe.distillation.temperature
     shared = list(losses)
     for head in range(min(taught.shape[1], len(shared))):
@@ -214,9 +207,9 @@ def distilled(losses: Sequence[Tensor], logits: Tensor, taught: Tensor, recipe: 
 
 
 def crop_side(recipe: Recipe, epoch: int) -> int | None:
-    """Give the side of what is cropped in an epoch, counted from 0: growing from `crop_from` to `crop`; None for all.
+    """Return the side of the crop in an epoch, counted from 0, which grows from `crop_from` to `crop`; None for the whole face.
 
-    Small squares first train faster and less by heart (progressive learning; Tan and Le, EfficientNetV2, 2021).
+    Smaller faces first train faster and overfit less (progressive learning; Tan and Le, EfficientNetV2, 2021).
     """
     if recipe.crop_from is None:
         return recipe.crop

@@ -1,4 +1,4 @@
-"""The way from labelled faces to a run folder with a model file in it."""
+"""Training from labelled faces to a run folder with a model file."""
 
 import json
 import logging
@@ -40,23 +40,22 @@ def train(
     threads: int | None = None,
     quiet: bool = False,
 ) -> Path:
-    """Train a classifier and write it, with everything about its making, into a new folder.
+    """Train a classifier and write it to a run folder.
 
     Args:
-        recipe: what is to be trained, and how.
-        faces: labelled faces as `arrange` brings them into the recipe's labels and splits.
-        out: the run folder; must not exist, unless resumed.
-        resume: go on from the folder's last checkpoint; the result is that of an unbroken run.
+        recipe: the recipe.
+        faces: labelled faces, prepared by `arrange`.
+        out: the run folder; it must not exist, unless resumed.
+        resume: continue from the last checkpoint in the folder; the result is the same as without interruption.
         device: auto, cpu, cuda, cuda:1 or mps.
-        threads: of the CPU; all, if not given. Another number of threads sums in another order, so weights differ
-            in their last digits.
-        quiet: say nothing.
+        threads: number of CPU threads; default all. Another number changes the order of summation, and so the last digits.
+        quiet: print nothing.
 
     Returns:
         The model file, `out/model.onnx`.
 
     Raises:
-        MienError: if network and faces do not fit each other, training diverges, or the folder stands in the way.
+        MienError: if recipe, faces and folder do not fit each other, or training diverges.
     """
     where = choose_device(device)
     if threads is not None and threads < 1:
@@ -64,7 +63,7 @@ def train(
     torch.manual_seed(recipe.seed)
     if threads is not None:
         torch.set_num_threads(threads)
-    started = resume and (out / "last.ckpt").is_file()  # then the weights to start from are not needed again
+    started = resume and (out / "last.ckpt").is_file()  # the initial weights are not needed again then
     start = replace(recipe, weights=None, weights_share=0.0) if started else recipe
     model = FaceNetwork.of(recipe, starting_network(start, faces.labels))
     teachers = load_teachers(recipe, faces)
@@ -72,7 +71,7 @@ def train(
     checkpoint = open_run_folder(out, resume, identity)
     if (out / "model.onnx").is_file():
         if not quiet:
-            print(f"{out} is finished already", file=sys.stderr)
+            print(f"{out} is already finished", file=sys.stderr)
         return out / "model.onnx"
 
     run = RunFolder(out, recipe.select_by, recipe.early_stopping)
@@ -86,7 +85,7 @@ def train(
             max_epochs=recipe.epochs,
             accelerator={"cpu": "cpu", "cuda": "gpu", "mps": "mps"}[where.type],
             devices=[where.index or 0] if where.type == "cuda" else 1,
-            precision="bf16-mixed" if where.type == "cuda" else "32-true",  # on this kind of CPU bf16 is slower
+            precision="bf16-mixed" if where.type == "cuda" else "32-true",  # bf16 is slower on most CPUs
             logger=TensorBoardLogger(out, name="tensorboard", version=""),
             callbacks=[run, Progress(run, quiet)],
             num_sanity_val_steps=0,
@@ -97,96 +96,99 @@ def train(
         )
         try:
             trainer.fit(task, ckpt_path=checkpoint, weights_only=True)
-        except SystemExit:  # Lightning's answer to Ctrl+C and to SIGTERM, the latter with the status of a success
+        except SystemExit:  # raised by Lightning after Ctrl+C and SIGTERM, for the latter with exit code 0
             signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt from None
     if run.best is None or not np.isfinite(run.best["validation_loss"]):
-        raise MienError("Training diverged: the validation loss is not a number. Lower --recipe.optimizer.learning_rate.")
+        raise MienError("Training diverged: the validation loss is not a number; lower --recipe.optimizer.learning_rate.")
     if not quiet:
-        print(f"calibrating, and writing {out / 'model.onnx'}", file=sys.stderr)
+        print(f"calibrating and writing {out / 'model.onnx'}", file=sys.stderr)
     model.load_state_dict(load_file(out / "weights.safetensors"))
     return _finish(model.to(where), recipe, faces, validation_faces, out)
 
 
 def choose_device(name: str) -> torch.device:
-    """Find the device by its name; auto is the first of cuda, mps and cpu that is there.
-
-    Raises:
-        MienError: if torch does not know it, or it is not there.
-    """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    """Return an available device by its name; auto is the first available of cuda, mps and cpu."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
     try:
         device = torch.device(name)
     except RuntimeError:
         device = None
-    if device is None or not there.get(device.type, False):
-        raise MienError(f"There is no device {name!r} here; use one of auto, {', '.join(k for k, v in there.items() if v)}.")
+    if device is None or not available.get(device.type, False):
+        names = ", ".join(kind for kind, is_there in available.items() if is_there)
+        raise MienError(f"There is no device {name!r} here; use auto or one of {names}.")
     return device
 
 
 def describe_hardware(device: torch.device) -> str:
-    """Name what a network is trained on, without naming the machine."""
+    """Describe the hardware that a network is trained on, without the name of the machine."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
     return f"{torch.get_num_threads()} {device.type} threads, torch {torch.__version__}"
 
 
 def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
-    """Bring the data into the recipe's labels and make sure that there is something to train and to validate on.
+    """Apply the recipe's labels and splits to the data.
 
     Raises:
-        MienError: if labels are missing, a class has no training rows, or there is one class only.
+        MienError: if the data do not fit the recipe, a label has no training rows, or there is only one label.
     """
     if (faces.size, faces.channels) != (recipe.size, recipe.channels):
         raise MienError(
-            f"The recipe wants {recipe.size} pixels and {recipe.channels} channels; the faces have {faces.size} and "
-            f"{faces.channels}: read them with read_faces(path, size={recipe.size}, channels={recipe.channels})."
+            f"The recipe needs {recipe.size} pixels and {recipe.channels} channels; the faces have {faces.size} and "
+            f"{faces.channels}. Read them with read_faces(path, size={recipe.size}, channels={recipe.channels})."
         )
     try:
         faces = faces.merge(recipe.merge) if recipe.merge else faces
         faces = faces.keep(recipe.keep) if recipe.keep else faces
     except MienError as problem:
-        raise MienError(f"The recipe does not fit the data: {problem} Choose with --recipe.keep and --recipe.merge.") from None
+        raise MienError(
+            f"The recipe does not fit the data: {problem} Choose labels with --recipe.keep and --recipe.merge."
+        ) from None
     if (recipe.votes.head or recipe.votes.mix) and faces.votes is None:
-        raise MienError("The recipe learns from crowd votes; add FER+'s: --data.votes fer2013new.csv --data.votes_as beside.")
+        raise MienError("The recipe needs crowd votes; add those of FER+: --data.votes fer2013new.csv --data.votes_as beside.")
     if "train" not in faces.split_names and "none" in faces.split_names:
         faces = move_split(faces, "none", "train")
     if not recipe.own_validation:
         faces = move_split(faces, "validation", "test")
     counts = faces.split("train").counts()
     empty = [name for name, count in zip(faces.labels.names, counts, strict=True) if count == 0]
-    there = [name for name in faces.labels.names if name not in empty]
-    if len(there) < 2:
-        raise MienError(f"Training needs faces of two labels at least; there are only rows of {', '.join(there) or 'none'}.")
+    present = [name for name in faces.labels.names if name not in empty]
+    if len(present) < 2:
+        raise MienError(f"Training needs faces of at least two labels; there are only rows of {', '.join(present) or 'none'}.")
     if empty:
         raise MienError(
-            f"No training rows for {', '.join(empty)}; add some, or leave it out with --recipe.keep '{json.dumps(there)}'."
+            f"No training rows for {', '.join(empty)}; add some, or drop the label with --recipe.keep '{json.dumps(present)}'."
         )
     if "validation" not in faces.split_names:
         faces = faces.carve(recipe.carve, seed=recipe.seed)
-        amount = f"{recipe.carve:.0%}" if isinstance(recipe.carve, float) else f"{recipe.carve}"
+        amount = f"{recipe.carve:.0%}" if isinstance(recipe.carve, float) else recipe.carve
         count = len(faces.split("validation"))
         print(f"carved {amount} of each label's training rows for validation, {count} rows", file=sys.stderr)
     return faces
 
 
 def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: DeviceFaces, out: Path) -> Path:
-    """Calibrate on validation, then export."""
+    """Calibrate on the validation rows, then export."""
     model.eval()
     with torch.inference_mode():
         logits = torch.cat([model(batch.faces) for batch in ValidationBatches(validation)]).cpu()
     truth = {"label": validation.targets.cpu(), "crowd": validation.votes.cpu()}
     temperatures = [fit_temperature(logits[:, number], truth[head]) for number, head in enumerate(model.heads)]
     train_rows = faces.split("train")
+    # without the folders of this machine
+    teachers = [shared_name(run) for run in recipe.distillation.teachers]
+    weights = None if recipe.weights is None else shared_name(recipe.weights)
+    shared_recipe = replace(recipe, weights=weights, distillation=replace(recipe.distillation, teachers=teachers))
     metadata = {
         "mien.format": "1" if len(model.heads) == 1 else "2",
         "mien.labels": json.dumps(faces.labels.names),
         "mien.size": str(recipe.size),
         "mien.channels": str(recipe.channels),
         "mien.version": __version__,
-        "mien.recipe": _as_shared(recipe).to_yaml(),
+        "mien.recipe": shared_recipe.to_yaml(),
         "mien.temperature": repr(temperatures[0]),
         "mien.parameters": str(sum(p.numel() for p in model.parameters())),
         "mien.multiply_adds": str(multiply_adds(model.cpu().network, recipe.channels, recipe.network_size)),
@@ -208,16 +210,9 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
     return out / "model.onnx"
 
 
-def _as_shared(recipe: Recipe) -> Recipe:
-    """Leave out the folders of the machine that trained."""
-    teachers = [shared_name(run) for run in recipe.distillation.teachers]
-    weights = None if recipe.weights is None else shared_name(recipe.weights)
-    return replace(recipe, weights=weights, distillation=replace(recipe.distillation, teachers=teachers))
-
-
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """Keep Lightning from printing advice meant for its own users."""
+    """Silence Lightning's advice to its own users."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,44 +29,33 @@ NETWORKS: dict[str, Callable[[NetworkSpec], nn.Module]] = {
 }
 """Each maps float32 (N, C, H, W) to logits (N, classes)."""
 
-
 OPTIONS = {"compact_resnet": ("squeeze_excitation",)}
-"""What some of them can be told besides, by `network_options`."""
+"""Names of the `network_options` of networks that have some."""
 
 
 def build_network(name: str, spec: NetworkSpec) -> nn.Module:
-    """Build a network with fresh weights from torch's global random state.
+    """Build a network with random weights from torch's global generator.
 
     Raises:
-        MienError: if there is no such network (the sentence names the nearest), it has no such option, or the faces are too
-            small for it.
+        MienError: if there is no such network or option, or the faces are too small for the network.
     """
     if name.startswith(TIMM):
         return timm_backbone(name.removeprefix(TIMM), spec)
     if name not in NETWORKS:
         near = difflib.get_close_matches(name, NETWORKS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(NETWORKS)}, and timm:<name>."
+        hint = f"did you mean {near[0]}?" if near else f"the networks are {', '.join(NETWORKS)}, and timm:<name>."
         raise MienError(f"There is no network {name!r}; {hint}")
-    if unknown := set(spec.options).difference(OPTIONS.get(name, ())):
-        known = ", ".join(OPTIONS.get(name, ())) or "none"
+    options = OPTIONS.get(name, ())
+    if unknown := set(spec.options).difference(options):
         raise MienError(
-            f"{name} has no option {unknown.pop()}; its options are: {known}. Change --recipe.network_options, or say null."
+            f"{name} has no option {unknown.pop()}; its options are: {', '.join(options) or 'none'}. "
+            "Change --recipe.network_options, or set it to null."
         )
     return NETWORKS[name](spec)
 
 
-# A network layer by layer: name, output shape, parameters, and what an answer costs.
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One layer of a network.
-
-    Attributes:
-        name: its kind and place, such as "Conv2d 0".
-        shape: of its output for one face, without the batch.
-        parameters: how many numbers it learns.
-    """
+class Layer(NamedTuple):
+    """One layer of a network: its kind and place, the shape of its output for one face, and its number of parameters."""
 
     name: str
     shape: tuple[int, ...]
@@ -75,21 +64,15 @@ class Layer:
 
 @torch.no_grad()
 def layers(network: nn.Module, channels: int, size: int) -> list[Layer]:
-    """List the layers of a network that hold no others, in the order in which they run.
-
-    Args:
-        network: float32 (N, C, H, W) to logits.
-        channels: C.
-        size: H and W.
-    """
+    """List the layers of a network that contain no others, in the order in which they run."""
     found: list[Layer] = []
 
     def note(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
-        learned = sum(p.numel() for p in module.parameters())
-        found.append(Layer(f"{type(module).__name__} {names[module]}", tuple(output.shape[1:]), learned))
+        parameters = sum(p.numel() for p in module.parameters())
+        found.append(Layer(f"{type(module).__name__} {names[module]}", tuple(output.shape[1:]), parameters))
 
     names = {module: name for name, module in network.named_modules()}
-    hooks = [m.register_forward_hook(note) for m in network.modules() if not list(m.children())]
+    hooks = [module.register_forward_hook(note) for module in names if not list(module.children())]
     network.eval()(torch.zeros(1, channels, size, size))
     for hook in hooks:
         hook.remove()
@@ -105,10 +88,10 @@ def multiply_adds(network: nn.Module, channels: int, size: int) -> int:
 
 
 def as_table(network: nn.Module, channels: int, size: int) -> str:
-    """Write the layers as aligned text, with parameters and multiply-adds below."""
+    """Format the layers as aligned text, with the totals of parameters and multiply-adds below."""
     rows = [("layer", "output", "parameters")]
     rows += [(each.name, " x ".join(map(str, each.shape)), f"{each.parameters:,}") for each in layers(network, channels, size)]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [f"{name:<{widths[0]}}  {shape:<{widths[1]}}  {count:>{widths[2]}}" for name, shape, count in rows]
     total = sum(p.numel() for p in network.parameters())
     return "\n".join([*lines, "", f"{total:,} parameters, {multiply_adds(network, channels, size):,} multiply-adds a face"])

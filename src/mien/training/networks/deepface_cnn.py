@@ -1,7 +1,7 @@
 """The emotion network of the deepface package: five convolution layers and two wide dense layers, 1,484,806 parameters.
 
-Serengil and Ozpinar, deepface; its source trained it on FER-2013 without disgust. Sides of the feature maps for 48-pixel faces:
-44, 20, 18, 16, 7, 5, 3, 1; then 128 -> 1024 -> 1024 -> classes.
+Serengil and Ozpinar, deepface; trained on FER-2013 without disgust in its source. Sides of the feature maps for 48-pixel
+faces: 44, 20, 18, 16, 7, 5, 3, 1; then 128 -> 1024 -> 1024 -> classes.
 """
 
 from torch import nn
@@ -11,11 +11,7 @@ from mien.training.networks.blocks import NetworkSpec
 
 
 def deepface_cnn(spec: NetworkSpec) -> nn.Module:
-    """Build deepface's emotion network.
-
-    Raises:
-        MienError: if the faces are not of 48 to 51 pixels, the only ones that end in a single pixel.
-    """
+    """Build deepface's emotion network, for the only faces whose last feature map is a single pixel."""
     if not 48 <= spec.size <= 51:
         raise MienError(f"deepface_cnn needs faces of 48 pixels, not {spec.size}; set --recipe.size 48.")
     return nn.Sequential(

@@ -1,27 +1,21 @@
-"""The Mish CNN: four convolution layers with BatchNorm, two dense layers, dropout; the activation is a choice.
+"""The Mish CNN: four convolution layers with BatchNorm, two dense layers, dropout; the activation is a recipe's choice.
 
 Mish (Misra, Mish: A Self Regularized Non-Monotonic Activation Function, 2019). Shapes for gray 48-pixel faces:
 (1, 48, 48) -> (32, 24, 24) -> (64, 12, 12) -> (128, 6, 6) -> (256, 3, 3) -> 2304 -> 256 -> classes;
-980,199 parameters with seven classes. Its source does not say how wide the layers are; these train three times faster on
-a CPU than twice the width at the start.
+980,199 parameters with seven classes. The source does not give the widths; these train three times faster on a CPU than
+twice the width in the first layers.
 """
 
 from itertools import pairwise
 
 from torch import nn
 
-from mien.errors import MienError
-from mien.training.networks.blocks import NetworkSpec
+from mien.training.networks.blocks import NetworkSpec, check_size
 
 
 def mish_cnn(spec: NetworkSpec) -> nn.Module:
-    """Build the Mish CNN.
-
-    Raises:
-        MienError: if the faces are smaller than 16 pixels.
-    """
-    if spec.size < 16:
-        raise MienError(f"mish_cnn needs faces of at least 16 pixels, not {spec.size}; set --recipe.size.")
+    """Build the Mish CNN."""
+    check_size("mish_cnn", spec)
     widths = (spec.channels, 32, 64, 128, 256)
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):

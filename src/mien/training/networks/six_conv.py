@@ -7,18 +7,12 @@ classes in its source.
 
 from torch import nn
 
-from mien.errors import MienError
-from mien.training.networks.blocks import NetworkSpec
+from mien.training.networks.blocks import NetworkSpec, check_size
 
 
 def six_conv(spec: NetworkSpec) -> nn.Module:
-    """Build the six-convolution network.
-
-    Raises:
-        MienError: if the faces are smaller than 8 pixels.
-    """
-    if spec.size < 8:
-        raise MienError(f"six_conv needs faces of at least 8 pixels, not {spec.size}; set --recipe.size.")
+    """Build the six-convolution network."""
+    check_size("six_conv", spec, least=8)
     return nn.Sequential(
         *_pair(spec, spec.channels, 16, 32),
         *_pair(spec, 32, 64, 64),
@@ -35,10 +29,5 @@ def six_conv(spec: NetworkSpec) -> nn.Module:
 
 
 def _pair(spec: NetworkSpec, inputs: int, middle: int, outputs: int) -> list[nn.Module]:
-    return [
-        nn.Conv2d(inputs, middle, 3, padding=1),
-        spec.act(),
-        nn.Conv2d(middle, outputs, 3, padding=1),
-        spec.act(),
-        nn.MaxPool2d(2),
-    ]
+    first, second = nn.Conv2d(inputs, middle, 3, padding=1), nn.Conv2d(middle, outputs, 3, padding=1)
+    return [first, spec.act(), second, spec.act(), nn.MaxPool2d(2)]

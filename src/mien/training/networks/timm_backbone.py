@@ -1,7 +1,6 @@
-"""Any network of timm with a classification head of its own: `timm:<name>` in a recipe (Wightman, PyTorch Image Models).
+"""Networks of timm with a new classification head: `timm:<name>` in a recipe (Wightman, PyTorch Image Models).
 
-Weights come from the hub by the name's tag, as in timm:resnet50.tv_in1k, or from a file; see `mien.training.transfer`.
-timm folds a pretrained first convolution for three colours into one for gray faces by summing over them.
+timm adapts a pretrained first convolution for three colours to gray faces by summing over the colours.
 """
 
 import difflib
@@ -19,19 +18,8 @@ from mien.training.networks.blocks import NetworkSpec, head_of
 
 
 def timm_backbone(name: str, spec: NetworkSpec, pretrained: Path | None = None) -> nn.Module:
-    """Build a network of timm.
-
-    Args:
-        name: as timm lists it, with or without a tag.
-        spec: what it is built for; `options` are passed to timm's create_model.
-        pretrained: a .safetensors file from the hub whose weights are loaded, all but the head's.
-
-    Raises:
-        MienError: if timm is not installed, has no such network or tag (the sentence names the nearest), or cannot
-            build it with these options or put faces of this size into it.
-    """
-    timm = _timm()
-    _check_name(timm, name)
+    """Build a network of timm with `spec.options` for its create_model, and load a .safetensors file except for the head."""
+    timm = _import_timm(name)
     overlay = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(pretrained)}} if pretrained else {}
     try:
         network: nn.Module = timm.create_model(
@@ -40,33 +28,28 @@ def timm_backbone(name: str, spec: NetworkSpec, pretrained: Path | None = None) 
     except (TypeError, ValueError, AssertionError, RuntimeError) as problem:
         options = f" and the options {dict(spec.options)}" if spec.options else ""
         raise MienError(f"timm cannot build {name} with {spec.channels} channels{options}: {_first_line(problem)}.") from None
-    if reason := why_not_taken(network, spec.channels, spec.size):  # said before anything is written
+    if reason := input_failure(network, spec.channels, spec.size):  # before any file is written
         size = f'{{"img_size": {spec.size}}}'
         raise MienError(
-            f"{name} does not take faces of {spec.size} pixels ({reason}): enlarge them with --recipe.enlarge_to, or, where "
-            f"the network can be built for a size, --recipe.network_options '{size}'."
+            f"{name} does not take faces of {spec.size} pixels ({reason}): enlarge them with --recipe.enlarge_to, or, if "
+            f"the network can be built for a size, set --recipe.network_options '{size}'."
         )
     for layer in head_of(network).modules():
         if isinstance(layer, nn.Linear):
-            # some of timm's networks start heads for thousands of labels: with seven, their first logits differ by 7
+            # some of timm's networks initialise heads for thousands of classes; with seven, the first logits differ by 7
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
     return network
 
 
 def fetch_from_hub(name: str) -> Path:
-    """Find the pretrained weights of a network in the hub's cache, or fetch them.
-
-    Raises:
-        MienError: if timm knows of none, or they cannot be fetched; the sentence names `--recipe.weights`.
-    """
-    timm = _timm()
-    _check_name(timm, name)
+    """Return the file of a network's pretrained weights in the hub's cache, downloaded if necessary."""
+    timm = _import_timm(name)
     import huggingface_hub
 
     origin = timm.get_pretrained_cfg(name)
     if origin is None or not origin.hf_hub_id:
-        raise MienError(f"timm knows of no weights on the hub for {name}; give a .safetensors file with --recipe.weights FILE.")
+        raise MienError(f"timm has no weights on the hub for {name}; give a .safetensors file with --recipe.weights FILE.")
     repository, _, revision = origin.hf_hub_id.partition("@")
     place: dict[str, Any] = {"repo_id": repository, "filename": "model.safetensors", "revision": revision or None}
     try:
@@ -74,31 +57,29 @@ def fetch_from_hub(name: str) -> Path:
     except FileNotFoundError:
         pass  # not in the cache yet
     try:
-        # asked once before the download, which would retry for half a minute where there is no network
+        # one request before the download, which retries for half a minute without a network
         huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(**place), timeout=10)
         return Path(huggingface_hub.hf_hub_download(**place))
-    except Exception as problem:  # the hub's client lets errors of whichever HTTP library it uses through
+    except Exception as problem:  # the hub's client passes on the errors of its HTTP library
         offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
         raise MienError(
-            f"The weights of {name} cannot be fetched from the hub{offline}: {_first_line(problem)}. Without a network, get "
-            f"model.safetensors of {repository} elsewhere and give it with --recipe.weights FILE."
+            f"The weights of {name} cannot be downloaded from the hub{offline}: {_first_line(problem)}. Without a network, "
+            f"copy model.safetensors of {repository} from elsewhere and give it with --recipe.weights FILE."
         ) from None
 
 
-def _timm() -> ModuleType:
+def _import_timm(name: str) -> ModuleType:
+    """Import timm and check that it has the network and the tag of its weights."""
     try:
-        return import_module("timm")
+        timm = import_module("timm")
     except ModuleNotFoundError as missing:
         if missing.name not in ("timm", "torchvision"):
             raise
-        raise MienError(f"Not installed, and needed for this: {missing.name}; run: pip install 'mien[timm]'") from None
-    except RuntimeError as problem:  # torchvision's answer to a release of torch that it was not built for
+        raise MienError(f"{missing.name} is not installed; run: pip install 'mien[timm]'") from None
+    except RuntimeError as problem:  # from torchvision, if it was built for another release of torch
         raise MienError(
-            f"timm cannot be imported: {_first_line(problem)}. Install the torchvision that belongs to this release of torch."
+            f"timm cannot be imported: {_first_line(problem)}. Install the torchvision release that belongs to this torch."
         ) from None
-
-
-def _check_name(timm: ModuleType, name: str) -> None:
     architecture, _, tag = name.partition(".")
     known = timm.list_models()
     if architecture not in known:
@@ -108,11 +89,12 @@ def _check_name(timm: ModuleType, name: str) -> None:
     tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{architecture}.*")]
     if tag and tag not in tags:
         raise MienError(f"timm has no weights {tag!r} for {architecture}; it has {', '.join(tags) or 'none'}.")
+    return timm
 
 
 @torch.no_grad()
-def why_not_taken(network: nn.Module, channels: int, side: int) -> str:
-    """Say why a network cannot answer about faces of this side, in its own words; empty where it can."""
+def input_failure(network: nn.Module, channels: int, side: int) -> str:
+    """Return the network's error message for faces of this size; empty if it accepts them."""
     was_training = network.training
     try:
         network.eval()(torch.zeros(1, channels, side, side))
