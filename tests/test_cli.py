@@ -61,7 +61,7 @@ def test_predicting_gives_clean_json_with_a_row_for_every_photo(run, tmp_path, c
     Image.fromarray(photo).save(tmp_path / "two people.png")
     Image.new("RGB", (300, 200), "green").save(tmp_path / "meadow.png")
     words = ["predict", str(tmp_path / "two people.png"), str(tmp_path / "meadow.png"), "--model", str(run), "--format", "json"]
-    assert main([*words, "--detector", "haar"]) == 0
+    assert main([*words]) == 0
     rows = json.loads(capsys.readouterr().out)
     found = [row for row in rows if row.get("box")]
     assert len(found) == len(boxes)
@@ -75,10 +75,7 @@ def test_predicting_goes_on_after_a_bad_file_and_exits_with_1(run, tmp_path, cap
     (tmp_path / "letter.jpg").write_text("Dear me")
     photo, _ = draw_photo(["happy"], seed=3)
     Image.fromarray(photo).save(tmp_path / "photo.png")
-    assert (
-        main(["predict", str(tmp_path / "letter.jpg"), str(tmp_path / "photo.png"), "--detector", "haar", "--format", "json"])
-        == 1
-    )
+    assert main(["predict", str(tmp_path / "letter.jpg"), str(tmp_path / "photo.png"), "--format", "json"]) == 1
     rows = json.loads(capsys.readouterr().out)
     assert "letter.jpg" in rows[0]["error"]
     assert rows[1]["label"]

@@ -1,16 +1,13 @@
-import logging
-import shutil
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from mien import files as cache
 from mien.errors import MienError
 from mien.images import prepare, read_image
-from mien.inference import detection
-from mien.inference.detection import WholeImage, crop_face, open_detector
+from mien.inference.detection import WholeImage, YuNet, crop_face, open_detector
 
 FACE = (177, 123, 356, 336)
 """Where Grace Hopper's face lies in her photo: x1, y1, x2, y2, by eye and YuNet alike."""
@@ -33,23 +30,14 @@ def overlap(box, other):
     return width * height / (areas - width * height)
 
 
-@pytest.fixture(params=["haar", "yunet"])
+@pytest.fixture(params=["yunet"])
 def detector(request):
-    return open_detector(str(request.getfixturevalue("yunet_file")) if request.param == "yunet" else request.param)
+    return open_detector(request.param)
 
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch):
     monkeypatch.delenv("MIEN_DETECTOR", raising=False)
-    detection._warn_once.cache_clear()
-
-
-@pytest.fixture
-def no_network(monkeypatch):
-    def fail(url, path, sha256):
-        raise OSError(101, "Network is unreachable")
-
-    monkeypatch.setattr(cache, "_download", fail)
 
 
 def test_the_face_of_a_photo_is_found_in_colour_and_gray(detector, photo):
@@ -85,15 +73,15 @@ def test_a_face_turned_by_thirty_degrees_is_found_and_cropped_upright(detector, 
     assert alike(crop_face(picture, face, detector.framing)) > max(0.6, alike(as_found) + 0.1)
 
 
-def test_a_photo_on_its_side_is_searched_too(photo, yunet_file):
-    (face,) = open_detector(str(yunet_file)).detect(cv2.rotate(read_image(photo), cv2.ROTATE_90_CLOCKWISE))
+def test_a_photo_on_its_side_is_searched_too(photo):
+    (face,) = open_detector().detect(cv2.rotate(read_image(photo), cv2.ROTATE_90_CLOCKWISE))
     assert overlap(face.box, (600 - FACE[3], FACE[0], 600 - FACE[1], FACE[2])) > 0.5
     assert abs(face.angle - 90) < 10
 
 
 @pytest.mark.parametrize(("turns", "angle"), [(0, 0), (1, -90), (3, 90)])
-def test_a_turned_photo_shows_its_face_the_right_way_up(photo, yunet_file, turns, angle):
-    (face,) = open_detector(str(yunet_file)).detect(np.ascontiguousarray(np.rot90(read_image(photo), turns)))
+def test_a_turned_photo_shows_its_face_the_right_way_up(photo, turns, angle):
+    (face,) = open_detector().detect(np.ascontiguousarray(np.rot90(read_image(photo), turns)))
     assert abs((face.angle - angle + 180) % 360 - 180) < 10
     left_eye, right_eye, nose, *_ = face.landmarks
     across, down = right_eye - left_eye, nose - (left_eye + right_eye) / 2
@@ -107,12 +95,12 @@ def test_a_face_that_fills_a_tiny_image_is_found(photo, detector):
     assert overlap(face.box, (6, 5, 42, 47)) > 0.5
 
 
-def test_a_close_face_and_a_small_one_are_found_together(photo, yunet_file):
+def test_a_close_face_and_a_small_one_are_found_together(photo):
     image = read_image(photo)
     scene = np.full((2400, 3200, 3), 128, np.uint8)
     scene[0:2400, 0:2048] = cv2.resize(image, (2048, 2400))
     scene[1000:1300, 2700:2956] = cv2.resize(image, (256, 300))
-    large, small = open_detector(str(yunet_file)).detect(scene)
+    large, small = open_detector().detect(scene)
     assert overlap(large.box, [edge * 4 for edge in FACE]) > 0.5
     assert overlap(small.box, (2700 + 88, 1000 + 61, 2700 + 178, 1000 + 168)) > 0.5
 
@@ -130,62 +118,55 @@ def test_none_takes_the_whole_image():
     assert crop_face(image, face, WholeImage.framing).shape == image.shape
 
 
-def test_without_a_network_auto_takes_the_cascade_and_says_so_in_one_line(no_network, caplog):
-    with caplog.at_level(logging.WARNING):
-        assert open_detector("auto").name == "haar"
-        assert open_detector("auto").name == "haar"
-    (record,) = caplog.records
-    assert "\n" not in record.getMessage()
-    assert "yunet_n_640_640.onnx could not be fetched (Network is unreachable)" in record.getMessage()
-    assert "MIEN_DETECTOR" in record.getMessage()
+def test_it_finds_what_opencv_finds(photo, yunet_file):
+    """OpenCV's FaceDetectorYN runs the file of YuNet's authors."""
+    image = read_image(photo)
+    for scale in (0.3, 0.55, 1.0):
+        picture = np.array(Image.fromarray(image).resize((round(512 * scale), round(600 * scale))))
+        picture = np.hstack([picture, picture[:, ::-1]])
+        theirs = cv2.FaceDetectorYN.create(str(yunet_file), "", picture.shape[1::-1], 0.7, 0.3)
+        _, rows = theirs.detect(np.ascontiguousarray(picture[:, :, ::-1]))
+        ours = YuNet()._search(picture)
+        assert len(ours) == len(rows) == 2
+        for face, row in zip(ours, rows, strict=True):
+            np.testing.assert_allclose([*face.box[:2], *face.size], row[:4], atol=0.01)
+            np.testing.assert_allclose(face.landmarks.ravel(), row[4:14], atol=0.01)
+            assert face.score == pytest.approx(row[14], abs=1e-4)
 
 
-def test_without_a_network_yunet_by_name_is_an_error(no_network):
-    with pytest.raises(MienError, match=r"could not be fetched.*save that file yourself and name it with --detector.*haar"):
-        open_detector("yunet")
+def test_a_file_of_fixed_size_finds_the_same_faces(photo, yunet_file):
+    image = read_image(photo)
+    (ours,), (theirs,) = open_detector().detect(image), open_detector(str(yunet_file)).detect(image)
+    np.testing.assert_allclose(ours.box, theirs.box, atol=1)
 
 
-def test_yunet_by_name_is_the_file_that_the_variable_names(no_network, yunet_file, monkeypatch):
-    monkeypatch.setenv("MIEN_DETECTOR", str(yunet_file))
+def test_small_faces_of_a_large_photo_are_found_by_a_finer_search(photo):
+    face = np.array(Image.fromarray(read_image(photo)).resize((64, 75)))  # the face itself is 22 pixels wide
+    crowd = np.full((1280, 1280, 3), 128, np.uint8)
+    for row in range(4):
+        for column in range(4):
+            crowd[row * 320 + 50 : row * 320 + 125, column * 320 + 50 : column * 320 + 114] = face
+    assert len(open_detector().detect(crowd)) == 16
+
+
+def test_the_environment_may_name_the_detector(monkeypatch, tmp_path):
+    monkeypatch.setenv("MIEN_DETECTOR", "none")
+    assert open_detector("auto").name == "none"
     assert open_detector("yunet").name == "yunet"
-
-
-def test_without_a_cache_the_advice_names_the_address(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(MienError, match=r"set MIEN_CACHE\. Or save https://.*\.onnx yourself"):
-        open_detector("yunet")
-
-
-def test_what_the_publisher_gives_is_checked_kept_and_used(monkeypatch, yunet_file, cache):
-    fetched = []
-
-    def copy(url, path, sha256):
-        fetched.append(url)
-        shutil.copy(yunet_file, path)
-
-    monkeypatch.setattr("mien.files._download", copy)
-    assert open_detector("auto").name == "yunet"
-    assert open_detector("yunet").name == "yunet"
-    assert fetched == ["https://raw.githubusercontent.com/ShiqiYu/libfacedetection.train/master/onnx/yunet_n_640_640.onnx"]
-    assert [path.name for path in cache.iterdir()] == ["yunet_n_640_640.onnx"]
-
-
-def test_the_environment_may_name_the_detector(monkeypatch, no_network, yunet_file):
-    monkeypatch.setenv("MIEN_DETECTOR", str(yunet_file))
-    assert open_detector("auto").name == "yunet"
-    assert open_detector("none").name == "none"
-    monkeypatch.setenv("MIEN_DETECTOR", "haar")
-    assert open_detector("auto").name == "haar"
+    monkeypatch.setenv("MIEN_DETECTOR", str(tmp_path / "gone.onnx"))
+    with pytest.raises(MienError, match="no detector file"):
+        open_detector("auto")
 
 
 def test_an_unknown_name_a_missing_file_and_a_wrong_file_are_told_apart(tmp_path, model, capfd):
-    with pytest.raises(MienError, match="choose auto, yunet, haar, none"):
+    with pytest.raises(MienError, match="choose auto, yunet, none"):
         open_detector("retina")
+    with pytest.raises(MienError, match="cascade is no longer part of mien; use yunet"):
+        open_detector("haar")
     with pytest.raises(MienError, match="no detector file"):
         open_detector(str(tmp_path / "gone.onnx"))
     (tmp_path / "text.onnx").write_text("I am not a network.")
     for wrong in (tmp_path / "text.onnx", model):
-        with pytest.raises(MienError, match="is not a YuNet file"):
+        with pytest.raises(MienError, match="is not a YuNet model"):
             open_detector(str(wrong))
     assert capfd.readouterr().err == ""

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mien.inference.detection import HAAR_FRAMING, YUNET_FRAMING, Framing, crop_face
+from mien.inference.detection import YUNET_FRAMING, Framing, crop_face
 from mien.inference.prediction import Face
 
 PICTURE = np.random.default_rng(0).integers(0, 256, size=(120, 160, 3)).astype(np.uint8)
@@ -59,7 +59,6 @@ def test_the_frame_follows_the_landmarks_not_the_box():
     assert face.centre == pytest.approx((80, 60))
     assert face.extent == pytest.approx(50)  # 3-4-5
     assert crop_face(PICTURE, face, YUNET_FRAMING).shape == (95, 95, 3)
-    assert crop_face(PICTURE, Face((40, 30, 100, 90)), HAAR_FRAMING).shape == (60, 60, 3)
 
 
 def test_without_a_framing_the_box_is_taken_as_it_is():

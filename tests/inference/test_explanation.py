@@ -126,7 +126,7 @@ def test_faces_of_any_size_are_explained(size, tmp_path):
 
 def test_a_photo_is_explained_and_drawn(model, photo, tmp_path):
     out = tmp_path / "why.png"
-    [found] = mien.explain(photo, model=model, detector="haar", out=out)
+    [found] = mien.explain(photo, model=model, out=out)
     assert found.label == found.prediction.label
     assert found.face.shape[2] == 3
     assert found.region is not None
@@ -152,7 +152,7 @@ def test_the_chosen_head_is_explained(two_heads):
 def test_where_there_is_no_face_nothing_is_drawn_and_every_input_has_its_row(model, tmp_path):
     (tmp_path / "letter.jpg").write_text("Dear me")
     meadow, out = np.full((200, 300, 3), (40, 160, 60), np.uint8), tmp_path / "why.png"
-    nothing, broken = explain([meadow, str(tmp_path / "letter.jpg")], model=model, detector="haar", out=out)
+    nothing, broken = explain([meadow, str(tmp_path / "letter.jpg")], model=model, out=out)
     assert nothing.heat is None
     assert nothing.prediction.no_face
     assert "letter.jpg" in broken.prediction.error
@@ -162,7 +162,7 @@ def test_where_there_is_no_face_nothing_is_drawn_and_every_input_has_its_row(mod
 def test_a_bad_image_between_two_good_ones_is_an_error_row_and_ends_nothing(model, photo, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(photo.read_bytes()[:5000])
-    first, error, second = explain([str(photo), str(broken), str(photo)], model=model, detector="haar")
+    first, error, second = explain([str(photo), str(broken), str(photo)], model=model)
     assert first.heat is not None
     assert np.array_equal(first.heat, second.heat)
     assert (error.heat, error.label) == (None, None)
@@ -189,4 +189,4 @@ def test_mistakes_are_told_before_the_work(model, tmp_path):
     with pytest.raises(MienError, match=r"must end in \.png"):
         explain("photo.jpg", model=model, out=tmp_path / "why.txt")
     with pytest.raises(MienError, match="leave out the detector"):
-        explain("photo.jpg", model=model, detector="haar", faces=True)
+        explain("photo.jpg", model=model, faces=True)

@@ -100,7 +100,7 @@ LARGER = {"04 1-bit.png": (4, 0), "13 100 megapixels.png": (7000 / 256, 1000)}
 
 
 def answer(folder, model, capsys, *more):
-    words = ["predict", str(folder), "--model", str(model), "--detector", "haar", *more]
+    words = ["predict", str(folder), "--model", str(model), *more]
     status = main(words)
     return status, capsys.readouterr()
 

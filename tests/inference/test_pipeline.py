@@ -111,15 +111,12 @@ def test_a_row_does_not_wait_until_its_batch_is_full(model, large, monkeypatch, 
     assert len(list(rows)) == 3
 
 
-def test_many_threads_give_the_rows_of_one_in_the_same_order(model, photo, yunet_file):
+def test_many_threads_give_the_rows_of_one_in_the_same_order(model, photo):
     image = cv2.resize(read_image(photo), (256, 300))
     images = [np.roll(image, 3 * shift, axis=1) for shift in range(12)] + [SMALL, BLUE]
-    for detector in (str(yunet_file), "haar"):
-        alone, together = (
-            [row.to_dict() for row in predict(images, model, detector, batch_size=3, threads=threads)] for threads in (1, 4)
-        )
-        assert together == alone
-        assert sum("face" in row for row in alone) >= 12
+    alone, together = ([row.to_dict() for row in predict(images, model, batch_size=3, threads=threads)] for threads in (1, 4))
+    assert together == alone
+    assert sum("face" in row for row in alone) >= 12
 
 
 def test_one_pillow_image_given_many_times_is_read_by_many_threads(model, photo):
@@ -159,7 +156,7 @@ def test_drawing_changes_no_answer_and_leaves_a_picture_of_every_image_that_was_
 
 
 def test_the_whole_way_finds_the_face_of_a_real_photo(model, photo):
-    (row,) = predict(photo, model, "haar")
+    (row,) = predict(photo, model)
     assert row.source == str(photo)
     x1, y1, x2, y2 = row.box
     assert x1 < 240 < x2

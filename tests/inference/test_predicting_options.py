@@ -32,9 +32,9 @@ def test_a_wrong_model_or_detector_is_said_at_once_and_not_at_the_first_row(mode
         with pytest.raises(MienError, match=says):
             predict("photo.jpg", model, "none", **words)
     with pytest.raises(MienError, match="between 0 and 1, not at 1"):
-        predict("photo.jpg", model, "haar", min_score=1.0)
+        predict("photo.jpg", model, "yunet", min_score=1.0)
     with pytest.raises(MienError, match="leave out the detector, or faces"):
-        predict("photo.jpg", model, "haar", faces=True)
+        predict("photo.jpg", model, "yunet", faces=True)
 
 
 def test_faces_says_the_same_as_the_detector_none(model, large):

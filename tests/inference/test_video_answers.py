@@ -49,7 +49,7 @@ def folder(tmp_path_factory):
     """The scene as clip.mp4, its answers as rows.jsonl, and all that was drawn in drawn/."""
     folder = tmp_path_factory.mktemp("video")
     clip = draw_scene(folder / "clip.mp4")
-    words = ["--detector", "haar", "--out", str(folder / "rows.jsonl"), "--draw", str(folder / "drawn")]
+    words = ["--out", str(folder / "rows.jsonl"), "--draw", str(folder / "drawn")]
     assert main(["predict", str(clip), *words]) == 0
     return folder
 
