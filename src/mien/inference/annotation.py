@@ -3,15 +3,11 @@
 import io
 import logging
 import os
-import struct
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from PIL import ExifTags, Image
 
@@ -19,19 +15,8 @@ from mien.errors import MienError
 from mien.files import write_whole
 from mien.inference.drawing import COLOURS, annotate, choose_text_size
 from mien.inference.prediction import Prediction
+from mien.inference.video import SOFTWARE, VIDEO_SUFFIX, DrawnVideo, is_drawn_video
 from mien.labels import LabelSet
-
-ENCODERS = ((".mp4", "mp4v", cv2.CAP_FFMPEG, 0.1), (".avi", "MJPG", cv2.CAP_OPENCV_MJPEG, 1.0))
-"""Suffix, codec, back end and lowest frame rate, best first: MPEG-4 if OpenCV has FFmpeg, else Motion JPEG, which OpenCV writes
-without it, at an integer rate."""
-
-VIDEO_SUFFIXES = tuple(suffix for suffix, *_ in ENCODERS)
-
-SOFTWARE = "mien predict --draw"
-"""EXIF tag Software of a drawn picture, which marks it as replaceable."""
-
-MARK = struct.pack(">I4s", 8 + len(SOFTWARE), b"free") + SOFTWARE.encode()
-"""The same for a drawn video, at its end: a box of free space, which players skip (ISO/IEC 14496-12, 8.1.2)."""
 
 PLOT_SUFFIX = ".tracks.png"
 
@@ -48,88 +33,6 @@ MOST_POINTS = 4096
 """Most points of a track; beyond that every second one is dropped. A plot is some 1,300 pixels wide."""
 
 _logger = logging.getLogger("mien")
-
-
-class DrawnVideo:
-    """A video in progress under a temporary name; `close` renames it to `path`.
-
-    The codecs need even sides: the last row or column of an odd one is repeated.
-    """
-
-    def __init__(self, folder: Path, stem: str, size: tuple[int, int], rate: float) -> None:
-        self._size, self._missing = size, 0
-        self._last: np.ndarray | None = None
-        even = size[0] + size[0] % 2, size[1] + size[1] % 2
-        for suffix, codec, backend, least in ENCODERS:
-            self.path = folder / f"{stem}{suffix}"
-            self._part = folder / f".{stem}.{os.getpid()}.part{suffix}"  # OpenCV chooses the container by the suffix
-            self._writer = _open(self._part, codec, backend, max(least, rate), even)
-            if self._writer is not None:
-                return
-        raise self._problem("OpenCV cannot write it")
-
-    def add(self, picture: Image.Image) -> None:
-        """Write a frame; one of another size, as in damaged videos, is resized to that of the first."""
-        picture = picture if picture.size == self._size else picture.resize(self._size)
-        pixels = cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2BGR)
-        pixels = cv2.copyMakeBorder(pixels, 0, self._size[1] % 2, 0, self._size[0] % 2, cv2.BORDER_REPLICATE)
-        while self._missing and self._last is not None:
-            self._write(self._last)
-            self._missing -= 1
-        self._write(pixels)
-        self._last, self._missing = pixels, 0
-
-    def repeat(self) -> None:
-        """Repeat the previous frame for one that could not be read, unless no other follows."""
-        self._missing += 1
-
-    def close(self) -> None:
-        """Finish the video and rename it; raise a MienError if it could not be written, on a full disk for example."""
-        try:
-            self._writer.release()
-            with self._part.open("r+b") as file:
-                if not file.read(1):
-                    raise self._problem("nothing was written")
-                file.seek(0, os.SEEK_END)
-                file.write(MARK)
-            self._part.replace(self.path)
-        except OSError as error:
-            raise self._problem(error.strerror or str(error)) from None
-        finally:
-            with suppress(OSError):
-                self._part.unlink()
-
-    def _write(self, pixels: np.ndarray) -> None:
-        try:
-            self._writer.write(pixels)
-        except cv2.error as error:
-            raise self._problem(" ".join(str(error).split())) from None
-
-    def _problem(self, reason: str) -> MienError:
-        return MienError(f"The video {str(self.path)!r} cannot be saved ({reason}); choose another --draw.")
-
-
-def is_drawn_video(path: Path) -> bool:
-    """Tell whether a file is a video drawn by mien."""
-    try:
-        with path.open("rb") as file:
-            file.seek(-len(MARK), os.SEEK_END)
-            return file.read() == MARK
-    except OSError:  # missing, shorter, or a folder
-        return False
-
-
-def _open(path: Path, codec: str, backend: int, rate: float, size: tuple[int, int]) -> Any:
-    """Open OpenCV's writer; None if it lacks the codec, or the file cannot be created."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # as for reading
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        writer = cv2.VideoWriter(str(path), backend, cv2.VideoWriter.fourcc(*codec), rate, size)
-        return writer if writer.isOpened() else None
-    except (cv2.error, UnicodeEncodeError):
-        return None
-    finally:
-        cv2.utils.logging.setLogLevel(level)
 
 
 @dataclass(eq=False)
@@ -250,16 +153,15 @@ class AnnotationWriter:
             self.close()
             video = None
         if image is None:
-            if video is not None:
-                video.drawn.repeat()
-        elif rate is None:
+            return  # the frame before is shown until the next
+        if rate is None:
             source = Path(predictions[0].source)
             suffix = ".jpg" if source.suffix.lower() in (".jpg", ".jpeg", ".jpe", ".jfif") else ".png"
             self._write(annotate(image, predictions), f"{self._stem(source, (suffix,))}{suffix}")
         else:
             if video is None:
                 source = Path(predictions[0].source)
-                stem = self._stem(source, (*VIDEO_SUFFIXES, PLOT_SUFFIX))
+                stem = self._stem(source, (VIDEO_SUFFIX, PLOT_SUFFIX))
                 height, width = image.shape[:2]
                 video = self._video = _Video(source, DrawnVideo(self.folder, stem, (width, height), rate), 1 / rate)
             video.add(image, predictions)
@@ -332,5 +234,5 @@ class _Video:
             wanted = choose_text_size(boxes, max(image.shape[:2]))
             before = wanted if self._text_size is None else self._text_size
             self._text_size = before + TEXT_SMOOTHING * (wanted - before)
-        self.drawn.add(annotate(image, predictions, enlarge=False, text_size=self._text_size))
+        self.drawn.add(annotate(image, predictions, enlarge=False, text_size=self._text_size), predictions[0].time or 0.0)
         self.history.add(predictions)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from mien.errors import MienError
@@ -70,8 +69,7 @@ def predict(
         every: of videos and cameras, process only every N-th frame: 1 is all, 10 is frames 0, 10, 20 ...
         track: in videos and from cameras, number the faces by person from frame to frame; without it nothing is smoothed.
         smoothing: time constant in seconds of the moving average over the probabilities of each track; 0 for no smoothing.
-        threads: CPU threads that detect and classify faces; by default as many as this process may use, at most 8. If
-            given, OpenCV's own threads are switched off for the whole process.
+        threads: CPU threads that detect and classify faces; by default as many as this process may use, at most 8.
 
     Returns:
         One prediction or more for every input, in order, as they come: one for each face, or one that says that there is
@@ -94,9 +92,6 @@ def predict(
     pipeline = FacePipeline(
         model, detector, head, faces, margin, min_size, min_score, threshold, batch_size, keep_images=draw is not None
     )
-    # OpenCV would start as many threads for each image; the setting is global, so it is changed only on request.
-    if threads is not None:
-        cv2.setNumThreads(1)
     writer = None
     if draw is not None:
         from mien.inference.annotation import AnnotationWriter
@@ -206,7 +201,7 @@ class FacePipeline:
             crops = [crop_face(frame.image, face, self._framing) for face in faces]
             # a copy, since the result may be a view that keeps the whole image alive
             prepared = [prepare(crop, self.classifier.size, self.classifier.channels).copy() for crop in crops]
-        except (cv2.error, MemoryError, MienError) as error:
+        except Exception as error:  # whatever a detector or damaged pixels raise concerns this image only
             reason = " ".join(str(error).split()) or "out of memory"
             failed = replace(row, error=f"Face detection failed on {frame.source!r} ({reason}).")
             return ImageFaces([failed], image=kept, rate=frame.rate)

@@ -1,134 +1,391 @@
-"""The frames of a video file or a camera, through OpenCV, with number and time."""
+"""Read the frames of video files, streams and cameras with their times, and write drawn videos, through PyAV."""
 
 import os
+import struct
+import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
+from typing import Any, BinaryIO
 
-import cv2
+import av
+import numpy as np
+from PIL import Image
 
+from mien.errors import MienError
 from mien.inference.prediction import Frame
 
-SLACK_SECONDS, SLACK_SHARE = 0.5, 0.05
-"""Frames that may be missing before a video counts as truncated: containers that do not count their frames (WebM, Matroska)
-give a duration, which may be that of the sound."""
-
-COUNTING, SLACK_FRAMES, SLACK_SHARE_COUNTED = frozenset((".avi", ".mp4", ".m4v", ".mov")), 3, 0.01
-"""Containers that count their frames, and how many of these may be missing: an edit list may hide a few."""
-
 LARGEST_CAMERA = 99
-"""Cameras are numbered from 0; on a command line a longer number is the name of a missing file."""
+"""Cameras are numbered from 0; on a command line a longer number is the name of a file."""
+
+OPEN_SECONDS, READ_SECONDS = 10.0, 10.0
+"""Seconds to wait for a stream to open, and for its next data."""
+
+RECONNECTIONS, WAIT_SECONDS = 3, 2.0
+"""Attempts to open a broken stream again without a frame in between, and the seconds before each."""
+
+FAILURES = (av.FFmpegError, OSError, ValueError, LookupError, MemoryError)
+"""What PyAV raises where a video is damaged or out of reach."""
+
+STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "srt://")
+"""How the addresses of streams begin."""
 
 
-def video_frames(name: str, every: int = 1) -> Iterator[Frame]:
-    """Read every N-th frame of a video, rotated upright; there is at least one, and a truncated video ends with an error."""
-    if failure := _open_failure(name):
-        yield Frame(name, error=failure)
+VIDEO_SUFFIX = ".mp4"
+"""Container of drawn videos."""
+
+ENCODERS = ("libx264", "libopenh264", "mpeg4")
+"""Codecs of drawn videos, best first: H.264, which browsers play, else MPEG-4."""
+
+TIME_BASE = Fraction(1, 1000)
+"""Unit of the times of a drawn video's frames, in seconds."""
+
+SOFTWARE = "mien predict --draw"
+"""EXIF tag Software of a drawn picture, which marks it as replaceable."""
+
+MARK = struct.pack(">I4s", 8 + len(SOFTWARE), b"free") + SOFTWARE.encode()
+"""The same for a drawn video, at its end: a box of free space, which players skip (ISO/IEC 14496-12, 8.1.2)."""
+
+
+def is_stream(name: str) -> bool:
+    """Tell whether a name is the address of a stream, or the device file of a camera."""
+    return name.lower().startswith((*STREAMS, "/dev/video"))
+
+
+def video_frames(name: str, every: int = 1, content: BinaryIO | None = None) -> Iterator[Frame]:
+    """Read the frames of a video file as a person sees them: upright, in order of time, with square pixels.
+
+    There is at least one frame. The time of a frame is its own timestamp, counted from the start of the file. A video that is
+    cut off gives the frames it has, and then one with an error.
+
+    Args:
+        name: the path of the video.
+        every: give only every N-th frame, from the first; those between are decoded but not converted.
+        content: the bytes of the file, where they are not at the path.
+    """
+    try:
+        file = content or Path(name).open("rb")  # noqa: SIM115 - closed below
+    except FileNotFoundError:
+        yield Frame(name, error=f"There is no video {name!r}; check the path.")
         return
-    with closing(_Capture(name)) as video:
-        if not video.is_open:
-            yield Frame(name, error=f"{name!r} is damaged, or no video that OpenCV can read; save it as MP4 (H.264).")
+    except (OSError, ValueError) as error:
+        yield Frame(name, error=f"The video {name!r} cannot be opened: {getattr(error, 'strerror', None) or error}.")
+        return
+    with file:
+        size = file.seek(0, os.SEEK_END)
+        if not size:
+            yield Frame(name, error=f"The video {name!r} is empty (0 bytes); copy or download it again.")
             return
-        expected, rate = video.frame_count, video.rate
-        number = 0
-        while video.grab():
-            if number % every == 0:
-                yield video.frame(name, number, video.seconds(number), rate / every)
-            number += 1
-        missing = expected - number
-        if Path(name).suffix.lower() in COUNTING:
-            slack = max(SLACK_FRAMES, SLACK_SHARE_COUNTED * expected)
-        else:
-            slack = max(SLACK_SECONDS * rate, SLACK_SHARE * expected)
-        if not number or missing > slack:
-            yield Frame(
-                name,
-                error=f"The video {name!r} ends after {number:,} of about {expected:,.0f} frames: it is truncated or damaged; "
-                "copy or download it again.",
-                frame=number,
-                time=video.seconds(number),
+        cut_off = _claimed_size(file) > size
+        file.seek(0)
+        try:
+            # Opened by its content, for FFmpeg takes some names for addresses; and it may open nothing else.
+            video = _Video(av.open(file, metadata_errors="replace", container_options={"protocol_whitelist": "none"}))
+        except FAILURES:
+            yield Frame(name, error=f"{name!r} is damaged or not a video; save it as MP4 (H.264).")
+            return
+        number, seconds = -1, 0.0
+        with video:
+            for number, decoded in enumerate(video):
+                seconds = video.seconds(decoded, number)
+                if number % every == 0:
+                    yield video.frame(name, decoded, number, seconds, every)
+        problem = ""
+        if number < 0 or cut_off or video.failure:
+            problem = f"The video {name!r} is cut off or damaged after {number + 1:,} frames; copy or download it again."
+        elif video.damaged:
+            problem = (
+                f"The video {name!r} has damaged frames, of which {video.damaged:,} were skipped; copy or download it again."
             )
+        if problem:
+            yield Frame(name, error=problem, frame=number + 1, time=seconds)
 
 
 def camera_frames(number: int, every: int = 1) -> Iterator[Frame]:
-    """Read every N-th frame of a camera for as long as frames are asked for; their time is relative to the first."""
+    """Read the frames of a camera for as long as they are asked for; their time counts from the first.
+
+    Args:
+        number: the number of the camera, from 0.
+        every: give only every N-th frame.
+    """
     name = f"camera {number}"
-    if not 0 <= number <= LARGEST_CAMERA:  # OpenCV would crash
-        yield Frame(name, error=f"Cameras have the numbers 0 to {LARGEST_CAMERA}; there is no {number}.")
+    if not 0 <= number <= LARGEST_CAMERA:
+        yield Frame(name, error=f"Cameras are numbered from 0 to {LARGEST_CAMERA}; there is no {number}.")
         return
-    with closing(_Capture(number)) as camera:
-        if not camera.is_open:
-            yield Frame(
-                name,
-                error=f"There is no camera {number} here, or it is in use or needs a permission; "
-                "check the number (the first is 0).",
-            )
-            return
-        start, count = time.monotonic(), 0
-        while camera.grab():
-            if count % every == 0:
-                yield camera.frame(name, count, time.monotonic() - start, camera.rate / every)
-            count += 1
+    try:
+        video = _Video(_open_camera(number))
+    except FAILURES:
         yield Frame(
             name,
-            error=f"The {name} gives no more frames; check whether it is still connected.",
-            frame=count,
-            time=time.monotonic() - start,
+            error=f"There is no camera {number} here, or another program uses it, or this program may not use it; "
+            "check the number (the first is 0).",
         )
+        return
+    with video:
+        yield from _live_frames(name, video, every, time.monotonic(), 0)
+    yield Frame(name, error=f"The {name} gives no more frames; check that it is still connected.")
 
 
-class _Capture:
-    """OpenCV's VideoCapture without its messages."""
+def stream_frames(address: str, every: int = 1) -> Iterator[Frame]:
+    """Read the frames of a network stream or a device file; a broken connection is opened again a few times.
 
-    def __init__(self, source: str | int) -> None:
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # silences FFmpeg; OpenCV reads it once, at its first video
-        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    Each break is a frame with an error. Times are seconds since the first connection.
+
+    Args:
+        address: such as rtsp://host/path, http://host/video or /dev/video0.
+        every: give only every N-th frame.
+    """
+    start, number, failed = time.monotonic(), 0, 0
+    while True:
+        ended, reason = False, ""
         try:
-            # prefer FFmpeg: other back ends take "a%02d.mp4" for a sequence of images
-            has_ffmpeg = cv2.CAP_FFMPEG in cv2.videoio_registry.getStreamBackends()
-            backend = cv2.CAP_FFMPEG if isinstance(source, str) and has_ffmpeg else cv2.CAP_ANY
-            self._capture = cv2.VideoCapture(source, backend)  # type: ignore[call-overload, unused-ignore]
-        finally:
-            cv2.utils.logging.setLogLevel(level)
-        self.grab, self.close = self._capture.grab, self._capture.release
-
-    @property
-    def is_open(self) -> bool:
-        return bool(self._capture.isOpened())
-
-    @property
-    def frame_count(self) -> float:
-        """The container's number of frames, 0 if invalid."""
-        return max(0.0, float(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-
-    @property
-    def rate(self) -> float:
-        """Frames per second; 25 if the container has no valid rate."""
-        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
-        return rate if 0 < rate < 1000 else 25.0
-
-    def seconds(self, number: int) -> float:
-        """Return the timestamp of the grabbed frame, or compute it from the frame rate if there is none."""
-        timestamp = float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
-        return timestamp if timestamp > 0 else number / self.rate
-
-    def frame(self, name: str, number: int, seconds: float, rate: float) -> Frame:
-        """Decode the grabbed frame."""
-        with suppress(cv2.error):
-            good, pixels = self._capture.retrieve()
-            if good and pixels is not None and pixels.size:
-                code = cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB
-                return Frame(name, cv2.cvtColor(pixels, code), frame=number, time=seconds, rate=rate)
-        return Frame(name, error=f"Frame {number} of {name!r} is damaged.", frame=number, time=seconds)
+            is_device = address.startswith("/dev/")
+            options = {"rtsp_transport": "tcp"} if address.startswith("rtsp") else {}
+            video = _Video(
+                av.open(
+                    address,
+                    format="v4l2" if is_device else None,
+                    options=options,
+                    timeout=(OPEN_SECONDS, READ_SECONDS),
+                    metadata_errors="replace",
+                )
+            )
+        except FAILURES as error:
+            reason = _reason(error)
+        else:
+            with video:
+                for frame in _live_frames(address, video, every, start, number):
+                    number, failed = (frame.frame or 0) + 1, 0
+                    yield frame
+            ended, reason = not video.failure and video.is_file, video.failure
+        if ended:
+            return
+        failed += 1
+        more = failed <= RECONNECTIONS
+        yield Frame(
+            address,
+            error=f"The stream {address!r} {'broke off' if number else 'cannot be opened'} ({reason or 'no more data'})"
+            + ("; connecting again." if more else "; check the address and the network."),
+            frame=number if number else None,
+            time=time.monotonic() - start if number else None,
+        )
+        if not more:
+            return
+        time.sleep(WAIT_SECONDS)
 
 
-def _open_failure(name: str) -> str:
-    """Explain why a file cannot be opened, which OpenCV does not; empty if it can."""
+def _live_frames(name: str, video: "_Video", every: int, start: float, first: int) -> Iterator[Frame]:
+    for number, decoded in enumerate(video, start=first):
+        if number % every == 0:
+            yield video.frame(name, decoded, number, time.monotonic() - start, every)
+
+
+class _Video:
+    """An open container whose first video stream is decoded; iterating gives PyAV's frames."""
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+        streams = [stream for stream in container.streams.video if not stream.disposition & stream.disposition.attached_pic]
+        if not streams:
+            container.close()
+            raise ValueError("no video stream")
+        self._stream = streams[0]
+        self._stream.thread_type = "AUTO"
+        self._start = (container.start_time or 0) / av.time_base
+        self.failure, self.damaged = "", 0
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        self._rate = float(rate) if rate and 0 < rate < 1000 else 25.0
+        self.is_file = container.duration is not None
+
+    def __enter__(self) -> "_Video":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    def __iter__(self) -> Iterator[Any]:
+        """Decode until the end; what breaks it off is in `failure`, and `damaged` counts what cannot be decoded."""
+        packets, begun = self._container.demux(self._stream), False
+        while True:
+            try:
+                packet = next(packets, None)
+            except FAILURES as error:
+                self.failure = _reason(error)
+                return
+            if packet is None:
+                return
+            try:
+                decoded = packet.decode()
+            except FAILURES:
+                self.damaged += begun  # a trimmed video may begin with frames that need earlier ones
+                continue
+            begun = begun or bool(decoded)
+            yield from decoded
+
+    def seconds(self, decoded: Any, number: int) -> float:
+        """Return the time of a frame: its timestamp, or, where it has none, its number by the frame rate."""
+        return number / self._rate if decoded.time is None else max(0.0, float(decoded.time) - self._start)
+
+    def frame(self, name: str, decoded: Any, number: int, seconds: float, every: int) -> Frame:
+        """Convert a decoded frame to RGB, upright and with square pixels."""
+        try:
+            shape = self._stream.sample_aspect_ratio or 1
+            width = max(1, round(decoded.width * shape)) if 0.1 < shape < 10 else decoded.width
+            pixels = decoded.to_ndarray(format="rgb24", width=width, height=decoded.height)
+            pixels = np.ascontiguousarray(np.rot90(pixels, round(decoded.rotation / 90)))
+        except FAILURES:
+            return Frame(name, error=f"Frame {number} of {name!r} is damaged.", frame=number, time=seconds)
+        note = "damaged in the video" if decoded.is_corrupt else ""
+        return Frame(name, pixels, frame=number, time=seconds, rate=self._rate / every, note=note)
+
+
+def _open_camera(number: int) -> Any:
+    if sys.platform == "darwin":
+        return av.open(str(number), format="avfoundation", options={"framerate": "30"}, timeout=OPEN_SECONDS)
+    if sys.platform == "win32":
+        names = [device.description or device.name for device in av.enumerate_input_devices("dshow")]
+        return av.open(f"video={names[number]}", format="dshow", timeout=OPEN_SECONDS)
+    return av.open(f"/dev/video{number}", format="v4l2", timeout=OPEN_SECONDS)
+
+
+def _reason(error: Exception) -> str:
+    """Describe a failure of PyAV in a few words, without the address."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _claimed_size(file: BinaryIO) -> int:
+    """Read how many bytes a file should have by its own container; 0 where it does not say."""
+    file.seek(0)
+    head = file.read(64)
     try:
-        with Path(name).open("rb") as file:
-            return "" if file.read(1) else f"The video {name!r} is empty (0 bytes); copy or download it again."
-    except FileNotFoundError:
-        return f"There is no video {name!r}; check the path."
-    except (OSError, ValueError) as error:
-        return f"The video {name!r} cannot be opened: {getattr(error, 'strerror', None) or error}."
+        if head[:4] == b"RIFF":
+            return _chunks_end(file, lambda chunk: int(struct.unpack("<4xI", chunk[:8])[0]) + 8)
+        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+            return _chunks_end(file, _box_size)
+        if head[:4] == b"\x1aE\xdf\xa3":
+            return _segment_end(file, head)
+    except (struct.error, OSError, ValueError, IndexError):
+        pass
+    return 0
+
+
+def _chunks_end(file: BinaryIO, size_of: Callable[[bytes], int]) -> int:
+    """Add up the sizes of a file's top-level chunks, to the first that reaches over the end of the file."""
+    end, size = 0, file.seek(0, os.SEEK_END)
+    while end < size:
+        file.seek(end)
+        step = size_of(file.read(16))
+        if step < 8:  # 0 means to the end of the file
+            return end
+        end += step
+    return end
+
+
+def _box_size(head: bytes) -> int:
+    """Read the size of an MP4 box."""
+    (size,) = struct.unpack(">I", head[:4])
+    return int(struct.unpack(">Q", head[8:16])[0] if size == 1 else size)
+
+
+def _segment_end(file: BinaryIO, head: bytes) -> int:
+    """Read where the segment of a Matroska or WebM file ends; 0 where its size is unknown."""
+    length, header = _variable_integer(head[4:])
+    start = 4 + length + header
+    file.seek(start)
+    segment = file.read(12)
+    if segment[:4] != b"\x18S\x80g":
+        return 0
+    length, size = _variable_integer(segment[4:])
+    return 0 if size == 2 ** (7 * length) - 1 else start + 4 + length + size
+
+
+def _variable_integer(data: bytes) -> tuple[int, int]:
+    """Read an EBML number: how many bytes it takes, and its value."""
+    length = 9 - data[0].bit_length()
+    return length, int.from_bytes(data[:length], "big") & (2 ** (7 * length) - 1)
+
+
+class DrawnVideo:
+    """A video file written frame by frame under a temporary name; `close` gives it its own.
+
+    H.264 in MP4, with the times of the source's frames.
+
+    Args:
+        folder: where it goes.
+        stem: its name without the suffix.
+        size: width and height in pixels; an odd side is made even by repeating its last row or column.
+        rate: frames a second, for the codec to plan with.
+
+    Attributes:
+        path: the finished file.
+
+    Raises:
+        MienError: if it cannot be written there.
+    """
+
+    def __init__(self, folder: Path, stem: str, size: tuple[int, int], rate: float) -> None:
+        self.path, self._part = folder / f"{stem}{VIDEO_SUFFIX}", folder / f".{stem}.{os.getpid()}.part"
+        self._size, self._last = size, -1
+        codec = next((name for name in ENCODERS if name in av.codecs_available), None)
+        if codec is None:
+            raise self._failure(ValueError("PyAV has no encoder for it"))
+        try:
+            self._file = self._part.open("w+b")
+        except OSError as error:
+            raise self._failure(error) from None
+        self._container: Any = av.open(self._file, "w", format="mp4")
+        self._stream = self._container.add_stream(codec, rate=max(1, round(rate)))
+        self._stream.width, self._stream.height = (side + side % 2 for side in size)
+        self._stream.pix_fmt = "yuv420p"
+        self._stream.codec_context.time_base = TIME_BASE
+
+    def add(self, picture: Image.Image, seconds: float) -> None:
+        """Write a frame that is shown from this time until the next; one of another size is resized to the first one's."""
+        pixels = np.asarray(picture if picture.size == self._size else picture.resize(self._size))
+        pixels = np.pad(pixels, ((0, self._size[1] % 2), (0, self._size[0] % 2), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+        self._last = max(self._last + 1, round(seconds / TIME_BASE))
+        frame.pts, frame.time_base = self._last, TIME_BASE
+        self._encode(frame)
+
+    def close(self) -> None:
+        """Finish the video and give it its name.
+
+        Raises:
+            MienError: if it could not be written, for example on a full disk.
+        """
+        try:
+            self._encode(None)
+            self._container.close()
+            self._file.seek(0, os.SEEK_END)
+            self._file.write(MARK)
+            self._file.close()
+            self._part.replace(self.path)
+        except (OSError, av.FFmpegError) as error:
+            raise self._failure(error) from None
+        finally:
+            self._file.close()
+            with suppress(OSError):
+                self._part.unlink()
+
+    def _encode(self, frame: Any) -> None:
+        try:
+            for packet in self._stream.encode(frame):
+                self._container.mux(packet)
+        except (OSError, av.FFmpegError) as error:
+            raise self._failure(error) from None
+
+    def _failure(self, error: Exception) -> MienError:
+        return MienError(f"The video {str(self.path)!r} cannot be saved ({_reason(error)}); choose another --draw.")
+
+
+def is_drawn_video(path: Path) -> bool:
+    """Tell whether a file is a video drawn by mien."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-len(MARK), os.SEEK_END)
+            return file.read() == MARK
+    except OSError:  # missing, shorter, or a folder
+        return False
