@@ -139,7 +139,11 @@ class _ReadAhead(Generic[Item, Result]):
                     self.changed.wait_for(lambda: self._stopped or self._has_room())
                     if self._stopped:
                         break
-                    self._submit(item)
+                    self._held += item.held_bytes
+                    self._unfinished += 1
+                    future = self.pool.submit(self._process, item)
+                    self._futures.append(future)
+                    future.add_done_callback(self.wake)
         except BaseException as failure:  # raised again in the consumer's thread
             self.failure = failure
         finally:
@@ -150,13 +154,6 @@ class _ReadAhead(Generic[Item, Result]):
 
     def _has_room(self) -> bool:
         return self._unfinished < self._most_unfinished and len(self._futures) < AHEAD and self._held < HELD_BYTES
-
-    def _submit(self, item: Item) -> None:
-        self._held += item.held_bytes
-        self._unfinished += 1
-        future = self.pool.submit(self._process, item)
-        self._futures.append(future)
-        future.add_done_callback(self.wake)
 
     def _process(self, item: Item) -> Result:
         """Work on an item, and count the memory of its result in place of the item's."""
