@@ -32,7 +32,7 @@ HEADS = {"label": "probabilities", "crowd": "crowd_probabilities"}
 """The graph's output of each head: the label of the data set, and the vote of FER+'s crowd of ten."""
 
 FORMATS = {"1": ("label",), "2": ("label", "crowd")}
-"""Versions of the metadata that this code reads, and the heads of each, in the order of the outputs."""
+"""Versions of the metadata that this code reads, and the heads of each, in the order of the outputs, the default last."""
 
 HUB_PREFIX = "hf:"
 HUB_TIMEOUT = 10.0
@@ -184,7 +184,9 @@ class Classifier:
         except (KeyError, ValueError, TypeError, MienError) as error:
             raise MienError(f"The metadata of {name} are damaged ({error}); export the model again.") from None
         self._check_graph(name)
-        self.head = ("crowd" if "crowd" in self.heads else "label") if head is None else self._check_head(head)
+        self.head = self.heads[-1]
+        if head is not None:
+            self.head = self.with_head(head).head
 
     def _check_graph(self, name: str) -> None:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -196,19 +198,16 @@ class Classifier:
             if isinstance(columns := output.shape[1], int) and columns != len(self.labels):
                 raise MienError(f"{name} names {len(self.labels)} labels but gives {columns} probabilities; export it again.")
 
-    def _check_head(self, head: str) -> str:
-        if head not in self.heads:
-            raise MienError(f"The model {str(self.path)!r} has no head {head!r}; choose {' or '.join(self.heads)}.")
-        return head
-
     def with_head(self, head: str) -> "Classifier":
         """Return a classifier that uses another head of the same model and shares the open file.
 
         Raises:
             MienError: if the model has no such head.
         """
+        if head not in self.heads:
+            raise MienError(f"The model {str(self.path)!r} has no head {head!r}; choose {' or '.join(self.heads)}.")
         other = copy.copy(self)
-        other.head = self._check_head(head)
+        other.head = head
         return other
 
     @property
@@ -243,7 +242,7 @@ class Classifier:
         output, batches = HEADS[self.head], [np.empty((0, len(self.labels)), dtype=np.float32)]
         for start in range(0, len(faces), batch_size):
             batches += self._session.run([output], {"faces": faces[start : start + batch_size]})
-        return batches[1] if len(batches) == 2 else np.concatenate(batches)
+        return np.concatenate(batches)
 
     def classify(self, faces: ImageSource | Iterable[ImageSource], batch_size: int = 64) -> np.ndarray:
         """Classify images that show one face each and nothing else; no face is detected.

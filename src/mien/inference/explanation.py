@@ -3,7 +3,7 @@
 Only the model file is needed, so this works for every network. It shows what the model looked at, not what the person feels.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +17,7 @@ from mien.files import write_whole
 from mien.inference.classifier import DEFAULT_MODEL, Classifier
 from mien.inference.detection import Detector
 from mien.inference.drawing import Font
-from mien.inference.pipeline import FacePipeline
+from mien.inference.pipeline import FacePipeline, ImageFaces
 from mien.inference.prediction import Prediction
 from mien.inference.sources import Source, listed
 
@@ -26,9 +26,6 @@ SIDES = (1 / 8, 5 / 24, 7 / 24)
 
 STRIDE = 1 / 12
 """Distance between two patches, as a share of the face's side."""
-
-BATCH = 64
-"""Faces in memory at once, each with another patch hidden."""
 
 LEAST_FULL = 0.1
 """Smallest change of the log-odds that is shown in full colour; it is 2.5 points of probability at 50%, next to nothing."""
@@ -40,9 +37,9 @@ FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """Formats of the picture by the suffix of its file."""
 
 REGIONS = (
-    ("upper left", "upper middle", "upper right"),
-    ("middle left", "centre", "middle right"),
-    ("lower left", "lower middle", "lower right"),
+    *("upper left", "upper middle", "upper right"),
+    *("middle left", "centre", "middle right"),
+    *("lower left", "lower middle", "lower right"),
 )
 """The ninths of a picture, left and right as seen by the viewer."""
 
@@ -79,10 +76,9 @@ class Explanation:
         """The ninth of the picture with the most support for the label, such as "lower middle"; None if there is none."""
         if self.heat is None or self.heat.max() <= 0:
             return None
-        support = np.maximum(self.heat, 0)
-        parts = np.array([[part.sum() for part in np.array_split(row, 3, axis=1)] for row in np.array_split(support, 3)])
-        row, column = np.unravel_index(parts.argmax(), parts.shape)
-        return REGIONS[row][column]
+        rows = np.array_split(np.maximum(self.heat, 0), 3)
+        support = [part.sum() for row in rows for part in np.array_split(row, 3, axis=1)]
+        return REGIONS[int(np.argmax(support))]
 
 
 def explain(
@@ -118,8 +114,8 @@ def explain(
     pipeline = FacePipeline(model, detector, head, faces, keep_crops=True)
     if label is not None:
         pipeline.classifier.labels.index(label)
-    with closing(_explanations(pipeline, source, label)) as found:
-        explanations = list(islice(found, MOST_FACES))
+    with closing(pipeline.run(listed(source))) as images:
+        explanations = list(islice(_explanations(images, pipeline.classifier, label), MOST_FACES))
     if out is not None and any(each.heat is not None for each in explanations):
         picture = draw_explanations(explanations)
         form = FORMATS[Path(out).suffix.lower()]
@@ -127,15 +123,14 @@ def explain(
     return explanations
 
 
-def _explanations(pipeline: FacePipeline, source: Source, label: str | None) -> Generator[Explanation, None, None]:
-    with closing(pipeline.run(listed(source))) as images:
-        for image in images:
-            if not image.prepared:
-                yield Explanation(image.rows[0])
-                continue
-            for row, crop, face in zip(image.rows, image.crops, image.prepared, strict=True):
-                name = label or row.label or ""
-                yield Explanation(row, name, crop, *occlusion_map(pipeline.classifier, face, name))
+def _explanations(images: Iterable[ImageFaces], classifier: Classifier, label: str | None) -> Iterator[Explanation]:
+    for image in images:
+        if not image.prepared:
+            yield Explanation(image.rows[0])
+            continue
+        for row, crop, face in zip(image.rows, image.crops, image.prepared, strict=True):
+            name = label or row.label or ""
+            yield Explanation(row, name, crop, *occlusion_map(classifier, face, name))
 
 
 def occlusion_map(classifier: Classifier, face: np.ndarray, label: str) -> tuple[np.ndarray, float]:
@@ -145,24 +140,23 @@ def occlusion_map(classifier: Classifier, face: np.ndarray, label: str) -> tuple
     three sizes are moved over the face; a pixel's heat is the mean fall of the log-odds over the patches that cover it,
     averaged over the sizes. The model classifies about 500 images, whatever the size of its faces. On 40 PublicTest faces
     deletion lowers the mean probability to 0.18 and insertion raises it to 0.66 (RISE: 0.16 and 0.62; hard edges: 0.18 and
-    0.62; benchmarks/explanation.py).
-
-    Returns the heat, float32, (size, size), in log-odds, positive where a part supports the label, and the lowest probability
-    of the label with one patch hidden.
+    0.62; benchmarks/explanation.py). Returns `heat` and `hidden` of an `Explanation`.
     """
     index, size = classifier.labels.index(label), classifier.size
     mean = face.mean(axis=(0, 1))
-    log_odds = _log_odds(classifier.predict_proba(face[None]), index)[0]
+    log_odds = _log_odds(classifier.predict_proba(face[None]), index)
     heat, lowest = np.zeros((size, size)), 1.0
     for share in SIDES:
         total, weight = np.zeros((size, size)), np.zeros((size, size))
-        remaining = _patches(size, share)
-        while patches := list(islice(remaining, BATCH)):
-            probabilities = classifier.predict_proba(np.stack([_hide(face, mean, *patch) for patch in patches]))
+        profiles = _profiles(size, share)
+        for down in profiles:  # a row of patches
+            opacity = down[:, None] * profiles[:, None]  # (P, size, size)
+            cover = opacity if face.ndim == 2 else opacity[..., None]
+            hidden = np.rint(face * (1 - cover) + mean * cover).astype(np.uint8)
+            probabilities = classifier.predict_proba(hidden)
             lowest = min(lowest, float(probabilities[:, index].min()))
-            for (area, window), fall in zip(patches, log_odds - _log_odds(probabilities, index), strict=True):
-                total[area] += fall * window
-                weight[area] += window
+            total += np.tensordot(log_odds - _log_odds(probabilities, index), opacity, axes=1)
+            weight += opacity.sum(axis=0)
         heat += total / np.maximum(weight, 1e-6) / len(SIDES)
     return heat.astype(np.float32), lowest
 
@@ -175,25 +169,13 @@ def _log_odds(probabilities: np.ndarray, index: int) -> np.ndarray:
     return odds
 
 
-def _patches(size: int, share: float) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
-    """Yield the area of each patch, clipped to the face, and the opacity of its pixels, 0 to 1."""
+def _profiles(size: int, share: float) -> np.ndarray:  # (P, size)
+    """Compute the opacity of each pixel along one side, 0 to 1, for each position of a patch: 1 in its inner half."""
     side, stride = max(2, round(size * share)), max(1, round(size * STRIDE))
-    across = (np.arange(side) + 0.5) / side * 2 - 1
-    profile = np.clip(2 * (1 - np.abs(across)), 0, 1)  # 1 in the inner half
-    window = np.outer(profile, profile)
-    starts = range(-(side // 2), size - side // 2 + 1, stride)
-    for top in starts:
-        for left in starts:
-            area = slice(max(0, top), min(size, top + side)), slice(max(0, left), min(size, left + side))
-            inner = slice(area[0].start - top, area[0].stop - top), slice(area[1].start - left, area[1].stop - left)
-            yield area, window[inner]
-
-
-def _hide(face: np.ndarray, mean: np.ndarray, area: tuple[slice, slice], window: np.ndarray) -> np.ndarray:
-    hidden = face.copy()
-    opacity = window if face.ndim == 2 else window[:, :, None]
-    hidden[area] = np.rint(face[area] * (1 - opacity) + mean * opacity)
-    return hidden
+    starts = np.arange(-(side // 2), size - side // 2 + 1, stride)
+    across = (np.arange(size) + 0.5 - starts[:, None]) / side * 2 - 1  # -1 to 1 over the patch
+    profiles: np.ndarray = np.clip(2 * (1 - np.abs(across)), 0, 1)
+    return profiles
 
 
 PANEL, GAP, WORDS = 256, 24, 300
@@ -249,17 +231,15 @@ def _panels(each: Explanation) -> tuple[Image.Image, Image.Image]:
 def _coloured(gray: np.ndarray, heat: np.ndarray) -> np.ndarray:  # (H, W) from 0 to 255, (H, W) from -1 to 1
     """Overlay orange on gray where the heat is positive, blue where it is negative."""
     opacity = (STRONGEST * np.abs(heat))[:, :, None]
-    colour = np.where(heat[:, :, None] > 0, np.array(FOR, float), np.array(AGAINST, float))
-    mixed = gray[:, :, None] * (1 - opacity) + colour * opacity
-    coloured: np.ndarray = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
-    return coloured
+    mixed = gray[:, :, None] * (1 - opacity) + np.where(heat[:, :, None] > 0, FOR, AGAINST) * opacity
+    return np.asarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8))
 
 
 def _draw_text(picture: Image.Image, each: Explanation, left: int, top: int, several: bool) -> None:
     """Write the prediction of a face, and the meaning of the colours."""
     prediction, label = each.prediction, each.label or ""
     assert prediction.probabilities is not None
-    shown = {name: float(p) for name, p in zip(prediction.labels, prediction.probabilities, strict=True)}
+    shown = dict(zip(prediction.labels, prediction.probabilities.tolist(), strict=True))
     rival = max((name for name in shown if name != label), key=shown.__getitem__, default=None)
     draw = ImageDraw.Draw(picture)
     large, small = ImageFont.load_default(LARGE), ImageFont.load_default(SMALL)

@@ -124,16 +124,9 @@ def _plural(count: int, noun: str) -> str:
 
 
 def write(predictions: Iterable[Prediction], labels: LabelSet, format: str, stream: Any) -> Tally:
-    """Write predictions, each as soon as it comes, and return the counts.
+    """Write predictions in one of the `WRITERS` formats, each as soon as it comes, and return the counts.
 
-    Args:
-        predictions: the result of `predict`.
-        labels: their labels.
-        format: "table", "json" (one list), "jsonl" (an object per line), "csv" or "parquet".
-        stream: a text stream, for CSV without translation of line ends; for Parquet a seekable binary stream.
-
-    Raises:
-        MienError: if the format is unknown, or pyarrow is needed and not installed.
+    The stream is a text stream, for CSV without translation of line ends; for Parquet a seekable binary stream.
     """
     tally = Tally()
     WRITERS[choose_format(format, None)](tally.count(predictions), labels, stream)

@@ -73,18 +73,14 @@ def read(image: Frame | Unread) -> Frame:
 class Face:
     """One detected face of an image.
 
-    Attributes:
-        box: x1, y1, x2, y2 in pixels; may extend beyond the image.
-        score: the detector's confidence, 0 to 1; None without detection (the whole image is the face).
-        landmarks: (5, 2), float32, x and y in pixels: left eye, right eye, tip of the nose, left and right corner of the
-            mouth, left and right as in an upright picture. None if the detector has none.
-        angle: degrees by which the face is rotated clockwise from upright.
+    The landmarks are float32, (5, 2), x and y in pixels: left eye, right eye, tip of the nose, left and right corner of the
+    mouth, left and right as in an upright picture.
     """
 
-    box: tuple[float, float, float, float]
-    score: float | None = None
+    box: tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels; may extend beyond the image
+    score: float | None = None  # the detector's confidence, 0 to 1; None without detection
     landmarks: np.ndarray | None = None
-    angle: float = 0.0
+    angle: float = 0.0  # degrees by which the face is rotated clockwise from upright
 
     @property
     def centre(self) -> tuple[float, float]:

@@ -23,17 +23,10 @@ def log_path(out: Path) -> Path:
 
 
 class ResumeLog:
-    """The predictions of an unfinished run.
+    """The predictions of an unfinished run, beside its output file.
 
-    Args:
-        out: the output file.
-        labels: the labels of the predictions.
-        settings: everything that determines the predictions, as plain values.
-        names: the inputs; a resumed run must have those of the first and may have more.
-        resume: continue an existing log.
-
-    Raises:
-        MienError: if there is a log and `resume` is False, or its settings differ.
+    A resumed run must have the same labels and `settings`, which are everything that determines the predictions, as plain
+    values, and at least the same inputs (`names`). Without `resume`, an existing log is an error.
     """
 
     def __init__(self, out: Path, labels: LabelSet, settings: dict[str, Any], names: list[str], resume: bool) -> None:
