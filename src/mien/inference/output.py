@@ -45,24 +45,17 @@ def columns(labels: Iterable[str]) -> list[tuple[str, str]]:
 
 def column_values(prediction: Prediction) -> list[Any]:
     """Return a prediction's values in the order of the columns, rounded as in `Prediction.to_dict`; None if missing."""
-    row = _encodable_row(prediction)
+    row = prediction.to_dict() | {"no_face": prediction.no_face}
     row |= dict(zip(("x1", "y1", "x2", "y2"), row.get("box", ()), strict=False))
     probabilities = row.get("probabilities", {})
-    row["no_face"] = prediction.no_face
-    return [
-        *(row.get(name) for name, _ in FIRST),
-        *(probabilities.get(name) for name in prediction.labels),
-        *(row.get(name) for name, _ in LAST),
-    ]
+    first, last = ([row.get(name) for name, _ in names] for names in (FIRST, LAST))
+    values = [*first, *(probabilities.get(name) for name in prediction.labels), *last]
+    return [encodable(value) if isinstance(value, str) else value for value in values]
 
 
 def encodable(text: str) -> str:
     """Replace what UTF-8 cannot encode: file names may be any bytes."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _encodable_row(prediction: Prediction) -> dict[str, Any]:
-    return {key: encodable(value) if isinstance(value, str) else value for key, value in prediction.to_dict().items()}
 
 
 def to_dataframe(predictions: Iterable[Prediction]) -> "pandas.DataFrame":
@@ -159,7 +152,7 @@ def write_jsonl(predictions: Iterable[Prediction], _: LabelSet, stream: Any) -> 
 
 
 def _json(prediction: Prediction) -> str:
-    return json.dumps(_encodable_row(prediction), ensure_ascii=False)
+    return encodable(json.dumps(prediction.to_dict(), ensure_ascii=False))
 
 
 def write_csv(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:

@@ -1,7 +1,7 @@
 """Predict the expressions of faces: read, detect, crop, prepare, and classify in batches across images."""
 
 from collections.abc import Generator, Iterable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -101,16 +101,13 @@ def predict(
 def _predictions(
     images: "Generator[ImageFaces, None, None]", smoother: TrackSmoother | None, writer: AnnotationWriter | None
 ) -> Generator[Prediction, None, None]:
-    try:
+    # closing ends the threads even if this generator is abandoned, and finishes a video in progress
+    with nullcontext() if writer is None else closing(writer), closing(images):
         for image in images:
             rows = image.rows if smoother is None else smoother.update(image.rows)
             if writer is not None:
                 writer.add(image.image, rows, image.rate)
             yield from rows
-    finally:
-        images.close()  # ends the threads even if this generator is abandoned
-        if writer is not None:
-            writer.close()  # finishes a video in progress
 
 
 @dataclass(eq=False)

@@ -52,38 +52,32 @@ def prefetched(
     groups: deque[tuple[int, Future[Answer]]] = deque()  # memory and answer of each group in progress
     deadline = 0.0
 
-    def something_to_do() -> bool:
-        if groups and groups[0][1].done():
-            return True
-        if len(groups) <= threads and ahead.next_is_done():
-            return True
-        return ahead.exhausted() and (bool(group) or not groups)
-
     def is_full() -> bool:
         return len(group) >= AHEAD or sum(map(size, group)) >= full
 
     try:
         while True:
             with ahead.changed:
-                remaining = deadline - time.monotonic() if group else POLL
-                ahead.changed.wait_for(something_to_do, max(0.0, min(POLL, remaining)))
                 while len(groups) <= threads and ahead.next_is_done() and not is_full():
                     deadline = deadline if group else time.monotonic() + LONGEST_WAIT
                     group.append(ahead.take())
-                last = ahead.exhausted()
-            if group and (last or is_full() or time.monotonic() >= deadline):
-                future = ahead.pool.submit(finish, group)
-                future.add_done_callback(ahead.wake)
-                groups.append((sum(result.held_bytes for result in group), future))
-                group = []
-            if groups and groups[0][1].done():
-                held, answer = groups.popleft()
-                yield answer.result()
-                ahead.release(held)
-            elif last and not groups and not group:
-                if ahead.failure is not None:
-                    raise ahead.failure
-                return
+                remaining = deadline - time.monotonic() if group else POLL
+                if group and (is_full() or remaining <= 0 or ahead.exhausted()):
+                    future = ahead.pool.submit(finish, group)
+                    future.add_done_callback(ahead.wake)
+                    groups.append((sum(result.held_bytes for result in group), future))
+                    group = []
+                    continue
+                if not groups and ahead.exhausted():
+                    break
+                if not groups or not groups[0][1].done():
+                    ahead.changed.wait(min(POLL, remaining))
+                    continue
+            held, answer = groups.popleft()
+            yield answer.result()
+            ahead.release(held)
+        if ahead.failure is not None:
+            raise ahead.failure
     finally:
         ahead.stop()
 
