@@ -33,15 +33,9 @@ MARK = struct.pack(">I4s", 8 + len(SOFTWARE), b"free") + SOFTWARE.encode()
 """The same for a drawn video, at its end: a box of free space, which players skip (ISO/IEC 14496-12, 8.1.2)."""
 
 PLOT_SUFFIX = ".tracks.png"
-
-TEXT_SMOOTHING = 0.05
-"""Weight of a frame's text size in its moving average over a video, since the sizes of faces jitter."""
-
-MOST_PANELS = 8
-"""Tracks in one plot: those with the most frames."""
-
-MOST_KEPT = 64
-"""Most tracks kept in memory; beyond that the shorter half is dropped, so that a stream's memory is bounded."""
+TEXT_SMOOTHING = 0.05  # weight of a frame's text size in its moving average over a video, since the sizes of faces jitter
+MOST_PANELS = 8  # tracks in one plot: those with the most frames
+MOST_KEPT = 64  # most tracks kept in memory; beyond that the shorter half is dropped, so that a stream's memory is bounded
 
 MOST_POINTS = 4096
 """Most points of a track; beyond that every second one is dropped. A plot is some 1,300 pixels wide."""
@@ -229,10 +223,7 @@ class AnnotationWriter:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            reason = error.strerror
-            raise MienError(
-                f"The folder {str(folder)!r} for drawings cannot be made ({reason}); choose another --draw."
-            ) from None
+            raise MienError(f"The folder {str(folder)!r} cannot be made ({error.strerror}); choose another --draw.") from None
 
     def add(self, image: np.ndarray | None, predictions: Sequence[Prediction], rate: float | None = None) -> None:
         """Draw an image's predictions and save the picture under the image's name: JPEG for a JPEG, else PNG.

@@ -19,14 +19,9 @@ from mien.images import ImageSource, prepare, read_image
 from mien.labels import LabelSet
 
 DEFAULT_MODEL = "mien-s"
-MODELS = Path(__file__).parent.parent / "models"
-"""Folder of the embedded models: one .onnx file each with its card."""
-
-MODEL_FILE = "model.onnx"
-"""Name of the model in a run folder and in a repository on the hub."""
-
-UNFINISHED = ("last.ckpt", "recipe.yaml")
-"""Files of a run folder that exist before its model does."""
+MODELS = Path(__file__).parent.parent / "models"  # folder of the embedded models: one .onnx file each with its card
+MODEL_FILE = "model.onnx"  # name of the model in a run folder and in a repository on the hub
+UNFINISHED = ("last.ckpt", "recipe.yaml")  # files of a run folder that exist before its model does
 
 HEADS = {"label": "probabilities", "crowd": "crowd_probabilities"}
 """The graph's output of each head: the label of the data set, and the vote of FER+'s crowd of ten."""
@@ -35,8 +30,7 @@ FORMATS = {"1": ("label",), "2": ("label", "crowd")}
 """Versions of the metadata that this code reads, and the heads of each, in the order of the outputs, the default last."""
 
 HUB_PREFIX = "hf:"
-HUB_TIMEOUT = 10.0
-"""Seconds to wait for the hub's first answer; its client alone retries for half a minute without a network."""
+HUB_TIMEOUT = 10.0  # seconds to wait for the hub's first answer; its client alone retries for half a minute without a network
 
 _logger = logging.getLogger("mien")
 

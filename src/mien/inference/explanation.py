@@ -21,21 +21,14 @@ from mien.inference.pipeline import FacePipeline, ImageFaces
 from mien.inference.prediction import Prediction
 from mien.inference.sources import Source, listed
 
-SIDES = (1 / 8, 5 / 24, 7 / 24)
-"""Sides of the hidden patches, as shares of the face's: 6, 10 and 14 of 48 pixels."""
-
-STRIDE = 1 / 12
-"""Distance between two patches, as a share of the face's side."""
+SIDES = (1 / 8, 5 / 24, 7 / 24)  # sides of the hidden patches, as shares of the face's: 6, 10 and 14 of 48 pixels
+STRIDE = 1 / 12  # distance between two patches, as a share of the face's side
 
 LEAST_FULL = 0.1
 """Smallest change of the log-odds that is shown in full colour; it is 2.5 points of probability at 50%, next to nothing."""
 
-MOST_FACES = 32
-"""Most faces of one call, and most rows of one picture."""
-
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-"""Formats of the picture by the suffix of its file."""
-
+MOST_FACES = 32  # most faces of one call, and most rows of one picture
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # formats of the picture by the suffix of its file
 REGIONS = (
     *("upper left", "upper middle", "upper right"),
     *("middle left", "centre", "middle right"),
@@ -178,23 +171,15 @@ def _profiles(size: int, share: float) -> np.ndarray:  # (P, size)
     return profiles
 
 
-PANEL, GAP, WORDS = 256, 24, 300
-"""Pixels: the longer side of a face, the margins, and the width of the text."""
-
-FOR, AGAINST = (235, 100, 0), (60, 100, 235)
-"""Orange and blue, which colour-blind people can distinguish."""
-
-LIGHTENED = 60
-"""Gray level of black in the gray picture, 0 to 255: colour would be invisible on black hair."""
-
-STRONGEST = 0.8
-"""Opacity of the colour at the strongest heat; the face shows through."""
+PANEL, GAP, WORDS = 256, 24, 300  # pixels: the longer side of a face, the margins, and the width of the text
+FOR, AGAINST = (235, 100, 0), (60, 100, 235)  # orange and blue, which colour-blind people can distinguish
+LIGHTENED = 60  # gray level of black in the gray picture, 0 to 255: colour would be invisible on black hair
+STRONGEST = 0.8  # opacity of the colour at the strongest heat; the face shows through
 
 PAPER, INK, FAINT, FRAME = (255, 255, 255), (20, 20, 20), (95, 95, 95), (160, 160, 160)
 """White paper with a frame, readable on a light and on a dark page."""
 
-LARGE, SMALL = 22, 14
-"""Text sizes in pixels."""
+LARGE, SMALL = 22, 14  # text sizes in pixels
 
 
 def draw_explanations(explanations: Sequence[Explanation]) -> Image.Image:
@@ -243,14 +228,14 @@ def _draw_text(picture: Image.Image, each: Explanation, left: int, top: int, sev
     rival = max((name for name in shown if name != label), key=shown.__getitem__, default=None)
     draw = ImageDraw.Draw(picture)
     large, small = ImageFont.load_default(LARGE), ImageFont.load_default(SMALL)
-    where = Path(prediction.source).name + (f", face {prediction.face}" if several else "")
-    where += "" if prediction.time is None else f", {prediction.time:.1f} s"
     draw.text((left, top), _fitted(f"{label} {shown[label]:.0%}", large), fill=INK, font=large)
     top += 34
     if rival is not None:
         prefix = "the prediction is" if shown[rival] > shown[label] else "then"
         draw.text((left, top), _fitted(f"{prefix} {rival} {shown[rival]:.0%}", small), fill=INK, font=small)
         top += 22
+    where = Path(prediction.source).name + (f", face {prediction.face}" if several else "")
+    where += "" if prediction.time is None else f", {prediction.time:.1f} s"
     draw.text((left, top), _fitted(where, small), fill=FAINT, font=small)
     top += 40
     bar = np.linspace(-1, 1, WORDS, dtype=np.float64)[None].repeat(16, axis=0)
@@ -259,12 +244,12 @@ def _draw_text(picture: Image.Image, each: Explanation, left: int, top: int, sev
     short = label if len(label) <= 20 else f"{label[:17]}..."
     draw.text((left, top + 22), "against it", fill=INK, font=small)
     draw.text((left + WORDS, top + 22), f"for {short}", fill=INK, font=small, anchor="ra")
-    lines = ["No part of the face supports it."]
-    if each.region is not None:
-        lines = [f"Most support comes from the {each.region}."]
-        lines += [] if each.hidden is None else [f"With its strongest patch hidden: {label} {each.hidden:.0%}"]
-    for number, line in enumerate(lines):
-        draw.text((left, top + 56 + number * 20), _fitted(line, small), fill=INK, font=small)
+    support = "No part of the face supports it."
+    if each.region is not None and each.hidden is not None:
+        support = f"Most support comes from the {each.region}."
+        strongest = f"With its strongest patch hidden: {label} {each.hidden:.0%}"
+        draw.text((left, top + 76), _fitted(strongest, small), fill=INK, font=small)
+    draw.text((left, top + 56), support, fill=INK, font=small)
 
 
 def _fitted(text: str, font: Font) -> str:

@@ -31,8 +31,7 @@ LAST = (("no_face", "bool"), ("error", "string"), ("note", "string"))
 PANDAS = {"string": "string", "int64": "Int64", "float64": "float64", "float32": "float64", "bool": "boolean"}
 """Their types in pandas, all nullable."""
 
-ROW_GROUP = 8192
-"""Rows of a Parquet file that are held in memory before they are written."""
+ROW_GROUP = 8192  # rows of a Parquet file that are held in memory before they are written
 
 SOURCE_WIDTH = 24
 """Width of the source in the table; of longer ones the end is shown, which distinguishes the files of a folder."""
@@ -135,8 +134,7 @@ def write_file(predictions: Iterable[Prediction], labels: LabelSet, format: str,
         return write(predictions, labels, format, stream)
 
 
-def write_json(predictions: Iterable[Prediction], _: LabelSet, stream: Any) -> None:
-    """Write one JSON list of objects (`Prediction.to_dict`)."""
+def _write_json(predictions: Iterable[Prediction], _: LabelSet, stream: Any) -> None:
     separator = "["
     for prediction in predictions:
         stream.write(f"{separator}\n{_json(prediction)}")
@@ -155,8 +153,7 @@ def _json(prediction: Prediction) -> str:
     return encodable(json.dumps(prediction.to_dict(), ensure_ascii=False))
 
 
-def write_csv(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:
-    """Write a header and a row per prediction."""
+def _write_csv(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(name for name, _ in columns(labels))
     for prediction in predictions:
@@ -186,8 +183,7 @@ def write_parquet(predictions: Iterable[Prediction], labels: LabelSet, stream: A
             writer.write_batch(pyarrow.record_batch(arrays, schema=schema))
 
 
-def write_table(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:
-    """Write aligned columns for a terminal."""
+def _write_table(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:
     label_width = max(5, *(_width(name) for name in labels))
     header = [_left("source", SOURCE_WIDTH), "face", _left("box", 19), _left("label", label_width), "confidence"]
     widths = [max(4, _width(name)) for name in labels]
@@ -211,10 +207,10 @@ def write_table(predictions: Iterable[Prediction], labels: LabelSet, stream: Any
 
 
 WRITERS: dict[str, Callable[[Iterable[Prediction], LabelSet, Any], None]] = {
-    "table": write_table,
-    "json": write_json,
+    "table": _write_table,
+    "json": _write_json,
     "jsonl": write_jsonl,
-    "csv": write_csv,
+    "csv": _write_csv,
     "parquet": write_parquet,
 }
 """The output formats; a file's suffix selects any but the table."""

@@ -20,14 +20,10 @@ MIN_OVERLAP = 0.3
 """Smallest intersection over union of two boxes of the same face; SORT's (Bewley et al., Simple Online and Realtime Tracking,
 2016)."""
 
-SPEED_SMOOTHING = 0.1
-"""Time constant in seconds of the moving average over a face's speed, since boxes jitter."""
+SPEED_SMOOTHING = 0.1  # time constant in seconds of the moving average over a face's speed, since boxes jitter
+MOST_VIDEOS = 64  # videos whose tracks are kept at once: frames from the caller may come from several in turn
 
-MOST_VIDEOS = 64
-"""Videos whose tracks are kept at once: frames from the caller may come from several in turn."""
-
-Box = tuple[float, float, float, float]
-"""x1, y1, x2, y2 in pixels."""
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 
 
 def smooth(before: np.ndarray, now: np.ndarray, elapsed: float, time_constant: float) -> np.ndarray:
