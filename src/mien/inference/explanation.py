@@ -59,10 +59,7 @@ class Explanation:
     @property
     def normalised(self) -> np.ndarray | None:
         """The heat scaled to -1 to 1 by its largest absolute value, which counts as `LEAST_FULL` at least."""
-        if self.heat is None:
-            return None
-        scaled: np.ndarray = self.heat / max(float(np.abs(self.heat).max()), LEAST_FULL)
-        return scaled
+        return None if self.heat is None else np.asarray(self.heat / max(float(np.abs(self.heat).max()), LEAST_FULL))
 
     @property
     def region(self) -> str | None:
@@ -158,8 +155,7 @@ def _log_odds(probabilities: np.ndarray, index: int) -> np.ndarray:
     """Compute log(p / (1 - p)) of one label, 1 - p as the sum of the others, which is exact for small ones."""
     exact = probabilities.astype(np.float64)
     others = np.delete(exact, index, axis=1).sum(axis=1)
-    odds: np.ndarray = np.log(np.maximum(exact[:, index], 1e-9)) - np.log(np.maximum(others, 1e-9))
-    return odds
+    return np.asarray(np.log(np.maximum(exact[:, index], 1e-9)) - np.log(np.maximum(others, 1e-9)))
 
 
 def _profiles(size: int, share: float) -> np.ndarray:  # (P, size)
@@ -167,8 +163,7 @@ def _profiles(size: int, share: float) -> np.ndarray:  # (P, size)
     side, stride = max(2, round(size * share)), max(1, round(size * STRIDE))
     starts = np.arange(-(side // 2), size - side // 2 + 1, stride)
     across = (np.arange(size) + 0.5 - starts[:, None]) / side * 2 - 1  # -1 to 1 over the patch
-    profiles: np.ndarray = np.clip(2 * (1 - np.abs(across)), 0, 1)
-    return profiles
+    return np.asarray(np.clip(2 * (1 - np.abs(across)), 0, 1))
 
 
 PANEL, GAP, WORDS = 256, 24, 300  # pixels: the longer side of a face, the margins, and the width of the text

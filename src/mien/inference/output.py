@@ -161,20 +161,18 @@ def _write_csv(predictions: Iterable[Prediction], labels: LabelSet, stream: Any)
         stream.flush()
 
 
-def check_parquet() -> None:
-    """Raise a MienError if pyarrow, which Parquet needs, is not installed."""
+def check_parquet() -> Any:
+    """Return the module pyarrow, which Parquet needs; raise a MienError if it is not installed."""
     try:
-        import pyarrow.parquet  # noqa: F401 - only whether it is installed
+        import pyarrow.parquet
     except ImportError:
         raise MienError("Parquet needs pyarrow, which is not installed; run: pip install 'mien[evaluate]'") from None
+    return pyarrow
 
 
 def write_parquet(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:
     """Write Parquet in row groups, so that memory does not grow with the number of rows."""
-    check_parquet()
-    import pyarrow
-    import pyarrow.parquet
-
+    pyarrow = check_parquet()
     schema = pyarrow.schema([pyarrow.field(name, pyarrow.type_for_alias(kind)) for name, kind in columns(labels)])
     with pyarrow.parquet.ParquetWriter(stream, schema) as writer:
         rows = map(column_values, predictions)

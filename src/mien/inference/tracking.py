@@ -49,10 +49,6 @@ class Track:
     average: np.ndarray | None = None  # (K,), smoothed probabilities
     averaged: float = 0.0  # time of the last update of the average in seconds
 
-    def expected(self, time: float) -> np.ndarray:
-        """Extrapolate the box (4,) at constant speed."""
-        return self.box + np.tile(self.speed, 2) * (time - self.seen)
-
     def update(self, box: np.ndarray, time: float) -> None:
         """Add the next detection."""
         if (elapsed := time - self.seen) > 0:
@@ -93,7 +89,7 @@ class Tracker:
         for extrapolate in (True, False):
             tracks = [track for track in self.tracks if track not in matches.values()]
             free = [index for index in range(len(found)) if index not in matches]
-            places = [track.expected(time) if extrapolate else track.box for track in tracks]
+            places = [track.box + extrapolate * np.tile(track.speed, 2) * (time - track.seen) for track in tracks]
             overlap = overlaps(np.reshape(places, (-1, 4)), found[free])
             while overlap.size and overlap.max() >= MIN_OVERLAP:
                 row, column = divmod(int(overlap.argmax()), overlap.shape[1])
