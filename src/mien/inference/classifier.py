@@ -308,19 +308,3 @@ def _open_failure(path: Path, error: str) -> str:
     if any((run / file).is_file() for file in UNFINISHED):
         return f"{name} is of an unfinished run; finish it with its `mien train ...` and --resume, then give its folder."
     return f"{name} is no model file; give a run folder, its {MODEL_FILE}, or a name that `mien models` lists."
-
-
-def describe_models() -> str:
-    """Describe every embedded model: its size, input, labels, heads if there are two, and card."""
-    lines = []
-    names = embedded_models()
-    width = max(map(len, names)) + 2
-    for name in names:
-        model = Classifier(name)
-        kind = f"{model.size} px, {'gray' if model.channels == 1 else 'colour'}"
-        megabytes = model.path.stat().st_size / 1e6
-        lines.append(f"{name:<{width}}{megabytes:.1f} MB  {model.parameters:,} parameters  {kind}  {', '.join(model.labels)}")
-        if len(model.heads) > 1:
-            lines.append(f"{'':<{width}}heads: {', '.join(model.heads)} (--head; {model.head} is the default)")
-        lines.append(f"{'':<{width}}card: {model.path.with_suffix('.md')}")
-    return "\n".join(lines)
