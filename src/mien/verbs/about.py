@@ -64,9 +64,19 @@ def recipes(name: str | None = None) -> str:
 
 def models() -> str:
     """List the embedded models: size, input, labels, card."""
-    from mien.inference.classifier import describe_models
+    from mien.inference.classifier import Classifier, embedded_models
 
-    return describe_models()
+    lines, names = [], embedded_models()
+    width = max(map(len, names)) + 2
+    for name in names:
+        model = Classifier(name)
+        kind = f"{model.size} px, {'gray' if model.channels == 1 else 'colour'}"
+        megabytes = model.path.stat().st_size / 1e6
+        lines.append(f"{name:<{width}}{megabytes:.1f} MB  {model.parameters:,} parameters  {kind}  {', '.join(model.labels)}")
+        if len(model.heads) > 1:
+            lines.append(f"{'':<{width}}heads: {', '.join(model.heads)} (--head; {model.head} is the default)")
+        lines.append(f"{'':<{width}}card: {model.path.with_suffix('.md')}")
+    return "\n".join(lines)
 
 
 def doctor(*, format: Literal["table", "json"] = "table") -> int:
