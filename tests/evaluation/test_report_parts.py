@@ -127,4 +127,4 @@ def test_three_rows_and_a_label_without_rows_are_no_trouble(make_model, eight, t
     assert [point.accuracy.of for point in record.all_rows.selective.points] == [3, 3, 3, 2]
     assert record.all_rows.confusion_shares[2] == (None, None, None)
     assert (record.crowd.rows, record.crowd.right.low) == (2, None)
-    assert record.before_temperature.log_loss > 0
+    assert record.before_temperature["log_loss"] > 0

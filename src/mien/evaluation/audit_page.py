@@ -100,7 +100,7 @@ def write_audit(audit: Audit, out: Path, write: Path | None = None, command: str
 
 def read_audit(path: Path) -> dict[str, Any]:
     """Read an audit.json; MienError if it is not there, is not one, or has a later format than this mien knows."""
-    return read_marked(path, "audit.json", "audit", MADE_BY, FORMAT)
+    return read_marked(path, "audit", MADE_BY, FORMAT)
 
 
 def render(audit: Audit, record: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from mien.evaluation.subgroups import (
     measure_subgroups,
     measure_training_copies,
 )
-from mien.evaluation.tta import AugmentationGain, check_kind, mean_over_views, measure_gain, predict_plain, predict_views
+from mien.evaluation.tta import check_kind, mean_over_views, measure_gain, predict_plain, predict_views
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
 
@@ -56,8 +57,11 @@ class Report:
 
     def table(self) -> str:
         """Write the metrics as text for a terminal: what was evaluated, the table, then cautions."""
-        record = self.record
-        parts = [f"{_describe_rows(record)}\n{as_table(self.metrics)}"]
+        record, data, model = self.record, self.record.data, self.record.model
+        part = {"all": "all rows", "none": "the rows in no split"}.get(data["split"], f"{data['split']} split")
+        head = f", predicted by the {model['head']} head" if len(model["heads"]) > 1 else ""
+        faces = f"{data['rows']:,} {'face' if data['rows'] == 1 else 'faces'}"
+        parts = [f"{part} of {data['path'] or 'data from ' + data['kind']}: {faces}{head}\n{as_table(self.metrics)}"]
         if record.test_time_augmentation:
             parts.append(augmentation_line(record.test_time_augmentation, self.metrics))
         if record.training_copies:
@@ -107,8 +111,12 @@ def evaluate(
     check_kind(tta)
     out = Path(out)
     rows, split = choose_split(data, split)
-    if (wanted := (model.size, model.size, model.channels)) != (have := (*rows.images.shape[1:3], rows.channels)):
-        raise MienError(f"The model takes faces of {_shape(wanted)}, these are {_shape(have)}; read them in the model's size.")
+    wanted, given = (
+        f"{height}x{width} pixels in {'gray' if channels == 1 else 'colour'}"
+        for height, width, channels in ((model.size, model.size, model.channels), (*rows.images.shape[1:3], rows.channels))
+    )
+    if wanted != given:
+        raise MienError(f"The model takes faces of {wanted}, these are {given}; read them in the model's size.")
     targets = match_labels(model.labels, rows, merged)
     learning = read_log(Path(log)) if log else None
     model_record = describe_model(model)
@@ -118,10 +126,10 @@ def evaluate(
         copies = find_training_copies(model, rows.images)
         plain = predict_plain(model, rows.images, batch_size)
         augmented = predict_views(model, rows.images, tta, batch_size, plain)
-        views, truth, temperature = augmented[0], targets.argmax(axis=1), model_record.temperature
+        views, truth, temperature = augmented[0], targets.argmax(axis=1), model_record["temperature"]
         probabilities = mean_over_views(views)
         metrics = measure(probabilities, targets, model.labels)
-        suspects = None if data_record.same_as_training else len(likely_mislabelled(probabilities, targets))
+        suspects = None if data_record["same_as_training"] else len(likely_mislabelled(probabilities, targets))
         record = Record(
             model=model_record,
             data=data_record,
@@ -146,7 +154,7 @@ def evaluate(
             pictures[f"groups of {column}"] = as_svg(figure, f"Accuracy of every group of {column}, with 95% intervals")
         page = render(record, pictures, model.metadata.get("mien.recipe"))
         kinds = copies[1] if copies else None
-        _write_predictions(folder / "predictions.csv", rows, probabilities, targets, model.labels, kinds)
+        _write_predictions(folder / "predictions.csv", rows, probabilities, truth, model.labels, kinds)
         (folder / "confusion.png").write_bytes(as_png(figures["confusion"]))
         (folder / "index.html").write_text(page, encoding="utf-8")
         if rows.origin.skipped:
@@ -156,11 +164,7 @@ def evaluate(
 
 
 def choose_split(data: FaceSet, split: str | None) -> tuple[FaceSet, str]:
-    """Choose the rows and their split: the one asked for; else test if there is one, else validation, else "all".
-
-    Raises:
-        MienError: if the split does not exist, or there are no rows.
-    """
+    """Choose the rows and their split: the one asked for; else test if there is one, else validation, else "all"."""
     if split is None:
         split = next((name for name in ("test", "validation") if name in data.split_names), "all")
     if not len(data):
@@ -179,30 +183,16 @@ def _measure_crowd(rows: FaceSet, targets: np.ndarray, probabilities: np.ndarray
 
 
 def _write_predictions(
-    path: Path, rows: FaceSet, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet, copies: np.ndarray | None
+    path: Path, rows: FaceSet, probabilities: np.ndarray, truth: np.ndarray, labels: LabelSet, copies: np.ndarray | None
 ) -> None:
-    last = [] if copies is None else ["copy_in_training"]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["id", "true", "predicted", *(f"probability_{name}" for name in labels), *last])
-        for row, (given, target) in enumerate(zip(probabilities, targets, strict=True)):
-            names = (labels[int(target.argmax())], labels[int(given.argmax())])
-            kind = [] if copies is None else [copies[row]]
-            writer.writerow([rows.id(row), *names, *(f"{share:.6f}" for share in given), *kind])
-
-
-def _shape(shape: tuple[int, int, int]) -> str:
-    height, width, channels = shape
-    return f"{height}x{width} pixels in {'gray' if channels == 1 else 'colour'}"
-
-
-def _describe_rows(record: Record) -> str:
-    """Describe the evaluated rows, such as "test split of faces: 14 faces", and the head of a model with two."""
-    data, model = record.data, record.model
-    part = {"all": "all rows", "none": "the rows in no split"}.get(data.split, f"{data.split} split")
-    name = data.path or f"data from {data.kind}"
-    head = f", predicted by the {model.head} head" if len(model.heads) > 1 else ""
-    return f"{part} of {name}: {data.rows:,} {'face' if data.rows == 1 else 'faces'}{head}"
+        copy_column = [] if copies is None else ["copy_in_training"]
+        writer.writerow(["id", "true", "predicted", *(f"probability_{name}" for name in labels), *copy_column])
+        for row, given in enumerate(probabilities):
+            copy = [] if copies is None else [copies[row]]
+            names = (labels[truth[row]], labels[int(given.argmax())])
+            writer.writerow([rows.id(row), *names, *(f"{share:.6f}" for share in given), *copy])
 
 
 def as_table(metrics: Metrics) -> str:
@@ -250,13 +240,13 @@ def copies_line(copies: TrainingCopies) -> str:
     )
 
 
-def augmentation_line(gain: AugmentationGain, metrics: Metrics) -> str:
+def augmentation_line(gain: Mapping[str, Any], metrics: Metrics) -> str:
     """Summarise the gain and the cost of test-time augmentation in one line, given the metrics with it."""
-    test = gain.test
+    test = gain["test"]
     return (
-        f"test-time augmentation {gain.kind}: accuracy {gain.accuracy_without} without, {metrics.accuracy} with it "
+        f"test-time augmentation {gain['kind']}: accuracy {gain['accuracy_without']} without, {metrics.accuracy} with it "
         f"({100 * test.difference:+.1f} points, 95% interval {100 * test.low:+.1f} to {100 * test.high:+.1f}, "
-        f"McNemar's exact p = {test.p_value:.2g}); {gain.seconds_ratio:.1f} times the seconds"
+        f"McNemar's exact p = {test.p_value:.2g}); {gain['seconds_ratio']:.1f} times the seconds"
     )
 
 

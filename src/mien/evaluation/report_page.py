@@ -18,10 +18,9 @@ from mien.evaluation.plots import (
     plot_confusion,
     plot_coverage,
     plot_crowd,
+    plot_curves,
     plot_labels,
-    plot_precision_recall,
     plot_reliability,
-    plot_roc,
 )
 from mien.evaluation.record import Record, cautions
 from mien.evaluation.subgroups import FEWEST_ROWS, WIDEST, copies_unknown_reason
@@ -105,15 +104,9 @@ def render(record: Record, pictures: dict[str, str], recipe: str | None) -> str:
     }
     return environment.get_template("report.html").render(
         record=record,
-        metrics=record.all_rows,
-        split="all rows" if record.data.split == "all" else f"split {record.data.split}",
-        gain=record.test_time_augmentation,
-        before=record.before_temperature,
-        crowd=record.crowd,
         confusions=largest_confusions(record.all_rows),
         cautions=cautions(record),
-        copies=record.training_copies,
-        copies_unknown=copies_unknown_reason((record.model.trained_on or {}).get("train_count")),
+        copies_unknown=copies_unknown_reason((record.model["trained_on"] or {}).get("train_count")),
         enough=(FEWEST_ROWS, round(100 * WIDEST)),
         pictures=pictures,
         recipe=recipe,
@@ -166,8 +159,8 @@ def draw(
         "labels": plot_labels(metrics),
         "reliability": plot_reliability(metrics, record.before_temperature),
         "coverage": plot_coverage(probabilities, targets, metrics),
-        "precision_recall": plot_precision_recall(probabilities, targets, metrics),
-        "roc": plot_roc(probabilities, targets, metrics),
+        "precision_recall": plot_curves("precision_recall", probabilities, targets, metrics),
+        "roc": plot_curves("roc", probabilities, targets, metrics),
     }
     if record.crowd:
         figures["crowd"] = plot_crowd(record.crowd)
