@@ -112,8 +112,8 @@ def test_the_report_measures_the_head_of_the_classifier_it_is_given(make_model, 
     by_label = evaluate(label, eight, tmp_path / "label").record
     by_crowd = evaluate(label.with_head("crowd"), eight, tmp_path / "crowd").record
     assert (by_label.all_rows.accuracy.count, by_crowd.all_rows.accuracy.count) == (5, 8)
-    assert (by_label.model.temperature, by_crowd.model.temperature) == (1.5, 0.75)
-    assert replace(by_label.model, head="crowd", temperature=0.75) == by_crowd.model
+    assert (by_label.model["temperature"], by_crowd.model["temperature"]) == (1.5, 0.75)
+    assert by_label.model | {"head": "crowd", "temperature": 0.75} == by_crowd.model
     first = (tmp_path / "crowd" / "predictions.csv").read_text().splitlines()[1]
     assert first == "face 0,happy,happy,1.000000,0.000000,0.000000"
 

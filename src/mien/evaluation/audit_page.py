@@ -18,8 +18,7 @@ from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.evaluation.audit import KINDS, Tile, rows_to_leave_out
 from mien.evaluation.findings import Audit
-from mien.evaluation.record import read_marked
-from mien.evaluation.report_folder import check_replaceable, whole_folder
+from mien.evaluation.record import check_replaceable, read_marked, whole_folder
 from mien.evaluation.report_page import new_environment
 from mien.files import write_whole
 

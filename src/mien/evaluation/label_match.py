@@ -72,8 +72,8 @@ def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet) -> FaceSet:
 def match_labels(labels: LabelSet, data: FaceSet, merged: Mapping[str, Sequence[str]] | None = None) -> np.ndarray:
     """Put the targets of the data into the model's label order, matching by name: (N, K), float32.
 
-    Labels without rows need no match. If rows have labels that the model lacks, MienError names those missing on either side and a
-    --labels flag to use that repeats those `merged` before.
+    Labels without rows need no match. If rows have labels that the model lacks, MienError names those missing on either side
+    and suggests a value of --labels that includes those `merged` before.
     """
     used = [name for column, name in enumerate(data.labels) if data.targets[:, column].any()]
     if lacking := [name for name in used if name not in labels.names]:

@@ -11,12 +11,6 @@ from mien.errors import MienError
 from mien.evaluation.statistics import Proportion, proportion, share_true
 from mien.labels import LabelSet
 
-BINS = 15
-"""Equal-width bins of confidence, as in Guo et al. (2017)."""
-
-COVERAGES = (1.0, 0.9, 0.8, 0.5)
-"""Shares of the rows for which a report lists the accuracy of the most confident predictions."""
-
 
 @dataclass(frozen=True)
 class ConfidenceBin:
@@ -42,7 +36,7 @@ class CoveragePoint:
 class SelectiveAccuracy:
     """The accuracy if the least confident predictions are rejected."""
 
-    points: tuple[CoveragePoint, ...]  # at each of COVERAGES
+    points: tuple[CoveragePoint, ...]  # at coverages of 1, 0.9, 0.8 and 0.5
     area: float  # accuracy averaged over every coverage: 1 minus the area under the risk-coverage curve
     perfect_area: float  # the same if every correct prediction were more confident than every wrong one
 
@@ -84,23 +78,9 @@ class Metrics:
     reliability: tuple[ConfidenceBin, ...]
     selective: SelectiveAccuracy
 
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """The K label names in the model's order."""
-        return tuple(each.label for each in self.labels)
-
 
 def measure(probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) -> Metrics:
-    """Measure probabilities against targets.
-
-    Args:
-        probabilities: (N, K), each row sums to 1.
-        targets: (N, K), each row a distribution: one-hot, or votes.
-        labels: the K label names.
-
-    Raises:
-        MienError: if there are no rows, the shapes differ, or a row is not a distribution (such as NaN).
-    """
+    """Measure probabilities (N, K) against targets (N, K), one-hot or votes; MienError if a row is not a distribution."""
     _check_distributions("probabilities", probabilities, len(labels))
     _check_distributions("targets", targets, len(labels))
     if len(probabilities) != len(targets):
@@ -175,8 +155,8 @@ def are_votes(targets: np.ndarray) -> bool:
     return bool((targets.max(axis=1) < 1 - 1e-6).any())
 
 
-def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> tuple[ConfidenceBin, ...]:
-    """Compare mean confidence with accuracy in bins of equal width; both arrays are (N,)."""
+def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> tuple[ConfidenceBin, ...]:
+    """Compare mean confidence with accuracy in bins of equal width, 15 as in Guo et al. (2017); both arrays are (N,)."""
     edges = np.linspace(0, 1, bins + 1)
     inner = edges[1:-1].astype(confidence.dtype)  # so that a confidence of 0.4 lies on the edge 0.4 in float32 too
     members = np.digitize(confidence, inner, right=True)
@@ -210,7 +190,7 @@ def selective_accuracy(confidence: np.ndarray, right: np.ndarray) -> SelectiveAc
     """
     falling, count = np.sort(confidence)[::-1], len(right)
     points = []
-    for coverage in COVERAGES:
+    for coverage in (1.0, 0.9, 0.8, 0.5):
         threshold = falling[max(1, math.ceil(round(coverage * count, 6))) - 1]
         accepted = right[confidence >= threshold]
         points.append(CoveragePoint(coverage, float(threshold), proportion(int(accepted.sum()), len(accepted))))

@@ -49,9 +49,6 @@ THEME = {
 DASHED: dict[str, Any] = {"color": FAINT, "linewidth": 1, "linestyle": (0, (4, 3))}
 """The style of reference lines."""
 
-FEWEST_SHOWN = 20
-"""The accuracy of fewer predictions than this is too noisy to draw, if there are more rows."""
-
 Curve = tuple[np.ndarray, np.ndarray]
 
 
@@ -158,7 +155,7 @@ def plot_confusion(metrics: Metrics) -> Figure:
 
     With more than 12 labels the cells show percent only, with more than 24 no text.
     """
-    names = [plain(name) for name in metrics.label_names]
+    names = [plain(each.label) for each in metrics.labels]
     size = len(names)
     cell = 0.86 if size <= 12 else 0.5 if size <= 24 else 0.25
     figure = new_figure(max(4.0, cell * size + 2.0), max(3.2, 0.8 * cell * size + 0.9))
@@ -192,7 +189,7 @@ def plot_confusion(metrics: Metrics) -> Figure:
 
 def plot_labels(metrics: Metrics) -> Figure:
     """Plot recall (accent, with its 95% interval) above precision (grey) for every label."""
-    figure, axes = new_rows([plain(name) for name in metrics.label_names], 7.0, 0.52, 0.9)
+    figure, axes = new_rows([plain(each.label) for each in metrics.labels], 7.0, 0.52, 0.9)
     for row, each in enumerate(metrics.labels):
         if each.recall is None:
             axes.text(0.01, row, "no rows", va="center", fontsize=9, color=FAINT)
@@ -271,7 +268,7 @@ def plot_coverage(probabilities: np.ndarray, targets: np.ndarray, metrics: Metri
     """Plot the accuracy of the most confident predictions against their share of the rows; dots are the rows of the table."""
     accuracy = accuracy_by_coverage(probabilities.max(axis=1), probabilities.argmax(axis=1) == targets.argmax(axis=1))
     accepted = np.arange(1, metrics.n + 1)
-    shown = accepted >= (FEWEST_SHOWN if metrics.n > FEWEST_SHOWN else 1)
+    shown = accepted >= (20 if metrics.n > 20 else 1)  # the accuracy of fewer predictions is too noisy to draw
     figure = new_figure(5.4, 3.6)
     axes = style_axes(figure.subplots(), grid="both", percent="xy")
     axes.plot(*_thinned(accepted[shown] / metrics.n, accuracy[shown]), color=ACCENT, linewidth=1.8)

@@ -1,8 +1,11 @@
-"""The contents of metrics.json, whose keys docs/evaluate.md describes: fields of `Record`, tuples as lists, None as null."""
+"""The contents of metrics.json, whose keys docs/evaluate.md describes, and the folder of a report."""
 
+import errno
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +25,15 @@ FORMAT = 1
 MADE_BY = "mien evaluate"
 """Together with FORMAT this identifies a metrics.json of mien."""
 
+Reader = Callable[[Path], dict[str, Any]]
+
 FEW_ROWS = 30
 """Labels with fewer rows get a caution: the 95% interval of a recall near one half is wider than 30 points."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One evaluation."""
+    """One evaluation; in metrics.json tuples are lists and None is null."""
 
     model: dict[str, Any]  # see `describe_model`
     data: dict[str, Any]  # see `describe_data`
@@ -180,3 +185,45 @@ def training_cautions(record: Record) -> list[str]:
             "metrics may be far too high. Use data it has not seen, or name a split it was not trained on (--split)."
         ]
     return []
+
+
+@contextmanager
+def whole_folder(out: Path, record: str = "metrics.json", read: Reader = read_record) -> Iterator[Path]:
+    """Give an empty folder next to `out` to write into; it replaces `out` when the block succeeds.
+
+    If the block fails, an earlier report in `out` is kept and nothing is left beside it. The file `record` identifies a report
+    of this kind and lists all its files; `read` reads it, or raises MienError if mien did not write it.
+    """
+    check_replaceable(out, record, read)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent, ignore_cleanup_errors=True) as scratch:
+            whole, old = Path(scratch, "new"), Path(scratch, "old")
+            whole.mkdir()  # with the usual permissions; the scratch folder is closed to others
+            yield whole
+            if out.exists():
+                out.rename(old)
+            try:
+                whole.rename(out)
+            except BaseException:  # Ctrl-C too: the earlier report must not be deleted with the scratch folder
+                if old.exists():
+                    old.rename(out)
+                raise
+    except OSError as error:
+        reason, advice = error.strerror or str(error), "Choose another --out, or change its permissions"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            reason, advice = "the disk is full, or a limit on files is reached", "Free some space, or choose another --out"
+        raise MienError(f"Cannot write the report to {out}: {reason}. {advice}.") from error
+
+
+def check_replaceable(out: Path, record: str = "metrics.json", read: Reader = read_record) -> None:
+    """Check that `out` contains nothing but a report of this kind, before the work for `whole_folder` begins."""
+    if out.exists() and not out.is_dir():
+        raise MienError(f"{out} is a file; give a folder for the report.")
+    present = {path.name for path in out.iterdir()} if out.exists() else set()
+    if present and record not in present:
+        raise MienError(f"{str(out)!r} exists and is not a report of mien; choose another folder, or empty it.")
+    if present and (foreign := sorted(present.difference(read(out / record)["files"]))):
+        raise MienError(
+            f"{out} holds {foreign[0]!r}, which is not part of the report in it; move it, or choose another folder."
+        )

@@ -15,8 +15,14 @@ from mien.errors import MienError
 from mien.evaluation.label_match import match_labels
 from mien.evaluation.metrics import Metrics, are_votes, likely_mislabelled, measure
 from mien.evaluation.plots import as_png, as_svg, plot_subgroups
-from mien.evaluation.record import Record, describe_data, describe_model, measure_before_temperature, training_cautions
-from mien.evaluation.report_folder import whole_folder
+from mien.evaluation.record import (
+    Record,
+    describe_data,
+    describe_model,
+    measure_before_temperature,
+    training_cautions,
+    whole_folder,
+)
 from mien.evaluation.report_page import TITLES, draw, render
 from mien.evaluation.run_summary import plot_learning, read_log
 from mien.evaluation.statistics import Difference

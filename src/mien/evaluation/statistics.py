@@ -90,15 +90,11 @@ class PairedTest:
 
 
 def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> PairedTest:
-    """Test whether two models are equally accurate, by the rows that only one of them gets right.
+    """Test whether two models are equally accurate, by whether each is right on the same rows: booleans, (N,).
 
     If the models are equally good, either one is right on such a row with probability 1/2: McNemar's exact test is the binomial
     test on these rows. Source: McNemar, Note on the sampling error of the difference between correlated proportions or
     percentages, Psychometrika 12, 1947; interval: see `difference`.
-
-    Args:
-        first_right: (N,), booleans, whether the first model is right.
-        second_right: (N,), booleans, for the second model on the same rows.
     """
     rows = len(first_right)
     if first_right.shape != second_right.shape or not rows:
