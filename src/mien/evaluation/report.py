@@ -12,6 +12,7 @@ import numpy as np
 from mien import __version__
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
+from mien.evaluation import subgroups
 from mien.evaluation.label_match import match_labels
 from mien.evaluation.metrics import Metrics, are_votes, likely_mislabelled, measure
 from mien.evaluation.plots import as_png, as_svg, plot_subgroups
@@ -26,16 +27,6 @@ from mien.evaluation.record import (
 from mien.evaluation.report_page import TITLES, draw, render
 from mien.evaluation.run_summary import plot_learning, read_log
 from mien.evaluation.statistics import Difference
-from mien.evaluation.subgroups import (
-    CrowdAgreement,
-    Group,
-    TrainingCopies,
-    find_training_copies,
-    group_values,
-    measure_crowd,
-    measure_subgroups,
-    measure_training_copies,
-)
 from mien.evaluation.tta import check_kind, mean_over_views, measure_gain, predict_plain, predict_views
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
@@ -127,25 +118,26 @@ def evaluate(
     learning = read_log(Path(log)) if log else None
     model_record = describe_model(model)
     data_record = describe_data(model_record, rows, split, merged)
-    values = group_values(rows, by)
+    groups_of_rows = subgroups.group_values(rows, by)
     with whole_folder(out) as folder:
-        copies = find_training_copies(model, rows.images)
+        copies = subgroups.find_training_copies(model, rows.images)
         plain = predict_plain(model, rows.images, batch_size)
         augmented = predict_views(model, rows.images, tta, batch_size, plain)
         views, truth, temperature = augmented[0], targets.argmax(axis=1), model_record["temperature"]
         probabilities = mean_over_views(views)
-        metrics = measure(probabilities, targets, model.labels)
         suspects = None if data_record["same_as_training"] else len(likely_mislabelled(probabilities, targets))
         record = Record(
             model=model_record,
             data=data_record,
-            all_rows=metrics,
+            all_rows=measure(probabilities, targets, model.labels),
             likely_mislabelled=suspects,
             before_temperature=measure_before_temperature(views, truth, temperature) if temperature else None,
             crowd=_measure_crowd(rows, targets, probabilities, model.labels),
             test_time_augmentation=measure_gain(tta, plain, augmented, truth) if tta != "none" else None,
-            training_copies=measure_training_copies(*copies, probabilities, targets, model.labels) if copies else None,
-            subgroups=measure_subgroups(values, probabilities, targets, model.labels),
+            training_copies=subgroups.measure_training_copies(*copies, probabilities, targets, model.labels)
+            if copies
+            else None,
+            subgroups=subgroups.measure_subgroups(groups_of_rows, probabilities, targets, model.labels),
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             mien_version=__version__,
             command=command,
@@ -156,13 +148,13 @@ def evaluate(
             figures["learning"] = plot_learning(learning)
         pictures = {name: as_svg(figure, TITLES[name]) for name, figure in figures.items()}
         for column, groups in record.subgroups.items():
-            figure = plot_subgroups(groups, metrics.accuracy.value)
+            figure = plot_subgroups(groups, record.all_rows.accuracy.value)
             pictures[f"groups of {column}"] = as_svg(figure, f"Accuracy of every group of {column}, with 95% intervals")
         page = render(record, pictures, model.metadata.get("mien.recipe"))
+        (folder / "index.html").write_text(page, encoding="utf-8")
+        (folder / "confusion.png").write_bytes(as_png(figures["confusion"]))
         kinds = copies[1] if copies else None
         _write_predictions(folder / "predictions.csv", rows, probabilities, truth, model.labels, kinds)
-        (folder / "confusion.png").write_bytes(as_png(figures["confusion"]))
-        (folder / "index.html").write_text(page, encoding="utf-8")
         if rows.origin.skipped:
             (folder / "skipped.txt").write_text("\n".join(rows.origin.skipped) + "\n", encoding="utf-8")
         (folder / "metrics.json").write_text(record.to_json(), encoding="utf-8")
@@ -178,14 +170,16 @@ def choose_split(data: FaceSet, split: str | None) -> tuple[FaceSet, str]:
     return (data, "all") if split == "all" else (data.split(split), split)
 
 
-def _measure_crowd(rows: FaceSet, targets: np.ndarray, probabilities: np.ndarray, labels: LabelSet) -> CrowdAgreement | None:
+def _measure_crowd(
+    rows: FaceSet, targets: np.ndarray, probabilities: np.ndarray, labels: LabelSet
+) -> subgroups.CrowdAgreement | None:
     """Use the votes beside the labels, else the targets if they are votes themselves."""
     truth, predicted = targets.argmax(axis=1), probabilities.argmax(axis=1)
     if rows.votes is None:
-        return measure_crowd(targets, truth, predicted, judged_by_votes=True) if are_votes(targets) else None
+        return subgroups.measure_crowd(targets, truth, predicted, judged_by_votes=True) if are_votes(targets) else None
     # votes may be for labels that the model lacks, so they stay in the order of the data
     columns = np.array([rows.labels.names.index(name) if name in rows.labels.names else -1 for name in labels])
-    return measure_crowd(rows.votes, rows.classes, columns[predicted], judged_by_votes=False)
+    return subgroups.measure_crowd(rows.votes, rows.classes, columns[predicted], judged_by_votes=False)
 
 
 def _write_predictions(
@@ -221,7 +215,7 @@ def as_table(metrics: Metrics) -> str:
     return "\n".join([first, means, losses, "", *_aligned(rows)])
 
 
-def as_group_table(column: str, groups: Sequence[Group]) -> str:
+def as_group_table(column: str, groups: Sequence[subgroups.Group]) -> str:
     """Write the groups of a column as aligned text, with the gap of each to all other rows."""
     header = [f"by {column}", "faces", "accuracy", "95% interval", "balanced", "macro-F1", "ECE", "gap to the others"]
     rows = []
@@ -232,7 +226,7 @@ def as_group_table(column: str, groups: Sequence[Group]) -> str:
     return "\n".join(_aligned([header, *rows]))
 
 
-def copies_line(copies: TrainingCopies) -> str:
+def copies_line(copies: subgroups.TrainingCopies) -> str:
     """Summarise the copies of training faces in one line."""
     kinds = f"{copies.exact:,} exact" + ("" if copies.near is None else f", {copies.near:,} near")
     if not copies.count:

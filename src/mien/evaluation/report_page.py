@@ -72,12 +72,9 @@ def new_environment() -> jinja2.Environment:
 
 
 def render(record: Record, pictures: dict[str, str], recipe: str | None) -> str:
-    """Write the page.
+    """Write the page, with the model's recipe as YAML text and pictures by the names of `TITLES` as SVG elements.
 
-    Args:
-        record: the evaluation.
-        pictures: SVG elements by the names of `TITLES`; a section whose picture is missing is left out.
-        recipe: the model's recipe as YAML text, or None.
+    A section without its picture is left out.
     """
     environment = new_environment()
     environment.filters |= {
