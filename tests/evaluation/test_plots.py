@@ -107,7 +107,7 @@ def test_the_reliability_before_the_temperature_lies_behind_that_after(metrics):
 def test_accuracy_by_the_crowds_agreement_is_a_bar_each():
     votes = np.array([(1, 0), (1, 0), (0.6, 0.4), (0.5, 0.5)])
     crowd = measure_crowd(votes, np.zeros(4, dtype=int), np.array([0, 1, 0, 1]), judged_by_votes=False)
-    (axes,) = plot_crowd(crowd).axes
+    (axes,) = plot_crowd(crowd["bands"]).axes
     assert [bar.get_width() for bar in axes.patches] == [0, 1, 0.5]
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names == ["up to 50%, 1 faces", "up to 70%, 1 faces", "up to 90%, 0 faces", "over 90%, 2 faces"]

@@ -20,7 +20,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from mien.evaluation.metrics import ConfidenceBin, Metrics, accuracy_by_coverage, filled_bins
 from mien.evaluation.statistics import Proportion
-from mien.evaluation.subgroups import CrowdAgreement, Group
+from mien.evaluation.subgroups import Group
 
 INK = "#1d2733"  # text
 FAINT = "#6b7785"  # secondary text, axes, secondary lines
@@ -231,19 +231,18 @@ def plot_reliability(metrics: Metrics, before: Mapping[str, Any] | None = None) 
     return figure
 
 
-def plot_crowd(crowd: CrowdAgreement) -> Figure:
-    """Plot the model's accuracy, with 95% intervals, by how much the crowd agrees."""
-    names = []
-    for band in crowd.bands:
-        edge = f"over {band.low:.0%}" if band.high == 1 else f"up to {band.high:.0%}"
-        names.append(f"{edge}, {band.accuracy.of if band.accuracy else 0:,} faces")
+def plot_crowd(bands: Sequence[Mapping[str, Any]]) -> Figure:
+    """Plot the model's accuracy, with 95% intervals, in bands of crowd agreement as `measure_crowd` gives them."""
+    edges = [f"over {band['low']:.0%}" if band["high"] == 1 else f"up to {band['high']:.0%}" for band in bands]
+    shares = [band["accuracy"] for band in bands]
+    names = [f"{edge}, {share.of if share else 0:,} faces" for edge, share in zip(edges, shares, strict=True)]
     figure, axes = new_rows(names, 5.4, 0.5, 0.8)
-    for row, band in enumerate(crowd.bands):
-        if band.accuracy is None:
+    for row, share in enumerate(shares):
+        if share is None:
             axes.text(0.01, row, "no rows", va="center", fontsize=9, color=FAINT)
             continue
-        axes.barh(row, band.accuracy.value, height=0.5, color=FILL)
-        draw_interval(axes, band.accuracy, row)
+        axes.barh(row, share.value, height=0.5, color=FILL)
+        draw_interval(axes, share, row)
     axes.set_xlabel("accuracy of the model")
     return figure
 
@@ -324,7 +323,5 @@ def plot_curves(
 
 def _thinned(x: np.ndarray, y: np.ndarray, points: int = 160) -> Curve:
     """Keep at most that many points of a curve, evenly spaced, so that a page stays small."""
-    if len(x) <= points:
-        return x, y
-    chosen = np.unique(np.linspace(0, len(x) - 1, points).round().astype(int))
+    chosen = np.linspace(0, len(x) - 1, min(len(x), points)).round().astype(int)
     return x[chosen], y[chosen]

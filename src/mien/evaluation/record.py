@@ -16,7 +16,7 @@ from sklearn.metrics import log_loss
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.evaluation.metrics import Metrics, expected_calibration_error, reliability
-from mien.evaluation.subgroups import CrowdAgreement, Group, TrainingCopies
+from mien.evaluation.subgroups import Group, TrainingCopies
 from mien.inference.classifier import Classifier
 
 FORMAT = 1
@@ -44,7 +44,7 @@ class Record:
     files: tuple[str, ...]  # of the report
     likely_mislabelled: int | None = None  # rows that confident learning finds; None on training rows
     before_temperature: dict[str, Any] | None = None  # see `measure_before_temperature`; None if the model has no temperature
-    crowd: CrowdAgreement | None = None  # None without votes
+    crowd: dict[str, Any] | None = None  # see `measure_crowd`; None without votes
     test_time_augmentation: dict[str, Any] | None = None  # see `mien.evaluation.tta.measure_gain`
     training_copies: TrainingCopies | None = None  # None if the model stores no signatures
     subgroups: dict[str, tuple[Group, ...]] = field(default_factory=dict)  # by column; in JSON a list of column and groups

@@ -170,9 +170,7 @@ def choose_split(data: FaceSet, split: str | None) -> tuple[FaceSet, str]:
     return (data, "all") if split == "all" else (data.split(split), split)
 
 
-def _measure_crowd(
-    rows: FaceSet, targets: np.ndarray, probabilities: np.ndarray, labels: LabelSet
-) -> subgroups.CrowdAgreement | None:
+def _measure_crowd(rows: FaceSet, targets: np.ndarray, probabilities: np.ndarray, labels: LabelSet) -> dict[str, Any] | None:
     """Use the votes beside the labels, else the targets if they are votes themselves."""
     truth, predicted = targets.argmax(axis=1), probabilities.argmax(axis=1)
     if rows.votes is None:

@@ -142,7 +142,7 @@ def draw(
         "roc": plots.plot_curves("roc", probabilities, targets, metrics),
     }
     if record.crowd:
-        figures["crowd"] = plots.plot_crowd(record.crowd)
+        figures["crowd"] = plots.plot_crowd(record.crowd["bands"])
     for name, rows in choose_faces(probabilities, targets).items():
         if len(rows) and (name != "mislabelled" or record.likely_mislabelled):
             columns = 9 if name == "random" else 8

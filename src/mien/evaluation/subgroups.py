@@ -112,29 +112,7 @@ class Mean:
     rows: int  # for a difference those of both means
 
 
-@dataclass(frozen=True)
-class AgreementBand:
-    """Rows whose crowd agreement lies in (low, high]."""
-
-    low: float
-    high: float
-    accuracy: Proportion | None  # of the model; None without rows
-
-
-@dataclass(frozen=True)
-class CrowdAgreement:
-    """How the crowd agrees on the rows the model gets right, and on those it gets wrong."""
-
-    rows: int  # rows with votes
-    right: Mean | None  # agreement on the rows the model gets right; None without such rows
-    wrong: Mean | None  # agreement on the rows the model gets wrong
-    difference: Mean | None  # right minus wrong
-    bands: tuple[AgreementBand, ...]
-    mistakes_shared: Proportion | None  # wrong rows whose favourite is the prediction; None if votes judge, or nothing is wrong
-    mistakes_opposed: Proportion | None  # wrong rows whose favourite is the label
-
-
-def measure_crowd(votes: np.ndarray, truth: np.ndarray, predicted: np.ndarray, judged_by_votes: bool) -> CrowdAgreement | None:
+def measure_crowd(votes: np.ndarray, truth: np.ndarray, predicted: np.ndarray, judged_by_votes: bool) -> dict[str, Any] | None:
     """Compare the crowd's votes with the model's mistakes; None if no row has votes.
 
     Votes are (N, K), each row a distribution, or zeros where the crowd has no clear answer. The label and the prediction of
@@ -148,17 +126,19 @@ def measure_crowd(votes: np.ndarray, truth: np.ndarray, predicted: np.ndarray, j
     hit = truth == predicted
     right, wrong = agreement[hit], agreement[~hit]
     members = np.digitize(agreement, BANDS[1:-1], right=True)
-    return CrowdAgreement(
-        rows=len(hit),
-        right=_mean(right) if len(right) else None,
-        wrong=_mean(wrong) if len(wrong) else None,
-        difference=_mean(right, wrong) if len(right) and len(wrong) else None,
-        bands=tuple(
-            AgreementBand(low, high, share_true(hit[members == band])) for band, (low, high) in enumerate(pairwise(BANDS))
-        ),
-        mistakes_shared=None if judged_by_votes else share_true((favourite == predicted)[~hit]),
-        mistakes_opposed=None if judged_by_votes else share_true((favourite == truth)[~hit]),
-    )
+    return {
+        "rows": len(hit),  # with votes
+        "right": _mean(right) if len(right) else None,  # agreement on the rows that the model gets right
+        "wrong": _mean(wrong) if len(wrong) else None,
+        "difference": _mean(right, wrong) if len(right) and len(wrong) else None,
+        "bands": [  # accuracy of the model on rows whose agreement lies in (low, high]
+            {"low": low, "high": high, "accuracy": share_true(hit[members == band])}
+            for band, (low, high) in enumerate(pairwise(BANDS))
+        ],
+        # wrong rows whose most frequent vote is the prediction, or the label; None if the votes themselves are the labels
+        "mistakes_shared": None if judged_by_votes else share_true((favourite == predicted)[~hit]),
+        "mistakes_opposed": None if judged_by_votes else share_true((favourite == truth)[~hit]),
+    }
 
 
 def _mean(values: np.ndarray, subtracted: np.ndarray | None = None) -> Mean:
