@@ -18,8 +18,7 @@ from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.evaluation.audit import KINDS, Tile, rows_to_leave_out
 from mien.evaluation.findings import Audit
-from mien.evaluation.record import read_marked
-from mien.evaluation.report_folder import check_replaceable, whole_folder
+from mien.evaluation.record import check_replaceable, read_marked, whole_folder
 from mien.evaluation.report_page import new_environment
 from mien.files import write_whole
 
@@ -100,7 +99,7 @@ def write_audit(audit: Audit, out: Path, write: Path | None = None, command: str
 
 def read_audit(path: Path) -> dict[str, Any]:
     """Read an audit.json; MienError if it is not there, is not one, or has a later format than this mien knows."""
-    return read_marked(path, "audit.json", "audit", MADE_BY, FORMAT)
+    return read_marked(path, "audit", MADE_BY, FORMAT)
 
 
 def render(audit: Audit, record: dict[str, Any]) -> str:

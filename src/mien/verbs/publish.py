@@ -226,7 +226,7 @@ def _reports(run: Path, model: "Classifier") -> dict[str, dict[str, Any]]:
     """Read the reports in a run's folder that measure its model, the one of its training first."""
     from mien.evaluation.record import describe_model, read_record
 
-    sha256 = describe_model(model).sha256
+    sha256 = describe_model(model)["sha256"]
     first = read_record(run / "report" / "metrics.json")
     if first["model"]["sha256"] != sha256:
         raise MienError(f"The report {run / 'report'} measures another model than {model.path}; evaluate that one into it.")
