@@ -136,7 +136,7 @@ def test_a_training_that_is_stopped_says_how_to_go_on(faces, tmp_path, signal_nu
         process.send_signal(signal_number)
         last = process.stderr.read().splitlines()[-1]
     assert process.returncode == 130
-    assert last == "mien: stopped (the same command with --resume goes on)"
+    assert last == "mien: stopped (the same command with --resume continues)"
     assert not (tmp_path / "run" / "model.onnx").exists()
 
 
@@ -164,7 +164,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on_afterwards(faces, run, tmp_path
 
     words = ["train", "mien-s", "--data", str(faces), "--out", str(tmp_path / "run"), *quick]
     monkeypatch.setattr(run_folder, "write_whole", full_at_the_second)
-    assert "disk is full; free some space, then the same command with --resume goes on" in complaint(capsys, words)
+    assert "disk is full; free some space, then the same command with --resume continues" in complaint(capsys, words)
     assert not (tmp_path / "run" / "model.onnx").exists()
     assert main([*words, "--resume"]) == 0
     noted = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())["command"]

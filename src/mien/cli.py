@@ -40,7 +40,7 @@ VERBS = {
     "doctor": ("mien.verbs.about", "Check the installation, and say what is missing: mien doctor."),
     "demo": ("mien.cli", "Run every step on drawn faces, in about two minutes: mien demo [--out DIR]."),
 }
-"""Each verb's module, in which a function of its name lies, and its line in `mien --help`, which imports none of them."""
+"""Each verb's module, which has a function of its name, and its line in `mien --help`, which ends with its usage."""
 
 PATHS = ("--data", "--data.path", "--data.votes", "--data.drop", "--out", "--model", "--write")
 """The flags that take paths."""
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(mistake))
     except KeyboardInterrupt:
         again = "" if "--resume" in arguments else " with --resume"
-        _complain("stopped" + (f" (the same command{again} goes on)" if trains else ""))
+        _complain("stopped" + (f" (the same command{again} continues)" if trains else ""))
         return 130
     except BrokenPipeError:
         # the reader of the output has closed it, as `head` does; without this Python would complain at exit
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as problem:
         where = f" ({problem.filename})" if problem.filename else ""
         if problem.errno in FULL_DISK:
-            again = "the same command with --resume goes on" if trains else "run the same again"
+            again = "the same command with --resume continues" if trains else "run the same again"
             return _complain(f"The disk is full{where}; free some space, then {again}.")
         if problem.errno in BAD_PATH:
             return _complain(
@@ -212,7 +212,7 @@ def _make_parser(verb: str, function: Callable[..., Any], recipe: Any) -> Any:
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = Parser(
         prog=f"mien {verb}",
-        usage=f"mien {verb} {_usage(parameters)}".rstrip(),
+        usage=f"{VERBS[verb][1].rpartition(': ')[2].rstrip('.')} [options]",
         description=(inspect.getdoc(function) or "").partition("\n")[0],
         exit_on_error=False,
         allow_abbrev=False,
@@ -232,20 +232,6 @@ def _make_parser(verb: str, function: Callable[..., Any], recipe: Any) -> Any:
         flag = parser.add_argument("--recipe", type=Recipe, default=recipe, help=title)
         flag.metavar, flag.help = "FILE", "A YAML file with some of these settings."
     return parser
-
-
-def _usage(parameters: Mapping[str, inspect.Parameter]) -> str:
-    """Write the positional and the required parameters, and whether there are others."""
-    words, others = [], ""
-    for number, (name, parameter) in enumerate(parameters.items()):
-        value = f"{name.upper()} ..." if get_origin(parameter.annotation) in (list, Sequence) else name.upper()
-        if number == 0 and name != "data" and parameter.kind is not parameter.KEYWORD_ONLY:
-            words.append(value if parameter.default is parameter.empty else f"[{value}]")
-        elif parameter.default is not parameter.empty:
-            others = "[options]"
-        elif parameter.kind is not parameter.VAR_KEYWORD:
-            words.append("--data PATH" if name == "data" else f"--{name} {value}")
-    return " ".join([*words, others])
 
 
 def _spelled_out(words: Sequence[str], flags: Mapping[str, Any]) -> Iterator[str]:

@@ -123,7 +123,7 @@ def test_what_is_no_finished_run_is_told(tmp_path, run):
     changed = tmp_path / "run"
     shutil.copytree(run, changed)
     shutil.copyfile(Path(pushing.__file__).parents[1] / "models" / "mien-s.onnx", changed / "model.onnx")
-    with pytest.raises(MienError, match="measures another model"):
+    with pytest.raises(MienError, match="is about another model"):
         mien.push(changed, "alice/faces", dry_run=True)
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 from mien import __version__
 from mien.errors import MienError
+from mien.verbs import require
 
 USES = {
     "evaluate": "mien evaluate, audit and compare, and Parquet files",
@@ -43,17 +44,23 @@ def recipes(name: str | None = None) -> str:
         name: the recipe whose YAML is to be printed; a list of all, if not given.
     """
     from mien.training.recipe import load_recipe, recipe_names, recipe_path
-    from mien.verbs.train import describe_network
 
     if name is None:
         width = max(map(len, recipe_names())) + 2
         return "\n".join(f"{known:<{width}}{load_recipe(known).description}" for known in recipe_names())
-    lines = [recipe_path(name).read_text(encoding="utf-8")]
+    recipe, text = load_recipe(name), recipe_path(name).read_text(encoding="utf-8")
     try:
-        lines += [f"# {line}".rstrip() for line in describe_network(name).splitlines()]  # comments, so that all of it is YAML
+        require("train", "torch")
+        from mien.training.networks import as_table, build_network
+        from mien.training.networks.blocks import NetworkSpec
+
+        classes = (len(recipe.keep) if recipe.keep else 7) * len(recipe.heads)
+        network = build_network(recipe.network, NetworkSpec.of(recipe, classes))
+        table = as_table(network, recipe.channels, recipe.network_size)
     except MienError as missing:
         print(f"mien: without the network's layers: {missing}", file=sys.stderr)
-    return "\n".join(lines)
+        return text
+    return "\n".join([text, *(f"# {line}".rstrip() for line in table.splitlines())])  # comments, so that all of it is YAML
 
 
 def models() -> str:

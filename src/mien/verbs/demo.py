@@ -13,25 +13,19 @@ MARK = "about-this-folder.txt"
 
 
 def demo(out: Path, run: Callable[[list[str]], int]) -> int:
-    """Draw labelled faces, train on them, report, and predict on a drawn and on a real photo.
-
-    Args:
-        out: the folder to make; an earlier demo there is replaced.
-        run: runs the words after `mien`.
-
-    Returns:
-        The exit status of the first step that fails, else 0.
-
-    Raises:
-        MienError: if the folder exists and is not a demo's, or optional packages are not installed.
-    """
+    """Make a demo's folder with `run`, which runs the words after `mien`; return the status of the first step that fails."""
     require("train", "torch", "lightning", "sklearn", "matplotlib")
     import matplotlib
     from PIL import Image
 
     from mien.drawn import draw_photo, write_folder
 
-    _make_room(out)
+    if out.exists() and not (out / MARK).is_file():
+        raise MienError(f"{out} exists and is not a demo's folder; choose another with --out.")
+    if out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    (out / MARK).write_text("Made by `mien demo`, which replaces this whole folder when run again.\n", encoding="utf-8")
     _say(f"1/5  Drawing {FACES_PER_LABEL} faces for each of seven expressions, as PNG files in a folder per label.")
     # validation and test show other people than training; a random split would share people between them
     write_folder(FACES_PER_LABEL, out / "faces", validation=0.15, test=0.2)
@@ -71,15 +65,6 @@ def demo(out: Path, run: Callable[[list[str]], int]) -> int:
         _say(f"     {where}")
     _say(f"\nDone. Everything lies in {out}; `mien demo` replaces it when run again.")
     return 0
-
-
-def _make_room(out: Path) -> None:
-    if out.exists() and not (out / MARK).is_file():
-        raise MienError(f"{out} exists and is not a demo's folder; choose another with --out.")
-    if out.exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    (out / MARK).write_text("Made by `mien demo`, which replaces this whole folder when run again.\n", encoding="utf-8")
 
 
 def _say(words: str) -> None:
