@@ -176,9 +176,9 @@ def test_resuming_a_run_that_does_not_exist_starts_it_and_says_so(faces, tmp_pat
     words = ["train", "mien-s", "--data", str(faces), "--out", str(tmp_path / "run"), *quick[:-1], "--resume"]
     assert quick[-1] == "--quiet"
     assert main(words) == 0
-    told = capsys.readouterr().err
-    assert f"there is no run in {tmp_path / 'run'} yet; starting it" in told
-    assert f"writing {tmp_path / 'run' / 'model.onnx'}" in told
+    printed = capsys.readouterr().err
+    assert f"there is no run in {tmp_path / 'run'} yet; starting it" in printed
+    assert f"writing {tmp_path / 'run' / 'model.onnx'}" in printed
     assert main(words) == 0
     assert "there is no run" not in capsys.readouterr().err
 
@@ -197,8 +197,8 @@ def test_a_demo_that_is_stopped_does_not_mention_resuming(tmp_path, monkeypatch,
 def test_a_file_of_another_kind_is_not_written_over(words, run, tmp_path, capsys):
     model = shutil.copy(run / "model.onnx", tmp_path / "model.onnx")
     content = model.read_bytes()
-    said = complaint(capsys, [word.format(run=run) for word in words] + [str(model)])
-    assert "ends in no format" in said
+    sentence = complaint(capsys, [word.format(run=run) for word in words] + [str(model)])
+    assert "ends in no format" in sentence
     assert model.read_bytes() == content
 
 

@@ -73,7 +73,7 @@ def test_a_model_that_is_gone_does_not_work(models):
     assert any("mien-s does not answer" in line and "--force-reinstall" in line for line in found.advice)
 
 
-def test_a_cache_that_cannot_be_made_is_told(tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_made_is_reported(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "file" / "cache"))
     found = diagnose()
@@ -91,9 +91,10 @@ def test_a_download_that_failed_is_remembered_and_the_detector_looked_for():
     assert any("no connection" in line and "Save that file as" in line for line in found.advice)
 
 
-def test_a_detector_that_is_named_wrongly_is_told(tmp_path, monkeypatch):
+def test_a_detector_that_is_named_wrongly_is_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("MIEN_DETECTOR", str(tmp_path / "none.onnx"))
     assert any("no detector file" in line and "check --detector and MIEN_DETECTOR" in line for line in diagnose().advice)
+    assert not diagnose().works, "mien predict would stop with the same sentence"
     (tmp_path / "none.onnx").write_bytes(b"nothing")
     assert any("is not a YuNet file" in line for line in diagnose().advice)
 
@@ -107,7 +108,7 @@ def test_without_any_detector_nothing_works(monkeypatch, tmp_path):
     assert any("no face detector works" in line for line in found.advice)
 
 
-def test_a_module_that_cannot_be_imported_is_told_and_the_rest_still_said(monkeypatch):
+def test_a_module_that_cannot_be_imported_is_reported_and_the_rest_still_reported(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     found = diagnose()
     assert not found.works
@@ -123,7 +124,7 @@ def test_what_an_extra_lacks_is_named_with_the_command_that_brings_it(requiremen
     assert found.works
 
 
-def test_packages_that_are_missing_or_too_old_are_told(requirements):
+def test_packages_that_are_missing_or_too_old_are_reported(requirements):
     requirements(["numpy>=1.26", "pillow>=10.1"], {"numpy": "1.20"})
     found = diagnose()
     assert not found.works
@@ -139,7 +140,7 @@ def test_one_package_may_stand_in_for_another_but_not_beside_it(requirements):
     assert any("pip uninstall onnxruntime onnxruntime-gpu" in line for line in diagnose().advice)
 
 
-def test_a_gpu_that_is_there_and_not_used_is_told(tmp_path, monkeypatch):
+def test_a_gpu_that_is_there_and_not_used_is_reported(tmp_path, monkeypatch):
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho NVIDIA H100\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)

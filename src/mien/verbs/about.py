@@ -245,6 +245,7 @@ def _check_detectors(found: Diagnosis) -> None:
             found.detectors[name] = "works"
         except MienError as problem:
             found.detectors[name] = "does not work"
+            found.works &= name != "MIEN_DETECTOR"  # which `mien predict` uses, if it is set
             found.advice.append(str(problem))
     if "works" not in found.detectors.values():
         found.works = False

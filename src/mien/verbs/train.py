@@ -49,7 +49,7 @@ def train(
     out = Path(out)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if out.exists() and not resume:
-        raise MienError(f"{out} exists; choose another --out, or add --resume to go on with that run.")
+        raise MienError(f"{out} exists; choose another --out, or add --resume to continue that run.")
     if resume and not out.exists() and not quiet:
         print(f"there is no run in {out} yet; starting it", file=sys.stderr)
     read = read_data(data, recipe.size, recipe.channels, quiet, out)
