@@ -38,7 +38,7 @@ VERBS = {
     "models": ("mien.verbs.about", "List the embedded models: mien models."),
     "push": ("mien.verbs.publish", "Upload a finished run to the Hugging Face hub: mien push RUN --to owner/name [--dry-run]."),
     "doctor": ("mien.verbs.about", "Check the installation, and say what is missing: mien doctor."),
-    "demo": ("mien.cli", "Run every step on drawn faces, in about two minutes: mien demo [--out DIR]."),
+    "demo": ("mien.verbs.demo", "Run every step on drawn faces, in about two minutes: mien demo [--out DIR]."),
 }
 """Each verb's module, which has a function of its name, and its line in `mien --help`, which ends with its usage."""
 
@@ -99,17 +99,6 @@ def program() -> NoReturn:
             sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
-
-
-def demo(*, out: Path = Path("demo")) -> int:
-    """Run every step on drawn faces: data, training, report, predictions for photos.
-
-    Args:
-        out: the folder to make; an earlier demo there is replaced.
-    """
-    from mien.verbs.demo import demo as run_demo
-
-    return run_demo(out, _run)
 
 
 def _complain(sentence: str) -> int:
@@ -183,6 +172,8 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
     if "command" in parameters and values["out"] is not None:
         # a resumed run gives the same result as an unbroken one, so the noted command is one that works on its own
         values["command"] = shlex.join(["mien", verb, *(word for word in words if word != "--resume")])
+    if "run" in parameters:
+        values["run"] = _run
     return values
 
 
@@ -218,7 +209,7 @@ def _make_parser(verb: str, function: Callable[..., Any], recipe: Any) -> Any:
         allow_abbrev=False,
         default_env=False,
     )
-    skip: set[str | int] = {"data", "recipe", "command"}
+    skip: set[str | int] = {"data", "recipe", "command", "run"}
     parser.add_function_arguments(function, as_group=False, skip=skip, fail_untyped=False)
     if "data" in parameters:
         from mien.data.source import DataSource

@@ -12,8 +12,16 @@ FACES_PER_LABEL = 160
 MARK = "about-this-folder.txt"
 
 
-def demo(out: Path, run: Callable[[list[str]], int]) -> int:
-    """Make a demo's folder with `run`, which runs the words after `mien`; return the status of the first step that fails."""
+def demo(*, out: Path = Path("demo"), run: Callable[[list[str]], int]) -> int:
+    """Run every step on drawn faces: data, training, report, predictions for photos.
+
+    Args:
+        out: the folder to make; an earlier demo there is replaced.
+        run: runs the words after `mien`.
+
+    Returns:
+        The exit status of the first step that fails, else 0.
+    """
     require("train", "torch", "lightning", "sklearn", "matplotlib")
     import matplotlib
     from PIL import Image
