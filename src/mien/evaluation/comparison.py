@@ -20,6 +20,12 @@ Table = list[list[str]]
 Columns = dict[str, Callable[[RunSummary], str]]
 """What stands in each column of a table with a row for each run."""
 
+FORMATS = ("table", "json", "html")
+"""Names on the command line; table is Markdown, which is also readable on a terminal."""
+
+FORMAT_BY_ENDING = {".json": "json", ".html": "html", ".htm": "html"}
+"""Format by the ending of the output file; table for any other."""
+
 ABOUT_ACCURACY = (
     "Accuracy is given with its 95% interval (Wilson). The best epoch was chosen on the run's own validation rows, so a figure "
     "on the validation split is slightly optimistic."
