@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -99,16 +100,20 @@ def in_gray(images: np.ndarray) -> np.ndarray:
     return np.array([prepare(image, SIDE, 1) for image in images], dtype=np.uint8).reshape(-1, SIDE, SIDE)
 
 
+def gray_chunks(images: np.ndarray, size: int = CHUNK) -> Iterator[np.ndarray]:
+    """Convert some faces at a time with `in_gray`; gives at least one chunk, which may be empty."""
+    for start in range(0, max(len(images), 1), size):
+        yield in_gray(images[start : start + size])
+
+
 def fingerprints(images: np.ndarray) -> np.ndarray:
     """Shrink faces to thumbnails of mean 0 and length 1, which do not depend on brightness and contrast.
 
     Returns (N, THUMBNAIL * THUMBNAIL), float32; zeros for a face of one gray.
     """
     step = SIDE // THUMBNAIL
-    found = np.empty((len(images), THUMBNAIL * THUMBNAIL), dtype=np.float32)
-    for start in range(0, len(images), CHUNK):
-        gray = in_gray(images[start : start + CHUNK]).reshape(-1, THUMBNAIL, step, THUMBNAIL, step)
-        found[start : start + CHUNK] = gray.mean(axis=(2, 4), dtype=np.float32).reshape(len(gray), -1)
+    blocks = (gray.reshape(-1, THUMBNAIL, step, THUMBNAIL, step) for gray in gray_chunks(images))
+    found = np.concatenate([each.mean(axis=(2, 4), dtype=np.float32) for each in blocks]).reshape(len(images), -1)
     found -= found.mean(axis=1, keepdims=True)
     length = np.linalg.norm(found, axis=1, keepdims=True)
     return np.asarray(found / np.where(length > 0.5, length, np.inf), dtype=np.float32)  # shorter ones are rounding errors
@@ -188,11 +193,8 @@ def _nearest(links: list[tuple[np.ndarray, np.ndarray]], count: int) -> tuple[np
 
 
 def _near_copies(images: np.ndarray, rows: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find near copies among some rows by their fingerprints and confirm them by their details.
-
-    Returns the pairs, correlations and mirrored flags of `Copies`.
-    """
-    prints = fingerprints(images) if len(rows) == len(images) else fingerprints(images[rows])
+    """Find the near copies of `Copies` among some rows by their fingerprints, and confirm them by their details."""
+    prints = fingerprints(images)[rows]
     seen = np.flatnonzero(prints.any(axis=1))  # a face of one gray resembles no other
     if len(seen) < 2:
         return np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=np.float32), np.empty(0, dtype=bool)
@@ -209,36 +211,22 @@ def _near_copies(images: np.ndarray, rows: np.ndarray, threshold: float) -> tupl
 
 def _detail_correlation(images: np.ndarray, pairs: np.ndarray, is_mirrored: np.ndarray) -> np.ndarray:
     """Correlate the details of pairs of faces at their best shift: (P, 2) rows and (P,) flags to (P,), float32, -1 to 1."""
-    found = np.empty(len(pairs), dtype=np.float32)
-    for start in range(0, len(pairs), PAIRS):
-        part = slice(start, start + PAIRS)
-        first, second = (_details(in_gray(images[rows])) for rows in pairs[part].T)
-        turned = is_mirrored[part]
-        second[turned] = second[turned][:, :, ::-1]
-        found[part] = _best_correlation(first, second)
-    return found
-
-
-def _details(gray: np.ndarray) -> np.ndarray:
     from scipy.ndimage import gaussian_filter
 
-    faces = gray.astype(np.float32)
-    return np.asarray(gaussian_filter(faces, (0, FINE, FINE)) - gaussian_filter(faces, (0, COARSE, COARSE)))
-
-
-def _best_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Correlate the middle of each first with the second's window at every shift, and take the best: (P, H, W) to (P,)."""
     extent = SIDE - 2 * SHIFT
-    middle = first[:, SHIFT : SHIFT + extent, SHIFT : SHIFT + extent]
-    middle = middle - middle.mean(axis=(1, 2), keepdims=True)
-    length = np.sqrt(np.einsum("nij,nij->n", middle, middle))
-    best = np.full(len(first), -1, dtype=np.float32)
-    for down in range(2 * SHIFT + 1):
-        for across in range(2 * SHIFT + 1):
+    best = np.full(len(pairs), -1, dtype=np.float32)
+    for start in range(0, len(pairs), PAIRS):
+        part = slice(start, start + PAIRS)
+        gray = np.stack([in_gray(images[rows]) for rows in pairs[part].T]).astype(np.float32)  # (2, P, SIDE, SIDE)
+        turned = is_mirrored[part]
+        gray[1, turned] = gray[1, turned, :, ::-1]
+        first, second = gaussian_filter(gray, (0, 0, FINE, FINE)) - gaussian_filter(gray, (0, 0, COARSE, COARSE))
+        middle = first[:, SHIFT:-SHIFT, SHIFT:-SHIFT]
+        middle = middle - middle.mean(axis=(1, 2), keepdims=True)
+        length = extent * middle.std(axis=(1, 2))
+        for down, across in product(range(2 * SHIFT + 1), repeat=2):
             window = second[:, down : down + extent, across : across + extent]
-            # the middle has mean 0, so the window's mean matters only for its length
-            squares = np.einsum("nij,nij->n", window, window) - window.sum(axis=(1, 2)) ** 2 / extent**2
-            scale = length * np.sqrt(np.maximum(squares, 0))
-            product = np.einsum("nij,nij->n", middle, window)
-            np.maximum(best, product / np.where(scale > 0, scale, np.inf), out=best)
+            scale = length * extent * window.std(axis=(1, 2))
+            product_sum = np.einsum("nij,nij->n", middle, window)  # the middle has mean 0, so the window's does not matter
+            np.maximum(best[part], product_sum / np.where(scale > 0, scale, np.inf), out=best[part])
     return best

@@ -5,11 +5,12 @@ import binascii
 import hashlib
 import json
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 import numpy as np
 
-from mien.data.copies import CHUNK, SHIFT, SIDE, in_gray
+from mien.data.copies import CHUNK, SHIFT, SIDE, gray_chunks, in_gray
 from mien.errors import MienError
 
 EXACT, NEAR, NO_COPY = "exact", "near", ""
@@ -120,22 +121,15 @@ def signatures(images: np.ndarray) -> np.ndarray:
 
     Returns (N, BYTES), uint8.
     """
-    found = np.empty((len(images), BYTES), dtype=np.uint8)
-    for start in range(0, len(images), CHUNK):
-        gray = in_gray(images[start : start + CHUNK])
-        positive = (_coefficients(gray, 0, 0) > 0) & ~_blank(gray)[:, None]
-        found[start : start + len(gray), :-DIGEST] = np.packbits(positive, axis=1)
-        found[start : start + len(gray), -DIGEST:] = pixel_digests(gray, DIGEST)
-    return found
+    positive = np.concatenate([(_coefficients(gray) > 0) & ~_blank(gray)[:, None] for gray in gray_chunks(images)])
+    return np.concatenate([np.packbits(positive, axis=1), pixel_digests(images, DIGEST)], axis=1)
 
 
 def pixel_digests(images: np.ndarray, length: int) -> np.ndarray:
     """Compute digests of the pixels of faces in gray: (N, length), uint8."""
-    chunks = (in_gray(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK))
-    digests = [
-        hashlib.blake2b(np.ascontiguousarray(face).data, digest_size=length).digest() for gray in chunks for face in gray
-    ]
-    return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(images), length)
+    faces = (np.ascontiguousarray(face).data for gray in gray_chunks(images) for face in gray)
+    digests = b"".join(hashlib.blake2b(face, digest_size=length).digest() for face in faces)
+    return np.frombuffer(digests, dtype=np.uint8).reshape(len(images), length)
 
 
 def same_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -159,30 +153,28 @@ def known_faces(images: np.ndarray, known: np.ndarray) -> np.ndarray:
     others = np.flatnonzero(found == NO_COPY)
     for start in range(0, len(others) if len(known) else 0, CHUNK):
         rows = others[start : start + CHUNK]
-        found[rows] = _near(in_gray(images[rows]), own[rows, -DIGEST:], signs, known[:, -DIGEST:])
+        face, other, is_mirrored = _agreeing(in_gray(images[rows]), signs)
+        found[rows[face]] = NEAR
+        # the sign of a wave near zero may differ between machines; the digest does not
+        same_digest = (own[rows[face], -DIGEST:] == known[other, -DIGEST:]).all(axis=1)
+        found[rows[face[same_digest & ~is_mirrored]]] = EXACT
     return found
 
 
-def _near(gray: np.ndarray, digests: np.ndarray, signs: np.ndarray, known_digests: np.ndarray) -> np.ndarray:
-    """Find which faces are near copies, by the signs of the known ones: (N,), str."""
-    kinds, shifts = np.full(len(gray), NO_COPY, dtype="U5"), range(-SHIFT, SHIFT + 1)
-    weights = _weights(gray, 0, 0)
+def _agreeing(gray: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find pairs of a face and a known one that agree at some shift: three arrays (P,), rows of each, and whether mirrored."""
+    weights = _weights(gray)
     candidates = [_candidates(each, signs) for each in (weights, weights * MIRROR)]
-    mirrored = np.repeat([False, True], [len(face) for face, _ in candidates])
+    is_mirrored = np.repeat([False, True], [len(face) for face, _ in candidates])
     face, other = (np.concatenate(parts) for parts in zip(*candidates, strict=True))
     wanted, place = np.unique(face, return_inverse=True)  # only these are shifted
-    expected = signs[other] * np.where(mirrored[:, None], MIRROR, 1)
+    expected = signs[other] * np.where(is_mirrored[:, None], MIRROR, 1)
     agreement = np.zeros(len(face), dtype=np.float32)
-    for down in shifts:
-        for across in shifts:
-            shifted = _weights(gray[wanted], down, across)[place]
-            np.maximum(agreement, np.einsum("pw,pw->p", shifted, expected), out=agreement)
+    for down, across in product(range(-SHIFT, SHIFT + 1), repeat=2):
+        shifted = _weights(gray[wanted], down, across)[place]
+        np.maximum(agreement, np.einsum("pw,pw->p", shifted, expected), out=agreement)
     same = agreement >= SAME_PICTURE
-    kinds[face[same]] = NEAR
-    # the sign of a wave near zero may differ between machines; the digest does not
-    digest = (digests[face] == known_digests[other]).all(axis=1)
-    kinds[face[same & digest & ~mirrored]] = EXACT
-    return kinds
+    return face[same], other[same], is_mirrored[same]
 
 
 def _candidates(weights: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -198,7 +190,7 @@ def _candidates(weights: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, np.
     return face, nearest[face, place]
 
 
-def _weights(gray: np.ndarray, down: int, across: int) -> np.ndarray:
+def _weights(gray: np.ndarray, down: int = 0, across: int = 0) -> np.ndarray:
     """Weight the waves of a face, signed, so that their sizes add up to 1: (N, WAVES), float32; 0 for a blank one."""
     waves = _coefficients(gray, down, across) * ~_blank(gray)[:, None]
     limit = STRONGEST * np.median(np.abs(waves), axis=1, keepdims=True)
@@ -206,7 +198,7 @@ def _weights(gray: np.ndarray, down: int, across: int) -> np.ndarray:
     return np.asarray(waves / np.maximum(np.abs(waves).sum(axis=1, keepdims=True), 1e-6), dtype=np.float32)
 
 
-def _coefficients(gray: np.ndarray, down: int, across: int) -> np.ndarray:
+def _coefficients(gray: np.ndarray, down: int = 0, across: int = 0) -> np.ndarray:
     """Transform the middle of the faces, shifted by some pixels: (N, SIDE, SIDE) to (N, WAVES), float32.
 
     Each wave is multiplied by its fineness, because in faces strength falls about in proportion to it.

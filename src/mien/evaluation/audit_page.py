@@ -16,8 +16,7 @@ from PIL import Image
 from mien import __version__
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
-from mien.evaluation.audit import KINDS, Tile, rows_to_leave_out
-from mien.evaluation.findings import Audit
+from mien.evaluation.audit import KINDS, Audit, Tile, rows_to_leave_out
 from mien.evaluation.record import read_marked
 from mien.evaluation.report_folder import check_replaceable, whole_folder
 from mien.evaluation.report_page import new_environment
@@ -85,17 +84,14 @@ def write_audit(audit: Audit, out: Path, write: Path | None = None, command: str
     is_inside = write is not None and write.resolve().parent == out.resolve()
     record = _record(audit, command, (*FILES, write.name) if write is not None and is_inside else FILES)
     reasons = {} if write is None else rows_to_leave_out(audit)
-    listed = [(*audit.describe_row(row), reason) for row, reason in reasons.items()]
     with whole_folder(out, "audit.json", read_audit) as folder:
         (folder / "index.html").write_text(render(audit, record), encoding="utf-8")
         _write_table(folder / "findings.csv", FINDINGS, _finding_rows(audit))
-        if write is not None and is_inside:
-            _write_table(folder / write.name, LEFT_OUT, listed)
         (folder / "audit.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    if write is not None and not is_inside:
+    if write is not None:
         write.parent.mkdir(parents=True, exist_ok=True)
-        _write_table(write, LEFT_OUT, listed)
-    return len(listed)
+        _write_table(write, LEFT_OUT, ((*audit.describe_row(row), reason) for row, reason in reasons.items()))
+    return len(reasons)
 
 
 def read_audit(path: Path) -> dict[str, Any]:
@@ -105,19 +101,16 @@ def read_audit(path: Path) -> dict[str, Any]:
 
 def render(audit: Audit, record: dict[str, Any]) -> str:
     """Write the page of an audit, from what was found and what audit.json holds."""
-    sections = []
-    for kind in KINDS:
-        if (finding := audit.findings.get(kind.name)) is not None:
-            tiles = kind.tiles(audit, finding)
-            sections.append(
-                {
-                    "kind": kind,
-                    "method": kind.method.format(size=audit.faces.size),
-                    "finding": finding,
-                    "tiles": [(_pictures(audit, tile), tile.note) for tile in tiles[:TILES]],
-                    "total": len(tiles),
-                }
-            )
+    sections = [
+        {
+            "kind": kind,
+            "method": kind.method.format(size=audit.faces.size),
+            "finding": finding,
+            "tiles": [(_pictures(audit, tile), tile.note) for tile in finding.tiles[:TILES]],
+        }
+        for kind in KINDS
+        if (finding := audit.findings.get(kind.name)) is not None
+    ]
     template = new_environment().get_template("audit.html")
     return template.render(
         record=record,
@@ -189,7 +182,10 @@ def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[s
             "original_sizes": _original_sizes(faces),
             "fingerprint": faces.fingerprint(),
         },
-        "counts": audit.counts(),
+        "counts": {
+            split: dict(zip(faces.labels.names, faces.split(split).counts().tolist(), strict=True))
+            for split in faces.split_names
+        },
         "findings": {kind: {"rows": len(each.rows), "groups": each.groups} for kind, each in audit.findings.items()},
         "overlaps": [each._asdict() for each in audit.overlaps],
         "leaks": [each._asdict() for each in audit.leaks],
@@ -207,8 +203,6 @@ def _finding_rows(audit: Audit) -> Iterator[tuple[str, ...]]:
 def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     def write(part: Path) -> None:
         with part.open("w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file)
-            table.writerow(columns)
-            table.writerows(rows)
+            csv.writer(file).writerows([columns, *rows])
 
     write_whole(path, write)
