@@ -66,10 +66,7 @@ def find_copies(images: np.ndarray, threshold: float = SAME_PICTURE) -> Copies:
 
     Args:
         images: (N, H, W) or (N, H, W, 3), uint8.
-        threshold: least correlation of the details, in (0, 1].
-
-    Raises:
-        MienError: if threshold lies outside (0, 1].
+        threshold: least correlation of the details, above 0 and at most 1, else MienError.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -107,20 +104,17 @@ def gray_chunks(images: np.ndarray, size: int = CHUNK) -> Iterator[np.ndarray]:
 
 
 def fingerprints(images: np.ndarray) -> np.ndarray:
-    """Shrink faces to thumbnails of mean 0 and length 1, which do not depend on brightness and contrast.
-
-    Returns (N, THUMBNAIL * THUMBNAIL), float32; zeros for a face of one gray.
-    """
+    """Shrink faces to thumbnails of mean 0 and length 1, zeros for a face of one gray: (N, THUMBNAIL**2), float32."""
     step = SIDE // THUMBNAIL
     blocks = (gray.reshape(-1, THUMBNAIL, step, THUMBNAIL, step) for gray in gray_chunks(images))
-    found = np.concatenate([each.mean(axis=(2, 4), dtype=np.float32) for each in blocks]).reshape(len(images), -1)
+    found = np.concatenate([each.mean(axis=(2, 4), dtype=np.float32) for each in blocks]).reshape(-1, THUMBNAIL**2)
     found -= found.mean(axis=1, keepdims=True)
     length = np.linalg.norm(found, axis=1, keepdims=True)
     return np.asarray(found / np.where(length > 0.5, length, np.inf), dtype=np.float32)  # shorter ones are rounding errors
 
 
 def mirrored(prints: np.ndarray) -> np.ndarray:
-    """Compute the fingerprints of the mirrored faces from those of the faces: (N, THUMBNAIL * THUMBNAIL)."""
+    """Compute the fingerprints of the mirrored faces from those of the faces."""
     return prints.reshape(-1, THUMBNAIL, THUMBNAIL)[:, :, ::-1].reshape(len(prints), -1)
 
 
@@ -132,12 +126,8 @@ def alike(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     split on what a face and its mirror image share, so one search finds both. The more faces there are, the more weakly
     correlated copies are missed, because more splits separate them (docs/fer2013.md).
 
-    Args:
-        prints: (N, THUMBNAIL * THUMBNAIL), float32, from `fingerprints`.
-
-    Returns:
-        Pairs (P, 2), int64, the smaller row first; and (P,) booleans: whether the second is mirrored. A pair can occur in both
-        orientations.
+    Returns pairs (P, 2), int64, the smaller row first, and whether the second is mirrored (P,). A pair can occur in both
+    orientations.
     """
     components, random, count = _symmetric_components(prints), np.random.default_rng(0), len(prints)
     nothing = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
@@ -227,6 +217,6 @@ def _detail_correlation(images: np.ndarray, pairs: np.ndarray, is_mirrored: np.n
         for down, across in product(range(2 * SHIFT + 1), repeat=2):
             window = second[:, down : down + extent, across : across + extent]
             scale = length * extent * window.std(axis=(1, 2))
-            product_sum = np.einsum("nij,nij->n", middle, window)  # the middle has mean 0, so the window's does not matter
-            np.maximum(best[part], product_sum / np.where(scale > 0, scale, np.inf), out=best[part])
+            likeness = np.einsum("nij,nij->n", middle, window)  # the middle has mean 0, so the window's does not matter
+            np.maximum(best[part], likeness / np.where(scale > 0, scale, np.inf), out=best[part])
     return best

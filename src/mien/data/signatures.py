@@ -114,12 +114,10 @@ def from_text(text: str) -> TrainingRows:
 
 
 def signatures(images: np.ndarray) -> np.ndarray:
-    """Compute signatures: which waves of the middle of the face, in gray, are positive, then a digest of the pixels.
+    """Compute signatures (N, BYTES), uint8: which waves of the middle of the face are positive, then a digest of the pixels.
 
     Signs of a cosine transform change little with brightness, contrast and compression (Zauner, Implementation and
     benchmarking of perceptual image hash functions, 2010). A face cannot be reconstructed from its signature.
-
-    Returns (N, BYTES), uint8.
     """
     positive = np.concatenate([(_coefficients(gray) > 0) & ~_blank(gray)[:, None] for gray in gray_chunks(images)])
     return np.concatenate([np.packbits(positive, axis=1), pixel_digests(images, DIGEST)], axis=1)
@@ -139,13 +137,11 @@ def same_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def known_faces(images: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Find which faces are copies of faces of which only the signatures (M, BYTES) are known.
+    """Find which faces are copies of faces whose signatures (M, BYTES) are known: (N,), str, `EXACT`, `NEAR` or `NO_COPY`.
 
     The face at hand is not reduced to signs: its waves are weighted by their strength, because weak ones change sign first. The
     agreement is the weight of the waves whose signs agree less that of the others, at the best of all shifts up to `SHIFT`
     pixels; a mirror image is a near copy. Time grows as N * M; memory stays flat.
-
-    Returns (N,), str: `EXACT`, `NEAR` or `NO_COPY`.
     """
     own = signatures(images)
     found = np.where(same_rows(own, known), EXACT, NO_COPY).astype("U5")

@@ -10,16 +10,8 @@ import numpy as np
 from mien.data.copies import SAME_PICTURE, Copies, find_copies
 from mien.data.faceset import SPLITS, FaceSet
 from mien.errors import MienError
-from mien.evaluation.outliers import (
-    FAR_FROM_FACES,
-    NEARLY_BLANK,
-    ODD_SIZE,
-    TOO_DARK_OR_BRIGHT,
-    brightness_and_contrast,
-    distance_from_faces,
-    robust_deviations,
-    size_deviations,
-)
+from mien.evaluation import outliers
+from mien.evaluation.outliers import FAR_FROM_FACES, NEARLY_BLANK, ODD_SIZE, TOO_DARK_OR_BRIGHT
 
 TRAIN = SPLITS.index("train")
 
@@ -104,17 +96,10 @@ class Audit:
 
 
 def inspect(faces: FaceSet) -> Audit:
-    """Look for everything in `KINDS`.
-
-    Args:
-        faces: at any size; they are compared in gray at 48 pixels.
-
-    Raises:
-        MienError: if there are no rows.
-    """
+    """Look for everything in `KINDS`; faces of any size are compared in gray at 48 pixels. MienError if there are none."""
     if not len(faces):
         raise MienError("The data have no rows to audit.")
-    audit = Audit(faces, find_copies(faces.images), *brightness_and_contrast(faces.images))
+    audit = Audit(faces, find_copies(faces.images), *outliers.brightness_and_contrast(faces.images))
     found = {kind.name: kind.find(audit) for kind in KINDS}
     return replace(audit, findings={name: finding for name, finding in found.items() if finding is not None})
 
@@ -196,27 +181,25 @@ def _finding(found: Sequence[tuple[int, int, float]], tiles: list[Tile], groups:
 
 
 def _blank(audit: Audit) -> Finding:
-    def note(_: int, value: float) -> str:
-        return f"contrast {value:.1f}" if value else "constant"
-
-    return _beyond(-audit.contrast, -NEARLY_BLANK, audit.contrast, note)
+    contrast = audit.contrast
+    return _beyond(-contrast, -NEARLY_BLANK, contrast, lambda _, value: f"contrast {value:.1f}" if value else "constant")
 
 
 def _without_face(audit: Audit) -> Finding:
-    deviations = robust_deviations(distance_from_faces(audit.faces.images))
+    deviations = outliers.robust_deviations(outliers.distance_from_faces(audit.faces.images))
     scores = np.where(audit.contrast < NEARLY_BLANK, -np.inf, deviations)
     return _beyond(scores, FAR_FROM_FACES, deviations, lambda _, value: f"{value:.1f} deviations")
 
 
 def _dark_or_bright(audit: Audit) -> Finding:
-    scores = np.where(audit.contrast < NEARLY_BLANK, -np.inf, np.abs(robust_deviations(audit.brightness)))
+    scores = np.where(audit.contrast < NEARLY_BLANK, -np.inf, np.abs(outliers.robust_deviations(audit.brightness)))
     return _beyond(scores, TOO_DARK_OR_BRIGHT, audit.brightness, lambda _, value: f"mean {value:.0f}")
 
 
 def _odd_sizes(audit: Audit) -> Finding | None:
     if (sizes := audit.faces.sizes) is None:
         return None
-    deviations = size_deviations(sizes)
+    deviations = outliers.size_deviations(sizes)
     return _beyond(deviations, ODD_SIZE, deviations, lambda row, _: "{1}\N{MULTIPLICATION SIGN}{0} pixels".format(*sizes[row]))
 
 

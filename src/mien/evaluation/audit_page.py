@@ -5,7 +5,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -66,19 +66,10 @@ def check_places(out: Path, write: Path | None) -> None:
 
 
 def write_audit(audit: Audit, out: Path, write: Path | None = None, command: str | None = None) -> int:
-    """Write the folder, and the list of rows to leave out.
+    """Write the folder `out`, which replaces an earlier audit there, and the list of rows to leave out; return its length.
 
-    Args:
-        audit: what was found.
-        out: the folder; an earlier audit there is replaced.
-        write: the file of the list, which may lie in that folder; None writes no list.
-        command: the command line, noted on the page.
-
-    Returns:
-        How many rows the list has.
-
-    Raises:
-        MienError: as `check_places`, or if `out` cannot be written.
+    The list `write` may lie in that folder. `command` is the command line, noted on the page. MienError as `check_places`, or
+    if `out` cannot be written.
     """
     check_places(out, write)
     is_inside = write is not None and write.resolve().parent == out.resolve()
@@ -86,7 +77,12 @@ def write_audit(audit: Audit, out: Path, write: Path | None = None, command: str
     reasons = {} if write is None else rows_to_leave_out(audit)
     with whole_folder(out, "audit.json", read_audit) as folder:
         (folder / "index.html").write_text(render(audit, record), encoding="utf-8")
-        _write_table(folder / "findings.csv", FINDINGS, _finding_rows(audit))
+        found = (
+            (*audit.describe_row(row), kind, audit.faces.id(partner) if partner >= 0 else "", f"{value:.4g}")
+            for kind, finding in audit.findings.items()
+            for row, partner, value in zip(*(each.tolist() for each in finding[:3]), strict=True)
+        )
+        _write_table(folder / "findings.csv", FINDINGS, found)
         (folder / "audit.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if write is not None:
         write.parent.mkdir(parents=True, exist_ok=True)
@@ -192,12 +188,6 @@ def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[s
         "thresholds": {kind.name: kind.threshold for kind in KINDS if kind.threshold is not None},
         "files": files,
     }
-
-
-def _finding_rows(audit: Audit) -> Iterator[tuple[str, ...]]:
-    for kind, finding in audit.findings.items():
-        for row, partner, value in zip(finding.rows.tolist(), finding.partners.tolist(), finding.values.tolist(), strict=True):
-            yield (*audit.describe_row(row), kind, audit.faces.id(partner) if partner >= 0 else "", f"{value:.4g}")
 
 
 def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -103,19 +103,13 @@ class RunGroup(NamedTuple):
 
 
 def read_runs(sources: Sequence[Path]) -> tuple[list[RunSummary], dict[str, Path]]:
-    """Read the summaries of runs, and find their predictions.
+    """Read the summaries of runs, and find their predictions, from run folders, folders of reports and JSON by `as_json`.
 
-    Of runs with the same name the later one counts, which a line on stderr reports.
-
-    Args:
-        sources: run folders, folders of reports, and JSON files written by `as_json`.
+    Of runs with the same name the later one counts, which a line on stderr reports. MienError if a source is none of these.
 
     Returns:
         The summaries, those measured on the same faces together and the most accurate first; and the path of predictions.csv
         by the name of the run, in the order of the sources. Runs from a JSON file have none.
-
-    Raises:
-        MienError: if a source is none of these.
     """
     found: dict[str, RunSummary] = {}
     predictions: dict[str, Path] = {}

@@ -54,13 +54,9 @@ class RunSummary:
 
 
 def summarise(folder: Path) -> RunSummary:
-    """Summarise a finished run, or a report.
+    """Summarise a finished run by its `report`, or the folder of another report, in a run folder or not.
 
-    Args:
-        folder: a run folder, for its `report`, or the folder of another report, in a run folder or not.
-
-    Raises:
-        MienError: if it is neither, the run has not finished, or the report is about another model than the run's.
+    MienError if it is neither, the run has not finished, or the report is about another model than the run's.
     """
     run, report = run_and_report(folder)
     if not (report / "metrics.json").is_file():
