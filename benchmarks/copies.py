@@ -28,8 +28,7 @@ BANDS = ((0.95, 1.0, 0.70), (0.85, 0.95, 0.26), (0.82, 0.85, 0.04))
 
 def smooth(count: int, random: np.random.Generator) -> np.ndarray:
     """Draw thumbnails of cosines, the slower the stronger: (count, 144), float32, of mean 0 and length 1."""
-    down, across = np.divmod(np.arange(SIDE * SIDE), SIDE)
-    order = np.argsort(down**2 + across**2, kind="stable")
+    order = np.argsort((np.indices((SIDE, SIDE)) ** 2).sum(axis=0), axis=None, kind="stable")
     scale = np.zeros(SIDE * SIDE, dtype=np.float32)
     scale[order[1:]] = np.arange(1, SIDE * SIDE) ** -FALL  # the slowest is the mean, and stays 0
     drawn = np.empty((count, SIDE * SIDE), dtype=np.float32)

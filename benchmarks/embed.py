@@ -9,15 +9,18 @@ each by both judges. --command is what made the run, where it is more than its o
 import hashlib
 import json
 import platform
+import re
 import shutil
-import time
+from functools import partial
 from pathlib import Path
+from timeit import timeit
 
 import jinja2
 import numpy as np
 import yaml
 
 import mien
+from mien.evaluation.record import read_record
 from mien.evaluation.run_summary import summarise
 from mien.evaluation.statistics import proportion
 from mien.inference.classifier import MODELS, Classifier
@@ -31,9 +34,7 @@ CARDS = jinja2.Environment(loader=LOADER, undefined=jinja2.StrictUndefined, trim
 def card(folder: Path, faces: mien.FaceSet, name: str, command: str) -> str:
     """Fill the card from the run's reports, its log, and both heads' answers."""
     model, summary = Classifier(folder, threads=1), summarise(folder)
-    report, crowd_report = (
-        json.loads((folder / each / "metrics.json").read_text(encoding="utf-8")) for each in ("report", "report-crowd")
-    )
+    report, crowd_report = (read_record(folder / each / "metrics.json") for each in ("report", "report-crowd"))
     voted, has_votes = faces.judged_by_votes(), faces.votes.any(axis=1)
     agreeing = int((faces.votes[has_votes].argmax(1) == faces.classes[has_votes]).sum())
     judges = {"FER-2013's labels": faces, "FER+'s votes: what most of ten people said": voted}
@@ -60,23 +61,18 @@ def card(folder: Path, faces: mien.FaceSet, name: str, command: str) -> str:
 def accuracies(model: Classifier, faces: mien.FaceSet) -> list[str]:
     right = [model.with_head(head).predict_proba(faces.images).argmax(1) == faces.classes for head in model.heads]
     shares = [proportion(int(each.sum()), len(faces)) for each in right]
-    return [f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})" for share in shares]
+    return [f"{share} ({share.interval})" for share in shares]
 
 
 def milliseconds(model: Classifier, faces: np.ndarray, batch: int) -> float:
     """Measure the time of a face: the median over batches."""
-    times = []
-    for start in range(0, len(faces), batch):
-        begun = time.perf_counter()
-        model.predict_proba(faces[start : start + batch], batch)
-        times.append((time.perf_counter() - begun) / batch)
-    return 1000 * float(np.median(times))
+    parts = (faces[start : start + batch] for start in range(0, len(faces), batch))
+    return 1000 * float(np.median([timeit(partial(model.predict_proba, part, batch), number=1) for part in parts])) / batch
 
 
 def processor() -> str:
     """Name the processor, without naming the machine."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+    names = re.findall(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return names[0] if names else platform.machine()
 
 

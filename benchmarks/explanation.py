@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
+from scipy.special import logit
 
 import mien
 from mien.inference.explanation import occlusion_map
@@ -20,8 +21,6 @@ from shared import parse
 
 STEPS = 24
 PASSES = 448  # masks of RISE: about as many as `occlusion_map` evaluates
-
-
 EMPTY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mean": lambda face: np.full(face.shape, face.mean(), np.float32),
     "blur": lambda face: cv2.GaussianBlur(face.astype(np.float32), (0, 0), 6, borderType=cv2.BORDER_REPLICATE),
@@ -30,8 +29,7 @@ EMPTY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def log_odds(classifier: mien.Classifier, faces: np.ndarray, index: int) -> np.ndarray:
     """Compute log(p / (1 - p)) of one label, (N,)."""
-    p = np.clip(classifier.predict_proba(faces)[:, index].astype(np.float64), 1e-6, 1 - 1e-6)
-    return np.log(p / (1 - p))
+    return logit(np.clip(classifier.predict_proba(faces)[:, index].astype(np.float64), 1e-6, 1 - 1e-6))
 
 
 def hard_edged(classifier: mien.Classifier, face: np.ndarray, index: int, empty: np.ndarray) -> np.ndarray:
@@ -70,8 +68,8 @@ def rise(classifier: mien.Classifier, face: np.ndarray, index: int, random: np.r
 
 def centre(face: np.ndarray) -> np.ndarray:
     """Make a map that ignores the face: the nearer to the middle, the hotter."""
-    down, across = np.mgrid[: face.shape[0], : face.shape[1]]
-    return -((down - face.shape[0] / 2) ** 2 + (across - face.shape[1] / 2) ** 2)
+    down, across = np.indices(face.shape) - np.reshape(face.shape, (2, 1, 1)) / 2
+    return -(down**2) - across**2
 
 
 def judge(classifier: mien.Classifier, face: np.ndarray, index: int, heat: np.ndarray, empty: np.ndarray) -> np.ndarray:

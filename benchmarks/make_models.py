@@ -16,8 +16,9 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import mien
 from mien.files import write_whole
@@ -29,62 +30,52 @@ BASE_SHARE = 0.65
 MIEN = [sys.executable, "-m", "mien.cli"]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The recipes of all runs; the students' teachers are filled in later."""
+class Plan(NamedTuple):
+    """The recipes of the teachers and of their students, to be taught; and how long mien-s and mien-s-plus are trained."""
 
     teachers: list[Recipe]
     students: dict[str, Recipe]
     base: str  # the run that mien-s starts from
-    further: Recipe  # what trains it into mien-s
-    plus: Recipe
+    further_epochs: int  # that train it into mien-s
+    plus_epochs: int
     at_once: int  # two runs of a thread get more done than one of two, and short steps leave a large GPU idle in between
 
 
-def full() -> Plan:
-    """Plan for one GPU, estimated at 25 minutes on an H200; not yet measured."""
-    large, small = two_headed("mien-l"), two_headed("mien-s")
-    return Plan(
-        teachers=[replace(large, epochs=60, seed=seed) for seed in range(4)],
-        students={"mien-l": replace(large, epochs=80, seed=100), "mien-s-base": replace(small, epochs=120, seed=100)},
-        base="mien-s-base",
-        further=on_degraded_photos(small, epochs=40),
-        plus=replace(mien.load_recipe("mien-s"), epochs=100),
-        at_once=4,
-    )
+LARGE, SMALL = (replace(mien.load_recipe(name), votes=Votes(head=0.5)) for name in ("mien-l", "mien-s"))
+FULL = Plan(  # for one GPU, estimated at 25 minutes on an H200; not yet measured
+    teachers=[replace(LARGE, epochs=60, seed=seed) for seed in range(4)],
+    students={"mien-l": replace(LARGE, epochs=80, seed=100), "mien-s-base": replace(SMALL, epochs=120, seed=100)},
+    base="mien-s-base",
+    further_epochs=40,
+    plus_epochs=100,
+    at_once=4,
+)
+REDUCED = Plan(  # for two cores: two hours and a half beside other work
+    teachers=[SMALL, replace(SMALL, seed=1, network_options=None)],  # different, so that two know more than one
+    students={},
+    base="teacher-0",
+    further_epochs=12,
+    plus_epochs=24,
+    at_once=2,
+)
 
 
-def reduced() -> Plan:
-    """Plan for two cores: two hours and a half beside other work."""
-    small = two_headed("mien-s")
-    return Plan(
-        teachers=[small, replace(small, seed=1, network_options=None)],  # different, so that two know more than one
-        students={},
-        base="teacher-0",
-        further=on_degraded_photos(small, epochs=12),
-        plus=replace(mien.load_recipe("mien-s"), epochs=24),
-        at_once=2,
-    )
-
-
-def two_headed(name: str) -> Recipe:
-    return replace(mien.load_recipe(name), votes=Votes(head=0.5))
-
-
-def on_degraded_photos(recipe: Recipe, epochs: int) -> Recipe:
-    """Augment more and worse; teachers see only the changes of place.
+def on_degraded_photos(epochs: int, base: Path) -> Recipe:
+    """Train the base further, with more and worse augmentation; teachers see only the changes of place.
 
     The last epoch is kept: judged by unchanged faces alone, the one that moved least from the start would be.
     """
     light = {"brightness": 0.2, "contrast": 0.4, "degradation": 0.5, "blur": 0.2, "erasing": 0.3}
     return replace(
-        recipe,
+        SMALL,
         epochs=epochs,
-        optimizer=replace(recipe.optimizer, learning_rate=0.03),
-        schedule=replace(recipe.schedule, warmup=0.1),
-        augmentation=replace(recipe.augmentation, **light, rotation=15.0, scale=0.15),
+        optimizer=replace(SMALL.optimizer, learning_rate=0.03),
+        schedule=replace(SMALL.schedule, warmup=0.1),
+        augmentation=replace(SMALL.augmentation, **light, rotation=15.0, scale=0.15),
         select_by="last",
         seed=1,
+        weights=str(base),
+        weights_share=BASE_SHARE,
     )
 
 
@@ -118,7 +109,7 @@ def train_all(runs: dict[Path, Recipe], data: list[str], device: str, epochs: in
 
 if __name__ == "__main__":
     arguments = parse(__doc__, data=str, votes=str, out=Path, reduced=False, epochs=0, device="auto", embed=False)
-    plan, out = reduced() if arguments.reduced else full(), arguments.out
+    plan, out = REDUCED if arguments.reduced else FULL, arguments.out
     data = ["--data", arguments.data, "--data.votes", arguments.votes]
     how = (data, arguments.device, arguments.epochs, plan.at_once)
     command = shlex.join(["python", "benchmarks/make_models.py", *sys.argv[1:]])
@@ -127,8 +118,8 @@ if __name__ == "__main__":
     students = {out / name: taught(recipe, teachers) for name, recipe in plan.students.items()}
     train_all(students, *how)
     small, plus = out / "mien-s", out / "mien-s-plus"
-    further = taught(replace(plan.further, weights=str(out / plan.base), weights_share=BASE_SHARE), teachers)
-    train_all({small: further, plus: plan.plus}, *how)
+    further = taught(on_degraded_photos(plan.further_epochs, out / plan.base), teachers)
+    train_all({small: further, plus: replace(mien.load_recipe("mien-s"), epochs=plan.plus_epochs)}, *how)
     majority = plus / "report-majority"
     if not majority.is_dir():
         votes = [*data, "--data.votes_as", "majority"]

@@ -97,7 +97,7 @@ if __name__ == "__main__":
         images = np.stack([change(image, random) for image in faces.images])
         right = [int((model.predict_proba(images).argmax(1) == faces.classes).sum()) for model in models]
         shares = [proportion(count, len(faces)) for count in right]
-        table.append([name, *(f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})" for share in shares)])
+        table.append([name, *(f"{share} ({share.interval})" for share in shares)])
         means.append([share.value for share in shares])
     table.append(["mean of the changed", *(f"{mean:.1%}" for mean in np.mean(means[1:], axis=0))])
     print(f"{len(faces):,} faces\n\n{markdown_table(table)}")

@@ -5,10 +5,8 @@
 Plain: about 4,096 training faces, stratified by label, as PNG files in a folder per class, read by torchvision's ImageFolder
 with PIL transforms in a DataLoader with workers; the network in float32, `.to(device)` of every batch, cross-entropy,
 `loss.item()` in every step. mien: the same faces, network, batch size, optimizer and kinds of augmentation in mien's
-`ClassificationTask`, with the recipe's loss, schedule and moving average, but no balancing of labels.
-
-One loop drives both, in turn, without Lightning's Trainer. The first batches of every epoch are not counted; "ratio with start"
-adds the wait for an epoch's first batch (the start of the workers) to an epoch of all training rows.
+`ClassificationTask`, with the recipe's loss, schedule and moving average, but no balancing of labels. One loop drives both, in
+turn. "ratio with start" adds the wait for an epoch's first batch (the start of the workers) to an epoch of all training rows.
 """
 
 import os
@@ -16,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +95,9 @@ def fresh_network(recipe: Recipe, faces: DeviceFaces) -> nn.Module:
 
 def plain_loop(recipe: Recipe, loader: DataLoader, faces: DeviceFaces) -> Loop:
     network, settings = fresh_network(recipe, faces).to(faces.device).train(), recipe.optimizer
-    sgd = partial(optim.SGD, momentum=settings.momentum, nesterov=settings.momentum > 0)
-    kind = {"sgd": sgd, "adam": optim.Adam, "adamw": optim.AdamW}[settings.name]
-    optimizer = kind(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    how = {"momentum": settings.momentum, "nesterov": settings.momentum > 0} if settings.name == "sgd" else {}
+    kind = {"sgd": optim.SGD, "adam": optim.Adam, "adamw": optim.AdamW}[settings.name]
+    optimizer = kind(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, **how)
 
     def step(batch: list[torch.Tensor]) -> None:
         images, labels = (part.to(faces.device) for part in batch)
@@ -149,21 +146,20 @@ if __name__ == "__main__":
     if len(faces) <= WARM_UP * sizes[-1]:
         raise mien.MienError(f"There are {len(faces)} training faces; {WARM_UP + 1} batches of {sizes[-1]} are needed.")
 
-    def line(name: str, batch_size: int, *loops: Loop) -> None:
-        rounds = np.array([[pace(loop, device, arguments.seconds) for loop in loops] for _ in range(arguments.rounds)])
-        rates, starts = rounds[..., 0], rounds[..., 1]  # (rounds, 2)
-        (plain, ours), ratios = np.median(rates, axis=0), rates[:, 1] / rates[:, 0]
-        plain_epoch, our_epoch = np.median(starts + len(train) / rates, axis=0)
-        print(f"| {name} | {batch_size} | {plain:,.0f} | {ours:,.0f} | **{ours / plain:.2f}** ", end="")
-        print(f"| {ratios.min():.2f} to {ratios.max():.2f} | {plain_epoch / our_epoch:.2f} |", flush=True)
-
     with tempfile.TemporaryDirectory() as folder:
-        pictures, ours, workers = write_pictures(faces, Path(folder)), DeviceFaces(faces, device), arguments.plain_workers
+        pictures, on_device, workers = write_pictures(faces, Path(folder)), DeviceFaces(faces, device), arguments.plain_workers
         loaders = {size: DataLoader(pictures, size, shuffle=True, num_workers=workers, drop_last=True) for size in sizes}
         print("| network | batch size | plain, images/s | mien, images/s | ratio | in the rounds | ratio with start |")
         print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
         for name, recipe in recipes.items():
-            line(name, recipe.batch_size, plain_loop(recipe, loaders[recipe.batch_size], ours), mien_loop(recipe, ours))
+            size = recipe.batch_size
+            loops = (plain_loop(recipe, loaders[size], on_device), mien_loop(recipe, on_device))
+            rounds = np.array([[pace(loop, device, arguments.seconds) for loop in loops] for _ in range(arguments.rounds)])
+            rates, starts = rounds[..., 0], rounds[..., 1]  # (rounds, 2)
+            (plain, ours), ratios = np.median(rates, axis=0), rates[:, 1] / rates[:, 0]
+            plain_epoch, our_epoch = np.median(starts + len(train) / rates, axis=0)
+            print(f"| {name} | {size} | {plain:,.0f} | {ours:,.0f} | **{ours / plain:.2f}** ", end="")
+            print(f"| {ratios.min():.2f} to {ratios.max():.2f} | {plain_epoch / our_epoch:.2f} |", flush=True)
     print(
         f"\n{describe_hardware(device)}; {os.cpu_count()} CPU cores, {arguments.threads} threads, {workers} plain workers; ",
         end="",
