@@ -7,7 +7,6 @@ each by both judges. --command is what made the run, where it is more than its o
 """
 
 import hashlib
-import json
 import platform
 import re
 import shutil
@@ -27,6 +26,7 @@ from mien.inference.classifier import MODELS, Classifier
 from shared import parse
 
 MAX_SIZE = 5_000_000  # bytes of an embedded model
+PROCESSOR = (re.findall(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE) or [platform.machine()])[0]
 LOADER = jinja2.FileSystemLoader(Path(__file__).parent)
 CARDS = jinja2.Environment(loader=LOADER, undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
 
@@ -41,17 +41,15 @@ def card(folder: Path, faces: mien.FaceSet, name: str, command: str) -> str:
     return CARDS.get_template("card.md.j2").render(
         name=name,
         model=model,
-        multiply_adds=int(model.metadata["mien.multiply_adds"]),
         size=(folder / "model.onnx").stat().st_size,
         agreement=agreeing / len(voted),
         judges=[(judge, len(rows), *accuracies(model, rows)) for judge, rows in judges.items()],
         without_votes=len(faces) - len(voted),
-        trained=json.loads(model.metadata["mien.data"]),
         report=report,
         reports=(report["all_rows"], crowd_report["all_rows"]),
         one=milliseconds(model, faces.images[:200], 1),
         many=milliseconds(model, faces.images[:1280], 64),
-        processor=processor(),
+        processor=PROCESSOR,
         command=command or report["command"],
         summary=summary,
         start=yaml.safe_load(model.metadata["mien.recipe"])["weights"],
@@ -60,20 +58,13 @@ def card(folder: Path, faces: mien.FaceSet, name: str, command: str) -> str:
 
 def accuracies(model: Classifier, faces: mien.FaceSet) -> list[str]:
     right = [model.with_head(head).predict_proba(faces.images).argmax(1) == faces.classes for head in model.heads]
-    shares = [proportion(int(each.sum()), len(faces)) for each in right]
-    return [f"{share} ({share.interval})" for share in shares]
+    return [f"{share} ({share.interval})" for share in (proportion(int(each.sum()), len(faces)) for each in right)]
 
 
 def milliseconds(model: Classifier, faces: np.ndarray, batch: int) -> float:
     """Measure the time of a face: the median over batches."""
     parts = (faces[start : start + batch] for start in range(0, len(faces), batch))
     return 1000 * float(np.median([timeit(partial(model.predict_proba, part, batch), number=1) for part in parts])) / batch
-
-
-def processor() -> str:
-    """Name the processor, without naming the machine."""
-    names = re.findall(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":
@@ -90,7 +81,7 @@ if __name__ == "__main__":
     small = target.with_name(f"{arguments.name}-int8.onnx")
     quantized = mien.quantize(target, arguments.data, small)
     digest = hashlib.sha256(small.read_bytes()).hexdigest()
-    fields = {"name": target.stem, "small": small.stem, "made": quantized, "processor": processor(), "sha256": digest}
+    fields = {"name": target.stem, "small": small.stem, "made": quantized, "processor": PROCESSOR, "sha256": digest}
     small_text = CARDS.get_template("int8.md.j2").render(fields)
     for path, words in ((target, text), (small, small_text)):
         path.with_suffix(".md").write_text(words, encoding="utf-8")

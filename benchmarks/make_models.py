@@ -3,18 +3,16 @@
     python benchmarks/make_models.py --data fer2013.csv --votes fer2013new.csv --out runs/models            # on a GPU
     python benchmarks/make_models.py --data fer2013.csv --votes fer2013new.csv --out runs/models --reduced  # on 2 cores
 
-Full: four large networks teach mien-l and mien-s-base, each seeing what its student sees. Reduced: two of mien-s's size, with
-squeeze-and-excitation and without, the first of which is the base. mien-s is the base trained further on degraded photos, by
-what its teachers say of the unchanged ones, and averaged with the base; mien-s-plus learns FER+'s eight labels. Every run is a
-`mien train` of a recipe in OUT/recipes; interrupted, the same command continues. --epochs shortens every run, for a trial.
-Selected on validation (PublicTest) alone. results.md lists every run and head; --embed makes mien-s the embedded model.
+Full: four large networks teach mien-l and mien-s-base. Reduced: two of mien-s's size, the first of which is the base. mien-s is
+the base trained further on degraded photos, by what its teachers say of the unchanged ones, and averaged with the base;
+mien-s-plus learns FER+'s eight labels. Every run is a `mien train` of a recipe in OUT/recipes; interrupted, the same command
+continues. --epochs shortens every run, for a trial. results.md lists every run and head; --embed embeds mien-s.
 """
 
 import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +20,7 @@ from typing import NamedTuple
 
 import mien
 from mien.files import write_whole
-from mien.training.recipe import Recipe, Votes, describe_overrides
+from mien.training.recipe import Distillation, Recipe, Votes, describe_overrides
 from shared import is_finished, parse
 
 BASE_SHARE = 0.65
@@ -79,10 +77,6 @@ def on_degraded_photos(epochs: int, base: Path) -> Recipe:
     )
 
 
-def taught(recipe: Recipe, teachers: Iterable[Path]) -> Recipe:
-    return replace(recipe, distillation=replace(recipe.distillation, teachers=[str(run) for run in teachers]))
-
-
 def train_all(runs: dict[Path, Recipe], data: list[str], device: str, epochs: int, at_once: int) -> None:
     """Train what is not finished, several runs at once; the others are kept where one fails."""
     threads = str(max(1, (os.cpu_count() or 1) // at_once))
@@ -115,10 +109,11 @@ if __name__ == "__main__":
     command = shlex.join(["python", "benchmarks/make_models.py", *sys.argv[1:]])
     teachers = {out / f"teacher-{number}": recipe for number, recipe in enumerate(plan.teachers)}
     train_all(teachers, *how)
-    students = {out / name: taught(recipe, teachers) for name, recipe in plan.students.items()}
+    taught = Distillation(teachers=[str(folder) for folder in teachers])
+    students = {out / name: replace(recipe, distillation=taught) for name, recipe in plan.students.items()}
     train_all(students, *how)
     small, plus = out / "mien-s", out / "mien-s-plus"
-    further = taught(on_degraded_photos(plan.further_epochs, out / plan.base), teachers)
+    further = replace(on_degraded_photos(plan.further_epochs, out / plan.base), distillation=taught)
     train_all({small: further, plus: replace(mien.load_recipe("mien-s"), epochs=plan.plus_epochs)}, *how)
     majority = plus / "report-majority"
     if not majority.is_dir():

@@ -6,8 +6,6 @@
 2. A folder of photos through `mien.predict` against its stages alone (reading; finding and cropping; classifying in batches)
    by the same number of threads. The bound is the slowest stage where each has hardware of its own, and their sum on one CPU.
 3. The peak of memory of a process over 10 times --photos, of 320 pixels, against one over a tenth of them.
-
-Ratios can be compared between machines, times cannot; say whether the machine was busy.
 """
 
 import argparse
@@ -92,15 +90,13 @@ def folder_run(photos: Path, arguments: argparse.Namespace) -> None:
         whole = seconds(lambda: all_of(mien.predict(photos, classifier, detector, threads=arguments.threads)))
         after = [seconds_alone(*stage) for stage in stages.values()]
     alone = [(first + second) / 2 for first, second in zip(before, after, strict=True)]  # other programs interfere
-    listed = ", ".join(f"{name} {took:.1f} s" for name, took in zip(stages, alone, strict=True))
     print(f"a folder of {len(paths):,} photos, {per_photo:.1f} faces each, {arguments.threads} threads: {whole:.1f} s")
-    print(f"  alone: {listed}")
+    print("  alone:", ", ".join(f"{name} {took:.1f} s" for name, took in zip(stages, alone, strict=True)))
     print(f"  {max(alone) / whole:6.1%} of what the slowest stage allows alone (goal: at least 85%)")
     print(f"  {sum(alone) / whole:6.1%} of what the stages allow that share these threads")
 
 
 def peak_of_run(photos: Path, model: str, detector: str, threads: int) -> float:
-    """Predict on a folder, and measure this process's peak of memory in MB."""
     all_of(mien.predict(photos, model, detector, threads=threads))
     return peak_megabytes()
 

@@ -10,7 +10,7 @@ the study is smaller and still complete.
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ import mien
 from mien.evaluation.audit import inspect, rows_to_leave_out
 from mien.evaluation.comparison import Answers, read_answers
 from mien.evaluation.report import markdown_table
-from mien.evaluation.run_summary import RunSummary, read_log, summarise
+from mien.evaluation.run_summary import read_log, summarise
 from mien.files import write_whole
 from mien.training.recipe import Balance, Votes
 from shared import is_finished, parse
@@ -30,13 +30,8 @@ from shared import is_finished, parse
 FIGURES = ("accuracy", "macro-F1", "recall")
 """Computed for every variant; recall is that of one label."""
 
-RESAMPLES = 2000
-"""With 2,000 each end of a 95% interval is the 50th value from its side."""
-
-
-def without_audited(faces: mien.FaceSet) -> mien.FaceSet:
-    """Leave out the training rows that `mien audit --write` lists: blanks, copies, and those that their copies contradict."""
-    return faces.take(np.delete(np.arange(len(faces)), list(rows_to_leave_out(inspect(faces)))))
+RESAMPLES = 2000  # so that each end of a 95% interval is the 50th value from its side
+INTERVAL = "{}, {} to {}"
 
 
 @dataclass(frozen=True)
@@ -94,7 +89,10 @@ STUDIES = {
         },
         faces={
             "equalised histograms": lambda faces: replace(faces, images=np.stack([*map(cv2.equalizeHist, faces.images)])),
-            "without audited rows": without_audited,
+            # those that `mien audit --write` lists
+            "without audited rows": lambda faces: faces.take(
+                np.delete(np.arange(len(faces)), list(rows_to_leave_out(inspect(faces))))
+            ),
         },
     ),
 }
@@ -185,11 +183,15 @@ def _estimate(values: np.ndarray) -> Estimate:
 def write_up(study: Study, runs: Mapping[str, list[Path]], command: str) -> str:
     """Write heading, introduction, caption, tables and findings."""
     summaries = [summarise(folder) for folders in runs.values() for folder in folders]
+    lengths = [each.epochs for each in summaries if each.epochs]
     first, reference = summaries[0], next(iter(runs))
     rare = min((label for label in first.support if first.support[label]), key=lambda label: first.support[label])
     answers = {name: [read_answers(folder / "report" / "predictions.csv") for folder in runs[name]] for name in runs}
     figures = compare_variants(answers, rare)
     names = ("accuracy", "macro-F1", f"recall of {rare}")
+    epochs = " to ".join(f"{each}" for each in sorted({min(lengths), max(lengths)}))
+    where = "; ".join(dict.fromkeys(each.hardware or "hardware unknown" for each in summaries))
+    chosen = "; each run's best epoch was chosen on the same rows" if first.split == "validation" else ""
 
     def table(head: str, write: Callable[[str, VariantFigure], str], skip: int = 0) -> str:
         rows = [[variant, *(write(name, figures[variant][name]) for name in FIGURES)] for variant in figures]
@@ -198,10 +200,11 @@ def write_up(study: Study, runs: Mapping[str, list[Path]], command: str) -> str:
     paragraphs = [
         f"# {study.title}",
         f"{study.introduction} The network is `{first.network}`, and everything else is the same.",
-        caption(study, summaries, len(runs[reference]), rare, command),
-        table("mean over seeds, 95% interval", lambda name, each: interval(name, each.mean)),
-        table(f"difference to {reference}, 95% interval", lambda name, each: interval(name, each.difference, True), skip=1),
-        table("seeds, lowest to highest", lambda name, each: " to ".join(number(name, f(each.by_seed)) for f in (min, max))),
+        f"Recipe `{study.recipe}`{study.base_in_words}; epochs: {epochs}; seeds: {len(runs[reference])}; trained on: {where}. "
+        f"Measured on {first.rows:,} {first.split} rows ({first.support[rare]:,} of {rare}){chosen}. Written by: `{command}`",
+        table("mean over seeds, 95% interval", lambda name, each: written(INTERVAL, name, each.mean)),
+        table(f"difference to {reference}, 95% interval", lambda name, each: written(INTERVAL, name, each.difference, True), 1),
+        table("seeds, lowest to highest", lambda name, each: written("{} to {}", name, (min(each.by_seed), max(each.by_seed)))),
         f"Intervals are percentiles over {RESAMPLES:,} resamples of the rows, each the same for all variants, "
         "with figures averaged over the seeds. They show the effect of the rows, not of the seeds: for these see the "
         "last table. Differences of accuracy and recall are in points.",
@@ -210,28 +213,11 @@ def write_up(study: Study, runs: Mapping[str, list[Path]], command: str) -> str:
     return "\n\n".join(paragraphs) + "\n"
 
 
-def caption(study: Study, summaries: list[RunSummary], seeds: int, rare: str, command: str) -> str:
-    """Describe how the runs were made and what they were measured on, from the runs themselves."""
-    epochs, first = sorted({each.epochs for each in summaries}), summaries[0]
-    count = f"{epochs[0]} to {epochs[-1]}" if len(epochs) > 1 else f"{epochs[0]}"
-    hardware = "; ".join(dict.fromkeys(each.hardware or "hardware unknown" for each in summaries))
-    chosen = "; each run's best epoch was chosen on the same rows" if first.split == "validation" else ""
-    return (
-        f"Recipe `{study.recipe}`{study.base_in_words}; epochs: {count}; seeds: {seeds}; trained on: {hardware}. "
-        f"Measured on {first.rows:,} {first.split} rows ({first.support[rare]:,} of {rare}){chosen}. Written by: `{command}`"
-    )
-
-
-def number(name: str, value: float, change: bool = False) -> str:
-    """Write macro-F1 as it is, other figures in percent, changes of them in points."""
-    if name == "macro-F1":
-        return f"{value:+z.3f}" if change else f"{value:.3f}"
-    return f"{value * 100:+z.1f}" if change else f"{value:.1%}"
-
-
-def interval(name: str, estimate: Estimate, change: bool = False) -> str:
-    value, low, high = (number(name, each, change) for each in estimate)
-    return f"{value}, {low} to {high}"
+def written(form: str, name: str, values: Iterable[float], change: bool = False) -> str:
+    """Fill in values of a figure: macro-F1 as it is, others in percent, changes of them in points."""
+    plain, changed = ("{:.3f}", "{:+z.3f}") if name == "macro-F1" else ("{:.1%}", "{:+z.1f}")
+    scale = 100 if change and name != "macro-F1" else 1
+    return form.format(*((changed if change else plain).format(scale * value) for value in values))
 
 
 def findings(figures: Mapping[str, Mapping[str, VariantFigure]], names: tuple[str, ...]) -> list[str]:
@@ -248,7 +234,7 @@ def findings(figures: Mapping[str, Mapping[str, VariantFigure]], names: tuple[st
             by_seed = np.subtract(figures[variant][name].by_seed, figures[reference][name].by_seed)
             agreeing = np.count_nonzero(np.sign(by_seed) == np.sign(difference.value))
             word = "higher" if difference.value > 0 else "lower"
-            change = interval(name, difference, change=True)
+            change = written(INTERVAL, name, difference, change=True)
             differing.append(f"`{variant}` is {word} ({change}; in {agreeing} of {len(by_seed)} seeds)")
         sentences = [f"{'; '.join(differing)}."] if differing else []
         sentences += [f"No difference to `{reference}` beyond the interval: {', '.join(alike)}."] if alike else []

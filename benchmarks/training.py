@@ -2,11 +2,10 @@
 
     python benchmarks/training.py --data fer2013.csv --threads 2 [--networks compact_resnet six_conv] [--device cuda]
 
-Plain: about 4,096 training faces, stratified by label, as PNG files in a folder per class, read by torchvision's ImageFolder
-with PIL transforms in a DataLoader with workers; the network in float32, `.to(device)` of every batch, cross-entropy,
-`loss.item()` in every step. mien: the same faces, network, batch size, optimizer and kinds of augmentation in mien's
-`ClassificationTask`, with the recipe's loss, schedule and moving average, but no balancing of labels. One loop drives both, in
-turn. "ratio with start" adds the wait for an epoch's first batch (the start of the workers) to an epoch of all training rows.
+Plain: 4,096 training faces as PNG files in a folder per class, read by torchvision's ImageFolder with PIL transforms in a
+DataLoader with workers; float32, cross-entropy, `loss.item()` in every step. mien: the same faces, network, batch size,
+optimizer and kinds of augmentation, with the recipe's loss, schedule and moving average, but no balancing of labels. One loop
+drives both, in turn. "ratio with start" adds the wait for the first batch (the start of the workers) to an epoch of all rows.
 """
 
 import os
@@ -23,6 +22,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn, optim
 from torch.utils.data import DataLoader, Dataset
+from torchvision import datasets, transforms
 
 import mien
 from mien.training.batches import DeviceFaces, TrainingBatches
@@ -71,8 +71,6 @@ def pace(loop: Loop, device: torch.device, seconds: float) -> tuple[float, float
 
 def write_pictures(faces: mien.FaceSet, folder: Path) -> Dataset:
     """Write the faces as PNG files, a folder per class, and open them as such repositories do."""
-    from torchvision import datasets, transforms
-
     for number, (image, label) in enumerate(zip(faces.images, faces.classes, strict=True)):
         (folder / str(label)).mkdir(exist_ok=True)
         Image.fromarray(image).save(folder / str(label) / f"{number}.png")
@@ -158,10 +156,8 @@ if __name__ == "__main__":
             rates, starts = rounds[..., 0], rounds[..., 1]  # (rounds, 2)
             (plain, ours), ratios = np.median(rates, axis=0), rates[:, 1] / rates[:, 0]
             plain_epoch, our_epoch = np.median(starts + len(train) / rates, axis=0)
-            print(f"| {name} | {size} | {plain:,.0f} | {ours:,.0f} | **{ours / plain:.2f}** ", end="")
-            print(f"| {ratios.min():.2f} to {ratios.max():.2f} | {plain_epoch / our_epoch:.2f} |", flush=True)
-    print(
-        f"\n{describe_hardware(device)}; {os.cpu_count()} CPU cores, {arguments.threads} threads, {workers} plain workers; ",
-        end="",
-    )
-    print(f"n = {len(faces):,} of {len(train):,} training faces; {arguments.rounds} rounds of {arguments.seconds:g} s")
+            spread = f"{ratios.min():.2f} to {ratios.max():.2f} | {plain_epoch / our_epoch:.2f}"
+            print(f"| {name} | {size} | {plain:,.0f} | {ours:,.0f} | **{ours / plain:.2f}** | {spread} |", flush=True)
+    counts = f"{os.cpu_count()} CPU cores, {arguments.threads} threads, {workers} plain workers"
+    print(f"\n{describe_hardware(device)}; {counts}; n = {len(faces):,} of {len(train):,} training faces; ", end="")
+    print(f"{arguments.rounds} rounds of {arguments.seconds:g} s")
