@@ -10,23 +10,18 @@ import numpy as np
 from mien.errors import MienError
 from mien.images import prepare
 
-SIDE = 48
-"""Faces are compared in gray at this height and width, which are those of FER-2013."""
-
-CHUNK = 16_384
-"""Faces processed at a time, which bounds memory."""
-
-THUMBNAIL = 12
-"""Height and width of a fingerprint in pixels."""
+SIDE = 48  # faces are compared in gray at this height and width, those of FER-2013
+CHUNK = 16_384  # faces processed at a time, which bounds memory
+PAIRS = 1024  # pairs compared at a time
+THUMBNAIL = 12  # height and width of a fingerprint in pixels
+SHIFT = 2  # largest offset between the crops of two copies, in pixels of 48
+NEIGHBOURS = 8  # most candidates per face, which bounds the cost where many faces look alike
 
 COMPONENTS = 16
 """Principal components that the trees split on; they hold three quarters of the variance of FER-2013's fingerprints."""
 
 TREES, LEAF = 24, 256
 """Number of trees, and most faces in a leaf. A pair is missed only if every tree separates it."""
-
-NEIGHBOURS = 8
-"""Most candidates per face, which bounds the cost where many faces look alike."""
 
 LEAST_LIKENESS = 0.82
 """Least correlation of two fingerprints that makes a candidate. Of FER-2013's near copies 70% correlate by 0.95 or more and 4%
@@ -36,15 +31,9 @@ SAME_PICTURE = 0.9
 """Least correlation of the details of near copies. Of FER-2013's pairs at 0.84 to 0.87 nearly all show the same picture; at
 0.80 to 0.85 one in ten does not (docs/fer2013.md)."""
 
-SHIFT = 2
-"""Largest offset between the crops of two copies, in pixels of 48."""
-
 FINE, COARSE = 1.0, 4.0
 """Details lie between two Gaussian blurs, in pixels: finer is noise and compression, coarser is lighting and the position of
 the head, which strangers share."""
-
-PAIRS = 1024
-"""Pairs compared at a time."""
 
 
 @dataclass(frozen=True)

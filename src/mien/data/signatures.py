@@ -16,16 +16,17 @@ from mien.errors import MienError
 EXACT, NEAR, NO_COPY = "exact", "near", ""
 """Whether a face is a copy of a face whose signature is known."""
 
-WAVES = 80
-"""Bits of a signature that describe the picture: the signs of this many coefficients of the cosine transform."""
+WAVES = 80  # bits of a signature that describe the picture: the signs of so many coefficients of the cosine transform
+DIGEST = 2  # bytes of a signature that describe the exact pixels, for faces whose pictures already agree
+BYTES = WAVES // 8 + DIGEST
+NEIGHBOURS = 8  # most candidates among the known faces for each face, and as many for its mirror image
+STRONGEST = 2.0  # waves are clipped at this multiple of the face's median, so that no edge outweighs everything else
+BLANK = 1.0  # a face whose grays have a smaller standard deviation shows no picture; only its exact pixels count
+MOST_SIGNED = 100_000  # up to this many training faces are stored as signatures, 16 characters each
+MOST_DIGESTED = 150_000  # up to this many are stored as digests of their pixels, 1 MB in all; more are not stored
 
 COARSEST = 3
 """Coarser waves, in half periods per face, describe lighting and the position of the head, which strangers share."""
-
-DIGEST = 2
-"""Bytes of a signature that describe the exact pixels, for faces whose pictures already agree."""
-
-BYTES = WAVES // 8 + DIGEST
 
 SAME_PICTURE = 0.90
 """Least agreement of near copies. Of the 387 PublicTest faces of FER-2013 that reach it and are not exact copies, 5 do not show
@@ -34,21 +35,6 @@ the same picture as the training face they match (docs/evaluate.md)."""
 GLANCE = 0.5
 """Least agreement, unshifted, that makes a candidate. Of copies shifted by two pixels a tenth have less, of those shifted
 by two pixels both across and up a half."""
-
-NEIGHBOURS = 8
-"""Most candidates among the known faces for each face, and as many for its mirror image."""
-
-STRONGEST = 2.0
-"""Waves are clipped at this multiple of the face's median, so that no edge outweighs everything else."""
-
-BLANK = 1.0
-"""A face whose grays have a smaller standard deviation shows no picture; only its exact pixels count."""
-
-MOST_SIGNED = 100_000
-"""Up to this many training faces are stored as signatures, 16 characters each."""
-
-MOST_DIGESTED = 150_000
-"""Up to this many are stored as digests of their pixels, 1 MB in all; more are not stored."""
 
 PIXEL_DIGEST = 5
 """Bytes of such a digest: of 150,000 faces and as many others, one in a hundred runs would see one false copy."""

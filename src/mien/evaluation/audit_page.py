@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mien import __version__
 from mien.data.faceset import FaceSet
@@ -22,28 +22,15 @@ from mien.evaluation.report_folder import check_replaceable, whole_folder
 from mien.evaluation.report_page import new_environment
 from mien.files import write_whole
 
-FORMAT = 1
-"""Version of audit.json; rises when a field changes its meaning or is removed."""
-
+FORMAT = 1  # version of audit.json; rises when a field changes its meaning or is removed
 MADE_BY = "mien audit"
-
 FILES = ("index.html", "findings.csv", "audit.json")
+FINDINGS = ("id", "split", "label", "finding", "partner", "value")  # columns of findings.csv
+LEFT_OUT = ("id", "split", "label", "reason")  # columns of the list of rows to leave out
 
-FINDINGS = ("id", "split", "label", "finding", "partner", "value")
-"""Columns of findings.csv."""
-
-LEFT_OUT = ("id", "split", "label", "reason")
-"""Columns of the list of rows to leave out."""
-
-TILES = 48
-"""Most tiles shown of a kind."""
-
-BESIDE = 4
-"""Most pictures in a tile, and most rows named in a picture's tooltip."""
-
-LONGEST = 96
-"""Longest side of an embedded picture in pixels; larger ones are shrunk to keep the page small."""
-
+TILES = 48  # most tiles shown of a kind
+BESIDE = 4  # most pictures in a tile, and most rows named in a picture's tooltip
+LONGEST = 96  # longest side of an embedded picture in pixels; larger ones are shrunk to keep the page small
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
@@ -121,9 +108,8 @@ def _pictures(audit: Audit, tile: Tile) -> list[dict[str, Any]]:
     """Draw the pictures of a tile, with the splits and labels of the rows that share them."""
     drawn = []
     for rows in tile.pictures[:BESIDE]:
-        pixels = np.asarray(audit.faces.images[rows[0]])
-        is_mirrored = tile.mirrored and rows is tile.pictures[-1]
-        image = Image.fromarray(np.ascontiguousarray(pixels[:, ::-1]) if is_mirrored else pixels)
+        image = Image.fromarray(np.asarray(audit.faces.images[rows[0]]))
+        image = ImageOps.mirror(image) if tile.mirrored and rows is tile.pictures[-1] else image
         image.thumbnail((LONGEST, LONGEST))
         buffer = io.BytesIO()
         image.save(buffer, "png")

@@ -16,17 +16,11 @@ from mien.evaluation.report import markdown_table
 from mien.evaluation.run_summary import RunSummary, read_summaries, run_and_report, summarise
 from mien.evaluation.statistics import SIGNIFICANT, PairedTest, holm, mcnemar
 
-Table = list[list[str]]
-"""Rows of text, the header first, for Markdown and for the page."""
+Table = list[list[str]]  # rows of text, the header first
+Columns = dict[str, Callable[[RunSummary], str]]  # of a table with a row for each run
 
-Columns = dict[str, Callable[[RunSummary], str]]
-"""What stands in each column of a table with a row for each run."""
-
-FORMATS = ("table", "json", "html")
-"""Names on the command line; table is Markdown, which is also readable on a terminal."""
-
-FORMAT_BY_ENDING = {".json": "json", ".html": "html", ".htm": "html"}
-"""Format by the ending of the output file; table for any other."""
+FORMATS = ("table", "json", "html")  # table is Markdown, which is also readable on a terminal
+FORMAT_BY_ENDING = {".json": "json", ".html": "html", ".htm": "html"}  # of the output file; table for any other
 
 ABOUT_ACCURACY = (
     "Accuracy is given with its 95% interval (Wilson). The best epoch was chosen on the run's own validation rows, so a figure "
@@ -35,10 +29,7 @@ ABOUT_ACCURACY = (
 
 OTHER_FACES = "These runs were not all measured on the same faces: compare figures only within a table."
 
-AUGMENTED = (
-    "With test-time augmentation the figures are those of the mean over several views of every face, which multiplies the time "
-    "of prediction."
-)
+AUGMENTED = "With test-time augmentation figures are of the mean over several views of every face, which multiplies the time."
 
 REACHED: Columns = {
     "accuracy, 95% interval": lambda run: f"{run.accuracy:.1%}, {run.low:.1%} to {run.high:.1%}",

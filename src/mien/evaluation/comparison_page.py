@@ -20,8 +20,7 @@ TITLE = "Comparison of runs"
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 
-Places = Mapping[str, int]
-"""Position of a run among all runs of the page, by its name; it decides colour, mark and dashes."""
+Places = Mapping[str, int]  # of a run among all runs of the page, by its name, for its colour, mark and dashes
 
 
 def render(

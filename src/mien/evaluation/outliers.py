@@ -14,11 +14,8 @@ FAR_FROM_FACES = 4.0
 """Robust standard deviations from the usual distance beyond which an image may show no face: 78% of these rows of FER-2013
 are "not a face" by FER+'s votes (docs/fer2013.md)."""
 
-TOO_DARK_OR_BRIGHT = 3.0
-"""Robust standard deviations from the usual brightness."""
-
-ODD_SIZE = 3.0
-"""Robust standard deviations from the usual height, width or aspect ratio, in logarithms."""
+TOO_DARK_OR_BRIGHT = 3.0  # robust standard deviations from the usual brightness
+ODD_SIZE = 3.0  # robust standard deviations from the usual height, width or aspect ratio, in logarithms
 
 LEAST_SPREAD = 1 / 3
 """Least standard deviation of sizes, in octaves: where all sizes are equal, nothing within a factor of 2 (`ODD_SIZE`
