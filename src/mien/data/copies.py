@@ -119,24 +119,22 @@ def alike(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     orientations.
     """
     components, random, count = _symmetric_components(prints), np.random.default_rng(0), len(prints)
-    nothing = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
-    nearest = [nothing, nothing]  # plain and mirrored
+    shape = (2, count, count)  # of links: orientation, plain or mirrored, row, other row
+    nearest = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
     for _ in range(TREES):
-        found = [[links] for links in nearest]
+        found = [nearest]
         for rows in _leaves(components, random):
-            own = prints[rows]
-            for links, others in zip(found, (own, mirrored(own)), strict=True):
-                likeness = own @ others.T
+            for orientation, others in enumerate((prints[rows], mirrored(prints[rows]))):
+                likeness = prints[rows] @ others.T
                 np.fill_diagonal(likeness, -1)
                 first, second = np.nonzero(likeness >= LEAST_LIKENESS)
-                link = (rows[first] * count + rows[second], likeness[first, second])  # one number sorts faster than two
-                links.append(link if len(first) <= NEIGHBOURS * len(rows) else _nearest([link], count))
-        nearest = [_nearest(links, count) for links in found]
-    pairs = []
-    for numbers, _ in nearest:
-        small, large = np.sort(np.divmod(numbers, count), axis=0)
-        pairs.append(np.column_stack(np.divmod(np.unique(small * count + large), count)))
-    return np.concatenate(pairs), np.repeat([False, True], [len(each) for each in pairs])
+                link = ((orientation * count + rows[first]) * count + rows[second], likeness[first, second])
+                found.append(link if len(first) <= NEIGHBOURS * len(rows) else _nearest([link], count))
+        nearest = _nearest(found, count)
+    turned, first, second = np.unravel_index(nearest[0], shape)
+    numbers = np.ravel_multi_index((turned, np.minimum(first, second), np.maximum(first, second)), shape)
+    turned, first, second = np.unravel_index(np.unique(numbers), shape)
+    return np.column_stack([first, second]), turned == 1
 
 
 def _symmetric_components(prints: np.ndarray) -> np.ndarray:
@@ -161,7 +159,7 @@ def _leaves(components: np.ndarray, random: np.random.Generator) -> Iterator[np.
 
 
 def _nearest(links: list[tuple[np.ndarray, np.ndarray]], count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Merge links, each (n,) of row * count + other row and (n,) likeness, and keep each row's `NEIGHBOURS` best."""
+    """Merge links, each (n,) numbers, which sort faster than three columns, and (n,) likeness; keep each row's best."""
     numbers, likeness = (np.concatenate(parts) for parts in zip(*links, strict=True))
     numbers, first = np.unique(numbers, return_index=True)
     likeness, rows = likeness[first], numbers // count
@@ -202,10 +200,12 @@ def _detail_correlation(images: np.ndarray, pairs: np.ndarray, is_mirrored: np.n
         first, second = gaussian_filter(gray, (0, 0, FINE, FINE)) - gaussian_filter(gray, (0, 0, COARSE, COARSE))
         middle = first[:, SHIFT:-SHIFT, SHIFT:-SHIFT]
         middle = middle - middle.mean(axis=(1, 2), keepdims=True)
-        length = extent * middle.std(axis=(1, 2))
+        length = np.sqrt(np.einsum("nij,nij->n", middle, middle))
         for down, across in product(range(2 * SHIFT + 1), repeat=2):
             window = second[:, down : down + extent, across : across + extent]
-            scale = length * extent * window.std(axis=(1, 2))
-            likeness = np.einsum("nij,nij->n", middle, window)  # the middle has mean 0, so the window's does not matter
+            # the middle has mean 0, so the window's mean matters only for its length
+            squares = np.einsum("nij,nij->n", window, window) - window.sum(axis=(1, 2)) ** 2 / extent**2
+            scale = length * np.sqrt(np.maximum(squares, 0))
+            likeness = np.einsum("nij,nij->n", middle, window)
             np.maximum(best[part], likeness / np.where(scale > 0, scale, np.inf), out=best[part])
     return best

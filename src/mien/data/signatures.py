@@ -105,7 +105,7 @@ def signatures(images: np.ndarray) -> np.ndarray:
     Signs of a cosine transform change little with brightness, contrast and compression (Zauner, Implementation and
     benchmarking of perceptual image hash functions, 2010). A face cannot be reconstructed from its signature.
     """
-    positive = np.concatenate([(_coefficients(gray) > 0) & ~_blank(gray)[:, None] for gray in gray_chunks(images)])
+    positive = np.concatenate([_coefficients(gray) > 0 for gray in gray_chunks(images)])
     return np.concatenate([np.packbits(positive, axis=1), pixel_digests(images, DIGEST)], axis=1)
 
 
@@ -174,14 +174,14 @@ def _candidates(weights: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, np.
 
 def _weights(gray: np.ndarray, down: int = 0, across: int = 0) -> np.ndarray:
     """Weight the waves of a face, signed, so that their sizes add up to 1: (N, WAVES), float32; 0 for a blank one."""
-    waves = _coefficients(gray, down, across) * ~_blank(gray)[:, None]
+    waves = _coefficients(gray, down, across)
     limit = STRONGEST * np.median(np.abs(waves), axis=1, keepdims=True)
     waves = np.clip(waves, -limit, limit)
     return np.asarray(waves / np.maximum(np.abs(waves).sum(axis=1, keepdims=True), 1e-6), dtype=np.float32)
 
 
 def _coefficients(gray: np.ndarray, down: int = 0, across: int = 0) -> np.ndarray:
-    """Transform the middle of the faces, shifted by some pixels: (N, SIDE, SIDE) to (N, WAVES), float32.
+    """Transform the middle of the faces, shifted by some pixels: (N, SIDE, SIDE) to (N, WAVES), float32; 0 for blank ones.
 
     Each wave is multiplied by its fineness, because in faces strength falls about in proportion to it.
     """
@@ -190,8 +190,5 @@ def _coefficients(gray: np.ndarray, down: int = 0, across: int = 0) -> np.ndarra
     top, left, extent = SHIFT + down, SHIFT + across, SIDE - 2 * SHIFT
     middle = gray[:, top : top + extent, left : left + extent].astype(np.float32)
     waves = dctn(middle, axes=(1, 2), norm="ortho")[:, *WAVE_NUMBERS.T]
-    return np.asarray(waves * np.hypot(*WAVE_NUMBERS.T), dtype=np.float32)
-
-
-def _blank(gray: np.ndarray) -> np.ndarray:
-    return np.asarray(gray.std(axis=(1, 2)) < BLANK)
+    is_blank = gray.std(axis=(1, 2)) < BLANK
+    return np.asarray(waves * np.hypot(*WAVE_NUMBERS.T) * ~is_blank[:, None], dtype=np.float32)

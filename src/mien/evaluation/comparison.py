@@ -90,7 +90,8 @@ class RunGroup(NamedTuple):
     faces: str  # what they were measured on
     runs: list[RunSummary]
     reached: Columns
-    compared: list[ComparedRun]  # of the runs with predictions
+    tested: str  # how the runs with predictions were tested; empty, as the table, for fewer than two
+    tests: Table
 
 
 def read_runs(sources: Sequence[Path]) -> tuple[list[RunSummary], dict[str, Path]]:
@@ -129,7 +130,8 @@ def group_by_faces(summaries: Sequence[RunSummary], predictions: Mapping[str, Pa
         names = {each.name for each in runs}
         compared = paired_tests({name: path for name, path in (predictions or {}).items() if name in names})
         reached = REACHED | VIEWS if any(each.test_time_augmentation for each in runs) else REACHED
-        groups.append(RunGroup(f"{runs[0].rows:,} faces, {split}: {labels}", runs, reached, compared))
+        tested, tests = (describe_tests(compared), paired_table(compared)) if compared else ("", [])
+        groups.append(RunGroup(f"{runs[0].rows:,} faces, {split}: {labels}", runs, reached, tested, tests))
     return groups
 
 
@@ -155,8 +157,7 @@ def as_markdown(
     parts += [AUGMENTED] if any(group.reached is not REACHED for group in groups) else []
     for group in groups:
         parts += [group.faces, markdown_table(table(group.runs, group.reached | COST))]
-        if group.compared:
-            parts += [describe_tests(group.compared), markdown_table(paired_table(group.compared))]
+        parts += [group.tested, markdown_table(group.tests)] if group.tests else []
     header, *rows = table(summaries, MAKING)
     making = [header, *([*cells, f"`{line}`" if line else ""] for *cells, line in rows)]
     return "\n\n".join([*parts, markdown_table(recall_table(summaries)), markdown_table(making)]) + "\n"

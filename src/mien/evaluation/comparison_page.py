@@ -33,18 +33,17 @@ def render(
     places = {each.name: place for place, each in enumerate(summaries)}
     groups = comparison.group_by_faces(summaries, predictions)
     sections = []
-    for faces, runs, reached, compared in groups:
-        accuracies = as_svg(plot_accuracies(runs, places), f"Accuracy of every run with its 95% interval; {faces}")
-        recalls = as_svg(plot_recalls(runs, places), f"Recall of every label with its 95% interval, by run; {faces}")
+    for group in groups:
+        accuracies = as_svg(plot_accuracies(group.runs, places), f"Accuracy of every run with its 95% interval; {group.faces}")
         sections.append(
             {
-                "faces": faces,
-                "reached": comparison.table(runs, reached),
-                "recalls": comparison.recall_table(runs),
-                "accuracies_drawn": accuracies if len(runs) > 1 else "",
-                "recalls_drawn": recalls,
-                "tested": comparison.describe_tests(compared) if compared else "",
-                "tests": comparison.paired_table(compared) if compared else [],
+                "group": group,
+                "reached": comparison.table(group.runs, group.reached),
+                "recalls": comparison.recall_table(group.runs),
+                "accuracies_drawn": accuracies if len(group.runs) > 1 else "",
+                "recalls_drawn": as_svg(
+                    plot_recalls(group.runs, places), f"Recall of every label with its 95% interval, by run; {group.faces}"
+                ),
             }
         )
     trained = trainings(summaries)
@@ -58,7 +57,7 @@ def render(
         command=command,
         notes=[comparison.ABOUT_ACCURACY, *([comparison.AUGMENTED] if is_augmented else [])],
         cautions=[comparison.OTHER_FACES] if len(groups) > 1 else [],
-        groups=sections,
+        sections=sections,
         curves=curves,
         cost=comparison.table(summaries, comparison.COST),
         making=comparison.table(summaries, comparison.MAKING)[1:],

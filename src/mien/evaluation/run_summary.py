@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from jsonargparse import ArgumentError, ArgumentParser
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -133,8 +134,6 @@ def best_epoch(log: dict[str, np.ndarray], select_by: str) -> int:
 
 def read_summaries(path: Path) -> list[RunSummary]:
     """Read the JSON that `mien compare --format json` writes; MienError if it is not there, or holds anything else."""
-    from jsonargparse import ArgumentError, ArgumentParser
-
     made, again = "what `mien compare --format json --out FILE` of this mien writes", "write it again from the run folders"
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
