@@ -13,7 +13,7 @@ from mien.files import write_whole
 from mien.verbs import read_data, require
 
 if TYPE_CHECKING:
-    from mien.evaluation.findings import Audit
+    from mien.evaluation.audit import Audit
     from mien.evaluation.report import Report
 
 FORMATS = {"": "table", ".md": "table", ".txt": "table", ".json": "json", ".html": "html", ".htm": "html"}
