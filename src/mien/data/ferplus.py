@@ -74,9 +74,9 @@ def with_votes(rows: Rows, path: Path, votes_as: VotesAs) -> Rows:
 def vote_targets(votes: np.ndarray, votes_as: VotesAs) -> np.ndarray:
     """Turn votes into shares: single votes are dropped, then the rest is shared or the majority takes all.
 
-    Votes are (M, 10), FER+'s eight emotions, then "unknown" and "not a face", to (M, 8), float32, or (M, 7) for "beside", where
-    contempt counts as none of the labels. Every row sums to 1, or to 0 where no emotion wins: "distribution" needs as many votes
-    as for any that is none of the emotions, "beside" more.
+    Votes are (M, 10): FER+'s eight emotions, then "unknown" and "not a face". The result is (M, 8), float32, or (M, 7) for
+    "beside", where contempt is none of the labels. Every row sums to 1, or to 0 where no label wins: for "distribution" the
+    strongest label must reach the strongest of the rest, for "beside" exceed it.
     """
     votes = np.where(votes < _ENOUGH, 0, votes).astype(np.float64)
     labels = len(FER2013) if votes_as == "beside" else len(FERPLUS)

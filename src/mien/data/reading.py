@@ -80,7 +80,7 @@ def _read_all(source: DataSource, size: int, channels: int, progress: Progress |
     path, votes = Path(source.path).expanduser(), Path(source.votes).expanduser() if source.votes else None
     if size < 1 or channels not in (1, 3):
         raise MienError(f"Faces need a size of at least 1 and 1 or 3 channels, not {size} and {channels}.")
-    if source.format in ("auto", "pack") and votes is None and pack.is_pack(path):
+    if source.format in ("auto", "pack") and votes is None and pack_stamp(path) is not None:
         faces = open_pack(path)
         if (faces.size, faces.channels) == (size, channels):
             return _checked(replace(faces, origin=replace(faces.origin, path=str(path))))
