@@ -1,13 +1,14 @@
 """The entry point for labelled faces: detects the format of a path, packs its rows once, and opens the pack from then on.
 
-To add a format: write a module with `recognise(tree)` and `read(tree)`, give it a line in `FORMATS` and a name in
+To add a format: write a module with `recognise(tree)` and `read(tree)`, give it a line in `FORMATS` and its name in
 `FormatName`, and generate an example of it in tests/data.
 """
 
 import csv
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,29 +23,16 @@ from mien.data.source import DataSource, as_source
 from mien.errors import MienError
 from mien.files import cache_folder
 
+FORMATS: dict[str, tuple[Callable[[Tree], bool], Callable[..., Rows]]] = {
+    "pack": (pack.recognise, pack.read),
+    "fer2013-csv": (fer2013.recognise, fer2013.read),
+    "parquet": (tables.recognise_parquet, tables.read_parquet),
+    "manifest": (tables.recognise_csv, tables.read_csv),
+    "folders": (folders.recognise, folders.read),
+}
+"""Checks and readers, tried in this order; the first that recognises a path reads it."""
 
-@dataclass(frozen=True)
-class Format:
-    """A format: its name for `DataSource.format`, a check whether a path holds it, and its reader.
-
-    The reader of a table also takes the names of further columns.
-    """
-
-    name: str
-    recognise: Callable[[Tree], bool]
-    read: Callable[..., Rows]
-    is_table: bool = False
-
-
-FORMATS = (
-    Format("pack", pack.recognise, pack.read),
-    Format("fer2013-csv", fer2013.recognise, fer2013.read),
-    Format("parquet", tables.recognise_parquet, tables.read_parquet, is_table=True),
-    Format("manifest", tables.recognise_csv, tables.read_csv, is_table=True),
-    Format("folders", folders.recognise, folders.read),
-)
-"""Tried in this order; the first that recognises a path reads it."""
-
+_TABLES = ("parquet", "manifest")  # their readers also take the names of further columns
 _READERS = "4"  # raise it when a reader makes other rows of the same files
 
 
@@ -73,19 +61,19 @@ def read_faces(source: DataSource | str | Path, size: int = 48, channels: int = 
         return faces
     # votes that replace the labels leave rows out too, and one list must work with and without them
     some_are_gone = source.votes is not None and source.votes_as != "beside"
-    return _checked(drop_rows(faces, Path(source.drop).expanduser(), some_are_gone))
+    return _checked(drop_rows(faces, source.drop.expanduser(), some_are_gone))
 
 
 def _read_all(source: DataSource, size: int, channels: int, progress: Progress | None) -> FaceSet:
-    path, votes = Path(source.path).expanduser(), Path(source.votes).expanduser() if source.votes else None
+    path, votes = source.path.expanduser(), source.votes.expanduser() if source.votes else None
     if size < 1 or channels not in (1, 3):
         raise MienError(f"Faces need a size of at least 1 and 1 or 3 channels, not {size} and {channels}.")
     if source.format in ("auto", "pack") and votes is None and pack_stamp(path) is not None:
         faces = open_pack(path)
         if (faces.size, faces.channels) == (size, channels):
             return _checked(replace(faces, origin=replace(faces.origin, path=str(path))))
-    options = [str(path.resolve()), source.format, str(size), str(channels), str(votes), source.votes_as]
-    options += source.columns or []
+    columns = source.columns or []
+    options = [str(path.resolve()), source.format, str(size), str(channels), str(votes), source.votes_as, *columns]
     cached = cache_folder() / "faces" / f"{path.resolve().name[:40]}-{digest(options)[:16]}.safetensors"
     stamp = digest([__version__, _READERS, pack.FORMAT, stamp_of(path), stamp_of(votes) if votes else ""])
     if packed := _reusable(cached, stamp, source.skip_bad):
@@ -105,34 +93,32 @@ def _read_all(source: DataSource, size: int, channels: int, progress: Progress |
 
 def _rows(tree: Tree, source: DataSource) -> Rows:
     """Read a tree with the first format that recognises it, or with the given one."""
-    is_auto, columns = source.format == "auto", source.columns
-    found = next((each for each in FORMATS if each.name == source.format or (is_auto and each.recognise(tree))), None)
-    if found is None and is_auto:
+    recognised = (each for each, (recognise, _) in FORMATS.items() if recognise(tree))
+    name: str = next(recognised, "") if source.format == "auto" else source.format
+    if not name:
         raise MienError(
             f"{tree.path} is not labelled data in a known format: fer2013.csv, a folder or zip with one folder of images per "
             "class, a manifest (CSV or Parquet with image and label), or a pack."
         )
-    if found is None:
-        names = ", ".join(each.name for each in FORMATS)
-        raise MienError(f"There is no data format {source.format!r}; there are auto, {names}.")
-    if not columns or found.name == "pack":  # a pack has the columns that it was made with
-        return found.read(tree)
-    if not found.is_table:
+    if name not in FORMATS:
+        raise MienError(f"There is no data format {name!r}; there are auto, {', '.join(FORMATS)}.")
+    _, read = FORMATS[name]
+    if not source.columns or name == "pack":  # a pack has the columns that it was made with
+        return read(tree)
+    if name not in _TABLES:
         raise MienError(
-            f"{tree.path} has no columns to group by or to read along, such as {columns[0]!r}: put its images and "
+            f"{tree.path} has no columns to group by or to read along, such as {source.columns[0]!r}: put its images and "
             "their labels into a manifest, a table (CSV or Parquet) with the columns image, label and these."
         )
-    return found.read(tree, columns)
+    return read(tree, source.columns)
 
 
 def _reusable(pack: Path, stamp: str, skip_bad: bool) -> FaceSet | None:
-    if pack_stamp(pack) != stamp:
-        return None
-    try:
-        faces = open_pack(pack)
-    except MienError:  # damaged: it is made again
-        return None
-    return None if faces.origin.skipped and not skip_bad else faces
+    if pack_stamp(pack) == stamp:
+        with suppress(MienError):  # damaged: it is made again
+            faces = open_pack(pack)
+            return faces if skip_bad or not faces.origin.skipped else None
+    return None
 
 
 def _checked(faces: FaceSet) -> FaceSet:
@@ -145,14 +131,12 @@ def _checked(faces: FaceSet) -> FaceSet:
     return faces
 
 
-def _sweep(folder_: Path) -> None:
+def _sweep(folder: Path) -> None:
     """Remove half-written files of killed processes after a day."""
-    for part in folder_.glob("*.part"):
-        try:
+    for part in folder.glob("*.part"):
+        with suppress(OSError):  # another process was faster
             if time.time() - part.stat().st_mtime > 86400:
                 part.unlink()
-        except OSError:
-            continue  # another process was faster
 
 
 def drop_rows(faces: FaceSet, path: Path, some_are_gone: bool = False) -> FaceSet:

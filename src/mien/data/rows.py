@@ -74,15 +74,16 @@ def open_tree(path: Path) -> Tree:
         raise MienError(missing_path(path))
     try:
         if path.is_dir():
-            return _folder(path)
+            is_folder = {name: bool(status and S_ISDIR(status.st_mode)) for name, status in _entries(path)}
+            files, folders = (tuple(name for name in is_folder if is_folder[name] == wanted) for wanted in (False, True))
+            return Tree(path, files, folders, lambda name: (path / name).open("rb"), path)
         with path.open("rb") as file:
             magic = file.read(4)
         if magic == b"PK\x03\x04":
             return _zip(path)
         if path.name.endswith((".tar", ".tgz", ".tar.gz")):
             raise MienError(f"{path} is a tar archive; unpack it first (tar xf {path.name}) and name the result.")
-        is_gzip = magic.startswith(b"\x1f\x8b")
-        name = path.name.removesuffix(".gz") if is_gzip else path.name
+        name = path.name.removesuffix(".gz") if (is_gzip := magic.startswith(b"\x1f\x8b")) else path.name
 
         def open_file(file: str) -> IO[bytes]:
             return cast(IO[bytes], gzip.open(path)) if is_gzip and file == name else (path.parent / file).open("rb")
@@ -90,13 +91,6 @@ def open_tree(path: Path) -> Tree:
         return Tree(path, (name,), (), open_file, path.parent)
     except _DAMAGED as error:
         raise _cannot_read(path, error) from error
-
-
-def _folder(root: Path) -> Tree:
-    found = list(_entries(root))
-    files = tuple(name for name, status in found if not (status and S_ISDIR(status.st_mode)))
-    folders = tuple(name for name, status in found if status and S_ISDIR(status.st_mode))
-    return Tree(root, files, folders, lambda name: (root / name).open("rb"), root)
 
 
 def _entries(root: Path) -> Iterator[tuple[str, os.stat_result | None]]:
