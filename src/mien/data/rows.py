@@ -74,8 +74,9 @@ def open_tree(path: Path) -> Tree:
         raise MienError(missing_path(path))
     try:
         if path.is_dir():
-            is_folder = {name: bool(status and S_ISDIR(status.st_mode)) for name, status in _entries(path)}
-            files, folders = (tuple(name for name in is_folder if is_folder[name] == wanted) for wanted in (False, True))
+            found = [(name, status is not None and S_ISDIR(status.st_mode)) for name, status in _entries(path)]
+            files = tuple(name for name, is_folder in found if not is_folder)
+            folders = tuple(name for name, is_folder in found if is_folder)
             return Tree(path, files, folders, lambda name: (path / name).open("rb"), path)
         with path.open("rb") as file:
             magic = file.read(4)
@@ -83,7 +84,8 @@ def open_tree(path: Path) -> Tree:
             return _zip(path)
         if path.name.endswith((".tar", ".tgz", ".tar.gz")):
             raise MienError(f"{path} is a tar archive; unpack it first (tar xf {path.name}) and name the result.")
-        name = path.name.removesuffix(".gz") if (is_gzip := magic.startswith(b"\x1f\x8b")) else path.name
+        is_gzip = magic.startswith(b"\x1f\x8b")
+        name = path.name.removesuffix(".gz") if is_gzip else path.name
 
         def open_file(file: str) -> IO[bytes]:
             return cast(IO[bytes], gzip.open(path)) if is_gzip and file == name else (path.parent / file).open("rb")
