@@ -38,10 +38,10 @@ _NAMED = 5  # bad rows named in the message; if there are more, all are listed i
 _CHUNK = 32  # rows decoded by one thread at a time: passing on a single one costs more than decoding it
 _THREADS = min(8, os.cpu_count() or 1)
 
-_Entry = tuple[int | np.ndarray, int, bytes, np.ndarray | None, tuple[int, int], Mapping[str, str]]
+_Entry = tuple[int | np.ndarray, int, bytes, np.ndarray | None, tuple[int, ...], Mapping[str, str]]
 """A row without its pixels: target, split, id, votes, height and width, columns."""
 
-Decoded = tuple[Row, np.ndarray, tuple[int, int]]
+Decoded = tuple[Row, np.ndarray, tuple[int, ...]]
 """A row, its face, uint8 (size, size) or (size, size, 3), and the height and width it had before."""
 
 
@@ -126,7 +126,7 @@ def decoded(rows: Iterable[Row | BadRow], size: int, channels: int) -> Iterator[
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="mien-decode")
     try:
         while chunk := list(islice(rows, _CHUNK)):
-            waiting.append(pool.submit(_decode, chunk, size, channels))
+            waiting.append(pool.submit(lambda chunk: [_decode(row, size, channels) for row in chunk], chunk))
             if len(waiting) > 2 * _THREADS:
                 yield from waiting.popleft().result()
         while waiting:
@@ -135,18 +135,14 @@ def decoded(rows: Iterable[Row | BadRow], size: int, channels: int) -> Iterator[
         pool.shutdown(cancel_futures=True)
 
 
-def _decode(chunk: list[Row | BadRow], size: int, channels: int) -> list[Decoded | BadRow]:
-    done: list[Decoded | BadRow] = []
-    for row in chunk:
-        if isinstance(row, BadRow):
-            done.append(row)
-            continue
-        try:
-            image = row.load()
-            done.append((row, prepare(image, size, channels), row.size or (image.shape[0], image.shape[1])))
-        except MienError as error:
-            done.append(BadRow(row.place or row.id, str(error)))
-    return done
+def _decode(row: Row | BadRow, size: int, channels: int) -> Decoded | BadRow:
+    if isinstance(row, BadRow):
+        return row
+    try:
+        image = row.load()
+        return row, prepare(image, size, channels), row.size or image.shape[:2]
+    except MienError as error:
+        return BadRow(row.place or row.id, str(error))
 
 
 def _check(good: int, bad: list[str], kind: str, path: Path, skip_bad: bool, source: str) -> None:
