@@ -92,8 +92,7 @@ def read_image(source: ImageSource) -> np.ndarray:
             or an array: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA.
 
     Returns:
-        uint8, (H, W) for a gray image and (H, W, 3) RGB for any other. An array of this form is returned as it is; a decoded
-        one is read-only.
+        uint8, (H, W) for a gray image and (H, W, 3) RGB for any other; a decoded one is read-only.
 
     Raises:
         MienError: if there is no such file, it is not an image, is damaged, or is larger than the limit.

@@ -18,7 +18,7 @@ from mien.data import fer2013, folders, pack, tables
 from mien.data.faceset import FaceSet
 from mien.data.ferplus import with_votes
 from mien.data.pack import Progress, open_pack, pack_stamp, write_pack
-from mien.data.rows import Rows, Tree, digest, open_tree, shortened, stamp_of, stamp_of_files
+from mien.data.rows import Rows, Tree, digest, open_tree, shortened, stamp_of
 from mien.data.source import DataSource, as_source
 from mien.errors import MienError
 from mien.files import cache_folder
@@ -75,13 +75,13 @@ def _read_all(source: DataSource, size: int, channels: int, progress: Progress |
     columns = source.columns or []
     options = [str(path.resolve()), source.format, str(size), str(channels), str(votes), source.votes_as, *columns]
     cached = cache_folder() / "faces" / f"{path.resolve().name[:40]}-{digest(options)[:16]}.safetensors"
-    stamp = digest([__version__, _READERS, pack.FORMAT, stamp_of(path), stamp_of(votes) if votes else ""])
+    stamp = digest([__version__, _READERS, pack.FORMAT, stamp_of([path, votes] if votes else [path])])
     if packed := _reusable(cached, stamp, source.skip_bad):
         return _checked(packed)
     tree = open_tree(path)
     rows = _rows(tree, source)
     if rows.files:  # the images of a manifest may be anywhere
-        stamp = digest([stamp, stamp_of_files(rows.files)])
+        stamp = digest([stamp, stamp_of(rows.files)])
         if packed := _reusable(cached, stamp, source.skip_bad):
             return _checked(packed)
     if votes:
