@@ -86,7 +86,10 @@ def _read_all(source: DataSource, size: int, channels: int, progress: Progress |
             return _checked(packed)
     if votes:
         rows = with_votes(rows, votes, source.votes_as)
-    _sweep(cached.parent)
+    for part in cached.parent.glob("*.part"):  # half-written by a killed process; another process may remove it first
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > 86400:
+                part.unlink()
     write_pack(cached, rows, size, channels, str(path), stamp, source.skip_bad, progress)
     return _checked(open_pack(cached))
 
@@ -131,20 +134,20 @@ def _checked(faces: FaceSet) -> FaceSet:
     return faces
 
 
-def _sweep(folder: Path) -> None:
-    """Remove half-written files of killed processes after a day."""
-    for part in folder.glob("*.part"):
-        with suppress(OSError):  # another process was faster
-            if time.time() - part.stat().st_mtime > 86400:
-                part.unlink()
-
-
 def drop_rows(faces: FaceSet, path: Path, some_are_gone: bool = False) -> FaceSet:
     """Leave out the rows that a CSV file with the column id names, such as `mien audit --write` makes.
 
     The origin's kind gets the number of rows. `some_are_gone`: rows of the list may have been left out before.
     """
-    excluded = _read_ids(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.DictReader(file)
+            if "id" not in (table.fieldnames or ()):
+                raise MienError(f"{path} has no column 'id'; give a CSV file that mien audit --write made.")
+            excluded = np.array(sorted({record["id"].encode() for record in table if record["id"]}), dtype=bytes)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise MienError(f"Cannot read the list of rows to leave out, {path}: {reason}.") from None
     known = np.isin(excluded, faces.ids)
     unknown = [bytes(name).decode(errors="replace") for name in excluded[~known]]
     if unknown and (not some_are_gone or not known.any()):
@@ -159,16 +162,3 @@ def drop_rows(faces: FaceSet, path: Path, some_are_gone: bool = False) -> FaceSe
     dropped = len(faces) - int(stays.sum())
     kind = f"{faces.origin.kind}, without {dropped:,} rows that {path.name} lists"
     return replace(faces.take(stays), origin=replace(faces.origin, kind=kind))
-
-
-def _read_ids(path: Path) -> np.ndarray:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file)
-            if "id" not in (table.fieldnames or ()):
-                raise MienError(f"{path} has no column 'id'; give a CSV file that mien audit --write made.")
-            names = [record["id"] for record in table if record["id"]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise MienError(f"Cannot read the list of rows to leave out, {path}: {reason}.") from None
-    return np.array(sorted({name.encode() for name in names}), dtype=bytes)

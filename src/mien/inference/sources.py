@@ -192,13 +192,12 @@ def natural(name: str) -> list[tuple[bool, int, str]]:
 
 def check_names(names: Sequence[str]) -> None:
     """Raise a `MienError` if there is nothing under any of the names, with the most similar path to the first."""
-    if any(not not_a_file(name) and (exists(Path(name)) or glob.glob(name, recursive=True)) for name in names):  # noqa: PTH207
-        return
-    if any(camera_number(name) is not None for name in names):
-        return
-    if error := not_a_file(names[0]):
-        raise MienError(error)
-    raise MienError(missing_path(Path(names[0])))
+    for name in names:
+        if camera_number(name) is not None:
+            return
+        if not not_a_file(name) and (exists(Path(name)) or glob.glob(name, recursive=True)):  # noqa: PTH207
+            return
+    raise MienError(not_a_file(names[0]) or missing_path(Path(names[0])))
 
 
 def not_a_file(name: str) -> str:
