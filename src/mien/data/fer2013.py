@@ -74,31 +74,21 @@ def _clean(field: bytes) -> bytes:
 
 
 def _rows(tree: Tree, name: str, columns: list[str], separator: bytes, side: int) -> Iterator[Row | BadRow]:
-    emotion, pixels = columns.index("emotion"), columns.index("pixels")
-    usage = columns.index("usage") if "usage" in columns else None
     for number, (line, text) in enumerate(islice(lines(tree, name), 1, None)):
         place = f"row {number} (line {line})"
         fields = text.split(separator)
         if len(fields) != len(columns):
             yield BadRow(place, f"{len(fields)} columns, not {len(columns)}")
             continue
+        cells = {column: _clean(field) for column, field in zip(columns, fields, strict=True)}
         try:
-            yield Row(
-                id=str(number),
-                split="none" if usage is None else split_of(_clean(fields[usage]).decode(errors="replace")),
-                target=_label(_clean(fields[emotion])),
-                load=partial(_image, _clean(fields[pixels]), side),
-                place=place,
-                number=number,
-            )
+            split = split_of(cells.get("usage", b"none").decode(errors="replace"))
+            if not (label := cells["emotion"]).isdigit() or int(label) >= len(FER2013):
+                word = shortened(label.decode(errors="replace"))
+                raise MienError(f"the label {word!r} is not a number from 0 to {len(FER2013) - 1}")
+            yield Row(str(number), split, int(label), partial(_image, cells["pixels"], side), place, number)
         except MienError as error:
             yield BadRow(place, str(error))
-
-
-def _label(text: bytes) -> int:
-    if not text.isdigit() or int(text) >= len(FER2013):
-        raise MienError(f"the label {shortened(text.decode(errors='replace'))!r} is not a number from 0 to {len(FER2013) - 1}")
-    return int(text)
 
 
 def _image(text: bytes, side: int) -> np.ndarray:
