@@ -18,8 +18,7 @@ from mien.labels import FER2013
 FILE_NAMES = ("fer2013.csv", "icml_face_data.csv", "train.csv")
 """The file's name in a folder, by priority: the rows of train.csv are also in the first two."""
 
-PIXELS = 48 * 48
-"""Pixels of a face in FER-2013."""
+_SIDE = 48  # height and width of a face in FER-2013, in pixels
 
 
 def recognise(tree: Tree) -> bool:
@@ -48,9 +47,11 @@ def read(tree: Tree) -> Rows:
     records = (text.split(separator) for _, text in islice(lines(tree, name), 1, None))
     first = next((fields for fields in records if len(fields) == len(columns)), None)
     count = len(_clean(first[columns.index("pixels")]).split()) if first else 0
-    side = math.isqrt(count if count and math.isqrt(count) ** 2 == count else PIXELS)
+    side = math.isqrt(count)
+    if not side or side**2 != count:
+        side = _SIDE
     kind = "FER-2013 as CSV" if "usage" in columns else "FER-2013 as CSV without splits"
-    if side**2 != PIXELS:
+    if side != _SIDE:
         kind += f", {side} x {side} pixels"
     return Rows(kind=kind, labels=FER2013, rows=_rows(tree, name, columns, separator, side))
 

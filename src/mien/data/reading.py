@@ -57,11 +57,17 @@ def read_faces(source: DataSource | str | Path, size: int = 48, channels: int = 
     """
     source = as_source(source)
     faces = _read_all(source, size, channels, progress)
-    if source.drop is None:
-        return faces
-    # votes that replace the labels leave rows out too, and one list must work with and without them
-    some_are_gone = source.votes is not None and source.votes_as != "beside"
-    return _checked(drop_rows(faces, source.drop.expanduser(), some_are_gone))
+    if source.drop is not None:
+        # votes that replace the labels leave rows out too, and one list must work with and without them
+        some_are_gone = source.votes is not None and source.votes_as != "beside"
+        faces = drop_rows(faces, source.drop.expanduser(), some_are_gone)
+    used = np.flatnonzero(faces.targets.any(axis=0))
+    if len(used) < 2:
+        raise MienError(
+            f"All {len(faces)} faces in {faces.origin.path} have the label {shortened(faces.labels[int(used[0])])!r}; "
+            "at least two labels are needed. (Is it one class folder? Name the folder that holds it.)"
+        )
+    return faces
 
 
 def _read_all(source: DataSource, size: int, channels: int, progress: Progress | None) -> FaceSet:
@@ -71,19 +77,19 @@ def _read_all(source: DataSource, size: int, channels: int, progress: Progress |
     if source.format in ("auto", "pack") and votes is None and pack_stamp(path) is not None:
         faces = open_pack(path)
         if (faces.size, faces.channels) == (size, channels):
-            return _checked(replace(faces, origin=replace(faces.origin, path=str(path))))
+            return replace(faces, origin=replace(faces.origin, path=str(path)))
     columns = source.columns or []
     options = [str(path.resolve()), source.format, str(size), str(channels), str(votes), source.votes_as, *columns]
     cached = cache_folder() / "faces" / f"{path.resolve().name[:40]}-{digest(options)[:16]}.safetensors"
     stamp = digest([__version__, _READERS, pack.FORMAT, stamp_of([path, votes] if votes else [path])])
     if packed := _reusable(cached, stamp, source.skip_bad):
-        return _checked(packed)
+        return packed
     tree = open_tree(path)
     rows = _rows(tree, source)
     if rows.files:  # the images of a manifest may be anywhere
         stamp = digest([stamp, stamp_of(rows.files)])
         if packed := _reusable(cached, stamp, source.skip_bad):
-            return _checked(packed)
+            return packed
     if votes:
         rows = with_votes(rows, votes, source.votes_as)
     for part in cached.parent.glob("*.part"):  # half-written by a killed process; another process may remove it first
@@ -91,7 +97,7 @@ def _read_all(source: DataSource, size: int, channels: int, progress: Progress |
             if time.time() - part.stat().st_mtime > 86400:
                 part.unlink()
     write_pack(cached, rows, size, channels, str(path), stamp, source.skip_bad, progress)
-    return _checked(open_pack(cached))
+    return open_pack(cached)
 
 
 def _rows(tree: Tree, source: DataSource) -> Rows:
@@ -122,16 +128,6 @@ def _reusable(pack: Path, stamp: str, skip_bad: bool) -> FaceSet | None:
             faces = open_pack(pack)
             return faces if skip_bad or not faces.origin.skipped else None
     return None
-
-
-def _checked(faces: FaceSet) -> FaceSet:
-    used = np.flatnonzero(faces.targets.any(axis=0))
-    if len(used) < 2:
-        raise MienError(
-            f"All {len(faces)} faces in {faces.origin.path} have the label {shortened(faces.labels[int(used[0])])!r}; "
-            "at least two labels are needed. (Is it one class folder? Name the folder that holds it.)"
-        )
-    return faces
 
 
 def drop_rows(faces: FaceSet, path: Path, some_are_gone: bool = False) -> FaceSet:

@@ -34,12 +34,8 @@ VIDEO_SUFFIXES = frozenset(
 """The files that are read as videos."""
 
 ZIP_SUFFIX = ".zip"
-
-LARGEST_MEMBER = 2**30
-"""Bytes; a small zip can claim to hold a file that fills the memory."""
-
-ENCRYPTED = 0x1
-"""The flag of a zip member that needs a password (PKWARE's APPNOTE, 4.4.4)."""
+LARGEST_MEMBER = 2**30  # bytes; a small zip can claim to hold a file that fills the memory
+ENCRYPTED = 0x1  # the flag of a zip member that needs a password (PKWARE's APPNOTE, 4.4.4)
 
 _logger = logging.getLogger("mien")
 
