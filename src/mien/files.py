@@ -23,17 +23,10 @@ CONNECT_TIMEOUT, READ_TIMEOUT = 3.0, 10.0
 
 
 def write_whole(path: Path, write: Callable[[Path], Result]) -> Result:
-    """Write a file under a temporary name in the same folder, then rename it.
+    """Write a file under a temporary name in the same folder, then rename it; an existing one stays if writing fails.
 
-    Args:
-        path: the file; an existing one is replaced, unless writing fails.
-        write: is called with the temporary path and writes everything.
-
-    Returns:
-        The result of `write`.
-
-    Raises:
-        OSError: if it cannot be written; the error names the file itself, not its temporary name.
+    `write` is called with the temporary path and writes everything; its result is returned. An OSError names the file itself,
+    not its temporary name.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
@@ -79,13 +72,8 @@ def cache_folder() -> Path:
 def fetch(url: str, name: str, sha256: str) -> Path:
     """Return a file's path in the cache; download the file first if it is not there yet.
 
-    Args:
-        url: its address.
-        name: its name in the cache.
-        sha256: its digest, 64 hex digits. A file with another digest is not used, wherever it comes from.
-
-    Raises:
-        MienError: if it is not in the cache and cannot be downloaded. For an hour after that the same error is raised at once.
+    A file whose digest is not `sha256`, 64 hex digits, is not used, wherever it comes from. Raises a MienError if it cannot be
+    downloaded, and for an hour after that the same error at once.
     """
     path = cache_folder() / name
     if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256:
