@@ -2,12 +2,11 @@
 
     OMP_NUM_THREADS=1 python benchmarks/copies.py [--largest 1000000]
 
-The fingerprints are generated: random smooth thumbnails whose principal components fall off about as those of FER-2013's faces
-do. One in fifty is a copy of another, every second copy mirrored; what it differs by is smooth too, which separates more pairs
-than noise does, and how far it differs is distributed as among FER-2013's near copies.
+The fingerprints are random smooth thumbnails whose principal components fall off about as those of FER-2013's faces do. One in
+fifty is a copy of another, every second copy mirrored; it differs by something smooth, as much as FER-2013's near copies do.
 
-"CPU" is the time of the search, "per n log2 n" that time divided by n log2 n, relative to the first row. "found" is the share
-of the planted copies among the pairs, then by correlation. "peak" is the memory of the process, one for each row.
+"CPU" is the time of the search, "per n log2 n" that time relative to the first row. "found" is the share of the planted copies
+among the pairs, then by correlation. "peak" is the memory of the process, one for each row.
 """
 
 import time
@@ -15,6 +14,7 @@ import time
 import numpy as np
 from scipy.fft import idctn
 
+from mien.data.copies import alike
 from shared import in_fresh_process, parse, peak_megabytes
 
 SIDE = 12  # height and width of a thumbnail
@@ -28,8 +28,7 @@ BANDS = ((0.95, 1.0, 0.70), (0.85, 0.95, 0.26), (0.82, 0.85, 0.04))
 
 def smooth(count: int, random: np.random.Generator) -> np.ndarray:
     """Draw thumbnails of cosines, the slower the stronger: (count, 144), float32, of mean 0 and length 1."""
-    down, across = np.divmod(np.arange(SIDE * SIDE), SIDE)
-    order = np.argsort(down**2 + across**2, kind="stable")
+    order = np.argsort((np.indices((SIDE, SIDE)) ** 2).sum(axis=0), axis=None, kind="stable")
     scale = np.zeros(SIDE * SIDE, dtype=np.float32)
     scale[order[1:]] = np.arange(1, SIDE * SIDE) ** -FALL  # the slowest is the mean, and stays 0
     drawn = np.empty((count, SIDE * SIDE), dtype=np.float32)
@@ -63,8 +62,6 @@ def generate(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 def measure(count: int) -> tuple[float, int, list[float], float]:
     """Search once: seconds of CPU, pairs found, the share of copies found (of all, then of each band), peak of memory in MB."""
-    from mien.data.copies import alike
-
     prints, correlation, turned = generate(count)
     start = time.process_time()
     pairs, mirrored = alike(prints)

@@ -7,23 +7,26 @@ each by both judges. --command is what made the run, where it is more than its o
 """
 
 import hashlib
-import json
 import platform
+import re
 import shutil
-import time
+from functools import partial
 from pathlib import Path
+from timeit import timeit
 
 import jinja2
 import numpy as np
 import yaml
 
 import mien
+from mien.evaluation.record import read_record
 from mien.evaluation.run_summary import summarise
 from mien.evaluation.statistics import proportion
 from mien.inference.classifier import MODELS, Classifier
 from shared import parse
 
 MAX_SIZE = 5_000_000  # bytes of an embedded model
+PROCESSOR = (re.findall(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE) or [platform.machine()])[0]
 LOADER = jinja2.FileSystemLoader(Path(__file__).parent)
 CARDS = jinja2.Environment(loader=LOADER, undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
 
@@ -31,26 +34,22 @@ CARDS = jinja2.Environment(loader=LOADER, undefined=jinja2.StrictUndefined, trim
 def card(folder: Path, faces: mien.FaceSet, name: str, command: str) -> str:
     """Fill the card from the run's reports, its log, and both heads' answers."""
     model, summary = Classifier(folder, threads=1), summarise(folder)
-    report, crowd_report = (
-        json.loads((folder / each / "metrics.json").read_text(encoding="utf-8")) for each in ("report", "report-crowd")
-    )
+    report, crowd_report = (read_record(folder / each / "metrics.json") for each in ("report", "report-crowd"))
     voted, has_votes = faces.judged_by_votes(), faces.votes.any(axis=1)
     agreeing = int((faces.votes[has_votes].argmax(1) == faces.classes[has_votes]).sum())
     judges = {"FER-2013's labels": faces, "FER+'s votes: what most of ten people said": voted}
     return CARDS.get_template("card.md.j2").render(
         name=name,
         model=model,
-        multiply_adds=int(model.metadata["mien.multiply_adds"]),
         size=(folder / "model.onnx").stat().st_size,
         agreement=agreeing / len(voted),
         judges=[(judge, len(rows), *accuracies(model, rows)) for judge, rows in judges.items()],
         without_votes=len(faces) - len(voted),
-        trained=json.loads(model.metadata["mien.data"]),
         report=report,
         reports=(report["all_rows"], crowd_report["all_rows"]),
         one=milliseconds(model, faces.images[:200], 1),
         many=milliseconds(model, faces.images[:1280], 64),
-        processor=processor(),
+        processor=PROCESSOR,
         command=command or report["command"],
         summary=summary,
         start=yaml.safe_load(model.metadata["mien.recipe"])["weights"],
@@ -59,25 +58,13 @@ def card(folder: Path, faces: mien.FaceSet, name: str, command: str) -> str:
 
 def accuracies(model: Classifier, faces: mien.FaceSet) -> list[str]:
     right = [model.with_head(head).predict_proba(faces.images).argmax(1) == faces.classes for head in model.heads]
-    shares = [proportion(int(each.sum()), len(faces)) for each in right]
-    return [f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})" for share in shares]
+    return [f"{share} ({share.interval})" for share in (proportion(int(each.sum()), len(faces)) for each in right)]
 
 
 def milliseconds(model: Classifier, faces: np.ndarray, batch: int) -> float:
     """Measure the time of a face: the median over batches."""
-    times = []
-    for start in range(0, len(faces), batch):
-        begun = time.perf_counter()
-        model.predict_proba(faces[start : start + batch], batch)
-        times.append((time.perf_counter() - begun) / batch)
-    return 1000 * float(np.median(times))
-
-
-def processor() -> str:
-    """Name the processor, without naming the machine."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    parts = (faces[start : start + batch] for start in range(0, len(faces), batch))
+    return 1000 * float(np.median([timeit(partial(model.predict_proba, part, batch), number=1) for part in parts])) / batch
 
 
 if __name__ == "__main__":
@@ -94,7 +81,7 @@ if __name__ == "__main__":
     small = target.with_name(f"{arguments.name}-int8.onnx")
     quantized = mien.quantize(target, arguments.data, small)
     digest = hashlib.sha256(small.read_bytes()).hexdigest()
-    fields = {"name": target.stem, "small": small.stem, "made": quantized, "processor": processor(), "sha256": digest}
+    fields = {"name": target.stem, "small": small.stem, "made": quantized, "processor": PROCESSOR, "sha256": digest}
     small_text = CARDS.get_template("int8.md.j2").render(fields)
     for path, words in ((target, text), (small, small_text)):
         path.with_suffix(".md").write_text(words, encoding="utf-8")

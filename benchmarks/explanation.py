@@ -3,9 +3,8 @@
     python benchmarks/explanation.py --data fer2013.csv [--model mien-s] [--faces 40] [--skip 56]
 
 The pixels of a face are removed in the order of its map, hottest first, and inserted into an empty face in the same order; what
-counts is the mean probability of the answer over the steps (Petsiuk, Das and Saenko: RISE, 2018). A good map has a low deletion
-and a high insertion. An empty face is the face's mean, or its blurred content, so that no map gains from the one it was made
-with. --skip leaves out the faces on which the sizes of the patches were chosen.
+counts is the mean probability of the answer over the steps (Petsiuk, Das and Saenko: RISE, 2018): low for deletion, high for
+insertion. An empty face is the face's mean, or its blurred content. --skip leaves out the faces on which patches were chosen.
 """
 
 import time
@@ -13,6 +12,7 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
+from scipy.special import logit
 
 import mien
 from mien.inference.explanation import occlusion_map
@@ -20,8 +20,6 @@ from shared import parse
 
 STEPS = 24
 PASSES = 448  # masks of RISE: about as many as `occlusion_map` evaluates
-
-
 EMPTY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mean": lambda face: np.full(face.shape, face.mean(), np.float32),
     "blur": lambda face: cv2.GaussianBlur(face.astype(np.float32), (0, 0), 6, borderType=cv2.BORDER_REPLICATE),
@@ -30,8 +28,7 @@ EMPTY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def log_odds(classifier: mien.Classifier, faces: np.ndarray, index: int) -> np.ndarray:
     """Compute log(p / (1 - p)) of one label, (N,)."""
-    p = np.clip(classifier.predict_proba(faces)[:, index].astype(np.float64), 1e-6, 1 - 1e-6)
-    return np.log(p / (1 - p))
+    return logit(np.clip(classifier.predict_proba(faces)[:, index].astype(np.float64), 1e-6, 1 - 1e-6))
 
 
 def hard_edged(classifier: mien.Classifier, face: np.ndarray, index: int, empty: np.ndarray) -> np.ndarray:
@@ -39,17 +36,12 @@ def hard_edged(classifier: mien.Classifier, face: np.ndarray, index: int, empty:
     size = len(face)
     whole, heat = log_odds(classifier, face[None], index)[0], np.zeros((size, size))
     for side in (8, 12, 16):
-        starts = range(-side // 2, size - side // 2 + 1, 4)
-        places = [slice(max(0, start), start + side) for start in starts]
-        areas = [(rows, columns) for rows in places for columns in places]
-        images = np.repeat(face[None], len(areas), axis=0)
-        for image, area in zip(images, areas, strict=True):
-            image[area] = np.rint(empty[area])
-        total, count = np.zeros((2, size, size))
-        for area, fall in zip(areas, whole - log_odds(classifier, images, index), strict=True):
-            total[area] += fall
-            count[area] += 1
-        heat += total / count / 3
+        starts = np.arange(-side // 2, size - side // 2 + 1, 4)[:, None]
+        bands = (np.arange(size) >= starts) & (np.arange(size) < starts + side)
+        masks = np.einsum("ri,cj->rcij", bands, bands).reshape(-1, size, size)
+        images = np.where(masks, np.rint(empty), face).astype(np.uint8)
+        falls = whole - log_odds(classifier, images, index)
+        heat += np.tensordot(falls, masks, 1) / masks.sum(axis=0) / 3
     return heat
 
 
@@ -66,12 +58,6 @@ def rise(classifier: mien.Classifier, face: np.ndarray, index: int, random: np.r
     images = np.rint(face * masks + face.mean() * (1 - masks)).astype(np.uint8)
     answers = classifier.predict_proba(images)[:, index]
     return np.tensordot(answers - answers.mean(), masks - masks.mean(axis=0), 1)
-
-
-def centre(face: np.ndarray) -> np.ndarray:
-    """Make a map that ignores the face: the nearer to the middle, the hotter."""
-    down, across = np.mgrid[: face.shape[0], : face.shape[1]]
-    return -((down - face.shape[0] / 2) ** 2 + (across - face.shape[1] / 2) ** 2)
 
 
 def judge(classifier: mien.Classifier, face: np.ndarray, index: int, heat: np.ndarray, empty: np.ndarray) -> np.ndarray:
@@ -97,7 +83,7 @@ if __name__ == "__main__":
         "hard patches of the mean": lambda face, k: hard_edged(classifier, face, k, EMPTY["mean"](face)),
         "hard patches, blurred": lambda face, k: hard_edged(classifier, face, k, EMPTY["blur"](face)),
         "RISE": lambda face, k: rise(classifier, face, k, random),
-        "the middle": lambda face, _: centre(face),
+        "the middle": lambda face, _: -np.hypot(*(np.indices(face.shape) - np.reshape(face.shape, (2, 1, 1)) / 2)),
     }
     print(f"{len(faces)} faces; deletion and insertion by mean, and by blur; insertion - deletion +- standard error; ms a map")
     for name, kind in kinds.items():

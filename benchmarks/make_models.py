@@ -3,25 +3,24 @@
     python benchmarks/make_models.py --data fer2013.csv --votes fer2013new.csv --out runs/models            # on a GPU
     python benchmarks/make_models.py --data fer2013.csv --votes fer2013new.csv --out runs/models --reduced  # on 2 cores
 
-Full: four large networks teach mien-l and mien-s-base, each seeing what its student sees. Reduced: two of mien-s's size, with
-squeeze-and-excitation and without, the first of which is the base. mien-s is the base trained further on degraded photos, by
-what its teachers say of the unchanged ones, and averaged with the base; mien-s-plus learns FER+'s eight labels. Every run is a
-`mien train` of a recipe in OUT/recipes; interrupted, the same command continues. --epochs shortens every run, for a trial.
-Selected on validation (PublicTest) alone. results.md lists every run and head; --embed makes mien-s the embedded model.
+Full: four large networks teach mien-l and mien-s-base. Reduced: two of mien-s's size, the first of which is the base. mien-s is
+the base trained further on degraded photos, by what its teachers say of the unchanged ones, and averaged with the base;
+mien-s-plus learns FER+'s eight labels. Every run is a `mien train` of a recipe in OUT/recipes; interrupted, the same command
+continues. --epochs shortens every run, for a trial. results.md lists every run and head; --embed embeds mien-s.
 """
 
 import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import mien
 from mien.files import write_whole
-from mien.training.recipe import Recipe, Votes, describe_overrides
+from mien.training.recipe import Distillation, Recipe, Votes, describe_overrides
 from shared import is_finished, parse
 
 BASE_SHARE = 0.65
@@ -29,67 +28,53 @@ BASE_SHARE = 0.65
 MIEN = [sys.executable, "-m", "mien.cli"]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The recipes of all runs; the students' teachers are filled in later."""
+class Plan(NamedTuple):
+    """The recipes of the teachers and of their students, to be taught; and how long mien-s and mien-s-plus are trained."""
 
     teachers: list[Recipe]
     students: dict[str, Recipe]
     base: str  # the run that mien-s starts from
-    further: Recipe  # what trains it into mien-s
-    plus: Recipe
+    further_epochs: int  # that train it into mien-s
+    plus_epochs: int
     at_once: int  # two runs of a thread get more done than one of two, and short steps leave a large GPU idle in between
 
 
-def full() -> Plan:
-    """Plan for one GPU, estimated at 25 minutes on an H200; not yet measured."""
-    large, small = two_headed("mien-l"), two_headed("mien-s")
-    return Plan(
-        teachers=[replace(large, epochs=60, seed=seed) for seed in range(4)],
-        students={"mien-l": replace(large, epochs=80, seed=100), "mien-s-base": replace(small, epochs=120, seed=100)},
-        base="mien-s-base",
-        further=on_degraded_photos(small, epochs=40),
-        plus=replace(mien.load_recipe("mien-s"), epochs=100),
-        at_once=4,
-    )
+LARGE, SMALL = (replace(mien.load_recipe(name), votes=Votes(head=0.5)) for name in ("mien-l", "mien-s"))
+FULL = Plan(  # for one GPU, estimated at 25 minutes on an H200; not yet measured
+    teachers=[replace(LARGE, epochs=60, seed=seed) for seed in range(4)],
+    students={"mien-l": replace(LARGE, epochs=80, seed=100), "mien-s-base": replace(SMALL, epochs=120, seed=100)},
+    base="mien-s-base",
+    further_epochs=40,
+    plus_epochs=100,
+    at_once=4,
+)
+REDUCED = Plan(  # for two cores: two hours and a half beside other work
+    teachers=[SMALL, replace(SMALL, seed=1, network_options=None)],  # different, so that two know more than one
+    students={},
+    base="teacher-0",
+    further_epochs=12,
+    plus_epochs=24,
+    at_once=2,
+)
 
 
-def reduced() -> Plan:
-    """Plan for two cores: two hours and a half beside other work."""
-    small = two_headed("mien-s")
-    return Plan(
-        teachers=[small, replace(small, seed=1, network_options=None)],  # different, so that two know more than one
-        students={},
-        base="teacher-0",
-        further=on_degraded_photos(small, epochs=12),
-        plus=replace(mien.load_recipe("mien-s"), epochs=24),
-        at_once=2,
-    )
-
-
-def two_headed(name: str) -> Recipe:
-    return replace(mien.load_recipe(name), votes=Votes(head=0.5))
-
-
-def on_degraded_photos(recipe: Recipe, epochs: int) -> Recipe:
-    """Augment more and worse; teachers see only the changes of place.
+def on_degraded_photos(epochs: int, base: Path) -> Recipe:
+    """Train the base further, with more and worse augmentation; teachers see only the changes of place.
 
     The last epoch is kept: judged by unchanged faces alone, the one that moved least from the start would be.
     """
     light = {"brightness": 0.2, "contrast": 0.4, "degradation": 0.5, "blur": 0.2, "erasing": 0.3}
     return replace(
-        recipe,
+        SMALL,
         epochs=epochs,
-        optimizer=replace(recipe.optimizer, learning_rate=0.03),
-        schedule=replace(recipe.schedule, warmup=0.1),
-        augmentation=replace(recipe.augmentation, **light, rotation=15.0, scale=0.15),
+        optimizer=replace(SMALL.optimizer, learning_rate=0.03),
+        schedule=replace(SMALL.schedule, warmup=0.1),
+        augmentation=replace(SMALL.augmentation, **light, rotation=15.0, scale=0.15),
         select_by="last",
         seed=1,
+        weights=str(base),
+        weights_share=BASE_SHARE,
     )
-
-
-def taught(recipe: Recipe, teachers: Iterable[Path]) -> Recipe:
-    return replace(recipe, distillation=replace(recipe.distillation, teachers=[str(run) for run in teachers]))
 
 
 def train_all(runs: dict[Path, Recipe], data: list[str], device: str, epochs: int, at_once: int) -> None:
@@ -118,17 +103,18 @@ def train_all(runs: dict[Path, Recipe], data: list[str], device: str, epochs: in
 
 if __name__ == "__main__":
     arguments = parse(__doc__, data=str, votes=str, out=Path, reduced=False, epochs=0, device="auto", embed=False)
-    plan, out = reduced() if arguments.reduced else full(), arguments.out
+    plan, out = REDUCED if arguments.reduced else FULL, arguments.out
     data = ["--data", arguments.data, "--data.votes", arguments.votes]
     how = (data, arguments.device, arguments.epochs, plan.at_once)
     command = shlex.join(["python", "benchmarks/make_models.py", *sys.argv[1:]])
     teachers = {out / f"teacher-{number}": recipe for number, recipe in enumerate(plan.teachers)}
     train_all(teachers, *how)
-    students = {out / name: taught(recipe, teachers) for name, recipe in plan.students.items()}
+    taught = Distillation(teachers=[str(folder) for folder in teachers])
+    students = {out / name: replace(recipe, distillation=taught) for name, recipe in plan.students.items()}
     train_all(students, *how)
     small, plus = out / "mien-s", out / "mien-s-plus"
-    further = taught(replace(plan.further, weights=str(out / plan.base), weights_share=BASE_SHARE), teachers)
-    train_all({small: further, plus: plan.plus}, *how)
+    further = replace(on_degraded_photos(plan.further_epochs, out / plan.base), distillation=taught)
+    train_all({small: further, plus: replace(mien.load_recipe("mien-s"), epochs=plan.plus_epochs)}, *how)
     majority = plus / "report-majority"
     if not majority.is_dir():
         votes = [*data, "--data.votes_as", "majority"]

@@ -6,20 +6,17 @@
 2. A folder of photos through `mien.predict` against its stages alone (reading; finding and cropping; classifying in batches)
    by the same number of threads. The bound is the slowest stage where each has hardware of its own, and their sum on one CPU.
 3. The peak of memory of a process over 10 times --photos, of 320 pixels, against one over a tenth of them.
-
-Ratios can be compared between machines, times cannot; say whether the machine was busy.
 """
 
 import argparse
 import os
-import statistics
 import tempfile
-import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from timeit import timeit
 
 import cv2
 import numpy as np
@@ -34,6 +31,7 @@ from mien.inference.detection import crop_face, open_detector
 from shared import in_fresh_process, parse, peak_megabytes
 
 all_of = partial(deque, maxlen=0)  # runs through an iterator
+seconds = partial(timeit, number=1)
 KINDS = 20  # different photos; the rest are links to them
 PARTS = ["classification", "folder", "memory"]
 
@@ -45,14 +43,14 @@ def classification(model: str, rounds: int) -> None:
     session = onnxruntime.InferenceSession(str(find_model(model)), options, providers=["CPUExecutionProvider"])
     classifier = Classifier(model, providers=["cpu"], threads=1, head="label")
     faces = np.random.default_rng(0).integers(0, 256, (512, *classifier.face_shape)).astype(np.uint8)
+    runs = (
+        lambda part: session.run(["probabilities"], {"faces": part}),
+        lambda part: classifier.predict_proba(part, len(part)),
+    )
     for batch, total, goal in ((64, 512, 1.10), (1, 100, 1.25)):
-        bare, through = [], []
-        for _ in range(rounds + 1):
-            parts = [faces[start : start + batch] for start in range(0, total, batch)]
-            bare.append(seconds(lambda: [session.run(["probabilities"], {"faces": part}) for part in parts]))  # noqa: B023
-            through.append(seconds(lambda: [classifier.predict_proba(part, batch) for part in parts]))  # noqa: B023
-        ratio = statistics.median(b / a for a, b in zip(bare[1:], through[1:], strict=True))
-        each = 1000 * statistics.median(bare[1:]) / total
+        parts = [faces[start : start + batch] for start in range(0, total, batch)]
+        spent = np.array([[seconds(partial(all_of, map(run, parts))) for run in runs] for _ in range(rounds + 1)])[1:]
+        ratio, each = np.median(spent[:, 1] / spent[:, 0]), 1000 * np.median(spent[:, 0]) / total
         print(f"classification, batch {batch:<3} {ratio:6.3f} of the bare session (goal: at most {goal}; {each:.2f} ms a face)")
 
 
@@ -80,36 +78,27 @@ def folder_run(photos: Path, arguments: argparse.Namespace) -> None:
         crops = [crop_face(image, face, detector.framing) for face in detector.detect(image)]
         return [prepare(crop, classifier.size, classifier.channels) for crop in crops]
 
+    def seconds_alone(work: Callable, inputs: Sequence) -> float:
+        return seconds(lambda: all_of(pool.map(work, inputs)))
+
     with ThreadPoolExecutor(arguments.threads) as pool:
         found = [face for faces in pool.map(find, images[: 2 * KINDS]) for face in faces]  # warm, and the faces to classify
         per_photo = len(found) / min(len(images), 2 * KINDS)
         batches = [np.stack((found * 64)[:64])] * round(per_photo * len(paths) / 64)
-        stages: dict[str, Callable[[], object]] = {
-            "reading": lambda: all_of(pool.map(read_image, paths)),
-            "finding": lambda: all_of(pool.map(find, images)),
-            "classifying": lambda: all_of(pool.map(classifier.predict_proba, batches)),
-        }
-        before = [seconds(stage) for stage in stages.values()]
+        stages = {"reading": (read_image, paths), "finding": (find, images), "classifying": (classifier.predict_proba, batches)}
+        before = [seconds_alone(*stage) for stage in stages.values()]
         whole = seconds(lambda: all_of(mien.predict(photos, classifier, detector, threads=arguments.threads)))
-        after = [seconds(stage) for stage in stages.values()]
+        after = [seconds_alone(*stage) for stage in stages.values()]
     alone = [(first + second) / 2 for first, second in zip(before, after, strict=True)]  # other programs interfere
-    listed = ", ".join(f"{name} {took:.1f} s" for name, took in zip(stages, alone, strict=True))
     print(f"a folder of {len(paths):,} photos, {per_photo:.1f} faces each, {arguments.threads} threads: {whole:.1f} s")
-    print(f"  alone: {listed}")
+    print("  alone:", ", ".join(f"{name} {took:.1f} s" for name, took in zip(stages, alone, strict=True)))
     print(f"  {max(alone) / whole:6.1%} of what the slowest stage allows alone (goal: at least 85%)")
     print(f"  {sum(alone) / whole:6.1%} of what the stages allow that share these threads")
 
 
 def peak_of_run(photos: Path, model: str, detector: str, threads: int) -> float:
-    """Predict on a folder, and measure this process's peak of memory in MB."""
     all_of(mien.predict(photos, model, detector, threads=threads))
     return peak_megabytes()
-
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

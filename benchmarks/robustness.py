@@ -31,10 +31,6 @@ def moving(face: np.ndarray, random: np.random.Generator, length: int) -> np.nda
     return cv2.filter2D(face, -1, line / line.sum())
 
 
-def jpeg(face: np.ndarray, quality: int) -> np.ndarray:
-    return cv2.imdecode(cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_GRAYSCALE)
-
-
 def gray(values: np.ndarray) -> np.ndarray:
     return np.clip(values, 0, 255).astype(np.uint8)
 
@@ -70,7 +66,7 @@ CHANGES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "out of focus (sigma 1.5 pixels)": lambda face, _: cv2.GaussianBlur(face, (0, 0), 1.5),
     "moving (7 pixels)": lambda face, random: moving(face, random, 7),
     "noise (sigma 15 of 255)": lambda face, random: gray(face + random.normal(0, 15, face.shape)),
-    "JPEG, quality 20": lambda face, _: jpeg(face, 20),
+    "JPEG, quality 20": lambda face, _: cv2.imdecode(cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, 20])[1], 0),
     "dark (a third)": lambda face, _: gray(face / 3),
     "overexposed (1.5 times, + 40)": lambda face, _: gray(face * 1.5 + 40),
     "flat (a third of the contrast)": lambda face, _: gray(face / 3 + 85),
@@ -90,14 +86,13 @@ if __name__ == "__main__":
     arguments = parse(__doc__, "model +", data=str, votes=None, split="validation", seed=0)
     models = [mien.Classifier(each, head=None if arguments.votes else "label") for each in arguments.model]
     faces = read_judged(arguments.data, arguments.votes, arguments.split)
-    table = [["faces", *arguments.model]]
-    means = []
+    table, means = [["faces", *arguments.model]], []
     for name, change in CHANGES.items():
         random = np.random.default_rng(arguments.seed)
         images = np.stack([change(image, random) for image in faces.images])
         right = [int((model.predict_proba(images).argmax(1) == faces.classes).sum()) for model in models]
         shares = [proportion(count, len(faces)) for count in right]
-        table.append([name, *(f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})" for share in shares)])
+        table.append([name, *(f"{share} ({share.interval})" for share in shares)])
         means.append([share.value for share in shares])
     table.append(["mean of the changed", *(f"{mean:.1%}" for mean in np.mean(means[1:], axis=0))])
     print(f"{len(faces):,} faces\n\n{markdown_table(table)}")

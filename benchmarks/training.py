@@ -2,13 +2,10 @@
 
     python benchmarks/training.py --data fer2013.csv --threads 2 [--networks compact_resnet six_conv] [--device cuda]
 
-Plain: about 4,096 training faces, stratified by label, as PNG files in a folder per class, read by torchvision's ImageFolder
-with PIL transforms in a DataLoader with workers; the network in float32, `.to(device)` of every batch, cross-entropy,
-`loss.item()` in every step. mien: the same faces, network, batch size, optimizer and kinds of augmentation in mien's
-`ClassificationTask`, with the recipe's loss, schedule and moving average, but no balancing of labels.
-
-One loop drives both, in turn, without Lightning's Trainer. The first batches of every epoch are not counted; "ratio with start"
-adds the wait for an epoch's first batch (the start of the workers) to an epoch of all training rows.
+Plain: 4,096 training faces as PNG files in a folder per class, read by torchvision's ImageFolder with PIL transforms in a
+DataLoader with workers; float32, cross-entropy, `loss.item()` in every step. mien: the same faces, network, batch size,
+optimizer and kinds of augmentation, with the recipe's loss, schedule and moving average, but no balancing of labels. One loop
+drives both, in turn. "ratio with start" adds the wait for the first batch (the start of the workers) to an epoch of all rows.
 """
 
 import os
@@ -16,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +22,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn, optim
 from torch.utils.data import DataLoader, Dataset
+from torchvision import datasets, transforms
 
 import mien
 from mien.training.batches import DeviceFaces, TrainingBatches
@@ -74,8 +71,6 @@ def pace(loop: Loop, device: torch.device, seconds: float) -> tuple[float, float
 
 def write_pictures(faces: mien.FaceSet, folder: Path) -> Dataset:
     """Write the faces as PNG files, a folder per class, and open them as such repositories do."""
-    from torchvision import datasets, transforms
-
     for number, (image, label) in enumerate(zip(faces.images, faces.classes, strict=True)):
         (folder / str(label)).mkdir(exist_ok=True)
         Image.fromarray(image).save(folder / str(label) / f"{number}.png")
@@ -98,9 +93,9 @@ def fresh_network(recipe: Recipe, faces: DeviceFaces) -> nn.Module:
 
 def plain_loop(recipe: Recipe, loader: DataLoader, faces: DeviceFaces) -> Loop:
     network, settings = fresh_network(recipe, faces).to(faces.device).train(), recipe.optimizer
-    sgd = partial(optim.SGD, momentum=settings.momentum, nesterov=settings.momentum > 0)
-    kind = {"sgd": sgd, "adam": optim.Adam, "adamw": optim.AdamW}[settings.name]
-    optimizer = kind(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    how = {"momentum": settings.momentum, "nesterov": settings.momentum > 0} if settings.name == "sgd" else {}
+    kind = {"sgd": optim.SGD, "adam": optim.Adam, "adamw": optim.AdamW}[settings.name]
+    optimizer = kind(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, **how)
 
     def step(batch: list[torch.Tensor]) -> None:
         images, labels = (part.to(faces.device) for part in batch)
@@ -149,23 +144,20 @@ if __name__ == "__main__":
     if len(faces) <= WARM_UP * sizes[-1]:
         raise mien.MienError(f"There are {len(faces)} training faces; {WARM_UP + 1} batches of {sizes[-1]} are needed.")
 
-    def line(name: str, batch_size: int, *loops: Loop) -> None:
-        rounds = np.array([[pace(loop, device, arguments.seconds) for loop in loops] for _ in range(arguments.rounds)])
-        rates, starts = rounds[..., 0], rounds[..., 1]  # (rounds, 2)
-        (plain, ours), ratios = np.median(rates, axis=0), rates[:, 1] / rates[:, 0]
-        plain_epoch, our_epoch = np.median(starts + len(train) / rates, axis=0)
-        print(f"| {name} | {batch_size} | {plain:,.0f} | {ours:,.0f} | **{ours / plain:.2f}** ", end="")
-        print(f"| {ratios.min():.2f} to {ratios.max():.2f} | {plain_epoch / our_epoch:.2f} |", flush=True)
-
     with tempfile.TemporaryDirectory() as folder:
-        pictures, ours, workers = write_pictures(faces, Path(folder)), DeviceFaces(faces, device), arguments.plain_workers
+        pictures, on_device, workers = write_pictures(faces, Path(folder)), DeviceFaces(faces, device), arguments.plain_workers
         loaders = {size: DataLoader(pictures, size, shuffle=True, num_workers=workers, drop_last=True) for size in sizes}
         print("| network | batch size | plain, images/s | mien, images/s | ratio | in the rounds | ratio with start |")
         print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
         for name, recipe in recipes.items():
-            line(name, recipe.batch_size, plain_loop(recipe, loaders[recipe.batch_size], ours), mien_loop(recipe, ours))
-    print(
-        f"\n{describe_hardware(device)}; {os.cpu_count()} CPU cores, {arguments.threads} threads, {workers} plain workers; ",
-        end="",
-    )
-    print(f"n = {len(faces):,} of {len(train):,} training faces; {arguments.rounds} rounds of {arguments.seconds:g} s")
+            size = recipe.batch_size
+            loops = (plain_loop(recipe, loaders[size], on_device), mien_loop(recipe, on_device))
+            rounds = np.array([[pace(loop, device, arguments.seconds) for loop in loops] for _ in range(arguments.rounds)])
+            rates, starts = rounds[..., 0], rounds[..., 1]  # (rounds, 2)
+            (plain, ours), ratios = np.median(rates, axis=0), rates[:, 1] / rates[:, 0]
+            plain_epoch, our_epoch = np.median(starts + len(train) / rates, axis=0)
+            spread = f"{ratios.min():.2f} to {ratios.max():.2f} | {plain_epoch / our_epoch:.2f}"
+            print(f"| {name} | {size} | {plain:,.0f} | {ours:,.0f} | **{ours / plain:.2f}** | {spread} |", flush=True)
+    counts = f"{os.cpu_count()} CPU cores, {arguments.threads} threads, {workers} plain workers"
+    print(f"\n{describe_hardware(device)}; {counts}; n = {len(faces):,} of {len(train):,} training faces; ", end="")
+    print(f"{arguments.rounds} rounds of {arguments.seconds:g} s")

@@ -99,7 +99,7 @@ def test_every_verb_has_its_help(verb, capsys):
     assert capsys.readouterr().out.startswith(f"usage: mien {verb}")
 
 
-def test_without_a_verb_the_verbs_are_told(capsys):
+def test_without_a_verb_the_verbs_are_listed(capsys):
     assert main([]) == 0
     out = capsys.readouterr().out
     assert all(verb in out for verb in VERBS)

@@ -66,7 +66,7 @@ def complaint(capsys, words):
     return err
 
 
-def test_mistakes_are_told_in_a_sentence_before_anything_is_written(faces, tmp_path, capsys):
+def test_mistakes_are_reported_in_a_sentence_before_anything_is_written(faces, tmp_path, capsys):
     (tmp_path / "table.csv").write_text("path,label\na.png,happy\n")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("Dear me")

@@ -136,7 +136,7 @@ def test_a_training_that_is_stopped_says_how_to_go_on(faces, tmp_path, signal_nu
         process.send_signal(signal_number)
         last = process.stderr.read().splitlines()[-1]
     assert process.returncode == 130
-    assert last == "mien: stopped (the same command with --resume goes on)"
+    assert last == "mien: stopped (the same command with --resume continues)"
     assert not (tmp_path / "run" / "model.onnx").exists()
 
 
@@ -164,7 +164,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on_afterwards(faces, run, tmp_path
 
     words = ["train", "mien-s", "--data", str(faces), "--out", str(tmp_path / "run"), *quick]
     monkeypatch.setattr(run_folder, "write_whole", full_at_the_second)
-    assert "disk is full; free some space, then the same command with --resume goes on" in complaint(capsys, words)
+    assert "disk is full; free some space, then the same command with --resume continues" in complaint(capsys, words)
     assert not (tmp_path / "run" / "model.onnx").exists()
     assert main([*words, "--resume"]) == 0
     noted = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())["command"]
@@ -176,9 +176,9 @@ def test_resuming_a_run_that_does_not_exist_starts_it_and_says_so(faces, tmp_pat
     words = ["train", "mien-s", "--data", str(faces), "--out", str(tmp_path / "run"), *quick[:-1], "--resume"]
     assert quick[-1] == "--quiet"
     assert main(words) == 0
-    told = capsys.readouterr().err
-    assert f"there is no run in {tmp_path / 'run'} yet; starting it" in told
-    assert f"writing {tmp_path / 'run' / 'model.onnx'}" in told
+    printed = capsys.readouterr().err
+    assert f"there is no run in {tmp_path / 'run'} yet; starting it" in printed
+    assert f"writing {tmp_path / 'run' / 'model.onnx'}" in printed
     assert main(words) == 0
     assert "there is no run" not in capsys.readouterr().err
 
@@ -197,8 +197,8 @@ def test_a_demo_that_is_stopped_does_not_mention_resuming(tmp_path, monkeypatch,
 def test_a_file_of_another_kind_is_not_written_over(words, run, tmp_path, capsys):
     model = shutil.copy(run / "model.onnx", tmp_path / "model.onnx")
     content = model.read_bytes()
-    said = complaint(capsys, [word.format(run=run) for word in words] + [str(model)])
-    assert "ends in no format" in said
+    sentence = complaint(capsys, [word.format(run=run) for word in words] + [str(model)])
+    assert "ends in no format" in sentence
     assert model.read_bytes() == content
 
 

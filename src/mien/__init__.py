@@ -13,77 +13,52 @@ __version__ = "0.1.0"
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from mien.data.faceset import FaceSet
-    from mien.data.reading import read_faces
-    from mien.data.source import DataSource
-    from mien.drawn import draw_face, draw_faces
-    from mien.errors import MienError
-    from mien.evaluation.report import Report
-    from mien.inference.classifier import Classifier
-    from mien.inference.explanation import explain
-    from mien.inference.output import to_dataframe
-    from mien.inference.pipeline import predict
-    from mien.inference.prediction import Frame, Prediction
-    from mien.labels import FER2013, FERPLUS, LabelSet
-    from mien.training.recipe import Recipe, load_recipe
-    from mien.verbs.evaluate import audit, compare, evaluate
-    from mien.verbs.publish import push, quantize
-    from mien.verbs.train import train
+    from mien.data.faceset import FaceSet as FaceSet
+    from mien.data.reading import read_faces as read_faces
+    from mien.data.source import DataSource as DataSource
+    from mien.drawn import draw_face as draw_face
+    from mien.drawn import draw_faces as draw_faces
+    from mien.errors import MienError as MienError
+    from mien.evaluation.report import Report as Report
+    from mien.inference.classifier import Classifier as Classifier
+    from mien.inference.explanation import explain as explain
+    from mien.inference.output import to_dataframe as to_dataframe
+    from mien.inference.pipeline import predict as predict
+    from mien.inference.prediction import Frame as Frame
+    from mien.inference.prediction import Prediction as Prediction
+    from mien.labels import FER2013 as FER2013
+    from mien.labels import FERPLUS as FERPLUS
+    from mien.labels import LabelSet as LabelSet
+    from mien.training.recipe import Recipe as Recipe
+    from mien.training.recipe import load_recipe as load_recipe
+    from mien.verbs.evaluate import audit as audit
+    from mien.verbs.evaluate import compare as compare
+    from mien.verbs.evaluate import evaluate as evaluate
+    from mien.verbs.publish import push as push
+    from mien.verbs.publish import quantize as quantize
+    from mien.verbs.train import train as train
 
-_HOME = {
-    "Classifier": "mien.inference.classifier",
-    "DataSource": "mien.data.source",
-    "FER2013": "mien.labels",
-    "FERPLUS": "mien.labels",
-    "FaceSet": "mien.data.faceset",
-    "Frame": "mien.inference.prediction",
-    "LabelSet": "mien.labels",
-    "MienError": "mien.errors",
-    "Prediction": "mien.inference.prediction",
-    "Recipe": "mien.training.recipe",
-    "Report": "mien.evaluation.report",
-    "audit": "mien.verbs.evaluate",
-    "compare": "mien.verbs.evaluate",
-    "draw_face": "mien.drawn",
-    "draw_faces": "mien.drawn",
-    "evaluate": "mien.verbs.evaluate",
-    "explain": "mien.inference.explanation",
-    "load_recipe": "mien.training.recipe",
-    "predict": "mien.inference.pipeline",
-    "push": "mien.verbs.publish",
-    "quantize": "mien.verbs.publish",
-    "read_faces": "mien.data.reading",
-    "to_dataframe": "mien.inference.output",
-    "train": "mien.verbs.train",
+_NAMES = {
+    "mien.data.faceset": "FaceSet",
+    "mien.data.reading": "read_faces",
+    "mien.data.source": "DataSource",
+    "mien.drawn": "draw_face draw_faces",
+    "mien.errors": "MienError",
+    "mien.evaluation.report": "Report",
+    "mien.inference.classifier": "Classifier",
+    "mien.inference.explanation": "explain",
+    "mien.inference.output": "to_dataframe",
+    "mien.inference.pipeline": "predict",
+    "mien.inference.prediction": "Frame Prediction",
+    "mien.labels": "FER2013 FERPLUS LabelSet",
+    "mien.training.recipe": "Recipe load_recipe",
+    "mien.verbs.evaluate": "audit compare evaluate",
+    "mien.verbs.publish": "push quantize",
+    "mien.verbs.train": "train",
 }
+_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = [
-    "FER2013",
-    "FERPLUS",
-    "Classifier",
-    "DataSource",
-    "FaceSet",
-    "Frame",
-    "LabelSet",
-    "MienError",
-    "Prediction",
-    "Recipe",
-    "Report",
-    "__version__",
-    "audit",
-    "compare",
-    "draw_face",
-    "draw_faces",
-    "evaluate",
-    "explain",
-    "load_recipe",
-    "predict",
-    "push",
-    "quantize",
-    "read_faces",
-    "to_dataframe",
-    "train",
-]
+__all__ = ["__version__", *_HOME]
 
 
 def __getattr__(name: str) -> object:

@@ -38,9 +38,9 @@ VERBS = {
     "models": ("mien.verbs.about", "List the embedded models: mien models."),
     "push": ("mien.verbs.publish", "Upload a finished run to the Hugging Face hub: mien push RUN --to owner/name [--dry-run]."),
     "doctor": ("mien.verbs.about", "Check the installation, and say what is missing: mien doctor."),
-    "demo": ("mien.cli", "Run every step on drawn faces, in about two minutes: mien demo [--out DIR]."),
+    "demo": ("mien.verbs.demo", "Run every step on drawn faces, in about two minutes: mien demo [--out DIR]."),
 }
-"""Each verb's module, in which a function of its name lies, and its line in `mien --help`, which imports none of them."""
+"""Each verb's module, which has a function of its name, and its line in `mien --help`, which ends with its usage."""
 
 PATHS = ("--data", "--data.path", "--data.votes", "--data.drop", "--out", "--model", "--write")
 """The flags that take paths."""
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(mistake))
     except KeyboardInterrupt:
         again = "" if "--resume" in arguments else " with --resume"
-        _complain("stopped" + (f" (the same command{again} goes on)" if trains else ""))
+        _complain("stopped" + (f" (the same command{again} continues)" if trains else ""))
         return 130
     except BrokenPipeError:
         # the reader of the output has closed it, as `head` does; without this Python would complain at exit
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as problem:
         where = f" ({problem.filename})" if problem.filename else ""
         if problem.errno in FULL_DISK:
-            again = "the same command with --resume goes on" if trains else "run the same again"
+            again = "the same command with --resume continues" if trains else "run the same again"
             return _complain(f"The disk is full{where}; free some space, then {again}.")
         if problem.errno in BAD_PATH:
             return _complain(
@@ -99,17 +99,6 @@ def program() -> NoReturn:
             sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
-
-
-def demo(*, out: Path = Path("demo")) -> int:
-    """Run every step on drawn faces: data, training, report, predictions for photos.
-
-    Args:
-        out: the folder to make; an earlier demo there is replaced.
-    """
-    from mien.verbs.demo import demo as run_demo
-
-    return run_demo(out, _run)
 
 
 def _complain(sentence: str) -> int:
@@ -183,6 +172,8 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
     if "command" in parameters and values["out"] is not None:
         # a resumed run gives the same result as an unbroken one, so the noted command is one that works on its own
         values["command"] = shlex.join(["mien", verb, *(word for word in words if word != "--resume")])
+    if "run" in parameters:
+        values["run"] = _run
     return values
 
 
@@ -212,13 +203,13 @@ def _make_parser(verb: str, function: Callable[..., Any], recipe: Any) -> Any:
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = Parser(
         prog=f"mien {verb}",
-        usage=f"mien {verb} {_usage(parameters)}".rstrip(),
+        usage=f"{VERBS[verb][1].rpartition(': ')[2].rstrip('.')} [options]",
         description=(inspect.getdoc(function) or "").partition("\n")[0],
         exit_on_error=False,
         allow_abbrev=False,
         default_env=False,
     )
-    skip: set[str | int] = {"data", "recipe", "command"}
+    skip: set[str | int] = {"data", "recipe", "command", "run"}
     parser.add_function_arguments(function, as_group=False, skip=skip, fail_untyped=False)
     if "data" in parameters:
         from mien.data.source import DataSource
@@ -232,20 +223,6 @@ def _make_parser(verb: str, function: Callable[..., Any], recipe: Any) -> Any:
         flag = parser.add_argument("--recipe", type=Recipe, default=recipe, help=title)
         flag.metavar, flag.help = "FILE", "A YAML file with some of these settings."
     return parser
-
-
-def _usage(parameters: Mapping[str, inspect.Parameter]) -> str:
-    """Write the positional and the required parameters, and whether there are others."""
-    words, others = [], ""
-    for number, (name, parameter) in enumerate(parameters.items()):
-        value = f"{name.upper()} ..." if get_origin(parameter.annotation) in (list, Sequence) else name.upper()
-        if number == 0 and name != "data" and parameter.kind is not parameter.KEYWORD_ONLY:
-            words.append(value if parameter.default is parameter.empty else f"[{value}]")
-        elif parameter.default is not parameter.empty:
-            others = "[options]"
-        elif parameter.kind is not parameter.VAR_KEYWORD:
-            words.append("--data PATH" if name == "data" else f"--{name} {value}")
-    return " ".join([*words, others])
 
 
 def _spelled_out(words: Sequence[str], flags: Mapping[str, Any]) -> Iterator[str]:

@@ -6,7 +6,7 @@ import os
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path, PurePath
 from stat import S_ISDIR
 from typing import Any, BinaryIO, TypeAlias
@@ -20,11 +20,8 @@ ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
 """What `read_image` takes: a path, the bytes of an image file, a Pillow image, or an array."""
 
 IMAGE_SUFFIXES = frozenset(
-    f".{suffix}"
-    for suffix in (
-        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "webp", "tif", "tiff", "bmp", "dib", "tga"),
-        *("heic", "heif", "avif", "jp2", "j2k", "ppm", "pgm", "pbm", "pnm"),
-    )
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".tga"}
+    | {".heic", ".heif", ".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
 """The files of a folder or zip that count as images, for training and prediction alike, in upper or lower case."""
 
@@ -54,11 +51,9 @@ def walk(
 ) -> Iterator[tuple[str, os.stat_result | OSError | None]]:
     """List everything below a folder; hidden files, files of the operating system and links to a folder above are skipped.
 
-    `key` sorts the names of each folder; `prefix` is put before every name; `above` are the real paths of the parent folders.
-
-    Yields:
-        The name relative to the folder, with slashes, and its status: None for a link that leads nowhere. A folder comes before
-        its contents; one that cannot be listed also comes with the error.
+    Yields the name relative to the folder, with slashes, and its status: None for a link that leads nowhere. A folder comes
+    before its contents; one that cannot be listed also comes with the error. `key` sorts the names of each folder; `prefix` is
+    put before every name; `above` are the real paths of the parent folders.
     """
     here = os.path.realpath(folder)
     if here in above:
@@ -97,8 +92,7 @@ def read_image(source: ImageSource) -> np.ndarray:
             or an array: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA.
 
     Returns:
-        uint8, (H, W) for a gray image and (H, W, 3) RGB for any other. An array of this form is returned as it is; a decoded
-        one is read-only.
+        uint8, (H, W) for a gray image and (H, W, 3) RGB for any other; a decoded one is read-only.
 
     Raises:
         MienError: if there is no such file, it is not an image, is damaged, or is larger than the limit.
@@ -172,22 +166,22 @@ def _from_file(file: BinaryIO, name: str) -> tuple[np.ndarray, str]:
         raise MienError(f"{name} is empty (0 bytes); copy or download it again.")
     file.seek(0)
     try:
-        image = _open(file)
+        with _open(file) as image:
+            return _decode(image, name), _left_out(image)
+    except MienError:
+        raise
     except UnidentifiedImageError:
         raise MienError(f"{name} is not in a format that can be read{_heic_hint(file)}; save it as JPEG or PNG.") from None
     except Exception as error:  # parsers of damaged headers raise many types
         raise MienError(f"{name} is damaged ({reason_of(error)}); save or download it again.") from None
-    with image:
-        return _decode(image, name), _left_out(image)
 
 
 def _left_out(image: Image.Image) -> str:
     """Return a note where the file holds more than its first picture; the others of an MPO are thumbnails and depths."""
-    try:
-        several = image.format != "MPO" and getattr(image, "is_animated", False)
-    except Exception:  # what follows the first picture may be damaged
-        return ""
-    return f"the first of several {'pages' if image.format == 'TIFF' else 'frames'}" if several else ""
+    with suppress(Exception):  # what follows the first picture may be damaged
+        if image.format != "MPO" and getattr(image, "is_animated", False):
+            return f"the first of several {'pages' if image.format == 'TIFF' else 'frames'}"
+    return ""
 
 
 def _open(file: BinaryIO) -> Image.Image:
@@ -203,11 +197,10 @@ def _open(file: BinaryIO) -> Image.Image:
 
 @functools.cache
 def _register_heic() -> None:
-    try:
+    with suppress(ImportError):
         import pillow_heif  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        return
-    pillow_heif.register_heif_opener()
+
+        pillow_heif.register_heif_opener()
 
 
 def _heic_hint(file: BinaryIO) -> str:
@@ -216,18 +209,23 @@ def _heic_hint(file: BinaryIO) -> str:
 
 
 def _decode(image: Image.Image, name: str) -> np.ndarray:
-    limit = _megapixel_limit()
-    if image.width * image.height > limit * 1e6:
-        megapixels = image.width * image.height / 1e6
+    text, megapixels = os.environ.get("MIEN_MAX_MEGAPIXELS") or MAX_MEGAPIXELS, image.width * image.height / 1e6
+    try:
+        limit = float(text)
+    except ValueError:
+        raise MienError(f"MIEN_MAX_MEGAPIXELS must be a number of megapixels, not {text!r}.") from None
+    if megapixels > limit:
         raise MienError(
             f"{name} has {megapixels:.3g} megapixels and the limit is {limit:g}; make it smaller, or set MIEN_MAX_MEGAPIXELS."
         )
     if image.format == "EPS":  # Pillow would pass the file to Ghostscript, which executes it
         raise MienError(f"{name} is an EPS drawing; save it as JPEG or PNG.")
     try:
-        with _LARGE if image.width * image.height > LARGE_MEGAPIXELS * 1e6 else nullcontext():
+        with _LARGE if megapixels > LARGE_MEGAPIXELS else nullcontext():
             image.load()
-            return _pixels(_upright(image))
+            with suppress(Exception):  # a broken EXIF block does not spoil the picture
+                image = ImageOps.exif_transpose(image)
+            return _pixels(image)
     except MienError as error:
         raise MienError(f"{name}: {error}") from None
     except MemoryError:
@@ -236,24 +234,9 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
         raise MienError(f"{name} is damaged ({reason_of(error)}); save or download it again.") from None
 
 
-def _megapixel_limit() -> float:
-    text = os.environ.get("MIEN_MAX_MEGAPIXELS", "")
-    try:
-        return float(text) if text else MAX_MEGAPIXELS
-    except ValueError:
-        raise MienError(f"MIEN_MAX_MEGAPIXELS must be a number of megapixels, not {text!r}.") from None
-
-
 def reason_of(error: Exception) -> str:
     """Return the message of an exception in one line, or its type where it has none."""
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # a broken EXIF block does not spoil the picture
-        return image
 
 
 def _pixels(image: Image.Image) -> np.ndarray:

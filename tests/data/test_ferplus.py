@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mien.data.ferplus import vote_targets, votes_beside
+from mien.data.ferplus import vote_targets
 from mien.data.pack import write_pack
 from mien.data.reading import read_faces
 from mien.data.rows import Row, Rows
@@ -141,7 +141,7 @@ def test_votes_that_change_are_read_again(write, votes):
 def test_votes_beside_labels_agree_with_the_rules_applied_row_by_row():
     votes = np.random.default_rng(0).multinomial(10, [0.2] + [0.08] * 10, size=2000)[:, :10]
     beaten = tied = voted = 0
-    for row, shares in zip(votes.tolist(), votes_beside(votes), strict=True):
+    for row, shares in zip(votes.tolist(), vote_targets(votes, "beside"), strict=True):
         kept = [vote if vote > 1 else 0 for vote in row]
         seven, three = kept[:7], kept[7:]
         beaten += max(three) > max(seven)

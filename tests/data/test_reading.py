@@ -34,7 +34,7 @@ def reads(monkeypatch):
     return found
 
 
-@pytest.mark.parametrize("name", [form.name for form in FORMATS])
+@pytest.mark.parametrize("name", list(FORMATS))
 def test_every_format_is_recognised_and_gives_the_same_faces(name, write, sample):
     faces = read_faces(write[name]())
     assert faces.labels == FER2013
@@ -47,13 +47,13 @@ def test_every_format_is_recognised_and_gives_the_same_faces(name, write, sample
         )
 
 
-@pytest.mark.parametrize("name", [form.name for form in FORMATS])
+@pytest.mark.parametrize("name", list(FORMATS))
 def test_a_format_can_be_named(name, write):
     assert len(read_faces(DataSource(write[name](), format=name))) == 28
 
 
 def test_every_format_has_a_name_that_users_can_give():
-    assert set(get_args(FormatName)) == {"auto", *(form.name for form in FORMATS)}
+    assert set(get_args(FormatName)) == {"auto", *FORMATS}
 
 
 def test_an_unknown_format_is_refused_with_those_there_are(write):

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 from mien.data.faceset import FaceSet
 from mien.evaluation.metrics import measure
 from mien.evaluation.plots import new_figure
-from mien.evaluation.record import DataRecord, ModelRecord, Record
+from mien.evaluation.record import Record
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
 
@@ -106,13 +106,24 @@ def record_of():
         probabilities = np.array(percents, dtype=np.float32) / 100
         described = {
             "kind": "folder", "path": "faces", "split": "test", "rows": len(classes), "labels": LABELS.names, "skipped": 0,
-            "fingerprint": "f" * 64, "same_as_training": None,
+            "fingerprint": "f" * 64, "same_as_training": None, "merged": None,
         }  # fmt: skip
         return Record(
-            model=ModelRecord(
-                "model.onnx", "a" * 64, LABELS.names, 48, 1, 12345, "0.1.0", 1.5, None, "first", "label", ("label",)
-            ),
-            data=DataRecord(**(described | data)),
+            model={
+                "file": "model.onnx",
+                "sha256": "a" * 64,
+                "labels": LABELS.names,
+                "size": 48,
+                "channels": 1,
+                "parameters": 12345,
+                "mien_version": "0.1.0",
+                "temperature": 1.5,
+                "trained_on": None,
+                "name": "first",
+                "head": "label",
+                "heads": ("label",),
+            },
+            data=described | data,
             all_rows=measure(probabilities, np.eye(3, dtype=np.float32)[classes], LABELS),
             date="2026-01-31T12:30:00+00:00",
             mien_version="0.1.0",

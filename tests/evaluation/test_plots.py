@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
@@ -13,13 +15,11 @@ from mien.evaluation.plots import (
     plot_confusion,
     plot_coverage,
     plot_crowd,
+    plot_curves,
     plot_labels,
-    plot_precision_recall,
     plot_reliability,
-    plot_roc,
     plot_subgroups,
 )
-from mien.evaluation.record import BeforeTemperature
 from mien.evaluation.subgroups import measure_crowd, measure_subgroups
 from mien.labels import LabelSet
 
@@ -93,7 +93,7 @@ def test_the_reliability_diagram_shows_every_bin_that_has_rows(metrics):
 
 def test_the_reliability_before_the_temperature_lies_behind_that_after(metrics):
     bins = reliability(np.array([0.5, 0.95, 0.95]), np.array([True, False, True]))
-    figure = plot_reliability(metrics, BeforeTemperature(1.5, 0.7, 0.1, bins))
+    figure = plot_reliability(metrics, {"reliability": bins})
     before, after = (line for line in figure.axes[0].lines if line.get_marker() == "o")
     assert list(zip(before.get_xdata(), before.get_ydata(), strict=True)) == [(0.5, 1), (0.95, 0.5)]
     assert after.get_xdata() == pytest.approx([0.6, 0.7, 0.8, 0.9])
@@ -107,7 +107,7 @@ def test_the_reliability_before_the_temperature_lies_behind_that_after(metrics):
 def test_accuracy_by_the_crowds_agreement_is_a_bar_each():
     votes = np.array([(1, 0), (1, 0), (0.6, 0.4), (0.5, 0.5)])
     crowd = measure_crowd(votes, np.zeros(4, dtype=int), np.array([0, 1, 0, 1]), judged_by_votes=False)
-    (axes,) = plot_crowd(crowd).axes
+    (axes,) = plot_crowd(crowd["bands"]).axes
     assert [bar.get_width() for bar in axes.patches] == [0, 1, 0.5]
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names == ["up to 50%, 1 faces", "up to 70%, 1 faces", "up to 90%, 0 faces", "over 90%, 2 faces"]
@@ -115,7 +115,7 @@ def test_accuracy_by_the_crowds_agreement_is_a_bar_each():
 
 
 def test_precision_against_recall_has_a_panel_per_label(metrics):
-    happy, sad, neutral = plot_precision_recall(PROBABILITIES, TARGETS, metrics).axes[:3]
+    happy, sad, neutral = plot_curves("precision_recall", PROBABILITIES, TARGETS, metrics).axes[:3]
     assert words(neutral) == ["no rows"]
     assert [panel.get_title(loc="left") for panel in (happy, sad, neutral)] == ["happy", "sad", "neutral"]
     expected = average_precision_score([1, 1, 1, 0, 0], PROBABILITIES[:, 0])
@@ -133,14 +133,14 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends():
     scores = random.uniform(size=5000) * 0.5 + classes * 0.3
     rows = np.stack([1 - scores, scores], axis=1).astype(np.float32)
     targets, labels = np.eye(2, dtype=np.float32)[classes], LabelSet(("a", "b"))
-    figure = plot_precision_recall(rows, targets, measure(rows, targets, labels))
+    figure = plot_curves("precision_recall", rows, targets, measure(rows, targets, labels))
     recall = figure.axes[0].lines[-1].get_xdata()
     assert (len(recall), recall[0], recall[-1]) == (160, 1, 0)
     assert len(as_svg(figure, "")) < 60_000
 
 
 def test_the_roc_runs_through_the_rates_counted_by_hand(metrics):
-    happy, sad, neutral = plot_roc(PROBABILITIES, TARGETS, metrics).axes[:3]
+    happy, sad, neutral = plot_curves("roc", PROBABILITIES, TARGETS, metrics).axes[:3]
     assert words(neutral) == ["no rows"]
     # by falling probability of happy: 0.9 another's, 0.8 its own, 0.6 its own, 0.2 its own, 0.1 another's
     drawn = set(
@@ -155,7 +155,7 @@ def test_the_roc_runs_through_the_rates_counted_by_hand(metrics):
 def test_if_every_row_has_the_same_label_its_roc_is_not_drawn():
     rows = np.array([(0.9, 0.1, 0), (0.8, 0.2, 0), (0.4, 0.6, 0)], dtype=np.float32)
     targets = np.eye(3, dtype=np.float32)[[0, 0, 0]]
-    happy, sad = plot_roc(rows, targets, measure(rows, targets, LABELS)).axes[:2]
+    happy, sad = plot_curves("roc", rows, targets, measure(rows, targets, LABELS)).axes[:2]
     assert (words(happy), words(sad)) == (["no other rows"], ["no rows"])
 
 
@@ -176,7 +176,7 @@ def test_curves_of_any_number_of_labels_can_be_drawn(size):
     labels = LabelSet(f"a rather long name of label {i}" for i in range(size))
     rows = np.eye(size, dtype=np.float32)
     metrics = measure(rows, rows, labels)
-    for plot in (plot_precision_recall, plot_roc, plot_coverage):
+    for plot in (partial(plot_curves, "precision_recall"), partial(plot_curves, "roc"), plot_coverage):
         assert as_png(plot(rows, rows, metrics), dots_per_inch=20).startswith(b"\x89PNG")
 
 

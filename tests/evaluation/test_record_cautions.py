@@ -15,13 +15,13 @@ def test_labels_without_or_with_few_rows_are_a_caution(record):
 
 
 def test_figures_on_the_training_rows_are_a_caution(record):
-    assert "it has memorised" in cautions(replace(record, data=replace(record.data, same_as_training=True)))[0]
-    assert not any("memorised" in each for each in cautions(replace(record, data=replace(record.data, same_as_training=False))))
+    assert "it has memorised" in cautions(replace(record, data=record.data | {"same_as_training": True}))[0]
+    assert not any("memorised" in each for each in cautions(replace(record, data=record.data | {"same_as_training": False})))
 
 
 def test_figures_on_rows_the_model_was_selected_on_are_a_caution(record):
-    trained = replace(record.model, trained_on={"path": "faces"})
-    on_validation, elsewhere = replace(record.data, split="validation"), replace(record.data, split="validation", path="others")
+    trained = record.model | {"trained_on": {"path": "faces"}}
+    on_validation, elsewhere = record.data | {"split": "validation"}, record.data | {"split": "validation", "path": "others"}
     assert "epoch and temperature were chosen" in cautions(replace(record, model=trained, data=on_validation))[0]
     assert len(cautions(replace(record, model=trained, data=elsewhere))) == len(cautions(record))
 
@@ -47,19 +47,19 @@ def test_skipped_images_are_a_caution(record_of):
     ],
 )
 def test_rows_among_which_training_rows_may_be_are_a_caution(split, path, is_said, record):
-    trained = replace(record.model, trained_on={"path": path and "faces"})
-    found = training_cautions(replace(record, model=trained, data=replace(record.data, split=split, path=path)))
+    trained = record.model | {"trained_on": {"path": path and "faces"}}
+    found = training_cautions(replace(record, model=trained, data=record.data | {"split": split, "path": path}))
     assert ["probably include rows the model was trained on" in each for each in found] == [True] * is_said
 
 
 def test_training_rows_give_a_single_caution(record):
-    trained = replace(record.model, trained_on={"path": "faces"})
-    data = replace(record.data, split="all", same_as_training=True)
+    trained = record.model | {"trained_on": {"path": "faces"}}
+    data = record.data | {"split": "all", "same_as_training": True}
     assert len(training_cautions(replace(record, model=trained, data=data))) == 1
 
 
 def test_copies_counted_take_the_place_of_a_likelihood(record, record_of):
-    trained = replace(record, model=replace(record.model, trained_on={"path": "faces"}), data=replace(record.data, split="all"))
+    trained = replace(record, model=record.model | {"trained_on": {"path": "faces"}}, data=record.data | {"split": "all"})
     without = record_of([(80, 10, 10), (20, 70, 10)], [0, 0]).all_rows
     gap = Difference(0.5, -0.1, 0.9)
     copies = TrainingCopies("signatures", 900, 2, 1, proportion(3, 3), without, gap, gap.times(0.6))

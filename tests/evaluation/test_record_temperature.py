@@ -25,14 +25,14 @@ def test_a_probability_of_nought_stays_so_and_rows_sum_to_one():
 def test_the_figures_before_are_those_of_the_logits():
     found = measure_before_temperature(softmax(LOGITS / 3, axis=1).astype(np.float32)[None], TRUTH, 3.0)
     before = softmax(LOGITS, axis=1)
-    assert found.temperature == 3.0
-    assert found.log_loss == pytest.approx(log_loss(TRUTH, before), rel=1e-5)
+    assert found["temperature"] == 3.0
+    assert found["log_loss"] == pytest.approx(log_loss(TRUTH, before), rel=1e-5)
     bins = reliability(before.max(axis=1), before.argmax(axis=1) == TRUTH)
-    assert found.expected_calibration_error == pytest.approx(expected_calibration_error(bins), abs=1e-5)
-    assert [each.count for each in found.reliability] == [each.count for each in bins]
+    assert found["expected_calibration_error"] == pytest.approx(expected_calibration_error(bins), abs=1e-5)
+    assert [each.count for each in found["reliability"]] == [each.count for each in bins]
 
 
 def test_of_several_views_each_is_undone_before_their_mean():
     views = softmax(np.stack([LOGITS, LOGITS[:, ::-1]]) / 2, axis=2).astype(np.float32)
     mean = (softmax(LOGITS, axis=1) + softmax(LOGITS[:, ::-1], axis=1)) / 2
-    assert measure_before_temperature(views, TRUTH, 2.0).log_loss == pytest.approx(log_loss(TRUTH, mean), rel=1e-5)
+    assert measure_before_temperature(views, TRUTH, 2.0)["log_loss"] == pytest.approx(log_loss(TRUTH, mean), rel=1e-5)

@@ -92,7 +92,7 @@ def test_a_head_is_judged_by_labels_or_by_votes(
 def test_a_model_with_one_head_is_measured_on_votes_without_contempt(make_model, fer2013, votes, tmp_path, capsys):
     model = make_model("one.onnx", labels=FER2013, size=48).path
     report = mien.evaluate(model, DataSource(fer2013, votes=votes), tmp_path / "report")
-    assert (report.record.model.head, report.record.model.heads) == ("label", ("label",))
+    assert (report.record.model["head"], report.record.model["heads"]) == ("label", ("label",))
     assert (report.metrics.accuracy.count, report.metrics.n) == (1, 3)
     assert report.table().splitlines()[0] == "test split of fer2013.csv: 3 faces"
     assert f"the model knows {', '.join(FER2013)}: 1 rows of other labels left out" in capsys.readouterr().err
@@ -112,8 +112,8 @@ def test_the_report_measures_the_head_of_the_classifier_it_is_given(make_model, 
     by_label = evaluate(label, eight, tmp_path / "label").record
     by_crowd = evaluate(label.with_head("crowd"), eight, tmp_path / "crowd").record
     assert (by_label.all_rows.accuracy.count, by_crowd.all_rows.accuracy.count) == (5, 8)
-    assert (by_label.model.temperature, by_crowd.model.temperature) == (1.5, 0.75)
-    assert replace(by_label.model, head="crowd", temperature=0.75) == by_crowd.model
+    assert (by_label.model["temperature"], by_crowd.model["temperature"]) == (1.5, 0.75)
+    assert by_label.model | {"head": "crowd", "temperature": 0.75} == by_crowd.model
     first = (tmp_path / "crowd" / "predictions.csv").read_text().splitlines()[1]
     assert first == "face 0,happy,happy,1.000000,0.000000,0.000000"
 
@@ -123,11 +123,11 @@ def test_votes_beside_the_labels_change_neither_the_figures_nor_which_rows_they_
     plain = evaluate(model, eight, tmp_path / "report").record
     beside = evaluate(model, voted, tmp_path / "report").record
     assert beside.all_rows == plain.all_rows
-    assert beside.data.fingerprint == plain.data.fingerprint
+    assert beside.data["fingerprint"] == plain.data["fingerprint"]
 
 
 def test_rows_learned_with_their_votes_are_known_again(model_trained_on, eight, tmp_path):
     voted = replace(eight, votes=np.zeros_like(eight.targets))
     model = model_trained_on(voted.fingerprint())
-    assert evaluate(model, voted, tmp_path / "report").record.data.same_as_training
-    assert evaluate(model, eight.take(np.arange(3)), tmp_path / "report").record.data.same_as_training is False
+    assert evaluate(model, voted, tmp_path / "report").record.data["same_as_training"]
+    assert evaluate(model, eight.take(np.arange(3)), tmp_path / "report").record.data["same_as_training"] is False

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mien.evaluation.plots import WRONG, as_svg
-from mien.evaluation.report_page import plot_faces, random_rows, uncertain_rows, worst_rows
+from mien.evaluation.report_page import choose_faces, plot_faces
 from mien.labels import LabelSet
 
 LABELS = LabelSet(("happy", "sad"))
@@ -10,29 +10,32 @@ PROBABILITIES = np.array([(0.9, 0.1), (0.6, 0.4), (0.3, 0.7), (0.8, 0.2)], dtype
 TARGETS = np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]  # right, then wrong by 0.6, 0.7 and 0.8
 
 
+MANY = np.tile(PROBABILITIES, (250, 1)), np.tile(TARGETS, (250, 1))
+
+
 def test_the_worst_mistakes_are_those_made_with_the_most_confidence():
-    assert worst_rows(PROBABILITIES, TARGETS).tolist() == [3, 2, 1]
-    assert worst_rows(PROBABILITIES, TARGETS, wanted=2).tolist() == [3, 2]
+    assert choose_faces(PROBABILITIES, TARGETS)["worst"].tolist() == [3, 2, 1]
+    assert choose_faces(*MANY)["worst"].tolist() == list(range(3, 99, 4))
 
 
 def test_the_most_uncertain_are_those_of_the_least_confidence():
-    assert uncertain_rows(PROBABILITIES).tolist() == [1, 2, 3, 0]
-    assert uncertain_rows(PROBABILITIES, wanted=1).tolist() == [1]
+    assert choose_faces(PROBABILITIES, TARGETS)["uncertain"].tolist() == [1, 2, 3, 0]
+    assert choose_faces(*MANY)["uncertain"].tolist() == list(range(1, 65, 4))
 
 
 def test_without_mistakes_there_are_no_worst_ones():
-    assert len(worst_rows(PROBABILITIES[:1], TARGETS[:1])) == 0
+    assert len(choose_faces(PROBABILITIES[:1], TARGETS[:1])["worst"]) == 0
 
 
 def test_random_rows_are_distinct_and_the_same_each_time():
-    rows = random_rows(1000)
-    assert len(set(rows.tolist())) == 9
-    assert rows.tolist() == random_rows(1000).tolist()
-    assert rows.tolist() != random_rows(1000, seed=1).tolist()
+    rows = choose_faces(*MANY)["random"].tolist()
+    assert len(set(rows)) == 9
+    assert rows == choose_faces(*MANY)["random"].tolist()
+    assert max(rows) > 8
 
 
 def test_of_three_rows_three_are_chosen():
-    assert random_rows(3).tolist() == [0, 1, 2]
+    assert choose_faces(PROBABILITIES[:3], TARGETS[:3])["random"].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("shape", [(4, 48, 48), (4, 48, 48, 3)])

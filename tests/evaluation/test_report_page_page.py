@@ -5,11 +5,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from mien.evaluation.record import BeforeTemperature
 from mien.evaluation.report_page import largest_confusions, probability, render
 from mien.evaluation.statistics import PairedTest, proportion
 from mien.evaluation.subgroups import measure_crowd
-from mien.evaluation.tta import AugmentationGain
 
 PICTURES = dict.fromkeys(("confusion", "labels", "reliability", "coverage", "precision_recall", "roc", "random"), "<svg></svg>")
 
@@ -85,7 +83,7 @@ def test_a_page_without_mistakes_says_so(record_of):
 
 
 def test_what_comes_from_users_is_text_and_never_markup(record):
-    named = replace(record, model=replace(record.model, name="<script>alert(1)</script>"))
+    named = replace(record, model=record.model | {"name": "<script>alert(1)</script>"})
     page = render(named, PICTURES, "recipe: <b>")
     assert "<script" not in page
     assert "mien evaluate &lt;model&gt; &amp; more" in page
@@ -112,7 +110,7 @@ def test_parts_without_a_picture_are_left_out(record):
 
 def test_the_head_is_named_for_models_with_two(record):
     one = words(render(record, PICTURES, None))
-    two = words(render(replace(record, model=replace(record.model, head="crowd", heads=("label", "crowd"))), PICTURES, None))
+    two = words(render(replace(record, model=record.model | {"head": "crowd", "heads": ("label", "crowd")}), PICTURES, None))
     assert two[two.index("head") + 1] == "crowd, of label and crowd"
     assert "evaluated on 5 faces of faces, split test, predicted by the crowd head" in two
     assert "evaluated on 5 faces of faces, split test" in one
@@ -145,7 +143,7 @@ def test_accuracy_by_coverage_is_a_table(record):
 
 
 def test_the_effect_of_the_temperature_is_shown_if_it_is_known(record):
-    before = BeforeTemperature(1.25, log_loss=0.7654, expected_calibration_error=0.0421, reliability=())
+    before = {"temperature": 1.25, "log_loss": 0.7654, "expected_calibration_error": 0.0421, "reliability": ()}
     text = " ".join(words(render(replace(record, before_temperature=before), PICTURES, None)))
     assert "Without the model's temperature of 1.250 they differ by 4.2 points, and the log loss is 0.765 instead of" in text
     assert "temperature" not in " ".join(words(render(record, PICTURES, None)))
@@ -153,7 +151,8 @@ def test_the_effect_of_the_temperature_is_shown_if_it_is_known(record):
 
 def test_test_time_augmentation_shows_its_gain_and_its_cost(record):
     test = PairedTest(5, only_first=1, only_second=2, difference=0.2, low=-0.1, high=0.45, p_value=0.0625)
-    gain = AugmentationGain("ten-crops", 10, proportion(3, 5), test, seconds_without=2.0, seconds=21.0, seconds_ratio=10.5)
+    gain = {"kind": "ten-crops", "views": 10, "accuracy_without": proportion(3, 5), "test": test}
+    gain |= {"seconds_without": 2.0, "seconds": 21.0, "seconds_ratio": 10.5}
     text = " ".join(words(render(replace(record, test_time_augmentation=gain), PICTURES, None)))
     for part in (
         "the mean prediction over 10 views of each face (ten-crops)",
@@ -162,9 +161,7 @@ def test_test_time_augmentation_shows_its_gain_and_its_cost(record):
         "It takes 10.5 times as long: 21.0 s instead of 2.0 s.",
     ):
         assert part in text
-    quick = " ".join(
-        words(render(replace(record, test_time_augmentation=replace(gain, seconds_without=0.0123)), PICTURES, None))
-    )
+    quick = " ".join(words(render(replace(record, test_time_augmentation=gain | {"seconds_without": 0.0123}), PICTURES, None)))
     assert "21.0 s instead of 12 ms." in quick
     assert "Test-time augmentation" not in " ".join(words(render(record, PICTURES, None)))
 

@@ -4,7 +4,6 @@ from mien.evaluation.metrics import measure
 from mien.evaluation.report import as_group_table, as_table, augmentation_line, markdown_table
 from mien.evaluation.statistics import PairedTest, proportion
 from mien.evaluation.subgroups import measure_subgroups
-from mien.evaluation.tta import AugmentationGain
 from mien.labels import LabelSet
 
 LABELS = LabelSet(("happy", "sad", "neutral"))
@@ -41,7 +40,8 @@ def test_all_lines_of_the_table_end_together():
 def test_one_line_has_the_gain_and_the_cost_of_test_time_augmentation():
     rows = np.eye(2, dtype=np.float32)
     test = PairedTest(2, only_first=0, only_second=1, difference=0.5, low=-0.3, high=0.9, p_value=1.0)
-    gain = AugmentationGain("flip", 2, proportion(1, 2), test, seconds_without=1.0, seconds=2.1, seconds_ratio=2.1)
+    gain = {"kind": "flip", "views": 2, "accuracy_without": proportion(1, 2), "test": test}
+    gain |= {"seconds_without": 1.0, "seconds": 2.1, "seconds_ratio": 2.1}
     assert augmentation_line(gain, measure(rows, rows, LabelSet(("a", "b")))) == (
         "test-time augmentation flip: accuracy 50.0% without, 100.0% with it "
         "(+50.0 points, 95% interval -30.0 to +90.0, McNemar's exact p = 1); 2.1 times the seconds"

@@ -32,10 +32,15 @@ def test_flip_is_the_mean_of_the_answers_to_the_face_and_its_mirror_image(model,
     assert mean_over_views(plain[0]) == pytest.approx(np.array([(0.8, 0.1, 0.1), (0.6, 0.3, 0.1)]))
     assert mean_over_views(both[0]) == pytest.approx(np.array([(0.45, 0.15, 0.4), (0.35, 0.6, 0.05)]))
     found = measure_gain("flip", plain, both, np.array([0, 1]))
-    assert (found.accuracy_without.count, found.test.only_first, found.test.only_second, found.views) == (1, 0, 1, 2)
-    assert found.test.difference == 0.5
-    assert found.seconds > found.seconds_without > 0
-    assert found.seconds_ratio == pytest.approx(found.seconds / found.seconds_without)
+    assert (found["accuracy_without"].count, found["test"].only_first, found["test"].only_second, found["views"]) == (
+        1,
+        0,
+        1,
+        2,
+    )
+    assert found["test"].difference == 0.5
+    assert found["seconds"] > found["seconds_without"] > 0
+    assert found["seconds_ratio"] == pytest.approx(found["seconds"] / found["seconds_without"])
 
 
 def test_crops_are_five_squares_of_eleven_twelfths_brought_back_to_size(faces):

@@ -79,10 +79,10 @@ def test_without_the_hubs_client_the_command_that_brings_it_is_told(monkeypatch)
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (of_http(RepositoryNotFoundError), "The hub has no model 'owner/name', or it is private"),
-        (of_http(GatedRepoError), "Access to 'owner/name' is restricted"),
+        (of_http(RepositoryNotFoundError), "The hub does not have the model 'owner/name', or it is private"),
+        (of_http(GatedRepoError), "Access to the model 'owner/name' is restricted"),
         (of_http(RevisionNotFoundError), "has no revision 'v2'"),
-        (EntryNotFoundError("404"), "holds no model.onnx"),
+        (EntryNotFoundError("404"), "has no model.onnx"),
         (of_http(HfHubHTTPError), "could not be reached"),
         (ConnectionError("[Errno 111] Connection refused"), r"could not be reached \(\[Errno 111\] Connection refused\)"),
         (OfflineModeIsEnabled("offline mode is enabled.\nmore"), r"could not be reached \(offline mode is enabled\)"),
@@ -107,7 +107,7 @@ def test_without_a_network_the_model_fetched_before_is_taken_and_a_line_says_so(
 
 def test_a_repository_that_is_gone_is_not_answered_out_of_the_cache(fetched_before, hub_answers):
     hub_answers(of_http(RepositoryNotFoundError))
-    with pytest.raises(MienError, match="has no model"):
+    with pytest.raises(MienError, match="does not have the model"):
         fetch_model("hf:owner/name")
 
 

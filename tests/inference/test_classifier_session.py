@@ -39,7 +39,7 @@ def test_a_file_that_is_no_model_is_answered_with_what_to_give(tmp_path, model):
         "cut.onnx": r"damaged or no ONNX file.*give a run folder or its model\.onnx",
         "other/photo.jpg": r"no model file; give a run folder, its model\.onnx",
         "last.ckpt": "not the model of its run; give the run folder",
-        "started/weights.safetensors": "not finished; finish it with its `mien train .*--resume",
+        "started/weights.safetensors": "unfinished run; finish it with its `mien train .*--resume",
         "started": "not finished; finish it with its `mien train .*--resume",
     }
     for name, says in advice.items():

@@ -7,17 +7,18 @@ import mien
 from mien.cli import main
 from mien.errors import MienError
 from mien.inference import output
-from mien.inference.output import column_names, to_dataframe, write_parquet
+from mien.inference.output import columns, to_dataframe, write_parquet
 from mien.inference.prediction import Prediction
 from mien.labels import FER2013
 
+COLUMNS = [name for name, _ in columns(FER2013)]
 PROBABILITIES = np.array([0.05, 0, 0.1, 0.5, 0.05, 0.2, 0.1], np.float32)
 ROWS = [
     Prediction("a.png", FER2013, 0, (1, 2, 30, 40), 0.875, PROBABILITIES, threshold=0.6),
     Prediction("a.mp4", FER2013, frame=3, time=0.12, note="turned"),
     Prediction("bytes \udcff.png", FER2013, error="It is damaged."),
 ]
-EMPTY = dict.fromkeys(column_names(FER2013))
+EMPTY = dict.fromkeys(COLUMNS)
 WANTED = [
     EMPTY
     | {"source": "a.png", "face": 0, "x1": 1, "y1": 2, "x2": 30, "y2": 40, "score": 0.875, "label": "happy"}
@@ -39,7 +40,7 @@ def test_parquet_has_the_columns_with_their_types_in_row_groups(tmp_path, monkey
     write_parquet(iter(ROWS), FER2013, tmp_path / "rows.parquet")
     file = pyarrow.parquet.ParquetFile(tmp_path / "rows.parquet")
     assert file.num_row_groups == 2
-    assert file.schema_arrow.names == column_names(FER2013)
+    assert file.schema_arrow.names == COLUMNS
     kinds = {name: str(file.schema_arrow.field(name).type) for name in ("source", "frame", "x1", "unsure", "happy", "no_face")}
     assert list(kinds.values()) == ["string", "int64", "double", "bool", "float", "bool"]
     assert file.read().to_pylist() == rows_of(WANTED)
@@ -49,7 +50,7 @@ def test_parquet_of_nothing_still_has_its_columns(tmp_path):
     import pyarrow.parquet
 
     write_parquet([], FER2013, tmp_path / "rows.parquet")
-    assert pyarrow.parquet.read_table(tmp_path / "rows.parquet").column_names == column_names(FER2013)
+    assert pyarrow.parquet.read_table(tmp_path / "rows.parquet").column_names == COLUMNS
 
 
 def test_a_data_frame_gets_the_same_columns():

@@ -25,7 +25,7 @@ def test_a_wrong_model_or_detector_is_said_at_once_and_not_at_the_first_row(mode
         ({"margin": -0.5}, "between -0.4 and 2, not -0.5"),
         ({"margin": 0.1}, "leave out margin"),
         ({"min_score": 0.5}, "leave out margin and min_score"),
-        ({"every": 0}, "there is no 0"),
+        ({"every": 0}, "from 1 on, not 0"),
         ({"smoothing": -0.1}, "seconds, 0 for none, not -0.1"),
         ({"smoothing": float("nan")}, "seconds, 0 for none, not nan"),
     ):

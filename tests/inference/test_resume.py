@@ -124,7 +124,7 @@ def test_an_interrupt_says_how_to_go_on(photos, model, tmp_path, monkeypatch, ca
 
     monkeypatch.setattr("mien.inference.pipeline.FacePipeline.classify", interrupted)
     assert main(words(photos, model, tmp_path / "rows.csv")) == 130
-    assert capsys.readouterr().err == "mien: stopped (the same command with --resume goes on)\n"
+    assert capsys.readouterr().err == "mien: stopped (the same command with --resume continues)\n"
     assert not log_path(tmp_path / "rows.csv").exists(), "nothing was answered yet"
 
 

@@ -8,10 +8,14 @@ def box(x, y=0.0, side=100.0):
     return (x, y, x + side, y + side)
 
 
+def numbers(tracker, boxes, time):
+    return [track.number for track in tracker.update(boxes, time)]
+
+
 def follow(frames, step=0.1):
     """The numbers of a tracker that is given these lists of boxes."""
     tracker = Tracker()
-    return [tracker.update(boxes, number * step) for number, boxes in enumerate(frames)]
+    return [numbers(tracker, boxes, number * step) for number, boxes in enumerate(frames)]
 
 
 def test_overlap_is_the_common_area_over_that_of_both():
@@ -32,15 +36,15 @@ def test_a_new_face_gets_a_new_number():
 def test_two_faces_that_cross_keep_their_numbers(step):
     """They go through each other at the same height, and both are found all the time."""
     steps = range(600 // step)
-    numbers = follow([[box(step * n), box(600 - step * n)] for n in steps], step=0.04)
-    assert numbers == [[0, 1]] * len(steps)
+    found = follow([[box(step * n), box(600 - step * n)] for n in steps], step=0.04)
+    assert found == [[0, 1]] * len(steps)
 
 
 def test_two_faces_that_cross_keep_their_numbers_where_one_hides_the_other():
     frames = [[box(10 * n)] if abs(300 - 20 * n) < 60 else [box(10 * n), box(300 - 10 * n)] for n in range(31)]
-    numbers = follow(frames, step=0.04)
-    assert {len(each) for each in numbers} == {1, 2}
-    assert all(each == [0, 1][: len(each)] for each in numbers)
+    found = follow(frames, step=0.04)
+    assert {len(each) for each in found} == {1, 2}
+    assert all(each == [0, 1][: len(each)] for each in found)
 
 
 def test_a_face_that_is_lost_and_found_again_keeps_its_number():
@@ -59,7 +63,7 @@ def test_a_face_that_was_lost_for_too_long_is_another():
     for number, boxes in enumerate([[box(0), box(300)], *[[box(0)]] * lost]):
         tracker.update(boxes, number / 10)
     assert [track.number for track in tracker.tracks] == [0]
-    assert tracker.update([box(300), box(0)], (lost + 1) / 10) == [2, 0]
+    assert numbers(tracker, [box(300), box(0)], (lost + 1) / 10) == [2, 0]
 
 
 def test_frames_far_apart_are_followed_one_to_the_next_but_not_over_one():

@@ -18,9 +18,9 @@ def face(tmp_path):
 def test_explaining_writes_the_picture_and_says_what_it_shows(face, tmp_path, capsys):
     out = tmp_path / "made" / "why.png"
     assert main(["explain", str(face), "--faces", "--label", "happy", "--out", str(out)]) == 0
-    told = capsys.readouterr()
-    assert "happy" in told.out
-    assert str(out) in told.err
+    printed = capsys.readouterr()
+    assert "happy" in printed.out
+    assert str(out) in printed.err
     with Image.open(out) as picture:
         assert picture.width > picture.height
 
@@ -40,7 +40,7 @@ def test_without_a_face_nothing_is_written_and_the_exit_status_is_2(tmp_path, ca
     assert not out.exists()
 
 
-def test_a_photo_that_cannot_be_read_is_told_and_the_others_explained(face, tmp_path, capsys):
+def test_a_photo_that_cannot_be_read_is_reported_and_the_others_explained(face, tmp_path, capsys):
     (tmp_path / "letter.jpg").write_text("Dear me")
     out = tmp_path / "why.png"
     assert main(["explain", str(face), str(tmp_path / "letter.jpg"), "--faces", "--out", str(out)]) == 1

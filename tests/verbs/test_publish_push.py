@@ -117,24 +117,24 @@ def test_the_name_of_the_home_folder_does_not_leave_the_machine(run, tmp_path, m
         assert f"{home}son/x" in text, "another folder whose name begins the same"
 
 
-def test_what_is_no_finished_run_is_told(tmp_path, run):
+def test_what_is_no_finished_run_is_reported(tmp_path, run):
     with pytest.raises(MienError, match="not the folder of a finished run"):
         mien.push(tmp_path, "alice/faces", dry_run=True)
     changed = tmp_path / "run"
     shutil.copytree(run, changed)
     shutil.copyfile(Path(pushing.__file__).parents[1] / "models" / "mien-s.onnx", changed / "model.onnx")
-    with pytest.raises(MienError, match="measures another model"):
+    with pytest.raises(MienError, match="is about another model"):
         mien.push(changed, "alice/faces", dry_run=True)
 
 
 @pytest.mark.parametrize("license", ["Apache 2.0", "", "MIT"])
-def test_a_licence_that_the_hub_has_no_name_for_is_told(license, run):
+def test_a_licence_that_the_hub_has_no_name_for_is_reported(license, run):
     with pytest.raises(MienError, match=r"such as apache-2\.0"):
         mien.push(run, "alice/faces", license=license, dry_run=True)
 
 
 @pytest.mark.parametrize("name", ["faces", "alice/", "/faces", "alice/fa ces", "hf:alice/faces", "a/b/c"])
-def test_a_name_that_is_none_is_told(name, tmp_path):
+def test_a_name_that_is_none_is_reported(name, tmp_path):
     with pytest.raises(MienError, match="write --to owner/name"):
         mien.push(tmp_path, name)
 

@@ -3,29 +3,25 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from mien.errors import MienError
 from mien.images import prepare
 
-SIDE = 48
-"""Faces are compared in gray at this height and width, which are those of FER-2013."""
-
-CHUNK = 16_384
-"""Faces processed at a time, which bounds memory."""
-
-THUMBNAIL = 12
-"""Height and width of a fingerprint in pixels."""
+SIDE = 48  # faces are compared in gray at this height and width, those of FER-2013
+CHUNK = 16_384  # faces processed at a time, which bounds memory
+PAIRS = 1024  # pairs compared at a time
+THUMBNAIL = 12  # height and width of a fingerprint in pixels
+SHIFT = 2  # largest offset between the crops of two copies, in pixels of 48
+NEIGHBOURS = 8  # most candidates per face, which bounds the cost where many faces look alike
 
 COMPONENTS = 16
 """Principal components that the trees split on; they hold three quarters of the variance of FER-2013's fingerprints."""
 
 TREES, LEAF = 24, 256
 """Number of trees, and most faces in a leaf. A pair is missed only if every tree separates it."""
-
-NEIGHBOURS = 8
-"""Most candidates per face, which bounds the cost where many faces look alike."""
 
 LEAST_LIKENESS = 0.82
 """Least correlation of two fingerprints that makes a candidate. Of FER-2013's near copies 70% correlate by 0.95 or more and 4%
@@ -35,15 +31,9 @@ SAME_PICTURE = 0.9
 """Least correlation of the details of near copies. Of FER-2013's pairs at 0.84 to 0.87 nearly all show the same picture; at
 0.80 to 0.85 one in ten does not (docs/fer2013.md)."""
 
-SHIFT = 2
-"""Largest offset between the crops of two copies, in pixels of 48."""
-
 FINE, COARSE = 1.0, 4.0
 """Details lie between two Gaussian blurs, in pixels: finer is noise and compression, coarser is lighting and the position of
 the head, which strangers share."""
-
-PAIRS = 1024
-"""Pairs compared at a time."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +55,7 @@ def find_copies(images: np.ndarray, threshold: float = SAME_PICTURE) -> Copies:
 
     Args:
         images: (N, H, W) or (N, H, W, 3), uint8.
-        threshold: least correlation of the details, in (0, 1].
-
-    Raises:
-        MienError: if threshold lies outside (0, 1].
+        threshold: least correlation of the details, above 0 and at most 1, else MienError.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -99,23 +86,24 @@ def in_gray(images: np.ndarray) -> np.ndarray:
     return np.array([prepare(image, SIDE, 1) for image in images], dtype=np.uint8).reshape(-1, SIDE, SIDE)
 
 
-def fingerprints(images: np.ndarray) -> np.ndarray:
-    """Shrink faces to thumbnails of mean 0 and length 1, which do not depend on brightness and contrast.
+def gray_chunks(images: np.ndarray, size: int = CHUNK) -> Iterator[np.ndarray]:
+    """Convert some faces at a time with `in_gray`; gives at least one chunk, which may be empty."""
+    for start in range(0, max(len(images), 1), size):
+        yield in_gray(images[start : start + size])
 
-    Returns (N, THUMBNAIL * THUMBNAIL), float32; zeros for a face of one gray.
-    """
+
+def fingerprints(images: np.ndarray) -> np.ndarray:
+    """Shrink faces to thumbnails of mean 0 and length 1, zeros for a face of one gray: (N, THUMBNAIL**2), float32."""
     step = SIDE // THUMBNAIL
-    found = np.empty((len(images), THUMBNAIL * THUMBNAIL), dtype=np.float32)
-    for start in range(0, len(images), CHUNK):
-        gray = in_gray(images[start : start + CHUNK]).reshape(-1, THUMBNAIL, step, THUMBNAIL, step)
-        found[start : start + CHUNK] = gray.mean(axis=(2, 4), dtype=np.float32).reshape(len(gray), -1)
+    blocks = (gray.reshape(-1, THUMBNAIL, step, THUMBNAIL, step) for gray in gray_chunks(images))
+    found = np.concatenate([each.mean(axis=(2, 4), dtype=np.float32) for each in blocks]).reshape(-1, THUMBNAIL**2)
     found -= found.mean(axis=1, keepdims=True)
     length = np.linalg.norm(found, axis=1, keepdims=True)
     return np.asarray(found / np.where(length > 0.5, length, np.inf), dtype=np.float32)  # shorter ones are rounding errors
 
 
 def mirrored(prints: np.ndarray) -> np.ndarray:
-    """Compute the fingerprints of the mirrored faces from those of the faces: (N, THUMBNAIL * THUMBNAIL)."""
+    """Compute the fingerprints of the mirrored faces from those of the faces."""
     return prints.reshape(-1, THUMBNAIL, THUMBNAIL)[:, :, ::-1].reshape(len(prints), -1)
 
 
@@ -127,32 +115,26 @@ def alike(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     split on what a face and its mirror image share, so one search finds both. The more faces there are, the more weakly
     correlated copies are missed, because more splits separate them (docs/fer2013.md).
 
-    Args:
-        prints: (N, THUMBNAIL * THUMBNAIL), float32, from `fingerprints`.
-
-    Returns:
-        Pairs (P, 2), int64, the smaller row first; and (P,) booleans: whether the second is mirrored. A pair can occur in both
-        orientations.
+    Returns pairs (P, 2), int64, the smaller row first, and whether the second is mirrored (P,). A pair can occur in both
+    orientations.
     """
     components, random, count = _symmetric_components(prints), np.random.default_rng(0), len(prints)
-    nothing = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
-    nearest = [nothing, nothing]  # plain and mirrored
+    shape = (2, count, count)  # of links: orientation, plain or mirrored, row, other row
+    nearest = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
     for _ in range(TREES):
-        found = [[links] for links in nearest]
+        found = [nearest]
         for rows in _leaves(components, random):
-            own = prints[rows]
-            for links, others in zip(found, (own, mirrored(own)), strict=True):
-                likeness = own @ others.T
+            for orientation, others in enumerate((prints[rows], mirrored(prints[rows]))):
+                likeness = prints[rows] @ others.T
                 np.fill_diagonal(likeness, -1)
                 first, second = np.nonzero(likeness >= LEAST_LIKENESS)
-                link = (rows[first] * count + rows[second], likeness[first, second])  # one number sorts faster than two
-                links.append(link if len(first) <= NEIGHBOURS * len(rows) else _nearest([link], count))
-        nearest = [_nearest(links, count) for links in found]
-    pairs = []
-    for numbers, _ in nearest:
-        small, large = np.sort(np.divmod(numbers, count), axis=0)
-        pairs.append(np.column_stack(np.divmod(np.unique(small * count + large), count)))
-    return np.concatenate(pairs), np.repeat([False, True], [len(each) for each in pairs])
+                link = ((orientation * count + rows[first]) * count + rows[second], likeness[first, second])
+                found.append(link if len(first) <= NEIGHBOURS * len(rows) else _nearest([link], count))
+        nearest = _nearest(found, count)
+    turned, first, second = np.unravel_index(nearest[0], shape)
+    numbers = np.ravel_multi_index((turned, np.minimum(first, second), np.maximum(first, second)), shape)
+    turned, first, second = np.unravel_index(np.unique(numbers), shape)
+    return np.column_stack([first, second]), turned == 1
 
 
 def _symmetric_components(prints: np.ndarray) -> np.ndarray:
@@ -177,7 +159,7 @@ def _leaves(components: np.ndarray, random: np.random.Generator) -> Iterator[np.
 
 
 def _nearest(links: list[tuple[np.ndarray, np.ndarray]], count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Merge links, each (n,) of row * count + other row and (n,) likeness, and keep each row's `NEIGHBOURS` best."""
+    """Merge links, each (n,) numbers, which sort faster than three columns, and (n,) likeness; keep each row's best."""
     numbers, likeness = (np.concatenate(parts) for parts in zip(*links, strict=True))
     numbers, first = np.unique(numbers, return_index=True)
     likeness, rows = likeness[first], numbers // count
@@ -188,11 +170,8 @@ def _nearest(links: list[tuple[np.ndarray, np.ndarray]], count: int) -> tuple[np
 
 
 def _near_copies(images: np.ndarray, rows: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find near copies among some rows by their fingerprints and confirm them by their details.
-
-    Returns the pairs, correlations and mirrored flags of `Copies`.
-    """
-    prints = fingerprints(images) if len(rows) == len(images) else fingerprints(images[rows])
+    """Find the near copies of `Copies` among some rows by their fingerprints, and confirm them by their details."""
+    prints = fingerprints(images)[rows]
     seen = np.flatnonzero(prints.any(axis=1))  # a face of one gray resembles no other
     if len(seen) < 2:
         return np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=np.float32), np.empty(0, dtype=bool)
@@ -209,36 +188,24 @@ def _near_copies(images: np.ndarray, rows: np.ndarray, threshold: float) -> tupl
 
 def _detail_correlation(images: np.ndarray, pairs: np.ndarray, is_mirrored: np.ndarray) -> np.ndarray:
     """Correlate the details of pairs of faces at their best shift: (P, 2) rows and (P,) flags to (P,), float32, -1 to 1."""
-    found = np.empty(len(pairs), dtype=np.float32)
-    for start in range(0, len(pairs), PAIRS):
-        part = slice(start, start + PAIRS)
-        first, second = (_details(in_gray(images[rows])) for rows in pairs[part].T)
-        turned = is_mirrored[part]
-        second[turned] = second[turned][:, :, ::-1]
-        found[part] = _best_correlation(first, second)
-    return found
-
-
-def _details(gray: np.ndarray) -> np.ndarray:
     from scipy.ndimage import gaussian_filter
 
-    faces = gray.astype(np.float32)
-    return np.asarray(gaussian_filter(faces, (0, FINE, FINE)) - gaussian_filter(faces, (0, COARSE, COARSE)))
-
-
-def _best_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Correlate the middle of each first with the second's window at every shift, and take the best: (P, H, W) to (P,)."""
     extent = SIDE - 2 * SHIFT
-    middle = first[:, SHIFT : SHIFT + extent, SHIFT : SHIFT + extent]
-    middle = middle - middle.mean(axis=(1, 2), keepdims=True)
-    length = np.sqrt(np.einsum("nij,nij->n", middle, middle))
-    best = np.full(len(first), -1, dtype=np.float32)
-    for down in range(2 * SHIFT + 1):
-        for across in range(2 * SHIFT + 1):
+    best = np.full(len(pairs), -1, dtype=np.float32)
+    for start in range(0, len(pairs), PAIRS):
+        part = slice(start, start + PAIRS)
+        gray = np.stack([in_gray(images[rows]) for rows in pairs[part].T]).astype(np.float32)  # (2, P, SIDE, SIDE)
+        turned = is_mirrored[part]
+        gray[1, turned] = gray[1, turned, :, ::-1]
+        first, second = gaussian_filter(gray, (0, 0, FINE, FINE)) - gaussian_filter(gray, (0, 0, COARSE, COARSE))
+        middle = first[:, SHIFT:-SHIFT, SHIFT:-SHIFT]
+        middle = middle - middle.mean(axis=(1, 2), keepdims=True)
+        length = np.sqrt(np.einsum("nij,nij->n", middle, middle))
+        for down, across in product(range(2 * SHIFT + 1), repeat=2):
             window = second[:, down : down + extent, across : across + extent]
             # the middle has mean 0, so the window's mean matters only for its length
             squares = np.einsum("nij,nij->n", window, window) - window.sum(axis=(1, 2)) ** 2 / extent**2
             scale = length * np.sqrt(np.maximum(squares, 0))
-            product = np.einsum("nij,nij->n", middle, window)
-            np.maximum(best, product / np.where(scale > 0, scale, np.inf), out=best)
+            likeness = np.einsum("nij,nij->n", middle, window)
+            np.maximum(best[part], likeness / np.where(scale > 0, scale, np.inf), out=best[part])
     return best

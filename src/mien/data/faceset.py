@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -172,16 +173,9 @@ class FaceSet:
         chosen: slice | np.ndarray = rows
         if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
             chosen = slice(int(rows[0]), int(rows[0]) + len(rows))
-        return replace(
-            self,
-            images=self.images[chosen],
-            targets=self.targets[chosen],
-            splits=self.splits[chosen],
-            ids=self.ids[chosen],
-            votes=None if self.votes is None else self.votes[chosen],
-            sizes=None if self.sizes is None else self.sizes[chosen],
-            columns={name: values[chosen] for name, values in self.columns.items()},
-        )
+        arrays = {name: getattr(self, name) for name in ("images", "targets", "splits", "ids", "votes", "sizes")}
+        taken: dict[str, Any] = {name: values[chosen] for name, values in arrays.items() if values is not None}
+        return replace(self, **taken, columns={name: values[chosen] for name, values in self.columns.items()})
 
     def split(self, name: str) -> "FaceSet":
         """Take one split.

@@ -18,8 +18,7 @@ from mien.labels import FER2013
 FILE_NAMES = ("fer2013.csv", "icml_face_data.csv", "train.csv")
 """The file's name in a folder, by priority: the rows of train.csv are also in the first two."""
 
-PIXELS = 48 * 48
-"""Pixels of a face in FER-2013."""
+_SIDE = 48  # height and width of a face in FER-2013, in pixels
 
 
 def recognise(tree: Tree) -> bool:
@@ -48,9 +47,11 @@ def read(tree: Tree) -> Rows:
     records = (text.split(separator) for _, text in islice(lines(tree, name), 1, None))
     first = next((fields for fields in records if len(fields) == len(columns)), None)
     count = len(_clean(first[columns.index("pixels")]).split()) if first else 0
-    side = math.isqrt(count if count and math.isqrt(count) ** 2 == count else PIXELS)
+    side = math.isqrt(count)
+    if not side or side**2 != count:
+        side = _SIDE
     kind = "FER-2013 as CSV" if "usage" in columns else "FER-2013 as CSV without splits"
-    if side**2 != PIXELS:
+    if side != _SIDE:
         kind += f", {side} x {side} pixels"
     return Rows(kind=kind, labels=FER2013, rows=_rows(tree, name, columns, separator, side))
 
@@ -74,31 +75,21 @@ def _clean(field: bytes) -> bytes:
 
 
 def _rows(tree: Tree, name: str, columns: list[str], separator: bytes, side: int) -> Iterator[Row | BadRow]:
-    emotion, pixels = columns.index("emotion"), columns.index("pixels")
-    usage = columns.index("usage") if "usage" in columns else None
     for number, (line, text) in enumerate(islice(lines(tree, name), 1, None)):
         place = f"row {number} (line {line})"
         fields = text.split(separator)
         if len(fields) != len(columns):
             yield BadRow(place, f"{len(fields)} columns, not {len(columns)}")
             continue
+        cells = {column: _clean(field) for column, field in zip(columns, fields, strict=True)}
         try:
-            yield Row(
-                id=str(number),
-                split="none" if usage is None else split_of(_clean(fields[usage]).decode(errors="replace")),
-                target=_label(_clean(fields[emotion])),
-                load=partial(_image, _clean(fields[pixels]), side),
-                place=place,
-                number=number,
-            )
+            split = split_of(cells.get("usage", b"none").decode(errors="replace"))
+            if not (label := cells["emotion"]).isdigit() or int(label) >= len(FER2013):
+                word = shortened(label.decode(errors="replace"))
+                raise MienError(f"the label {word!r} is not a number from 0 to {len(FER2013) - 1}")
+            yield Row(str(number), split, int(label), partial(_image, cells["pixels"], side), place, number)
         except MienError as error:
             yield BadRow(place, str(error))
-
-
-def _label(text: bytes) -> int:
-    if not text.isdigit() or int(text) >= len(FER2013):
-        raise MienError(f"the label {shortened(text.decode(errors='replace'))!r} is not a number from 0 to {len(FER2013) - 1}")
-    return int(text)
 
 
 def _image(text: bytes, side: int) -> np.ndarray:

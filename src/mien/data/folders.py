@@ -1,7 +1,6 @@
 """Images in one folder per class, with or without train, validation and test; the Kaggle folders of FER-2013 among them."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -16,16 +15,8 @@ CLASS_FOLDERS = "one folder per class"
 _FILE_WORDS = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}  # file names in the Kaggle folders
 
 
-@dataclass(frozen=True, slots=True)
-class _Image:
-    split: str
-    label: str
-    file: str
-
-    @property
-    def file_split(self) -> str | None:
-        """The split by the file's name, as in the Kaggle folders."""
-        return _FILE_WORDS.get(PurePosixPath(self.file).name.partition("_")[0])
+_Image = tuple[str, str, str]
+"""Split, label and file of a labelled image."""
 
 
 def recognise(tree: Tree) -> bool:
@@ -45,13 +36,18 @@ def read(tree: Tree) -> Rows:
     if not images:
         raise MienError(_no_images(tree, top))
     _check_folders(tree, top, images)
-    is_kaggle = any(image.file_split for image in images)
-    kind = "the Kaggle folders of FER-2013" if is_kaggle else CLASS_FOLDERS
+    by_name = {file: _FILE_WORDS.get(PurePosixPath(file).name.partition("_")[0]) for _, _, file in images}
+    kind = "the Kaggle folders of FER-2013" if any(by_name.values()) else CLASS_FOLDERS
     if left_out:
         kind += f" (left out, not in a class folder: {', '.join(left_out[:3])}{', ...' if len(left_out) > 3 else ''})"
-    labels, index = labels_from(image.label for image in images)
-    images = sorted(_split_by_file_names(images), key=lambda each: (SPLITS.index(each.split), index[each.label], each.file))
-    rows = (Row(image.file, image.split, index[image.label], partial(tree.read_image, image.file)) for image in images)
+    # File names split what folders do not: both tests in one folder, or no split folders.
+    held_out = {split for split, _, _ in images} - {"train"}
+    words = {by_name[file] for split, _, file in images if split != "train"}
+    if len(held_out) == 1 and None not in words and ("train" not in words or held_out == {"none"}):
+        images = [(split if split == "train" else by_name[file] or "none", label, file) for split, label, file in images]
+    labels, index = labels_from(label for _, label, _ in images)
+    images.sort(key=lambda image: (SPLITS.index(image[0]), index[image[1]], image[2]))
+    rows = (Row(file, split, index[label], partial(tree.read_image, file)) for split, label, file in images)
     return Rows(kind=kind, labels=labels, rows=rows, count=len(images))
 
 
@@ -91,24 +87,16 @@ def _find_images(tree: Tree, top: str) -> tuple[list[_Image], list[str]]:
         if not classes or (has_splits and split is None):
             left_out[f"{folders[0]}/" if folders else name] = None
         else:
-            images.append(_Image(split or "none", classes[0], file))
+            images.append((split or "none", classes[0], file))
     return images, list(left_out)
-
-
-def _split_by_file_names(images: list[_Image]) -> Iterable[_Image]:
-    """Split by file names what is not split by folders: both tests in one folder, or no split folders."""
-    held_out = {image.split for image in images} - {"train"}
-    words = {image.file_split for image in images if image.split != "train"}
-    if len(held_out) != 1 or None in words or ("train" in words and held_out != {"none"}):
-        return images
-    return (image if image.split == "train" else replace(image, split=image.file_split or "none") for image in images)
 
 
 def _check_folders(tree: Tree, top: str, images: list[_Image]) -> None:
     """Reject empty class folders, and a level of folders between the split and the classes."""
-    has_splits = images[0].split != "none"
+    has_splits = images[0][0] != "none"
     depth = top.count("/") + (2 if has_splits else 1)
-    filled = {"/".join(image.file.split("/")[:depth]) for image in images}
+    paths, labels = [file.split("/") for _, _, file in images], {label for _, label, _ in images}
+    filled = {"/".join(path[:depth]) for path in paths}
     parents = {name.rpartition("/")[0] for name in filled}
     empty = [name for name in tree.folders if name.rpartition("/")[0] in parents and name not in filled]
     if has_splits:
@@ -117,8 +105,8 @@ def _check_folders(tree: Tree, top: str, images: list[_Image]) -> None:
     if empty:
         names = ", ".join(tree.place(name) for name in empty[:5])
         raise MienError(f"There are no images in {names}. If this is a class, add some; otherwise move the folder away.")
-    below = {parts[depth] for image in images if len(parts := image.file.split("/")) > depth + 1}
-    if below and below <= EXPRESSION_WORDS.keys() and not {image.label for image in images} <= EXPRESSION_WORDS.keys():
+    below = {path[depth] for path in paths if len(path) > depth + 1}
+    if below and below <= EXPRESSION_WORDS.keys() and not labels <= EXPRESSION_WORDS.keys():
         raise MienError(
             f"{tree.place(sorted(filled)[0])} holds class folders ({', '.join(sorted(below)[:3])}) where images were expected; "
             "name a folder whose own folders are the classes, or write a manifest (a CSV with the columns path and label)."

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from math import prod
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,32 +28,20 @@ from mien.labels import LabelSet
 FORMAT = "1"
 """Written into every pack; packs of another format are rejected, or made again in the cache."""
 
-TENSORS = {
-    "images": np.uint8,
-    "targets": np.float32,
-    "votes": np.float32,
-    "sizes": np.uint32,
-    "splits": np.uint8,
-    "ids": np.uint8,
-    "columns": np.uint8,
-    "skipped": np.uint8,
-}
-"""The tensors in the order of the file; "votes", "sizes" and "columns" are left out where there are none."""
-
 Progress = Callable[[int, int | None], None]
 """Called now and then with the number of rows done, and of all rows where that is known beforehand."""
 
-_CODES = {np.uint8: "U8", np.uint32: "U32", np.float32: "F32"}
+_DTYPES = {"U8": np.uint8, "U32": np.uint32, "F32": np.float32}  # by their names in safetensors
 _BLOCK = 4096  # the header fills whole blocks, so that the images begin at a page
 _TENSOR_ROOM = 2048  # bytes of the header for the tensors: eight of at most 200
 _NAMED = 5  # bad rows named in the message; if there are more, all are listed in a file
 _CHUNK = 32  # rows decoded by one thread at a time: passing on a single one costs more than decoding it
 _THREADS = min(8, os.cpu_count() or 1)
 
-_Entry = tuple[int | np.ndarray, int, bytes, np.ndarray | None, tuple[int, int], Mapping[str, str]]
+_Entry = tuple[int | np.ndarray, int, bytes, np.ndarray | None, tuple[int, ...], Mapping[str, str]]
 """A row without its pixels: target, split, id, votes, height and width, columns."""
 
-Decoded = tuple[Row, np.ndarray, tuple[int, int]]
+Decoded = tuple[Row, np.ndarray, tuple[int, ...]]
 """A row, its face, uint8 (size, size) or (size, size, 3), and the height and width it had before."""
 
 
@@ -89,15 +76,19 @@ def write_pack(
         order = np.argsort([split for _, split, *_ in entries], kind="stable")
         if (np.diff(order) != 1).any():
             write_whole(part, lambda ordered: _copy_images(part, ordered, start, order, shape))
-        tensors = _tensors([entries[row] for row in order], bad, len(rows.labels))
+        tensors: dict[str, np.ndarray] = {"images": np.memmap(part, np.uint8, "r", start, (len(order), *shape))}
+        tensors |= _tensors([entries[row] for row in order], bad, len(rows.labels))
+        header, end = dict[str, Any](__metadata__=metadata), 0
         with part.open("r+b") as file:
             file.seek(0, os.SEEK_END)
-            for name in TENSORS:
-                if name in tensors:
-                    file.write(np.ascontiguousarray(tensors[name]).data)
+            for name, tensor in tensors.items():
+                code = f"{tensor.dtype.kind.upper()}{8 * tensor.itemsize}"
+                begin, end = end, end + tensor.nbytes
+                header[name] = {"dtype": code, "shape": tensor.shape, "data_offsets": [begin, end]}
+                if name != "images":
+                    file.write(np.ascontiguousarray(tensor).data)
             file.seek(0)
-            shapes = {"images": (len(entries), *shape), **{name: tensor.shape for name, tensor in tensors.items()}}
-            file.write(_header(metadata, shapes, start))
+            file.write((start - 8).to_bytes(8, "little") + json.dumps(header).encode().ljust(start - 8))
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +126,7 @@ def decoded(rows: Iterable[Row | BadRow], size: int, channels: int) -> Iterator[
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="mien-decode")
     try:
         while chunk := list(islice(rows, _CHUNK)):
-            waiting.append(pool.submit(_decode, chunk, size, channels))
+            waiting.append(pool.submit(lambda chunk: [_decode(row, size, channels) for row in chunk], chunk))
             if len(waiting) > 2 * _THREADS:
                 yield from waiting.popleft().result()
         while waiting:
@@ -144,18 +135,14 @@ def decoded(rows: Iterable[Row | BadRow], size: int, channels: int) -> Iterator[
         pool.shutdown(cancel_futures=True)
 
 
-def _decode(chunk: list[Row | BadRow], size: int, channels: int) -> list[Decoded | BadRow]:
-    done: list[Decoded | BadRow] = []
-    for row in chunk:
-        if isinstance(row, BadRow):
-            done.append(row)
-            continue
-        try:
-            image = row.load()
-            done.append((row, prepare(image, size, channels), row.size or (image.shape[0], image.shape[1])))
-        except MienError as error:
-            done.append(BadRow(row.place or row.id, str(error)))
-    return done
+def _decode(row: Row | BadRow, size: int, channels: int) -> Decoded | BadRow:
+    if isinstance(row, BadRow):
+        return row
+    try:
+        image = row.load()
+        return row, prepare(image, size, channels), row.size or image.shape[:2]
+    except MienError as error:
+        return BadRow(row.place or row.id, str(error))
 
 
 def _check(good: int, bad: list[str], kind: str, path: Path, skip_bad: bool, source: str) -> None:
@@ -182,34 +169,21 @@ def _copy_images(source: Path, into: Path, start: int, order: np.ndarray, shape:
 def _tensors(entries: list[_Entry], bad: list[str], labels: int) -> dict[str, np.ndarray]:
     """Make all tensors of a pack but the images."""
     targets, splits, ids, votes, sizes, columns = zip(*entries, strict=True)
-    hard = np.eye(labels, dtype=np.float32)
-    id_array = np.array(ids, dtype=bytes)
-    tensors = {
-        "targets": np.stack([hard[each] if isinstance(each, int) else each for each in targets]).astype("<f4"),
-        "sizes": np.array(sizes, dtype="<u4"),
-        "splits": np.array(splits, dtype=np.uint8),
-        "ids": id_array.view(np.uint8).reshape(len(ids), -1),
-        "skipped": np.frombuffer(json.dumps(bad).encode(), np.uint8),
-    }
+
+    def shares(rows: Iterable[int | np.ndarray | None]) -> np.ndarray:
+        known = np.eye(labels + 1, labels, dtype="<f4")  # the last row: nothing is known
+        return np.stack([known[-1] if row is None else known[row] if isinstance(row, int) else row for row in rows])
+
+    tensors = {"targets": shares(targets)}
     if any(each is not None for each in votes):
-        unknown = np.zeros(labels, dtype=np.float32)
-        tensors["votes"] = np.stack([unknown if each is None else each for each in votes]).astype("<f4")
+        tensors["votes"] = shares(votes)
+    tensors["sizes"] = np.array(sizes, dtype="<u4")
+    tensors["splits"] = np.array(splits, dtype=np.uint8)
+    tensors["ids"] = np.array(ids, dtype=bytes).view(np.uint8).reshape(len(ids), -1)
     if names := list(dict.fromkeys(name for each in columns for name in each)):
         values = {name: [each.get(name, "") for each in columns] for name in names}
         tensors["columns"] = np.frombuffer(json.dumps(values).encode(), np.uint8)
-    return tensors
-
-
-def _header(metadata: dict[str, str], shapes: dict[str, tuple[int, ...]], room: int) -> bytes:
-    """Make the header of tensors of these shapes, filled up with spaces to `room` bytes."""
-    header: dict[str, Any] = {"__metadata__": metadata}
-    end = 0
-    for name, dtype in TENSORS.items():
-        if name in shapes:
-            begin, end = end, end + prod(shapes[name]) * np.dtype(dtype).itemsize
-            header[name] = {"dtype": _CODES[dtype], "shape": list(shapes[name]), "data_offsets": [begin, end]}
-    text = json.dumps(header).encode().ljust(room - 8)
-    return len(text).to_bytes(8, "little") + text
+    return {**tensors, "skipped": np.frombuffer(json.dumps(bad).encode(), np.uint8)}
 
 
 def open_pack(path: Path) -> FaceSet:
@@ -225,18 +199,19 @@ def open_pack(path: Path) -> FaceSet:
             raise ValueError(f"its format is {metadata['mien.format']}, not {FORMAT}")
         if start + header["skipped"]["data_offsets"][1] != path.stat().st_size:
             raise ValueError("it is cut short")
-        found = {name: _view(path, start, header[name], dtype) for name, dtype in TENSORS.items() if name in header}
+        tensors = {name: _view(path, start, tensor) for name, tensor in header.items()}
         origin = json.loads(metadata["mien.origin"])
-        columns = json.loads(bytes(found["columns"])) if "columns" in found else {}
+        columns = json.loads(bytes(tensors["columns"])) if "columns" in tensors else {}
+        in_memory = {name: np.array(tensor) for name, tensor in tensors.items() if name not in ("images", "ids")}
         return FaceSet(
-            images=found["images"],
-            targets=np.array(found["targets"]),  # a copy, because the data on disk may not be aligned
+            images=tensors["images"],
+            targets=in_memory["targets"],  # in memory, because the data on disk may not be aligned
             labels=LabelSet(json.loads(metadata["mien.labels"])),
-            splits=np.array(found["splits"]),
-            ids=found["ids"].view(f"S{found['ids'].shape[1]}")[:, 0],
-            origin=Origin(origin["kind"], origin["path"], tuple(json.loads(bytes(found["skipped"])))),
-            votes=np.array(found["votes"]) if "votes" in found else None,
-            sizes=np.array(found["sizes"]) if "sizes" in found else None,
+            splits=in_memory["splits"],
+            ids=tensors["ids"].view(f"S{tensors['ids'].shape[1]}")[:, 0],
+            origin=Origin(origin["kind"], origin["path"], tuple(json.loads(bytes(tensors["skipped"])))),
+            votes=in_memory.get("votes"),
+            sizes=in_memory.get("sizes"),
             columns={name: np.array(cells, dtype=str) for name, cells in columns.items()},
         )
     except OSError as error:
@@ -254,12 +229,11 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
         return json.loads(file.read(length)), 8 + length
 
 
-def _view(path: Path, start: int, tensor: dict[str, Any], dtype: Any) -> np.ndarray:
-    """Map one tensor into memory, read-only."""
-    (begin, end), shape = tensor["data_offsets"], tuple(tensor["shape"])
-    if prod(shape) * np.dtype(dtype).itemsize != end - begin:
-        raise ValueError("its header contradicts itself")
-    return np.memmap(path, dtype, "r", start + begin, shape)
+def _view(path: Path, start: int, tensor: dict[str, Any]) -> np.ndarray:
+    """Map one tensor into memory, read-only; ValueError where the header contradicts itself."""
+    begin, end = tensor["data_offsets"]
+    data = np.memmap(path, np.uint8, "r", start + begin, (end - begin,))
+    return data.view(_DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
 
 
 def pack_stamp(path: Path) -> str | None:
@@ -270,14 +244,9 @@ def pack_stamp(path: Path) -> str | None:
         return None
 
 
-def is_pack(path: Path) -> bool:
-    """Return whether a path is a pack."""
-    return pack_stamp(path) is not None
-
-
 def recognise(tree: Tree) -> bool:
     """Return whether the path is a pack."""
-    return tree.is_single_file and is_pack(tree.path)
+    return tree.is_single_file and pack_stamp(tree.path) is not None
 
 
 def read(tree: Tree) -> Rows:

@@ -1,13 +1,14 @@
 """The entry point for labelled faces: detects the format of a path, packs its rows once, and opens the pack from then on.
 
-To add a format: write a module with `recognise(tree)` and `read(tree)`, give it a line in `FORMATS` and a name in
+To add a format: write a module with `recognise(tree)` and `read(tree)`, give it a line in `FORMATS` and its name in
 `FormatName`, and generate an example of it in tests/data.
 """
 
 import csv
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,34 +18,21 @@ from mien.data import fer2013, folders, pack, tables
 from mien.data.faceset import FaceSet
 from mien.data.ferplus import with_votes
 from mien.data.pack import Progress, open_pack, pack_stamp, write_pack
-from mien.data.rows import Rows, Tree, digest, open_tree, shortened, stamp_of, stamp_of_files
+from mien.data.rows import Rows, Tree, digest, open_tree, shortened, stamp_of
 from mien.data.source import DataSource, as_source
 from mien.errors import MienError
 from mien.files import cache_folder
 
+FORMATS: dict[str, tuple[Callable[[Tree], bool], Callable[..., Rows]]] = {
+    "pack": (pack.recognise, pack.read),
+    "fer2013-csv": (fer2013.recognise, fer2013.read),
+    "parquet": (tables.recognise_parquet, tables.read_parquet),
+    "manifest": (tables.recognise_csv, tables.read_csv),
+    "folders": (folders.recognise, folders.read),
+}
+"""Checks and readers, tried in this order; the first that recognises a path reads it."""
 
-@dataclass(frozen=True)
-class Format:
-    """A format: its name for `DataSource.format`, a check whether a path holds it, and its reader.
-
-    The reader of a table also takes the names of further columns.
-    """
-
-    name: str
-    recognise: Callable[[Tree], bool]
-    read: Callable[..., Rows]
-    is_table: bool = False
-
-
-FORMATS = (
-    Format("pack", pack.recognise, pack.read),
-    Format("fer2013-csv", fer2013.recognise, fer2013.read),
-    Format("parquet", tables.recognise_parquet, tables.read_parquet, is_table=True),
-    Format("manifest", tables.recognise_csv, tables.read_csv, is_table=True),
-    Format("folders", folders.recognise, folders.read),
-)
-"""Tried in this order; the first that recognises a path reads it."""
-
+_TABLES = ("parquet", "manifest")  # their readers also take the names of further columns
 _READERS = "4"  # raise it when a reader makes other rows of the same files
 
 
@@ -69,73 +57,10 @@ def read_faces(source: DataSource | str | Path, size: int = 48, channels: int = 
     """
     source = as_source(source)
     faces = _read_all(source, size, channels, progress)
-    if source.drop is None:
-        return faces
-    # votes that replace the labels leave rows out too, and one list must work with and without them
-    some_are_gone = source.votes is not None and source.votes_as != "beside"
-    return _checked(drop_rows(faces, Path(source.drop).expanduser(), some_are_gone))
-
-
-def _read_all(source: DataSource, size: int, channels: int, progress: Progress | None) -> FaceSet:
-    path, votes = Path(source.path).expanduser(), Path(source.votes).expanduser() if source.votes else None
-    if size < 1 or channels not in (1, 3):
-        raise MienError(f"Faces need a size of at least 1 and 1 or 3 channels, not {size} and {channels}.")
-    if source.format in ("auto", "pack") and votes is None and pack.is_pack(path):
-        faces = open_pack(path)
-        if (faces.size, faces.channels) == (size, channels):
-            return _checked(replace(faces, origin=replace(faces.origin, path=str(path))))
-    options = [str(path.resolve()), source.format, str(size), str(channels), str(votes), source.votes_as]
-    options += source.columns or []
-    cached = cache_folder() / "faces" / f"{path.resolve().name[:40]}-{digest(options)[:16]}.safetensors"
-    stamp = digest([__version__, _READERS, pack.FORMAT, stamp_of(path), stamp_of(votes) if votes else ""])
-    if packed := _reusable(cached, stamp, source.skip_bad):
-        return _checked(packed)
-    tree = open_tree(path)
-    rows = _rows(tree, source)
-    if rows.files:  # the images of a manifest may be anywhere
-        stamp = digest([stamp, stamp_of_files(rows.files)])
-        if packed := _reusable(cached, stamp, source.skip_bad):
-            return _checked(packed)
-    if votes:
-        rows = with_votes(rows, votes, source.votes_as)
-    _sweep(cached.parent)
-    write_pack(cached, rows, size, channels, str(path), stamp, source.skip_bad, progress)
-    return _checked(open_pack(cached))
-
-
-def _rows(tree: Tree, source: DataSource) -> Rows:
-    """Read a tree with the first format that recognises it, or with the given one."""
-    is_auto, columns = source.format == "auto", source.columns
-    found = next((each for each in FORMATS if each.name == source.format or (is_auto and each.recognise(tree))), None)
-    if found is None and is_auto:
-        raise MienError(
-            f"{tree.path} is not labelled data in a known format: fer2013.csv, a folder or zip with one folder of images per "
-            "class, a manifest (CSV or Parquet with image and label), or a pack."
-        )
-    if found is None:
-        names = ", ".join(each.name for each in FORMATS)
-        raise MienError(f"There is no data format {source.format!r}; there are auto, {names}.")
-    if not columns or found.name == "pack":  # a pack has the columns that it was made with
-        return found.read(tree)
-    if not found.is_table:
-        raise MienError(
-            f"{tree.path} has no columns to group by or to read along, such as {columns[0]!r}: put its images and "
-            "their labels into a manifest, a table (CSV or Parquet) with the columns image, label and these."
-        )
-    return found.read(tree, columns)
-
-
-def _reusable(pack: Path, stamp: str, skip_bad: bool) -> FaceSet | None:
-    if pack_stamp(pack) != stamp:
-        return None
-    try:
-        faces = open_pack(pack)
-    except MienError:  # damaged: it is made again
-        return None
-    return None if faces.origin.skipped and not skip_bad else faces
-
-
-def _checked(faces: FaceSet) -> FaceSet:
+    if source.drop is not None:
+        # votes that replace the labels leave rows out too, and one list must work with and without them
+        some_are_gone = source.votes is not None and source.votes_as != "beside"
+        faces = drop_rows(faces, source.drop.expanduser(), some_are_gone)
     used = np.flatnonzero(faces.targets.any(axis=0))
     if len(used) < 2:
         raise MienError(
@@ -145,14 +70,64 @@ def _checked(faces: FaceSet) -> FaceSet:
     return faces
 
 
-def _sweep(folder_: Path) -> None:
-    """Remove half-written files of killed processes after a day."""
-    for part in folder_.glob("*.part"):
-        try:
+def _read_all(source: DataSource, size: int, channels: int, progress: Progress | None) -> FaceSet:
+    path, votes = source.path.expanduser(), source.votes.expanduser() if source.votes else None
+    if size < 1 or channels not in (1, 3):
+        raise MienError(f"Faces need a size of at least 1 and 1 or 3 channels, not {size} and {channels}.")
+    if source.format in ("auto", "pack") and votes is None and pack_stamp(path) is not None:
+        faces = open_pack(path)
+        if (faces.size, faces.channels) == (size, channels):
+            return replace(faces, origin=replace(faces.origin, path=str(path)))
+    columns = source.columns or []
+    options = [str(path.resolve()), source.format, str(size), str(channels), str(votes), source.votes_as, *columns]
+    cached = cache_folder() / "faces" / f"{path.resolve().name[:40]}-{digest(options)[:16]}.safetensors"
+    stamp = digest([__version__, _READERS, pack.FORMAT, stamp_of([path, votes] if votes else [path])])
+    if packed := _reusable(cached, stamp, source.skip_bad):
+        return packed
+    tree = open_tree(path)
+    rows = _rows(tree, source)
+    if rows.files:  # the images of a manifest may be anywhere
+        stamp = digest([stamp, stamp_of(rows.files)])
+        if packed := _reusable(cached, stamp, source.skip_bad):
+            return packed
+    if votes:
+        rows = with_votes(rows, votes, source.votes_as)
+    for part in cached.parent.glob("*.part"):  # half-written by a killed process; another process may remove it first
+        with suppress(OSError):
             if time.time() - part.stat().st_mtime > 86400:
                 part.unlink()
-        except OSError:
-            continue  # another process was faster
+    write_pack(cached, rows, size, channels, str(path), stamp, source.skip_bad, progress)
+    return open_pack(cached)
+
+
+def _rows(tree: Tree, source: DataSource) -> Rows:
+    """Read a tree with the first format that recognises it, or with the given one."""
+    recognised = (each for each, (recognise, _) in FORMATS.items() if recognise(tree))
+    name: str = next(recognised, "") if source.format == "auto" else source.format
+    if not name:
+        raise MienError(
+            f"{tree.path} is not labelled data in a known format: fer2013.csv, a folder or zip with one folder of images per "
+            "class, a manifest (CSV or Parquet with image and label), or a pack."
+        )
+    if name not in FORMATS:
+        raise MienError(f"There is no data format {name!r}; there are auto, {', '.join(FORMATS)}.")
+    _, read = FORMATS[name]
+    if not source.columns or name == "pack":  # a pack has the columns that it was made with
+        return read(tree)
+    if name not in _TABLES:
+        raise MienError(
+            f"{tree.path} has no columns to group by or to read along, such as {source.columns[0]!r}: put its images and "
+            "their labels into a manifest, a table (CSV or Parquet) with the columns image, label and these."
+        )
+    return read(tree, source.columns)
+
+
+def _reusable(pack: Path, stamp: str, skip_bad: bool) -> FaceSet | None:
+    if pack_stamp(pack) == stamp:
+        with suppress(MienError):  # damaged: it is made again
+            faces = open_pack(pack)
+            return faces if skip_bad or not faces.origin.skipped else None
+    return None
 
 
 def drop_rows(faces: FaceSet, path: Path, some_are_gone: bool = False) -> FaceSet:
@@ -160,7 +135,15 @@ def drop_rows(faces: FaceSet, path: Path, some_are_gone: bool = False) -> FaceSe
 
     The origin's kind gets the number of rows. `some_are_gone`: rows of the list may have been left out before.
     """
-    excluded = _read_ids(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.DictReader(file)
+            if "id" not in (table.fieldnames or ()):
+                raise MienError(f"{path} has no column 'id'; give a CSV file that mien audit --write made.")
+            excluded = np.array(sorted({record["id"].encode() for record in table if record["id"]}), dtype=bytes)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise MienError(f"Cannot read the list of rows to leave out, {path}: {reason}.") from None
     known = np.isin(excluded, faces.ids)
     unknown = [bytes(name).decode(errors="replace") for name in excluded[~known]]
     if unknown and (not some_are_gone or not known.any()):
@@ -175,16 +158,3 @@ def drop_rows(faces: FaceSet, path: Path, some_are_gone: bool = False) -> FaceSe
     dropped = len(faces) - int(stays.sum())
     kind = f"{faces.origin.kind}, without {dropped:,} rows that {path.name} lists"
     return replace(faces.take(stays), origin=replace(faces.origin, kind=kind))
-
-
-def _read_ids(path: Path) -> np.ndarray:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file)
-            if "id" not in (table.fieldnames or ()):
-                raise MienError(f"{path} has no column 'id'; give a CSV file that mien audit --write made.")
-            names = [record["id"] for record in table if record["id"]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise MienError(f"Cannot read the list of rows to leave out, {path}: {reason}.") from None
-    return np.array(sorted({name.encode() for name in names}), dtype=bytes)

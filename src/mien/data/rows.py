@@ -8,6 +8,7 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISREG
@@ -70,11 +71,14 @@ def decode(data: bytes) -> np.ndarray:
 
 def open_tree(path: Path) -> Tree:
     """List the files of a file (gzipped or not), a folder or a zip, without hidden files and files of the operating system."""
-    if not path.exists():
-        raise MienError(missing_path(path))
     try:
+        if not (path.is_file() or path.is_dir()):
+            raise MienError(missing_path(path))
         if path.is_dir():
-            return _folder(path)
+            found = [(name, status is not None and S_ISDIR(status.st_mode)) for name, status in _entries(path)]
+            files = tuple(name for name, is_folder in found if not is_folder)
+            folders = tuple(name for name, is_folder in found if is_folder)
+            return Tree(path, files, folders, lambda name: (path / name).open("rb"), path)
         with path.open("rb") as file:
             magic = file.read(4)
         if magic == b"PK\x03\x04":
@@ -89,14 +93,12 @@ def open_tree(path: Path) -> Tree:
 
         return Tree(path, (name,), (), open_file, path.parent)
     except _DAMAGED as error:
-        raise _cannot_read(path, error) from error
-
-
-def _folder(root: Path) -> Tree:
-    found = list(_entries(root))
-    files = tuple(name for name, status in found if not (status and S_ISDIR(status.st_mode)))
-    folders = tuple(name for name, status in found if status and S_ISDIR(status.st_mode))
-    return Tree(root, files, folders, lambda name: (root / name).open("rb"), root)
+        place = str(getattr(error, "filename", None) or path)  # it may be deep in the folder
+        advice = ""
+        if isinstance(error, PermissionError):
+            advice = f" Allow yourself to read it (chmod -R u+rX '{place}')"
+            advice += "." if place == str(path) else f", or move it out of {path}."
+        raise MienError(f"Cannot read {place}: {getattr(error, 'strerror', None) or error}.{advice}") from error
 
 
 def _entries(root: Path) -> Iterator[tuple[str, os.stat_result | None]]:
@@ -125,17 +127,6 @@ def _zip(path: Path) -> Tree:
     return Tree(path, files, tuple(sorted(folders - {"."})), open_member, None)
 
 
-def _cannot_read(path: Path, error: Exception) -> MienError:
-    """Name the file that cannot be read, which may be deep in the folder, and what to do."""
-    place = str(getattr(error, "filename", None) or path)
-    reason = getattr(error, "strerror", None) or error
-    advice = ""
-    if isinstance(error, PermissionError):
-        advice = f" Allow yourself to read it (chmod -R u+rX '{place}')"
-        advice += "." if place == str(path) else f", or move it out of {path}."
-    return MienError(f"Cannot read {place}: {reason}.{advice}")
-
-
 def lines(tree: Tree, name: str) -> Iterator[tuple[int, bytes]]:
     """Read a text file line by line, without line ends, byte-order mark and blank lines, each with its number from 1."""
     try:
@@ -150,32 +141,17 @@ def lines(tree: Tree, name: str) -> Iterator[tuple[int, bytes]]:
         raise MienError(f"{tree.place(name)} is damaged or cut short: {error}. Download or create it again.") from error
 
 
-def stamp_of(path: Path) -> str:
-    """Hash the sizes and times of a file, or of all files of a folder; adding, removing and writing files changes the hash."""
-    try:
-        if path.is_file():
-            return digest([_stat_mark(str(path), path.stat())])
-        if path.is_dir():
-            return digest(_stat_mark(*entry) for entry in _entries(path))
-    except OSError as error:
-        raise _cannot_read(path, error) from error
-    raise MienError(missing_path(path))
-
-
-def stamp_of_files(paths: Iterable[Path]) -> str:
-    """Hash the sizes and times of many files; a missing one counts too."""
-
-    def mark(path: Path) -> str:
-        try:
-            return _stat_mark(str(path), path.stat())
-        except (OSError, ValueError):  # ValueError: not a valid name
-            return str(path)
-
-    return digest(map(mark, paths))
-
-
-def _stat_mark(name: str, status: os.stat_result | None) -> str:
-    return f"{name}\t{status.st_size}\t{status.st_mtime_ns}" if status and not S_ISDIR(status.st_mode) else name
+def stamp_of(paths: Iterable[Path]) -> str:
+    """Hash the sizes and times of files, and of all files of folders; adding, removing and writing files changes the hash."""
+    marks: list[str] = []
+    for path in paths:
+        marks.append(str(path))
+        with suppress(OSError, ValueError):  # reading them reports it; ValueError: not a valid name
+            entries = _entries(path) if path.is_dir() else [(str(path), path.stat())]
+            for name, status in entries:
+                is_file = status and not S_ISDIR(status.st_mode)
+                marks.append(f"{name}\t{status.st_size}\t{status.st_mtime_ns}" if status and is_file else name)
+    return digest(marks)
 
 
 def digest(parts: Iterable[str]) -> str:

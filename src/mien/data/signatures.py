@@ -5,26 +5,28 @@ import binascii
 import hashlib
 import json
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 import numpy as np
 
-from mien.data.copies import CHUNK, SHIFT, SIDE, in_gray
+from mien.data.copies import CHUNK, SHIFT, SIDE, gray_chunks, in_gray
 from mien.errors import MienError
 
 EXACT, NEAR, NO_COPY = "exact", "near", ""
 """Whether a face is a copy of a face whose signature is known."""
 
-WAVES = 80
-"""Bits of a signature that describe the picture: the signs of this many coefficients of the cosine transform."""
+WAVES = 80  # bits of a signature that describe the picture: the signs of so many coefficients of the cosine transform
+DIGEST = 2  # bytes of a signature that describe the exact pixels, for faces whose pictures already agree
+BYTES = WAVES // 8 + DIGEST
+NEIGHBOURS = 8  # most candidates among the known faces for each face, and as many for its mirror image
+STRONGEST = 2.0  # waves are clipped at this multiple of the face's median, so that no edge outweighs everything else
+BLANK = 1.0  # a face whose grays have a smaller standard deviation shows no picture; only its exact pixels count
+MOST_SIGNED = 100_000  # up to this many training faces are stored as signatures, 16 characters each
+MOST_DIGESTED = 150_000  # up to this many are stored as digests of their pixels, 1 MB in all; more are not stored
 
 COARSEST = 3
 """Coarser waves, in half periods per face, describe lighting and the position of the head, which strangers share."""
-
-DIGEST = 2
-"""Bytes of a signature that describe the exact pixels, for faces whose pictures already agree."""
-
-BYTES = WAVES // 8 + DIGEST
 
 SAME_PICTURE = 0.90
 """Least agreement of near copies. Of the 387 PublicTest faces of FER-2013 that reach it and are not exact copies, 5 do not show
@@ -33,21 +35,6 @@ the same picture as the training face they match (docs/evaluate.md)."""
 GLANCE = 0.5
 """Least agreement, unshifted, that makes a candidate. Of copies shifted by two pixels a tenth have less, of those shifted
 by two pixels both across and up a half."""
-
-NEIGHBOURS = 8
-"""Most candidates among the known faces for each face, and as many for its mirror image."""
-
-STRONGEST = 2.0
-"""Waves are clipped at this multiple of the face's median, so that no edge outweighs everything else."""
-
-BLANK = 1.0
-"""A face whose grays have a smaller standard deviation shows no picture; only its exact pixels count."""
-
-MOST_SIGNED = 100_000
-"""Up to this many training faces are stored as signatures, 16 characters each."""
-
-MOST_DIGESTED = 150_000
-"""Up to this many are stored as digests of their pixels, 1 MB in all; more are not stored."""
 
 PIXEL_DIGEST = 5
 """Bytes of such a digest: of 150,000 faces and as many others, one in a hundred runs would see one false copy."""
@@ -113,29 +100,20 @@ def from_text(text: str) -> TrainingRows:
 
 
 def signatures(images: np.ndarray) -> np.ndarray:
-    """Compute signatures: which waves of the middle of the face, in gray, are positive, then a digest of the pixels.
+    """Compute signatures (N, BYTES), uint8: which waves of the middle of the face are positive, then a digest of the pixels.
 
     Signs of a cosine transform change little with brightness, contrast and compression (Zauner, Implementation and
     benchmarking of perceptual image hash functions, 2010). A face cannot be reconstructed from its signature.
-
-    Returns (N, BYTES), uint8.
     """
-    found = np.empty((len(images), BYTES), dtype=np.uint8)
-    for start in range(0, len(images), CHUNK):
-        gray = in_gray(images[start : start + CHUNK])
-        positive = (_coefficients(gray, 0, 0) > 0) & ~_blank(gray)[:, None]
-        found[start : start + len(gray), :-DIGEST] = np.packbits(positive, axis=1)
-        found[start : start + len(gray), -DIGEST:] = pixel_digests(gray, DIGEST)
-    return found
+    positive = np.concatenate([_coefficients(gray) > 0 for gray in gray_chunks(images)])
+    return np.concatenate([np.packbits(positive, axis=1), pixel_digests(images, DIGEST)], axis=1)
 
 
 def pixel_digests(images: np.ndarray, length: int) -> np.ndarray:
     """Compute digests of the pixels of faces in gray: (N, length), uint8."""
-    chunks = (in_gray(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK))
-    digests = [
-        hashlib.blake2b(np.ascontiguousarray(face).data, digest_size=length).digest() for gray in chunks for face in gray
-    ]
-    return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(images), length)
+    faces = (np.ascontiguousarray(face).data for gray in gray_chunks(images) for face in gray)
+    digests = b"".join(hashlib.blake2b(face, digest_size=length).digest() for face in faces)
+    return np.frombuffer(digests, dtype=np.uint8).reshape(len(images), length)
 
 
 def same_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -145,13 +123,11 @@ def same_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def known_faces(images: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Find which faces are copies of faces of which only the signatures (M, BYTES) are known.
+    """Find which faces are copies of faces whose signatures (M, BYTES) are known: (N,), str, `EXACT`, `NEAR` or `NO_COPY`.
 
     The face at hand is not reduced to signs: its waves are weighted by their strength, because weak ones change sign first. The
     agreement is the weight of the waves whose signs agree less that of the others, at the best of all shifts up to `SHIFT`
     pixels; a mirror image is a near copy. Time grows as N * M; memory stays flat.
-
-    Returns (N,), str: `EXACT`, `NEAR` or `NO_COPY`.
     """
     own = signatures(images)
     found = np.where(same_rows(own, known), EXACT, NO_COPY).astype("U5")
@@ -159,30 +135,28 @@ def known_faces(images: np.ndarray, known: np.ndarray) -> np.ndarray:
     others = np.flatnonzero(found == NO_COPY)
     for start in range(0, len(others) if len(known) else 0, CHUNK):
         rows = others[start : start + CHUNK]
-        found[rows] = _near(in_gray(images[rows]), own[rows, -DIGEST:], signs, known[:, -DIGEST:])
+        face, other, is_mirrored = _agreeing(in_gray(images[rows]), signs)
+        found[rows[face]] = NEAR
+        # the sign of a wave near zero may differ between machines; the digest does not
+        same_digest = (own[rows[face], -DIGEST:] == known[other, -DIGEST:]).all(axis=1)
+        found[rows[face[same_digest & ~is_mirrored]]] = EXACT
     return found
 
 
-def _near(gray: np.ndarray, digests: np.ndarray, signs: np.ndarray, known_digests: np.ndarray) -> np.ndarray:
-    """Find which faces are near copies, by the signs of the known ones: (N,), str."""
-    kinds, shifts = np.full(len(gray), NO_COPY, dtype="U5"), range(-SHIFT, SHIFT + 1)
-    weights = _weights(gray, 0, 0)
+def _agreeing(gray: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find pairs of a face and a known one that agree at some shift: three arrays (P,), rows of each, and whether mirrored."""
+    weights = _weights(gray)
     candidates = [_candidates(each, signs) for each in (weights, weights * MIRROR)]
-    mirrored = np.repeat([False, True], [len(face) for face, _ in candidates])
+    is_mirrored = np.repeat([False, True], [len(face) for face, _ in candidates])
     face, other = (np.concatenate(parts) for parts in zip(*candidates, strict=True))
     wanted, place = np.unique(face, return_inverse=True)  # only these are shifted
-    expected = signs[other] * np.where(mirrored[:, None], MIRROR, 1)
+    expected = signs[other] * np.where(is_mirrored[:, None], MIRROR, 1)
     agreement = np.zeros(len(face), dtype=np.float32)
-    for down in shifts:
-        for across in shifts:
-            shifted = _weights(gray[wanted], down, across)[place]
-            np.maximum(agreement, np.einsum("pw,pw->p", shifted, expected), out=agreement)
+    for down, across in product(range(-SHIFT, SHIFT + 1), repeat=2):
+        shifted = _weights(gray[wanted], down, across)[place]
+        np.maximum(agreement, np.einsum("pw,pw->p", shifted, expected), out=agreement)
     same = agreement >= SAME_PICTURE
-    kinds[face[same]] = NEAR
-    # the sign of a wave near zero may differ between machines; the digest does not
-    digest = (digests[face] == known_digests[other]).all(axis=1)
-    kinds[face[same & digest & ~mirrored]] = EXACT
-    return kinds
+    return face[same], other[same], is_mirrored[same]
 
 
 def _candidates(weights: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -198,16 +172,16 @@ def _candidates(weights: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, np.
     return face, nearest[face, place]
 
 
-def _weights(gray: np.ndarray, down: int, across: int) -> np.ndarray:
+def _weights(gray: np.ndarray, down: int = 0, across: int = 0) -> np.ndarray:
     """Weight the waves of a face, signed, so that their sizes add up to 1: (N, WAVES), float32; 0 for a blank one."""
-    waves = _coefficients(gray, down, across) * ~_blank(gray)[:, None]
+    waves = _coefficients(gray, down, across)
     limit = STRONGEST * np.median(np.abs(waves), axis=1, keepdims=True)
     waves = np.clip(waves, -limit, limit)
     return np.asarray(waves / np.maximum(np.abs(waves).sum(axis=1, keepdims=True), 1e-6), dtype=np.float32)
 
 
-def _coefficients(gray: np.ndarray, down: int, across: int) -> np.ndarray:
-    """Transform the middle of the faces, shifted by some pixels: (N, SIDE, SIDE) to (N, WAVES), float32.
+def _coefficients(gray: np.ndarray, down: int = 0, across: int = 0) -> np.ndarray:
+    """Transform the middle of the faces, shifted by some pixels: (N, SIDE, SIDE) to (N, WAVES), float32; 0 for blank ones.
 
     Each wave is multiplied by its fineness, because in faces strength falls about in proportion to it.
     """
@@ -216,8 +190,5 @@ def _coefficients(gray: np.ndarray, down: int, across: int) -> np.ndarray:
     top, left, extent = SHIFT + down, SHIFT + across, SIDE - 2 * SHIFT
     middle = gray[:, top : top + extent, left : left + extent].astype(np.float32)
     waves = dctn(middle, axes=(1, 2), norm="ortho")[:, *WAVE_NUMBERS.T]
-    return np.asarray(waves * np.hypot(*WAVE_NUMBERS.T), dtype=np.float32)
-
-
-def _blank(gray: np.ndarray) -> np.ndarray:
-    return np.asarray(gray.std(axis=(1, 2)) < BLANK)
+    is_blank = gray.std(axis=(1, 2)) < BLANK
+    return np.asarray(waves * np.hypot(*WAVE_NUMBERS.T) * ~is_blank[:, None], dtype=np.float32)

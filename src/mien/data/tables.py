@@ -7,10 +7,9 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,36 +21,32 @@ from mien.labels import FER2013, LabelSet
 FILE_NAMES = ("manifest.csv", "metadata.csv")
 """The names of a CSV manifest in a folder with its images."""
 
-IMAGE_COLUMNS = [
-    *("path", "file", "filename", "file_name", "filepath", "file_path"),
-    *("image", "image_path", "image_name", "img", "pth"),
-]
+# Names of columns, in lower case; the first of a list that exists is used.
+IMAGE_COLUMNS = ["path", "file", "filename", "file_name", "filepath", "file_path"]
+IMAGE_COLUMNS += ["image", "image_path", "image_name", "img", "pth"]
 LABEL_COLUMNS = ["label", "labels", "emotion", "expression", "class", "target"]
 SPLIT_COLUMNS = ["split", "usage", "set", "subset", "partition"]
 IGNORED_COLUMNS = ["", "id", "index", "unnamed: 0", "row"]
-"""Names of columns, in lower case; the first of a list that exists is used."""
 
 _OFFICIAL = {"training", "publictest", "privatetest"}
 _PIXELS = re.compile(r"\s*\d{1,3}(\s+\d{1,3}){3,}\s*")  # four numbers or more: a face of 2 x 2 or larger
 _BATCH = 256  # rows of Parquet in memory at a time
 
 
-@dataclass(frozen=True)
-class _Table:
+class _Table(NamedTuple):
     """One table file; the last three are known of Parquet only."""
 
     name: str  # in the tree
     names: Sequence[str]  # of all columns
-    count: int  # rows
+    rows: int  # their number
     records: Callable[[list[str]], Iterable[dict[str, Any]]]  # reads the rows with the given columns
     split: str = ""  # of all rows, by the file's name
     bytes_column: str | None = None  # holds the bytes of images
     number_columns: Sequence[str] | None = None
-    hub_names: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by column: the label names of its numbers
+    hub_names: Mapping[str, Sequence[str]] = {}  # by column: the label names of its numbers
 
 
-@dataclass(frozen=True)
-class _Columns:
+class _Columns(NamedTuple):
     """Which column is which, by name; where there is no label column, `shares` has the columns of the labels."""
 
     image: str
@@ -124,14 +119,13 @@ def _open_parquet(tree: Tree, name: str) -> _Table:
         from pyarrow import parquet, types
     except ImportError:
         raise MienError(f"Reading {tree.path} needs pyarrow: pip install 'mien[evaluate]'.") from None
-    path = tree.path if tree.is_single_file else tree.path / name
     with _damage_reported(tree, name):
-        file = parquet.ParquetFile(path if tree.root else io.BytesIO(tree.read(name)))
+        file = parquet.ParquetFile(tree.place(name) if tree.root else io.BytesIO(tree.read(name)))
     schema = file.schema_arrow
     try:
         features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
-        named = {column: feature for column, feature in features.items() if isinstance(feature, dict)}
-        hub_names = {column: names for column in named if isinstance(names := named[column].get("names"), list)}
+        named = {column: feature.get("names") for column, feature in features.items() if isinstance(feature, dict)}
+        hub_names = {column: names for column, names in named.items() if isinstance(names, list)}
     except (TypeError, KeyError, ValueError, AttributeError):
         hub_names = {}
 
@@ -152,7 +146,7 @@ def _open_parquet(tree: Tree, name: str) -> _Table:
         number_columns=[
             each.name
             for each in schema
-            if types.is_integer(each.type) or types.is_floating(each.type) or types.is_decimal(each.type)
+            if types.is_floating(each.type) or types.is_integer(each.type) or types.is_decimal(each.type)
         ],
         hub_names=hub_names,
     )
@@ -184,13 +178,10 @@ def _read(tree: Tree, tables: list[_Table], kind: str, carried: Sequence[str]) -
                 "with FER-2013's numbers 0 to 6 in it."
             )
     labels, index = _read_labels(tables, columns)
-    files: list[Path] = []
-    if tree.root and not is_bytes:
-        for table in tables:
-            folder = tree.root / PurePosixPath(table.name).parent
-            files += [folder / _slashes(cell) for cell in _cells([table], columns.image) if isinstance(cell, str)]
-    count = sum(table.count for table in tables)
-    return Rows(kind, labels, _rows(tree, tables, columns, labels, index), count, tuple(files))
+    named = tables if tree.root and not is_bytes else []
+    paths = [_path(table, cell) for table in named for cell in _cells([table], columns.image) if isinstance(cell, str)]
+    files = tuple(tree.root / path for path in paths if tree.root)
+    return Rows(kind, labels, _rows(tree, tables, columns, labels, index), sum(table.rows for table in tables), files)
 
 
 def _choose_columns(table: _Table, place: str, carried: Sequence[str]) -> _Columns:
@@ -263,6 +254,8 @@ def _rows(
         number = _word(record[columns.row]) if columns.row else ""
         place = f"row {count}" + (f" ({shortened(name)})" if name else "")
         try:
+            if load is None:
+                raise MienError("there is no image")
             yield Row(
                 id=name or number or str(count),
                 split=split_of(_word(record[columns.split]) if columns.split else table.split),
@@ -276,22 +269,18 @@ def _rows(
             yield BadRow(place, str(error))
 
 
-def _slashes(path: str) -> str:
-    return path.strip().replace("\\", "/")
-
-
-def _image(tree: Tree, table: _Table, cell: Any) -> tuple[str, Callable[[], np.ndarray]]:
-    """Return an image's name, where it has one, and the function that loads it."""
+def _image(tree: Tree, table: _Table, cell: Any) -> tuple[str, Callable[[], np.ndarray] | None]:
+    """Return an image's name, where it has one, and the function that loads it, where there is an image."""
     path, data = (cell.get("path"), cell.get("bytes")) if isinstance(cell, dict) else (cell, cell)
+    name = path if isinstance(path, str) else ""
     if isinstance(data, bytes):
-        return (path if isinstance(path, str) else ""), partial(decode, data)
-    if isinstance(path, str):
-        return path, partial(tree.read_image, str(PurePosixPath(table.name).parent / _slashes(path)))
-    return "", _no_image
+        return name, partial(decode, data)
+    return name, partial(tree.read_image, str(_path(table, name))) if isinstance(path, str) else None
 
 
-def _no_image() -> np.ndarray:
-    raise MienError("there is no image")
+def _path(table: _Table, cell: str) -> PurePosixPath:
+    """Return the path of an image in the tree; a cell is relative to the table."""
+    return PurePosixPath(table.name).parent / cell.strip().replace("\\", "/")
 
 
 def _target(record: dict[str, Any], columns: _Columns, labels: LabelSet, index: dict[str, int]) -> int | np.ndarray:

@@ -96,18 +96,9 @@ def draw_faces(
 def write_folder(per_class: int, out: Path, size: int = 96, seed: int = 0, validation: float = 0.0, test: float = 0.2) -> None:
     """Write drawn faces as colour PNG files, a folder per split and in it a folder per label.
 
-    A face is `out/train/happy/0001.png`; without shares for validation and test it is `out/happy/0001.png`.
-
-    Args:
-        per_class: faces of each of FER-2013's labels.
-        out: the folder to make; it may exist if it is empty.
-        size: height and width in pixels.
-        seed: the same arguments give the same files; other seeds show other people.
-        validation: share of each label that goes to `out/validation`.
-        test: share of each label that goes to `out/test`.
-
-    Raises:
-        MienError: if `out` is a file, is not empty or cannot be written, or the shares leave no face for training.
+    A face is `out/train/happy/0001.png`; without shares for validation and test it is `out/happy/0001.png`. The parameters are
+    those of `draw_faces`; `out` may exist if it is empty. Raises a MienError if `out` is a file, is not empty or cannot be
+    written, or the shares leave no face for training.
     """
     splits = _splits(per_class, validation, test)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -118,7 +109,7 @@ def write_folder(per_class: int, out: Path, size: int = 96, seed: int = 0, valid
             complete = Path(temporary) / "faces"
             for number, split in enumerate(splits):
                 for label in FER2013:
-                    folder = complete / label if split == "none" else complete / split / label
+                    folder = complete / split.replace("none", "") / label
                     folder.mkdir(parents=True, exist_ok=True)
                     face = draw_face(label, _PEOPLE_PER_SEED * seed + number, size)
                     Image.fromarray(face).save(folder / f"{number + 1:04d}.png")
@@ -132,20 +123,10 @@ def write_folder(per_class: int, out: Path, size: int = 96, seed: int = 0, valid
 def draw_photo(
     expressions: Sequence[str], seed: int, width: int = 640, height: int = 480
 ) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
-    """Draw several people, head and shoulders, in front of a backdrop.
+    """Draw several people, from left to right, in rows where one row is too narrow; the same arguments give the same picture.
 
-    Args:
-        expressions: what each of them shows, from left to right, in rows where one row is too narrow.
-        seed: the same arguments give the same picture; 0 or more.
-        width: in pixels.
-        height: in pixels.
-
-    Returns:
-        The picture, (height, width, 3), uint8, RGB, and in the order of the expressions the box of each face from
-        forehead to chin: x1, y1, x2, y2 in pixels.
-
-    Raises:
-        MienError: if there is no such expression, or so many people do not fit into the picture.
+    Returns the picture, (height, width, 3), uint8, RGB, and in the order of the expressions the box of each face from forehead
+    to chin: x1, y1, x2, y2 in pixels. Raises a MienError if there is no such expression, or the people do not fit into it.
     """
     for expression in expressions:
         _check(expression, seed, min(width, height))

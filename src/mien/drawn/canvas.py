@@ -99,13 +99,6 @@ class Canvas:
         offset = across * np.broadcast_to(width, len(points))[:, None] / 2
         self.fill(np.concatenate([points + offset, (points - offset)[::-1]]), colour, lift=lift, opacity=opacity)
 
-    def paste(self, sheet: Image.Image, outline: np.ndarray, without: np.ndarray | None = None) -> None:
-        """Paste a sheet made by `shade` inside one polygon of pixels, (n, 2), and outside of another."""
-        mask = self._mask(outline)
-        if without is not None:
-            mask.paste(0, (0, 0), self._mask(without))
-        self.image.paste(sheet, self._window, mask)
-
     @contextmanager
     def clip(self, outline: np.ndarray) -> Iterator[None]:
         """Restrict what is drawn in this context to a polygon of pixels, (n, 2)."""
@@ -114,8 +107,10 @@ class Canvas:
         before.paste(self.image.crop(self._window), (0, 0), self._mask(outline))
         self.image.paste(before, self._window)
 
-    def shade(self, colour: Colour, blobs: Sequence[tuple[float, float, float, float, float]]) -> Image.Image:
-        """Make a sheet that covers the head, shaded by blobs: x, y, width, height, and light from -1 to 1."""
+    def shade(
+        self, outline: np.ndarray, colour: Colour, blobs: Sequence[tuple[float, ...]], without: np.ndarray | None = None
+    ) -> None:
+        """Fill one polygon of pixels, (n, 2), outside of another; each blob is x, y, width, height, and light from -1 to 1."""
         left, top, right, bottom = self._window
         grid = (np.arange(64) + 0.5) / 64  # coarse, for blobs are smooth
         across, down = left + grid * (right - left), top + grid * (bottom - top)
@@ -126,7 +121,11 @@ class Canvas:
         light = np.clip((rows * spots[:, 4:]).T @ columns, -1, 1)[..., None]  # (rows, columns, 1)
         base = np.array(colour, dtype=np.float64)
         sheet = base + np.maximum(light, 0) * 0.55 * (255 - base) + np.minimum(light, 0) * base * (0.66, 0.76, 0.76)
-        return Image.fromarray(sheet.astype(np.uint8)).resize((right - left, bottom - top), Image.Resampling.BILINEAR)
+        mask = self._mask(outline)
+        if without is not None:
+            mask.paste(0, (0, 0), self._mask(without))
+        shaded = Image.fromarray(sheet.astype(np.uint8)).resize((right - left, bottom - top), Image.Resampling.BILINEAR)
+        self.image.paste(shaded, self._window, mask)
 
     def _mask(self, outline: np.ndarray) -> Image.Image:
         left, top, right, bottom = self._window

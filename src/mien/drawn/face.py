@@ -59,8 +59,7 @@ def _draw_skin(canvas: Canvas, person: Person, movement: Movement) -> None:
         (0.0, 1.1 + 0.12 * drop, 0.16, 0.09, 0.14),  # chin
     ]
     mirrored = [(-x, y, width, height, light) for x, y, width, height, light in pairs]
-    sheet = canvas.shade(person.skin, [*pairs, *mirrored, *middle])
-    canvas.paste(sheet, canvas.project(*head_outline(person, movement)))
+    canvas.shade(canvas.project(*head_outline(person, movement)), person.skin, [*pairs, *mirrored, *middle])
 
 
 def _draw_beard(canvas: Canvas, person: Person, movement: Movement) -> None:

@@ -178,7 +178,7 @@ def draw_in_front(canvas: Canvas, person: Person) -> None:
     hairline = smooth(np.concatenate([right[::-1] * (-1, 1), right]))
     light = [(1.0, -0.4, 0.16, 0.5, -0.3), (-1.0, -0.4, 0.16, 0.5, -0.3), (0.25, -1.08, 0.45, 0.10, 0.28)]
     face = canvas.project(np.concatenate([hairline, [(1.0, 1.2), (-1.0, 1.2)]]))
-    canvas.paste(canvas.shade(person.hair, light), canvas.project(_dome(person), 0.0), without=face)
+    canvas.shade(canvas.project(_dome(person), 0.0), person.hair, light, without=face)
     if person.hair_style == "curly":
         for angle in _CURLS:
             canvas.disc(0.92 * np.sin(angle), -0.3 - np.cos(angle), 0.14 + 0.12 * person.hair_volume, person.hair, depth=0.0)

@@ -1,25 +1,17 @@
-"""The kinds of finding of an audit: how each is found, shown and left out of training."""
+"""Find copies, conflicting labels, images without a face and outliers in labelled faces."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
-from mien.data.copies import SAME_PICTURE, find_copies
+from mien.data.copies import SAME_PICTURE, Copies, find_copies
 from mien.data.faceset import SPLITS, FaceSet
 from mien.errors import MienError
-from mien.evaluation.findings import Audit, Finding, groups_of
-from mien.evaluation.outliers import (
-    FAR_FROM_FACES,
-    NEARLY_BLANK,
-    ODD_SIZE,
-    TOO_DARK_OR_BRIGHT,
-    brightness_and_contrast,
-    distance_from_faces,
-    robust_deviations,
-    size_deviations,
-)
+from mien.evaluation import outliers
+from mien.evaluation.outliers import FAR_FROM_FACES, NEARLY_BLANK, ODD_SIZE, TOO_DARK_OR_BRIGHT
 
 TRAIN = SPLITS.index("train")
 
@@ -32,198 +24,213 @@ class Tile(NamedTuple):
     mirrored: bool = False
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of finding: how it is found, shown and left out of training."""
+class Finding(NamedTuple):
+    """The rows of one kind of finding."""
 
-    name: str  # in findings.csv and audit.json
-    title: str
-    method: str  # how it is found, in sentences
-    find: Callable[[Audit], Finding | None]  # None where the data lack what it needs
-    tiles: Callable[[Audit, Finding], list[Tile]]  # for the page
-    order: str  # of the tiles
-    unit: str = "images"  # what a tile shows, in the plural
-    threshold: float | None = None  # the value beyond which a row is found
-    leave_out: Callable[[Audit], dict[int, str]] | None = None  # rows, with reasons; None where a person has to decide
+    rows: np.ndarray  # (n,), int64, the most conspicuous first
+    partners: np.ndarray  # (n,), int64: the row that each is a copy of or in conflict with; -1 where there is none
+    values: np.ndarray  # (n,), float64: what each was found by
+    tiles: Sequence[Tile]  # for the page
+    groups: int = 0  # of copies; 0 for kinds without groups
+
+
+class Overlap(NamedTuple):
+    """Rows of a split that have a copy in a split, which may be the same one: an exact copy, or any, exact or near."""
+
+    split: str
+    other: str
+    exact: int
+    any: int
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found in labelled faces."""
+
+    faces: FaceSet
+    copies: Copies
+    brightness: np.ndarray  # (N,), float32: mean of each face's pixels, 0 to 255
+    contrast: np.ndarray  # (N,), float32: their standard deviation
+    findings: dict[str, Finding] = field(default_factory=dict)
+    """By the names of `KINDS`; without "size" where the images' own sizes are not known, and without "crowd" where there are no
+    votes beside the labels."""
+
+    @cached_property
+    def overlaps(self) -> tuple[Overlap, ...]:
+        """Every split of the data with every one, itself first."""
+        found = []
+        for split in self.faces.split_names:
+            rows = self.faces.splits == SPLITS.index(split)
+            for other in sorted(self.faces.split_names, key=lambda name: name != split):
+                elsewhere = self.faces.splits == SPLITS.index(other)
+                counts = []
+                for group in (self.copies.original, self.copies.group):
+                    members = np.bincount(group[elsewhere], minlength=len(group))
+                    counts.append(int((members[group[rows]] > elsewhere[rows]).sum()))  # a row is no copy of itself
+                found.append(Overlap(split, other, *counts))
+        return tuple(found)
+
+    @property
+    def leaks(self) -> tuple[Overlap, ...]:
+        """The overlaps of validation and test with an earlier split, which make figures too good."""
+        return tuple(each for each in self.overlaps if SPLITS.index(each.split) > SPLITS.index(each.other) > 0)
+
+    def table(self) -> str:
+        """Format the counts as text for a terminal."""
+        lines = [f"{'finding':<12}{'rows':>8}{'groups':>8}"]
+        for kind, finding in self.findings.items():
+            lines.append(f"{kind:<12}{len(finding.rows):>8,}{f'{finding.groups:,}' if finding.groups else '':>8}".rstrip())
+        shown = (each for each in self.overlaps if each.split == each.other or each in self.leaks)
+        return "\n".join([*lines, *map(self.describe_overlap, shown)])
+
+    def describe_overlap(self, overlap: Overlap) -> str:
+        """Describe an overlap in one sentence."""
+        count = int((self.faces.splits == SPLITS.index(overlap.split)).sum())
+        of, place = ("", "the data") if overlap.other == "none" else (f"{overlap.split} ", overlap.other)
+        either = f"{overlap.any:,} an exact or near one"
+        return f"{overlap.exact:,} of {count:,} {of}faces have an exact copy in {place}, {either}."
+
+    def describe_row(self, row: int) -> tuple[str, str, str]:
+        """Give a row's id, its split and its label."""
+        return self.faces.id(row), SPLITS[self.faces.splits[row]], self.faces.labels[int(self.faces.classes[row])]
 
 
 def inspect(faces: FaceSet) -> Audit:
-    """Look for everything in `KINDS`.
-
-    Args:
-        faces: at any size; they are compared in gray at 48 pixels.
-
-    Raises:
-        MienError: if there are no rows.
-    """
+    """Look for everything in `KINDS`; faces of any size are compared in gray at 48 pixels. MienError if there are none."""
     if not len(faces):
         raise MienError("The data have no rows to audit.")
-    audit = Audit(faces, find_copies(faces.images), *brightness_and_contrast(faces.images))
+    audit = Audit(faces, find_copies(faces.images), *outliers.brightness_and_contrast(faces.images))
     found = {kind.name: kind.find(audit) for kind in KINDS}
     return replace(audit, findings={name: finding for name, finding in found.items() if finding is not None})
 
 
 def rows_to_leave_out(audit: Audit) -> dict[int, str]:
-    """List the rows that training is better without, rising, with the reasons, by the kinds of finding that are certain.
+    """List the rows that training is better without, rising, with the reasons.
 
-    Rows of test always stay, and rows of validation too unless test has a copy of them, so that figures with and without the
-    list are measured on the same rows.
+    These are rows with a copy in a later split, and of training (or data without splits) blank rows and all copies but the
+    first, which goes too where their labels conflict. Rows of test always stay, and rows of validation too unless test has a
+    copy of them, so that figures with and without the list are measured on the same rows.
     """
+    faces, splits = audit.faces, audit.faces.splits
     reasons: dict[int, str] = {}
-    for leave_out in dict.fromkeys(kind.leave_out for kind in KINDS if kind.leave_out):
-        reasons |= leave_out(audit)
-    return dict(sorted(reasons.items()))
-
-
-def _copies_to_leave_out(audit: Audit) -> dict[int, str]:
-    """List rows with a copy in a later split, and within training (or data without splits) all copies but the first.
-
-    Where the labels of copies within training conflict, the first goes too.
-    """
-    faces, splits, reasons = audit.faces, audit.faces.splits, {}
-    for members in groups_of(audit.copies.group):
+    for members in _groups(audit.copies.group):
         latest = int(splits[members].max())
         is_latest = splits[members] == latest
         own = members[is_latest]
-        for row in members[~is_latest].tolist():
-            reasons[row] = f"copy of {faces.id(int(own[0]))} in {SPLITS[latest]}"
-        if latest <= TRAIN:
-            conflict = len(np.unique(faces.classes[members])) > 1
-            for row in (own if conflict else own[1:]).tolist():
-                reasons[row] = "copies of it have other labels" if conflict else f"copy of {faces.id(int(own[0]))}"
-    return reasons
+        first = faces.id(int(own[0]))
+        reasons |= dict.fromkeys(members[~is_latest].tolist(), f"copy of {first} in {SPLITS[latest]}")
+        if latest <= TRAIN and len(np.unique(faces.classes[members])) > 1:
+            reasons |= dict.fromkeys(own.tolist(), "copies of it have other labels")
+        elif latest <= TRAIN:
+            reasons |= dict.fromkeys(own[1:].tolist(), f"copy of {first}")
+    reasons |= {row: "blank" for row in audit.findings["blank"].rows.tolist() if splits[row] <= TRAIN}
+    return dict(sorted(reasons.items()))
 
 
-def _blanks_to_leave_out(audit: Audit) -> dict[int, str]:
-    """List the blank rows of training, or of data without splits."""
-    return {row: "blank" for row in audit.findings["blank"].rows.tolist() if audit.faces.splits[row] <= TRAIN}
-
-
-# Finding
+def _groups(group: np.ndarray) -> list[np.ndarray]:
+    """Collect the rows that share a number, where they are two or more, in the order of their first rows."""
+    order = np.argsort(group, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
+    return [part for part in parts if len(part) > 1]
 
 
 def _exact_copies(audit: Audit) -> Finding:
     """Find rows with the same pixels; the partner is in another split where possible."""
-    splits, groups, found = audit.faces.splits, groups_of(audit.copies.original), []
+    splits, groups, found = audit.faces.splits, _groups(audit.copies.original), []
     for members in groups:
         for row in members:
             elsewhere = members[splits[members] != splits[row]]
             found.append((row, elsewhere[0] if len(elsewhere) else members[members != row][0], 1.0))
-    return _finding(found, len(groups))
+    groups.sort(key=lambda rows: (len(np.unique(splits[rows])) == 1, -len(rows)))
+    return _finding(found, [Tile((rows,), f"{len(rows)} rows") for rows in groups], len(groups))
 
 
 def _near_copies(audit: Audit) -> Finding:
     """Find rows with a near copy; the partner is the best one. Rows that resemble theirs least come first."""
     copies = audit.copies
     best: dict[int, tuple[float, int]] = {}
-    for (first, second), value in zip(copies.pairs.tolist(), copies.correlation.tolist(), strict=True):
+    tiles = []
+    for pair, value, mirrored in zip(copies.pairs, copies.correlation.tolist(), copies.mirrored.tolist(), strict=True):
+        first, second = pair.tolist()
         best[first], best[second] = (value, second), (value, first)  # pairs come by rising correlation
+        tiles.append(Tile((pair[:1], pair[1:]), f"{value:.3f}" + (", the second mirrored" if mirrored else ""), mirrored))
     ordered = sorted((*best[original], row) for row, original in enumerate(copies.original.tolist()) if original in best)
     found = [(row, partner, value) for value, partner, row in ordered]
-    return _finding(found, len({copies.group[row] for row, _, _ in found}))
+    return _finding(found, tiles, len({copies.group[row] for row, _, _ in found}))
 
 
 def _conflicts(audit: Audit) -> Finding:
     """Find groups of copies with several labels; the partner has another label, and the value counts the labels."""
-    found, groups = [], _conflicting_groups(audit)
-    for members in groups:
-        labels = audit.faces.classes[members]
-        count = float(len(np.unique(labels)))
-        found += [(row, members[np.argmax(labels != label)], count) for row, label in zip(members, labels, strict=True)]
-    return _finding(found, len(groups))
+    found, shown = [], []
+    for members in _groups(audit.copies.group):
+        classes = audit.faces.classes[members]
+        labels, first, counts = np.unique(classes, return_index=True, return_counts=True)
+        if len(labels) > 1:
+            found += [(row, members[np.argmax(classes != own)], len(labels)) for row, own in zip(members, classes, strict=True)]
+            order = np.argsort(-counts, kind="stable")
+            note = ", ".join(f"{counts[i]} {audit.faces.labels[int(labels[i])]}" for i in order)
+            shown.append((len(members), Tile(tuple(members[[first[i]]] for i in order), note)))
+    shown.sort(key=lambda sized: -sized[0])
+    return _finding(found, [tile for _, tile in shown], len(shown))
 
 
-def _conflicting_groups(audit: Audit) -> list[np.ndarray]:
-    return [rows for rows in groups_of(audit.copies.group) if len(np.unique(audit.faces.classes[rows])) > 1]
+def _finding(found: Sequence[tuple[int, int, float]], tiles: list[Tile], groups: int) -> Finding:
+    """Make a finding of (row, partner, value)."""
+    rows, partners, values = zip(*found, strict=True) if found else ((), (), ())
+    return Finding(np.array(rows, np.int64), np.array(partners, np.int64), np.array(values, np.float64), tiles, groups)
 
 
 def _blank(audit: Audit) -> Finding:
-    return _beyond(-audit.contrast, -NEARLY_BLANK, audit.contrast)
+    contrast = audit.contrast
+    return _beyond(-contrast, -NEARLY_BLANK, contrast, lambda _, value: f"contrast {value:.1f}" if value else "constant")
 
 
 def _without_face(audit: Audit) -> Finding:
-    deviations = robust_deviations(distance_from_faces(audit.faces.images))
-    return _beyond(np.where(audit.contrast < NEARLY_BLANK, -np.inf, deviations), FAR_FROM_FACES, deviations)
+    deviations = outliers.robust_deviations(outliers.distance_from_faces(audit.faces.images))
+    scores = np.where(audit.contrast < NEARLY_BLANK, -np.inf, deviations)
+    return _beyond(scores, FAR_FROM_FACES, deviations, lambda _, value: f"{value:.1f} deviations")
 
 
 def _dark_or_bright(audit: Audit) -> Finding:
-    deviations = np.abs(robust_deviations(audit.brightness))
-    return _beyond(np.where(audit.contrast < NEARLY_BLANK, -np.inf, deviations), TOO_DARK_OR_BRIGHT, audit.brightness)
+    scores = np.where(audit.contrast < NEARLY_BLANK, -np.inf, np.abs(outliers.robust_deviations(audit.brightness)))
+    return _beyond(scores, TOO_DARK_OR_BRIGHT, audit.brightness, lambda _, value: f"mean {value:.0f}")
 
 
 def _odd_sizes(audit: Audit) -> Finding | None:
-    if audit.faces.sizes is None:
+    if (sizes := audit.faces.sizes) is None:
         return None
-    deviations = size_deviations(audit.faces.sizes)
-    return _beyond(deviations, ODD_SIZE, deviations)
+    deviations = outliers.size_deviations(sizes)
+    return _beyond(deviations, ODD_SIZE, deviations, lambda row, _: "{1}\N{MULTIPLICATION SIGN}{0} pixels".format(*sizes[row]))
 
 
 def _crowd_disagrees(audit: Audit) -> Finding | None:
     """Find rows whose own label got no clear vote; the value is the share of the votes for another label."""
-    votes = audit.faces.votes
-    if votes is None:
+    if (votes := audit.faces.votes) is None:
         return None
-    own, most = votes[np.arange(len(votes)), audit.faces.classes], votes.max(axis=1)
-    return _beyond(np.where(own == 0, most, 0), 0, most)
+    own, most, labels = votes[np.arange(len(votes)), audit.faces.classes], votes.max(axis=1), audit.faces.labels
+    scores = np.where(own == 0, most, 0)
+    return _beyond(scores, 0, most, lambda row, value: f"crowd: {labels[int(votes[row].argmax())]} {value:.0%}")
 
 
-def _beyond(scores: np.ndarray, threshold: float, values: np.ndarray) -> Finding:
-    """Find the rows whose score lies above a threshold, highest first."""
+def _beyond(scores: np.ndarray, threshold: float, values: np.ndarray, note: Callable[[int, float], str]) -> Finding:
+    """Find the rows whose score lies above a threshold, highest first, each with a note made of the row and its value."""
     rows = np.flatnonzero(scores > threshold)
     rows = rows[np.argsort(-scores[rows], kind="stable")]
-    return _finding([(row, -1, values[row]) for row in rows.tolist()])
+    found = values[rows].astype(np.float64)
+    tiles = [Tile((np.array([row]),), note(row, value)) for row, value in zip(rows.tolist(), found.tolist(), strict=True)]
+    return Finding(rows, np.full(len(rows), -1), found, tiles)
 
 
-def _finding(found: list[tuple[int, int, float]], groups: int = 0) -> Finding:
-    """Make a finding of (row, partner, value)."""
-    rows, partners, values = zip(*found, strict=True) if found else ((), (), ())
-    return Finding(np.array(rows, np.int64), np.array(partners, np.int64), np.array(values, np.float64), groups)
+class Kind(NamedTuple):
+    """A kind of finding: how it is found and shown."""
 
-
-# Arranging findings for the page
-
-
-def _exact_tiles(audit: Audit, _: Finding) -> list[Tile]:
-    splits, groups = audit.faces.splits, groups_of(audit.copies.original)
-    groups.sort(key=lambda rows: (len(np.unique(splits[rows])) == 1, -len(rows)))
-    return [Tile((rows,), f"{len(rows)} rows") for rows in groups]
-
-
-def _near_tiles(audit: Audit, _: Finding) -> list[Tile]:
-    pairs = zip(audit.copies.pairs, audit.copies.correlation, audit.copies.mirrored.tolist(), strict=True)
-    return [
-        Tile((pair[:1], pair[1:]), f"{value:.3f}" + (", the second mirrored" if mirrored else ""), mirrored)
-        for pair, value, mirrored in pairs
-    ]
-
-
-def _conflict_tiles(audit: Audit, _: Finding) -> list[Tile]:
-    tiles = []
-    for rows in sorted(_conflicting_groups(audit), key=lambda rows: -len(rows)):
-        labels, first, counts = np.unique(audit.faces.classes[rows], return_index=True, return_counts=True)
-        order = np.argsort(-counts, kind="stable")
-        note = ", ".join(f"{counts[i]} {audit.faces.labels[int(labels[i])]}" for i in order)
-        tiles.append(Tile(tuple(rows[[first[i]]] for i in order), note))
-    return tiles
-
-
-def _one_by_one(note: Callable[[Audit, int, float], str]) -> Callable[[Audit, Finding], list[Tile]]:
-    """Show every row of a finding by itself, with a note made of the row and its value."""
-    return lambda audit, finding: [
-        Tile((np.array([row]),), note(audit, row, value))
-        for row, value in zip(finding.rows.tolist(), finding.values.tolist(), strict=True)
-    ]
-
-
-def _size_note(audit: Audit, row: int, _: float) -> str:
-    assert audit.faces.sizes is not None
-    height, width = audit.faces.sizes[row]
-    return f"{width}\N{MULTIPLICATION SIGN}{height} pixels"
-
-
-def _crowd_note(audit: Audit, row: int, value: float) -> str:
-    assert audit.faces.votes is not None
-    return f"crowd: {audit.faces.labels[int(audit.faces.votes[row].argmax())]} {value:.0%}"
+    name: str  # in findings.csv and audit.json
+    title: str
+    method: str  # how it is found, in sentences
+    find: Callable[[Audit], Finding | None]  # None where the data lack what it needs
+    order: str  # of the tiles
+    unit: str = "images"  # what a tile shows, in the plural
+    threshold: float | None = None  # the value beyond which a row is found
 
 
 KINDS = (
@@ -232,10 +239,8 @@ KINDS = (
         "Exact copies",
         "The same pixels, at {size} by {size} pixels. Each face stands for its group.",
         _exact_copies,
-        _exact_tiles,
         "groups across splits first, then the largest",
         "groups",
-        leave_out=_copies_to_leave_out,
     ),
     Kind(
         "near-copy",
@@ -244,31 +249,25 @@ KINDS = (
         "apart. Candidates are the nearest small thumbnails; a pair is confirmed where the details (the difference of two "
         f"Gaussian blurs, of 1 pixel and of 4) correlate by {SAME_PICTURE:g} or more.",
         _near_copies,
-        _near_tiles,
         "the least similar first, so the others are more certain",
         "pairs",
         SAME_PICTURE,
-        _copies_to_leave_out,
     ),
     Kind(
         "conflict",
         "Copies with conflicting labels",
         "Groups of copies, exact or near, directly or through another copy, with more than one label.",
         _conflicts,
-        _conflict_tiles,
         "the largest groups first, a face for each label",
         "groups",
-        leave_out=_copies_to_leave_out,
     ),
     Kind(
         "blank",
         "Constant and nearly blank",
         f"The standard deviation of the pixels is below {NEARLY_BLANK:g} grays of 256.",
         _blank,
-        _one_by_one(lambda _, __, value: f"contrast {value:.1f}" if value else "constant"),
         "the lowest contrast first",
         threshold=NEARLY_BLANK,
-        leave_out=_blanks_to_leave_out,
     ),
     Kind(
         "no-face",
@@ -276,7 +275,6 @@ KINDS = (
         "The histogram of oriented gradients lies farther from the mean of all images than usual, by more than "
         f"{FAR_FROM_FACES:g} robust standard deviations. This is a hint, not proof: profiles are far from the mean too.",
         _without_face,
-        _one_by_one(lambda _, __, value: f"{value:.1f} deviations"),
         "the farthest first",
         threshold=FAR_FROM_FACES,
     ),
@@ -286,7 +284,6 @@ KINDS = (
         f"The mean of the pixels lies more than {TOO_DARK_OR_BRIGHT:g} robust standard deviations from the median. This is a "
         "hint: such faces can be good ones.",
         _dark_or_bright,
-        _one_by_one(lambda _, __, value: f"mean {value:.0f}"),
         "the farthest first",
         "faces",
         TOO_DARK_OR_BRIGHT,
@@ -298,7 +295,6 @@ KINDS = (
         f"{ODD_SIZE:g} robust standard deviations from the median (in logarithms), and more than a factor of 2. Small images "
         "were enlarged and are blurred; odd shapes were stretched.",
         _odd_sizes,
-        _one_by_one(_size_note),
         "the farthest first",
         threshold=ODD_SIZE,
     ),
@@ -307,7 +303,6 @@ KINDS = (
         "The crowd chose another label",
         "The label of the row has none of the clear votes.",
         _crowd_disagrees,
-        _one_by_one(_crowd_note),
         "the highest agreement first",
         "faces",
     ),

@@ -5,46 +5,31 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mien import __version__
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
-from mien.evaluation.audit import KINDS, Tile, rows_to_leave_out
-from mien.evaluation.findings import Audit
-from mien.evaluation.record import read_marked
-from mien.evaluation.report_folder import check_replaceable, whole_folder
+from mien.evaluation.audit import KINDS, Audit, Tile, rows_to_leave_out
+from mien.evaluation.record import check_replaceable, read_marked, whole_folder
 from mien.evaluation.report_page import new_environment
 from mien.files import write_whole
 
-FORMAT = 1
-"""Version of audit.json; rises when a field changes its meaning or is removed."""
-
+FORMAT = 1  # version of audit.json; rises when a field changes its meaning or is removed
 MADE_BY = "mien audit"
-
 FILES = ("index.html", "findings.csv", "audit.json")
+FINDINGS = ("id", "split", "label", "finding", "partner", "value")  # columns of findings.csv
+LEFT_OUT = ("id", "split", "label", "reason")  # columns of the list of rows to leave out
 
-FINDINGS = ("id", "split", "label", "finding", "partner", "value")
-"""Columns of findings.csv."""
-
-LEFT_OUT = ("id", "split", "label", "reason")
-"""Columns of the list of rows to leave out."""
-
-TILES = 48
-"""Most tiles shown of a kind."""
-
-BESIDE = 4
-"""Most pictures in a tile, and most rows named in a picture's tooltip."""
-
-LONGEST = 96
-"""Longest side of an embedded picture in pixels; larger ones are shrunk to keep the page small."""
-
+TILES = 48  # most tiles shown of a kind
+BESIDE = 4  # most pictures in a tile, and most rows named in a picture's tooltip
+LONGEST = 96  # longest side of an embedded picture in pixels; larger ones are shrunk to keep the page small
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
@@ -67,57 +52,47 @@ def check_places(out: Path, write: Path | None) -> None:
 
 
 def write_audit(audit: Audit, out: Path, write: Path | None = None, command: str | None = None) -> int:
-    """Write the folder, and the list of rows to leave out.
+    """Write the folder `out`, which replaces an earlier audit there, and the list of rows to leave out; return its length.
 
-    Args:
-        audit: what was found.
-        out: the folder; an earlier audit there is replaced.
-        write: the file of the list, which may lie in that folder; None writes no list.
-        command: the command line, noted on the page.
-
-    Returns:
-        How many rows the list has.
-
-    Raises:
-        MienError: as `check_places`, or if `out` cannot be written.
+    The list `write` may lie in that folder. `command` is the command line, noted on the page. MienError as `check_places`, or
+    if `out` cannot be written.
     """
     check_places(out, write)
     is_inside = write is not None and write.resolve().parent == out.resolve()
     record = _record(audit, command, (*FILES, write.name) if write is not None and is_inside else FILES)
     reasons = {} if write is None else rows_to_leave_out(audit)
-    listed = [(*audit.describe_row(row), reason) for row, reason in reasons.items()]
     with whole_folder(out, "audit.json", read_audit) as folder:
         (folder / "index.html").write_text(render(audit, record), encoding="utf-8")
-        _write_table(folder / "findings.csv", FINDINGS, _finding_rows(audit))
-        if write is not None and is_inside:
-            _write_table(folder / write.name, LEFT_OUT, listed)
+        found = (
+            (*audit.describe_row(row), kind, audit.faces.id(partner) if partner >= 0 else "", f"{value:.4g}")
+            for kind, finding in audit.findings.items()
+            for row, partner, value in zip(*(each.tolist() for each in finding[:3]), strict=True)
+        )
+        _write_table(folder / "findings.csv", FINDINGS, found)
         (folder / "audit.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    if write is not None and not is_inside:
+    if write is not None:
         write.parent.mkdir(parents=True, exist_ok=True)
-        _write_table(write, LEFT_OUT, listed)
-    return len(listed)
+        _write_table(write, LEFT_OUT, ((*audit.describe_row(row), reason) for row, reason in reasons.items()))
+    return len(reasons)
 
 
 def read_audit(path: Path) -> dict[str, Any]:
     """Read an audit.json; MienError if it is not there, is not one, or has a later format than this mien knows."""
-    return read_marked(path, "audit.json", "audit", MADE_BY, FORMAT)
+    return read_marked(path, "audit", MADE_BY, FORMAT)
 
 
 def render(audit: Audit, record: dict[str, Any]) -> str:
     """Write the page of an audit, from what was found and what audit.json holds."""
-    sections = []
-    for kind in KINDS:
-        if (finding := audit.findings.get(kind.name)) is not None:
-            tiles = kind.tiles(audit, finding)
-            sections.append(
-                {
-                    "kind": kind,
-                    "method": kind.method.format(size=audit.faces.size),
-                    "finding": finding,
-                    "tiles": [(_pictures(audit, tile), tile.note) for tile in tiles[:TILES]],
-                    "total": len(tiles),
-                }
-            )
+    sections = [
+        {
+            "kind": kind,
+            "method": kind.method.format(size=audit.faces.size),
+            "finding": finding,
+            "tiles": [(_pictures(audit, tile), tile.note) for tile in finding.tiles[:TILES]],
+        }
+        for kind in KINDS
+        if (finding := audit.findings.get(kind.name)) is not None
+    ]
     template = new_environment().get_template("audit.html")
     return template.render(
         record=record,
@@ -132,9 +107,8 @@ def _pictures(audit: Audit, tile: Tile) -> list[dict[str, Any]]:
     """Draw the pictures of a tile, with the splits and labels of the rows that share them."""
     drawn = []
     for rows in tile.pictures[:BESIDE]:
-        pixels = np.asarray(audit.faces.images[rows[0]])
-        is_mirrored = tile.mirrored and rows is tile.pictures[-1]
-        image = Image.fromarray(np.ascontiguousarray(pixels[:, ::-1]) if is_mirrored else pixels)
+        image = Image.fromarray(np.asarray(audit.faces.images[rows[0]]))
+        image = ImageOps.mirror(image) if tile.mirrored and rows is tile.pictures[-1] else image
         image.thumbnail((LONGEST, LONGEST))
         buffer = io.BytesIO()
         image.save(buffer, "png")
@@ -189,7 +163,10 @@ def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[s
             "original_sizes": _original_sizes(faces),
             "fingerprint": faces.fingerprint(),
         },
-        "counts": audit.counts(),
+        "counts": {
+            split: dict(zip(faces.labels.names, faces.split(split).counts().tolist(), strict=True))
+            for split in faces.split_names
+        },
         "findings": {kind: {"rows": len(each.rows), "groups": each.groups} for kind, each in audit.findings.items()},
         "overlaps": [each._asdict() for each in audit.overlaps],
         "leaks": [each._asdict() for each in audit.leaks],
@@ -198,17 +175,9 @@ def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[s
     }
 
 
-def _finding_rows(audit: Audit) -> Iterator[tuple[str, ...]]:
-    for kind, finding in audit.findings.items():
-        for row, partner, value in zip(finding.rows.tolist(), finding.partners.tolist(), finding.values.tolist(), strict=True):
-            yield (*audit.describe_row(row), kind, audit.faces.id(partner) if partner >= 0 else "", f"{value:.4g}")
-
-
 def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     def write(part: Path) -> None:
         with part.open("w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file)
-            table.writerow(columns)
-            table.writerows(rows)
+            csv.writer(file).writerows([columns, *rows])
 
     write_whole(path, write)

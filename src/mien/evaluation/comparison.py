@@ -5,7 +5,9 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,17 +16,11 @@ from mien.evaluation.report import markdown_table
 from mien.evaluation.run_summary import RunSummary, read_summaries, run_and_report, summarise
 from mien.evaluation.statistics import SIGNIFICANT, PairedTest, holm, mcnemar
 
-Table = list[list[str]]
-"""Rows of text, the header first, for Markdown and for the page."""
+Table = list[list[str]]  # rows of text, the header first
+Columns = dict[str, Callable[[RunSummary], str]]  # of a table with a row for each run
 
-Columns = dict[str, Callable[[RunSummary], str]]
-"""What stands in each column of a table with a row for each run."""
-
-FORMATS = ("table", "json", "html")
-"""Names on the command line; table is Markdown, which is also readable on a terminal."""
-
-FORMAT_BY_ENDING = {".json": "json", ".html": "html", ".htm": "html"}
-"""Format by the ending of the output file; table for any other."""
+FORMATS = ("table", "json", "html")  # table is Markdown, which is also readable on a terminal
+FORMAT_BY_ENDING = {".json": "json", ".html": "html", ".htm": "html"}  # of the output file; table for any other
 
 ABOUT_ACCURACY = (
     "Accuracy is given with its 95% interval (Wilson). The best epoch was chosen on the run's own validation rows, so a figure "
@@ -33,10 +29,7 @@ ABOUT_ACCURACY = (
 
 OTHER_FACES = "These runs were not all measured on the same faces: compare figures only within a table."
 
-AUGMENTED = (
-    "With test-time augmentation the figures are those of the mean over several views of every face, which multiplies the time "
-    "of prediction."
-)
+AUGMENTED = "With test-time augmentation figures are of the mean over several views of every face, which multiplies the time."
 
 REACHED: Columns = {
     "accuracy, 95% interval": lambda run: f"{run.accuracy:.1%}, {run.low:.1%} to {run.high:.1%}",
@@ -45,7 +38,7 @@ REACHED: Columns = {
 """Columns with what a run reached."""
 
 VIEWS: Columns = {"views": lambda run: run.test_time_augmentation or "one"}
-"""Added where a run was measured with test-time augmentation."""
+"""Added to `REACHED` where a run was measured with test-time augmentation."""
 
 COST: Columns = {
     "network": lambda run: run.network,
@@ -91,20 +84,24 @@ class ComparedRun:
         return self.adjusted_p_value < SIGNIFICANT
 
 
+class RunGroup(NamedTuple):
+    """The runs that were measured on the same faces."""
+
+    faces: str  # what they were measured on
+    runs: list[RunSummary]
+    reached: Columns
+    tested: str  # how the runs with predictions were tested; empty, as the table, for fewer than two
+    tests: Table
+
+
 def read_runs(sources: Sequence[Path]) -> tuple[list[RunSummary], dict[str, Path]]:
-    """Read the summaries of runs, and find their predictions.
+    """Read the summaries of runs, and find their predictions, from run folders, folders of reports and JSON by `as_json`.
 
-    Of runs with the same name the later one counts, which a line on stderr reports.
-
-    Args:
-        sources: run folders, folders of reports, and JSON files written by `as_json`.
+    Of runs with the same name the later one counts, which a line on stderr reports. MienError if a source is none of these.
 
     Returns:
         The summaries, those measured on the same faces together and the most accurate first; and the path of predictions.csv
         by the name of the run, in the order of the sources. Runs from a JSON file have none.
-
-    Raises:
-        MienError: if a source is none of these.
     """
     found: dict[str, RunSummary] = {}
     predictions: dict[str, Path] = {}
@@ -123,6 +120,21 @@ def read_runs(sources: Sequence[Path]) -> tuple[list[RunSummary], dict[str, Path
     return sorted(found.values(), key=lambda each: (order.index(each.data), -each.accuracy)), predictions
 
 
+def group_by_faces(summaries: Sequence[RunSummary], predictions: Mapping[str, Path] | None) -> list[RunGroup]:
+    """Group the runs that were measured on the same faces, which come one after another, and test those with predictions."""
+    groups = []
+    for _, group in groupby(summaries, key=lambda each: each.data):
+        runs = list(group)
+        split = {"all": "all rows", "none": "rows in no split"}.get(runs[0].split, f"{runs[0].split} split")
+        labels = ", ".join(label for label, count in runs[0].support.items() if count)
+        names = {each.name for each in runs}
+        compared = paired_tests({name: path for name, path in (predictions or {}).items() if name in names})
+        reached = REACHED | VIEWS if any(each.test_time_augmentation for each in runs) else REACHED
+        tested, tests = (describe_tests(compared), paired_table(compared)) if compared else ("", [])
+        groups.append(RunGroup(f"{runs[0].rows:,} faces, {split}: {labels}", runs, reached, tested, tests))
+    return groups
+
+
 def as_json(summaries: Sequence[RunSummary]) -> str:
     """Write the summaries as a JSON list; the keys are the fields of `RunSummary`."""
     return json.dumps([asdict(each) for each in summaries], indent=2, ensure_ascii=False) + "\n"
@@ -138,42 +150,17 @@ def as_markdown(
 
     With the command line, a sentence on top says what the figures are. Without predictions nothing is tested.
     """
-    groups = by_faces(summaries)
+    groups = group_by_faces(summaries, predictions)
     parts = [f"# {title}"] if title else []
     parts += [f"{ABOUT_ACCURACY} Written by: `{command}`"] if command else []
     parts += [OTHER_FACES] if len(groups) > 1 else []
-    parts += [AUGMENTED] if is_augmented(summaries) else []
+    parts += [AUGMENTED] if any(group.reached is not REACHED for group in groups) else []
     for group in groups:
-        parts += [describe_faces(group[0]), markdown_table(table(group, reached_columns(group) | COST))]
-        if tests := tests_within(group, predictions):
-            parts += [describe_tests(tests), markdown_table(paired_table(tests))]
+        parts += [group.faces, markdown_table(table(group.runs, group.reached | COST))]
+        parts += [group.tested, markdown_table(group.tests)] if group.tests else []
     header, *rows = table(summaries, MAKING)
     making = [header, *([*cells, f"`{line}`" if line else ""] for *cells, line in rows)]
     return "\n\n".join([*parts, markdown_table(recall_table(summaries)), markdown_table(making)]) + "\n"
-
-
-def by_faces(summaries: Sequence[RunSummary]) -> list[list[RunSummary]]:
-    """Group the runs that were measured on the same faces, in their order."""
-    groups: dict[str, list[RunSummary]] = {}
-    for each in summaries:
-        groups.setdefault(each.data, []).append(each)
-    return list(groups.values())
-
-
-def is_augmented(summaries: Sequence[RunSummary]) -> bool:
-    """Whether a run was measured with test-time augmentation."""
-    return any(each.test_time_augmentation for each in summaries)
-
-
-def describe_faces(summary: RunSummary) -> str:
-    """Describe what a run was measured on."""
-    rows = {"all": "all rows", "none": "rows in no split"}.get(summary.split, f"{summary.split} split")
-    return f"{summary.rows:,} faces, {rows}: {', '.join(label for label, count in summary.support.items() if count)}"
-
-
-def reached_columns(summaries: Sequence[RunSummary]) -> Columns:
-    """Give `REACHED`, with `VIEWS` where a run needs it."""
-    return REACHED | VIEWS if is_augmented(summaries) else REACHED
 
 
 def table(summaries: Sequence[RunSummary], columns: Columns) -> Table:
@@ -211,12 +198,6 @@ def read_answers(path: Path) -> Answers:
     return Answers(tuple(row[0] for row in rows), tuple(labels), np.array(truth), np.array(predicted))
 
 
-def tests_within(group: Sequence[RunSummary], predictions: Mapping[str, Path] | None) -> list[ComparedRun]:
-    """Test the runs on the same faces that have predictions."""
-    names = {each.name for each in group}
-    return paired_tests({name: path for name, path in (predictions or {}).items() if name in names})
-
-
 def paired_tests(predictions: Mapping[str, Path]) -> list[ComparedRun]:
     """Test every run against the first one, by the predictions.csv of runs on the same faces; empty for fewer than two."""
     if len(predictions) < 2:
@@ -246,21 +227,14 @@ def describe_tests(compared: Sequence[ComparedRun]) -> str:
 def paired_table(compared: Sequence[ComparedRun]) -> Table:
     """Make a table with a row for each comparison with the first run."""
     first = compared[0].first
-    rows = [
-        [
-            each.name,
-            f"{each.test.only_first:,}",
-            f"{each.test.only_second:,}",
-            f"{_points(each.test.difference)} points, {_points(each.test.low)} to {_points(each.test.high)}",
-            "below 0.001" if each.adjusted_p_value < 0.001 else f"{each.adjusted_p_value:.3f}",
-            verdict(each),
-        ]
-        for each in compared
-    ]
-    return [
-        [f"against {first}", f"only {first} right", "only this right", "difference, 95% interval", "p", "significant?"],
-        *rows,
-    ]
+    header = [f"against {first}", f"only {first} right", "only this right", "difference, 95% interval", "p", "significant?"]
+    rows = []
+    for each in compared:
+        difference, low, high = (f"{100 * share:+.1f}" for share in (each.test.difference, each.test.low, each.test.high))
+        p = "below 0.001" if each.adjusted_p_value < 0.001 else f"{each.adjusted_p_value:.3f}"
+        alone = [f"{each.test.only_first:,}", f"{each.test.only_second:,}"]
+        rows.append([each.name, *alone, f"{difference} points, {low} to {high}", p, verdict(each)])
+    return [header, *rows]
 
 
 def verdict(compared: ComparedRun) -> str:
@@ -275,7 +249,3 @@ def verdict(compared: ComparedRun) -> str:
     better = name if test.difference > 0 else first
     more = max(test.only_first, test.only_second)
     return f"Yes, {better} is better: it is right on {more:,} of the {alone:,} faces on which only one of the two is."
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:+.1f}"

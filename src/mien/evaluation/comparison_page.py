@@ -1,17 +1,16 @@
 """Compare finished runs on one page that opens offline, on a light or a dark screen, and prints."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mien import __version__
 from mien.evaluation import comparison
-from mien.evaluation.plots import FAINT, INK, SERIES, as_svg, new_figure, plain, style_axes
+from mien.evaluation.plots import FAINT, INK, SERIES, add_legend, as_svg, new_figure, new_rows, plain, style_axes
 from mien.evaluation.report_page import new_environment
 from mien.evaluation.run_summary import RunSummary
 from mien.evaluation.statistics import proportion
@@ -21,8 +20,7 @@ TITLE = "Comparison of runs"
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 
-Places = Mapping[str, int]
-"""Position of a run among all runs of the page, by its name; it decides colour, mark and dashes."""
+Places = Mapping[str, int]  # of a run among all runs of the page, by its name, for its colour, mark and dashes
 
 
 def render(
@@ -33,34 +31,33 @@ def render(
 ) -> str:
     """Write the page for the runs and predictions that `mien.evaluation.comparison.read_runs` gives."""
     places = {each.name: place for place, each in enumerate(summaries)}
-    groups = []
-    for runs in comparison.by_faces(summaries):
-        faces, tests = comparison.describe_faces(runs[0]), comparison.tests_within(runs, predictions)
-        accuracies = as_svg(plot_accuracies(runs, places), f"Accuracy of every run with its 95% interval; {faces}")
-        groups.append(
+    groups = comparison.group_by_faces(summaries, predictions)
+    sections = []
+    for group in groups:
+        accuracies = as_svg(plot_accuracies(group.runs, places), f"Accuracy of every run with its 95% interval; {group.faces}")
+        sections.append(
             {
-                "faces": faces,
-                "reached": comparison.table(runs, comparison.reached_columns(runs)),
-                "recalls": comparison.recall_table(runs),
-                "accuracies_drawn": accuracies if len(runs) > 1 else "",
+                "group": group,
+                "reached": comparison.table(group.runs, group.reached),
+                "recalls": comparison.recall_table(group.runs),
+                "accuracies_drawn": accuracies if len(group.runs) > 1 else "",
                 "recalls_drawn": as_svg(
-                    plot_recalls(runs, places), f"Recall of every label with its 95% interval, by run; {faces}"
+                    plot_recalls(group.runs, places), f"Recall of every label with its 95% interval, by run; {group.faces}"
                 ),
-                "tested": comparison.describe_tests(tests) if tests else "",
-                "tests": comparison.paired_table(tests) if tests else [],
             }
         )
     trained = trainings(summaries)
     curves = as_svg(plot_trainings(trained, places), "Validation accuracy of every run over the epochs") if trained else ""
+    is_augmented = any(each.test_time_augmentation for each in summaries)
     template = new_environment().get_template("comparison.html")
     return template.render(
         title=title or TITLE,
         version=__version__,
         date=datetime.now(UTC).isoformat(timespec="minutes"),
         command=command,
-        notes=[comparison.ABOUT_ACCURACY, *([comparison.AUGMENTED] if comparison.is_augmented(summaries) else [])],
+        notes=[comparison.ABOUT_ACCURACY, *([comparison.AUGMENTED] if is_augmented else [])],
         cautions=[comparison.OTHER_FACES] if len(groups) > 1 else [],
-        groups=groups,
+        sections=sections,
         curves=curves,
         cost=comparison.table(summaries, comparison.COST),
         making=comparison.table(summaries, comparison.MAKING)[1:],
@@ -69,8 +66,7 @@ def render(
 
 def plot_accuracies(runs: Sequence[RunSummary], places: Places) -> Figure:
     """Draw the accuracy of runs on the same faces, a row each from top to bottom, with 95% intervals."""
-    figure = new_figure(7.6, 0.36 * len(runs) + 0.75)
-    axes = style_axes(figure.subplots(), grid="x")
+    figure, axes = new_rows([plain(each.name, 36) for each in runs], width=7.6, row=0.36, margin=0.75)
     for row, each in enumerate(runs):
         colour, mark = _colour_and_mark(places[each.name])
         axes.plot([each.low, each.high], [row] * 2, color=colour, linewidth=1.8, solid_capstyle="butt")
@@ -80,10 +76,9 @@ def plot_accuracies(runs: Sequence[RunSummary], places: Places) -> Figure:
         )
     low, high = min(each.low for each in runs), max(each.high for each in runs)
     room = max(high - low, 0.02)
-    axes.set(xlim=(max(0, low - 0.06 * room), high + 0.16 * room), ylim=(len(runs) - 0.5, -0.5))
-    axes.set_yticks(range(len(runs)), [plain(each.name, 36) for each in runs], color=INK)
+    axes.set_xlim(max(0, low - 0.06 * room), high + 0.16 * room)
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}" if room > 0.06 else f"{share:.1%}")
+    axes.xaxis.set_major_formatter("{x:.0%}" if room > 0.06 else "{x:.1%}")
     return figure
 
 
@@ -91,8 +86,8 @@ def plot_recalls(runs: Sequence[RunSummary], places: Places) -> Figure:
     """Draw the recall of every label that has faces, a row each, with a mark and a 95% interval (Wilson) for each run."""
     labels = list(dict.fromkeys(label for each in runs for label, value in each.recall.items() if value is not None))
     step = 0.8 / len(runs)
-    figure = new_figure(7.6, max(0.42, 0.13 * len(runs) + 0.1) * len(labels) + 0.75 + 0.22 * -(-len(runs) // 3))
-    axes = style_axes(figure.subplots(), grid="x")
+    row = max(0.42, 0.13 * len(runs) + 0.1)
+    figure, axes = new_rows([plain(label) for label in labels], width=7.6, row=row, margin=0.75 + _legend_height(runs))
     for number, each in enumerate(runs):
         colour, mark = _colour_and_mark(places[each.name])
         for row, label in enumerate(labels):
@@ -105,13 +100,8 @@ def plot_recalls(runs: Sequence[RunSummary], places: Places) -> Figure:
             axes.plot(share.value, height, mark, color=colour, markersize=5, clip_on=False, label=plain(each.name, 30))
     for line in range(1, len(labels)):
         axes.axhline(line - 0.5, color=FAINT, linewidth=0.5, alpha=0.35)
-    axes.set(xlim=(0, 1), ylim=(len(labels) - 0.5, -0.5))
-    axes.set_yticks(range(len(labels)), [plain(label) for label in labels], color=INK)
-    axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     if len(runs) > 1:
-        handles, names = axes.get_legend_handles_labels()
-        shown = [plain(each.name, 30) for each in runs]
-        _legend(figure, [handles[names.index(name)] for name in shown], shown)
+        add_legend(figure, axes)
     return figure
 
 
@@ -133,8 +123,8 @@ def trainings(runs: Sequence[RunSummary]) -> dict[str, RunSummary]:
 
 def plot_trainings(runs: Mapping[str, RunSummary], places: Places) -> Figure:
     """Draw validation accuracy over the epochs, a curve for each training, with a mark at the epoch whose weights were kept."""
-    figure = new_figure(7.6, 3.4 + 0.22 * -(-len(runs) // 3))
-    axes = style_axes(figure.subplots(), grid="y")
+    figure = new_figure(7.6, 3.4 + _legend_height(runs))
+    axes = style_axes(figure.subplots(), grid="y", percent="y")
     for name, each in runs.items():
         place = places[each.name]
         colour, mark = _colour_and_mark(place)
@@ -152,15 +142,12 @@ def plot_trainings(runs: Mapping[str, RunSummary], places: Places) -> Figure:
         )
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
-    _legend(figure, *axes.get_legend_handles_labels())
+    add_legend(figure, axes)
     return figure
 
 
-def _legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
-    figure.legend(
-        handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=9, labelcolor=FAINT, handlelength=3
-    )
+def _legend_height(runs: Collection[object]) -> float:
+    return 0.22 * -(-len(runs) // 2)  # inches for two columns
 
 
 def _colour_and_mark(place: int) -> tuple[str, str]:

@@ -29,16 +29,10 @@ SIMILAR_WORDS = {
 
 
 def with_labels(faces: FaceSet, labels: Mapping[str, Sequence[str]], model: LabelSet | None = None) -> FaceSet:
-    """Merge or rename labels of the data as the user asks.
+    """Merge or rename labels of the data as the user asks: for each label of the model, those of the data that map to it.
 
-    Args:
-        faces: the data.
-        labels: for each label of the model the labels of the data that map to it.
-        model: the model's labels, if they are known.
-
-    Raises:
-        MienError: if the data lack one of these labels, one is listed twice, or one is itself another label of the model, so
-            that its correct predictions would count as wrong.
+    MienError if the data lack one of these, one is listed twice, or one is itself another label of the model, if that is known:
+    its correct predictions would count as wrong.
     """
     for name, members in labels.items():
         if own := [member for member in members if member != name and model and member in model.names]:
@@ -57,12 +51,7 @@ def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet) -> FaceSet:
 
     If the model was validated on rows carved from training, the data's own validation rows become test rows. Contempt is left
     out if it is the only label that the model lacks: FER+ has votes for it, FER-2013 has no such label. Both are reported on
-    stderr.
-
-    Args:
-        recipe: the model's recipe as YAML text; empty if it has none.
-        labels: the model's label names.
-        faces: the data.
+    stderr. The recipe is YAML text, empty if the model has none.
     """
     made = yaml.safe_load(recipe) or {}
     if made.get("own_validation") is False and "validation" in faces.split_names:
@@ -81,19 +70,10 @@ def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet) -> FaceSet:
 
 
 def match_labels(labels: LabelSet, data: FaceSet, merged: Mapping[str, Sequence[str]] | None = None) -> np.ndarray:
-    """Put the targets of the data into the model's label order, matching by name; labels without rows need no match.
+    """Put the targets of the data into the model's label order, matching by name: (N, K), float32.
 
-    Args:
-        labels: the model's K label names.
-        data: the rows.
-        merged: the labels given to `with_labels` before, which the error repeats.
-
-    Returns:
-        Targets, (N, K), float32.
-
-    Raises:
-        MienError: if rows have labels that the model lacks; the message names the labels missing on either side, and a flag to
-            use.
+    Labels without rows need no match. If rows have labels that the model lacks, MienError names those missing on either side
+    and suggests a value of --labels that includes those `merged` before.
     """
     used = [name for column, name in enumerate(data.labels) if data.targets[:, column].any()]
     if lacking := [name for name in used if name not in labels.names]:
@@ -107,10 +87,11 @@ def match_labels(labels: LabelSet, data: FaceSet, merged: Mapping[str, Sequence[
 def _explain_difference(labels: LabelSet, data: FaceSet, lacking: list[str], merged: Mapping[str, Sequence[str]]) -> str:
     """Name the labels that are missing on either side, and what can be done about it."""
     absent = [name for name in labels if name not in data.labels.names]
-    partners = _guess_partners(labels, data, lacking, absent)
+    partners = _guess_partners(labels, lacking, absent)
     mapping = {name: list(members) for name, members in merged.items()}
     for name, members in partners.items():
-        mapping[name] = mapping.get(name, []) + [member for member in members if member != name or name not in merged]
+        own = [name] if name in data.labels.names else []
+        mapping[name] = mapping.get(name, own) + members
     flag = f"--labels {shlex.quote(json.dumps(mapping, ensure_ascii=False))}"
     known, unknown = ", ".join(labels), ", ".join(lacking)
     if absent:
@@ -131,7 +112,7 @@ def _explain_difference(labels: LabelSet, data: FaceSet, lacking: list[str], mer
     )
 
 
-def _guess_partners(labels: LabelSet, data: FaceSet, lacking: list[str], absent: list[str]) -> dict[str, list[str]]:
+def _guess_partners(labels: LabelSet, lacking: list[str], absent: list[str]) -> dict[str, list[str]]:
     """Guess the labels of the data for each label of the model: by synonym, by similarity, or because one is left on each side.
 
     Others stay blank, since a wrong guess that is copied would be measured.
@@ -142,12 +123,8 @@ def _guess_partners(labels: LabelSet, data: FaceSet, lacking: list[str], absent:
     if len(unknown) == len(free) == 1 or not absent:
         guessed |= dict.fromkeys(unknown, (free or labels.names)[-1])
         unknown = []
-    pairs = [(partner, name) for name, partner in guessed.items() if partner]
-    pairs += [(partner, BLANK) for partner in free if unknown]
-    groups: dict[str, list[str]] = {}
-    for partner, name in pairs:
-        groups.setdefault(partner, [partner] if partner in data.labels.names else []).append(name)
-    return {name: groups[name] for name in labels if name in groups}
+    groups = {label: [name for name, partner in guessed.items() if partner == label] for label in labels}
+    return {label: members or [BLANK] for label, members in groups.items() if members or (unknown and label in free)}
 
 
 def _guess_partner(name: str, choices: Sequence[str]) -> str:

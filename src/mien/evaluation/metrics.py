@@ -1,20 +1,15 @@
 """Metrics of probabilities against targets."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.metrics import average_precision_score, confusion_matrix, log_loss, roc_auc_score
 
 from mien.errors import MienError
-from mien.evaluation.statistics import Proportion, proportion
+from mien.evaluation.statistics import Proportion, proportion, share_true
 from mien.labels import LabelSet
-
-BINS = 15
-"""Equal-width bins of confidence, as in Guo et al. (2017)."""
-
-COVERAGES = (1.0, 0.9, 0.8, 0.5)
-"""Shares of the rows for which a report lists the accuracy of the most confident predictions."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +36,7 @@ class CoveragePoint:
 class SelectiveAccuracy:
     """The accuracy if the least confident predictions are rejected."""
 
-    points: tuple[CoveragePoint, ...]  # at each of COVERAGES
+    points: tuple[CoveragePoint, ...]  # at coverages of 1, 0.9, 0.8 and 0.5
     area: float  # accuracy averaged over every coverage: 1 minus the area under the risk-coverage curve
     perfect_area: float  # the same if every correct prediction were more confident than every wrong one
 
@@ -83,23 +78,9 @@ class Metrics:
     reliability: tuple[ConfidenceBin, ...]
     selective: SelectiveAccuracy
 
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """The K label names in the model's order."""
-        return tuple(each.label for each in self.labels)
-
 
 def measure(probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) -> Metrics:
-    """Measure probabilities against targets.
-
-    Args:
-        probabilities: (N, K), each row sums to 1.
-        targets: (N, K), each row a distribution: one-hot, or votes.
-        labels: the K label names.
-
-    Raises:
-        MienError: if there are no rows, the shapes differ, or a row is not a distribution (such as NaN).
-    """
+    """Measure probabilities (N, K) against targets (N, K), one-hot or votes; MienError if a row is not a distribution."""
     _check_distributions("probabilities", probabilities, len(labels))
     _check_distributions("targets", targets, len(labels))
     if len(probabilities) != len(targets):
@@ -109,12 +90,15 @@ def measure(probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) ->
     probabilities = probabilities.astype(np.float32)
     truth, predicted, every = targets.argmax(axis=1), probabilities.argmax(axis=1), np.arange(len(labels))
     confusion = confusion_matrix(truth, predicted, labels=every)
-    per_label = _measure_labels(probabilities, truth, confusion, labels)
+    per_label = tuple(
+        _measure_label(name, truth == label, predicted == label, probabilities[:, label]) for label, name in enumerate(labels)
+    )
     supports, recalls, f1 = np.array(
         [(each.support, each.recall.value, each.f1) for each in per_label if each.recall], dtype=float
     ).T
     confidence, right = probabilities.max(axis=1), truth == predicted
     bins = reliability(confidence, right)
+    logs = np.log(np.clip(probabilities, np.finfo(np.float32).eps, None).astype(np.float64))
     return Metrics(
         n=len(truth),
         labels_with_rows=len(supports),
@@ -123,7 +107,7 @@ def measure(probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) ->
         macro_f1=float(f1.mean()),
         weighted_f1=float(np.average(f1, weights=supports)),
         log_loss=float(log_loss(truth, probabilities, labels=every)),
-        cross_entropy=_cross_entropy(probabilities, targets) if are_votes(targets) else None,
+        cross_entropy=float(-(targets * logs).sum(axis=1).mean()) if are_votes(targets) else None,
         brier=float(((probabilities.astype(np.float64) - np.eye(len(labels))[truth]) ** 2).sum(axis=1).mean()),
         expected_calibration_error=expected_calibration_error(bins),
         labels=per_label,
@@ -150,29 +134,20 @@ def _check_distributions(name: str, rows: np.ndarray, labels: int) -> None:
         raise MienError(f"The {name} of {len(wrong)} of {len(rows)} rows do not sum to 1, first in row {wrong[0]}.")
 
 
-def _measure_labels(
-    probabilities: np.ndarray, truth: np.ndarray, confusion: np.ndarray, labels: LabelSet
-) -> tuple[LabelMetrics, ...]:
-    found = []
-    for label, name in enumerate(labels):
-        hits, support, predicted = int(confusion[label, label]), int(confusion[label].sum()), int(confusion[:, label].sum())
-        if not support:
-            found.append(LabelMetrics(name, support, predicted))
-            continue
-        is_label = truth == label
-        found.append(
-            LabelMetrics(
-                label=name,
-                support=support,
-                predicted=predicted,
-                precision=hits / predicted if predicted else None,
-                recall=proportion(hits, support),
-                f1=2 * hits / (support + predicted),
-                average_precision=float(average_precision_score(is_label, probabilities[:, label])),
-                roc_auc=float(roc_auc_score(is_label, probabilities[:, label])) if support < len(truth) else None,
-            )
-        )
-    return tuple(found)
+def _measure_label(name: str, is_label: np.ndarray, is_predicted: np.ndarray, scores: np.ndarray) -> LabelMetrics:
+    hits, support, predicted = (int(rows.sum()) for rows in (is_label & is_predicted, is_label, is_predicted))
+    if not support:
+        return LabelMetrics(name, support, predicted)
+    return LabelMetrics(
+        label=name,
+        support=support,
+        predicted=predicted,
+        precision=hits / predicted if predicted else None,
+        recall=proportion(hits, support),
+        f1=2 * hits / (support + predicted),
+        average_precision=float(average_precision_score(is_label, scores)),
+        roc_auc=float(roc_auc_score(is_label, scores)) if support < len(is_label) else None,
+    )
 
 
 def are_votes(targets: np.ndarray) -> bool:
@@ -180,36 +155,32 @@ def are_votes(targets: np.ndarray) -> bool:
     return bool((targets.max(axis=1) < 1 - 1e-6).any())
 
 
-def _cross_entropy(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    logs = np.log(np.clip(probabilities, np.finfo(np.float32).eps, None).astype(np.float64))
-    return float(-(targets * logs).sum(axis=1).mean())
-
-
-def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> tuple[ConfidenceBin, ...]:
-    """Compare mean confidence with accuracy in bins of equal width; both arrays are (N,)."""
+def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> tuple[ConfidenceBin, ...]:
+    """Compare mean confidence with accuracy in bins of equal width, 15 as in Guo et al. (2017); both arrays are (N,)."""
     edges = np.linspace(0, 1, bins + 1)
     inner = edges[1:-1].astype(confidence.dtype)  # so that a confidence of 0.4 lies on the edge 0.4 in float32 too
     members = np.digitize(confidence, inner, right=True)
     found = []
     for index, (low, high) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)):
         inside = members == index
-        count = int(inside.sum())
-        mean = float(confidence[inside].mean(dtype=np.float64)) if count else None
-        found.append(ConfidenceBin(low, high, count, mean, proportion(int(right[inside].sum()), count) if count else None))
+        mean = float(confidence[inside].mean(dtype=np.float64)) if inside.any() else None
+        found.append(ConfidenceBin(low, high, int(inside.sum()), mean, share_true(right[inside])))
     return tuple(found)
 
 
-def expected_calibration_error(bins: tuple[ConfidenceBin, ...]) -> float:
+def filled_bins(bins: Sequence[ConfidenceBin]) -> list[tuple[int, float, Proportion]]:
+    """List count, mean confidence and accuracy of the bins that have rows."""
+    return [(each.count, each.confidence, each.accuracy) for each in bins if each.confidence is not None and each.accuracy]
+
+
+def expected_calibration_error(bins: Sequence[ConfidenceBin]) -> float:
     """Average the distance between confidence and accuracy over the bins, weighted by their rows.
 
     Source: Naeini et al., AAAI 2015; as in Guo et al., On calibration of modern neural networks, ICML 2017.
     """
-    gaps = [
-        each.count * abs(each.confidence - each.accuracy.value)
-        for each in bins
-        if each.accuracy and each.confidence is not None
-    ]
-    return sum(gaps) / sum(each.count for each in bins)
+    filled = filled_bins(bins)
+    gaps = sum(count * abs(confidence - accuracy.value) for count, confidence, accuracy in filled)
+    return gaps / sum(count for count, _, _ in filled)
 
 
 def selective_accuracy(confidence: np.ndarray, right: np.ndarray) -> SelectiveAccuracy:
@@ -219,7 +190,7 @@ def selective_accuracy(confidence: np.ndarray, right: np.ndarray) -> SelectiveAc
     """
     falling, count = np.sort(confidence)[::-1], len(right)
     points = []
-    for coverage in COVERAGES:
+    for coverage in (1.0, 0.9, 0.8, 0.5):
         threshold = falling[max(1, math.ceil(round(coverage * count, 6))) - 1]
         accepted = right[confidence >= threshold]
         points.append(CoveragePoint(coverage, float(threshold), proportion(int(accepted.sum()), len(accepted))))

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -22,6 +22,25 @@ LIMITS = """\
 - One still face at a time: no context, no motion, no voice. Faces turned far aside, covered or very small are guesses."""
 
 
+def _with_interval(proportion: dict[str, Any] | None) -> str:
+    return "-" if proportion is None else "{value:.1%}, {low:.1%} to {high:.1%}".format(**proportion)
+
+
+def _number(value: float | None, form: str = ".3f") -> str:
+    return "-" if value is None else format(value, form)
+
+
+FIGURES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "faces": lambda figures: f"{figures['n']:,}",
+    "accuracy, 95% interval": lambda figures: _with_interval(figures["accuracy"]),
+    "macro-F1": lambda figures: _number(figures["macro_f1"]),
+    "balanced accuracy": lambda figures: _number(figures["balanced_accuracy"], ".1%"),
+    "log loss": lambda figures: _number(figures["log_loss"]),
+    "calibration error": lambda figures: _number(figures["expected_calibration_error"]),
+}
+"""Columns of the figures of a report."""
+
+
 def model_card(
     repository: str, metadata: Mapping[str, str], records: Sequence[dict[str, Any]], licence: str | None = None
 ) -> str:
@@ -37,6 +56,8 @@ def model_card(
     recipe = yaml.safe_load(metadata.get("mien.recipe") or "{}") or {}
     description = f"{recipe['description']}. " if recipe.get("description") else ""
     parameters = f"{model['parameters']:,} parameters, " if model["parameters"] else ""
+    figures = [["measured on", *FIGURES]]
+    figures += [[_measured_on(each), *(write(each["all_rows"]) for write in FIGURES.values())] for each in records]
     shown = next((record for record in records if record["data"]["split"] == "test"), records[0])
     parts = [
         f"---\n{_header(name, records, licence)}---",
@@ -47,7 +68,7 @@ def model_card(
         f'```python\nimport mien\n\nfor face in mien.predict("photo.jpg", "hf:{repository}"):\n'
         "    print(face.box, face.label, face.confidence)\n```",
         "The file `model.onnx` takes uint8 faces; normalisation, softmax and temperature are part of its graph.",
-        f"## Figures\n\n{_figures(records)}",
+        f"## Figures\n\n{markdown_table(figures)}",
         *_cautions(records),
         f"On {_measured_on(shown)}:\n\n{_labels(shown)}",
         f"## How it was made\n\n{_making(metadata, records[0])}",
@@ -95,33 +116,6 @@ def _measured_on(record: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _figures(records: Sequence[dict[str, Any]]) -> str:
-    header = (
-        "measured on",
-        "faces",
-        "accuracy, 95% interval",
-        "macro-F1",
-        "balanced accuracy",
-        "log loss",
-        "calibration error",
-    )
-    rows = [header]
-    for record in records:
-        figures = record["all_rows"]
-        rows.append(
-            (
-                _measured_on(record),
-                f"{figures['n']:,}",
-                _with_interval(figures["accuracy"]),
-                _number(figures["macro_f1"]),
-                _number(figures["balanced_accuracy"], ".1%"),
-                _number(figures["log_loss"]),
-                _number(figures["expected_calibration_error"]),
-            )
-        )
-    return markdown_table(rows)
-
-
 def _cautions(records: Sequence[dict[str, Any]]) -> list[str]:
     """Say which of the figures are too good."""
     found = []
@@ -153,11 +147,3 @@ def _making(metadata: Mapping[str, str], record: dict[str, Any]) -> str:
     lines.append(f"Made with mien {metadata.get('mien.version')}; the recipe is `recipe.yaml`, and also inside the model file.")
     lines.append(f"sha256 of `model.onnx`: `{record['model']['sha256']}`.")
     return "\n".join(lines)
-
-
-def _with_interval(proportion: dict[str, Any] | None) -> str:
-    return "-" if proportion is None else "{value:.1%}, {low:.1%} to {high:.1%}".format(**proportion)
-
-
-def _number(value: float | None, form: str = ".3f") -> str:
-    return "-" if value is None else format(value, form)

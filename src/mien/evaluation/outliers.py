@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from mien.data.copies import CHUNK, SIDE, in_gray
+from mien.data.copies import SIDE, gray_chunks
 
 NEARLY_BLANK = 5.0
 """Standard deviation of the pixels below which nothing is visible, in grays of 256. FER-2013's faintest face has 9."""
@@ -14,24 +14,17 @@ FAR_FROM_FACES = 4.0
 """Robust standard deviations from the usual distance beyond which an image may show no face: 78% of these rows of FER-2013
 are "not a face" by FER+'s votes (docs/fer2013.md)."""
 
-TOO_DARK_OR_BRIGHT = 3.0
-"""Robust standard deviations from the usual brightness."""
-
-ODD_SIZE = 3.0
-"""Robust standard deviations from the usual height, width or aspect ratio, in logarithms."""
+TOO_DARK_OR_BRIGHT = 3.0  # robust standard deviations from the usual brightness
+ODD_SIZE = 3.0  # robust standard deviations from the usual height, width or aspect ratio, in logarithms
 
 LEAST_SPREAD = 1 / 3
 """Least standard deviation of sizes, in octaves: where all sizes are equal, nothing within a factor of 2 (`ODD_SIZE`
 times this) is odd."""
 
 
-def brightness_and_contrast(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the mean and the standard deviation of every face's pixels: two of (N,), float32, in grays of 0 to 255."""
-    mean, deviation = np.empty((2, len(images)), dtype=np.float32)
-    for start, gray in _chunks(images):
-        mean[start : start + len(gray)] = gray.mean(axis=(1, 2), dtype=np.float32)
-        deviation[start : start + len(gray)] = gray.std(axis=(1, 2), dtype=np.float32)
-    return mean, deviation
+def brightness_and_contrast(images: np.ndarray) -> np.ndarray:
+    """Compute the mean and the standard deviation of every face's pixels: (2, N), float32, in grays of 0 to 255."""
+    return np.concatenate([[gray.mean((1, 2), np.float32), gray.std((1, 2), np.float32)] for gray in gray_chunks(images)], 1)
 
 
 def distance_from_faces(images: np.ndarray) -> np.ndarray:
@@ -43,46 +36,32 @@ def distance_from_faces(images: np.ndarray) -> np.ndarray:
     """
     cell = SIDE // 6
     histograms = cv2.HOGDescriptor((SIDE, SIDE), (2 * cell, 2 * cell), (cell, cell), (cell, cell), 9)
-    total = np.zeros(histograms.getDescriptorSize(), dtype=np.float64)
-    for _, gray in _chunks(images):
-        total += sum(np.asarray(histograms.compute(face)).ravel() for face in gray)
-    mean = total / max(len(images), 1)
-    distance = np.empty(len(images), dtype=np.float32)
-    for start, gray in _chunks(images):  # computed twice, because 900 numbers a face take more memory than its pixels
-        for row, face in enumerate(gray, start):
-            distance[row] = np.linalg.norm(np.asarray(histograms.compute(face)).ravel() - mean)
-    return distance
+
+    def described() -> Iterator[np.ndarray]:  # twice, because 900 numbers a face take more memory than its pixels
+        for gray in gray_chunks(images):
+            yield from (np.asarray(histograms.compute(face)).ravel() for face in np.ascontiguousarray(gray))
+
+    mean = sum(described(), np.zeros(histograms.getDescriptorSize())) / max(len(images), 1)
+    return np.array([np.linalg.norm(each - mean) for each in described()], dtype=np.float32)
 
 
-def robust_deviations(values: np.ndarray) -> np.ndarray:
+def robust_deviations(values: np.ndarray, least: float = 0.0) -> np.ndarray:
     """Compute how many robust standard deviations every value lies from the median, signed: (N,) to (N,), float64.
 
-    Zeros where more than half of the values are equal.
+    A standard deviation is at least `least`; where it is 0, because more than half of the values are equal, all lie 0 away.
     """
     if not len(values):
         return np.zeros(0)
     distance = values.astype(np.float64) - np.median(values)
-    deviation = 1.4826 * np.median(np.abs(distance))  # that of a normal distribution (Hampel, 1974)
-    return np.asarray(distance / deviation) if deviation > 0 else np.zeros(len(values))
+    deviation = max(1.4826 * float(np.median(np.abs(distance))), least)  # that of a normal distribution (Hampel, 1974)
+    return np.asarray(distance / deviation) if deviation else np.zeros(len(values))
 
 
 def size_deviations(sizes: np.ndarray) -> np.ndarray:
     """Compute how many robust standard deviations the size of every image lies from the usual one: (N, 2) to (N,), float64.
 
-    Height, width and their ratio are compared with their medians by their logarithms, and the largest deviation counts. A
-    standard deviation is at least `LEAST_SPREAD` octaves.
+    Height, width and their ratio are compared by their logarithms, and the largest deviation counts.
     """
-    largest = np.zeros(len(sizes))
-    if not len(sizes):
-        return largest
     height, width = np.log2(sizes.astype(np.float64)).T
-    for octaves in (height, width, height - width):
-        distance = np.abs(octaves - np.median(octaves))
-        deviation = max(1.4826 * float(np.median(distance)), LEAST_SPREAD)
-        largest = np.maximum(largest, distance / deviation)
-    return largest
-
-
-def _chunks(images: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    for start in range(0, len(images), CHUNK):
-        yield start, np.ascontiguousarray(in_gray(images[start : start + CHUNK]))
+    deviations = [robust_deviations(octaves, LEAST_SPREAD) for octaves in (height, width, height - width)]
+    return np.asarray(np.abs(deviations).max(axis=0))

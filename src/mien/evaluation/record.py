@@ -1,8 +1,11 @@
-"""The contents of `metrics.json`, whose schema are these dataclasses: field names are keys, tuples are lists, None is null."""
+"""The contents of metrics.json, whose keys docs/evaluate.md describes, and the folder of a report."""
 
+import errno
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +15,8 @@ from sklearn.metrics import log_loss
 
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
-from mien.evaluation.metrics import ConfidenceBin, Metrics, expected_calibration_error, reliability
-from mien.evaluation.subgroups import CrowdAgreement, Group, TrainingCopies
-from mien.evaluation.tta import AugmentationGain
+from mien.evaluation.metrics import Metrics, expected_calibration_error, reliability
+from mien.evaluation.subgroups import Group, TrainingCopies
 from mien.inference.classifier import Classifier
 
 FORMAT = 1
@@ -23,71 +25,27 @@ FORMAT = 1
 MADE_BY = "mien evaluate"
 """Together with FORMAT this identifies a metrics.json of mien."""
 
-TEMPERATURES = {"label": "mien.temperature", "crowd": "mien.crowd_temperature"}
-"""Metadata key of a model file for the temperature of each head."""
+Reader = Callable[[Path], dict[str, Any]]
 
 FEW_ROWS = 30
 """Labels with fewer rows get a caution: the 95% interval of a recall near one half is wider than 30 points."""
 
 
 @dataclass(frozen=True)
-class BeforeTemperature:
-    """Metrics of the probabilities as they were before the logits were divided by the temperature."""
-
-    temperature: float  # above 1 it lowers the confidence, below 1 it raises it
-    log_loss: float
-    expected_calibration_error: float
-    reliability: tuple[ConfidenceBin, ...]
-
-
-@dataclass(frozen=True)
-class ModelRecord:
-    """The evaluated model."""
-
-    file: str  # file name, without folders
-    sha256: str  # of the file, 64 hex digits
-    labels: tuple[str, ...]
-    size: int  # side of its input in pixels
-    channels: int  # 1 gray, 3 RGB
-    parameters: int  # 0 if the file does not state it
-    mien_version: str | None  # that exported it
-    temperature: float | None  # of the evaluated head
-    trained_on: dict[str, Any] | None  # its notes on its training data: kind, path, train_fingerprint, ...
-    name: str  # file name, or that of the run folder if the file is called model.onnx
-    head: str  # evaluated head, label or crowd
-    heads: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class DataRecord:
-    """The faces that it was evaluated on."""
-
-    kind: str  # recognised format, such as "fer2013.csv" or "folder"
-    path: str  # name of the file or folder, without the folders above it
-    split: str  # train, validation, test or none; "all" for all rows
-    rows: int
-    labels: tuple[str, ...]  # of the data, in their order
-    skipped: int  # images that could not be read
-    fingerprint: str  # of pixels, labels and targets, 64 hex digits
-    same_as_training: bool | None  # whether the model was trained on exactly these rows; None if unknown
-    merged: dict[str, tuple[str, ...]] | None = None  # --labels: labels of the data by label of the model
-
-
-@dataclass(frozen=True)
 class Record:
-    """One evaluation."""
+    """One evaluation; in metrics.json tuples are lists and None is null."""
 
-    model: ModelRecord
-    data: DataRecord
+    model: dict[str, Any]  # see `describe_model`
+    data: dict[str, Any]  # see `describe_data`
     all_rows: Metrics  # with test-time augmentation, if there is any
     date: str  # UTC, ISO 8601
     mien_version: str
     command: str | None  # command line; None from Python
     files: tuple[str, ...]  # of the report
     likely_mislabelled: int | None = None  # rows that confident learning finds; None on training rows
-    before_temperature: BeforeTemperature | None = None  # None if the model has no temperature
-    crowd: CrowdAgreement | None = None  # None without votes
-    test_time_augmentation: AugmentationGain | None = None
+    before_temperature: dict[str, Any] | None = None  # see `measure_before_temperature`; None if the model has no temperature
+    crowd: dict[str, Any] | None = None  # see `measure_crowd`; None without votes
+    test_time_augmentation: dict[str, Any] | None = None  # see `mien.evaluation.tta.measure_gain`
     training_copies: TrainingCopies | None = None  # None if the model stores no signatures
     subgroups: dict[str, tuple[Group, ...]] = field(default_factory=dict)  # by column; in JSON a list of column and groups
     made_by: str = MADE_BY
@@ -102,23 +60,18 @@ class Record:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read a metrics.json.
-
-    Raises:
-        MienError: if it cannot be read, mien did not write it, or its format is newer than this version of mien.
-    """
-    return read_marked(path, "metrics.json", "report", MADE_BY, FORMAT)
+    """Read a metrics.json; MienError if it cannot be read, mien did not write it, or its format is newer than this mien."""
+    return read_marked(path, "report", MADE_BY, FORMAT)
 
 
-def read_marked(path: Path, name: str, kind: str, made_by: str, format: int) -> dict[str, Any]:
-    """Read the JSON file `name` of a report or an audit, whose fields `made_by` and `format` (at most this one) identify it."""
+def read_marked(path: Path, kind: str, made_by: str, format: int) -> dict[str, Any]:
+    """Read the JSON file of a report or an audit, whose fields `made_by` and `format` (at most this one) identify it."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        article = "an" if kind[0] in "aeiou" else "a"
-        raise MienError(f"Cannot read {path} as the {name} of {article} {kind}: {error}.") from error
+        raise MienError(f"Cannot read {path} of a mien {kind}: {error}.") from error
     if not isinstance(record, dict) or record.get("made_by") != made_by:
-        raise MienError(f"{path} is not the {name} of a mien {kind}.")
+        raise MienError(f"{path} is not the {path.name} of a mien {kind}.")
     if not isinstance(record.get("format"), int) or record["format"] > format:
         raise MienError(
             f"{path} has format {record.get('format')}; this version of mien reads format {format}. "
@@ -127,47 +80,46 @@ def read_marked(path: Path, name: str, kind: str, made_by: str, format: int) -> 
     return record
 
 
-def describe_model(model: Classifier) -> ModelRecord:
+def describe_model(model: Classifier) -> dict[str, Any]:
     """Describe a model from its file and its metadata."""
     path = Path(model.path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    temperature, trained_on = model.metadata.get(TEMPERATURES[model.head]), model.metadata.get("mien.data")
-    return ModelRecord(
-        file=path.name,
-        sha256=digest,
-        labels=model.labels.names,
-        size=model.size,
-        channels=model.channels,
-        parameters=model.parameters,
-        mien_version=model.metadata.get("mien.version"),
-        temperature=float(temperature) if temperature else None,
-        trained_on=json.loads(trained_on) if trained_on else None,
-        name=(path.name == "model.onnx" and path.parent.resolve().name) or path.name,
-        head=model.head,
-        heads=model.heads,
-    )
+    temperature = model.metadata.get("mien.crowd_temperature" if model.head == "crowd" else "mien.temperature")
+    return {
+        "file": path.name,
+        "sha256": digest,
+        "labels": model.labels.names,
+        "size": model.size,  # side of its input in pixels
+        "channels": model.channels,  # 1 gray, 3 RGB
+        "parameters": model.parameters,  # 0 if the file does not state it
+        "mien_version": model.metadata.get("mien.version"),  # that exported it
+        "temperature": float(temperature) if temperature else None,  # of the evaluated head
+        "trained_on": json.loads(model.metadata.get("mien.data") or "null"),  # kind, path, train_fingerprint, ...
+        "name": (path.name == "model.onnx" and path.parent.resolve().name) or path.name,  # of the run folder or the file
+        "head": model.head,
+        "heads": model.heads,
+    }
 
 
 def describe_data(
-    model: ModelRecord, rows: FaceSet, split: str, merged: Mapping[str, Sequence[str]] | None = None
-) -> DataRecord:
+    model: Mapping[str, Any], rows: FaceSet, split: str, merged: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Any]:
     """Describe the faces, and whether the model states that it was trained on exactly these."""
     # votes beside the labels are not part of the fingerprint: metrics on the same rows can be compared with or without them
     fingerprint = replace(rows, votes=None).fingerprint()
-    fingerprints = {fingerprint} if rows.votes is None else {fingerprint, rows.fingerprint()}
-    trained_on = (model.trained_on or {}).get("train_fingerprint")
-    return DataRecord(
-        kind=rows.origin.kind,
-        path=Path(rows.origin.path).name,
-        split=split,
-        rows=len(rows),
-        labels=rows.labels.names,
-        skipped=len(rows.origin.skipped),
-        fingerprint=fingerprint,
-        same_as_training=trained_on in fingerprints if trained_on else None,
-        merged=None if merged is None else {name: tuple(members) for name, members in merged.items()},
-    )
+    trained_on = (model["trained_on"] or {}).get("train_fingerprint")
+    return {
+        "kind": rows.origin.kind,  # recognised format
+        "path": Path(rows.origin.path).name,  # name of the file or folder, without the folders above it
+        "split": split,  # train, validation, test or none; "all" for all rows
+        "rows": len(rows),
+        "labels": rows.labels.names,  # of the data, in their order
+        "skipped": len(rows.origin.skipped),  # images that could not be read
+        "fingerprint": fingerprint,  # of pixels, labels and targets
+        "same_as_training": trained_on in (fingerprint, rows.fingerprint()) if trained_on else None,
+        "merged": None if merged is None else dict(merged),  # --labels: labels of the data by label of the model
+    }
 
 
 def without_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
@@ -180,12 +132,16 @@ def without_temperature(probabilities: np.ndarray, temperature: float) -> np.nda
     return undone
 
 
-def measure_before_temperature(views: np.ndarray, truth: np.ndarray, temperature: float) -> BeforeTemperature:
+def measure_before_temperature(views: np.ndarray, truth: np.ndarray, temperature: float) -> dict[str, Any]:
     """Measure the mean over views (V, N, K) as it was before the temperature, against label indices (N,)."""
     before = without_temperature(views, temperature).mean(axis=0)
     bins = reliability(before.max(axis=1), before.argmax(axis=1) == truth)
-    loss = float(log_loss(truth, before, labels=np.arange(before.shape[1])))
-    return BeforeTemperature(temperature, loss, expected_calibration_error(bins), bins)
+    return {
+        "temperature": temperature,  # above 1 it lowers the confidence, below 1 it raises it
+        "log_loss": float(log_loss(truth, before, labels=np.arange(before.shape[1]))),
+        "expected_calibration_error": expected_calibration_error(bins),
+        "reliability": bins,
+    }
 
 
 def cautions(record: Record) -> list[str]:
@@ -196,15 +152,13 @@ def cautions(record: Record) -> list[str]:
             f"{copies.count:,} of the {metrics.n:,} faces are copies of faces the model was trained on. Without them the "
             f"accuracy is {copies.without.accuracy.value:.1%}, not {metrics.accuracy.value:.1%}."
         )
-    if metrics.labels_with_rows < len(metrics.labels):
-        empty = ", ".join(each.label for each in metrics.labels if not each.support)
-        found.append(
-            f"No rows: {empty}. They have no metrics; averages are over the other labels ({metrics.labels_with_rows})."
-        )
+    if empty := [each.label for each in metrics.labels if not each.support]:
+        averaged = metrics.labels_with_rows
+        found.append(f"No rows: {', '.join(empty)}. They have no metrics; averages are over the other labels ({averaged}).")
     if few := [f"{each.label} ({each.support})" for each in metrics.labels if 0 < each.support < FEW_ROWS]:
         found.append(f"Few rows: {', '.join(few)}. Their metrics are imprecise; see the intervals.")
-    if record.data.skipped:
-        found.append(f"{record.data.skipped:,} images could not be read and were left out.")
+    if skipped := record.data["skipped"]:
+        found.append(f"{skipped:,} images could not be read and were left out.")
     return found
 
 
@@ -213,22 +167,63 @@ def training_cautions(record: Record) -> list[str]:
 
     With signatures of the training faces copies are counted; with the name of the training data alone, overlap is only likely.
     """
-    data, copies, trained_on = record.data, record.training_copies, record.model.trained_on or {}
+    data, copies = record.data, record.training_copies
     memorised = "the metrics show what it has memorised, not how well it generalises."
-    if data.same_as_training:
+    same_name = data["path"] and data["path"] == (record.model["trained_on"] or {}).get("path")
+    if data["same_as_training"]:
         return [f"These are exactly the rows the model was trained on: {memorised}"]
     if copies and not copies.without:
         return [f"Every face is a copy of one the model was trained on: {memorised}"]
-    if not data.path or data.path != trained_on.get("path"):
-        return []
-    if data.split == "validation":
+    if same_name and data["split"] == "validation":
         return [
             "These are validation rows of the model's training data: its epoch and temperature were chosen on such rows, so "
             "the metrics are slightly too high. Publish metrics on test rows instead."
         ]
-    if data.split != "test" and copies is None:
+    if same_name and data["split"] != "test" and copies is None:
         return [
             "These rows probably include rows the model was trained on, since its training data have the same name: the "
             "metrics may be far too high. Use data it has not seen, or name a split it was not trained on (--split)."
         ]
     return []
+
+
+@contextmanager
+def whole_folder(out: Path, record: str = "metrics.json", read: Reader = read_record) -> Iterator[Path]:
+    """Give an empty folder next to `out` to write into; it replaces `out` when the block succeeds.
+
+    If the block fails, an earlier report in `out` is kept and nothing is left beside it. The file `record` identifies a report
+    of this kind and lists all its files; `read` reads it, or raises MienError if mien did not write it.
+    """
+    check_replaceable(out, record, read)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent, ignore_cleanup_errors=True) as scratch:
+            whole, old = Path(scratch, "new"), Path(scratch, "old")
+            whole.mkdir()  # with the usual permissions; the scratch folder is closed to others
+            yield whole
+            if out.exists():
+                out.rename(old)
+            try:
+                whole.rename(out)
+            except BaseException:  # Ctrl-C too: the earlier report must not be deleted with the scratch folder
+                if old.exists():
+                    old.rename(out)
+                raise
+    except OSError as error:
+        reason, advice = error.strerror or str(error), "Choose another --out, or change its permissions"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            reason, advice = "the disk is full, or a limit on files is reached", "Free some space, or choose another --out"
+        raise MienError(f"Cannot write the report to {out}: {reason}. {advice}.") from error
+
+
+def check_replaceable(out: Path, record: str = "metrics.json", read: Reader = read_record) -> None:
+    """Check that `out` contains nothing but a report of this kind, before the work for `whole_folder` begins."""
+    if out.exists() and not out.is_dir():
+        raise MienError(f"{out} is a file; give a folder for the report.")
+    present = {path.name for path in out.iterdir()} if out.exists() else set()
+    if present and record not in present:
+        raise MienError(f"{str(out)!r} exists and is not a report of mien; choose another folder, or empty it.")
+    if present and (foreign := sorted(present.difference(read(out / record)["files"]))):
+        raise MienError(
+            f"{out} holds {foreign[0]!r}, which is not part of the report in it; move it, or choose another folder."
+        )

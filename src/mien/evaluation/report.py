@@ -5,31 +5,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mien import __version__
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
+from mien.evaluation import subgroups
 from mien.evaluation.label_match import match_labels
 from mien.evaluation.metrics import Metrics, are_votes, likely_mislabelled, measure
 from mien.evaluation.plots import as_png, as_svg, plot_subgroups
-from mien.evaluation.record import Record, describe_data, describe_model, measure_before_temperature, training_cautions
-from mien.evaluation.report_folder import whole_folder
+from mien.evaluation.record import (
+    Record,
+    describe_data,
+    describe_model,
+    measure_before_temperature,
+    training_cautions,
+    whole_folder,
+)
 from mien.evaluation.report_page import TITLES, draw, render
 from mien.evaluation.run_summary import plot_learning, read_log
 from mien.evaluation.statistics import Difference
-from mien.evaluation.subgroups import (
-    CrowdAgreement,
-    Group,
-    TrainingCopies,
-    find_training_copies,
-    group_values,
-    measure_crowd,
-    measure_subgroups,
-    measure_training_copies,
-)
-from mien.evaluation.tta import AugmentationGain, check_kind, mean_over_views, measure_gain, predict_plain, predict_views
+from mien.evaluation.tta import check_kind, mean_over_views, measure_gain, predict_plain, predict_views
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
 
@@ -56,8 +54,11 @@ class Report:
 
     def table(self) -> str:
         """Write the metrics as text for a terminal: what was evaluated, the table, then cautions."""
-        record = self.record
-        parts = [f"{_describe_rows(record)}\n{as_table(self.metrics)}"]
+        record, data, model = self.record, self.record.data, self.record.model
+        part = {"all": "all rows", "none": "the rows in no split"}.get(data["split"], f"{data['split']} split")
+        head = f", predicted by the {model['head']} head" if len(model["heads"]) > 1 else ""
+        faces = f"{data['rows']:,} {'face' if data['rows'] == 1 else 'faces'}"
+        parts = [f"{part} of {data['path'] or 'data from ' + data['kind']}: {faces}{head}\n{as_table(self.metrics)}"]
         if record.test_time_augmentation:
             parts.append(augmentation_line(record.test_time_augmentation, self.metrics))
         if record.training_copies:
@@ -107,31 +108,36 @@ def evaluate(
     check_kind(tta)
     out = Path(out)
     rows, split = choose_split(data, split)
-    if (wanted := (model.size, model.size, model.channels)) != (have := (*rows.images.shape[1:3], rows.channels)):
-        raise MienError(f"The model takes faces of {_shape(wanted)}, these are {_shape(have)}; read them in the model's size.")
+    wanted, given = (
+        f"{height}x{width} pixels in {'gray' if channels == 1 else 'colour'}"
+        for height, width, channels in ((model.size, model.size, model.channels), (*rows.images.shape[1:3], rows.channels))
+    )
+    if wanted != given:
+        raise MienError(f"The model takes faces of {wanted}, these are {given}; read them in the model's size.")
     targets = match_labels(model.labels, rows, merged)
     learning = read_log(Path(log)) if log else None
     model_record = describe_model(model)
     data_record = describe_data(model_record, rows, split, merged)
-    values = group_values(rows, by)
+    groups_of_rows = subgroups.group_values(rows, by)
     with whole_folder(out) as folder:
-        copies = find_training_copies(model, rows.images)
+        copies = subgroups.find_training_copies(model, rows.images)
         plain = predict_plain(model, rows.images, batch_size)
         augmented = predict_views(model, rows.images, tta, batch_size, plain)
-        views, truth, temperature = augmented[0], targets.argmax(axis=1), model_record.temperature
+        views, truth, temperature = augmented[0], targets.argmax(axis=1), model_record["temperature"]
         probabilities = mean_over_views(views)
-        metrics = measure(probabilities, targets, model.labels)
-        suspects = None if data_record.same_as_training else len(likely_mislabelled(probabilities, targets))
+        suspects = None if data_record["same_as_training"] else len(likely_mislabelled(probabilities, targets))
         record = Record(
             model=model_record,
             data=data_record,
-            all_rows=metrics,
+            all_rows=measure(probabilities, targets, model.labels),
             likely_mislabelled=suspects,
             before_temperature=measure_before_temperature(views, truth, temperature) if temperature else None,
             crowd=_measure_crowd(rows, targets, probabilities, model.labels),
             test_time_augmentation=measure_gain(tta, plain, augmented, truth) if tta != "none" else None,
-            training_copies=measure_training_copies(*copies, probabilities, targets, model.labels) if copies else None,
-            subgroups=measure_subgroups(values, probabilities, targets, model.labels),
+            training_copies=subgroups.measure_training_copies(*copies, probabilities, targets, model.labels)
+            if copies
+            else None,
+            subgroups=subgroups.measure_subgroups(groups_of_rows, probabilities, targets, model.labels),
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             mien_version=__version__,
             command=command,
@@ -142,13 +148,13 @@ def evaluate(
             figures["learning"] = plot_learning(learning)
         pictures = {name: as_svg(figure, TITLES[name]) for name, figure in figures.items()}
         for column, groups in record.subgroups.items():
-            figure = plot_subgroups(groups, metrics.accuracy.value)
+            figure = plot_subgroups(groups, record.all_rows.accuracy.value)
             pictures[f"groups of {column}"] = as_svg(figure, f"Accuracy of every group of {column}, with 95% intervals")
         page = render(record, pictures, model.metadata.get("mien.recipe"))
-        kinds = copies[1] if copies else None
-        _write_predictions(folder / "predictions.csv", rows, probabilities, targets, model.labels, kinds)
-        (folder / "confusion.png").write_bytes(as_png(figures["confusion"]))
         (folder / "index.html").write_text(page, encoding="utf-8")
+        (folder / "confusion.png").write_bytes(as_png(figures["confusion"]))
+        kinds = copies[1] if copies else None
+        _write_predictions(folder / "predictions.csv", rows, probabilities, truth, model.labels, kinds)
         if rows.origin.skipped:
             (folder / "skipped.txt").write_text("\n".join(rows.origin.skipped) + "\n", encoding="utf-8")
         (folder / "metrics.json").write_text(record.to_json(), encoding="utf-8")
@@ -156,11 +162,7 @@ def evaluate(
 
 
 def choose_split(data: FaceSet, split: str | None) -> tuple[FaceSet, str]:
-    """Choose the rows and their split: the one asked for; else test if there is one, else validation, else "all".
-
-    Raises:
-        MienError: if the split does not exist, or there are no rows.
-    """
+    """Choose the rows and their split: the one asked for; else test if there is one, else validation, else "all"."""
     if split is None:
         split = next((name for name in ("test", "validation") if name in data.split_names), "all")
     if not len(data):
@@ -168,41 +170,27 @@ def choose_split(data: FaceSet, split: str | None) -> tuple[FaceSet, str]:
     return (data, "all") if split == "all" else (data.split(split), split)
 
 
-def _measure_crowd(rows: FaceSet, targets: np.ndarray, probabilities: np.ndarray, labels: LabelSet) -> CrowdAgreement | None:
+def _measure_crowd(rows: FaceSet, targets: np.ndarray, probabilities: np.ndarray, labels: LabelSet) -> dict[str, Any] | None:
     """Use the votes beside the labels, else the targets if they are votes themselves."""
     truth, predicted = targets.argmax(axis=1), probabilities.argmax(axis=1)
     if rows.votes is None:
-        return measure_crowd(targets, truth, predicted, judged_by_votes=True) if are_votes(targets) else None
+        return subgroups.measure_crowd(targets, truth, predicted, judged_by_votes=True) if are_votes(targets) else None
     # votes may be for labels that the model lacks, so they stay in the order of the data
     columns = np.array([rows.labels.names.index(name) if name in rows.labels.names else -1 for name in labels])
-    return measure_crowd(rows.votes, rows.classes, columns[predicted], judged_by_votes=False)
+    return subgroups.measure_crowd(rows.votes, rows.classes, columns[predicted], judged_by_votes=False)
 
 
 def _write_predictions(
-    path: Path, rows: FaceSet, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet, copies: np.ndarray | None
+    path: Path, rows: FaceSet, probabilities: np.ndarray, truth: np.ndarray, labels: LabelSet, copies: np.ndarray | None
 ) -> None:
-    last = [] if copies is None else ["copy_in_training"]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["id", "true", "predicted", *(f"probability_{name}" for name in labels), *last])
-        for row, (given, target) in enumerate(zip(probabilities, targets, strict=True)):
-            names = (labels[int(target.argmax())], labels[int(given.argmax())])
-            kind = [] if copies is None else [copies[row]]
-            writer.writerow([rows.id(row), *names, *(f"{share:.6f}" for share in given), *kind])
-
-
-def _shape(shape: tuple[int, int, int]) -> str:
-    height, width, channels = shape
-    return f"{height}x{width} pixels in {'gray' if channels == 1 else 'colour'}"
-
-
-def _describe_rows(record: Record) -> str:
-    """Describe the evaluated rows, such as "test split of faces: 14 faces", and the head of a model with two."""
-    data, model = record.data, record.model
-    part = {"all": "all rows", "none": "the rows in no split"}.get(data.split, f"{data.split} split")
-    name = data.path or f"data from {data.kind}"
-    head = f", predicted by the {model.head} head" if len(model.heads) > 1 else ""
-    return f"{part} of {name}: {data.rows:,} {'face' if data.rows == 1 else 'faces'}{head}"
+        copy_column = [] if copies is None else ["copy_in_training"]
+        writer.writerow(["id", "true", "predicted", *(f"probability_{name}" for name in labels), *copy_column])
+        for row, given in enumerate(probabilities):
+            copy = [] if copies is None else [copies[row]]
+            names = (labels[truth[row]], labels[int(given.argmax())])
+            writer.writerow([rows.id(row), *names, *(f"{share:.6f}" for share in given), *copy])
 
 
 def as_table(metrics: Metrics) -> str:
@@ -225,7 +213,7 @@ def as_table(metrics: Metrics) -> str:
     return "\n".join([first, means, losses, "", *_aligned(rows)])
 
 
-def as_group_table(column: str, groups: Sequence[Group]) -> str:
+def as_group_table(column: str, groups: Sequence[subgroups.Group]) -> str:
     """Write the groups of a column as aligned text, with the gap of each to all other rows."""
     header = [f"by {column}", "faces", "accuracy", "95% interval", "balanced", "macro-F1", "ECE", "gap to the others"]
     rows = []
@@ -236,7 +224,7 @@ def as_group_table(column: str, groups: Sequence[Group]) -> str:
     return "\n".join(_aligned([header, *rows]))
 
 
-def copies_line(copies: TrainingCopies) -> str:
+def copies_line(copies: subgroups.TrainingCopies) -> str:
     """Summarise the copies of training faces in one line."""
     kinds = f"{copies.exact:,} exact" + ("" if copies.near is None else f", {copies.near:,} near")
     if not copies.count:
@@ -250,13 +238,13 @@ def copies_line(copies: TrainingCopies) -> str:
     )
 
 
-def augmentation_line(gain: AugmentationGain, metrics: Metrics) -> str:
+def augmentation_line(gain: Mapping[str, Any], metrics: Metrics) -> str:
     """Summarise the gain and the cost of test-time augmentation in one line, given the metrics with it."""
-    test = gain.test
+    test = gain["test"]
     return (
-        f"test-time augmentation {gain.kind}: accuracy {gain.accuracy_without} without, {metrics.accuracy} with it "
+        f"test-time augmentation {gain['kind']}: accuracy {gain['accuracy_without']} without, {metrics.accuracy} with it "
         f"({100 * test.difference:+.1f} points, 95% interval {100 * test.low:+.1f} to {100 * test.high:+.1f}, "
-        f"McNemar's exact p = {test.p_value:.2g}); {gain.seconds_ratio:.1f} times the seconds"
+        f"McNemar's exact p = {test.p_value:.2g}); {gain['seconds_ratio']:.1f} times the seconds"
     )
 
 

@@ -8,21 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from mien.evaluation import plots
 from mien.evaluation.metrics import Metrics, likely_mislabelled
-from mien.evaluation.plots import (
-    FAINT,
-    INK,
-    WRONG,
-    new_grid,
-    plain,
-    plot_confusion,
-    plot_coverage,
-    plot_crowd,
-    plot_labels,
-    plot_precision_recall,
-    plot_reliability,
-    plot_roc,
-)
 from mien.evaluation.record import Record, cautions
 from mien.evaluation.subgroups import FEWEST_ROWS, WIDEST, copies_unknown_reason
 from mien.labels import LabelSet
@@ -31,8 +18,6 @@ TEMPLATES = Path(__file__).parent / "page"
 
 MISSING = "\N{EN DASH}"
 """Text for an undefined metric."""
-
-MINUS = "\N{MINUS SIGN}"
 
 TITLES = {
     "confusion": "Confusion matrix: a row per true label, a column per predicted label",
@@ -87,60 +72,47 @@ def new_environment() -> jinja2.Environment:
 
 
 def render(record: Record, pictures: dict[str, str], recipe: str | None) -> str:
-    """Write the page.
+    """Write the page, with the model's recipe as YAML text and pictures by the names of `TITLES` as SVG elements.
 
-    Args:
-        record: the evaluation.
-        pictures: SVG elements by the names of `TITLES`; a section whose picture is missing is left out.
-        recipe: the model's recipe as YAML text, or None.
+    A section without its picture is left out.
     """
     environment = new_environment()
     environment.filters |= {
         "percent": lambda share: MISSING if share is None else f"{share:.1%}",
         "decimal": lambda number: MISSING if number is None else f"{number:.3f}",
-        "points": lambda share: MISSING if share is None else f"{100 * share:+.1f}".replace("-", MINUS),
+        "points": lambda share: MISSING if share is None else f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}"),
         "seconds": lambda time: f"{time:.1f} s" if time >= 1 else f"{1000 * time:.0f} ms",
         "probability": probability,
         "logarithm": math.log,
     }
     return environment.get_template("report.html").render(
         record=record,
-        metrics=record.all_rows,
-        split="all rows" if record.data.split == "all" else f"split {record.data.split}",
-        gain=record.test_time_augmentation,
-        before=record.before_temperature,
-        crowd=record.crowd,
         confusions=largest_confusions(record.all_rows),
         cautions=cautions(record),
-        copies=record.training_copies,
-        copies_unknown=copies_unknown_reason((record.model.trained_on or {}).get("train_count")),
+        copies_unknown=copies_unknown_reason((record.model["trained_on"] or {}).get("train_count")),
         enough=(FEWEST_ROWS, round(100 * WIDEST)),
         pictures=pictures,
         recipe=recipe,
     )
 
 
-def random_rows(count: int, wanted: int = 9, seed: int = 0) -> np.ndarray:
-    """Choose distinct rows at random, in rising order; all if there are fewer than wanted."""
-    return np.sort(np.random.default_rng(seed).permutation(count)[:wanted])
-
-
-def worst_rows(probabilities: np.ndarray, targets: np.ndarray, wanted: int = 24) -> np.ndarray:
-    """Find the wrong predictions with the highest confidence, most confident first."""
-    wrong = np.flatnonzero(probabilities.argmax(axis=1) != targets.argmax(axis=1))
-    return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:wanted]
-
-
-def uncertain_rows(probabilities: np.ndarray, wanted: int = 16) -> np.ndarray:
-    """Find the predictions with the lowest confidence, least confident first."""
-    return np.argsort(probabilities.max(axis=1), kind="stable")[:wanted]
+def choose_faces(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
+    """Choose the rows for each sheet of faces, by the names of `TITLES`."""
+    falling = np.argsort(-probabilities.max(axis=1), kind="stable")
+    wrong = probabilities.argmax(axis=1) != targets.argmax(axis=1)
+    return {
+        "random": np.sort(np.random.default_rng(0).permutation(len(targets))[:9]),
+        "worst": falling[wrong[falling]][:24],
+        "uncertain": np.argsort(probabilities.max(axis=1), kind="stable")[:16],
+        "mislabelled": likely_mislabelled(probabilities, targets)[:24],
+    }
 
 
 def plot_faces(
     images: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet, columns: int = 8
 ) -> Figure:
     """Draw faces side by side: the true label, below it the predicted one with its probability, marked if wrong."""
-    figure, panels = new_grid(len(images), min(columns, len(images)), FACE, (GAP, CAPTION), (0, GAP, 0, CAPTION))
+    figure, panels = plots.new_grid(len(images), min(columns, len(images)), FACE, (GAP, CAPTION), (0, GAP, 0, CAPTION))
     for panel, image, given, target in zip(panels, images, probabilities, targets, strict=True):
         panel.set_axis_off()
         small = Image.fromarray(image)
@@ -148,10 +120,10 @@ def plot_faces(
         panel.imshow(np.asarray(small), cmap="gray", vmin=0, vmax=255, interpolation="none")
         truth, predicted = int(target.argmax()), int(given.argmax())
         if truth == predicted:
-            prediction, colour = f"{plain(labels[predicted], 10)} {given[predicted]:.0%}", FAINT
+            prediction, colour = f"{plots.plain(labels[predicted], 10)} {given[predicted]:.0%}", plots.FAINT
         else:
-            prediction, colour = f"✗ {plain(labels[predicted], 8)} {given[predicted]:.0%}", WRONG
-        for height, text, ink in ((-0.04, plain(labels[truth], 14), INK), (-0.2, prediction, colour)):
+            prediction, colour = f"✗ {plots.plain(labels[predicted], 8)} {given[predicted]:.0%}", plots.WRONG
+        for height, text, ink in ((-0.04, plots.plain(labels[truth], 14), plots.INK), (-0.2, prediction, colour)):
             panel.text(0.5, height, text, transform=panel.transAxes, ha="center", va="top", fontsize=9, color=ink)
     return figure
 
@@ -162,22 +134,17 @@ def draw(
     """Draw every figure that the rows allow, by the names of `TITLES`; subgroups and learning curves are drawn elsewhere."""
     metrics = record.all_rows
     figures = {
-        "confusion": plot_confusion(metrics),
-        "labels": plot_labels(metrics),
-        "reliability": plot_reliability(metrics, record.before_temperature),
-        "coverage": plot_coverage(probabilities, targets, metrics),
-        "precision_recall": plot_precision_recall(probabilities, targets, metrics),
-        "roc": plot_roc(probabilities, targets, metrics),
+        "confusion": plots.plot_confusion(metrics),
+        "labels": plots.plot_labels(metrics),
+        "reliability": plots.plot_reliability(metrics, record.before_temperature),
+        "coverage": plots.plot_coverage(probabilities, targets, metrics),
+        "precision_recall": plots.plot_curves("precision_recall", probabilities, targets, metrics),
+        "roc": plots.plot_curves("roc", probabilities, targets, metrics),
     }
     if record.crowd:
-        figures["crowd"] = plot_crowd(record.crowd)
-    suspects = likely_mislabelled(probabilities, targets)[: 24 if record.likely_mislabelled else 0]
-    for name, rows, columns in (
-        ("random", random_rows(len(images)), 9),
-        ("worst", worst_rows(probabilities, targets), 8),
-        ("uncertain", uncertain_rows(probabilities), 8),
-        ("mislabelled", suspects, 8),
-    ):
-        if len(rows):
+        figures["crowd"] = plots.plot_crowd(record.crowd["bands"])
+    for name, rows in choose_faces(probabilities, targets).items():
+        if len(rows) and (name != "mislabelled" or record.likely_mislabelled):
+            columns = 9 if name == "random" else 8
             figures[name] = plot_faces(images[rows], probabilities[rows], targets[rows], labels, columns)
     return figures

@@ -5,17 +5,17 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from jsonargparse import ArgumentError, ArgumentParser
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mien.errors import MienError, in_plain_words
-from mien.evaluation.plots import ACCENT, FAINT, INK, new_figure, style_axes
+from mien.evaluation.plots import ACCENT, FAINT, INK, add_legend, new_figure, style_axes
 from mien.evaluation.record import describe_model, read_record
 from mien.inference.classifier import Classifier
 
@@ -55,13 +55,9 @@ class RunSummary:
 
 
 def summarise(folder: Path) -> RunSummary:
-    """Summarise a finished run, or a report.
+    """Summarise a finished run by its `report`, or the folder of another report, in a run folder or not.
 
-    Args:
-        folder: a run folder, for its `report`, or the folder of another report, in a run folder or not.
-
-    Raises:
-        MienError: if it is neither, the run has not finished, or the report is about another model than the run's.
+    MienError if it is neither, the run has not finished, or the report is about another model than the run's.
     """
     run, report = run_and_report(folder)
     if not (report / "metrics.json").is_file():
@@ -71,24 +67,29 @@ def summarise(folder: Path) -> RunSummary:
         )
     record = read_record(report / "metrics.json")
     figures, augmentation = record["all_rows"], record.get("test_time_augmentation")
-    training = _without_training(record) if run is None else _training(run, report, record)
+    training = {} if run is None else _training(run, report, record)
     model = record["model"]["name"].removesuffix(".onnx") if run is None else run.resolve().name
     is_own = run is not None and report.resolve().name == "report"
-    return RunSummary(
-        name=model if is_own else f"{model}/{report.resolve().name}",
-        rows=figures["n"],
-        data=record["data"]["fingerprint"],
-        split=record["data"]["split"],
-        accuracy=figures["accuracy"]["value"],
-        low=figures["accuracy"]["low"],
-        high=figures["accuracy"]["high"],
-        macro_f1=figures["macro_f1"],
-        recall={each["label"]: each["recall"] and each["recall"]["value"] for each in figures["labels"]},
-        support={each["label"]: each["support"] for each in figures["labels"]},
-        parameters=record["model"]["parameters"],
-        test_time_augmentation=augmentation["kind"] if augmentation else None,
-        **training,
-    )
+    summary: dict[str, Any] = dict.fromkeys(field.name for field in fields(RunSummary))  # None is what is not known
+    summary |= {
+        "name": model if is_own else f"{model}/{report.resolve().name}",
+        "recipe": "",
+        "network": "",
+        "rows": figures["n"],
+        "data": record["data"]["fingerprint"],
+        "split": record["data"]["split"],
+        "accuracy": figures["accuracy"]["value"],
+        "low": figures["accuracy"]["low"],
+        "high": figures["accuracy"]["high"],
+        "macro_f1": figures["macro_f1"],
+        "recall": {each["label"]: each["recall"] and each["recall"]["value"] for each in figures["labels"]},
+        "support": {each["label"]: each["support"] for each in figures["labels"]},
+        "parameters": record["model"]["parameters"],
+        "validation_accuracy_by_epoch": [],
+        "command": record["command"],
+        "test_time_augmentation": augmentation["kind"] if augmentation else None,
+    }
+    return RunSummary(**summary | training)
 
 
 def run_and_report(folder: Path) -> tuple[Path | None, Path]:
@@ -101,7 +102,7 @@ def run_and_report(folder: Path) -> tuple[Path | None, Path]:
 def _training(run: Path, report: Path, record: dict[str, Any]) -> dict[str, Any]:
     """Give the fields of a summary that describe the training of a run."""
     model = Classifier(run)
-    if record["model"]["sha256"] != describe_model(model).sha256:
+    if record["model"]["sha256"] != describe_model(model)["sha256"]:
         raise MienError(f"The report {report} is about another model than {model.path}; evaluate that one into it.")
     log, recipe = read_log(run / "log.csv", SUMMARY_COLUMNS), yaml.safe_load(model.metadata["mien.recipe"])
     multiply_adds = model.metadata.get("mien.multiply_adds")
@@ -123,13 +124,6 @@ def _training(run: Path, report: Path, record: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def _without_training(record: dict[str, Any]) -> dict[str, Any]:
-    """Give the same fields where the training is not known."""
-    unknown = ("multiply_adds", "epochs", "best_epoch", "training_seconds", "seconds_an_epoch", "faces_a_second", "hardware")
-    empty = {"recipe": "", "network": "", "validation_accuracy_by_epoch": [], "command": record["command"]}
-    return {**dict.fromkeys(unknown), **empty}
-
-
 def best_epoch(log: dict[str, np.ndarray], select_by: str) -> int:
     """Find the epoch whose weights training kept, counted from 1: the first of the best by accuracy or loss, or the last."""
     if select_by == "last":
@@ -140,40 +134,29 @@ def best_epoch(log: dict[str, np.ndarray], select_by: str) -> int:
 
 def read_summaries(path: Path) -> list[RunSummary]:
     """Read the JSON that `mien compare --format json` writes; MienError if it is not there, or holds anything else."""
-    made = "what `mien compare --format json --out FILE` of this mien writes"
+    made, again = "what `mien compare --format json --out FILE` of this mien writes", "write it again from the run folders"
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise MienError(f"Cannot read {path} as {made}: {error}.") from None
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise MienError(f"{path} is not {made}: it is not a list of runs.")
-    return [_parsed(row, f"{path} is not {made}: run {number}") for number, row in enumerate(rows, start=1)]
-
-
-def _parsed(row: dict[str, Any], where: str) -> RunSummary:
-    """Make a summary of a JSON object; MienError, beginning with `where`, if a field is missing, unknown or of another type."""
-    from jsonargparse import ArgumentError
-
-    known = {field.name: field.default is MISSING for field in fields(RunSummary)}
-    if missing := [name for name, is_needed in known.items() if is_needed and name not in row]:
-        others = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise MienError(f"{where} lacks {', '.join(missing[:3])}{others}; write it again from the run folders.")
-    if unknown := [name for name in row if name not in known]:
-        raise MienError(f"{where} has the unknown field {', '.join(unknown)}; write it again from the run folders.")
-    try:
-        return RunSummary(**_summary_parser().parse_object(row).as_dict())
-    except ArgumentError as problem:
-        words = in_plain_words(str(problem)).removeprefix("--").rstrip(".")
-        raise MienError(f"{where} has a wrong value: {words}.") from None
-
-
-@cache
-def _summary_parser() -> Any:
-    from jsonargparse import ArgumentParser
-
     parser = ArgumentParser(exit_on_error=False, default_env=False)
     parser.add_class_arguments(RunSummary)
-    return parser
+    known, found = {field.name: field.default is MISSING for field in fields(RunSummary)}, []
+    for number, row in enumerate(rows, start=1):
+        where = f"{path} is not {made}: run {number}"
+        if missing := [name for name, is_needed in known.items() if is_needed and name not in row]:
+            others = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            raise MienError(f"{where} lacks {', '.join(missing[:3])}{others}; {again}.")
+        if unknown := [name for name in row if name not in known]:
+            raise MienError(f"{where} has the unknown field {', '.join(unknown)}; {again}.")
+        try:
+            found.append(RunSummary(**parser.parse_object(row).as_dict()))
+        except ArgumentError as problem:
+            words = in_plain_words(str(problem)).removeprefix("--").rstrip(".")
+            raise MienError(f"{where} has a wrong value: {words}.") from None
+    return found
 
 
 def read_log(path: Path, columns: Sequence[str] = COLUMNS) -> dict[str, np.ndarray]:
@@ -205,20 +188,16 @@ def plot_learning(log: dict[str, np.ndarray]) -> Figure:
     """
     figure = new_figure(9.0, 3.1)
     for axes, name, best in zip(figure.subplots(1, 2), ("loss", "accuracy"), (np.nanargmin, np.nanargmax), strict=True):
-        style_axes(axes, grid="y").set_xlabel("epoch")
-        axes.set_title(name, loc="left", fontsize=10, color=INK)
+        style_axes(axes, grid="y", percent="y" if name == "accuracy" else "").set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         marker = "o" if len(log["epoch"]) == 1 else None  # one epoch is a dot, not a line
         for part, colour in (("train", FAINT), ("validation", ACCENT)):
             axes.plot(log["epoch"], log[f"{part}_{name}"], color=colour, linewidth=1.8, marker=marker, label=part)
-        values = log[f"validation_{name}"]
+        title, values = name, log[f"validation_{name}"]
         if np.isfinite(values).any():
             top = best(values)
             axes.plot(log["epoch"][top], values[top], "o", color=ACCENT, markersize=6)
-            text = f"{values[top]:.3f}" if name == "loss" else f"{values[top]:.1%}"
-            axes.set_title(f"{name}, at best {text} on validation", loc="left", fontsize=10, color=INK)
-        if name == "accuracy":
-            axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
-            handles, names = axes.get_legend_handles_labels()
-            figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize=9, labelcolor=FAINT)
+            title += f", at best {values[top]:{'.3f' if name == 'loss' else '.1%'}} on validation"
+        axes.set_title(title, loc="left", fontsize=10, color=INK)
+    add_legend(figure, axes)
     return figure

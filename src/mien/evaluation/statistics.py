@@ -36,13 +36,14 @@ def proportion(count: int, of: int) -> Proportion:
     """Compute a share with its 95% Wilson score interval, which is valid for few rows and for shares near 0 and 1.
 
     Source: E. B. Wilson, Probable inference, the law of succession, and statistical inference. JASA 22, 1927.
-
-    Args:
-        count: rows for which it holds.
-        of: rows in all, at least 1.
     """
     low, high = binomtest(count, of).proportion_ci(method="wilson")
     return Proportion(count / of, float(low), float(high), count, of)
+
+
+def share_true(holds: np.ndarray) -> Proportion | None:
+    """Compute the share of rows, booleans (N,), for which it holds; None without rows."""
+    return proportion(int(holds.sum()), len(holds)) if len(holds) else None
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,20 @@ class Difference:
         return Difference(self.value * factor, self.low * factor, self.high * factor)
 
 
-def difference(first: Proportion, second: Proportion) -> Difference:
-    """Compute the difference of the shares of two groups that have no row in common, with its 95% interval.
+def difference(first: Proportion, second: Proportion, correlation: float = 0.0) -> Difference:
+    """Compute the difference of two shares with its 95% interval, which combines both Wilson intervals.
 
-    Source: Newcombe, Interval estimation for the difference between independent proportions: comparison of eleven methods,
-    Statistics in Medicine 17, 1998, method 10, which combines both Wilson intervals.
+    Shares of groups that have no row in common have no correlation. Sources: Newcombe, Interval estimation for the difference
+    between independent proportions, and Improved confidence intervals for the difference between binomial proportions based on
+    paired data, Statistics in Medicine 17, 1998, method 10 of each.
     """
+
+    def margin(one: float, other: float) -> float:
+        return math.sqrt(max(one**2 - 2 * correlation * one * other + other**2, 0))
+
     value = first.value - second.value
-    below = math.hypot(first.value - first.low, second.high - second.value)
-    above = math.hypot(first.high - first.value, second.value - second.low)
+    below = margin(first.value - first.low, second.high - second.value)
+    above = margin(first.high - first.value, second.value - second.low)
     return Difference(value, value - below, value + above)
 
 
@@ -84,54 +90,31 @@ class PairedTest:
 
 
 def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> PairedTest:
-    """Test whether two models are equally accurate, by the rows that only one of them gets right.
+    """Test whether two models are equally accurate, by whether each is right on the same rows: booleans, (N,).
 
     If the models are equally good, either one is right on such a row with probability 1/2: McNemar's exact test is the binomial
-    test on these rows.
-
-    Sources: McNemar, Note on the sampling error of the difference between correlated proportions or percentages,
-    Psychometrika 12, 1947. Interval: Newcombe, Improved confidence intervals for the difference between binomial
-    proportions based on paired data, Statistics in Medicine 17, 1998, method 10.
-
-    Args:
-        first_right: (N,), booleans, whether the first model is right.
-        second_right: (N,), booleans, for the second model on the same rows.
-
-    Raises:
-        MienError: if there are no rows, or the numbers of rows differ.
+    test on these rows. Source: McNemar, Note on the sampling error of the difference between correlated proportions or
+    percentages, Psychometrika 12, 1947; interval: see `difference`.
     """
     rows = len(first_right)
     if first_right.shape != second_right.shape or not rows:
         raise MienError(f"A paired test needs the same rows of both models, not {rows} and {len(second_right)} rows.")
+    both, neither = int((first_right & second_right).sum()), int((~first_right & ~second_right).sum())
     only_first, only_second = int((first_right & ~second_right).sum()), int((second_right & ~first_right).sum())
-    low, high = _paired_interval(int((first_right & second_right).sum()), only_first, only_second, rows)
+    first, second = proportion(both + only_first, rows), proportion(both + only_second, rows)
+    surplus = both * neither - only_first * only_second
+    corrected = max(surplus - rows / 2, 0) if surplus > 0 else surplus  # method 10's continuity correction
+    margins = first.count * (rows - first.count) * second.count * (rows - second.count)
+    change = difference(second, first, corrected / math.sqrt(margins) if margins else 0.0)
     return PairedTest(
         rows=rows,
         only_first=only_first,
         only_second=only_second,
         difference=(only_second - only_first) / rows,
-        low=low,
-        high=high,
+        low=change.low,
+        high=change.high,
         p_value=float(binomtest(only_second, only_first + only_second).pvalue) if only_first + only_second else 1.0,
     )
-
-
-def _paired_interval(both: int, only_first: int, only_second: int, rows: int) -> tuple[float, float]:
-    """Combine the Wilson intervals of both accuracies, corrected for the correlation between the models."""
-    neither = rows - both - only_first - only_second
-    first, second = proportion(both + only_first, rows), proportion(both + only_second, rows)
-    margins = first.count * (rows - first.count) * second.count * (rows - second.count)
-    surplus = both * neither - only_first * only_second
-    corrected = max(surplus - rows / 2, 0) if surplus > 0 else surplus  # method 10's continuity correction
-    correlation = corrected / math.sqrt(margins) if margins else 0.0
-
-    def combine(one: float, other: float) -> float:
-        return math.sqrt(max(one**2 - 2 * correlation * one * other + other**2, 0))
-
-    value = (only_second - only_first) / rows
-    below = combine(second.value - second.low, first.high - first.value)
-    above = combine(second.high - second.value, first.value - first.low)
-    return value - below, value + above
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -143,4 +126,4 @@ def holm(p_values: Sequence[float]) -> list[float]:
     steps = np.array(p_values)[order] * np.arange(len(order), 0, -1)
     adjusted = np.empty(len(order))
     adjusted[order] = np.minimum(1, np.maximum.accumulate(steps))
-    return [float(value) for value in adjusted]
+    return list(adjusted.tolist())

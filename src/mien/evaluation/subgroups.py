@@ -14,7 +14,7 @@ from mien.data.faceset import FaceSet
 from mien.data.signatures import EXACT, MOST_DIGESTED, NEAR, NO_COPY, Noted, TrainingRows, copies_of_training_rows, from_text
 from mien.errors import MienError
 from mien.evaluation.metrics import LabelMetrics, Metrics, measure
-from mien.evaluation.statistics import Difference, Proportion, difference, proportion
+from mien.evaluation.statistics import Difference, Proportion, difference, share_true
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
 
@@ -77,28 +77,27 @@ def measure_subgroups(
     right = probabilities.argmax(axis=1) == targets.argmax(axis=1)
 
     def measure_group(name: str, members: np.ndarray) -> Group:
-        metrics, others = measure(probabilities[members], targets[members], labels), right[~members]
-        accuracy = metrics.accuracy
+        metrics, others = measure(probabilities[members], targets[members], labels), share_true(right[~members])
         return Group(
             group=name,
             n=metrics.n,
-            enough=metrics.n >= FEWEST_ROWS and accuracy.high - accuracy.low <= WIDEST,
-            accuracy=accuracy,
+            enough=metrics.n >= FEWEST_ROWS and metrics.accuracy.high - metrics.accuracy.low <= WIDEST,
+            accuracy=metrics.accuracy,
             balanced_accuracy=metrics.balanced_accuracy,
             macro_f1=metrics.macro_f1,
             expected_calibration_error=metrics.expected_calibration_error,
             labels=metrics.labels,
-            gap=difference(accuracy, proportion(int(others.sum()), len(others))) if len(others) else None,
+            gap=difference(metrics.accuracy, others) if others else None,
         )
 
     return {
-        column: tuple(measure_group(name, of_rows == name) for name in sorted(np.unique(of_rows).tolist(), key=_group_order))
+        column: tuple(measure_group(name, of_rows == name) for name in sorted(set(of_rows.tolist()), key=_group_order))
         for column, of_rows in values.items()
     }
 
 
 def _group_order(name: str) -> tuple[bool, float, str]:
-    """Sort groups by the number they begin with, then by name; rows without a value come last."""
+    """Sort by the number a name begins with, then by name; rows without a value come last."""
     number = re.match(r"[<>≤≥]?\s*(\d+(?:\.\d+)?)", name)
     return (name == NOT_SAID, float(number[1]) if number else float("inf"), name.casefold())
 
@@ -113,29 +112,7 @@ class Mean:
     rows: int  # for a difference those of both means
 
 
-@dataclass(frozen=True)
-class AgreementBand:
-    """Rows whose crowd agreement lies in (low, high]."""
-
-    low: float
-    high: float
-    accuracy: Proportion | None  # of the model; None without rows
-
-
-@dataclass(frozen=True)
-class CrowdAgreement:
-    """How the crowd agrees on the rows the model gets right, and on those it gets wrong."""
-
-    rows: int  # rows with votes
-    right: Mean | None  # agreement on the rows the model gets right; None without such rows
-    wrong: Mean | None  # agreement on the rows the model gets wrong
-    difference: Mean | None  # right minus wrong
-    bands: tuple[AgreementBand, ...]
-    mistakes_shared: Proportion | None  # wrong rows whose favourite is the prediction; None if votes judge, or nothing is wrong
-    mistakes_opposed: Proportion | None  # wrong rows whose favourite is the label
-
-
-def measure_crowd(votes: np.ndarray, truth: np.ndarray, predicted: np.ndarray, judged_by_votes: bool) -> CrowdAgreement | None:
+def measure_crowd(votes: np.ndarray, truth: np.ndarray, predicted: np.ndarray, judged_by_votes: bool) -> dict[str, Any] | None:
     """Compare the crowd's votes with the model's mistakes; None if no row has votes.
 
     Votes are (N, K), each row a distribution, or zeros where the crowd has no clear answer. The label and the prediction of
@@ -149,20 +126,19 @@ def measure_crowd(votes: np.ndarray, truth: np.ndarray, predicted: np.ndarray, j
     hit = truth == predicted
     right, wrong = agreement[hit], agreement[~hit]
     members = np.digitize(agreement, BANDS[1:-1], right=True)
-    hits_by_band = [hit[members == band] for band in range(len(BANDS) - 1)]
-    compared = len(wrong) > 0 and not judged_by_votes
-    return CrowdAgreement(
-        rows=len(hit),
-        right=_mean(right) if len(right) else None,
-        wrong=_mean(wrong) if len(wrong) else None,
-        difference=_mean(right, wrong) if len(right) and len(wrong) else None,
-        bands=tuple(
-            AgreementBand(low, high, proportion(int(hits.sum()), len(hits)) if len(hits) else None)
-            for (low, high), hits in zip(pairwise(BANDS), hits_by_band, strict=True)
-        ),
-        mistakes_shared=proportion(int((favourite == predicted)[~hit].sum()), len(wrong)) if compared else None,
-        mistakes_opposed=proportion(int((favourite == truth)[~hit].sum()), len(wrong)) if compared else None,
-    )
+    return {
+        "rows": len(hit),  # with votes
+        "right": _mean(right) if len(right) else None,  # agreement on the rows that the model gets right
+        "wrong": _mean(wrong) if len(wrong) else None,
+        "difference": _mean(right, wrong) if len(right) and len(wrong) else None,
+        "bands": [  # accuracy of the model on rows whose agreement lies in (low, high]
+            {"low": low, "high": high, "accuracy": share_true(hit[members == band])}
+            for band, (low, high) in enumerate(pairwise(BANDS))
+        ],
+        # wrong rows whose most frequent vote is the prediction, or the label; None if the votes themselves are the labels
+        "mistakes_shared": None if judged_by_votes else share_true((favourite == predicted)[~hit]),
+        "mistakes_opposed": None if judged_by_votes else share_true((favourite == truth)[~hit]),
+    }
 
 
 def _mean(values: np.ndarray, subtracted: np.ndarray | None = None) -> Mean:
@@ -171,10 +147,9 @@ def _mean(values: np.ndarray, subtracted: np.ndarray | None = None) -> Mean:
         warnings.simplefilter("ignore", RuntimeWarning)
         test: Any = ttest_1samp(values, 0) if subtracted is None else ttest_ind(values, subtracted, equal_var=False)
         low, high = (None if np.isnan(end) else float(end) for end in test.confidence_interval())
-    value, rows = float(values.mean()), len(values)
-    if subtracted is not None:
-        value, rows = value - float(subtracted.mean()), rows + len(subtracted)
-    return Mean(value, low, high, rows)
+    if subtracted is None:
+        return Mean(float(values.mean()), low, high, len(values))
+    return Mean(float(values.mean() - subtracted.mean()), low, high, len(values) + len(subtracted))
 
 
 @dataclass(frozen=True)
@@ -197,10 +172,7 @@ class TrainingCopies:
 
 
 def find_training_copies(model: Classifier, images: np.ndarray) -> tuple[TrainingRows, np.ndarray] | None:
-    """Find the faces that are copies of those the model was trained on: (N,), each exact, near or nothing.
-
-    The first result is what the model file stores; None if it stores nothing.
-    """
+    """Find which faces are copies of training faces, with what the model file stores of these; None if it stores nothing."""
     text = model.metadata.get(TRAINING_ROWS_KEY)
     known = from_text(text) if text else None
     kinds = copies_of_training_rows(images, known) if known else None
@@ -212,9 +184,8 @@ def measure_training_copies(
 ) -> TrainingCopies:
     """Measure with and without the copies, as `find_training_copies` gives them."""
     copies = kinds != NO_COPY
-    right = (probabilities.argmax(axis=1) == targets.argmax(axis=1))[copies]
-    on_copies = proportion(int(right.sum()), len(right)) if len(right) else None
-    without = measure(probabilities[~copies], targets[~copies], labels) if len(right) < len(kinds) else None
+    on_copies = share_true((probabilities.argmax(axis=1) == targets.argmax(axis=1))[copies])
+    without = None if copies.all() else measure(probabilities[~copies], targets[~copies], labels)
     gap = difference(on_copies, without.accuracy) if on_copies and without else None
     return TrainingCopies(
         noted=known.noted,

@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mien.errors import MienError
-from mien.evaluation.statistics import PairedTest, Proportion, mcnemar, proportion
+from mien.evaluation.statistics import mcnemar, proportion
 from mien.images import prepare
 from mien.inference.classifier import Classifier
 
@@ -19,19 +19,6 @@ CROP = 11 / 12
 
 Views = tuple[np.ndarray, float]
 """Probabilities of each view, (V, N, K), float32, and the seconds it took to make and classify the views."""
-
-
-@dataclass(frozen=True)
-class AugmentationGain:
-    """The gain and the cost of test-time augmentation."""
-
-    kind: str  # flip or ten-crops
-    views: int  # views of each face
-    accuracy_without: Proportion  # of the same model on the same rows
-    test: PairedTest  # without (first) against with it (second)
-    seconds_without: float
-    seconds: float  # with it, views included
-    seconds_ratio: float  # seconds / seconds_without
 
 
 def check_kind(kind: str) -> None:
@@ -61,7 +48,7 @@ def predict_views(model: Classifier, faces: np.ndarray, kind: str, batch_size: i
     parts = []
     for first in range(0, len(faces), batch_size):
         batch = faces[first : first + batch_size]
-        views = [mirrored(batch)] if kind == "flip" else ten_crops(batch)
+        views = [mirrored(batch)] if kind == "flip" else [view for crop in five_crops(batch) for view in (crop, mirrored(crop))]
         parts.append(np.stack([model.predict_proba(view, batch_size) for view in views]))
     probabilities, seconds = np.concatenate(parts, axis=1), time.perf_counter() - start
     if kind == "flip":
@@ -75,18 +62,18 @@ def mean_over_views(views: np.ndarray) -> np.ndarray:
     return mean
 
 
-def measure_gain(kind: str, plain: Views, augmented: Views, truth: np.ndarray) -> AugmentationGain:
+def measure_gain(kind: str, plain: Views, augmented: Views, truth: np.ndarray) -> dict[str, Any]:
     """Measure the gain and the cost of test-time augmentation, by the label indices (N,) that are true."""
     without, with_views = (mean_over_views(views).argmax(axis=1) == truth for views, _ in (plain, augmented))
-    return AugmentationGain(
-        kind=kind,
-        views=VIEWS[kind],
-        accuracy_without=proportion(int(without.sum()), len(truth)),
-        test=mcnemar(without, with_views),
-        seconds_without=plain[1],
-        seconds=augmented[1],
-        seconds_ratio=augmented[1] / plain[1],
-    )
+    return {
+        "kind": kind,
+        "views": VIEWS[kind],
+        "accuracy_without": proportion(int(without.sum()), len(truth)),
+        "test": mcnemar(without, with_views),  # without it against with it
+        "seconds_without": plain[1],
+        "seconds": augmented[1],  # making the views included
+        "seconds_ratio": augmented[1] / plain[1],
+    }
 
 
 def mirrored(faces: np.ndarray) -> np.ndarray:
@@ -102,10 +89,3 @@ def five_crops(faces: np.ndarray) -> Iterator[np.ndarray]:
     for top, left in ((0, 0), (0, far), (far, 0), (far, far), (middle, middle)):
         crops = faces[:, top : top + side, left : left + side]
         yield np.stack([prepare(np.ascontiguousarray(crop), size, channels) for crop in crops])
-
-
-def ten_crops(faces: np.ndarray) -> Iterator[np.ndarray]:
-    """Crop faces as `five_crops` does, each crop followed by its mirror image."""
-    for crops in five_crops(faces):
-        yield crops
-        yield mirrored(crops)

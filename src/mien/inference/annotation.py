@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +16,11 @@ from mien.files import write_whole
 from mien.inference.drawing import COLOURS, annotate, choose_text_size
 from mien.inference.prediction import Prediction
 from mien.inference.video import SOFTWARE, VIDEO_SUFFIX, DrawnVideo, is_drawn_video
-from mien.labels import LabelSet
 
 PLOT_SUFFIX = ".tracks.png"
-
-TEXT_SMOOTHING = 0.05
-"""Weight of a frame's text size in its moving average over a video, since the sizes of faces jitter."""
-
-MOST_PANELS = 8
-"""Tracks in one plot: those with the most frames."""
-
-MOST_KEPT = 64
-"""Most tracks kept in memory; beyond that the shorter half is dropped, so that a stream's memory is bounded."""
+TEXT_SMOOTHING = 0.05  # weight of a frame's text size in its moving average over a video, since the sizes of faces jitter
+MOST_PANELS = 8  # tracks in one plot: those with the most frames
+MOST_KEPT = 64  # most tracks kept in memory; beyond that the shorter half is dropped, so that a stream's memory is bounded
 
 MOST_POINTS = 4096
 """Most points of a track; beyond that every second one is dropped. A plot is some 1,300 pixels wide."""
@@ -37,15 +30,11 @@ _logger = logging.getLogger("mien")
 
 @dataclass(eq=False)
 class TrackHistory:
-    """The predictions of one track: time, number of its run and probabilities (K,) of each frame, all but dropped ones.
+    """The predictions of one track."""
 
-    A new run begins after a frame without the face. `frames` counts the frames with the face, including dropped ones;
-    `last_frame` is the last of them, counted over the video.
-    """
-
-    points: list[tuple[float, int, np.ndarray]] = field(default_factory=list)
-    frames: int = 0
-    last_frame: int = 0
+    points: list[tuple[float, int, np.ndarray]] = field(default_factory=list)  # time, run, probabilities (K,)
+    frames: int = 0  # including those of dropped points
+    run: int = -1  # a new one begins after a frame without the face
 
 
 class VideoHistory:
@@ -54,26 +43,26 @@ class VideoHistory:
     def __init__(self, spacing: float) -> None:
         self.spacing = spacing
         self.tracks: dict[int, TrackHistory] = {}
-        self.labels: LabelSet | None = None
+        self.labels: Sequence[str] = ()
         self.left_out = 0  # dropped tracks
         self.end = 0.0  # of the last frame, in seconds
-        self._frames = 0
+        self._previous: set[int | None] = set()  # tracks of the previous frame
 
     def add(self, predictions: Sequence[Prediction]) -> None:
         """Add the predictions of a frame."""
-        self._frames += 1
         for prediction in predictions:
             if prediction.time is not None:
                 self.end = max(self.end, prediction.time + self.spacing)
             if prediction.track is None or prediction.time is None or prediction.probabilities is None:
                 continue
-            self.labels = prediction.labels
+            self.labels = prediction.labels.names
             track = self.tracks.setdefault(prediction.track, TrackHistory())
-            run = track.points[-1][1] + (track.last_frame + 1 != self._frames) if track.points else 0
-            track.points.append((prediction.time, run, prediction.probabilities))
-            track.frames, track.last_frame = track.frames + 1, self._frames
+            track.run += prediction.track not in self._previous
+            track.points.append((prediction.time, track.run, prediction.probabilities))
+            track.frames += 1
             if len(track.points) > MOST_POINTS:
                 del track.points[1::2]
+        self._previous = {prediction.track for prediction in predictions}
         if len(self.tracks) > MOST_KEPT:
             self.left_out += len(self.tracks)
             self.tracks = dict(self.longest(MOST_KEPT // 2))
@@ -93,8 +82,7 @@ def plot_tracks(history: VideoHistory) -> Image.Image | None:
         _logger.warning("mien: the tracks are not plotted without matplotlib; run: pip install 'mien[evaluate]'")
         return None
     tracks = history.longest(MOST_PANELS)
-    names = history.labels or ()
-    colours = [COLOURS[number % len(COLOURS)] for number in range(len(names))]
+    colours = [COLOURS[number % len(COLOURS)] for number in range(len(history.labels))]
     figure = Figure(figsize=(9, 0.8 + 1.1 * len(tracks)), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.04))
     panels = figure.subplots(len(tracks), sharex=True, squeeze=False)[:, 0]
     for (number, track), panel in zip(tracks, panels, strict=True):
@@ -110,8 +98,8 @@ def plot_tracks(history: VideoHistory) -> Image.Image | None:
     suffix = f"; {left_out} shorter tracks left out" if left_out else ""
     panels[-1].set_xlabel(f"seconds{suffix}", fontsize=9, color="#6b7785")
     patches = [panels[0].fill_between([0], 0, color=colour) for colour in colours]
-    words = [name.replace("$", r"\$") for name in names]  # no formulas
-    figure.legend(patches, words, loc="outside upper left", ncols=min(len(words), 8), frameon=False, fontsize=9)
+    names = [name.replace("$", r"\$") for name in history.labels]  # no formulas
+    figure.legend(patches, names, loc="outside upper left", ncols=min(len(names), 8), frameon=False, fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150, facecolor="white")
     return Image.open(buffer).convert("RGB")
@@ -138,9 +126,7 @@ class AnnotationWriter:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise MienError(
-                f"The folder {str(folder)!r} for drawings cannot be made ({error.strerror}); choose another --draw."
-            ) from None
+            raise MienError(f"The folder {str(folder)!r} cannot be made ({error.strerror}); choose another --draw.") from None
 
     def add(self, image: np.ndarray | None, predictions: Sequence[Prediction], rate: float | None = None) -> None:
         """Draw an image's predictions and save the picture under the image's name: JPEG for a JPEG, else PNG.
@@ -148,23 +134,20 @@ class AnnotationWriter:
         The frames of a video, which have a `rate` per second, become a video of the same size and a plot of its tracks, which
         are saved when something else follows, or at `close`. The image is None if it could not be read.
         """
-        video = self._video
-        if video is not None and not video.continues_with(predictions[0]):
+        source = Path(predictions[0].source)
+        if self._video is not None and not self._video.continues_with(predictions[0]):
             self.close()
-            video = None
         if image is None:
             return  # the frame before is shown until the next
         if rate is None:
-            source = Path(predictions[0].source)
             suffix = ".jpg" if source.suffix.lower() in (".jpg", ".jpeg", ".jpe", ".jfif") else ".png"
             self._write(annotate(image, predictions), f"{self._stem(source, (suffix,))}{suffix}")
         else:
-            if video is None:
-                source = Path(predictions[0].source)
+            if self._video is None:
                 stem = self._stem(source, (VIDEO_SUFFIX, PLOT_SUFFIX))
                 height, width = image.shape[:2]
-                video = self._video = _Video(source, DrawnVideo(self.folder, stem, (width, height), rate), 1 / rate)
-            video.add(image, predictions)
+                self._video = _Video(source, DrawnVideo(self.folder, stem, (width, height), rate), 1 / rate)
+            self._video.add(image, predictions)
 
     def close(self) -> None:
         """Finish the video in progress, if any, and plot its tracks; raise a MienError if one of them cannot be saved."""
@@ -189,11 +172,10 @@ class AnnotationWriter:
         """Choose a name that is free with all suffixes: images of several folders may share theirs, and files may exist."""
         stem = source.stem or "image"
         key = stem.casefold(), suffixes
-        number = self._numbers.get(key, 1)  # smaller ones are taken
-        name = stem if number == 1 else f"{stem}-{number}"
-        while not all(self._is_free(f"{name}{suffix}", source) for suffix in suffixes):
-            number += 1
-            name = f"{stem}-{number}"
+        for number in count(self._numbers.get(key, 1)):  # smaller ones are taken
+            name = stem if number == 1 else f"{stem}-{number}"
+            if all(self._is_free(f"{name}{suffix}", source) for suffix in suffixes):
+                break
         self._numbers[key] = number + 1
         self._names.update(f"{name}{suffix}".casefold() for suffix in suffixes)
         return name
@@ -228,8 +210,7 @@ class _Video:
         return Path(prediction.source) == self._source and prediction.frame is not None and prediction.frame > self._frame
 
     def add(self, image: np.ndarray, predictions: Sequence[Prediction]) -> None:
-        frame = predictions[0].frame
-        self._frame = self._frame if frame is None else frame
+        self._frame = predictions[0].frame or 0
         if boxes := [prediction.box for prediction in predictions if prediction.box is not None]:
             wanted = choose_text_size(boxes, max(image.shape[:2]))
             before = wanted if self._text_size is None else self._text_size

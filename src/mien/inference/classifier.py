@@ -19,24 +19,18 @@ from mien.images import ImageSource, prepare, read_image
 from mien.labels import LabelSet
 
 DEFAULT_MODEL = "mien-s"
-MODELS = Path(__file__).parent.parent / "models"
-"""Folder of the embedded models: one .onnx file each with its card."""
-
-MODEL_FILE = "model.onnx"
-"""Name of the model in a run folder and in a repository on the hub."""
-
-UNFINISHED = ("last.ckpt", "recipe.yaml")
-"""Files of a run folder that exist before its model does."""
+MODELS = Path(__file__).parent.parent / "models"  # folder of the embedded models: one .onnx file each with its card
+MODEL_FILE = "model.onnx"  # name of the model in a run folder and in a repository on the hub
+UNFINISHED = ("last.ckpt", "recipe.yaml")  # files of a run folder that exist before its model does
 
 HEADS = {"label": "probabilities", "crowd": "crowd_probabilities"}
 """The graph's output of each head: the label of the data set, and the vote of FER+'s crowd of ten."""
 
 FORMATS = {"1": ("label",), "2": ("label", "crowd")}
-"""Versions of the metadata that this code reads, and the heads of each, in the order of the outputs."""
+"""Versions of the metadata that this code reads, and the heads of each, in the order of the outputs, the default last."""
 
 HUB_PREFIX = "hf:"
-HUB_TIMEOUT = 10.0
-"""Seconds to wait for the hub's first answer; its client alone retries for half a minute without a network."""
+HUB_TIMEOUT = 10.0  # seconds to wait for the hub's first answer; its client alone retries for half a minute without a network
 
 _logger = logging.getLogger("mien")
 
@@ -57,44 +51,31 @@ def usable_cores() -> int:
 
 
 def find_model(model: str | Path = DEFAULT_MODEL) -> Path:
-    """Find a model file.
-
-    Args:
-        model: the path of an .onnx file, a run folder, the name of an embedded model, or of one on the Hugging Face hub:
-            hf:owner/name.
-
-    Raises:
-        MienError: if there is none; the message lists the closest names.
-    """
+    """Find a model file by its path, its run folder, or the name of an embedded model or of one on the hub (hf:owner/name)."""
     path = fetch_model(str(model)) if is_on_hub(model) else Path(model).expanduser()
     if path.is_file():
         return path
+    if (path / MODEL_FILE).is_file():
+        return path / MODEL_FILE
     if path.is_dir():
-        if (path / MODEL_FILE).is_file():
-            return path / MODEL_FILE
         if any((path / name).is_file() for name in UNFINISHED):
             raise MienError(f"The run in {str(path)!r} is not finished; finish it with its `mien train ...` and --resume.")
         raise MienError(f"There is no {MODEL_FILE} in the folder {str(path)!r}; give the folder of a finished run.")
     names = embedded_models()
     if str(model) in names:
         return MODELS / f"{model}.onnx"
+    known = ", ".join(names) or "none embedded here"
     if path.suffix or len(path.parts) != 1:
-        raise MienError(
-            f"There is no model file {str(model)!r}; check the path, or use a name: {', '.join(names) or 'none here'}."
-        )
+        raise MienError(f"There is no model file {str(model)!r}; check the path, or use a name: {known}.")
     near = difflib.get_close_matches(str(model), names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise MienError(f"There is no model {str(model)!r}; there are {', '.join(names) or 'none embedded here'}.{hint}")
+    raise MienError(f"There is no model {str(model)!r}; there are {known}.{hint}")
 
 
 def fetch_model(name: str) -> Path:
     """Download hf:owner/name or hf:owner/name@revision into the hub's cache, if it is missing or outdated there.
 
     Without a connection the cached file is used, with a warning.
-
-    Raises:
-        MienError: if the name is invalid, huggingface_hub is not installed, the hub has no such repository, revision or file,
-            or neither the hub nor the cache provides it.
     """
     parts = re.fullmatch(rf"{HUB_PREFIX}([\w.-]+/[\w.-]+)(?:@(\S+))?", name)
     if parts is None:
@@ -114,10 +95,8 @@ def fetch_model(name: str) -> Path:
         try:
             path = Path(huggingface_hub.hf_hub_download(**location, local_files_only=True))
         except FileNotFoundError:
-            raise MienError(
-                f"The hub could not be reached ({reason}), and {name} is not cached; "
-                f"try again with a network, or get its {MODEL_FILE} otherwise and give --model that path."
-            ) from None
+            advice = f"try again with a network, or get its {MODEL_FILE} otherwise and give --model that path."
+            raise MienError(f"The hub could not be reached ({reason}), and {name} is not cached; {advice}") from None
         _logger.warning("mien: the hub could not be reached (%s); using the cached %s", reason, name)
         return path
     try:
@@ -132,21 +111,19 @@ def _hub_refusal(problem: Exception, repository: str, revision: str | None) -> s
     """Explain an error that the hub itself returned; empty if it was not reached."""
     from huggingface_hub import errors
 
+    model = f"the model {repository!r}"
     refusals = {  # subclasses first
-        errors.GatedRepoError: f"Access to {repository!r} is restricted; request it on its page, then run `hf auth login`.",
-        errors.RepositoryNotFoundError: f"The hub has no model {repository!r}, or it is private; check the name, or run "
-        "`hf auth login`.",
-        errors.RevisionNotFoundError: f"The model {repository!r} on the hub has no revision {revision!r}; check it, or leave "
-        f"out @{revision}.",
-        errors.EntryNotFoundError: f"{repository!r} on the hub holds no {MODEL_FILE}; choose a model uploaded by `mien push`.",
+        errors.GatedRepoError: f"Access to {model} is restricted; request it on its page, then run `hf auth login`.",
+        errors.RepositoryNotFoundError: f"The hub does not have {model}, or it is private; check it, or run `hf auth login`.",
+        errors.RevisionNotFoundError: f"On the hub {model} has no revision {revision!r}; check it, or leave out @{revision}.",
+        errors.EntryNotFoundError: f"On the hub {model} has no {MODEL_FILE}; choose a model uploaded by `mien push`.",
         errors.HFValidationError: f"{repository!r} is not a valid name on the hub; write hf:owner/name.",
     }
     return next((refusal for kind, refusal in refusals.items() if isinstance(problem, kind)), "")
 
 
 def _first_line(problem: Exception) -> str:
-    lines = str(problem).strip().splitlines() or [type(problem).__name__]
-    return lines[0].rstrip(".: ")
+    return str(problem).strip().partition("\n")[0].rstrip(".: \r") or type(problem).__name__
 
 
 class Classifier:
@@ -188,9 +165,8 @@ class Classifier:
         if "mien.labels" not in self.metadata:
             raise MienError(f"{name} is an ONNX file, but not one of mien's: it has no labels. Give a {MODEL_FILE} of mien.")
         if (version := self.metadata.get("mien.format")) not in FORMATS:
-            raise MienError(
-                f"{name} has the format {version}, and this mien reads {' and '.join(FORMATS)}; install a newer mien."
-            )
+            known = " and ".join(FORMATS)
+            raise MienError(f"{name} has the format {version}, and this mien reads {known}; install a newer mien.")
         self.heads = FORMATS[version]
         try:
             if (heads := json.loads(self.metadata.get("mien.heads", '["label"]'))) != list(self.heads):
@@ -202,7 +178,9 @@ class Classifier:
         except (KeyError, ValueError, TypeError, MienError) as error:
             raise MienError(f"The metadata of {name} are damaged ({error}); export the model again.") from None
         self._check_graph(name)
-        self.head = ("crowd" if "crowd" in self.heads else "label") if head is None else self._check_head(head)
+        self.head = self.heads[-1]
+        if head is not None:
+            self.head = self.with_head(head).head
 
     def _check_graph(self, name: str) -> None:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -214,19 +192,16 @@ class Classifier:
             if isinstance(columns := output.shape[1], int) and columns != len(self.labels):
                 raise MienError(f"{name} names {len(self.labels)} labels but gives {columns} probabilities; export it again.")
 
-    def _check_head(self, head: str) -> str:
-        if head not in self.heads:
-            raise MienError(f"The model {str(self.path)!r} has no head {head!r}; choose {' or '.join(self.heads)}.")
-        return head
-
     def with_head(self, head: str) -> "Classifier":
         """Return a classifier that uses another head of the same model and shares the open file.
 
         Raises:
             MienError: if the model has no such head.
         """
+        if head not in self.heads:
+            raise MienError(f"The model {str(self.path)!r} has no head {head!r}; choose {' or '.join(self.heads)}.")
         other = copy.copy(self)
-        other.head = self._check_head(head)
+        other.head = head
         return other
 
     @property
@@ -254,14 +229,14 @@ class Classifier:
         """
         if not isinstance(faces, np.ndarray) or faces.dtype != np.uint8 or faces.shape[1:] != self.face_shape:
             found = f"{faces.dtype} {faces.shape}" if isinstance(faces, np.ndarray) else type(faces).__name__
-            expected = ", ".join(str(side) for side in self.face_shape)
+            expected = ", ".join(map(str, self.face_shape))
             raise MienError(f"{self.path.name} takes uint8 faces (N, {expected}), not {found}; classify() prepares any face.")
         if batch_size < 1:
             raise MienError(f"The batch size must be at least 1, not {batch_size}.")
         output, batches = HEADS[self.head], [np.empty((0, len(self.labels)), dtype=np.float32)]
         for start in range(0, len(faces), batch_size):
             batches += self._session.run([output], {"faces": faces[start : start + batch_size]})
-        return batches[1] if len(batches) == 2 else np.concatenate(batches)
+        return np.concatenate(batches)
 
     def classify(self, faces: ImageSource | Iterable[ImageSource], batch_size: int = 64) -> np.ndarray:
         """Classify images that show one face each and nothing else; no face is detected.
@@ -306,14 +281,17 @@ def _open_session(path: Path, providers: Sequence[str] | None, threads: int | No
 
 
 def _choose_providers(wanted: Sequence[str] | None) -> list[str]:
-    available = onnxruntime.get_available_providers()
-    short = {name.removesuffix("ExecutionProvider").lower(): name for name in available}
+    available = {_short(name): name for name in onnxruntime.get_available_providers()}
     if not wanted:  # only on request: TensorRT builds an engine for minutes, Azure calls a web service
-        return [short[name] for name in ("cuda", "coreml", "cpu") if name in short]
-    names = [name.removesuffix("ExecutionProvider").lower() for name in wanted]
-    if unknown := [name for name in names if name not in short]:
-        raise MienError(f"ONNX Runtime has no provider {unknown[0]!r} here; it has {', '.join(short)}.")
-    return [short[name] for name in names]
+        return [available[name] for name in ("cuda", "coreml", "cpu") if name in available]
+    for name in map(_short, wanted):
+        if name not in available:
+            raise MienError(f"ONNX Runtime has no provider {name!r} here; it has {', '.join(available)}.")
+    return [available[_short(name)] for name in wanted]
+
+
+def _short(provider: str) -> str:
+    return provider.removesuffix("ExecutionProvider").lower()
 
 
 def _open_failure(path: Path, error: str) -> str:
@@ -328,22 +306,5 @@ def _open_failure(path: Path, error: str) -> str:
     if (run / MODEL_FILE).is_file():
         return f"{name} is not the model of its run; give the run folder {str(run)!r} or its {MODEL_FILE}."
     if any((run / file).is_file() for file in UNFINISHED):
-        return (
-            f"{name} is of a run that is not finished; finish it with its `mien train ...` and --resume, then give its folder."
-        )
+        return f"{name} is of an unfinished run; finish it with its `mien train ...` and --resume, then give its folder."
     return f"{name} is no model file; give a run folder, its {MODEL_FILE}, or a name that `mien models` lists."
-
-
-def describe_models() -> str:
-    """Describe every embedded model: its size, input, labels, heads if there are two, and card."""
-    lines = []
-    width = max(map(len, embedded_models())) + 2
-    for name in embedded_models():
-        model = Classifier(name)
-        kind = f"{model.size} px, {'gray' if model.channels == 1 else 'colour'}"
-        megabytes = model.path.stat().st_size / 1e6
-        lines.append(f"{name:<{width}}{megabytes:.1f} MB  {model.parameters:,} parameters  {kind}  {', '.join(model.labels)}")
-        if len(model.heads) > 1:
-            lines.append(f"{'':<{width}}heads: {', '.join(model.heads)} (--head; {model.head} is the default)")
-        lines.append(f"{'':<{width}}card: {model.path.with_suffix('.md')}")
-    return "\n".join(lines)

@@ -14,7 +14,7 @@ from PIL import Image
 from mien.errors import MienError
 from mien.inference.prediction import Face
 
-YUNET = Path(__file__).parents[1] / "models" / "yunet.onnx"
+YUNET = Path(__file__).parents[1] / "models" / "detectors" / "yunet.onnx"
 """YuNet-n (Wu, Peng and Yu: YuNet, a tiny millisecond-level face detector, 2023), Apache-2.0: its authors' file with the input
 size made free (benchmarks/embed.py)."""
 

@@ -8,14 +8,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mien.inference.prediction import Prediction
 
-SMALLEST = 480
-"""Pixels of the longest side below which a picture is enlarged first, to have room for text."""
+SMALLEST = 480  # pixels of the longest side below which a picture is enlarged first, to have room for text
 
 COLOURS = ("#ffd23f", "#4cc9f0", "#f28482", "#80ed99", "#c77dff", "#ff9f1c", "#a0c4ff", "#f9c6d7", "#b5e48c", "#e9c46a")
 """Colours of the labels in their order, all light enough for black text."""
 
-Area = tuple[float, float, float, float]
-"""x1, y1, x2, y2 in pixels."""
+Area = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -34,21 +32,20 @@ def annotate(
         picture = picture.resize((round(picture.width * zoom), round(picture.height * zoom)), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
     line = max(2, round(max(picture.size) / 320))
-    faces: list[tuple[Prediction, Area]] = []
+    faces: list[tuple[Area, str, str]] = []  # box, colour and label
     for prediction in predictions:
         if prediction.box is not None and prediction.probabilities is not None:
             x1, y1, x2, y2 = (edge * zoom for edge in prediction.box)
-            faces.append((prediction, (x1, y1, x2, y2)))
-    boxes = [box for _, box in faces]
-    for prediction, box in faces:
-        _draw_box(draw, box, line, _colour(prediction))
-    font = ImageFont.load_default(text_size or choose_text_size(boxes, max(picture.size)))
+            colour = COLOURS[int(prediction.probabilities.argmax()) % len(COLOURS)]
+            track = "" if prediction.track is None else f"#{prediction.track} "
+            text = f"{track}{prediction.label} {prediction.confidence:.0%}{'?' if prediction.unsure else ''}"
+            faces.append(((x1, y1, x2, y2), colour, text))
+            _draw_box(draw, (x1, y1, x2, y2), line, colour)
+    font = ImageFont.load_default(text_size or choose_text_size([box for box, _, _ in faces], max(picture.size)))
     labels: list[Area] = []
-    for prediction, box in faces:
-        track = "" if prediction.track is None else f"#{prediction.track} "
-        text = f"{track}{prediction.label} {prediction.confidence:.0%}{'?' if prediction.unsure else ''}"
+    for box, colour, text in faces:
         area = _place(_label_size(draw, text, font), picture.size, box, 2 * line, labels)
-        _draw_label(draw, area, text, font, _colour(prediction))
+        _draw_label(draw, area, text, font, colour)
         labels.append(area)
     if not faces:
         width, height = _label_size(draw, "no face", font)
@@ -60,10 +57,6 @@ def choose_text_size(boxes: Sequence[Area], longest: int) -> float:
     """Choose one size for all labels, so that most are hardly wider than their face; `longest` is the picture's longer side."""
     largest = max(16.0, longest / 28)
     return float(np.clip(np.median([x2 - x1 for x1, _, x2, _ in boxes]) / 6, 13, largest)) if boxes else largest
-
-
-def _colour(prediction: Prediction) -> str:
-    return COLOURS[int(np.argmax(prediction.probabilities)) % len(COLOURS)] if prediction.probabilities is not None else "white"
 
 
 def _draw_box(draw: ImageDraw.ImageDraw, box: Area, line: int, colour: str) -> None:
@@ -93,7 +86,11 @@ def _draw_label(draw: ImageDraw.ImageDraw, area: Area, text: str, font: Font, co
 
 def _place(label: tuple[float, float], size: tuple[int, int], box: Area, gap: float, labels: Sequence[Area]) -> Area:
     """Choose the first place of a label where it covers the other labels least."""
-    areas = [_inside((x, y, x + label[0], y + label[1]), size) for x, y in _places(box, *label, gap)]
+    width, height = label
+    areas = []
+    for x, y in _places(box, width, height, gap):
+        left, top = max(1.0, min(x, size[0] - 2 - width)), max(1.0, min(y, size[1] - 2 - height))  # inside the picture
+        areas.append((left, top, left + width, top + height))
     return min(areas, key=lambda area: _covered(area, labels))
 
 
@@ -105,15 +102,6 @@ def _places(box: Area, width: float, height: float, gap: float) -> Iterator[tupl
         yield from ((x1, y), (right, y), (middle, y))
     for y in (y1, (y1 + y2 - height) / 2, y2 - height):
         yield from ((x2 + gap, y), (x1 - width - gap, y), (x1 + gap, y), (right - gap, y))
-
-
-def _inside(area: Area, size: tuple[int, int]) -> Area:
-    """Shift an area into the picture."""
-    x1, y1, x2, y2 = area
-    right = min(0.0, size[0] - 2 - x2)
-    down = min(0.0, size[1] - 2 - y2)
-    right, down = max(right, 1 - x1), max(down, 1 - y1)
-    return x1 + right, y1 + down, x2 + right, y2 + down
 
 
 def _covered(area: Area, others: Sequence[Area]) -> float:

@@ -3,7 +3,7 @@
 Only the model file is needed, so this works for every network. It shows what the model looked at, not what the person feels.
 """
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -17,32 +17,22 @@ from mien.files import write_whole
 from mien.inference.classifier import DEFAULT_MODEL, Classifier
 from mien.inference.detection import Detector
 from mien.inference.drawing import Font
-from mien.inference.pipeline import FacePipeline
+from mien.inference.pipeline import FacePipeline, ImageFaces
 from mien.inference.prediction import Prediction
 from mien.inference.sources import Source, listed
 
-SIDES = (1 / 8, 5 / 24, 7 / 24)
-"""Sides of the hidden patches, as shares of the face's: 6, 10 and 14 of 48 pixels."""
-
-STRIDE = 1 / 12
-"""Distance between two patches, as a share of the face's side."""
-
-BATCH = 64
-"""Faces in memory at once, each with another patch hidden."""
+SIDES = (1 / 8, 5 / 24, 7 / 24)  # sides of the hidden patches, as shares of the face's: 6, 10 and 14 of 48 pixels
+STRIDE = 1 / 12  # distance between two patches, as a share of the face's side
 
 LEAST_FULL = 0.1
 """Smallest change of the log-odds that is shown in full colour; it is 2.5 points of probability at 50%, next to nothing."""
 
-MOST_FACES = 32
-"""Most faces of one call, and most rows of one picture."""
-
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-"""Formats of the picture by the suffix of its file."""
-
+MOST_FACES = 32  # most faces of one call, and most rows of one picture
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # formats of the picture by the suffix of its file
 REGIONS = (
-    ("upper left", "upper middle", "upper right"),
-    ("middle left", "centre", "middle right"),
-    ("lower left", "lower middle", "lower right"),
+    *("upper left", "upper middle", "upper right"),
+    *("middle left", "centre", "middle right"),
+    *("lower left", "lower middle", "lower right"),
 )
 """The ninths of a picture, left and right as seen by the viewer."""
 
@@ -69,20 +59,16 @@ class Explanation:
     @property
     def normalised(self) -> np.ndarray | None:
         """The heat scaled to -1 to 1 by its largest absolute value, which counts as `LEAST_FULL` at least."""
-        if self.heat is None:
-            return None
-        scaled: np.ndarray = self.heat / max(float(np.abs(self.heat).max()), LEAST_FULL)
-        return scaled
+        return None if self.heat is None else np.asarray(self.heat / max(float(np.abs(self.heat).max()), LEAST_FULL))
 
     @property
     def region(self) -> str | None:
         """The ninth of the picture with the most support for the label, such as "lower middle"; None if there is none."""
         if self.heat is None or self.heat.max() <= 0:
             return None
-        support = np.maximum(self.heat, 0)
-        parts = np.array([[part.sum() for part in np.array_split(row, 3, axis=1)] for row in np.array_split(support, 3)])
-        row, column = np.unravel_index(parts.argmax(), parts.shape)
-        return REGIONS[row][column]
+        rows = np.array_split(np.maximum(self.heat, 0), 3)
+        support = [part.sum() for row in rows for part in np.array_split(row, 3, axis=1)]
+        return REGIONS[int(np.argmax(support))]
 
 
 def explain(
@@ -118,8 +104,8 @@ def explain(
     pipeline = FacePipeline(model, detector, head, faces, keep_crops=True)
     if label is not None:
         pipeline.classifier.labels.index(label)
-    with closing(_explanations(pipeline, source, label)) as found:
-        explanations = list(islice(found, MOST_FACES))
+    with closing(pipeline.run(listed(source))) as images:
+        explanations = list(islice(_explanations(images, pipeline.classifier, label), MOST_FACES))
     if out is not None and any(each.heat is not None for each in explanations):
         picture = draw_explanations(explanations)
         form = FORMATS[Path(out).suffix.lower()]
@@ -127,15 +113,14 @@ def explain(
     return explanations
 
 
-def _explanations(pipeline: FacePipeline, source: Source, label: str | None) -> Generator[Explanation, None, None]:
-    with closing(pipeline.run(listed(source))) as images:
-        for image in images:
-            if not image.prepared:
-                yield Explanation(image.rows[0])
-                continue
-            for row, crop, face in zip(image.rows, image.crops, image.prepared, strict=True):
-                name = label or row.label or ""
-                yield Explanation(row, name, crop, *occlusion_map(pipeline.classifier, face, name))
+def _explanations(images: Iterable[ImageFaces], classifier: Classifier, label: str | None) -> Iterator[Explanation]:
+    for image in images:
+        if not image.prepared:
+            yield Explanation(image.rows[0])
+            continue
+        for row, crop, face in zip(image.rows, image.crops, image.prepared, strict=True):
+            name = label or row.label or ""
+            yield Explanation(row, name, crop, *occlusion_map(classifier, face, name))
 
 
 def occlusion_map(classifier: Classifier, face: np.ndarray, label: str) -> tuple[np.ndarray, float]:
@@ -145,24 +130,23 @@ def occlusion_map(classifier: Classifier, face: np.ndarray, label: str) -> tuple
     three sizes are moved over the face; a pixel's heat is the mean fall of the log-odds over the patches that cover it,
     averaged over the sizes. The model classifies about 500 images, whatever the size of its faces. On 40 PublicTest faces
     deletion lowers the mean probability to 0.18 and insertion raises it to 0.66 (RISE: 0.16 and 0.62; hard edges: 0.18 and
-    0.62; benchmarks/explanation.py).
-
-    Returns the heat, float32, (size, size), in log-odds, positive where a part supports the label, and the lowest probability
-    of the label with one patch hidden.
+    0.62; benchmarks/explanation.py). Returns `heat` and `hidden` of an `Explanation`.
     """
     index, size = classifier.labels.index(label), classifier.size
     mean = face.mean(axis=(0, 1))
-    log_odds = _log_odds(classifier.predict_proba(face[None]), index)[0]
+    log_odds = _log_odds(classifier.predict_proba(face[None]), index)
     heat, lowest = np.zeros((size, size)), 1.0
     for share in SIDES:
         total, weight = np.zeros((size, size)), np.zeros((size, size))
-        remaining = _patches(size, share)
-        while patches := list(islice(remaining, BATCH)):
-            probabilities = classifier.predict_proba(np.stack([_hide(face, mean, *patch) for patch in patches]))
+        profiles = _profiles(size, share)
+        for down in profiles:  # a row of patches
+            opacity = down[:, None] * profiles[:, None]  # (P, size, size)
+            cover = opacity if face.ndim == 2 else opacity[..., None]
+            hidden = np.rint(face * (1 - cover) + mean * cover).astype(np.uint8)
+            probabilities = classifier.predict_proba(hidden)
             lowest = min(lowest, float(probabilities[:, index].min()))
-            for (area, window), fall in zip(patches, log_odds - _log_odds(probabilities, index), strict=True):
-                total[area] += fall * window
-                weight[area] += window
+            total += np.tensordot(log_odds - _log_odds(probabilities, index), opacity, axes=1)
+            weight += opacity.sum(axis=0)
         heat += total / np.maximum(weight, 1e-6) / len(SIDES)
     return heat.astype(np.float32), lowest
 
@@ -171,48 +155,26 @@ def _log_odds(probabilities: np.ndarray, index: int) -> np.ndarray:
     """Compute log(p / (1 - p)) of one label, 1 - p as the sum of the others, which is exact for small ones."""
     exact = probabilities.astype(np.float64)
     others = np.delete(exact, index, axis=1).sum(axis=1)
-    odds: np.ndarray = np.log(np.maximum(exact[:, index], 1e-9)) - np.log(np.maximum(others, 1e-9))
-    return odds
+    return np.asarray(np.log(np.maximum(exact[:, index], 1e-9)) - np.log(np.maximum(others, 1e-9)))
 
 
-def _patches(size: int, share: float) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
-    """Yield the area of each patch, clipped to the face, and the opacity of its pixels, 0 to 1."""
+def _profiles(size: int, share: float) -> np.ndarray:  # (P, size)
+    """Compute the opacity of each pixel along one side, 0 to 1, for each position of a patch: 1 in its inner half."""
     side, stride = max(2, round(size * share)), max(1, round(size * STRIDE))
-    across = (np.arange(side) + 0.5) / side * 2 - 1
-    profile = np.clip(2 * (1 - np.abs(across)), 0, 1)  # 1 in the inner half
-    window = np.outer(profile, profile)
-    starts = range(-(side // 2), size - side // 2 + 1, stride)
-    for top in starts:
-        for left in starts:
-            area = slice(max(0, top), min(size, top + side)), slice(max(0, left), min(size, left + side))
-            inner = slice(area[0].start - top, area[0].stop - top), slice(area[1].start - left, area[1].stop - left)
-            yield area, window[inner]
+    starts = np.arange(-(side // 2), size - side // 2 + 1, stride)
+    across = (np.arange(size) + 0.5 - starts[:, None]) / side * 2 - 1  # -1 to 1 over the patch
+    return np.asarray(np.clip(2 * (1 - np.abs(across)), 0, 1))
 
 
-def _hide(face: np.ndarray, mean: np.ndarray, area: tuple[slice, slice], window: np.ndarray) -> np.ndarray:
-    hidden = face.copy()
-    opacity = window if face.ndim == 2 else window[:, :, None]
-    hidden[area] = np.rint(face[area] * (1 - opacity) + mean * opacity)
-    return hidden
-
-
-PANEL, GAP, WORDS = 256, 24, 300
-"""Pixels: the longer side of a face, the margins, and the width of the text."""
-
-FOR, AGAINST = (235, 100, 0), (60, 100, 235)
-"""Orange and blue, which colour-blind people can distinguish."""
-
-LIGHTENED = 60
-"""Gray level of black in the gray picture, 0 to 255: colour would be invisible on black hair."""
-
-STRONGEST = 0.8
-"""Opacity of the colour at the strongest heat; the face shows through."""
+PANEL, GAP, WORDS = 256, 24, 300  # pixels: the longer side of a face, the margins, and the width of the text
+FOR, AGAINST = (235, 100, 0), (60, 100, 235)  # orange and blue, which colour-blind people can distinguish
+LIGHTENED = 60  # gray level of black in the gray picture, 0 to 255: colour would be invisible on black hair
+STRONGEST = 0.8  # opacity of the colour at the strongest heat; the face shows through
 
 PAPER, INK, FAINT, FRAME = (255, 255, 255), (20, 20, 20), (95, 95, 95), (160, 160, 160)
 """White paper with a frame, readable on a light and on a dark page."""
 
-LARGE, SMALL = 22, 14
-"""Text sizes in pixels."""
+LARGE, SMALL = 22, 14  # text sizes in pixels
 
 
 def draw_explanations(explanations: Sequence[Explanation]) -> Image.Image:
@@ -249,28 +211,26 @@ def _panels(each: Explanation) -> tuple[Image.Image, Image.Image]:
 def _coloured(gray: np.ndarray, heat: np.ndarray) -> np.ndarray:  # (H, W) from 0 to 255, (H, W) from -1 to 1
     """Overlay orange on gray where the heat is positive, blue where it is negative."""
     opacity = (STRONGEST * np.abs(heat))[:, :, None]
-    colour = np.where(heat[:, :, None] > 0, np.array(FOR, float), np.array(AGAINST, float))
-    mixed = gray[:, :, None] * (1 - opacity) + colour * opacity
-    coloured: np.ndarray = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
-    return coloured
+    mixed = gray[:, :, None] * (1 - opacity) + np.where(heat[:, :, None] > 0, FOR, AGAINST) * opacity
+    return np.asarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8))
 
 
 def _draw_text(picture: Image.Image, each: Explanation, left: int, top: int, several: bool) -> None:
     """Write the prediction of a face, and the meaning of the colours."""
     prediction, label = each.prediction, each.label or ""
     assert prediction.probabilities is not None
-    shown = {name: float(p) for name, p in zip(prediction.labels, prediction.probabilities, strict=True)}
+    shown = dict(zip(prediction.labels, prediction.probabilities.tolist(), strict=True))
     rival = max((name for name in shown if name != label), key=shown.__getitem__, default=None)
     draw = ImageDraw.Draw(picture)
     large, small = ImageFont.load_default(LARGE), ImageFont.load_default(SMALL)
-    where = Path(prediction.source).name + (f", face {prediction.face}" if several else "")
-    where += "" if prediction.time is None else f", {prediction.time:.1f} s"
     draw.text((left, top), _fitted(f"{label} {shown[label]:.0%}", large), fill=INK, font=large)
     top += 34
     if rival is not None:
         prefix = "the prediction is" if shown[rival] > shown[label] else "then"
         draw.text((left, top), _fitted(f"{prefix} {rival} {shown[rival]:.0%}", small), fill=INK, font=small)
         top += 22
+    where = Path(prediction.source).name + (f", face {prediction.face}" if several else "")
+    where += "" if prediction.time is None else f", {prediction.time:.1f} s"
     draw.text((left, top), _fitted(where, small), fill=FAINT, font=small)
     top += 40
     bar = np.linspace(-1, 1, WORDS, dtype=np.float64)[None].repeat(16, axis=0)
@@ -279,12 +239,12 @@ def _draw_text(picture: Image.Image, each: Explanation, left: int, top: int, sev
     short = label if len(label) <= 20 else f"{label[:17]}..."
     draw.text((left, top + 22), "against it", fill=INK, font=small)
     draw.text((left + WORDS, top + 22), f"for {short}", fill=INK, font=small, anchor="ra")
-    lines = ["No part of the face supports it."]
-    if each.region is not None:
-        lines = [f"Most support comes from the {each.region}."]
-        lines += [] if each.hidden is None else [f"With its strongest patch hidden: {label} {each.hidden:.0%}"]
-    for number, line in enumerate(lines):
-        draw.text((left, top + 56 + number * 20), _fitted(line, small), fill=INK, font=small)
+    support = "No part of the face supports it."
+    if each.region is not None and each.hidden is not None:
+        support = f"Most support comes from the {each.region}."
+        strongest = f"With its strongest patch hidden: {label} {each.hidden:.0%}"
+        draw.text((left, top + 76), _fitted(strongest, small), fill=INK, font=small)
+    draw.text((left, top + 56), support, fill=INK, font=small)
 
 
 def _fitted(text: str, font: Font) -> str:

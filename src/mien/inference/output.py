@@ -3,6 +3,7 @@
 import csv
 import glob
 import json
+import os
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,44 +31,30 @@ LAST = (("no_face", "bool"), ("error", "string"), ("note", "string"))
 PANDAS = {"string": "string", "int64": "Int64", "float64": "float64", "float32": "float64", "bool": "boolean"}
 """Their types in pandas, all nullable."""
 
-ROW_GROUP = 8192
-"""Rows of a Parquet file that are held in memory before they are written."""
+ROW_GROUP = 8192  # rows of a Parquet file that are held in memory before they are written
 
 SOURCE_WIDTH = 24
 """Width of the source in the table; of longer ones the end is shown, which distinguishes the files of a folder."""
 
 
 def columns(labels: Iterable[str]) -> list[tuple[str, str]]:
-    """Return the names and types of the columns: source and face, a probability for each label, and error or note."""
+    """Return the names and types of the columns, among them one for the probability of each label."""
     return [*FIRST, *((name, "float32") for name in labels), *LAST]
-
-
-def column_names(labels: Iterable[str]) -> list[str]:
-    """Return the names of the columns."""
-    return [name for name, _ in columns(labels)]
 
 
 def column_values(prediction: Prediction) -> list[Any]:
     """Return a prediction's values in the order of the columns, rounded as in `Prediction.to_dict`; None if missing."""
-    row = _encodable_row(prediction)
+    row = prediction.to_dict() | {"no_face": prediction.no_face}
     row |= dict(zip(("x1", "y1", "x2", "y2"), row.get("box", ()), strict=False))
     probabilities = row.get("probabilities", {})
-    return [
-        *(row.get(name) for name, _ in FIRST),
-        *(probabilities.get(name) for name in prediction.labels),
-        prediction.no_face,
-        row.get("error"),
-        row.get("note"),
-    ]
+    first, last = ([row.get(name) for name, _ in names] for names in (FIRST, LAST))
+    values = [*first, *(probabilities.get(name) for name in prediction.labels), *last]
+    return [encodable(value) if isinstance(value, str) else value for value in values]
 
 
 def encodable(text: str) -> str:
     """Replace what UTF-8 cannot encode: file names may be any bytes."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _encodable_row(prediction: Prediction) -> dict[str, Any]:
-    return {key: encodable(value) if isinstance(value, str) else value for key, value in prediction.to_dict().items()}
 
 
 def to_dataframe(predictions: Iterable[Prediction]) -> "pandas.DataFrame":
@@ -116,8 +103,7 @@ class Tally:
 
     def __str__(self) -> str:
         """Format the counts: 3 images and 50 frames: 54 faces (1 unsure), 1 without a face, 1 failed."""
-        photos = self.images - self.frames
-        inputs = [_plural(photos, "image")] if photos or not self.frames else []
+        inputs = [_plural(self.images - self.frames, "image")] if self.images > self.frames or not self.frames else []
         inputs += [_plural(self.frames, "frame")] if self.frames else []
         parts = [_plural(self.faces, "face") + (f" ({self.unsure:,} unsure)" if self.unsure else "")]
         parts += [f"{self.without_face:,} without a face"] if self.without_face else []
@@ -130,19 +116,9 @@ def _plural(count: int, noun: str) -> str:
 
 
 def write(predictions: Iterable[Prediction], labels: LabelSet, format: str, stream: Any) -> Tally:
-    """Write predictions, each as soon as it comes.
+    """Write predictions in one of the `WRITERS` formats, each as soon as it comes, and return the counts.
 
-    Args:
-        predictions: the result of `predict`.
-        labels: their labels.
-        format: "table", "json" (one list), "jsonl" (an object per line), "csv" or "parquet".
-        stream: a text stream, for CSV without translation of line ends; for Parquet a seekable binary stream.
-
-    Returns:
-        The counts.
-
-    Raises:
-        MienError: if the format is unknown, or pyarrow is needed and not installed.
+    The stream is a text stream, for CSV without translation of line ends; for Parquet a seekable binary stream.
     """
     tally = Tally()
     WRITERS[choose_format(format, None)](tally.count(predictions), labels, stream)
@@ -158,8 +134,7 @@ def write_file(predictions: Iterable[Prediction], labels: LabelSet, format: str,
         return write(predictions, labels, format, stream)
 
 
-def write_json(predictions: Iterable[Prediction], _: LabelSet, stream: Any) -> None:
-    """Write one JSON list of objects (`Prediction.to_dict`)."""
+def _write_json(predictions: Iterable[Prediction], _: LabelSet, stream: Any) -> None:
     separator = "["
     for prediction in predictions:
         stream.write(f"{separator}\n{_json(prediction)}")
@@ -175,32 +150,29 @@ def write_jsonl(predictions: Iterable[Prediction], _: LabelSet, stream: Any) -> 
 
 
 def _json(prediction: Prediction) -> str:
-    return json.dumps(_encodable_row(prediction), ensure_ascii=False)
+    return encodable(json.dumps(prediction.to_dict(), ensure_ascii=False))
 
 
-def write_csv(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:
-    """Write a header and a row per prediction."""
+def _write_csv(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(column_names(labels))
+    writer.writerow(name for name, _ in columns(labels))
     for prediction in predictions:
         writer.writerow(column_values(prediction))
         stream.flush()
 
 
-def check_parquet() -> None:
-    """Raise a MienError if pyarrow, which Parquet needs, is not installed."""
+def check_parquet() -> Any:
+    """Return the module pyarrow, which Parquet needs; raise a MienError if it is not installed."""
     try:
-        import pyarrow.parquet  # noqa: F401 - only whether it is installed
+        import pyarrow.parquet
     except ImportError:
         raise MienError("Parquet needs pyarrow, which is not installed; run: pip install 'mien[evaluate]'") from None
+    return pyarrow
 
 
 def write_parquet(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:
     """Write Parquet in row groups, so that memory does not grow with the number of rows."""
-    check_parquet()
-    import pyarrow
-    import pyarrow.parquet
-
+    pyarrow = check_parquet()
     schema = pyarrow.schema([pyarrow.field(name, pyarrow.type_for_alias(kind)) for name, kind in columns(labels)])
     with pyarrow.parquet.ParquetWriter(stream, schema) as writer:
         rows = map(column_values, predictions)
@@ -209,11 +181,11 @@ def write_parquet(predictions: Iterable[Prediction], labels: LabelSet, stream: A
             writer.write_batch(pyarrow.record_batch(arrays, schema=schema))
 
 
-def write_table(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:
-    """Write aligned columns for a terminal: source, face (or #track), box, label, confidence, each label's probability."""
+def _write_table(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:
     label_width = max(5, *(_width(name) for name in labels))
     header = [_left("source", SOURCE_WIDTH), "face", _left("box", 19), _left("label", label_width), "confidence"]
-    stream.write("  ".join([*header, *(_right(name, 4) for name in labels)]) + "\n")
+    widths = [max(4, _width(name)) for name in labels]
+    stream.write("  ".join([*header, *(" " * (4 - _width(name)) + name for name in labels)]) + "\n")
     for prediction in predictions:
         cells = [_left(_source_cell(prediction), SOURCE_WIDTH)]
         if prediction.error:
@@ -223,11 +195,9 @@ def write_table(predictions: Iterable[Prediction], labels: LabelSet, stream: Any
         else:
             box = " ".join(f"{edge:.0f}" for edge in prediction.box)
             number = f"{prediction.face}" if prediction.track is None else f"#{prediction.track}"
-            cells += [_right(number, 4), _left(box, 19), _left(prediction.label or "", label_width)]
-            cells += [f"{prediction.confidence:.2f}{'?' if prediction.unsure else ''}".rjust(10)]
-            cells += [
-                _right(f"{p:.2f}", max(4, _width(name))) for name, p in zip(labels, prediction.probabilities, strict=True)
-            ]
+            confidence = f"{prediction.confidence:.2f}{'?' if prediction.unsure else ''}"
+            cells += [number.rjust(4), _left(box, 19), _left(prediction.label or "", label_width), confidence.rjust(10)]
+            cells += [f"{p:.2f}".rjust(width) for width, p in zip(widths, prediction.probabilities, strict=True)]
         if prediction.note and not prediction.error:
             cells.append(f"({printable(prediction.note)})")
         stream.write("  ".join(cells).rstrip() + "\n")
@@ -235,10 +205,10 @@ def write_table(predictions: Iterable[Prediction], labels: LabelSet, stream: Any
 
 
 WRITERS: dict[str, Callable[[Iterable[Prediction], LabelSet, Any], None]] = {
-    "table": write_table,
-    "json": write_json,
+    "table": _write_table,
+    "json": _write_json,
     "jsonl": write_jsonl,
-    "csv": write_csv,
+    "csv": _write_csv,
     "parquet": write_parquet,
 }
 """The output formats; a file's suffix selects any but the table."""
@@ -266,8 +236,7 @@ def printable(text: str) -> str:
 
 def _width(text: str) -> int:
     """Count the columns of a text in a terminal: two for East Asian wide characters, none for combining ones."""
-    wide = {"W": 2, "F": 2}
-    return sum(0 if unicodedata.combining(char) else wide.get(unicodedata.east_asian_width(char), 1) for char in text)
+    return sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text if not unicodedata.combining(char))
 
 
 def _source_cell(prediction: Prediction) -> str:
@@ -286,10 +255,6 @@ def _left(text: str, width: int) -> str:
     return text + " " * (width - _width(text))
 
 
-def _right(text: str, width: int) -> str:
-    return " " * (width - _width(text)) + text
-
-
 def check_draw(draw: str | Path, source: Source) -> None:
     """Raise a MienError if a folder for drawings is that of an input or lies below one; a generator is not checked."""
     if not str(draw):
@@ -297,16 +262,11 @@ def check_draw(draw: str | Path, source: Source) -> None:
     folder = _resolved(Path(draw))
     for path in _named(source):
         if path.is_dir():
-            within = _resolved(path)
-            if folder == within or within in folder.parents:
-                raise MienError(
-                    f"The folder {str(draw)!r} for drawings lies in the input {str(path)!r}, where they would count as photos; "
-                    "choose another folder with --draw."
-                )
+            if _resolved(path) in (folder, *folder.parents):
+                reason = f"lies in the input {str(path)!r}, where drawings would count as photos"
+                raise MienError(f"The folder {str(draw)!r} {reason}; choose another folder with --draw.")
         elif folder in (_resolved(path.parent), _resolved(path).parent):
-            raise MienError(
-                f"The folder {str(draw)!r} is that of the input {str(path)!r}; choose another folder for drawings with --draw."
-            )
+            raise MienError(f"The folder {str(draw)!r} is that of the input {str(path)!r}; choose another folder with --draw.")
 
 
 def check_out(out: str, source: Source) -> Path:
@@ -319,14 +279,14 @@ def check_out(out: str, source: Source) -> Path:
     if path.exists() and not path.is_file():
         raise MienError(f"{out!r} is not a regular file; choose another --out.")
     file, is_image = _resolved(path), path.suffix.lower() in IMAGE_SUFFIXES
-    for named in _named(source):
-        if file == _resolved(named) or (named.is_dir() and is_image and _resolved(named) in file.parents):
+    for named in map(_resolved, _named(source)):
+        if file == named or (is_image and named in file.parents):
             raise MienError(f"{out!r} is one of the inputs, or would count as one; choose another --out.")
     return path
 
 
 def make_folder_of(out: Path) -> None:
-    """Create the folder of an output file; raise a MienError if that fails."""
+    """Create the folder of an output file, or raise a MienError."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -334,10 +294,7 @@ def make_folder_of(out: Path) -> None:
 
 
 def _resolved(path: Path) -> Path:
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError):  # RuntimeError: circular links
-        return path.absolute()
+    return Path(os.path.realpath(path))  # as `Path.resolve`, but circular links are no error
 
 
 def _named(source: Source) -> Iterator[Path]:

@@ -1,30 +1,29 @@
 """Predict the expressions of faces: read, detect, crop, prepare, and classify in batches across images."""
 
 from collections.abc import Generator, Iterable
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mien.errors import MienError
 from mien.images import prepare
+from mien.inference.annotation import AnnotationWriter
 from mien.inference.classifier import DEFAULT_MODEL, Classifier, usable_cores
-from mien.inference.detection import Detector, WholeImage, crop_face, open_detector
-from mien.inference.prediction import Face, Frame, Prediction, Unread, read
+from mien.inference.detection import Detector, crop_face, open_detector
+from mien.inference.output import check_draw
+from mien.inference.prediction import Frame, Prediction, Unread, read
 from mien.inference.prefetch import prefetched
 from mien.inference.sources import Source, listed
 from mien.inference.tracking import SMOOTHING, TrackSmoother
-
-if TYPE_CHECKING:
-    from mien.inference.annotation import AnnotationWriter
 
 UNSURE = 0.6
 """Confidence below which a prediction is called unsure. On PublicTest about 80% of mien-s's predictions reach it, and 90% of
 these agree with the majority of voters; of those below, 51% (benchmarks/unsure.py)."""
 
-MOST_THREADS = 8
-"""Default limit of threads: each holds an image and a detector, some 100 MB."""
+MOST_THREADS = 8  # default limit of threads: each holds an image and a detector, some 100 MB
 
 
 def predict(
@@ -85,35 +84,24 @@ def predict(
     if not 0 <= smoothing < float("inf"):
         raise MienError(f"The smoothing is a number of seconds, 0 for none, not {smoothing:g}.")
     if draw is not None:
-        from mien.inference.output import check_draw
-
         check_draw(draw, source)
     items = listed(source, every)
-    pipeline = FacePipeline(
-        model, detector, head, faces, margin, min_size, min_score, threshold, batch_size, keep_images=draw is not None
-    )
-    writer = None
-    if draw is not None:
-        from mien.inference.annotation import AnnotationWriter
-
-        writer = AnnotationWriter(Path(draw))
+    keep_images = draw is not None
+    pipeline = FacePipeline(model, detector, head, faces, margin, min_size, min_score, threshold, batch_size, keep_images)
+    writer = None if draw is None else AnnotationWriter(Path(draw))
     return _predictions(pipeline.run(items, threads), TrackSmoother(smoothing) if track else None, writer)
 
 
 def _predictions(
-    images: "Generator[ImageFaces, None, None]", smoother: TrackSmoother | None, writer: "AnnotationWriter | None"
+    images: "Generator[ImageFaces, None, None]", smoother: TrackSmoother | None, writer: AnnotationWriter | None
 ) -> Generator[Prediction, None, None]:
-    """Yield the rows of images, tracked and drawn as wanted."""
-    try:
+    # closing ends the threads even if this generator is abandoned, and finishes a video in progress
+    with nullcontext() if writer is None else closing(writer), closing(images):
         for image in images:
             rows = image.rows if smoother is None else smoother.update(image.rows)
             if writer is not None:
                 writer.add(image.image, rows, image.rate)
             yield from rows
-    finally:
-        images.close()  # ends the threads even if this generator is abandoned
-        if writer is not None:
-            writer.close()  # finishes a video in progress
 
 
 @dataclass(eq=False)
@@ -129,8 +117,8 @@ class ImageFaces:
     @property
     def held_bytes(self) -> int:
         """Bytes of memory that it keeps alive."""
-        images = [] if self.image is None else [self.image]
-        return sum(array.nbytes for array in (*self.prepared, *self.crops, *images))
+        kept = 0 if self.image is None else self.image.nbytes
+        return kept + sum(array.nbytes for array in (*self.prepared, *self.crops))
 
 
 class FacePipeline:
@@ -159,7 +147,7 @@ class FacePipeline:
         if faces and detector not in ("auto", "none"):
             raise MienError("Cropped faces need no detector; leave out the detector, or faces.")
         if faces:
-            detector = WholeImage()
+            detector = "none"
         self._detector = open_detector(detector, min_score) if isinstance(detector, str) else detector
         framing = self._detector.framing
         if framing is None and (margin or min_score is not None):
@@ -175,29 +163,20 @@ class FacePipeline:
         """Process images in threads, and yield their faces in order."""
         threads = threads or min(usable_cores(), MOST_THREADS)
         groups = prefetched(items, self.find, self.classify, lambda image: len(image.prepared), self._batch_size, threads)
-        try:
-            for group in groups:
-                yield from group
-        finally:
-            groups.close()
+        with closing(groups):
+            yield from chain.from_iterable(groups)
 
     def find(self, item: Frame | Unread) -> ImageFaces:
         """Read an image, and detect, crop and prepare its faces."""
         frame = read(item)
-        row = Prediction(
-            frame.source,
-            self.classifier.labels,
-            error=frame.error,
-            frame=frame.frame,
-            time=frame.time,
-            threshold=self._threshold,
-            note=frame.note,
-        )
+        row = Prediction(frame.source, self.classifier.labels, error=frame.error, frame=frame.frame, time=frame.time)
+        row = replace(row, threshold=self._threshold, note=frame.note)
         if frame.image is None:
             return ImageFaces([row])
         kept = frame.image if self._keep_images else None
         try:
-            faces = [face for face in self._detector.detect(frame.image) if self._is_wanted(face)]
+            found = [face for face in self._detector.detect(frame.image) if min(face.size) >= self._min_size]
+            faces = [face for face in found if face.score is None or face.score >= self._min_score]
             crops = [crop_face(frame.image, face, self._framing) for face in faces]
             # a copy, since the result may be a view that keeps the whole image alive
             prepared = [prepare(crop, self.classifier.size, self.classifier.channels).copy() for crop in crops]
@@ -212,9 +191,6 @@ class FacePipeline:
             box = max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)
             rows.append(replace(row, face=number, box=box, score=face.score))
         return ImageFaces(rows or [row], prepared, crops if self._keep_crops else [], kept, frame.rate)
-
-    def _is_wanted(self, face: Face) -> bool:
-        return min(face.size) >= self._min_size and (face.score is None or face.score >= self._min_score)
 
     def classify(self, group: list[ImageFaces]) -> list[ImageFaces]:
         """Add the probabilities to every row with a face."""

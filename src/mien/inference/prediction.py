@@ -46,7 +46,7 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Unread:
-    """An image that is not read yet: its name, and what `mien.images.read_image` takes."""
+    """An image that is not read yet, and its name."""
 
     source: str
     image: ImageSource
@@ -73,18 +73,14 @@ def read(image: Frame | Unread) -> Frame:
 class Face:
     """One detected face of an image.
 
-    Attributes:
-        box: x1, y1, x2, y2 in pixels; may extend beyond the image.
-        score: the detector's confidence, 0 to 1; None without detection (the whole image is the face).
-        landmarks: (5, 2), float32, x and y in pixels: left eye, right eye, tip of the nose, left and right corner of the
-            mouth, left and right as in an upright picture. None if the detector has none.
-        angle: degrees by which the face is rotated clockwise from upright.
+    The landmarks are float32, (5, 2), x and y in pixels: left eye, right eye, tip of the nose, left and right corner of the
+    mouth, left and right as in an upright picture.
     """
 
-    box: tuple[float, float, float, float]
-    score: float | None = None
+    box: tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels; may extend beyond the image
+    score: float | None = None  # the detector's confidence, 0 to 1; None without detection
     landmarks: np.ndarray | None = None
-    angle: float = 0.0
+    angle: float = 0.0  # degrees by which the face is rotated clockwise from upright
 
     @property
     def centre(self) -> tuple[float, float]:
@@ -175,38 +171,28 @@ class Prediction:
             row |= {"frame": self.frame, "time": None if self.time is None else round(self.time, 3)}
         if self.error:
             return row | {"error": self.error}
-        note = {"note": self.note} if self.note else {}
         if self.box is None or self.probabilities is None or self.confidence is None:
-            return row | {"no_face": True} | note
-        if self.track is not None:
-            row["track"] = self.track
-        row |= {
-            "face": self.face,
-            "box": [round(edge, 1) for edge in self.box],
-            "score": None if self.score is None else round(self.score, 4),
-            "label": self.label,
-            "confidence": round(self.confidence, 6),
-            "unsure": self.unsure,
-            "probabilities": {name: round(float(p), 6) for name, p in zip(self.labels, self.probabilities, strict=True)},
-        }
-        return row | note
+            row["no_face"] = True
+        else:
+            row |= {} if self.track is None else {"track": self.track}
+            row |= {
+                "face": self.face,
+                "box": [round(edge, 1) for edge in self.box],
+                "score": None if self.score is None else round(self.score, 4),
+                "label": self.label,
+                "confidence": round(self.confidence, 6),
+                "unsure": self.unsure,
+                "probabilities": {name: round(float(p), 6) for name, p in zip(self.labels, self.probabilities, strict=True)},
+            }
+        return row | ({"note": self.note} if self.note else {})
 
     @classmethod
     def from_dict(cls, row: dict[str, Any], labels: LabelSet, threshold: float = 0.0) -> "Prediction":
-        """Make a prediction from the result of `to_dict`.
-
-        Raises:
-            KeyError, TypeError, ValueError: if the row is not such a result.
-        """
-        keys = ("face", "score", "frame", "time", "track")
-        probabilities = row.get("probabilities")
-        return cls(
-            source=row["source"],
-            labels=labels,
-            box=None if row.get("box") is None else tuple(row["box"]),
-            probabilities=None if probabilities is None else np.array([probabilities[name] for name in labels], np.float32),
-            error=row.get("error", ""),
-            threshold=threshold,
-            note=row.get("note", ""),
-            **{key: row.get(key) for key in keys},
-        )
+        """Make a prediction from the result of `to_dict`; a KeyError, TypeError or ValueError if the row is none."""
+        found: dict[str, Any] = {
+            key: row[key] for key in ("face", "score", "frame", "time", "track", "error", "note") if key in row
+        }
+        if "box" in row:
+            found["box"] = tuple(row["box"])
+            found["probabilities"] = np.array([row["probabilities"][name] for name in labels], np.float32)
+        return cls(row["source"], labels, threshold=threshold, **found)

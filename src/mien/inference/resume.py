@@ -23,26 +23,15 @@ def log_path(out: Path) -> Path:
 
 
 class ResumeLog:
-    """The predictions of an unfinished run.
+    """The predictions of an unfinished run, beside its output file.
 
-    Args:
-        out: the output file.
-        labels: the labels of the predictions.
-        settings: everything that determines the predictions, as plain values.
-        names: the inputs; a resumed run must have those of the first and may have more.
-        resume: continue the log that is there.
-
-    Attributes:
-        path: the file of the log.
-        answered: how often each source is in it already.
-
-    Raises:
-        MienError: if there is a log and `resume` is False, or its settings differ.
+    A resumed run must have the same labels and `settings`, which are everything that determines the predictions, as plain
+    values, and at least the same inputs (`names`). Without `resume`, an existing log is an error.
     """
 
     def __init__(self, out: Path, labels: LabelSet, settings: dict[str, Any], names: list[str], resume: bool) -> None:
         self.path = log_path(out)
-        self.answered: Counter[str] = Counter()
+        self.answered: Counter[str] = Counter()  # how often each source is in the log already
         self._names = [encodable(name) for name in names]
         self._out, self._labels, self._settings = out, labels, json.loads(json.dumps(settings))
         self._end = 0
@@ -61,33 +50,25 @@ class ResumeLog:
 
     def write(self, predictions: Iterable[Prediction]) -> None:
         """Append predictions as they come; an interruption before the first one leaves no log."""
-        started, header_end = self._end > 0, 0
+        header = json.dumps({"labels": self._labels.names, "settings": self._settings, "names": self._names})
         try:
-            with self.path.open("r+" if started else "w", encoding="utf-8", newline="") as stream:
+            with self.path.open("a", encoding="utf-8", newline="") as stream:
                 stream.truncate(self._end)
-                stream.seek(0, 2)
-                if not started:
-                    header = {"labels": self._labels.names, "settings": self._settings, "names": self._names}
-                    stream.write(f"{json.dumps(header)}\n")
-                    stream.flush()
-                    header_end = stream.tell()
+                if not self._end:
+                    stream.write(f"{header}\n")
                 write_jsonl(predictions, self._labels, stream)
         except BaseException:
-            if not started and self.path.is_file() and self.path.stat().st_size <= header_end:
+            if not self._end and self.path.is_file() and self.path.stat().st_size <= len(header) + 1:
                 self.path.unlink()
             raise
 
     def finish(self, format: str) -> Tally:
         """Convert the log to the output file, and remove it."""
-
-        def convert(path: Path) -> Tally:
-            threshold = self._settings.get("threshold", 0.0)
-            with self.path.open("rb") as file:
-                file.readline()
-                rows = (Prediction.from_dict(json.loads(line), self._labels, threshold) for line in file)
-                return write_file(rows, self._labels, format, path)
-
-        tally = write_whole(self._out, convert)
+        threshold = self._settings.get("threshold", 0.0)
+        with self.path.open("rb") as file:
+            file.readline()
+            rows = (Prediction.from_dict(json.loads(line), self._labels, threshold) for line in file)
+            tally = write_whole(self._out, lambda path: write_file(rows, self._labels, format, path))
         self.path.unlink()
         return tally
 
@@ -119,10 +100,8 @@ class ResumeLog:
         labels, settings, names = tuple(header["labels"]), dict(header["settings"]), set(header["names"])
         log = f"The unfinished run in {str(self.path)!r}"
         for name, wanted in self._settings.items():
-            if settings.get(name) != wanted:
-                raise MienError(
-                    f"{log} has {name} {settings.get(name)}, not {wanted}; use the same options, or remove that file."
-                )
+            if (found := settings.get(name)) != wanted:
+                raise MienError(f"{log} has {name} {found}, not {wanted}; use the same options, or remove that file.")
         if others := sorted(names.difference(self._names)):
             raise MienError(f"{log} also has the input {others[0]!r}; name it too, or remove that file.")
         if labels != self._labels.names:

@@ -28,20 +28,14 @@ Source: TypeAlias = Item | Iterable[Item]
 """The sources of `predict`: an item, or an iterable of items."""
 
 VIDEO_SUFFIXES = frozenset(
-    f".{suffix}"
-    for suffix in (
-        *("mp4", "m4v", "mov", "avi", "mkv", "webm", "mpg", "mpeg", "wmv", "flv", "3gp", "3g2", "mts", "m2ts", "ts", "ogv"),
-    )
+    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv"}
+    | {".3gp", ".3g2", ".mts", ".m2ts", ".ts", ".ogv"}
 )
 """The files that are read as videos."""
 
 ZIP_SUFFIX = ".zip"
-
-LARGEST_MEMBER = 2**30
-"""Bytes; a small zip can claim to hold a file that fills the memory."""
-
-ENCRYPTED = 0x1
-"""The flag of a zip member that needs a password (PKWARE's APPNOTE, 4.4.4)."""
+LARGEST_MEMBER = 2**30  # bytes; a small zip can claim to hold a file that fills the memory
+ENCRYPTED = 0x1  # the flag of a zip member that needs a password (PKWARE's APPNOTE, 4.4.4)
 
 _logger = logging.getLogger("mien")
 
@@ -103,15 +97,14 @@ def _by_name(name: str, every: int, skip: Callable[[str], bool]) -> Iterator[Fra
             yield Frame(name, error=error)
     elif (camera := camera_number(name)) is not None:
         yield from camera_frames(camera, every)
-    elif is_folder(Path(name)):
+    elif os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises an error where a path may not be examined
         yield from _folder(Path(name), skip)
     elif glob.has_magic(name) and not exists(Path(name)):
-        is_empty = True
-        for match in sorted(glob.iglob(name, recursive=True), key=natural):  # noqa: PTH207 - Path.glob takes no absolute pattern
-            if not is_folder(Path(match)):
-                is_empty = False
-                yield from _file(match, every, skip)
-        if is_empty and not skip(name):
+        found = sorted(glob.iglob(name, recursive=True), key=natural)  # noqa: PTH207 - Path.glob takes no absolute pattern
+        files = [match for match in found if not os.path.isdir(match)]  # noqa: PTH112
+        for match in files:
+            yield from _file(match, every, skip)
+        if not files and not skip(name):
             yield Frame(name, error=f"Nothing matches {name!r}.")
     else:
         yield from _file(str(Path(name)), every, skip)
@@ -145,10 +138,8 @@ def _folder(folder: Path, skip: Callable[[str], bool]) -> Iterator[Frame | Unrea
         elif Path(name).suffix.lower() in (*VIDEO_SUFFIXES, ZIP_SUFFIX):
             left_out.append(path)
     if is_empty and not skip(str(folder)):
-        error = (
-            f"The folder {str(folder)!r} holds no images (.jpg, .png or the like); give one that does, or name videos and zips."
-        )
-        yield Frame(str(folder), error=error)
+        advice = "give one that does, or name videos and zips."
+        yield Frame(str(folder), error=f"The folder {str(folder)!r} holds no images (.jpg, .png or the like); {advice}")
     elif left_out:
         _logger.warning(
             f"mien: the folder {str(folder)!r} also holds {len(left_out):,} of videos and zips, which are not read; "
@@ -197,13 +188,12 @@ def natural(name: str) -> list[tuple[bool, int, str]]:
 
 def check_names(names: Sequence[str]) -> None:
     """Raise a `MienError` if there is nothing under any of the names, with the most similar path to the first."""
-    if any(not not_a_file(name) and (exists(Path(name)) or glob.glob(name, recursive=True)) for name in names):  # noqa: PTH207
-        return
-    if any(camera_number(name) is not None for name in names):
-        return
-    if error := not_a_file(names[0]):
-        raise MienError(error)
-    raise MienError(missing_path(Path(names[0])))
+    for name in names:
+        if camera_number(name) is not None:
+            return
+        if not not_a_file(name) and (exists(Path(name)) or glob.glob(name, recursive=True)):  # noqa: PTH207
+            return
+    raise MienError(not_a_file(names[0]) or missing_path(Path(names[0])))
 
 
 def not_a_file(name: str) -> str:
@@ -231,14 +221,6 @@ def exists(path: Path) -> bool:
         return True
 
 
-def is_folder(path: Path) -> bool:
-    """Return whether a path is a folder; one that may not be examined is not."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
 def standard_input() -> BinaryIO:
     """Open standard input once more, without Python's buffer.
 
@@ -255,16 +237,13 @@ def read_paths(stream: BinaryIO, null: bool = False) -> Iterator[str]:
         null: paths end with a zero byte instead, as from `find -print0`; only then can a name hold a line break.
     """
     end = b"\0" if null else b"\n"
-    rest, is_start = b"", True
-    while piece := stream.read(65536):
+    rest, is_start, has_ended = b"", True, False
+    while not has_ended:
+        piece = stream.read(65536)
+        has_ended = not piece
         if is_start:  # PowerShell begins with a byte-order mark
             piece, is_start = piece.removeprefix(codecs.BOM_UTF8), False
-        *complete, rest = (rest + piece).split(end)
-        yield from _names(complete, null)
-    yield from _names([rest], null)
-
-
-def _names(lines: list[bytes], null: bool) -> Iterator[str]:
-    for line in lines:
-        if name := line if null else line.rstrip(b"\r"):
-            yield os.fsdecode(name)
+        *lines, rest = (rest + (piece or end)).split(end)
+        for line in lines:
+            if name := line if null else line.rstrip(b"\r"):
+                yield os.fsdecode(name)

@@ -335,11 +335,12 @@ class DrawnVideo:
             self._file = self._part.open("w+b")
         except OSError as error:
             raise self._failure(error) from None
-        self._container: Any = av.open(self._file, "w", format="mp4")
-        self._stream = self._container.add_stream(codec, rate=max(1, round(rate)))
-        self._stream.width, self._stream.height = (side + side % 2 for side in size)
-        self._stream.pix_fmt = "yuv420p"
-        self._stream.codec_context.time_base = TIME_BASE
+        self._container = av.open(self._file, "w", format="mp4")
+        stream: Any = self._container.add_stream(codec, rate=max(1, round(rate)))
+        stream.width, stream.height = (side + side % 2 for side in size)
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = TIME_BASE
+        self._stream = stream
 
     def add(self, picture: Image.Image, seconds: float) -> None:
         """Write a frame that is shown from this time until the next; one of another size is resized to the first one's."""

@@ -1,7 +1,6 @@
 """The verbs, the same in Python and on the command line: each reads its data, does the work and reports what it did."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +12,7 @@ if TYPE_CHECKING:
 
 
 def require(extra: str, *modules: str) -> None:
-    """Make sure that optional packages are installed.
-
-    Raises:
-        MienError: if one of the modules is missing; the sentence says which extra brings it.
-    """
+    """Raise a MienError if one of these optional modules is not installed; it names the extra that installs them."""
     from importlib.util import find_spec
 
     if missing := [name for name in modules if find_spec(name) is None]:
@@ -29,15 +24,7 @@ def read_data(
 ) -> "FaceSet":
     """Read labelled faces in a model's size and channels, and print to stderr which format they were read as.
 
-    Args:
-        data: labelled faces, or where they are.
-        size: height and width in pixels.
-        channels: 1 for gray, 3 for RGB.
-        quiet: print nothing.
-        out: the folder that is to be written.
-
-    Raises:
-        MienError: as `read_faces`, or if `out` lies among the folders of the labels and would count as one the next time.
+    Raise a MienError if `out`, the folder to write, lies among the folders of the labels: it would count as a label next time.
     """
     from mien.data.faceset import SPLITS, FaceSet
     from mien.data.folders import CLASS_FOLDERS
@@ -55,13 +42,6 @@ def read_data(
         print(f"reading {faces.origin.path} as {faces.origin.kind}: {len(faces):,} faces ({splits})", file=sys.stderr)
         print(f"labels: {', '.join(faces.labels.names)}", file=sys.stderr)
     return faces
-
-
-def judged_by_votes(faces: "FaceSet") -> "FaceSet":
-    """Replace the labels by the crowd's votes, leave out rows without clear ones, and print how many these are."""
-    judged = faces.judged_by_votes()
-    print(f"judged by crowd votes: {len(faces) - len(judged):,} rows without clear votes left out", file=sys.stderr)
-    return replace(judged, origin=replace(judged.origin, kind=f"{judged.origin.kind}, judged by the votes"))
 
 
 def _show_reading(done: int, total: int | None) -> None:

@@ -1,33 +1,28 @@
-"""What is here: the recipes, the embedded models, and whether this installation works."""
+"""`mien recipes`, `mien models` and `mien doctor`: what is installed, and whether it works."""
 
-import hashlib
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 import textwrap
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from importlib import import_module, metadata, util
-from pathlib import Path
+from importlib import import_module, metadata
 from typing import Literal
 
 from mien import __version__
 from mien.errors import MienError
+from mien.verbs import require
 
 USES = {
     "evaluate": "mien evaluate, audit and compare, and Parquet files",
     "train": "mien train and quantize",
-    "timm": "recipes with networks of timm",
     "hub": "models by hf:owner/name, and mien push",
+    "timm": "recipes with networks of timm",
 }
-"""What each extra is for; `mien doctor` names no other."""
-
-ON_REQUEST = {"pandas": "mien.to_dataframe", "pillow-heif": "HEIC photos"}
-"""Packages that no extra installs, and what mien uses them for."""
+"""What each extra is for, an extra before those that include it."""
 
 STAND_INS = {
     "onnxruntime": ("onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino"),
@@ -35,10 +30,9 @@ STAND_INS = {
 }
 """Packages with the same module as a required one: one of them is enough, and two overwrite each other's files."""
 
-NEEDED_MODULES = ("numpy", "PIL", "cv2", "onnxruntime", "jsonargparse")
+NEEDED_MODULES = ("numpy", "PIL", "av", "onnxruntime", "jsonargparse")
 """The modules that `mien predict` imports."""
 
-ON_GPU = "pip install 'onnxruntime-gpu[cuda,cudnn]'"
 AGAIN = "pip install --force-reinstall mien"
 
 
@@ -49,24 +43,40 @@ def recipes(name: str | None = None) -> str:
         name: the recipe whose YAML is to be printed; a list of all, if not given.
     """
     from mien.training.recipe import load_recipe, recipe_names, recipe_path
-    from mien.verbs.train import describe_network
 
     if name is None:
         width = max(map(len, recipe_names())) + 2
         return "\n".join(f"{known:<{width}}{load_recipe(known).description}" for known in recipe_names())
-    lines = [recipe_path(name).read_text(encoding="utf-8")]
+    recipe, text = load_recipe(name), recipe_path(name).read_text(encoding="utf-8")
     try:
-        lines += [f"# {line}".rstrip() for line in describe_network(name).splitlines()]  # comments, so that all of it is YAML
+        require("train", "torch")
+        from mien.training.networks import as_table, build_network
+        from mien.training.networks.blocks import NetworkSpec
+
+        classes = (len(recipe.keep) if recipe.keep else 7) * len(recipe.heads)
+        network = build_network(recipe.network, NetworkSpec.of(recipe, classes))
+        table = as_table(network, recipe.channels, recipe.network_size)
     except MienError as missing:
         print(f"mien: without the network's layers: {missing}", file=sys.stderr)
-    return "\n".join(lines)
+        return text
+    return "\n".join([text, *(f"# {line}".rstrip() for line in table.splitlines())])  # comments, so that all of it is YAML
 
 
 def models() -> str:
     """List the embedded models: size, input, labels, card."""
-    from mien.inference.classifier import describe_models
+    from mien.inference.classifier import Classifier, embedded_models
 
-    return describe_models()
+    lines, names = [], embedded_models()
+    width = max(map(len, names)) + 2
+    for name in names:
+        model = Classifier(name)
+        kind = f"{model.size} px, {'gray' if model.channels == 1 else 'colour'}"
+        megabytes = model.path.stat().st_size / 1e6
+        lines.append(f"{name:<{width}}{megabytes:.1f} MB  {model.parameters:,} parameters  {kind}  {', '.join(model.labels)}")
+        if len(model.heads) > 1:
+            lines.append(f"{'':<{width}}heads: {', '.join(model.heads)} (--head; {model.head} is the default)")
+        lines.append(f"{'':<{width}}card: {model.path.with_suffix('.md')}")
+    return "\n".join(lines)
 
 
 def doctor(*, format: Literal["table", "json"] = "table") -> int:
@@ -83,55 +93,42 @@ def doctor(*, format: Literal["table", "json"] = "table") -> int:
     return 0 if found.works else 1
 
 
-@dataclass(frozen=True)
-class Check:
-    """One checked thing: its name, whether it is good, and its description."""
-
-    name: str
-    good: bool
-    says: str
-
-
 @dataclass
 class Diagnosis:
     """The result of `mien doctor`; the names of its fields are the keys of its JSON."""
 
-    works: bool = True
+    works: bool = True  # whether `mien predict` does
     mien: str = __version__
     python: str = f"{platform.python_version()} ({sys.executable})"
     system: str = f"{platform.system()} {platform.release()} {platform.machine()}"
-    packages: dict[str, str | None] = field(default_factory=dict)
-    missing: dict[str, list[str]] = field(default_factory=dict)
-    providers: list[str] = field(default_factory=list)
+    packages: dict[str, str] = field(default_factory=dict)  # versions
+    missing: dict[str, list[str]] = field(default_factory=dict)  # packages by extra
+    providers: list[str] = field(default_factory=list)  # of ONNX Runtime, in use
     gpus: list[str] = field(default_factory=list)
-    torch: str | None = None
-    models: list[Check] = field(default_factory=list)
-    detectors: list[Check] = field(default_factory=list)
-    caches: list[Check] = field(default_factory=list)
-    settings: dict[str, str] = field(default_factory=dict)
-    advice: list[str] = field(default_factory=list)
+    models: dict[str, str] = field(default_factory=dict)
+    detectors: dict[str, str] = field(default_factory=dict)
+    cache: str | None = None
+    settings: dict[str, str] = field(default_factory=dict)  # variables of the environment
+    advice: list[str] = field(default_factory=list)  # what to do
 
     def table(self) -> str:
         """Format it as text for a terminal; the last lines say what to do, or that nothing is."""
-        installed = [f"{name}\0{number}" for name, number in self.packages.items() if number is not None]
-        missing = [
-            f"{', '.join(names)}: pip install 'mien[{extra}]', for {USES[extra]}" for extra, names in self.missing.items()
-        ]
-        missing += [f"{name}: pip install {name}, for {use}" for name, use in ON_REQUEST.items() if not self.packages.get(name)]
-        providers = ", ".join(name.removesuffix("ExecutionProvider") for name in self.providers)
+        installed = ", ".join(f"{name}=={number}" for name, number in self.packages.items())
         parts = {
-            "packages": [line.replace("\0", " ") for line in textwrap.wrap(", ".join(installed), 100)],
-            "missing": missing,
-            "runs on": [providers or "nothing"],
-            "GPU": [*self.gpus, *([f"PyTorch is built for {self.torch}"] if self.torch else [])],
-            "models": [f"{check.name:<12}  {check.says}" for check in self.models],
-            "detectors": [f"{check.name:<12}  {check.says}" for check in self.detectors],
-            "cache": [check.says for check in self.caches],
+            "packages": textwrap.wrap(installed, 100, break_on_hyphens=False),
+            "missing": [
+                f"{', '.join(names)}: pip install 'mien[{extra}]', for {USES[extra]}" for extra, names in self.missing.items()
+            ],
+            "runs on": [name.removesuffix("ExecutionProvider") for name in self.providers],
+            "GPU": self.gpus,
+            "models": [f"{name:<12}  {result}" for name, result in self.models.items()],
+            "detectors": [f"{name:<12}  {result}" for name, result in self.detectors.items()],
+            "cache": [self.cache] if self.cache else [],
             "settings": [f"{name}={value}" for name, value in self.settings.items()],
         }
         lines = [f"mien {self.mien}   Python {self.python}   {self.system}", ""]
         for title, part in parts.items():
-            lines += [f"{title if line is part[0] else '':<11}{line}" for line in part]
+            lines += [f"{title if number == 0 else '':<11}{line}" for number, line in enumerate(part)]
         works = "mien predict " + ("works; still:" if self.works else "does not work:")
         return "\n".join([*lines, "", *([works, *self.advice] if self.advice else ["all is well"])])
 
@@ -140,26 +137,9 @@ def diagnose() -> Diagnosis:
     """Check packages, models, detectors, the cache and GPUs, without a download and without importing PyTorch."""
     found = Diagnosis(settings={name: value for name, value in sorted(os.environ.items()) if name.startswith("MIEN_")})
     _check_packages(found)
-    if broken := [problem for name in NEEDED_MODULES if (problem := _import_problem(name))]:
-        found.works = False
-        found.advice += broken
-        return found
-    import onnxruntime
-
-    from mien.inference.classifier import DEFAULT_MODEL, embedded_models
-
-    found.providers = list(onnxruntime.get_available_providers())
-    found.gpus, found.torch = nvidia_gpus(), torch_accelerator()
-    if found.gpus and "CUDAExecutionProvider" not in found.providers:
-        found.advice.append(f"there is a GPU that ONNX Runtime does not use: pip uninstall onnxruntime, then {ON_GPU}")
-    if found.gpus and found.torch == "CPU":
-        found.advice.append("there is a GPU, but PyTorch is built for the CPU: to train, install it for CUDA (pytorch.org)")
-    found.models = [_check_model(name, found) for name in embedded_models()]
-    if DEFAULT_MODEL not in embedded_models():
-        found.advice.append(f"the embedded model {DEFAULT_MODEL} is not there: {AGAIN}")
-    found.works &= any(check.name == DEFAULT_MODEL and check.good for check in found.models)
-    _check_detectors(found)
-    _check_cache(found)
+    if found.works:
+        _check_models(found)
+        _check_detector(found)
     return found
 
 
@@ -174,45 +154,41 @@ def version(name: str) -> str | None:
 def _check_packages(found: Diagnosis) -> None:
     from packaging.requirements import Requirement
 
-    try:
-        stated = [Requirement(text) for text in metadata.requires("mien") or ()]
-    except metadata.PackageNotFoundError:
-        stated = []
-        found.advice.append("mien is not installed by pip, which would check the packages it needs: pip install mien")
-    required = [each for each in stated if each.marker is None or each.marker.evaluate({"extra": ""})]
-    groups = {"": required} | {
-        extra: [each for each in stated if each not in required and each.marker and each.marker.evaluate({"extra": extra})]
-        for extra in USES
-    }
-    for extra, requirements in groups.items():
+    requirements = [Requirement(text) for text in metadata.requires("mien") or ()] if version("mien") else []
+    seen = set()
+    for extra in ("", *USES):
         for each in requirements:
-            name = next((name for name in (each.name, *STAND_INS.get(each.name, ())) if version(name)), each.name)
-            found.packages[name] = number = version(name)
-            update = f"pip install -U '{name}{each.specifier}'"
-            if number is None and extra:
-                found.missing.setdefault(extra, []).append(name)
-            elif number is None:
+            if each.name in seen or (each.marker and not each.marker.evaluate({"extra": extra})):
+                continue
+            seen.add(each.name)
+            installed = {name: number for name in (each.name, *STAND_INS.get(each.name, ())) if (number := version(name))}
+            found.packages |= installed
+            if not installed and extra:
+                found.missing.setdefault(extra, []).append(each.name)
+            elif not installed:
                 found.works = False
-                found.advice.append(f"{name} is missing, and nothing works without it: {update}")
-            elif not each.specifier.contains(number, prereleases=True):
-                found.advice.append(f"{name} is {number}, and mien needs {each.specifier}: {update}")
-    found.packages |= {name: version(name) for name in ON_REQUEST}
-    found.advice = list(dict.fromkeys(found.advice))  # two extras may name the same package
-    for names in ([name for name in (first, *others) if version(name)] for first, others in STAND_INS.items()):
-        if len(names) > 1:
-            found.advice.append(
-                f"{' and '.join(names)} overwrite each other: pip uninstall {' '.join(names)}, then install one"
-            )
+                found.advice.append(
+                    f"{each.name} is missing, and nothing works without it: pip install '{each.name}{each.specifier}'"
+                )
+            elif len(installed) > 1:
+                names = list(installed)
+                found.advice.append(
+                    f"{' and '.join(names)} overwrite each other: pip uninstall {' '.join(names)}, then install one"
+                )
+            for name, number in installed.items():
+                if not each.specifier.contains(number, prereleases=True):
+                    update = f"pip install -U '{name}{each.specifier}'"
+                    found.advice.append(f"{name} is {number}, and mien needs {each.specifier}: {update}")
+    for name in NEEDED_MODULES:
+        try:
+            import_module(name)
+        except Exception as problem:  # a damaged binary may raise anything
+            found.works = False
+            found.advice.append(f"{name} cannot be imported ({_first_line(problem)}): {AGAIN}")
 
 
-def _import_problem(name: str) -> str:
-    """Import a module, and give the reason if that fails, else an empty text."""
-    try:
-        import_module(name)
-    except Exception as problem:  # a damaged binary may raise anything
-        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
-        return f"{name} cannot be imported ({reason}): {AGAIN}"
-    return ""
+def _first_line(problem: Exception) -> str:
+    return (str(problem).strip() or type(problem).__name__).splitlines()[0]
 
 
 def nvidia_gpus() -> list[str]:
@@ -224,88 +200,46 @@ def nvidia_gpus() -> list[str]:
     return []
 
 
-def torch_accelerator() -> str | None:
-    """Say what the installed PyTorch is built for: "CUDA 12.8", "ROCm 6.2" or "CPU"; None without PyTorch."""
-    spec = util.find_spec("torch")
-    if spec is None or spec.origin is None:
-        return None
-    with suppress(OSError):
-        built = (Path(spec.origin).parent / "version.py").read_text(encoding="utf-8")
-        if found := re.search(r"^(cuda|hip)\b[^=\n]*=\s*['\"]([^'\"]+)", built, re.MULTILINE):
-            return f"{'CUDA' if found[1] == 'cuda' else 'ROCm'} {found[2]}"
-    return "CPU"
-
-
-def _check_model(name: str, found: Diagnosis) -> Check:
-    """Classify a gray image, and compare the model file with its card's sha256."""
+def _check_models(found: Diagnosis) -> None:
+    """Classify a gray image with each embedded model."""
     import numpy as np
 
-    from mien.inference.classifier import Classifier, find_model
+    from mien.inference.classifier import DEFAULT_MODEL, Classifier, embedded_models
 
-    try:
-        model = Classifier(name, threads=1)
-        start = time.perf_counter()
-        total = float(model.predict_proba(np.full((1, *model.face_shape), 128, np.uint8)).sum())
-        says = f"answers in {(time.perf_counter() - start) * 1e3:.1f} ms"
-        if not abs(total - 1) < 1e-3:
-            raise MienError(f"its probabilities sum to {total:g}")
-    except Exception as problem:  # ONNX Runtime's errors have no public base class
-        found.advice.append(f"the model {name} does not answer ({str(problem).strip() or type(problem).__name__}): {AGAIN}")
-        return Check(name, False, "does not answer")
-    if "CUDAExecutionProvider" in found.providers and "CUDAExecutionProvider" not in model.providers:
-        found.advice.append(f"ONNX Runtime cannot load CUDA or cuDNN, and runs on the CPU: {ON_GPU}")
-    path = find_model(name)
-    card = path.with_suffix(".md")
-    if not card.is_file():
-        return Check(name, True, f"{says}; has no card")
-    noted = re.findall(r"\b[0-9a-f]{64}\b", card.read_text(encoding="utf-8"))
-    if noted and hashlib.sha256(path.read_bytes()).hexdigest() not in noted:
-        found.advice.append(f"the model {name} is not the file that its card describes (sha256): {AGAIN}")
-        return Check(name, True, f"{says}; not the file of its card")
-    return Check(name, True, f"{says}; the file of its card")
+    for name in dict.fromkeys([DEFAULT_MODEL, *embedded_models()]):
+        try:
+            model = Classifier(name, threads=1)
+            start = time.perf_counter()
+            model.predict_proba(np.full((1, *model.face_shape), 128, np.uint8))
+            found.models[name] = f"answers in {(time.perf_counter() - start) * 1e3:.1f} ms"
+            found.providers = model.providers
+        except Exception as problem:  # ONNX Runtime's errors have no public base class
+            found.models[name] = "does not answer"
+            found.works &= name != DEFAULT_MODEL
+            found.advice.append(f"the model {name} does not answer ({_first_line(problem)}): {AGAIN}")
+    found.gpus = nvidia_gpus()
+    if found.gpus and "CUDAExecutionProvider" not in found.providers:
+        found.advice.append(
+            "there is a GPU that ONNX Runtime does not use: pip uninstall onnxruntime, "
+            "then pip install 'onnxruntime-gpu[cuda,cudnn]'"
+        )
 
 
-def _check_detectors(found: Diagnosis) -> None:
+def _check_detector(found: Diagnosis) -> None:
+    """Check the cache folder, and open the detector that `mien predict` uses."""
     from mien.files import cache_folder
-    from mien.inference import detection
+    from mien.inference.detection import open_detector
 
     try:
-        detection.Haar()
-        found.detectors.append(Check("haar", True, "comes with OpenCV"))
-    except MienError as problem:
-        found.detectors.append(Check("haar", False, str(problem)))
-    named = os.environ.get("MIEN_DETECTOR", "")
-    good, says = False, "not downloaded yet; the first `mien predict` does that"
-    try:
-        path = Path(named) if named.endswith(".onnx") else cache_folder() / Path(detection.URL).name
-        failed = path.with_name(f"{path.name}.failed")
-        if path.is_file():
-            detection.YuNet(path)
-            good, says = True, str(path)
-        elif failed.is_file():
-            says = "could not be downloaded"
-            found.advice.append(f"{failed.read_text(encoding='utf-8')} Save that file as {path}, and more faces are found.")
-        elif path == Path(named):
-            says = "not there"
-            found.advice.append(f"MIEN_DETECTOR names {named!r}, which does not exist; set it to a file, or unset it.")
-    except MienError as problem:
-        says = "cannot be opened"
-        found.advice.append(str(problem))
-    found.detectors.append(Check("yunet", good, says))
-    if not any(check.good for check in found.detectors):
-        found.works = False
-        found.advice.append("no face detector works: pip install 'opencv-python-headless<5'")
-
-
-def _check_cache(found: Diagnosis) -> None:
-    from mien.files import cache_folder
-
-    try:
-        folder = cache_folder()
+        found.cache = str(cache_folder())
+        if not os.access(found.cache, os.W_OK):
+            found.advice.append(f"the cache folder {found.cache} is not writable: set MIEN_CACHE to one that is")
     except MienError as problem:
         found.advice.append(str(problem))
-        return
-    writable = os.access(folder, os.W_OK)
-    found.caches.append(Check("mien", writable, str(folder)))
-    if not writable:
-        found.advice.append(f"the cache folder {folder} is not writable: set MIEN_CACHE to one that is")
+    name = "MIEN_DETECTOR" if os.environ.get("MIEN_DETECTOR") else "yunet"
+    try:
+        open_detector()
+        found.detectors[name] = "works"
+    except MienError as problem:
+        found.detectors[name], found.works = "does not work", False
+        found.advice.append(str(problem))

@@ -12,8 +12,8 @@ FACES_PER_LABEL = 160
 MARK = "about-this-folder.txt"
 
 
-def demo(out: Path, run: Callable[[list[str]], int]) -> int:
-    """Draw labelled faces, train on them, report, and predict on a drawn and on a real photo.
+def demo(*, out: Path = Path("demo"), run: Callable[[list[str]], int]) -> int:
+    """Run every step on drawn faces: data, training, report, predictions for photos.
 
     Args:
         out: the folder to make; an earlier demo there is replaced.
@@ -21,9 +21,6 @@ def demo(out: Path, run: Callable[[list[str]], int]) -> int:
 
     Returns:
         The exit status of the first step that fails, else 0.
-
-    Raises:
-        MienError: if the folder exists and is not a demo's, or optional packages are not installed.
     """
     require("train", "torch", "lightning", "sklearn", "matplotlib")
     import matplotlib
@@ -31,7 +28,12 @@ def demo(out: Path, run: Callable[[list[str]], int]) -> int:
 
     from mien.drawn import draw_photo, write_folder
 
-    _make_room(out)
+    if out.exists() and not (out / MARK).is_file():
+        raise MienError(f"{out} exists and is not a demo's folder; choose another with --out.")
+    if out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    (out / MARK).write_text("Made by `mien demo`, which replaces this whole folder when run again.\n", encoding="utf-8")
     _say(f"1/5  Drawing {FACES_PER_LABEL} faces for each of seven expressions, as PNG files in a folder per label.")
     # validation and test show other people than training; a random split would share people between them
     write_folder(FACES_PER_LABEL, out / "faces", validation=0.15, test=0.2)
@@ -71,15 +73,6 @@ def demo(out: Path, run: Callable[[list[str]], int]) -> int:
         _say(f"     {where}")
     _say(f"\nDone. Everything lies in {out}; `mien demo` replaces it when run again.")
     return 0
-
-
-def _make_room(out: Path) -> None:
-    if out.exists() and not (out / MARK).is_file():
-        raise MienError(f"{out} exists and is not a demo's folder; choose another with --out.")
-    if out.exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    (out / MARK).write_text("Made by `mien demo`, which replaces this whole folder when run again.\n", encoding="utf-8")
 
 
 def _say(words: str) -> None:

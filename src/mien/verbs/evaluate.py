@@ -10,11 +10,14 @@ from mien.data.faceset import FaceSet
 from mien.data.source import DataSource, as_source
 from mien.errors import MienError
 from mien.files import write_whole
-from mien.verbs import judged_by_votes, read_data, require
+from mien.verbs import read_data, require
 
 if TYPE_CHECKING:
-    from mien.evaluation.findings import Audit
+    from mien.evaluation.audit import Audit
     from mien.evaluation.report import Report
+
+FORMATS = {"": "table", ".md": "table", ".txt": "table", ".json": "json", ".html": "html", ".htm": "html"}
+"""The formats of `mien compare` by the ending of its file; table is Markdown."""
 
 
 def evaluate(
@@ -68,7 +71,9 @@ def evaluate(
         data = replace(data, columns=list(dict.fromkeys([*(data.columns or ()), *columns])))
     faces = read_data(data, classifier.size, classifier.channels, quiet, out)
     if classifier.head == "crowd" and faces.votes is not None:
-        faces = judged_by_votes(faces)
+        judged = faces.judged_by_votes()
+        print(f"judged by crowd votes: {len(faces) - len(judged):,} rows without clear votes left out", file=sys.stderr)
+        faces = replace(judged, origin=replace(judged.origin, kind=f"{judged.origin.kind}, judged by the votes"))
     faces = with_labels(faces, labels, classifier.labels) if labels else faces
     faces = fit_to_model(classifier.metadata.get("mien.recipe", ""), classifier.labels, faces)
     log = classifier.path.parent / "log.csv" if (classifier.path.parent / "log.csv").is_file() else None
@@ -150,9 +155,11 @@ def compare(
     from mien.evaluation import comparison
 
     out = None if out is None else Path(out)
-    format = format or _format_of(out)
-    if format not in comparison.FORMATS:
-        raise MienError(f"There is no format {format!r}; choose {', '.join(comparison.FORMATS)}.")
+    format = format or FORMATS.get(out.suffix.lower() if out else "")
+    if format is None:
+        raise MienError(f"{str(out)!r} ends in no format of `mien compare`; end it in .md, .json or .html, or add --format.")
+    if format not in FORMATS.values():
+        raise MienError(f"There is no format {format!r}; choose {', '.join(dict.fromkeys(FORMATS.values()))}.")
     if format == "json" and title is not None:
         raise MienError("JSON has no title; leave out --title, or choose the format table or html.")
     sources = [Path(run) for run in runs]
@@ -174,12 +181,3 @@ def compare(
     make_folder_of(out)
     write_whole(out, lambda part: part.write_text(text, encoding="utf-8"))
     return ""
-
-
-def _format_of(out: Path | None) -> str:
-    """Choose a format by the ending of a file's name: json for .json, html for .html, else table."""
-    from mien.evaluation.comparison import FORMAT_BY_ENDING
-
-    if out is not None and out.suffix.lower() not in (*FORMAT_BY_ENDING, ".md", ".txt", ""):
-        raise MienError(f"{str(out)!r} ends in no format of `mien compare`; end it in .md, .json or .html, or add --format.")
-    return "table" if out is None else FORMAT_BY_ENDING.get(out.suffix.lower(), "table")

@@ -86,7 +86,7 @@ def predict(
         try:
             log.write(_until_stopped(predictions, source))
         except KeyboardInterrupt:
-            print("mien: stopped (the same command with --resume goes on)", file=sys.stderr)
+            print("mien: stopped (the same command with --resume continues)", file=sys.stderr)
             return 130
     return _exit_status(log.finish(form))
 

@@ -7,9 +7,10 @@ import shutil
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,9 +37,9 @@ class Quantized:
 
     out: Path
     split: str  # the rows on which both were measured: validation, test or train
-    accuracies: "tuple[Proportion, Proportion]"  # of the original and of the new model
+    accuracies: "tuple[Proportion, ...]"  # of the original and of the new model
     paired: "PairedTest"  # whether the difference is significant
-    sizes: tuple[int, int]  # of the two files, in bytes
+    sizes: tuple[int, ...]  # of the two files, in bytes
     speed: float  # faces a second, new divided by original, one at a time on one thread of this machine
 
     def table(self) -> str:
@@ -102,16 +103,17 @@ def quantize(
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     write_int8(original.path, known.images[np.sort(chosen)], original.metadata, Path(out))
     small = Classifier(out, head="label", threads=1)
-    right = [each.predict_proba(measured.images).argmax(axis=1) == truth for each in (original, small)]
-    slow, fast = (_seconds(each, measured.images[:TIMED]) for each in (original, small))
+    both = (original, small)
+    right = [each.predict_proba(measured.images).argmax(axis=1) == truth for each in both]
+    slow, fast = (_seconds(each, measured.images[:TIMED]) for each in both)
     if not quiet:
         print(f"model   {out}", file=sys.stderr)
     return Quantized(
         out=Path(out),
         split=split,
-        accuracies=(proportion(int(right[0].sum()), len(truth)), proportion(int(right[1].sum()), len(truth))),
+        accuracies=tuple(proportion(int(each.sum()), len(truth)) for each in right),
         paired=mcnemar(*right),
-        sizes=(original.path.stat().st_size, Path(out).stat().st_size),
+        sizes=tuple(each.path.stat().st_size for each in both),
         speed=slow / fast,
     )
 
@@ -200,46 +202,36 @@ def push(
 def _gather(run: Path, to: str, licence: str | None, folder: Path) -> str:
     """Write the files for the hub into an empty folder, and return the card's text."""
     from mien.evaluation.model_card import model_card
+    from mien.evaluation.record import describe_model, read_record
     from mien.inference.classifier import Classifier
 
-    if not (run / "model.onnx").is_file() or not (run / "report" / "metrics.json").is_file():
+    own = run / "report" / "metrics.json"
+    if not (run / "model.onnx").is_file() or not own.is_file():
         raise MienError(
             f"{str(run)!r} is not the folder of a finished run, which has a model.onnx and a report; "
             "name one that `mien train ... --out RUN` made."
         )
     model = Classifier(run)
-    reports = _reports(run, model)
-    card = _without_home(model_card(to, model.metadata, list(reports.values()), licence))
-    shutil.copyfile(model.path, folder / "model.onnx")
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    for name in reports:
-        text = (run / name / "metrics.json").read_text(encoding="utf-8")
-        target = "metrics.json" if name == "report" else f"metrics-{name.removeprefix('report-')}.json"
-        (folder / target).write_text(_without_home(text), encoding="utf-8")
+    sha256 = describe_model(model)["sha256"]
+    records = {own: read_record(own)}
+    for path in sorted(run.glob("*/metrics.json")):
+        with suppress(MienError):  # a file of something else
+            records.setdefault(path, read_record(path))
+    if records[own]["model"]["sha256"] != sha256:
+        raise MienError(f"The report {own.parent} is about another model than {model.path}; evaluate that one into it.")
+    records = {path: record for path, record in records.items() if record["model"]["sha256"] == sha256}
     recipe = run / "recipe.yaml"
-    text = recipe.read_text(encoding="utf-8") if recipe.is_file() else model.metadata.get("mien.recipe", "")
-    (folder / "recipe.yaml").write_text(_without_home(text), encoding="utf-8")
-    return card
-
-
-def _reports(run: Path, model: "Classifier") -> dict[str, dict[str, Any]]:
-    """Read the reports in a run's folder that measure its model, the one of its training first."""
-    from mien.evaluation.record import describe_model, read_record
-
-    sha256 = describe_model(model).sha256
-    first = read_record(run / "report" / "metrics.json")
-    if first["model"]["sha256"] != sha256:
-        raise MienError(f"The report {run / 'report'} measures another model than {model.path}; evaluate that one into it.")
-    others = sorted(path.parent for path in run.glob("*/metrics.json") if path.parent.name != "report")
-    records = {}
-    for folder in others:
-        try:
-            record = read_record(folder / "metrics.json")
-        except MienError:
-            continue  # a file of something else
-        if record["model"]["sha256"] == sha256:
-            records[folder.name] = record
-    return {"report": first} | records
+    texts = {
+        "README.md": model_card(to, model.metadata, list(records.values()), licence),
+        "recipe.yaml": recipe.read_text(encoding="utf-8") if recipe.is_file() else model.metadata.get("mien.recipe", ""),
+    }
+    for path in records:
+        name = "metrics.json" if path == own else f"metrics-{path.parent.name.removeprefix('report-')}.json"
+        texts[name] = path.read_text(encoding="utf-8")
+    for name, text in texts.items():
+        (folder / name).write_text(_without_home(text), encoding="utf-8")
+    shutil.copyfile(model.path, folder / "model.onnx")
+    return (folder / "README.md").read_text(encoding="utf-8")
 
 
 def _without_home(text: str) -> str:
@@ -282,15 +274,13 @@ def _upload(folder: Path, to: str, private: bool) -> str:
             raise MienError(
                 f"The hub does not let this token write to {to}; log in with one that has write access to it (`hf auth login`)."
             ) from None
-        says = problem.server_message or str(problem).strip().splitlines()[0]
-        raise MienError(f"The hub rejected {to} (status {status}): {says.rstrip('.')}.") from None
+        message = problem.server_message or str(problem).strip().splitlines()[0]
+        raise MienError(f"The hub rejected {to} (status {status}): {message.rstrip('.')}.") from None
     except hub.HFValidationError as problem:
         raise MienError(f"{to!r} is not a valid name on the hub ({str(problem).splitlines()[0].rstrip('.')}).") from None
-    except MienError:
-        raise
     except Exception as problem:  # the hub's client passes on the errors of its HTTP library
-        if isinstance(problem, OSError) and problem.errno is not None and problem.filename is not None:
-            raise  # an error of this machine's disk
+        if isinstance(problem, MienError) or (isinstance(problem, OSError) and problem.filename is not None):
+            raise  # the error above, or one of this machine's disk
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0].rstrip(".: ")
         raise MienError(
             f"The hub could not be reached ({reason}); run the same command again with a network connection."

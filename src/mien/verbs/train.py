@@ -49,7 +49,7 @@ def train(
     out = Path(out)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if out.exists() and not resume:
-        raise MienError(f"{out} exists; choose another --out, or add --resume to go on with that run.")
+        raise MienError(f"{out} exists; choose another --out, or add --resume to continue that run.")
     if resume and not out.exists() and not quiet:
         print(f"there is no run in {out} yet; starting it", file=sys.stderr)
     read = read_data(data, recipe.size, recipe.channels, quiet, out)
@@ -75,23 +75,3 @@ def train(
     if not quiet:
         print(f"model   {model}\nreport  {report.folder / 'index.html'}", file=sys.stderr)
     return report
-
-
-def describe_network(recipe: Recipe | str | Path, labels: int = 7) -> str:
-    """Describe the layers of a recipe's network in a table: name, output shape, parameters; and the cost of one face.
-
-    Args:
-        recipe: a recipe, its name, or a YAML file.
-        labels: the number of labels in the data, where the recipe does not say which to keep.
-
-    Raises:
-        MienError: if there is no such recipe or network, or PyTorch is not installed.
-    """
-    require("train", "torch")
-    from mien.training.networks import as_table, build_network
-    from mien.training.networks.blocks import NetworkSpec
-
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    classes = (len(recipe.keep) if recipe.keep else labels) * len(recipe.heads)
-    network = build_network(recipe.network, NetworkSpec.of(recipe, classes))
-    return as_table(network, recipe.channels, recipe.network_size)

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from mien.errors import MienError
-from mien.evaluation.report_folder import whole_folder
+from mien.evaluation.record import whole_folder
 
 
 def write_report(out, text="new"):

@@ -11,7 +11,7 @@ from mien.errors import MienError
 from mien.evaluation.comparison import Answers
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-from variants import FIGURES, compare_variants, compute_figures
+from study import FIGURES, compare_variants, compute_figures
 
 LABELS = ("happy", "sad", "neutral", "disgust")
 ROWS = 600
