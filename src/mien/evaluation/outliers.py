@@ -62,8 +62,8 @@ def _gradient_histograms(gray: np.ndarray) -> np.ndarray:
     weights = np.zeros((5, 2, SIDE), dtype=np.float32)
     for block, rows in enumerate(weights):
         rows[:, 8 * block : 8 * block + 16] = cells
-    weights = weights.reshape(-1, SIDE)
-    blocks = np.stack([weights @ each @ weights.T for each in shares], axis=-1).reshape(-1, 5, 2, 5, 2, BINS)
+    flat = weights.reshape(-1, SIDE)
+    blocks = np.stack([flat @ each @ flat.T for each in shares], axis=-1).reshape(-1, 5, 2, 5, 2, BINS)
     for limit, least in ((0.2, 3.6), (np.inf, 1e-3)):  # `least` keeps blocks without gradients at 0
         length = np.sqrt((blocks**2).sum(axis=(2, 4, 5), keepdims=True))
         blocks = np.minimum(blocks / (length + np.float32(least)), limit)
