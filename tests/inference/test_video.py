@@ -1,3 +1,4 @@
+import http.server
 import json
 import signal
 import struct
@@ -5,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import av
 import numpy as np
@@ -235,6 +237,41 @@ def test_a_camera_that_is_plugged_out_gives_its_frames_and_says_so(monkeypatch):
     assert 0 <= found[0].time <= found[1].time < 60
     assert {frame.rate for frame in found} == {10.0}
     assert "gives no more frames" in last.error
+
+
+@pytest.fixture
+def address(tmp_path):
+    """A web server on this machine that serves the files of the test's folder."""
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_stream_is_read_to_its_end(tmp_path, address, write_video, capfd):
+    write_video(tmp_path / "clip.mkv", count=6, codec="libx264")
+    found = list(frames(f"{address}/clip.mkv", every=2))
+    assert [(frame.source, frame.frame, frame.error) for frame in found] == [(f"{address}/clip.mkv", n, "") for n in (0, 2, 4)]
+
+
+def test_a_stream_that_cannot_be_opened_is_tried_again_and_each_failure_is_a_row(monkeypatch, model, capsys):
+    monkeypatch.setattr(video, "WAIT_SECONDS", 0.0)
+    found = [frame.error for frame in frames("http://127.0.0.1:9/live")]
+    assert len(found) == video.RECONNECTIONS + 1
+    assert all("cannot be opened" in error for error in found)
+    assert found[0].endswith("connecting again.")
+    assert "check the address and the network" in found[-1]
+    assert main(["predict", "rtsp://127.0.0.1:9/live", "--model", str(model), "--faces"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_address_of_a_photo_is_no_stream():
+    (frame,) = frames("http://127.0.0.1:9/photo.jpg")
+    assert "is an address, not a path" in frame.error
 
 
 STOPPED = """

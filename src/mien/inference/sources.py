@@ -19,7 +19,7 @@ from mien.errors import MienError
 from mien.files import missing_path
 from mien.images import ImageSource, is_image_name, reason_of, walk, zip_members
 from mien.inference.prediction import Frame, Unread, read
-from mien.inference.video import camera_frames, video_frames
+from mien.inference.video import camera_frames, is_stream, stream_frames, video_frames
 
 Item: TypeAlias = ImageSource | int | Frame | Unread
 """One image, folder, pattern, zip or video; the number of a camera; or a frame of your own."""
@@ -52,8 +52,9 @@ def listed(source: Source, every: int = 1, skip: Callable[[str], bool] | None = 
     may hold *, ?, [...] and **. What cannot be read becomes a frame with an error.
 
     Args:
-        source: a path, folder, pattern, zip, video, number of a camera, bytes, file opened in binary mode, Pillow image, array
-            (H, W) or (H, W, 3) in RGB, frame, or an iterable of them; an array with one more axis in front is several images.
+        source: a path, folder, pattern, zip, video, number of a camera, address of a stream, bytes, file opened in binary mode,
+            Pillow image, array (H, W) or (H, W, 3) in RGB, frame, or an iterable of them; an array with one more axis in front
+            is several images.
         every: read every N-th frame of videos and cameras, from the first on.
         skip: is called once with the name of each file, before it is read, and returns whether to leave it out.
 
@@ -92,7 +93,10 @@ def _items(source: Source) -> Iterable[Item]:
 
 def _by_name(name: str, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
     """List the files of a name; there is always at least one frame, unless it is skipped."""
-    if error := not_a_file(name):
+    if is_stream(name) and not is_image_name(name):
+        if not skip(name):
+            yield from stream_frames(name, every)
+    elif error := not_a_file(name):
         if not skip(name):
             yield Frame(name, error=error)
     elif (camera := camera_number(name)) is not None:
@@ -189,7 +193,7 @@ def natural(name: str) -> list[tuple[bool, int, str]]:
 def check_names(names: Sequence[str]) -> None:
     """Raise a `MienError` if there is nothing under any of the names, with the most similar path to the first."""
     for name in names:
-        if camera_number(name) is not None:
+        if camera_number(name) is not None or (is_stream(name) and not is_image_name(name)):
             return
         if not not_a_file(name) and (exists(Path(name)) or glob.glob(name, recursive=True)):  # noqa: PTH207
             return

@@ -103,13 +103,14 @@ def _paths(source: list[str], null: bool) -> Iterator[str]:
 
 
 def _until_stopped(predictions: "Iterator[Prediction]", source: list[str]) -> "Iterator[Prediction]":
-    """Treat Ctrl-C as the normal end of a camera's stream."""
+    """Treat Ctrl-C as the normal end of a camera or a stream."""
     from mien.inference.sources import camera_number
+    from mien.inference.video import is_stream
 
     try:
         yield from predictions
     except KeyboardInterrupt:
-        if all(camera_number(name) is None for name in source):
+        if not any(camera_number(name) is not None or is_stream(name) for name in source):
             raise
 
 
