@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mien.inference.detection import distinct, largest_first, search_resized, search_turned
+from mien.inference.detection import distinct, search_resized, search_turned
 from mien.inference.prediction import Face
 
 
@@ -58,5 +58,4 @@ def test_of_overlapping_faces_the_first_is_kept_and_the_largest_comes_first():
     apart, large = Face((60, 10, 90, 40), 0.8), Face((200, 200, 300, 300), 0.8)
     kept = distinct([first, second, apart, large], 0.4)
     assert kept == [first, apart, large]
-    assert largest_first(kept) == [large, first, apart]
     assert distinct([], 0.4) == []

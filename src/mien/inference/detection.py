@@ -108,17 +108,10 @@ class WholeImage:
 
 
 class YuNet:
-    """YuNet: boxes, scores and five landmarks.
+    """YuNet: boxes, scores and five landmarks; `path` is a YuNet .onnx file, of free or fixed input size.
 
-    It finds faces between about 10 and 470 pixels, so an image is searched at several sizes, and upright faces and faces
-    turned by up to about 60 degrees; where none is found, the image may lie on its side, and is turned.
-
-    Args:
-        path: a YuNet .onnx file, of a free or a fixed input size.
-        score: least score of a face, 0 to 1.
-
-    Raises:
-        MienError: if the file is not a YuNet model.
+    It finds faces between about 10 and 470 pixels, so an image is searched at several sizes, and faces turned by up to about
+    60 degrees; if none is found, the image may lie on its side, and is turned.
     """
 
     SIZE, COARSE, FINE = 640, 256, 1280
@@ -168,11 +161,7 @@ class YuNet:
             raise wrong from None
 
     def detect(self, image: np.ndarray) -> list[Face]:
-        """Find the faces of an image, largest first.
-
-        Args:
-            image: uint8, (H, W) gray or (H, W, 3) RGB.
-        """
+        """Find the faces of an image, largest first."""
         longest = max(image.shape[:2])
         size = min(self.SIZE, max(longest, self.COARSE))
         faces = search_resized(image, size, self._search)
@@ -188,7 +177,8 @@ class YuNet:
         if not faces:
             turned = search_turned(image, self.SIZE, (90, -90, 180), self._search)
             faces = [face for face in turned if _score(face) >= self.SURE]
-        return [self._righted(image, face) for face in largest_first(distinct(faces, self.DOUBLES))]
+        faces = sorted(distinct(faces, self.DOUBLES), key=lambda face: face.size[0] * face.size[1], reverse=True)
+        return [self._righted(image, face) for face in faces]
 
     def _righted(self, image: np.ndarray, face: Face) -> Face:
         """Search again around a face that is turned far or scores low, with the image turned by its angle.
@@ -286,11 +276,6 @@ def distinct(faces: list[Face], overlap: float) -> list[Face]:
         if not (shared > overlap * (areas[number] + areas[kept] - shared)).any():
             kept.append(number)
     return [faces[number] for number in kept]
-
-
-def largest_first(faces: list[Face]) -> list[Face]:
-    """Sort faces by the area of their boxes, largest first."""
-    return sorted(faces, key=lambda face: face.size[0] * face.size[1], reverse=True)
 
 
 def _resized(image: np.ndarray, longest: int) -> tuple[Image.Image, float]:

@@ -55,15 +55,10 @@ def is_stream(name: str) -> bool:
 
 
 def video_frames(name: str, every: int = 1, content: BinaryIO | None = None) -> Iterator[Frame]:
-    """Read the frames of a video file as a person sees them: upright, in order of time, with square pixels.
+    """Read every N-th frame of a video file as a player shows them: upright, in order of time, with square pixels.
 
-    There is at least one frame. The time of a frame is its own timestamp, counted from the start of the file. A video that is
-    cut off gives the frames it has, and then one with an error.
-
-    Args:
-        name: the path of the video.
-        every: give only every N-th frame, from the first; those between are decoded but not converted.
-        content: the bytes of the file, where they are not at the path.
+    There is at least one frame. Its time is its own timestamp, counted from the start of the file. A video that is cut off or
+    damaged gives the frames it has, and then one with an error. `content` holds the bytes of a file that is not at the path.
     """
     try:
         file = content or Path(name).open("rb")  # noqa: SIM115 - closed below
@@ -104,12 +99,7 @@ def video_frames(name: str, every: int = 1, content: BinaryIO | None = None) -> 
 
 
 def camera_frames(number: int, every: int = 1) -> Iterator[Frame]:
-    """Read the frames of a camera for as long as they are asked for; their time counts from the first.
-
-    Args:
-        number: the number of the camera, from 0.
-        every: give only every N-th frame.
-    """
+    """Read every N-th frame of a camera for as long as they are asked for; their time counts from the first."""
     name = f"camera {number}"
     if not 0 <= number <= LARGEST_CAMERA:
         yield Frame(name, error=f"Cameras are numbered from 0 to {LARGEST_CAMERA}; there is no {number}.")
@@ -129,13 +119,9 @@ def camera_frames(number: int, every: int = 1) -> Iterator[Frame]:
 
 
 def stream_frames(address: str, every: int = 1) -> Iterator[Frame]:
-    """Read the frames of a network stream or a device file; a broken connection is opened again a few times.
+    """Read every N-th frame of a network stream or device file, with the seconds since the first connection as time.
 
-    Each break is a frame with an error. Times are seconds since the first connection.
-
-    Args:
-        address: such as rtsp://host/path, http://host/video or /dev/video0.
-        every: give only every N-th frame.
+    Each break is a frame with an error; after a break the address is opened again, up to RECONNECTIONS times.
     """
     start, number, failed = time.monotonic(), 0, 0
     while True:
@@ -308,21 +294,9 @@ def _variable_integer(data: bytes) -> tuple[int, int]:
 
 
 class DrawnVideo:
-    """A video file written frame by frame under a temporary name; `close` gives it its own.
+    """A video in progress under a temporary name, H.264 in MP4; `close` renames it to `path`.
 
-    H.264 in MP4, with the times of the source's frames.
-
-    Args:
-        folder: where it goes.
-        stem: its name without the suffix.
-        size: width and height in pixels; an odd side is made even by repeating its last row or column.
-        rate: frames a second, for the codec to plan with.
-
-    Attributes:
-        path: the finished file.
-
-    Raises:
-        MienError: if it cannot be written there.
+    The codecs need even sides: the last row or column of an odd one is repeated. `rate` is a guess that helps the encoder.
     """
 
     def __init__(self, folder: Path, stem: str, size: tuple[int, int], rate: float) -> None:
@@ -352,11 +326,7 @@ class DrawnVideo:
         self._encode(frame)
 
     def close(self) -> None:
-        """Finish the video and give it its name.
-
-        Raises:
-            MienError: if it could not be written, for example on a full disk.
-        """
+        """Finish the video and rename it; a MienError says why it could not be written, for example on a full disk."""
         try:
             self._encode(None)
             self._container.close()
