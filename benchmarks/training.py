@@ -7,7 +7,7 @@ with PIL transforms in a DataLoader with workers; the network in float32, `.to(d
 `loss.item()` in every step. mien: the same faces, network, batch size, optimizer and kinds of augmentation in mien's
 `ClassificationTask`, with the recipe's loss, schedule and moving average, but no balancing of labels.
 
-One loop drives both, in turn, without Lightning's Trainer. The first batches of every epoch are not counted; "ratio with start"
+One loop drives both, in turn. The first batches of every epoch are not counted; "ratio with start"
 adds the wait for an epoch's first batch (the start of the workers) to an epoch of all training rows.
 """
 
@@ -114,22 +114,9 @@ def plain_loop(recipe: Recipe, loader: DataLoader, faces: DeviceFaces) -> Loop:
 
 
 def mien_loop(recipe: Recipe, faces: DeviceFaces) -> Loop:
-    model = FaceNetwork.of(recipe, fresh_network(recipe, faces))
-    task = ClassificationTask(model, recipe, faces, faces).to(faces.device).train()
-    optimizer = task.configure_optimizers()
-
-    def epoch() -> TrainingBatches:
-        task.on_train_epoch_start()
-        return task.train_dataloader()
-
-    def step(batch: Any) -> None:
-        loss = task.training_step(batch, 0)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        task.on_train_batch_end()
-
-    return epoch, step
+    task = ClassificationTask(FaceNetwork.of(recipe, fresh_network(recipe, faces)), recipe, faces, faces)
+    task.autocast = torch.autocast("cuda", enabled=False)  # float32, as the plain loop
+    return partial(task.start_epoch, 0), task.step
 
 
 if __name__ == "__main__":

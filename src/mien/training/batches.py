@@ -113,15 +113,7 @@ class TrainingBatches:
             yield self.faces.rows(torch.from_numpy(self.order[here]), is_copy)
 
 
-class ValidationBatches:
-    """Every row once, in order."""
-
-    def __init__(self, faces: DeviceFaces, batch_size: int = 512) -> None:
-        self.faces, self.batch_size = faces, batch_size
-
-    def __len__(self) -> int:
-        return -(-len(self.faces) // self.batch_size)
-
-    def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, len(self.faces), self.batch_size):
-            yield self.faces.rows(torch.arange(start, min(start + self.batch_size, len(self.faces))))
+def in_order(faces: DeviceFaces, batch_size: int = 512) -> Iterator[Batch]:
+    """Yield every row once, in order."""
+    for rows in torch.split(torch.arange(len(faces)), batch_size):
+        yield faces.rows(rows)

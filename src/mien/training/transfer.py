@@ -5,7 +5,6 @@ discriminative fine-tuning (Howard and Ruder, 2018).
 """
 
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -213,9 +212,9 @@ def read_model_weights(file: Path, network: nn.Module) -> dict[str, Tensor]:
         for node in graph.node
         if node.op_type in ("Conv", "Gemm") and len(node.input) > 2
     }
-    for layer, norm, module in _normalised_layers(network):
+    for (layer, _), (norm, module) in pairwise(network.named_modules()):  # a BatchNorm follows its layer
         bias = weights.get(biases.get(f"{layer}.weight", ""))
-        if f"{norm}.running_mean" in weights or bias is None:
+        if not isinstance(module, _BatchNorm) or f"{norm}.running_mean" in weights or bias is None:
             continue
         weights |= {
             f"{norm}.weight": torch.full_like(bias, (1 + module.eps) ** 0.5),
@@ -226,13 +225,3 @@ def read_model_weights(file: Path, network: nn.Module) -> dict[str, Tensor]:
         }
     wanted = network.state_dict()
     return {name: value for name, value in weights.items() if name in wanted}
-
-
-def _normalised_layers(network: nn.Module) -> Iterator[tuple[str, str, _BatchNorm]]:
-    """Yield the name of each layer followed by a BatchNorm, the name of the BatchNorm, and the BatchNorm."""
-    for name, group in network.named_modules():
-        if isinstance(group, nn.Sequential):
-            children = [(f"{name}.{own}" if name else own, module) for own, module in group.named_children()]
-            for (layer, before), (norm, module) in pairwise(children):
-                if isinstance(before, nn.Conv2d | nn.Linear) and isinstance(module, _BatchNorm):
-                    yield layer, norm, module
