@@ -163,13 +163,9 @@ class Recipe:
     batch_size: int = 128
     """Faces per step."""
     optimizer: Optimizer = field(default_factory=Optimizer)
-    """The optimizer and its settings."""
     schedule: Schedule = field(default_factory=Schedule)
-    """How the learning rate changes."""
     votes: Votes = field(default_factory=Votes)
-    """How crowd votes are used."""
     distillation: Distillation = field(default_factory=Distillation)
-    """Learning from trained networks."""
     mixup: float = 0.0
     """Both parameters of the Beta distribution of mixup, which blends pairs of faces (Zhang et al., 2018); 0 for no mixup."""
     label_smoothing: float = 0.0
@@ -177,13 +173,11 @@ class Recipe:
     focal_gamma: float = 0.0
     """Exponent of the focal loss, which gives easy faces less weight (Lin et al., 2017); 0 is cross-entropy."""
     balance: Balance = field(default_factory=Balance)
-    """How rare labels are balanced."""
     ema: float = 0.0
     """Decay of an exponential moving average of the weights, which is validated and exported; 0 for no average."""
     precise_batch_norm: bool = False
     """Recompute BatchNorm statistics before every validation, on training faces without augmentation (Wu and Johnson, 2021)."""
     augmentation: Augmentation = field(default_factory=Augmentation)
-    """Random changes of the training faces."""
     select_by: Literal["accuracy", "loss", "last"] = "accuracy"
     """Epoch that is exported: the one with the highest validation accuracy or the lowest validation loss, or the last one."""
     early_stopping: int | None = None

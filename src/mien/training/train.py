@@ -154,11 +154,7 @@ def describe_hardware(device: torch.device) -> str:
 
 
 def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
-    """Apply the recipe's labels and splits to the data.
-
-    Raises:
-        MienError: if the data do not fit the recipe, a label has no training rows, or there is only one label.
-    """
+    """Apply the recipe's labels and splits to the data; reject data that do not fit the recipe or lack training rows."""
     if (faces.size, faces.channels) != (recipe.size, recipe.channels):
         raise MienError(
             f"The recipe needs {recipe.size} pixels and {recipe.channels} channels; the faces have {faces.size} and "

@@ -147,9 +147,8 @@ def head_only(network: nn.Module, alone: bool) -> None:
 def load_weights(network: nn.Module, file: Path, head: bool = True, first_head: bool = False) -> bool:
     """Load weights from a .safetensors file or a model file, in float32, and return whether the head was loaded too.
 
-    Names in a .safetensors file are those of the network, or these after `network.` as in a run folder. The head is loaded if
-    `head` is true and it has the same shape; with `first_head`, the file has two heads and the first one is loaded. A first
-    convolution is adapted between gray and colour so that the network gives the same output for gray pictures.
+    The head is loaded if `head` is true and it has the same shape; with `first_head`, the file has two heads and the first one
+    is loaded. A first convolution is adapted between gray and colour so that the output for gray pictures is the same.
     """
     given = read_model_weights(file, network) if file.suffix.lower() == ".onnx" else _read_safetensors(file)
     of_head = {id(parameter) for parameter in head_of(network).parameters()}
@@ -186,7 +185,7 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
         tensors = load_file(file)
     except SafetensorError as problem:
         raise MienError(f"The weights in {file} cannot be read ({problem}); is the file whole?") from None
-    return {name.removeprefix("network."): value for name, value in tensors.items()}
+    return {name.removeprefix("network."): value for name, value in tensors.items()}  # a prefix in run folders
 
 
 def _adapt_channels(weight: Tensor, like: Tensor) -> Tensor:

@@ -33,11 +33,7 @@ OPTIONS = {"compact_resnet": ("squeeze_excitation",)}
 
 
 def build_network(name: str, spec: NetworkSpec) -> nn.Module:
-    """Build a network with random weights from torch's global generator.
-
-    Raises:
-        MienError: if there is no such network or option, or the faces are too small for the network.
-    """
+    """Build a network with random weights from torch's global generator."""
     if name.startswith(TIMM):
         return timm_backbone(name.removeprefix(TIMM), spec)
     if name not in NETWORKS:
