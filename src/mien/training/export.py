@@ -82,8 +82,8 @@ def _to_onnx(network: nn.Module, faces: Tensor, outputs: list[str]) -> onnx.Mode
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # the exporter warns about its own internals
+    # the exporter warns about its own internals
+    with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
         program = torch.onnx.export(
             network,
             (faces,),

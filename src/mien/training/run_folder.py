@@ -1,5 +1,6 @@
 """The run folder during training: best weights, log and last checkpoint, each written atomically; and progress on stderr."""
 
+import io
 import shutil
 import sys
 from dataclasses import asdict
@@ -107,8 +108,9 @@ class RunFolder:
         lines = [",".join(row), *(",".join(str(round(value, 6)) for value in each.values()) for each in self.history)]
         log = "\n".join([*lines, ""])
         write_whole(self.folder / "log.csv", lambda path: path.write_text(log, encoding="utf-8"))
-        state = {"history": self.history, "best": self.best, "task": self.task.state_dict()}
-        write_whole(self.folder / "last.ckpt", lambda path: torch.save(state, path))
+        checkpoint = io.BytesIO()  # torch.save itself does not say that a disk is full
+        torch.save({"history": self.history, "best": self.best, "task": self.task.state_dict()}, checkpoint)
+        write_whole(self.folder / "last.ckpt", lambda path: path.write_bytes(checkpoint.getbuffer()))
 
     def _score(self, row: dict[str, float]) -> float:
         scores = {"accuracy": row["validation_accuracy"], "loss": -row["validation_loss"], "last": row["epoch"]}

@@ -92,7 +92,8 @@ def train(
 
 def _fit(run: RunFolder, quiet: bool) -> None:
     """Train epoch after epoch until the run is complete."""
-    task, epochs, resumed, started = run.task, run.recipe.epochs, len(run.history), time.perf_counter()
+    task, epochs, resumed = run.task, run.recipe.epochs, len(run.history)
+    started = time.perf_counter()
     if resumed and not quiet:
         print(f"resuming after epoch {resumed}", file=sys.stderr)
     bar = partial(tqdm, disable=quiet or not sys.stderr.isatty(), unit=" images", leave=False, dynamic_ncols=True)
