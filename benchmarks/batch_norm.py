@@ -15,7 +15,7 @@ import mien
 from mien.evaluation.metrics import measure
 from mien.evaluation.report import markdown_table
 from mien.evaluation.statistics import mcnemar
-from mien.training.batches import DeviceFaces, ValidationBatches
+from mien.training.batches import DeviceFaces, in_order
 from mien.training.face_network import FaceNetwork, measure_batch_norm
 from mien.training.train import arrange
 from mien.training.transfer import TrainedRun
@@ -26,7 +26,7 @@ from shared import parse
 def probabilities(model: FaceNetwork, faces: DeviceFaces) -> np.ndarray:
     """Compute the probabilities of the first head, (N, K), not calibrated."""
     model.eval()
-    logits = torch.cat([model(batch.faces)[:, 0] for batch in ValidationBatches(faces)])
+    logits = torch.cat([model(batch.faces)[:, 0] for batch in in_order(faces)])
     return torch.softmax(logits, dim=1).numpy()
 
 

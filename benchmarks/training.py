@@ -109,22 +109,9 @@ def plain_loop(recipe: Recipe, loader: DataLoader, faces: DeviceFaces) -> Loop:
 
 
 def mien_loop(recipe: Recipe, faces: DeviceFaces) -> Loop:
-    model = FaceNetwork.of(recipe, fresh_network(recipe, faces))
-    task = ClassificationTask(model, recipe, faces, faces).to(faces.device).train()
-    optimizer = task.configure_optimizers()
-
-    def epoch() -> TrainingBatches:
-        task.on_train_epoch_start()
-        return task.train_dataloader()
-
-    def step(batch: Any) -> None:
-        loss = task.training_step(batch, 0)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        task.on_train_batch_end()
-
-    return epoch, step
+    task = ClassificationTask(FaceNetwork.of(recipe, fresh_network(recipe, faces)), recipe, faces, faces)
+    task.autocast = torch.autocast("cuda", enabled=False)  # float32, as the plain loop
+    return partial(task.start_epoch, 0), task.step
 
 
 if __name__ == "__main__":

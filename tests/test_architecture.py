@@ -19,7 +19,6 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 OPTIONAL = {
     "torch",
-    "lightning",
     "sklearn",
     "scipy",
     "matplotlib",

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mien.training.augmentation import augment, mixed
+from mien.training.augmentation import mixed, place, worsen
 from mien.training.recipe import Augmentation
 
 NOTHING = Augmentation(flip=0)
@@ -16,6 +16,10 @@ EACH = {
     "blur": 1,
     "erasing": 1,
 }
+
+
+def augment(faces, how, crop=None):
+    return worsen(place(faces, how, crop), how)
 
 
 @pytest.fixture

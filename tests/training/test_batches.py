@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mien.training.batches import DeviceFaces, TrainingBatches, ValidationBatches
+from mien.training.batches import DeviceFaces, TrainingBatches, in_order
 from mien.training.recipe import Balance
 
 CPU = torch.device("cpu")
@@ -27,7 +27,7 @@ def test_a_batch_larger_than_the_data_is_the_data(drawn):
 
 
 def test_validation_shows_every_face_once_in_order(drawn):
-    images = torch.cat([batch.faces for batch in ValidationBatches(DeviceFaces(drawn, CPU), 9)])
+    images = torch.cat([batch.faces for batch in in_order(DeviceFaces(drawn, CPU), 9)])
     assert images.numpy().tobytes() == drawn.images.tobytes()
 
 

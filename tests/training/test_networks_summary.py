@@ -6,11 +6,11 @@ from mien.training.networks.blocks import NetworkSpec
 
 def test_the_layers_of_deepfaces_network_are_those_of_its_source():
     found = layers(build_network("deepface_cnn", NetworkSpec(6)), 1, 48)
-    assert [each.shape for each in found if each.name.startswith(("Conv", "MaxPool", "AvgPool"))] == [
+    assert [shape for name, shape, _ in found if name.startswith(("Conv", "MaxPool", "AvgPool"))] == [
         (64, 44, 44), (64, 20, 20), (64, 18, 18), (64, 16, 16), (64, 7, 7), (128, 5, 5), (128, 3, 3), (128, 1, 1),
     ]  # fmt: skip
-    assert sum(each.parameters for each in found) == 1_484_806
-    assert found[0].parameters == 5 * 5 * 64 + 64
+    assert sum(count for _, _, count in found) == 1_484_806
+    assert found[0][2] == 5 * 5 * 64 + 64
 
 
 def test_multiply_adds_are_those_counted_by_hand():

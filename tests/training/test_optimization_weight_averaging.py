@@ -12,7 +12,7 @@ from mien.training.networks import build_network
 from mien.training.networks.blocks import NetworkSpec
 from mien.training.optimization import interpolate, moving_average
 from mien.training.recipe import Recipe
-from mien.training.run_folder import Progress
+from mien.training.run_folder import RunFolder
 from mien.training.train import train
 
 
@@ -75,10 +75,13 @@ def test_a_stopped_run_knows_its_start_though_that_is_gone(drawn, first, tmp_pat
 
 
 def stop_after_one(monkeypatch):
-    def stop(*_):
+    real = RunFolder.add
+
+    def stop(*arguments):
+        real(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Progress, "on_train_epoch_end", stop)
+    monkeypatch.setattr(RunFolder, "add", stop)
 
 
 def test_statistics_measured_anew_are_what_is_validated_and_exported(drawn, tmp_path):

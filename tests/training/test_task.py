@@ -52,8 +52,8 @@ def test_a_step_never_waits_for_the_device(name, drawn):
         return FaceNetwork.of(recipe, build_network(recipe.network, NetworkSpec.of(recipe, 14)))
 
     faces = DeviceFaces(drawn, nowhere)
-    task = ClassificationTask(network(), recipe, faces, faces, Teachers([network(), network()], 1.0)).to(nowhere).train()
-    loss = task.training_step(next(iter(task.train_dataloader())), 0)
+    task = ClassificationTask(network(), recipe, faces, faces, Teachers([network(), network()], 1.0).to(nowhere))
+    loss = task.loss(next(iter(task.start_epoch(0))))
     loss.backward()
     assert loss.is_meta
     assert all(weight.grad is not None for weight in task.model.parameters())

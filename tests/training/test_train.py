@@ -77,9 +77,9 @@ def test_the_last_epoch_is_kept_where_the_recipe_says_so(drawn, recipe, tmp_path
     slow = replace(recipe, epochs=2, ema=0.0, optimizer=replace(recipe.optimizer, learning_rate=1e-12))
     for select_by in ("accuracy", "last"):
         train(replace(slow, select_by=select_by), drawn, tmp_path / select_by, threads=1, quiet=True)
-    state = torch.load(tmp_path / "last" / "last.ckpt", weights_only=True)["state_dict"]
+    state = torch.load(tmp_path / "last" / "last.ckpt", weights_only=True)["task"]["model"]
     kept = weights(tmp_path / "last")
-    assert same(kept, {name: state[f"model.{name}"].numpy() for name in kept})
+    assert same(kept, {name: state[name].numpy() for name in kept})
     assert not same(kept, weights(tmp_path / "accuracy"))
 
 

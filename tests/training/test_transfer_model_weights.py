@@ -17,7 +17,7 @@ from mien.training.face_network import FaceNetwork, spread_batch_norm
 from mien.training.networks import NETWORKS, build_network
 from mien.training.networks.blocks import NetworkSpec, head_of
 from mien.training.recipe import Votes, load_recipe
-from mien.training.run_folder import Progress
+from mien.training.task import ClassificationTask
 from mien.training.train import train
 from mien.training.transfer import load_weights, read_model_weights, starting_network
 
@@ -105,12 +105,15 @@ def test_a_fine_tuning_that_was_stopped_goes_on_to_the_same_weights(drawn, tmp_p
     recipe = replace(load_recipe("fine-tune"), epochs=3, head_epochs=1, weights_share=0.5)
     train(recipe, drawn, tmp_path / "whole", threads=1, quiet=True)
 
-    def stop(self, trainer, *_):
-        if trainer.current_epoch == 1:
+    start_epoch = ClassificationTask.start_epoch
+
+    def stop(self, epoch):
+        if epoch == 1:
             raise KeyboardInterrupt
+        return start_epoch(self, epoch)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Progress, "on_train_epoch_start", stop, raising=False)
+        patch.setattr(ClassificationTask, "start_epoch", stop)
         with pytest.raises(KeyboardInterrupt):
             train(recipe, drawn, tmp_path / "broken", threads=1, quiet=True)
     assert not (tmp_path / "broken" / "model.onnx").exists()

@@ -54,7 +54,7 @@ def test_where_all_is_there_all_is_well(monkeypatch):
 def test_it_asks_no_large_package_for_its_version():
     code = "import sys; from mien.verbs.about import diagnose; diagnose(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ))
-    assert not {"torch", "lightning", "timm", "sklearn", "matplotlib", "huggingface_hub"}.intersection(done.stdout.split())
+    assert not {"torch", "timm", "sklearn", "matplotlib", "huggingface_hub"}.intersection(done.stdout.split())
 
 
 def test_a_damaged_model_does_not_work(models):

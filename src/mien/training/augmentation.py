@@ -1,4 +1,7 @@
-"""Random changes of a whole batch of faces at once on its device, with separate parameters for each face."""
+"""Random changes of a whole batch of faces at once on its device, with separate parameters for each face.
+
+Faces are float32 (N, C, H, W) between 0 and 1. Random numbers come from torch's global generator.
+"""
 
 import math
 
@@ -12,16 +15,8 @@ MOST_DEFOCUS, MOST_NOISE = 1 / 32, 0.1
 """Limits of `degradation`: standard deviation of the blur in sides of the face, and of the noise, where white is 1."""
 
 
-def augment(faces: Tensor, how: Augmentation, crop: int | None = None) -> Tensor:
-    """Augment float32 faces (N, C, H, W) between 0 and 1, and take a random square of side `crop` from each.
-
-    Random numbers come from torch's global generator. Brightness, contrast and noise can exceed the range 0 to 1.
-    """
-    return worsen(place(faces, how, crop), how)
-
-
 def place(faces: Tensor, how: Augmentation, crop: int | None = None) -> Tensor:
-    """Apply the geometric changes of `augment`, which keep the quality of the photo."""
+    """Apply the geometric changes, which keep the quality of the photo, and take a random square of side `crop` from each."""
     side = crop or faces.shape[-1]
     if how.flip or how.rotation or how.translation or how.scale or side < faces.shape[-1]:
         faces = _warp(faces, how, side)
@@ -29,7 +24,7 @@ def place(faces: Tensor, how: Augmentation, crop: int | None = None) -> Tensor:
 
 
 def worsen(faces: Tensor, how: Augmentation) -> Tensor:
-    """Apply the other changes of `augment`, which lower the quality of the photo: light, focus, noise and covered parts."""
+    """Apply the changes that lower the quality of the photo: light, focus, noise and covered parts; values can leave 0 to 1."""
     if how.blur:
         faces = _blur(faces, how.blur)
     if how.brightness or how.contrast:

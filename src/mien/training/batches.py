@@ -55,9 +55,8 @@ class DeviceFaces:
     def __init__(self, faces: FaceSet, device: torch.device) -> None:
         self.device = device
         free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
-        with warnings.catch_warnings():
-            # torch warns about read-only memory maps; nothing here writes to them
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        # torch warns about read-only memory maps; nothing here writes to them
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
             images = torch.from_numpy(np.asarray(faces.images))
         self.images = images.to(device) if images.nbytes <= free / 2 else images
         self.targets = torch.from_numpy(np.array(faces.targets)).to(device)
@@ -113,15 +112,7 @@ class TrainingBatches:
             yield self.faces.rows(torch.from_numpy(self.order[here]), is_copy)
 
 
-class ValidationBatches:
-    """Every row once, in order."""
-
-    def __init__(self, faces: DeviceFaces, batch_size: int = 512) -> None:
-        self.faces, self.batch_size = faces, batch_size
-
-    def __len__(self) -> int:
-        return -(-len(self.faces) // self.batch_size)
-
-    def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, len(self.faces), self.batch_size):
-            yield self.faces.rows(torch.arange(start, min(start + self.batch_size, len(self.faces))))
+def in_order(faces: DeviceFaces, batch_size: int = 512) -> Iterator[Batch]:
+    """Yield every row once, in order."""
+    for rows in torch.split(torch.arange(len(faces)), batch_size):
+        yield faces.rows(rows)

@@ -66,8 +66,7 @@ def load_teachers(recipe: Recipe, faces: FaceSet) -> Teachers | None:
 class Views:
     """A fixed number of augmented views of every training face, and the teachers' predictions for each view.
 
-    A view depends only on the seed and its number, so it can be recreated at any time. Predictions are kept in the run
-    folder `out`.
+    A view depends only on the seed and its number and is made again when needed; predictions are kept in the run folder `out`.
     """
 
     def __init__(self, recipe: Recipe, faces: DeviceFaces, teachers: Teachers, out: Path) -> None:

@@ -40,7 +40,7 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     return float(torch.tensor(found.x).exp())
 
 
-class ProbabilityNetwork(nn.Module):
+class _ProbabilityNetwork(nn.Module):
     """A network with everything that a model file contains: uint8 faces to the calibrated probabilities of each head."""
 
     def __init__(self, model: FaceNetwork, temperatures: Sequence[float]) -> None:
@@ -48,7 +48,6 @@ class ProbabilityNetwork(nn.Module):
         self.model, self.temperatures = model, tuple(temperatures)
 
     def forward(self, faces: Tensor) -> tuple[Tensor, ...]:
-        """Map uint8 faces (N, H, W) or (N, H, W, 3) to float32 probabilities (N, K) of each head."""
         logits = self.model(faces)
         return tuple(torch.softmax(logits[:, head] / value, dim=1) for head, value in enumerate(self.temperatures))
 
@@ -60,7 +59,7 @@ def export(
 
     Temperatures divide the logits of each head. If the difference exceeds `LARGEST_DIFFERENCE`, no file is written.
     """
-    network = ProbabilityNetwork(model, temperatures).cpu().eval()
+    network = _ProbabilityNetwork(model, temperatures).cpu().eval()
     nn.utils.convert_conv2d_weight_memory_format(network, torch.contiguous_format)
     faces = torch.from_numpy(np.array(sample))
     with torch.inference_mode():
@@ -83,8 +82,8 @@ def _to_onnx(network: nn.Module, faces: Tensor, outputs: list[str]) -> onnx.Mode
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # the exporter warns about its own internals
+    # the exporter warns about its own internals
+    with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
         program = torch.onnx.export(
             network,
             (faces,),

@@ -16,18 +16,11 @@ SPREAD_FACES, SPREAD_BATCH = 1024, 128
 
 
 class FaceNetwork(nn.Module):
-    """A network preceded by crop, normalisation and enlargement: uint8 faces to logits.
-
-    Attributes:
-        network: float32 (N, C, S, S) to logits (N, heads x K), one head after the other.
-        heads: names of the heads.
-        crop: side of the central square that is used; None for the whole face.
-        enlarge_to: S, if it differs from the side of that square.
-    """
+    """A network preceded by central crop, normalisation and enlargement: uint8 faces to logits."""
 
     def __init__(
         self,
-        network: nn.Module,
+        network: nn.Module,  # float32 (N, C, S, S) to logits (N, heads x K), one head after the other
         mean: float,
         std: float,
         heads: tuple[str, ...] = ("label",),
@@ -69,10 +62,7 @@ def pixels(faces: Tensor) -> Tensor:
 
 @torch.no_grad()
 def measure_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
-    """Set the running statistics of all BatchNorm layers to those of at most `MOST_FACES` faces without augmentation.
-
-    The model takes uint8 faces, is changed in place, and is left in evaluation mode.
-    """
+    """Set all BatchNorm statistics to those of at most `MOST_FACES` faces; the model is left in evaluation mode."""
     model.eval()  # disables dropout
     layers = _batch_norms(model)
     if not layers:
@@ -94,8 +84,7 @@ def spread_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
     """Set all BatchNorm statistics to those of at most `SPREAD_FACES` faces, and the weights so that outputs stay the same.
 
     In a model file BatchNorm is folded into the layer before it, which loses the scale of each channel. Layers read from one
-    need this before training, where BatchNorm divides by the actual scale. The model takes uint8 faces, is changed in place,
-    and is left in evaluation mode.
+    need this before training, where BatchNorm divides by the actual scale. The model is left in evaluation mode.
     """
     layers, device = _batch_norms(model), next(model.parameters()).device
     meters = [type(layer)(layer.num_features, affine=False, momentum=None).to(device) for layer in layers]

@@ -6,8 +6,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn, optim
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from mien.training import recipe as recipe_parts
+from mien.training import recipe
 
 
 def classification_loss(
@@ -48,7 +50,7 @@ def distillation_loss(logits: Tensor, taught: Tensor, temperature: float) -> Ten
     return F.cross_entropy(logits / temperature, taught) * temperature**2
 
 
-def build_optimizer(network: nn.Module, head: nn.Module, how: recipe_parts.Optimizer) -> optim.Optimizer:
+def build_optimizer(network: nn.Module, head: nn.Module, how: recipe.Optimizer) -> Optimizer:
     """Build an optimizer with the full rate for the head, and weight decay only for weights of two or more dimensions."""
     in_head = {id(parameter) for parameter in head.parameters()}
     groups = [
@@ -60,18 +62,12 @@ def build_optimizer(network: nn.Module, head: nn.Module, how: recipe_parts.Optim
         for of_head in (True, False)  # the head first: the rate of the first group is the one logged
         for decays in (True, False)
     ]
-    match how.name:
-        case "adamw":
-            return optim.AdamW(groups, lr=how.learning_rate)
-        case "adam":
-            return optim.Adam(groups, lr=how.learning_rate)
-        case "sgd":
-            return optim.SGD(groups, lr=how.learning_rate, momentum=how.momentum, nesterov=how.momentum > 0)
+    if how.name == "sgd":
+        return optim.SGD(groups, lr=how.learning_rate, momentum=how.momentum, nesterov=how.momentum > 0)
+    return (optim.AdamW if how.name == "adamw" else optim.Adam)(groups, lr=how.learning_rate)
 
 
-def build_schedule(
-    optimizer: optim.Optimizer, how: recipe_parts.Schedule, steps: int
-) -> optim.lr_scheduler.LambdaLR | optim.lr_scheduler.ReduceLROnPlateau | None:
+def build_schedule(optimizer: Optimizer, how: recipe.Schedule, steps: int) -> LambdaLR | ReduceLROnPlateau | None:
     """Build the schedule: ReduceLROnPlateau to step with each epoch's validation loss, or LambdaLR to step after each batch."""
     rising = how.warmup * steps
 
@@ -85,11 +81,11 @@ def build_schedule(
         case "constant":
             return None
         case "plateau":
-            return optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="min", factor=how.factor, patience=how.patience)
+            return ReduceLROnPlateau(optimizer, mode="min", factor=how.factor, patience=how.patience)
         case "cosine":
-            return optim.lr_scheduler.LambdaLR(optimizer, lambda step: down(step / steps))
+            return LambdaLR(optimizer, lambda step: down(step / steps))
         case "one_cycle":
-            return optim.lr_scheduler.LambdaLR(optimizer, up_and_down)
+            return LambdaLR(optimizer, up_and_down)
 
 
 def moving_average(decay: float) -> Any:

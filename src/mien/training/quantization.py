@@ -79,6 +79,5 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]
         self._parts = iter([faces[min(start, last) :][:BATCH] for start in range(0, len(faces), BATCH)])
 
     def get_next(self) -> dict[str, Any] | None:
-        """Return the next batch, or None after the last."""
         part = next(self._parts, None)
         return None if part is None else {"faces": part}

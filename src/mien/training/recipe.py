@@ -3,8 +3,9 @@
 import dataclasses
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -162,13 +163,9 @@ class Recipe:
     batch_size: int = 128
     """Faces per step."""
     optimizer: Optimizer = field(default_factory=Optimizer)
-    """The optimizer and its settings."""
     schedule: Schedule = field(default_factory=Schedule)
-    """How the learning rate changes."""
     votes: Votes = field(default_factory=Votes)
-    """How crowd votes are used."""
     distillation: Distillation = field(default_factory=Distillation)
-    """Learning from trained networks."""
     mixup: float = 0.0
     """Both parameters of the Beta distribution of mixup, which blends pairs of faces (Zhang et al., 2018); 0 for no mixup."""
     label_smoothing: float = 0.0
@@ -176,13 +173,11 @@ class Recipe:
     focal_gamma: float = 0.0
     """Exponent of the focal loss, which gives easy faces less weight (Lin et al., 2017); 0 is cross-entropy."""
     balance: Balance = field(default_factory=Balance)
-    """How rare labels are balanced."""
     ema: float = 0.0
     """Decay of an exponential moving average of the weights, which is validated and exported; 0 for no average."""
     precise_batch_norm: bool = False
     """Recompute BatchNorm statistics before every validation, on training faces without augmentation (Wu and Johnson, 2021)."""
     augmentation: Augmentation = field(default_factory=Augmentation)
-    """Random changes of the training faces."""
     select_by: Literal["accuracy", "loss", "last"] = "accuracy"
     """Epoch that is exported: the one with the highest validation accuracy or the lowest validation loss, or the last one."""
     early_stopping: int | None = None
@@ -191,41 +186,25 @@ class Recipe:
     """Random seed. The same recipe, data, seed, machine and number of threads give the same weights, bit by bit on CPU."""
 
     def __post_init__(self) -> None:
-        for name in ("dropout", "label_smoothing", "ema", "weights_share"):
-            _check(0 <= getattr(self, name) < 1, f"{name} must be a share between 0 and 1", getattr(self, name))
-        shares = {"votes.mix": self.votes.mix, "distillation.weight": self.distillation.weight}
-        for prefix, changes in (("augmentation", self.augmentation), ("balance.copies", self.balance.copies)):
-            shares |= {f"{prefix}.{name}": getattr(changes, name) for name in ("flip", "blur", "erasing")}
-        for name, share in shares.items():
-            _check(0 <= share <= 1, f"{name} must be a share between 0 and 1", share)
-        is_valid = self.carve > 0 and (isinstance(self.carve, int) or self.carve < 1)
-        _check(is_valid, "carve must be a share below 1 or a whole number of rows", self.carve)
-        not_negative = {"focal_gamma": self.focal_gamma, "mixup": self.mixup, "votes.head": self.votes.head, "seed": self.seed}
-        for name, value in not_negative.items():
-            _check(value >= 0, f"{name} must be 0 or more", value)
-        for name in ("size", "epochs", "batch_size"):
-            _check(getattr(self, name) >= 1, f"{name} must be at least 1", getattr(self, name))
-        positive = {f"optimizer.{name}": getattr(self.optimizer, name) for name in ("learning_rate", "backbone_rate")}
-        positive |= {"std": self.std, "distillation.temperature": self.distillation.temperature}
-        for name, value in positive.items():
-            _check(value > 0, f"{name} must be above 0", value)
+        checks = [(key, rule, holds) for rule, holds, keys in RULES for key in keys.split()]
+        checks += [
+            ("crop", f"at most its size, {self.size}", lambda x: 1 <= x <= self.size),
+            ("crop_from", f"at most its crop, {self.seen}", lambda x: 1 <= x <= self.seen),
+            ("enlarge_to", f"at least its size, {self.seen}", lambda x: x >= self.seen),
+            ("head_epochs", f"between 0 and its epochs, {self.epochs}", lambda x: 0 <= x <= self.epochs),
+        ]
+        for key, rule, holds in checks:
+            value = attrgetter(key)(self)
+            if value is not None and not holds(value):
+                raise MienError(f"The recipe's {key} must be {rule}, not {value}.")
         if self.distillation.views and (self.crop_from is not None or self.balance.augment_minorities):
             raise MienError("The recipe's distillation.views must be 0 with crop_from or balance.augment_minorities.")
-        _check(self.crop is None or 1 <= self.crop <= self.size, f"crop must be at most its size, {self.size}", self.crop)
-        is_valid = self.crop_from is None or 1 <= self.crop_from <= self.seen
-        _check(is_valid, f"crop_from must be at most its crop, {self.seen}", self.crop_from)
-        is_valid = self.enlarge_to is None or self.enlarge_to >= self.seen
-        _check(is_valid, f"enlarge_to must be at least its size, {self.seen}", self.enlarge_to)
-        limit = f"head_epochs must be between 0 and its epochs, {self.epochs}"
-        _check(0 <= self.head_epochs <= self.epochs, limit, self.head_epochs)
         if self.weights == HUB and not self.network.startswith(TIMM):
             raise MienError(f"Weights from the hub are for timm's networks, not for {self.network}; name a run, model or file.")
         if self.weights_share and self.weights in (None, HUB):
             raise MienError("The recipe's weights_share needs weights for the same labels: name a run with --recipe.weights.")
         if self.early_stopping is not None and self.select_by == "last":
             raise MienError("The recipe's early_stopping cannot be used with select_by last; remove one of them.")
-        is_valid = self.early_stopping is None or self.early_stopping >= 1
-        _check(is_valid, "early_stopping must be at least 1 epoch", self.early_stopping)
 
     @property
     def seen(self) -> int:
@@ -247,9 +226,19 @@ class Recipe:
         return yaml.safe_dump(dataclasses.asdict(self), sort_keys=False, allow_unicode=True, width=120)
 
 
-def _check(holds: bool, rule: str, value: object) -> None:
-    if not holds:
-        raise MienError(f"The recipe's {rule}, not {value}.")
+SHARES = """votes.mix distillation.weight augmentation.flip augmentation.blur augmentation.erasing
+balance.copies.flip balance.copies.blur balance.copies.erasing"""
+
+RULES: list[tuple[str, Callable[[Any], bool], str]] = [
+    ("a share between 0 and 1", lambda x: 0 <= x < 1, "dropout label_smoothing ema weights_share"),
+    ("a share between 0 and 1", lambda x: 0 <= x <= 1, SHARES),
+    ("a share below 1 or a whole number of rows", lambda x: x > 0 and (isinstance(x, int) or x < 1), "carve"),
+    ("0 or more", lambda x: x >= 0, "focal_gamma mixup votes.head seed"),
+    ("at least 1", lambda x: x >= 1, "size epochs batch_size"),
+    ("at least 1 epoch", lambda x: x >= 1, "early_stopping"),
+    ("above 0", lambda x: x > 0, "optimizer.learning_rate optimizer.backbone_rate std distillation.temperature"),
+]
+"""Rules in words, their checks, and the keys of the recipe that they are for."""
 
 
 def recipe_names() -> list[str]:

@@ -1,20 +1,18 @@
-"""Training steps and validation of one network, as hooks of Lightning's Trainer."""
+"""Training steps and validation of one network."""
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel
 
 from mien.training.augmentation import mixed, place, worsen
-from mien.training.batches import Batch, DeviceFaces, TrainingBatches, ValidationBatches, class_weights
+from mien.training.batches import Batch, DeviceFaces, TrainingBatches, class_weights, in_order
 from mien.training.distillation import Teachers, Views
 from mien.training.face_network import FaceNetwork, measure_batch_norm, pixels
 from mien.training.networks.blocks import head_of
@@ -32,20 +30,12 @@ from mien.training.recipe import Augmentation, Recipe
 from mien.training.transfer import head_only
 
 
-class ClassificationTask(pl.LightningModule):
-    """Training of one network by one recipe.
+class ClassificationTask:
+    """Training of one network by one recipe, on the device of its training faces.
 
-    Loss and accuracy of the first head are logged and select the best epoch. The random generator is seeded at the start of
-    every epoch, so that an epoch depends only on the weights and the optimizer: a resumed run gives the same bits.
-
-    Attributes:
-        model: the network in training.
-        average: its moving average, or None.
-        start: a copy with the initial weights, or None.
-        between: the interpolation of `start` and the trained network, or None.
+    Loss and accuracy of the first head select the best epoch. The random generator is seeded at the start of every epoch, so
+    that an epoch depends only on the weights and the optimizer: a resumed run gives the same bits.
     """
-
-    label_weights: Tensor
 
     def __init__(
         self,
@@ -55,78 +45,58 @@ class ClassificationTask(pl.LightningModule):
         validation: DeviceFaces,
         teachers: Teachers | Views | None = None,
     ) -> None:
-        super().__init__()
-        self.model = model
+        self.recipe, self.train_faces, self.validation_faces, self.teachers = recipe, train, validation, teachers
+        self.model = model.to(train.device)
         nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)  # 40% faster on a CPU
         self.average = AveragedModel(model, multi_avg_fn=moving_average(recipe.ema), use_buffers=True) if recipe.ema else None
+        trained = model if self.average is None else self.average.module
+        # with weights_share: the initial network, and the one between it and the trained network
         self.start = deepcopy(model).requires_grad_(False) if recipe.weights_share else None
-        self.between = deepcopy(self.start)
-        self.recipe, self.train_faces, self.validation_faces = recipe, train, validation
-        self.views = teachers if isinstance(teachers, Views) else None
-        # in a list, so that the teachers' weights are not part of this module and its checkpoints
-        self.teachers = [teachers.to(train.device)] if isinstance(teachers, Teachers) else []
+        self.trained, self.best_model = trained, trained if self.start is None else deepcopy(self.start)
+        self.optimizer = build_optimizer(model, head_of(model.network), recipe.optimizer)
+        self.schedule = build_schedule(self.optimizer, recipe.schedule, recipe.epochs * len(self._batches(train, 0)))
+        # bf16 is slower on most CPUs
+        self.autocast = torch.autocast("cuda", torch.bfloat16, enabled=train.device.type == "cuda")
         counts = np.bincount(train.classes, minlength=train.targets.shape[1])
-        self.register_buffer("label_weights", torch.from_numpy(class_weights(counts)), persistent=False)
-        self.seen: list[tuple[Tensor, int, Tensor]] = []
-        self.validated: list[tuple[Tensor, Tensor]] = []
-        self.train_figures = {"train_loss": float("nan"), "train_accuracy": float("nan")}
-        self.figures: dict[str, float] = {}
-        self._schedule_state: dict[str, Any] = {}
+        self.label_weights = torch.from_numpy(class_weights(counts)).to(train.device)
 
-    @property
-    def best_model(self) -> FaceNetwork:
-        """The network that is validated and exported."""
-        return self._trained if self.between is None else self.between
+    def _batches(self, faces: DeviceFaces, epoch: int) -> TrainingBatches:
+        return TrainingBatches(faces, self.recipe.batch_size, self.recipe.seed, epoch, self.recipe.balance)
 
-    @property
-    def _trained(self) -> FaceNetwork:
-        """The trained network, averaged if the recipe says so."""
-        if self.average is None:
-            return self.model
-        assert isinstance(self.average.module, FaceNetwork)
-        return self.average.module
+    def start_epoch(self, epoch: int) -> TrainingBatches:
+        """Seed dropout and augmentation, freeze or unfreeze the backbone, and return the batches; epochs count from 0."""
+        faces = self.teachers.of_epoch(epoch) if isinstance(self.teachers, Views) else self.train_faces
+        torch.manual_seed(self.recipe.seed * 100_003 + epoch)
+        head_only(self.model.network, epoch < self.recipe.head_epochs)
+        self.epoch = epoch
+        self.seen: list[tuple[int, Tensor, Tensor]] = []  # rows, loss and right predictions of every batch
+        return self._batches(faces, epoch)
 
-    def train_dataloader(self) -> TrainingBatches:
-        """Return the batches of the current epoch; the Trainer calls this for every epoch."""
-        self.batches = self._batches(self.views.of_epoch(self.current_epoch) if self.views else self.train_faces)
-        return self.batches
+    def step(self, batch: Batch) -> None:
+        """Update the weights, their average and the learning rate."""
+        with self.autocast:
+            loss = self.loss(batch)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        if isinstance(self.schedule, LambdaLR):
+            self.schedule.step()
 
-    def _batches(self, faces: DeviceFaces) -> TrainingBatches:
-        return TrainingBatches(faces, self.recipe.batch_size, self.recipe.seed, self.current_epoch, self.recipe.balance)
-
-    def val_dataloader(self) -> ValidationBatches:
-        """Return the validation batches."""
-        return ValidationBatches(self.validation_faces)
-
-    def configure_optimizers(self) -> Optimizer:
-        """Build optimizer and schedule; this class steps the schedule, since Lightning steps plateau after it saves."""
-        optimizer = build_optimizer(self.model, head_of(self.model.network), self.recipe.optimizer)
-        steps = self.recipe.epochs * len(self._batches(self.train_faces))
-        self.schedule = build_schedule(optimizer, self.recipe.schedule, steps)
-        return optimizer
-
-    def on_train_start(self) -> None:
-        """Restore the schedule from the checkpoint."""
-        if self.schedule is not None and self._schedule_state:
-            self.schedule.load_state_dict(self._schedule_state)
-
-    def on_train_epoch_start(self) -> None:
-        """Seed dropout and augmentation, and freeze or unfreeze the backbone."""
-        torch.manual_seed(self.recipe.seed * 100_003 + self.current_epoch)
-        head_only(self.model.network, self.current_epoch < self.recipe.head_epochs)
-        self.seen = []
-
-    def training_step(self, batch: Batch, _: int) -> Tensor:
+    def loss(self, batch: Batch) -> Tensor:
         """Compute the loss of one batch."""
         recipe = self.recipe
         with torch.no_grad():
             given = placed = faces = pixels(batch.faces)
-            if not self.views:  # views are augmented already
-                side = crop_side(recipe, self.current_epoch)
+            if not isinstance(self.teachers, Views):  # views are augmented already
+                side = crop_side(recipe, self.epoch)
                 placed = self._augmented(batch, lambda how: place(given, how, side))
                 faces = self._augmented(batch, lambda how: worsen(placed, how))
             targets, votes = with_votes(batch.targets, batch.votes, recipe.votes.mix), batch.votes
-            taught = [teachers(placed) for teachers in self.teachers] if batch.taught is None else [batch.taught]
+            taught = [] if batch.taught is None else [batch.taught]
+            if isinstance(self.teachers, Teachers):
+                taught = [self.teachers(placed)]
             if recipe.mixup:
                 faces, targets, votes, *taught = mixed(recipe.mixup, faces, targets, votes, *taught)
         logits = self.model.logits(faces)
@@ -137,8 +107,7 @@ class ClassificationTask(pl.LightningModule):
         if taught:
             losses = distilled(losses, logits, taught[0], recipe)
         loss = torch.stack(losses).sum()
-        right = (logits[:, 0].detach().argmax(1) == targets.argmax(1)).sum()
-        self.seen.append((loss.detach(), len(targets), right))
+        self.seen.append((len(targets), loss.detach(), (logits[:, 0].detach().argmax(1) == targets.argmax(1)).sum()))
         return loss
 
     def _augmented(self, batch: Batch, change: Callable[[Augmentation], Tensor]) -> Tensor:
@@ -148,51 +117,42 @@ class ClassificationTask(pl.LightningModule):
             faces = torch.where(batch.is_copy.view(-1, 1, 1, 1), change(self.recipe.balance.copies), faces)
         return faces
 
-    def on_train_batch_end(self, *_: object) -> None:
-        """Update the average and the learning rate."""
-        if self.average is not None:
-            self.average.update_parameters(self.model)
-        if isinstance(self.schedule, LambdaLR):
-            self.schedule.step()
-
-    def on_validation_epoch_start(self) -> None:
-        """Prepare the network that is validated, and compute the figures of the training epoch."""
-        self.validated = []
-        if self.start is not None and self.between is not None:
-            interpolate(self.between, self.start, self._trained, self.recipe.weights_share)
+    @torch.inference_mode()
+    def validate(self) -> dict[str, float]:
+        """Finish an epoch: return its training and validation figures, and step a plateau schedule."""
+        if self.start is not None:
+            interpolate(self.best_model, self.start, self.trained, self.recipe.weights_share)
         # while only the head is trained, the backbone keeps its statistics
-        if self.recipe.precise_batch_norm and self.current_epoch >= self.recipe.head_epochs:
+        if self.recipe.precise_batch_norm and self.epoch >= self.recipe.head_epochs:
             measure_batch_norm(self.best_model, self.train_faces)
-        if self.seen:
-            count = sum(n for _, n, _ in self.seen)
-            self.train_figures = {
-                "train_loss": float(torch.stack([loss * n for loss, n, _ in self.seen]).sum()) / count,
-                "train_accuracy": float(torch.stack([right for _, _, right in self.seen]).sum()) / count,
-            }
-
-    def validation_step(self, batch: Batch, _: int) -> None:
-        """Predict one batch of validation faces."""
-        self.validated.append((self.best_model(batch.faces)[:, 0], batch.targets))
-
-    def on_validation_epoch_end(self) -> None:
-        """Compute the validation figures, and step the plateau schedule."""
-        logits, targets = (torch.cat(parts) for parts in zip(*self.validated, strict=True))
+        self.best_model.eval()
+        with self.autocast:
+            parts = [(self.best_model(batch.faces)[:, 0], batch.targets) for batch in in_order(self.validation_faces)]
+        logits, targets = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         loss = float(F.cross_entropy(logits, targets))
-        accuracy = float((logits.argmax(1) == targets.argmax(1)).float().mean())
-        self.figures = {**self.train_figures, "validation_loss": loss, "validation_accuracy": accuracy}
-        for name, value in self.figures.items():
-            self.log(name, value)
         if isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step(loss)
+        count = sum(rows for rows, _, _ in self.seen)
+        return {
+            "train_loss": float(torch.stack([loss * rows for rows, loss, _ in self.seen]).sum()) / count,
+            "train_accuracy": float(torch.stack([right for _, _, right in self.seen]).sum()) / count,
+            "validation_loss": loss,
+            "validation_accuracy": float((logits.argmax(1) == targets.argmax(1)).float().mean()),
+        }
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the state of the schedule, which is plain values."""
-        if self.schedule is not None:
-            checkpoint["schedule"] = self.schedule.state_dict()
+    @property
+    def _stateful(self) -> dict[str, Any]:
+        parts = {name: getattr(self, name) for name in ("model", "average", "start", "optimizer", "schedule")}
+        return {name: part for name, part in parts.items() if part is not None}
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the state of the schedule until it is built."""
-        self._schedule_state = dict(checkpoint.get("schedule", {}))
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a resumed run needs."""
+        return {name: part.state_dict() for name, part in self._stateful.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        for name, part in self._stateful.items():
+            part.load_state_dict(state[name])
 
 
 def distilled(losses: Sequence[Tensor], logits: Tensor, taught: Tensor, recipe: Recipe) -> list[Tensor]:

@@ -1,32 +1,33 @@
 """Training from labelled faces to a run folder with a model file."""
 
 import json
-import logging
 import signal
 import sys
-import warnings
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors.torch import load_file
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
 
 from mien import __version__
 from mien.data.faceset import FaceSet, move_split
 from mien.data.signatures import as_text, describe_training_rows
 from mien.errors import MienError
-from mien.training.batches import DeviceFaces, ValidationBatches
+from mien.training.batches import DeviceFaces, in_order
 from mien.training.distillation import Views, load_teachers
 from mien.training.export import export, fit_temperature
 from mien.training.face_network import FaceNetwork, spread_batch_norm
 from mien.training.networks import multiply_adds
 from mien.training.recipe import Recipe, shared_name
-from mien.training.run_folder import Progress, RunFolder, open_run_folder
+from mien.training.run_folder import RunFolder, gpu_busy, open_run_folder, print_epoch
 from mien.training.task import ClassificationTask
 from mien.training.transfer import is_model, starting_network
 
@@ -67,44 +68,68 @@ def train(
     start = replace(recipe, weights=None, weights_share=0.0) if started else recipe
     model = FaceNetwork.of(recipe, starting_network(start, faces.labels))
     teachers = load_teachers(recipe, faces)
-    identity = {"recipe": recipe.to_yaml(), "fingerprint": faces.split("train").fingerprint()}
-    checkpoint = open_run_folder(out, resume, identity)
+    open_run_folder(out, resume, recipe, faces.split("train").fingerprint())
     if (out / "model.onnx").is_file():
         if not quiet:
             print(f"{out} is already finished", file=sys.stderr)
         return out / "model.onnx"
 
-    run = RunFolder(out, recipe.select_by, recipe.early_stopping)
     train_faces, validation_faces = (DeviceFaces(faces.split(name), where) for name in ("train", "validation"))
-    teaching = Views(recipe, train_faces, teachers.to(where), out) if teachers and recipe.distillation.views else teachers
+    teachers = teachers and teachers.to(where)
+    teaching = Views(recipe, train_faces, teachers, out) if teachers and recipe.distillation.views else teachers
     if is_model(start.weights):
         spread_batch_norm(model, train_faces)
-    task = ClassificationTask(model, recipe, train_faces, validation_faces, teaching)
-    with _quiet_lightning():
-        trainer = pl.Trainer(
-            max_epochs=recipe.epochs,
-            accelerator={"cpu": "cpu", "cuda": "gpu", "mps": "mps"}[where.type],
-            devices=[where.index or 0] if where.type == "cuda" else 1,
-            precision="bf16-mixed" if where.type == "cuda" else "32-true",  # bf16 is slower on most CPUs
-            logger=TensorBoardLogger(out, name="tensorboard", version=""),
-            callbacks=[run, Progress(run, quiet)],
-            num_sanity_val_steps=0,
-            reload_dataloaders_every_n_epochs=1,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-        )
-        try:
-            trainer.fit(task, ckpt_path=checkpoint, weights_only=True)
-        except SystemExit:  # raised by Lightning after Ctrl+C and SIGTERM, for the latter with exit code 0
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            raise KeyboardInterrupt from None
+    run = RunFolder(out, recipe, ClassificationTask(model, recipe, train_faces, validation_faces, teaching))
+    with _sigterm_like_ctrl_c():
+        _fit(run, quiet)
     if run.best is None or not np.isfinite(run.best["validation_loss"]):
         raise MienError("Training diverged: the validation loss is not a number; lower --recipe.optimizer.learning_rate.")
     if not quiet:
         print(f"calibrating and writing {out / 'model.onnx'}", file=sys.stderr)
     model.load_state_dict(load_file(out / "weights.safetensors"))
-    return _finish(model.to(where), recipe, faces, validation_faces, out)
+    return _finish(model, recipe, faces, validation_faces, out)
+
+
+def _fit(run: RunFolder, quiet: bool) -> None:
+    """Train epoch after epoch until the run is complete."""
+    task, epochs, resumed = run.task, run.recipe.epochs, len(run.history)
+    started = time.perf_counter()
+    if resumed and not quiet:
+        print(f"resuming after epoch {resumed}", file=sys.stderr)
+    bar = partial(tqdm, disable=quiet or not sys.stderr.isatty(), unit=" images", leave=False, dynamic_ncols=True)
+    with SummaryWriter(run.folder / "tensorboard") as board:
+        while not run.is_complete:
+            epoch = len(run.history) + 1
+            epoch_started = time.perf_counter()
+            batches = task.start_epoch(epoch - 1)
+            images = len(batches) * batches.batch_size
+            with bar(total=images, desc=f"epoch {epoch}/{epochs}") as shown:
+                if run.chosen is not None:
+                    shown.set_postfix_str(f"best accuracy {run.chosen['validation_accuracy']:.1%}")
+                for batch in batches:
+                    task.step(batch)
+                    shown.update(len(batch.targets))
+            seconds = time.perf_counter() - epoch_started  # of training alone
+            busy = "" if quiet else gpu_busy(task.train_faces.device)
+            row = {"epoch": epoch, **task.validate(), "learning_rate": task.optimizer.param_groups[0]["lr"]}
+            run.add({**row, "seconds": seconds, "images_per_second": images / seconds})
+            for name, value in run.history[-1].items():
+                board.add_scalar(name, value, epoch)
+            if not quiet:
+                print_epoch(run, (time.perf_counter() - started) / (epoch - resumed) * (epochs - epoch), busy)
+
+
+@contextmanager
+def _sigterm_like_ctrl_c() -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGTERM too, where signals can be handled: in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def choose_device(name: str) -> torch.device:
@@ -130,11 +155,7 @@ def describe_hardware(device: torch.device) -> str:
 
 
 def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
-    """Apply the recipe's labels and splits to the data.
-
-    Raises:
-        MienError: if the data do not fit the recipe, a label has no training rows, or there is only one label.
-    """
+    """Apply the recipe's labels and splits to the data; reject data that do not fit the recipe or lack training rows."""
     if (faces.size, faces.channels) != (recipe.size, recipe.channels):
         raise MienError(
             f"The recipe needs {recipe.size} pixels and {recipe.channels} channels; the faces have {faces.size} and "
@@ -174,7 +195,7 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
     """Calibrate on the validation rows, then export."""
     model.eval()
     with torch.inference_mode():
-        logits = torch.cat([model(batch.faces) for batch in ValidationBatches(validation)]).cpu()
+        logits = torch.cat([model(batch.faces) for batch in in_order(validation)]).cpu()
     truth = {"label": validation.targets.cpu(), "crowd": validation.votes.cpu()}
     temperatures = [fit_temperature(logits[:, number], truth[head]) for number, head in enumerate(model.heads)]
     train_rows = faces.split("train")
@@ -208,19 +229,3 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
         metadata |= {"mien.heads": json.dumps(model.heads), "mien.crowd_temperature": repr(temperatures[1])}
     export(model, temperatures, faces.split("validation").images[:256], metadata, out / "model.onnx")
     return out / "model.onnx"
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Silence Lightning's advice to its own users."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning.*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

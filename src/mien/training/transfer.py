@@ -5,7 +5,6 @@ discriminative fine-tuning (Howard and Ruder, 2018).
 """
 
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -148,9 +147,8 @@ def head_only(network: nn.Module, alone: bool) -> None:
 def load_weights(network: nn.Module, file: Path, head: bool = True, first_head: bool = False) -> bool:
     """Load weights from a .safetensors file or a model file, in float32, and return whether the head was loaded too.
 
-    Names in a .safetensors file are those of the network, or these after `network.` as in a run folder. The head is loaded if
-    `head` is true and it has the same shape; with `first_head`, the file has two heads and the first one is loaded. A first
-    convolution is adapted between gray and colour so that the network gives the same output for gray pictures.
+    The head is loaded if `head` is true and it has the same shape; with `first_head`, the file has two heads and the first one
+    is loaded. A first convolution is adapted between gray and colour so that the output for gray pictures is the same.
     """
     given = read_model_weights(file, network) if file.suffix.lower() == ".onnx" else _read_safetensors(file)
     of_head = {id(parameter) for parameter in head_of(network).parameters()}
@@ -187,7 +185,7 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
         tensors = load_file(file)
     except SafetensorError as problem:
         raise MienError(f"The weights in {file} cannot be read ({problem}); is the file whole?") from None
-    return {name.removeprefix("network."): value for name, value in tensors.items()}
+    return {name.removeprefix("network."): value for name, value in tensors.items()}  # a prefix in run folders
 
 
 def _adapt_channels(weight: Tensor, like: Tensor) -> Tensor:
@@ -213,9 +211,9 @@ def read_model_weights(file: Path, network: nn.Module) -> dict[str, Tensor]:
         for node in graph.node
         if node.op_type in ("Conv", "Gemm") and len(node.input) > 2
     }
-    for layer, norm, module in _normalised_layers(network):
+    for (layer, _), (norm, module) in pairwise(network.named_modules()):  # a BatchNorm follows its layer
         bias = weights.get(biases.get(f"{layer}.weight", ""))
-        if f"{norm}.running_mean" in weights or bias is None:
+        if not isinstance(module, _BatchNorm) or f"{norm}.running_mean" in weights or bias is None:
             continue
         weights |= {
             f"{norm}.weight": torch.full_like(bias, (1 + module.eps) ** 0.5),
@@ -226,13 +224,3 @@ def read_model_weights(file: Path, network: nn.Module) -> dict[str, Tensor]:
         }
     wanted = network.state_dict()
     return {name: value for name, value in weights.items() if name in wanted}
-
-
-def _normalised_layers(network: nn.Module) -> Iterator[tuple[str, str, _BatchNorm]]:
-    """Yield the name of each layer followed by a BatchNorm, the name of the BatchNorm, and the BatchNorm."""
-    for name, group in network.named_modules():
-        if isinstance(group, nn.Sequential):
-            children = [(f"{name}.{own}" if name else own, module) for own, module in group.named_children()]
-            for (layer, before), (norm, module) in pairwise(children):
-                if isinstance(before, nn.Conv2d | nn.Linear) and isinstance(module, _BatchNorm):
-                    yield layer, norm, module

@@ -22,7 +22,7 @@ def demo(*, out: Path = Path("demo"), run: Callable[[list[str]], int]) -> int:
     Returns:
         The exit status of the first step that fails, else 0.
     """
-    require("train", "torch", "lightning", "sklearn", "matplotlib")
+    require("train", "torch", "sklearn", "matplotlib")
     import matplotlib
     from PIL import Image
 

@@ -45,7 +45,7 @@ def train(
     Raises:
         MienError: if the recipe, the data or the folder do not allow it; the sentence says what to do.
     """
-    require("train", "torch", "lightning", "onnx", "onnxscript", "safetensors", "tensorboard", "tqdm", "sklearn")
+    require("train", "torch", "onnx", "onnxscript", "safetensors", "tensorboard", "tqdm", "sklearn")
     out = Path(out)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if out.exists() and not resume:

@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -34,11 +33,7 @@ OPTIONS = {"compact_resnet": ("squeeze_excitation",)}
 
 
 def build_network(name: str, spec: NetworkSpec) -> nn.Module:
-    """Build a network with random weights from torch's global generator.
-
-    Raises:
-        MienError: if there is no such network or option, or the faces are too small for the network.
-    """
+    """Build a network with random weights from torch's global generator."""
     if name.startswith(TIMM):
         return timm_backbone(name.removeprefix(TIMM), spec)
     if name not in NETWORKS:
@@ -54,22 +49,14 @@ def build_network(name: str, spec: NetworkSpec) -> nn.Module:
     return NETWORKS[name](spec)
 
 
-class Layer(NamedTuple):
-    """One layer of a network: its kind and place, the shape of its output for one face, and its number of parameters."""
-
-    name: str
-    shape: tuple[int, ...]
-    parameters: int
-
-
 @torch.no_grad()
-def layers(network: nn.Module, channels: int, size: int) -> list[Layer]:
-    """List the layers of a network that contain no others, in the order in which they run."""
-    found: list[Layer] = []
+def layers(network: nn.Module, channels: int, size: int) -> list[tuple[str, tuple[int, ...], int]]:
+    """List the layers that contain no others as they run: name, shape of the output for one face, number of parameters."""
+    found = []
 
     def note(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
         parameters = sum(p.numel() for p in module.parameters())
-        found.append(Layer(f"{type(module).__name__} {names[module]}", tuple(output.shape[1:]), parameters))
+        found.append((f"{type(module).__name__} {names[module]}", tuple(output.shape[1:]), parameters))
 
     names = {module: name for name, module in network.named_modules()}
     hooks = [module.register_forward_hook(note) for module in names if not list(module.children())]
@@ -90,7 +77,7 @@ def multiply_adds(network: nn.Module, channels: int, size: int) -> int:
 def as_table(network: nn.Module, channels: int, size: int) -> str:
     """Format the layers as aligned text, with the totals of parameters and multiply-adds below."""
     rows = [("layer", "output", "parameters")]
-    rows += [(each.name, " x ".join(map(str, each.shape)), f"{each.parameters:,}") for each in layers(network, channels, size)]
+    rows += [(name, " x ".join(map(str, shape)), f"{count:,}") for name, shape, count in layers(network, channels, size)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [f"{name:<{widths[0]}}  {shape:<{widths[1]}}  {count:>{widths[2]}}" for name, shape, count in rows]
     total = sum(p.numel() for p in network.parameters())

@@ -1,17 +1,15 @@
 """What every network is built for, and the parts that several networks share."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 
 from mien.errors import MienError
 from mien.training.recipe import Recipe
 
-ActivationName = Literal["relu", "leaky_relu", "swish", "mish"]
-
-ACTIVATIONS: dict[str, type[nn.ReLU] | type[nn.LeakyReLU] | type[nn.SiLU] | type[nn.Mish]] = {
+ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,
     "swish": nn.SiLU,  # Ramachandran et al., 2017
@@ -27,7 +25,7 @@ class NetworkSpec:
     channels: int = 1
     size: int = 48  # side of the faces in pixels
     dropout: float = 0.2
-    activation: ActivationName = "relu"
+    activation: str = "relu"
     options: Mapping[str, Any] = field(default_factory=dict)  # `Recipe.network_options`
 
     @classmethod
