@@ -1,1 +1,1 @@
-"""Labelled faces to a model file: PyTorch and Lightning live here and nowhere else."""
+"""Labelled faces to a model file; only this room needs PyTorch."""
