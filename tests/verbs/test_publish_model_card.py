@@ -5,7 +5,7 @@ import copy
 import huggingface_hub
 import pytest
 
-from mien.evaluation.model_card import model_card
+from mien.verbs.publish import model_card
 
 SHARE = {"value": 0.75, "low": 0.6, "high": 0.85, "count": 30, "of": 40}
 
