@@ -19,9 +19,6 @@ from mien.evaluation.statistics import SIGNIFICANT, PairedTest, holm, mcnemar
 Table = list[list[str]]  # rows of text, the header first
 Columns = dict[str, Callable[[RunSummary], str]]  # of a table with a row for each run
 
-FORMATS = ("table", "json", "html")  # table is Markdown, which is also readable on a terminal
-FORMAT_BY_ENDING = {".json": "json", ".html": "html", ".htm": "html"}  # of the output file; table for any other
-
 ABOUT_ACCURACY = (
     "Accuracy is given with its 95% interval (Wilson). The best epoch was chosen on the run's own validation rows, so a figure "
     "on the validation split is slightly optimistic."

@@ -62,8 +62,9 @@ def new_environment() -> jinja2.Environment:
     """Make the environment of the templates in page/: undefined names are errors, the filter `count` writes whole numbers."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
+        autoescape=jinja2.select_autoescape(),  # in HTML, not in Markdown
         undefined=jinja2.StrictUndefined,
+        extensions=["jinja2.ext.do"],
         trim_blocks=True,
         lstrip_blocks=True,
     )

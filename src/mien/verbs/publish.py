@@ -7,12 +7,14 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import yaml
 
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
@@ -201,7 +203,6 @@ def push(
 
 def _gather(run: Path, to: str, licence: str | None, folder: Path) -> str:
     """Write the files for the hub into an empty folder, and return the card's text."""
-    from mien.evaluation.model_card import model_card
     from mien.evaluation.record import describe_model, read_record
     from mien.inference.classifier import Classifier
 
@@ -232,6 +233,33 @@ def _gather(run: Path, to: str, licence: str | None, folder: Path) -> str:
         (folder / name).write_text(_without_home(text), encoding="utf-8")
     shutil.copyfile(model.path, folder / "model.onnx")
     return (folder / "README.md").read_text(encoding="utf-8")
+
+
+def model_card(
+    repository: str, metadata: Mapping[str, str], records: Sequence[dict[str, Any]], licence: str | None = None
+) -> str:
+    """Write the card of a model file with this metadata, from its reports as `read_record` gives them, the training's first."""
+    from mien.evaluation.report import markdown_table
+    from mien.evaluation.report_page import new_environment
+
+    environment = new_environment()
+    environment.filters |= {
+        "interval": lambda share: "-" if share is None else "{value:.1%}, {low:.1%} to {high:.1%}".format(**share),
+        "percent": lambda share: "-" if share is None else f"{share:.1%}",
+        "decimal": lambda number: "-" if number is None else f"{number:.3f}",
+        "slug": lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "faces",
+        "yaml": lambda entry: yaml.safe_dump(entry, allow_unicode=True, width=74).strip(),  # 80 less the indentation there
+        "table": markdown_table,
+    }
+    card = environment.get_template("model_card.md").render(
+        repository=repository,
+        licence=licence,
+        records=records,
+        metadata=metadata,
+        recipe=yaml.safe_load(metadata.get("mien.recipe") or "{}") or {},
+        data=json.loads(metadata.get("mien.data") or "{}"),
+    )
+    return card + "\n"
 
 
 def _without_home(text: str) -> str:

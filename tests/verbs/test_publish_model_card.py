@@ -5,7 +5,7 @@ import copy
 import huggingface_hub
 import pytest
 
-from mien.evaluation.model_card import model_card
+from mien.verbs.publish import model_card
 
 SHARE = {"value": 0.75, "low": 0.6, "high": 0.85, "count": 30, "of": 40}
 
@@ -52,6 +52,7 @@ def test_its_words_are_those_of_the_report(record):
         "1,234,567 parameters",
         "a small network",
         "75.0%, 60.0% to 85.0%",
+        "pip install 'mien[hub]'",
         "mien predict photo.jpg --model hf:alice/faces",
         "mien train mien-s --data faces --out runs/a",
         "2,800 training rows, 40 validation rows",
