@@ -172,8 +172,8 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
     if "command" in parameters and values["out"] is not None:
         # a resumed run gives the same result as an unbroken one, so the noted command is one that works on its own
         values["command"] = shlex.join(["mien", verb, *(word for word in words if word != "--resume")])
-    if "run" in parameters:
-        values["run"] = _run
+    if "run_verb" in parameters:
+        values["run_verb"] = _run
     return values
 
 
@@ -209,7 +209,7 @@ def _make_parser(verb: str, function: Callable[..., Any], recipe: Any) -> Any:
         allow_abbrev=False,
         default_env=False,
     )
-    skip: set[str | int] = {"data", "recipe", "command", "run"}
+    skip: set[str | int] = {"data", "recipe", "command", "run_verb"}
     parser.add_function_arguments(function, as_group=False, skip=skip, fail_untyped=False)
     if "data" in parameters:
         from mien.data.source import DataSource

@@ -20,8 +20,7 @@ NEIGHBOURS = 8  # most candidates per face, which bounds the cost where many fac
 COMPONENTS = 16
 """Principal components that the trees split on; they hold three quarters of the variance of FER-2013's fingerprints."""
 
-TREES, LEAF = 24, 256
-"""Number of trees, and most faces in a leaf. A pair is missed only if every tree separates it."""
+TREES, LEAF = 24, 256  # number of trees, and most faces in a leaf. A pair is missed only if every tree separates it.
 
 LEAST_LIKENESS = 0.82
 """Least correlation of two fingerprints that makes a candidate. Of FER-2013's near copies 70% correlate by 0.95 or more and 4%

@@ -9,14 +9,11 @@ from mien.data.rows import EXPRESSION_WORDS, SPLIT_WORDS, Row, Rows, Tree, label
 from mien.errors import MienError
 from mien.images import is_image_name
 
-CLASS_FOLDERS = "one folder per class"
-"""The kind of such data, in words."""
-
+CLASS_FOLDERS = "one folder per class"  # the kind of such data, in words
 _FILE_WORDS = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}  # file names in the Kaggle folders
 
 
-_Image = tuple[str, str, str]
-"""Split, label and file of a labelled image."""
+_Image = tuple[str, str, str]  # split, label and file of a labelled image
 
 
 def recognise(tree: Tree) -> bool:

@@ -25,8 +25,7 @@ from mien.files import write_whole
 from mien.images import prepare
 from mien.labels import LabelSet
 
-FORMAT = "1"
-"""Written into every pack; packs of another format are rejected, or made again in the cache."""
+FORMAT = "1"  # written into every pack; packs of another format are rejected, or made again in the cache
 
 Progress = Callable[[int, int | None], None]
 """Called now and then with the number of rows done, and of all rows where that is known beforehand."""

@@ -13,9 +13,7 @@ import numpy as np
 from mien.data.copies import CHUNK, SHIFT, SIDE, gray_chunks, in_gray
 from mien.errors import MienError
 
-EXACT, NEAR, NO_COPY = "exact", "near", ""
-"""Whether a face is a copy of a face whose signature is known."""
-
+EXACT, NEAR, NO_COPY = "exact", "near", ""  # whether a face is a copy of a face whose signature is known
 WAVES = 80  # bits of a signature that describe the picture: the signs of so many coefficients of the cosine transform
 DIGEST = 2  # bytes of a signature that describe the exact pixels, for faces whose pictures already agree
 BYTES = WAVES // 8 + DIGEST

@@ -18,8 +18,7 @@ from mien.errors import MienError
 from mien.images import is_image_name
 from mien.labels import FER2013, LabelSet
 
-FILE_NAMES = ("manifest.csv", "metadata.csv")
-"""The names of a CSV manifest in a folder with its images."""
+FILE_NAMES = ("manifest.csv", "metadata.csv")  # the names of a CSV manifest in a folder with its images
 
 # Names of columns, in lower case; the first of a list that exists is used.
 IMAGE_COLUMNS = ["path", "file", "filename", "file_name", "filepath", "file_path"]

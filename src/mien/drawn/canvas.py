@@ -10,7 +10,6 @@ from PIL import Image, ImageDraw
 
 Colour = tuple[int, int, int]
 Points = Sequence[tuple[float, float]] | np.ndarray  # (n, 2)
-
 _HEAD_REACH = 1.9  # how far hair reaches from the middle of the head, in half head widths
 _CUBIC = [[-0.5, 1.5, -1.5, 0.5], [1, -2.5, 2, -0.5], [-0.5, 0, 0.5, 0], [0, 1, 0, 0]]  # Catmull and Rom, 1974
 _CATMULL_ROM = np.vander(np.arange(6) / 6, 4) @ np.array(_CUBIC)  # (steps, 4)

@@ -26,7 +26,6 @@ MADE_BY = "mien audit"
 FILES = ("index.html", "findings.csv", "audit.json")
 FINDINGS = ("id", "split", "label", "finding", "partner", "value")  # columns of findings.csv
 LEFT_OUT = ("id", "split", "label", "reason")  # columns of the list of rows to leave out
-
 TILES = 48  # most tiles shown of a kind
 BESIDE = 4  # most pictures in a tile, and most rows named in a picture's tooltip
 LONGEST = 96  # longest side of an embedded picture in pixels; larger ones are shrunk to keep the page small

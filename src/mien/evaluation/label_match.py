@@ -14,8 +14,7 @@ from mien.data.rows import EXPRESSION_WORDS
 from mien.errors import MienError
 from mien.labels import LabelSet
 
-BLANK = "?"
-"""Placeholder for a label of the data that the user must fill in."""
+BLANK = "?"  # placeholder for a label of the data that the user must fill in
 
 SIMILAR_WORDS = {
     "happy": ("joy", "smile", "smiling", "amusement"),

@@ -19,11 +19,8 @@ LEAST_SPREAD = 1 / 3
 times this) is odd."""
 
 
-BINS = 9
-"""Orientations of gradients, over half a turn, as in Dalal and Triggs."""
-
-FACES = 2048
-"""Faces whose gradients are computed at a time, which bounds memory."""
+BINS = 9  # orientations of gradients, over half a turn, as in Dalal and Triggs
+FACES = 2048  # faces whose gradients are computed at a time, which bounds memory
 
 
 def brightness_and_contrast(images: np.ndarray) -> np.ndarray:

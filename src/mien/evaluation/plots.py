@@ -46,8 +46,7 @@ THEME = {
 }
 """The CSS variables of the colours, defined in `page/report.css`, those of `SERIES` in `page/comparison.css`."""
 
-DASHED: dict[str, Any] = {"color": FAINT, "linewidth": 1, "linestyle": (0, (4, 3))}
-"""The style of reference lines."""
+DASHED: dict[str, Any] = {"color": FAINT, "linewidth": 1, "linestyle": (0, (4, 3))}  # the style of reference lines
 
 Curve = tuple[np.ndarray, np.ndarray]
 

@@ -19,11 +19,8 @@ from mien.evaluation.metrics import Metrics, expected_calibration_error, reliabi
 from mien.evaluation.subgroups import Group, TrainingCopies
 from mien.inference.classifier import Classifier
 
-FORMAT = 1
-"""Version of the schema; it rises when a field is removed or changes its meaning, but not for new fields."""
-
-MADE_BY = "mien evaluate"
-"""Together with FORMAT this identifies a metrics.json of mien."""
+FORMAT = 1  # version of the schema; it rises when a field is removed or changes its meaning, but not for new fields
+MADE_BY = "mien evaluate"  # together with FORMAT this identifies a metrics.json of mien
 
 Reader = Callable[[Path], dict[str, Any]]
 

@@ -16,8 +16,7 @@ from mien.labels import LabelSet
 
 TEMPLATES = Path(__file__).parent / "page"
 
-MISSING = "\N{EN DASH}"
-"""Text for an undefined metric."""
+MISSING = "\N{EN DASH}"  # text for an undefined metric
 
 TITLES = {
     "confusion": "Confusion matrix: a row per true label, a column per predicted label",

@@ -9,8 +9,7 @@ from scipy.stats import binomtest
 
 from mien.errors import MienError
 
-SIGNIFICANT = 0.05
-"""A difference with a p-value below this counts as significant."""
+SIGNIFICANT = 0.05  # a difference with a p-value below this counts as significant
 
 
 @dataclass(frozen=True)

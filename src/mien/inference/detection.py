@@ -71,27 +71,17 @@ def crop_face(image: np.ndarray, face: Face, framing: Framing | None) -> np.ndar
     return _transformed(Image.fromarray(near), (side, side), np.column_stack([axes, corner]))
 
 
-Search = Callable[[np.ndarray], list[Face]]
-"""Finds faces in an image (H, W, 3), in pixels of that image."""
+Search = Callable[[np.ndarray], list[Face]]  # finds faces in an image (H, W, 3), in pixels of that image
 
 
 class Detector(Protocol):
-    """A face detector.
-
-    Attributes:
-        name: the name that `open_detector` knows it by.
-        framing: how its faces lie in the square of the training faces; None where their boxes are used as they are.
-    """
+    """A face detector."""
 
     name: str
-    framing: Framing | None
+    framing: Framing | None  # how its faces lie in the square of the training faces; None: their boxes are used as they are
 
     def detect(self, image: np.ndarray) -> list[Face]:
-        """Find the faces of an image, largest first; safe to call from several threads.
-
-        Args:
-            image: uint8, (H, W) gray or (H, W, 3) RGB.
-        """
+        """Find the faces of an image, uint8 (H, W) or (H, W, 3) RGB, largest first; safe to call from several threads."""
         ...
 
 

@@ -9,7 +9,6 @@ from PIL import Image, ImageDraw, ImageFont
 from mien.inference.prediction import Prediction
 
 SMALLEST = 480  # pixels of the longest side below which a picture is enlarged first, to have room for text
-
 COLOURS = ("#ffd23f", "#4cc9f0", "#f28482", "#80ed99", "#c77dff", "#ff9f1c", "#a0c4ff", "#f9c6d7", "#b5e48c", "#e9c46a")
 """Colours of the labels in their order, all light enough for black text."""
 

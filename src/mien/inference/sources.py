@@ -24,8 +24,7 @@ from mien.inference.video import camera_frames, is_stream, stream_frames, video_
 Item: TypeAlias = ImageSource | int | Frame | Unread
 """One image, folder, pattern, zip or video; the number of a camera; or a frame of your own."""
 
-Source: TypeAlias = Item | Iterable[Item]
-"""The sources of `predict`: an item, or an iterable of items."""
+Source: TypeAlias = Item | Iterable[Item]  # the sources of `predict`: an item, or an iterable of items
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv"}

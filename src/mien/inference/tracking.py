@@ -22,7 +22,6 @@ MIN_OVERLAP = 0.3
 
 SPEED_SMOOTHING = 0.1  # time constant in seconds of the moving average over a face's speed, since boxes jitter
 MOST_VIDEOS = 64  # videos whose tracks are kept at once: frames from the caller may come from several in turn
-
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 
 

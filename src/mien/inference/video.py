@@ -17,11 +17,8 @@ from PIL import Image
 from mien.errors import MienError
 from mien.inference.prediction import Frame
 
-LARGEST_CAMERA = 99
-"""Cameras are numbered from 0; on a command line a longer number is the name of a file."""
-
-OPEN_SECONDS, READ_SECONDS = 10.0, 10.0
-"""Seconds to wait for a stream to open, and for its next data."""
+LARGEST_CAMERA = 99  # cameras are numbered from 0; on a command line a longer number is the name of a file
+OPEN_SECONDS, READ_SECONDS = 10.0, 10.0  # seconds to wait for a stream to open, and for its next data
 
 RECONNECTIONS, WAIT_SECONDS = 3, 2.0
 """Attempts to open a broken stream again without a frame in between, and the seconds before each."""
@@ -33,17 +30,13 @@ STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "s
 """How the addresses of streams begin."""
 
 
-VIDEO_SUFFIX = ".mp4"
-"""Container of drawn videos."""
+VIDEO_SUFFIX = ".mp4"  # container of drawn videos
 
 ENCODERS = ("libx264", "libopenh264", "mpeg4")
 """Codecs of drawn videos, best first: H.264, which browsers play, else MPEG-4."""
 
-TIME_BASE = Fraction(1, 1000)
-"""Unit of the times of a drawn video's frames, in seconds."""
-
-SOFTWARE = "mien predict --draw"
-"""EXIF tag Software of a drawn picture, which marks it as replaceable."""
+TIME_BASE = Fraction(1, 1000)  # unit of the times of a drawn video's frames, in seconds
+SOFTWARE = "mien predict --draw"  # EXIF tag Software of a drawn picture, which marks it as replaceable
 
 MARK = struct.pack(">I4s", 8 + len(SOFTWARE), b"free") + SOFTWARE.encode()
 """The same for a drawn video, at its end: a box of free space, which players skip (ISO/IEC 14496-12, 8.1.2)."""

@@ -22,8 +22,7 @@ from mien.training.face_network import FaceNetwork, pixels
 from mien.training.recipe import Recipe
 from mien.training.transfer import TrainedRun
 
-TAUGHT = "taught.safetensors"
-"""File in a run folder: the teachers' predictions for each view."""
+TAUGHT = "taught.safetensors"  # file in a run folder: the teachers' predictions for each view
 
 CHUNK = 512
 

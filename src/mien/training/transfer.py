@@ -27,14 +27,9 @@ from mien.training.networks.blocks import NetworkSpec, head_of
 from mien.training.networks.timm_backbone import fetch_from_hub, input_failure, timm_backbone
 from mien.training.recipe import HUB, TIMM, Recipe, load_recipe, recipe_from_dict
 
-QUANTIZED = "mien.quantized"
-"""Metadata key of a quantized model file; its value is the type, such as int8."""
-
-PREFIX = "model.network."
-"""Prefix of the network's own names in a model file."""
-
-PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
-"""Suffixes of weights in formats that can run code."""
+QUANTIZED = "mien.quantized"  # metadata key of a quantized model file; its value is the type, such as int8
+PREFIX = "model.network."  # prefix of the network's own names in a model file
+PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")  # suffixes of weights in formats that can run code
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,7 @@ STAND_INS = {
 }
 """Packages with the same module as a required one: one of them is enough, and two overwrite each other's files."""
 
-NEEDED_MODULES = ("numpy", "PIL", "av", "onnxruntime", "jsonargparse")
-"""The modules that `mien predict` imports."""
+NEEDED_MODULES = ("numpy", "PIL", "av", "onnxruntime", "jsonargparse")  # the modules that `mien predict` imports
 
 AGAIN = "pip install --force-reinstall mien"
 

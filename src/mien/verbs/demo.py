@@ -12,12 +12,12 @@ FACES_PER_LABEL = 160
 MARK = "about-this-folder.txt"
 
 
-def demo(*, out: Path = Path("demo"), run: Callable[[list[str]], int]) -> int:
+def demo(*, out: Path = Path("demo"), run_verb: Callable[[list[str]], int]) -> int:
     """Run every step on drawn faces: data, training, report, predictions for photos.
 
     Args:
         out: the folder to make; an earlier demo there is replaced.
-        run: runs the words after `mien`.
+        run_verb: runs the words after `mien`.
 
     Returns:
         The exit status of the first step that fails, else 0.
@@ -68,7 +68,7 @@ def demo(*, out: Path = Path("demo"), run: Callable[[list[str]], int]) -> int:
     ]
     for title, words, where in steps:
         _say(f"\n{title}\n     $ mien {' '.join(words)}")
-        if status := run(words):
+        if status := run_verb(words):
             return status
         _say(f"     {where}")
     _say(f"\nDone. Everything lies in {out}; `mien demo` replaces it when run again.")

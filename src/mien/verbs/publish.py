@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from mien.evaluation.statistics import PairedTest, Proportion
     from mien.inference.classifier import Classifier
 
-TIMED = 64
-"""Faces that are timed one by one."""
+TIMED = 64  # faces that are timed one by one
 
 MARK = "library_name: mien"
 """A line in the head of our model cards; only a folder with such a card may have its files replaced."""

@@ -28,8 +28,7 @@ NETWORKS: dict[str, Callable[[NetworkSpec], nn.Module]] = {
 }
 """Each maps float32 (N, C, H, W) to logits (N, classes)."""
 
-OPTIONS = {"compact_resnet": ("squeeze_excitation",)}
-"""Names of the `network_options` of networks that have some."""
+OPTIONS = {"compact_resnet": ("squeeze_excitation",)}  # names of the `network_options` of networks that have some
 
 
 def build_network(name: str, spec: NetworkSpec) -> nn.Module:
