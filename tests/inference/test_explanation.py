@@ -189,4 +189,4 @@ def test_mistakes_are_told_before_the_work(model, tmp_path):
     with pytest.raises(MienError, match=r"must end in \.png"):
         explain("photo.jpg", model=model, out=tmp_path / "why.txt")
     with pytest.raises(MienError, match="leave out the detector"):
-        explain("photo.jpg", model=model, faces=True)
+        explain("photo.jpg", model=model, detector="yunet", faces=True)

@@ -31,7 +31,7 @@ def test_a_wrong_model_or_detector_is_said_at_once_and_not_at_the_first_row(mode
     ):
         with pytest.raises(MienError, match=says):
             predict("photo.jpg", model, "none", **words)
-    with pytest.raises(MienError, match="between 0 and 1, not at 1"):
+    with pytest.raises(MienError, match="above 0 and below 1, not 1"):
         predict("photo.jpg", model, "yunet", min_score=1.0)
     with pytest.raises(MienError, match="leave out the detector, or faces"):
         predict("photo.jpg", model, "yunet", faces=True)

@@ -1,4 +1,4 @@
-"""A folder of annotated copies: pictures, videos written through OpenCV, and plots of their tracks over time."""
+"""A folder of annotated copies: pictures, videos, and plots of their tracks over time."""
 
 import io
 import logging

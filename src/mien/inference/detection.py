@@ -180,9 +180,10 @@ class YuNet:
         reach = self.AROUND * max(face.size)
         left, top = (max(0, round(centre - reach)) for centre in face.centre)
         near = image[top : round(face.centre[1] + reach) + 1, left : round(face.centre[0] + reach) + 1]
-        turns = (face.angle, face.angle + 180)
-        best = max(search_turned(near, self.COARSE, turns, self._search), key=_score, default=face)
-        return face if _score(best) <= _score(face) else _moved(best, np.eye(2), np.array([left, top]))
+        turned = search_turned(near, self.COARSE, (face.angle, face.angle + 180), self._search)
+        found = [_moved(other, np.eye(2), np.array([left, top])) for other in turned]
+        here = [other for other in found if math.dist(other.centre, face.centre) < max(face.size) / 2]  # no neighbour
+        return max([face, *here], key=_score)
 
     def _search(self, image: np.ndarray) -> list[Face]:
         """Run the network on an image (H, W, 3) at its own size."""

@@ -220,8 +220,8 @@ def exists(path: Path) -> bool:
     """Return whether a path exists; one that may not be examined counts, and reading it reports why not."""
     try:
         return path.exists()
-    except OSError:
-        return True
+    except OSError as problem:
+        return isinstance(problem, PermissionError)  # not a name that is too long
 
 
 def standard_input() -> BinaryIO:

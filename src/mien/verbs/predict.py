@@ -38,9 +38,9 @@ def predict(
     """Find the faces of images and videos, and classify their expressions.
 
     Args:
-        source: photos, folders, patterns, zips, videos, numbers of cameras; - reads paths on stdin.
+        source: photos, folders, patterns, zips, videos, numbers of cameras, addresses of streams; - reads paths on stdin.
         model: a model file, a run folder, a name that `mien models` lists, or hf:owner/name.
-        detector: auto, yunet, haar, none, or a YuNet .onnx file.
+        detector: auto, yunet, none, or a YuNet .onnx file.
         format: table, json, jsonl, csv or parquet; if not given, by the ending of --out, else table.
         out: a file to write instead of standard output.
         resume: continue a run into --out that was stopped.
@@ -142,7 +142,7 @@ def explain(source: list[str], out: str, model: str = DEFAULT_MODEL, detector: s
         source: photos, folders or patterns; the first 32 faces are explained.
         out: the picture to write: .png, .jpg or .webp.
         model: a model file, a run folder, a name that `mien models` lists, or hf:owner/name.
-        detector: auto, yunet, haar, none, or a YuNet .onnx file.
+        detector: auto, yunet, none, or a YuNet .onnx file.
         **options: see `mien.explain`.
 
     Returns:
