@@ -21,7 +21,7 @@ def drawn_video() -> Image.Image:
     with tempfile.TemporaryDirectory() as folder:
         path, out = Path(folder) / "meeting.mp4", Path(folder) / "answers"
         write_video(path)
-        for _ in mien.predict(path, detector="haar", draw=out):
+        for _ in mien.predict(path, draw=out):
             pass
         video = cv2.VideoCapture(str(out / path.name))
         frames = [video.read()[1] for _ in range(round(RATE * SECONDS))]
