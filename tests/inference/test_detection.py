@@ -2,12 +2,13 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
 from mien.errors import MienError
 from mien.images import prepare, read_image
-from mien.inference.detection import WholeImage, YuNet, crop_face, open_detector
+from mien.inference.detection import YUNET, WholeImage, YuNet, crop_face, open_detector
 
 FACE = (177, 123, 356, 336)
 """Where Grace Hopper's face lies in her photo: x1, y1, x2, y2, by eye and YuNet alike."""
@@ -170,3 +171,10 @@ def test_an_unknown_name_a_missing_file_and_a_wrong_file_are_told_apart(tmp_path
         with pytest.raises(MienError, match="is not a YuNet model"):
             open_detector(str(wrong))
     assert capfd.readouterr().err == ""
+
+
+def test_the_included_file_has_the_weights_of_its_authors(yunet_file):
+    ours, theirs = (onnx.load(path).graph.initializer for path in (YUNET, yunet_file))
+    assert [(each.name, each.raw_data, each.float_data, each.dims) for each in ours] == [
+        (each.name, each.raw_data, each.float_data, each.dims) for each in theirs
+    ]
