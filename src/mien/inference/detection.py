@@ -15,8 +15,8 @@ from mien.errors import MienError
 from mien.inference.prediction import Face
 
 YUNET = Path(__file__).parents[1] / "models" / "detectors" / "yunet.onnx"
-"""YuNet-n (Wu, Peng and Yu: YuNet, a tiny millisecond-level face detector, 2023), Apache-2.0: its authors' file with free height
-and width in place of 640; the weights are the same (tests/inference/test_detection.py)."""
+"""YuNet-n (Wu, Peng and Yu: YuNet, a tiny millisecond-level face detector, 2023), Apache-2.0: its authors' file with free
+height and width in place of 640; the weights are the same (tests/inference/test_detection.py)."""
 
 DETECTORS = ("auto", "yunet", "none")
 
