@@ -137,7 +137,7 @@ def entered_by(code, *arguments):
         "import sys, threading\nentered = set()\n"
         "def enter(frame, event, _):\n"
         "    if event == 'call' and frame.f_code.co_flags & 1: entered.add(frame.f_code.co_filename)\n"
-        "threading.setprofile(enter)\nsys.setprofile(enter)\n" + code + "\nsys.setprofile(None)\n"
+        "threading.settrace(enter)\nsys.settrace(enter)\n" + code + "\nsys.settrace(None)\n"
         "print(*sorted(entered), sep='\\n')"
     )
     done = python(trace, *arguments)
