@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # tests run in JOBS processes, each with one thread
 test: export OMP_NUM_THREADS = 1
 
-.PHONY: demo test setup format clean
+.PHONY: demo test slow setup format clean
 
 demo: setup
 	$(BIN)/mien demo --out demo
@@ -28,6 +28,10 @@ test: setup
 	$(BIN)/lint-imports
 	@echo "== tests"
 	$(BIN)/pytest -n $(JOBS) --durations=5
+
+slow: setup
+	@echo "== slow tests"
+	$(BIN)/pytest -m slow
 
 format: setup
 	$(BIN)/ruff format .

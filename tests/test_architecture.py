@@ -199,6 +199,7 @@ def test_one_photo_passes_few_files(tmp_path):
     assert len(entered) <= MOST_FILES_OF_A_PHOTO, f"one photo enters {len(entered)} files: {entered}"
 
 
+@pytest.mark.slow
 def test_one_training_passes_few_files(tmp_path):
     write_folder(8, tmp_path / "faces", validation=0.3)
     code = (
