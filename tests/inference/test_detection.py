@@ -141,6 +141,12 @@ def test_a_file_of_fixed_size_finds_the_same_faces(photo, yunet_file):
     np.testing.assert_allclose(ours.box, theirs.box, atol=1)
 
 
+def test_a_file_of_fixed_size_searches_large_photos_too(photo, yunet_file):
+    detector = open_detector(str(yunet_file))
+    assert detector.detect(np.full((900, 1400, 3), 90, np.uint8)) == []
+    assert len(detector.detect(np.array(Image.open(photo).resize((1280, 1500))))) == 1
+
+
 def test_small_faces_of_a_large_photo_are_found_by_a_finer_search(photo):
     face = np.array(Image.fromarray(read_image(photo)).resize((64, 75)))  # the face itself is 22 pixels wide
     crowd = np.full((1280, 1280, 3), 128, np.uint8)

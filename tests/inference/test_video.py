@@ -237,6 +237,8 @@ def test_a_camera_that_is_plugged_out_gives_its_frames_and_says_so(monkeypatch):
     assert 0 <= found[0].time <= found[1].time < 60
     assert {frame.rate for frame in found} == {10.0}
     assert "gives no more frames" in last.error
+    assert last.frame == 3
+    assert 0 <= last.time < 60
 
 
 @pytest.fixture

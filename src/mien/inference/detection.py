@@ -153,10 +153,11 @@ class YuNet:
     def detect(self, image: np.ndarray) -> list[Face]:
         """Find the faces of an image, largest first."""
         longest = max(image.shape[:2])
-        size = min(self.SIZE, max(longest, self.COARSE))
+        most = self._fixed or self.FINE  # a file of fixed size takes no larger image
+        size = min(self.SIZE, max(longest, self.COARSE), most)
         faces = search_resized(image, size, self._search)
-        if longest > size and (not faces or min(max(face.size) for face in faces) < self.SMALL * longest / size):
-            size = min(self.FINE, longest)
+        if min(longest, most) > size and (not faces or min(max(face.size) for face in faces) < self.SMALL * longest / size):
+            size = min(self.FINE, longest, most)
             faces = search_resized(image, size, self._search)
         largest = max((max(face.size) for face in faces), default=longest) * size / longest
         if size > self.COARSE and largest > self.LARGE:

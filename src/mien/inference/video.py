@@ -47,14 +47,14 @@ def is_stream(name: str) -> bool:
     return name.lower().startswith((*STREAMS, "/dev/video"))
 
 
-def video_frames(name: str, every: int = 1, content: BinaryIO | None = None) -> Iterator[Frame]:
+def video_frames(name: str, every: int = 1) -> Iterator[Frame]:
     """Read every N-th frame of a video file as a player shows them: upright, in order of time, with square pixels.
 
     There is at least one frame. Its time is its own timestamp, counted from the start of the file. A video that is cut off or
-    damaged gives the frames it has, and then one with an error. `content` holds the bytes of a file that is not at the path.
+    damaged gives the frames it has, and then one with an error.
     """
     try:
-        file = content or Path(name).open("rb")  # noqa: SIM115 - closed below
+        file = Path(name).open("rb")  # noqa: SIM115 - closed below
     except FileNotFoundError:
         yield Frame(name, error=f"There is no video {name!r}; check the path.")
         return
@@ -84,9 +84,7 @@ def video_frames(name: str, every: int = 1, content: BinaryIO | None = None) -> 
         if number < 0 or cut_off or video.failure:
             problem = f"The video {name!r} is cut off or damaged after {number + 1:,} frames; copy or download it again."
         elif video.damaged:
-            problem = (
-                f"The video {name!r} has damaged frames, of which {video.damaged:,} were skipped; copy or download it again."
-            )
+            problem = f"{video.damaged:,} damaged frames of the video {name!r} were skipped; copy or download it again."
         if problem:
             yield Frame(name, error=problem, frame=number + 1, time=seconds)
 
@@ -106,9 +104,13 @@ def camera_frames(number: int, every: int = 1) -> Iterator[Frame]:
             "check the number (the first is 0).",
         )
         return
+    start, seen = time.monotonic(), 0
     with video:
-        yield from _live_frames(name, video, every, time.monotonic(), 0)
-    yield Frame(name, error=f"The {name} gives no more frames; check that it is still connected.")
+        for frame in _live_frames(name, video, every, start, 0):
+            seen = (frame.frame or 0) + 1
+            yield frame
+    error = f"The {name} gives no more frames; check that it is still connected."
+    yield Frame(name, error=error, frame=seen, time=time.monotonic() - start)
 
 
 def stream_frames(address: str, every: int = 1) -> Iterator[Frame]:
@@ -118,15 +120,12 @@ def stream_frames(address: str, every: int = 1) -> Iterator[Frame]:
     """
     start, number, failed = time.monotonic(), 0, 0
     while True:
-        ended, reason = False, ""
         try:
-            is_device = address.startswith("/dev/")
-            options = {"rtsp_transport": "tcp"} if address.startswith("rtsp") else {}
             video = _Video(
                 av.open(
                     address,
-                    format="v4l2" if is_device else None,
-                    options=options,
+                    format="v4l2" if address.startswith("/dev/") else None,
+                    options={"rtsp_transport": "tcp"} if address.startswith("rtsp") else {},
                     timeout=(OPEN_SECONDS, READ_SECONDS),
                     metadata_errors="replace",
                 )
@@ -138,9 +137,9 @@ def stream_frames(address: str, every: int = 1) -> Iterator[Frame]:
                 for frame in _live_frames(address, video, every, start, number):
                     number, failed = (frame.frame or 0) + 1, 0
                     yield frame
-            ended, reason = not video.failure and video.is_file, video.failure
-        if ended:
-            return
+            if video.is_file and not video.failure:
+                return
+            reason = video.failure
         failed += 1
         more = failed <= RECONNECTIONS
         yield Frame(
