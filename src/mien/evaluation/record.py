@@ -24,9 +24,6 @@ MADE_BY = "mien evaluate"  # together with FORMAT this identifies a metrics.json
 
 Reader = Callable[[Path], dict[str, Any]]
 
-FEW_ROWS = 30
-"""Labels with fewer rows get a caution: the 95% interval of a recall near one half is wider than 30 points."""
-
 
 @dataclass(frozen=True)
 class Record:
@@ -139,49 +136,6 @@ def measure_before_temperature(views: np.ndarray, truth: np.ndarray, temperature
         "expected_calibration_error": expected_calibration_error(bins),
         "reliability": bins,
     }
-
-
-def cautions(record: Record) -> list[str]:
-    """List what makes the metrics less reliable."""
-    metrics, found = record.all_rows, training_cautions(record)
-    if (copies := record.training_copies) and copies.count and copies.without:
-        found.append(
-            f"{copies.count:,} of the {metrics.n:,} faces are copies of faces the model was trained on. Without them the "
-            f"accuracy is {copies.without.accuracy.value:.1%}, not {metrics.accuracy.value:.1%}."
-        )
-    if empty := [each.label for each in metrics.labels if not each.support]:
-        averaged = metrics.labels_with_rows
-        found.append(f"No rows: {', '.join(empty)}. They have no metrics; averages are over the other labels ({averaged}).")
-    if few := [f"{each.label} ({each.support})" for each in metrics.labels if 0 < each.support < FEW_ROWS]:
-        found.append(f"Few rows: {', '.join(few)}. Their metrics are imprecise; see the intervals.")
-    if skipped := record.data["skipped"]:
-        found.append(f"{skipped:,} images could not be read and were left out.")
-    return found
-
-
-def training_cautions(record: Record) -> list[str]:
-    """List how the evaluated rows were part of the model's training, as far as its metadata states it.
-
-    With signatures of the training faces copies are counted; with the name of the training data alone, overlap is only likely.
-    """
-    data, copies = record.data, record.training_copies
-    memorised = "the metrics show what it has memorised, not how well it generalises."
-    same_name = data["path"] and data["path"] == (record.model["trained_on"] or {}).get("path")
-    if data["same_as_training"]:
-        return [f"These are exactly the rows the model was trained on: {memorised}"]
-    if copies and not copies.without:
-        return [f"Every face is a copy of one the model was trained on: {memorised}"]
-    if same_name and data["split"] == "validation":
-        return [
-            "These are validation rows of the model's training data: its epoch and temperature were chosen on such rows, so "
-            "the metrics are slightly too high. Publish metrics on test rows instead."
-        ]
-    if same_name and data["split"] != "test" and copies is None:
-        return [
-            "These rows probably include rows the model was trained on, since its training data have the same name: the "
-            "metrics may be far too high. Use data it has not seen, or name a split it was not trained on (--split)."
-        ]
-    return []
 
 
 @contextmanager
