@@ -1,10 +1,11 @@
 """The contents of metrics.json, whose keys docs/evaluate.md describes, and the folder of a report."""
 
+import csv
 import errno
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.evaluation.metrics import Metrics, expected_calibration_error, reliability
 from mien.evaluation.subgroups import Group, TrainingCopies
+from mien.files import write_whole
 from mien.inference.classifier import Classifier
 
 FORMAT = 1  # version of the schema; it rises when a field is removed or changes its meaning, but not for new fields
@@ -136,6 +138,16 @@ def measure_before_temperature(views: np.ndarray, truth: np.ndarray, temperature
         "expected_calibration_error": expected_calibration_error(bins),
         "reliability": bins,
     }
+
+
+def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file."""
+
+    def write(part: Path) -> None:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(rows)
+
+    write_whole(path, write)
 
 
 @contextmanager

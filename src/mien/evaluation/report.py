@@ -1,7 +1,6 @@
 """The whole evaluation of a model on labelled faces, written as a report folder."""
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from mien.evaluation.record import (
     describe_model,
     measure_before_temperature,
     whole_folder,
+    write_rows,
 )
 from mien.evaluation.report_page import draw, render, render_text
 from mien.evaluation.run_summary import plot_learning, read_log
@@ -139,7 +139,7 @@ def evaluate(
         (folder / "index.html").write_text(page, encoding="utf-8")
         (folder / "confusion.png").write_bytes(as_png(figures["confusion"]))
         kinds = copies[1] if copies else None
-        _write_predictions(folder / "predictions.csv", rows, probabilities, truth, model.labels, kinds)
+        write_rows(folder / "predictions.csv", _tabulate_predictions(rows, probabilities, truth, model.labels, kinds))
         if rows.origin.skipped:
             (folder / "skipped.txt").write_text("\n".join(rows.origin.skipped) + "\n", encoding="utf-8")
         (folder / "metrics.json").write_text(record.to_json(), encoding="utf-8")
@@ -165,17 +165,21 @@ def _measure_crowd(rows: FaceSet, targets: np.ndarray, probabilities: np.ndarray
     return subgroups.measure_crowd(rows.votes, rows.classes, columns[predicted], judged_by_votes=False)
 
 
-def _write_predictions(
-    path: Path, rows: FaceSet, probabilities: np.ndarray, truth: np.ndarray, labels: LabelSet, copies: np.ndarray | None
-) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        copy_column = [] if copies is None else ["copy_in_training"]
-        writer.writerow(["id", "true", "predicted", *(f"probability_{name}" for name in labels), *copy_column])
-        for row, given in enumerate(probabilities):
-            copy = [] if copies is None else [copies[row]]
-            names = (labels[truth[row]], labels[int(given.argmax())])
-            writer.writerow([rows.id(row), *names, *(f"{share:.6f}" for share in given), *copy])
+def _tabulate_predictions(
+    rows: FaceSet, probabilities: np.ndarray, truth: np.ndarray, labels: LabelSet, copies: np.ndarray | None
+) -> Iterator[list[str]]:
+    """Give the rows of predictions.csv, the header first."""
+    yield [
+        "id",
+        "true",
+        "predicted",
+        *(f"probability_{name}" for name in labels),
+        *([] if copies is None else ["copy_in_training"]),
+    ]
+    for row, given in enumerate(probabilities):
+        shares = [f"{share:.6f}" for share in given]
+        copy = [] if copies is None else [copies[row]]
+        yield [rows.id(row), labels[truth[row]], labels[int(given.argmax())], *shares, *copy]
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
