@@ -16,11 +16,9 @@ from mien import __version__
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.evaluation.audit import THRESHOLDS, Audit, Tile, rows_to_leave_out
-from mien.evaluation.record import check_replaceable, read_marked, whole_folder, write_rows
+from mien.evaluation.record import AUDIT, check_replaceable, whole_folder, write_rows
 from mien.evaluation.report_page import new_environment
 
-FORMAT = 1  # version of audit.json; rises when a field changes its meaning or is removed
-MADE_BY = "mien audit"
 FILES = ("index.html", "findings.csv", "audit.json")
 FINDINGS = ("id", "split", "label", "finding", "partner", "value")  # columns of findings.csv
 LEFT_OUT = ("id", "split", "label", "reason")  # columns of the list of rows to leave out
@@ -31,7 +29,7 @@ LONGEST = 96  # longest side of an embedded picture in pixels; larger ones are s
 
 def check_places(out: Path, write: Path | None) -> None:
     """Check before an audit that it can be written: MienError if its folder or its list holds anything but an earlier one."""
-    check_replaceable(out, "audit.json", read_audit)
+    check_replaceable(out, AUDIT)
     if write is None:
         return
     if write.resolve() in (out.resolve(), *(out.resolve() / name for name in FILES)):
@@ -57,7 +55,7 @@ def write_audit(audit: Audit, out: Path, write: Path | None = None, command: str
     is_inside = write is not None and write.resolve().parent == out.resolve()
     record = _record(audit, command, (*FILES, write.name) if write is not None and is_inside else FILES)
     reasons = {} if write is None else rows_to_leave_out(audit)
-    with whole_folder(out, "audit.json", read_audit) as folder:
+    with whole_folder(out, AUDIT) as folder:
         (folder / "index.html").write_text(render(audit, record), encoding="utf-8")
         found = (
             (*audit.describe_row(row), kind, audit.faces.id(partner) if partner >= 0 else "", f"{value:.4g}")
@@ -70,11 +68,6 @@ def write_audit(audit: Audit, out: Path, write: Path | None = None, command: str
         write.parent.mkdir(parents=True, exist_ok=True)
         write_rows(write, [LEFT_OUT, *((*audit.describe_row(row), reason) for row, reason in reasons.items())])
     return len(reasons)
-
-
-def read_audit(path: Path) -> dict[str, Any]:
-    """Read an audit.json; MienError if it is not there, is not one, or has a later format than this mien knows."""
-    return read_marked(path, "audit", MADE_BY, FORMAT)
 
 
 def render(audit: Audit, record: dict[str, Any]) -> str:
@@ -128,8 +121,8 @@ def _original_sizes(faces: FaceSet) -> dict[str, list[int]] | None:
 def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[str, Any]:
     faces = audit.faces
     return {
-        "made_by": MADE_BY,
-        "format": FORMAT,
+        "made_by": AUDIT.made_by,
+        "format": AUDIT.format,
         "mien_version": __version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,

@@ -82,8 +82,7 @@ class RunGroup(NamedTuple):
     faces: str  # what they were measured on
     runs: list[RunSummary]
     reached: Columns
-    tested: str  # how the runs with predictions were tested; empty, as the table, for fewer than two
-    tests: Table
+    compared: list[ComparedRun]  # those with predictions; empty for fewer than two
 
 
 def read_runs(sources: Sequence[Path]) -> tuple[list[RunSummary], dict[str, Path]]:
@@ -122,8 +121,7 @@ def group_by_faces(summaries: Sequence[RunSummary], predictions: Mapping[str, Pa
         names = {each.name for each in runs}
         compared = paired_tests({name: path for name, path in (predictions or {}).items() if name in names})
         reached = REACHED | VIEWS if any(each.test_time_augmentation for each in runs) else REACHED
-        tested, tests = (describe_tests(compared), paired_table(compared)) if compared else ("", [])
-        groups.append(RunGroup(f"{runs[0].rows:,} faces, {split}: {labels}", runs, reached, tested, tests))
+        groups.append(RunGroup(f"{runs[0].rows:,} faces, {split}: {labels}", runs, reached, compared))
     return groups
 
 
@@ -156,7 +154,7 @@ def render(
         trained=trainings(summaries),
         places={each.name: place for place, each in enumerate(summaries)},
         cost=COST,
-        **{make.__name__: make for make in (table, recall_table, plot_accuracies, plot_recalls, plot_trainings)},
+        **{make.__name__: make for make in (table, recall_table, paired_table, plot_accuracies, plot_recalls, plot_trainings)},
     )
 
 
@@ -210,15 +208,6 @@ def paired_tests(predictions: Mapping[str, Path]) -> list[ComparedRun]:
     tests = [mcnemar(reference, hits) for _, hits in others]
     adjusted = holm([each.p_value for each in tests])
     return [ComparedRun(first, name, test, p) for (name, _), test, p in zip(others, tests, adjusted, strict=True)]
-
-
-def describe_tests(compared: Sequence[ComparedRun]) -> str:
-    """Say in a sentence what was tested, and how."""
-    several = ", p-values adjusted by Holm's method" if len(compared) > 1 else ""
-    return (
-        f"Is the difference from {compared[0].first} significant? McNemar's exact test on the same faces{several}; "
-        "intervals by Newcombe."
-    )
 
 
 def paired_table(compared: Sequence[ComparedRun]) -> Table:
