@@ -189,7 +189,11 @@ class FacePipeline:
         for number, face in enumerate(faces):
             x1, y1, x2, y2 = face.box
             box = max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)
-            rows.append(replace(row, face=number, box=box, score=face.score))
+            found_row = replace(row, face=number, box=box, score=face.score)
+            if face.landmarks is not None:
+                landmarks, angle = face.landmarks.astype(np.float32), 180 - (180 - face.angle) % 360
+                found_row = replace(found_row, landmarks=landmarks, angle=angle)
+            rows.append(found_row)
         return ImageFaces(rows or [row], prepared, crops if self._keep_crops else [], kept, frame.rate)
 
     def classify(self, group: list[ImageFaces]) -> list[ImageFaces]:
