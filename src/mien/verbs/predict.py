@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mien.inference.prediction import Prediction
     from mien.labels import LabelSet
 
-SPEED_ONLY = ("batch_size", "threads")  # options that do not change the predictions: a run may be resumed with others
+SPEED_ONLY = ("batch_size", "threads", "font")  # options that do not change the predictions: a run may be resumed with others
 
 
 def predict(
