@@ -70,7 +70,7 @@ def installed_fonts() -> list[str]:
     """List the installed font files, those of a plain style first."""
     folders = [Path(os.path.expandvars(folder)).expanduser() for folder in FONT_FOLDERS]
     files = [path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in (".ttf", ".otf", ".ttc")]
-    files = [path for path in files if path.stem != "LastResort"]  # macOS's font of placeholders
+    files = [path for path in files if not path.stem.startswith("LastResort")]  # placeholders for all letters
     return list(map(str, sorted(files, key=lambda path: (any(style in path.stem.lower() for style in STYLES), path.name))))
 
 
