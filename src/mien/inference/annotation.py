@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -107,17 +108,14 @@ def _with_legend(plot: Image.Image, labels: Sequence[str], colours: Sequence[str
     """Add the labels with their colours above a plot: matplotlib would neither search for fonts nor join Arabic letters."""
     fonts = choose_fonts(tuple(labels), font)
     texts = [set_text(label, LEGEND_SIZE, fonts) for label in labels]
-    x, y, places = float(LEGEND_SIZE), LEGEND_SIZE, []
-    for text in texts:
-        width = 4 * LEGEND_SIZE + measure_text(text)[0]
-        if x > LEGEND_SIZE and x + width > plot.width:
-            x, y = LEGEND_SIZE, y + 2 * LEGEND_SIZE
-        places.append((x, y))
-        x += width
-    picture = Image.new("RGB", (plot.width, plot.height + y + LEGEND_SIZE), "white")
-    picture.paste(plot, (0, y + LEGEND_SIZE))
+    spacing = 4 * LEGEND_SIZE + round(max(measure_text(text)[0] for text in texts))
+    columns = max(1, (plot.width - LEGEND_SIZE) // spacing)
+    top = LEGEND_SIZE * (1 + 2 * math.ceil(len(texts) / columns))
+    picture = Image.new("RGB", (plot.width, plot.height + top), "white")
+    picture.paste(plot, (0, top))
     draw = ImageDraw.Draw(picture)
-    for text, colour, (x, y) in zip(texts, colours, places, strict=True):
+    for number, (text, colour) in enumerate(zip(texts, colours, strict=True)):
+        x, y = LEGEND_SIZE + number % columns * spacing, LEGEND_SIZE * (1 + 2 * (number // columns))
         draw.rectangle((x, y, x + 2 * LEGEND_SIZE, y + 0.7 * LEGEND_SIZE), fill=colour)
         draw_text(draw, x + 2.5 * LEGEND_SIZE, y + 0.7 * LEGEND_SIZE, text, "black")
     return picture

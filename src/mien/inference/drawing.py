@@ -40,15 +40,15 @@ def choose_fonts(texts: tuple[str, ...], font: str | None = None) -> Mapping[str
 
     A word whose letters no font has gets the first of these, and a warning says so.
     """
-    if font is not None and len(_lacking(font, {"\U0010ffff", "a"})) == 2:
-        raise MienError(f"{font!r} is not a font that can be used; name a .ttf, .otf or .ttc file with --font.")
+    try:
+        _open_font(font, 16)
+    except OSError:
+        raise MienError(f"{str(font)!r} is not a font that can be used; name a .ttf, .otf or .ttc file with --font.") from None
     words = dict.fromkeys(" ".join(texts).split(" "))
-    drawn = {
-        char for char in "".join(words) if unicodedata.category(char) not in ("Cf", "Cc") and not "\ufe00" <= char <= "\ufe0f"
-    }
+    drawn = {char for char in "".join(words) if unicodedata.category(char) not in ("Cf", "Cc") and char != "\ufe0f"}
     own = (None,) if font is None else (font, None)
     able: dict[str | None, set[str]] = {}
-    for file in chain(own, installed_fonts()):
+    for file in chain.from_iterable(files() for files in (lambda: own, installed_fonts)):
         lacking = _lacking(file, drawn)
         able[file] = {word for word in words if not lacking.intersection(word)}
         if set(words) == set().union(*able.values()):

@@ -3,7 +3,7 @@
 Only the model file is needed, so this works for every network. It shows what the model looked at, not what the person feels.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -231,7 +231,7 @@ def _draw_text(
     draw = ImageDraw.Draw(picture)
 
     def write(text: str, down: int, size: int = SMALL, fill: tuple[int, int, int] = INK, to_right: bool = False) -> None:
-        fitted = _fitted(text, lambda line: set_text(line, size, fonts))
+        fitted = _fitted(text, size, fonts)
         x = left + (WORDS - measure_text(fitted)[0] if to_right else 0)
         draw_text(draw, x, top + down + size, fitted, fill)
 
@@ -259,11 +259,11 @@ def _draw_text(
     write(support, 56)
 
 
-def _fitted(text: str, set_line: Callable[[str], Text]) -> Text:
+def _fitted(text: str, size: int, fonts: Mapping[str, str | None]) -> Text:
     """Set a line of text, without letters in its middle where it would be wider than the column."""
     text = " ".join(text.split())
-    line, kept = set_line(text), len(text)
+    line, kept = set_text(text, size, fonts), len(text)
     while measure_text(line)[0] > WORDS and kept > 2:
         kept -= 1
-        line = set_line(f"{text[: kept // 2]}...{text[len(text) - (kept - kept // 2) :]}")
+        line = set_text(f"{text[: kept // 2]}...{text[len(text) - (kept - kept // 2) :]}", size, fonts)
     return line
