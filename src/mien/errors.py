@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Iterable
 
 
 class MienError(Exception):
@@ -10,6 +11,14 @@ class MienError(Exception):
     The message says what is wrong and what to do about it. The command line prints it and exits with 2; a bug raises
     any other exception and shows its traceback.
     """
+
+
+def suggestion(
+    name: str, known: Iterable[str], otherwise: str = "", phrase: str = "did you mean {}?", most: int = 1, cutoff: float = 0.6
+) -> str:
+    """Suggest the known names that are most similar to a misspelt one; return `otherwise` where none is."""
+    near = difflib.get_close_matches(name, list(known), most, cutoff)
+    return phrase.format(" or ".join(near)) if near else otherwise
 
 
 KINDS = {
@@ -42,5 +51,4 @@ def in_plain_words(problem: str) -> str:
 
 def _one_of(found: re.Match[str]) -> str:
     names = [name.strip(" '") for name in found[1].split(",")]
-    near = difflib.get_close_matches(found[2], names, n=1)
-    return f"expected one of {', '.join(names)}, not {found[2]}" + (f"; did you mean {near[0]}?" if near else "")
+    return f"expected one of {', '.join(names)}, not {found[2]}" + suggestion(found[2], names, phrase="; did you mean {}?")

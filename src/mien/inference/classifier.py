@@ -1,7 +1,6 @@
 """An open model file: find it, run it by ONNX Runtime, faces in, probabilities out."""
 
 import copy
-import difflib
 import json
 import logging
 import os
@@ -14,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import onnxruntime
 
-from mien.errors import MienError
+from mien.errors import MienError, suggestion
 from mien.images import ImageSource, prepare, read_image
 from mien.labels import LabelSet
 
@@ -67,8 +66,7 @@ def find_model(model: str | Path = DEFAULT_MODEL) -> Path:
     known = ", ".join(names) or "none embedded here"
     if path.suffix or len(path.parts) != 1:
         raise MienError(f"There is no model file {str(model)!r}; check the path, or use a name: {known}.")
-    near = difflib.get_close_matches(str(model), names, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = suggestion(str(model), names, phrase=" Did you mean {!r}?")
     raise MienError(f"There is no model {str(model)!r}; there are {known}.{hint}")
 
 

@@ -3,7 +3,6 @@
 timm adapts a pretrained first convolution for three colours to gray faces by summing over the colours.
 """
 
-import difflib
 import os
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mien.errors import MienError
+from mien.errors import MienError, suggestion
 from mien.training.networks.blocks import NetworkSpec, head_of
 
 
@@ -83,8 +82,7 @@ def _import_timm(name: str) -> ModuleType:
     architecture, _, tag = name.partition(".")
     known = timm.list_models()
     if architecture not in known:
-        near = difflib.get_close_matches(architecture.lower(), known, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() lists them."
+        hint = suggestion(architecture.lower(), known, "timm.list_models() lists them.", most=3, cutoff=0.5)
         raise MienError(f"timm has no network {architecture!r}; {hint}")
     tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{architecture}.*")]
     if tag and tag not in tags:
