@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import onnxruntime
 
-from mien.errors import MienError, suggestion
+from mien.errors import MienError, first_line, suggestion
 from mien.images import ImageSource, prepare, read_image
 from mien.labels import LabelSet
 
@@ -89,7 +89,7 @@ def fetch_model(name: str) -> Path:
     except Exception as problem:  # the client passes on the errors of whichever HTTP library it uses
         if refusal := _hub_refusal(problem, parts[1], parts[2]):
             raise MienError(refusal) from None
-        reason = _first_line(problem)
+        reason = first_line(problem)
         try:
             path = Path(huggingface_hub.hf_hub_download(**location, local_files_only=True))
         except FileNotFoundError:
@@ -102,7 +102,7 @@ def fetch_model(name: str) -> Path:
     except Exception as problem:
         if isinstance(problem, OSError) and problem.errno is not None:
             raise  # an error of the local disk
-        raise MienError(f"{name} could not be fetched ({_first_line(problem)}); try again.") from None
+        raise MienError(f"{name} could not be fetched ({first_line(problem)}); try again.") from None
 
 
 def _hub_refusal(problem: Exception, repository: str, revision: str | None) -> str:
@@ -118,10 +118,6 @@ def _hub_refusal(problem: Exception, repository: str, revision: str | None) -> s
         errors.HFValidationError: f"{repository!r} is not a valid name on the hub; write hf:owner/name.",
     }
     return next((refusal for kind, refusal in refusals.items() if isinstance(problem, kind)), "")
-
-
-def _first_line(problem: Exception) -> str:
-    return str(problem).strip().partition("\n")[0].rstrip(".: \r") or type(problem).__name__
 
 
 class Classifier:
