@@ -209,9 +209,10 @@ def _gather(run: Path, to: str, licence: str | None, folder: Path) -> str:
     if records[own]["model"]["sha256"] != sha256:
         raise MienError(f"The report {own.parent} is about another model than {model.path}; evaluate that one into it.")
     records = {path: record for path, record in records.items() if record["model"]["sha256"] == sha256}
+    card = _without_home(model_card(to, model.metadata, list(records.values()), licence))
     recipe = run / "recipe.yaml"
     texts = {
-        "README.md": model_card(to, model.metadata, list(records.values()), licence),
+        "README.md": card,
         "recipe.yaml": recipe.read_text(encoding="utf-8") if recipe.is_file() else model.metadata.get("mien.recipe", ""),
     }
     for path in records:
@@ -220,7 +221,7 @@ def _gather(run: Path, to: str, licence: str | None, folder: Path) -> str:
     for name, text in texts.items():
         (folder / name).write_text(_without_home(text), encoding="utf-8")
     shutil.copyfile(model.path, folder / "model.onnx")
-    return (folder / "README.md").read_text(encoding="utf-8")
+    return card
 
 
 def model_card(
@@ -239,15 +240,10 @@ def model_card(
         "yaml": lambda entry: yaml.safe_dump(entry, allow_unicode=True, width=74).strip(),  # 80 less the indentation there
         "table": markdown_table,
     }
-    card = environment.get_template("model_card.md").render(
-        repository=repository,
-        licence=licence,
-        records=records,
-        metadata=metadata,
-        recipe=yaml.safe_load(metadata.get("mien.recipe") or "{}") or {},
-        data=json.loads(metadata.get("mien.data") or "{}"),
-    )
-    return card + "\n"
+    recipe = yaml.safe_load(metadata.get("mien.recipe") or "{}") or {}
+    data = json.loads(metadata.get("mien.data") or "{}")
+    given = {"repository": repository, "licence": licence, "records": records, "metadata": metadata}
+    return environment.get_template("model_card.md").render(recipe=recipe, data=data, **given) + "\n"
 
 
 def _without_home(text: str) -> str:
