@@ -1,6 +1,5 @@
 """The command line: `mien VERB ...`. A verb is one function: its signature and docstring are its command line."""
 
-import difflib
 import errno
 import inspect
 import io
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, get_origin
 
 from mien import __version__
-from mien.errors import MienError, in_plain_words, printable
+from mien.errors import MienError, in_plain_words, printable, suggestion
 
 VERBS = {
     "train": ("mien.verbs.train", "Train a classifier: mien train RECIPE --data PATH --out RUN [--recipe.epochs 5 ...]."),
@@ -139,11 +138,8 @@ def _run(arguments: list[str]) -> int:
         return 0
     verb, words = arguments[0], arguments[1:]
     if verb not in VERBS:
-        near = difflib.get_close_matches(verb, VERBS, n=1)
-        near = [f"mien predict {verb}"] if not near and Path(verb).exists() else near
-        raise MienError(
-            f"There is no verb {verb!r}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(VERBS)}.")
-        )
+        others = f"did you mean mien predict {verb}?" if Path(verb).exists() else f"there are {', '.join(VERBS)}."
+        raise MienError(f"There is no verb {verb!r}; {suggestion(verb, VERBS, others)}")
     function = getattr(import_module(VERBS[verb][0]), verb)
     result = function(**read_command_line(verb, function, words))
     if isinstance(result, int):
@@ -279,8 +275,7 @@ def _sentence(parser: Any, problem: str, flags: Mapping[str, Any], words: Sequen
     if unknown := re.search(r"[Uu]nrecognized arguments: (\S+)", sentence):
         before = words[words.index(unknown[1]) - 1] if unknown[1] in words[1:] else ""
         if unknown[1].startswith("--"):
-            near = difflib.get_close_matches(unknown[1].split("=")[0], flags, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
+            hint = suggestion(unknown[1].split("=")[0], flags, phrase=" Did you mean {}?")
         elif flags.get(before) == 0:
             hint = f" {before} takes no value."
         elif "--data.path" in flags:

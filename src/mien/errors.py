@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Iterable
 
 
 class MienError(Exception):
@@ -49,5 +50,17 @@ def in_plain_words(problem: str) -> str:
 
 def _one_of(found: re.Match[str]) -> str:
     names = [name.strip(" '") for name in found[1].split(",")]
-    near = difflib.get_close_matches(found[2], names, n=1)
-    return f"expected one of {', '.join(names)}, not {found[2]}" + (f"; did you mean {near[0]}?" if near else "")
+    return f"expected one of {', '.join(names)}, not {found[2]}" + suggestion(found[2], names, phrase="; did you mean {}?")
+
+
+def suggestion(
+    name: str, known: Iterable[str], otherwise: str = "", phrase: str = "did you mean {}?", most: int = 1, cutoff: float = 0.6
+) -> str:
+    """Suggest the known names that are most similar to a misspelt one; return `otherwise` where none is."""
+    near = difflib.get_close_matches(name, list(known), most, cutoff)
+    return phrase.format(" or ".join(near)) if near else otherwise
+
+
+def first_line(problem: Exception) -> str:
+    """Return the first line of an exception's message without its full stop, or its type where it has none."""
+    return str(problem).strip().partition("\n")[0].rstrip(".: \r") or type(problem).__name__

@@ -1,7 +1,6 @@
 """An open model file: find it, run it by ONNX Runtime, faces in, probabilities out."""
 
 import copy
-import difflib
 import json
 import logging
 import os
@@ -14,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import onnxruntime
 
-from mien.errors import MienError
+from mien.errors import MienError, first_line, suggestion
 from mien.images import ImageSource, prepare, read_image
 from mien.labels import LabelSet
 
@@ -67,8 +66,7 @@ def find_model(model: str | Path = DEFAULT_MODEL) -> Path:
     known = ", ".join(names) or "none embedded here"
     if path.suffix or len(path.parts) != 1:
         raise MienError(f"There is no model file {str(model)!r}; check the path, or use a name: {known}.")
-    near = difflib.get_close_matches(str(model), names, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = suggestion(str(model), names, phrase=" Did you mean {!r}?")
     raise MienError(f"There is no model {str(model)!r}; there are {known}.{hint}")
 
 
@@ -91,7 +89,7 @@ def fetch_model(name: str) -> Path:
     except Exception as problem:  # the client passes on the errors of whichever HTTP library it uses
         if refusal := _hub_refusal(problem, parts[1], parts[2]):
             raise MienError(refusal) from None
-        reason = _first_line(problem)
+        reason = first_line(problem)
         try:
             path = Path(huggingface_hub.hf_hub_download(**location, local_files_only=True))
         except FileNotFoundError:
@@ -104,7 +102,7 @@ def fetch_model(name: str) -> Path:
     except Exception as problem:
         if isinstance(problem, OSError) and problem.errno is not None:
             raise  # an error of the local disk
-        raise MienError(f"{name} could not be fetched ({_first_line(problem)}); try again.") from None
+        raise MienError(f"{name} could not be fetched ({first_line(problem)}); try again.") from None
 
 
 def _hub_refusal(problem: Exception, repository: str, revision: str | None) -> str:
@@ -120,10 +118,6 @@ def _hub_refusal(problem: Exception, repository: str, revision: str | None) -> s
         errors.HFValidationError: f"{repository!r} is not a valid name on the hub; write hf:owner/name.",
     }
     return next((refusal for kind, refusal in refusals.items() if isinstance(problem, kind)), "")
-
-
-def _first_line(problem: Exception) -> str:
-    return str(problem).strip().partition("\n")[0].rstrip(".: \r") or type(problem).__name__
 
 
 class Classifier:
