@@ -1,6 +1,7 @@
 """The nouns of inference: an image of a source (`Frame`), a detected `Face`, and its `Prediction`."""
 
 import threading
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from mien.errors import MienError
-from mien.images import ImageSource, read_with_note
+from mien.images import ImageSource, read_with_note, reason_of
 from mien.labels import LabelSet
 
 _PILLOW = threading.Lock()
@@ -46,10 +47,11 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Unread:
-    """An image that is not read yet, and its name."""
+    """An image that is not read yet, or a function that downloads it; and its name."""
 
     source: str
-    image: ImageSource
+    image: ImageSource | Callable[[], bytes]
+    note: str = ""  # a remark to put before those on reading it
 
     @property
     def held_bytes(self) -> int:
@@ -63,10 +65,13 @@ def read(image: Frame | Unread) -> Frame:
         return image
     try:
         with _PILLOW if isinstance(image.image, Image.Image) else nullcontext():
-            pixels, note = read_with_note(image.image, image.source)
+            content = image.image() if callable(image.image) else image.image
+            pixels, note = read_with_note(content, image.source)
     except MienError as error:
         return Frame(image.source, error=str(error))
-    return Frame(image.source, pixels, note=note)
+    except Exception as error:  # whatever an object raises that only looks like an image
+        return Frame(image.source, error=f"The image {image.source!r} cannot be read ({reason_of(error)}).")
+    return Frame(image.source, pixels, note=", ".join(filter(None, (image.note, note))))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,28 +1,36 @@
 """Images from any source: path, folder, pattern, zip, video or camera, an image in memory, or many of these."""
 
+import base64
 import codecs
 import glob
 import io
 import logging
 import os
 import re
+import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path, PurePath
 from stat import S_ISDIR
-from typing import BinaryIO, TypeAlias, cast
+from typing import Any, BinaryIO, TypeAlias, cast
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 import numpy as np
+from PIL import Image
 
 from mien.errors import MienError
 from mien.files import missing_path
-from mien.images import ImageSource, is_image_name, reason_of, walk, zip_members
+from mien.images import HEAD_BYTES, IMAGE_SUFFIXES, ImageSource, content_kind, is_image_name, reason_of, walk, zip_members
 from mien.inference.prediction import Frame, Unread, read
 from mien.inference.video import camera_frames, is_stream, stream_frames, video_frames
 
 Item: TypeAlias = ImageSource | int | Frame | Unread
 """One image, folder, pattern, zip or video; the number of a camera; or a frame of your own."""
+
+SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Mapping, Image.Image)  # one input although it may be iterated
 
 Source: TypeAlias = Item | Iterable[Item]  # the sources of `predict`: an item, or an iterable of items
 
@@ -30,11 +38,18 @@ VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv"}
     | {".3gp", ".3g2", ".mts", ".m2ts", ".ts", ".ogv"}
 )
-"""The files that are read as videos."""
+"""The files of a folder that are videos; a file of its own is recognised by its content, or else by this."""
 
 ZIP_SUFFIX = ".zip"
+UNZIP_FAILURES = (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, ValueError)
 LARGEST_MEMBER = 2**30  # bytes; a small zip can claim to hold a file that fills the memory
 ENCRYPTED = 0x1  # the flag of a zip member that needs a password (PKWARE's APPNOTE, 4.4.4)
+
+FETCH_SECONDS, LARGEST_DOWNLOAD = 30.0, 100 * 2**20  # of one photo: seconds, and bytes
+
+BASE64 = re.compile(r"[\w+/\s-]+=*\s*", re.ASCII)  # both alphabets of RFC 4648
+
+TENSOR = "A tensor is no image; give an array, uint8 (H, W, 3) in RGB, such as tensor.permute(1, 2, 0).numpy()."
 
 _logger = logging.getLogger("mien")
 
@@ -44,85 +59,178 @@ def frames(source: Source, every: int = 1) -> Iterator[Frame]:
     return map(read, listed(source, every))
 
 
-def listed(source: Source, every: int = 1, skip: Callable[[str], bool] | None = None) -> Iterator[Frame | Unread]:
+def listed(
+    source: Source, every: int = 1, skip: Callable[[str], bool] | None = None, fetch: bool = False
+) -> Iterator[Frame | Unread]:
     """List the images of a source, in order and on demand; those of videos and cameras are already read.
 
     Folders are listed recursively in natural order (2 before 10), without hidden files and files that are no images. A pattern
-    may hold *, ?, [...] and **. What cannot be read becomes a frame with an error.
+    may hold *, ?, [...] and **. Files and bytes are recognised by their content. What cannot be read becomes a frame with an
+    error.
 
     Args:
-        source: a path, folder, pattern, zip, video, number of a camera, address of a stream, bytes, file opened in binary mode,
-            Pillow image, array (H, W) or (H, W, 3) in RGB, frame, or an iterable of them; an array with one more axis in front
-            is several images.
+        source: a path, folder, pattern, zip, video, number of a camera, address, data URI, base64, bytes, file opened in binary
+            mode, Pillow image, array (H, W) or (H, W, 3) in RGB, frame, or an iterable of them; an array with one more axis in
+            front is several images, and an array of text is paths.
         every: read every N-th frame of videos and cameras, from the first on.
         skip: is called once with the name of each file, before it is read, and returns whether to leave it out.
+        fetch: download photos from http and https addresses; without it they are errors.
 
     Raises:
         MienError: if `every` is not a whole number from 1 on, or the source is a tensor.
     """
     if every < 1 or every != int(every):
         raise MienError(f"`every` must be a whole number from 1 on, not {every}; 2 reads every second frame.")
-    return _listed(source, every, skip or (lambda _: False))
+    if hasattr(source, "requires_grad"):
+        raise MienError(TENSOR)
+    return _listed(source, every, skip or (lambda _: False), fetch)
 
 
-def _listed(source: Source, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
-    for number, item in enumerate(_items(source)):
-        if isinstance(item, Frame | Unread):
-            yield item
-        elif isinstance(item, int) and not isinstance(item, bool):
-            yield from camera_frames(item, every)
-        elif isinstance(item, str | Path):
-            yield from _by_name(str(item), every, skip)
-        else:
-            name = getattr(item, "filename", "") or getattr(item, "name", "")
-            image = bytes(item) if isinstance(item, bytearray | memoryview) else item
-            image = image.read() if hasattr(image, "read") else image  # an open file
-            yield Unread(name if name and isinstance(name, str) else f"image {number}", cast(ImageSource, image))
+def _listed(source: Source, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
+    for name, item in _numbered(source):
+        try:
+            yield from _one(item, name, every, skip, fetch)
+        except Exception as problem:  # whatever a file or an object raises concerns this input only
+            name = item if isinstance(item, str) else name
+            if not skip(name):
+                yield Frame(name, error=f"The input {name!r} cannot be read ({reason_of(problem)}).")
+
+
+def _numbered(source: Source) -> Iterator[tuple[str, Item]]:
+    """Give the inputs with names for those that have none; the failure of an iterable is its last input."""
+    number = 0
+    try:
+        for item in _items(source):
+            yield f"image {number}", item
+            number += 1
+    except Exception as problem:
+        reason = (
+            f"The iterable of inputs raised {type(problem).__name__} ({reason_of(problem)}); the {number:,} before were read."
+        )
+        yield f"image {number}", Frame(f"image {number}", error=reason)
 
 
 def _items(source: Source) -> Iterable[Item]:
-    if isinstance(source, np.ndarray):
-        several = source.ndim > 3 or (source.ndim == 3 and source.shape[2] not in (1, 3, 4))
-        return source if several else [source]
-    if hasattr(source, "requires_grad"):
-        raise MienError("A tensor is no image; give an array, uint8 (H, W, 3) in RGB, such as tensor.permute(1, 2, 0).numpy().")
-    single = isinstance(source, ImageSource | bytearray | memoryview) or hasattr(source, "read")
-    return [cast(Item, source)] if single or not isinstance(source, Iterable) else source
+    """Return the inputs of a source, which may be one itself."""
+    if isinstance(source, SINGLE) or hasattr(source, "read"):
+        return [cast(Item, source)]
+    array = np.asarray(source) if hasattr(source, "__array__") else None  # NumPy's, pandas', JAX's or TensorFlow's
+    if array is None:
+        return source if isinstance(source, Iterable) else [source]
+    if array.dtype.kind in "SUT" or (array.dtype.kind == "O" and array.ndim < 2):
+        return array.ravel().tolist()
+    has_channels = array.shape[-1:] in ((1,), (2,), (3,), (4,))
+    if array.ndim == 4 and has_channels:
+        return array
+    if array.ndim == 3 and not has_channels and len(array) != 3:
+        note = f"one of the gray images of an array {array.shape}"
+        return (Unread(f"image {number}", image, note) for number, image in enumerate(array))
+    return [array]
 
 
-def _by_name(name: str, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
+def _one(item: Item, name: str, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
+    """List the images of one input; `name` is for one that has none of its own."""
+    if isinstance(item, Frame | Unread):
+        yield item
+    elif isinstance(item, int | np.integer) and not isinstance(item, bool):
+        yield from camera_frames(int(item), every)
+    elif isinstance(item, str | os.PathLike):
+        path = os.fsdecode(item)
+        content = inline_bytes(path)
+        yield from _by_name(path, every, skip, fetch) if content is None else _file(name, content, every, skip)
+    elif hasattr(item, "requires_grad"):
+        yield Frame(name, error=TENSOR)
+    else:
+        own_name = getattr(item, "filename", "") or getattr(item, "name", "")
+        name = own_name if own_name and isinstance(own_name, str) else name
+        image: Any = bytes(item) if isinstance(item, bytearray | memoryview) else item
+        if hasattr(image, "read"):
+            image = _read_open(image)
+        elif hasattr(image, "__array__") and not isinstance(image, ImageSource):
+            image = np.asarray(image)
+        yield from _file(name, image, every, skip)
+
+
+def _read_open(file: Any) -> bytes:
+    """Read an open file from its start, as Pillow does: what was just written to it leaves it at its end."""
+    with suppress(AttributeError, OSError):
+        file.seek(0)
+    content = file.read()
+    if not isinstance(content, bytes | bytearray | memoryview):
+        raise MienError(f"it gives {type(content).__name__}, not bytes; open it in binary mode, 'rb'")
+    return bytes(content)
+
+
+def inline_bytes(text: str) -> bytes | None:
+    """Decode a data URI (RFC 2397), or an image or video in base64; None if the text is neither."""
+    header, comma, data = text.partition(",")
+    is_uri = bool(comma) and header[:5].lower() == "data:"
+    if is_uri and not header.lower().endswith(";base64"):
+        return unquote_to_bytes(data)
+    data = unquote(data) if is_uri else text
+    if not is_uri and not (BASE64.fullmatch(data[:HEAD_BYTES]) and content_kind(_from_base64(data[:HEAD_BYTES]))):
+        return None
+    return None if not is_uri and exists(Path(text)) else _from_base64(data)
+
+
+def _from_base64(text: str) -> bytes:
+    """Decode base64 of either alphabet (RFC 4648), with or without padding."""
+    digits = "".join(text.split()).rstrip("=")
+    return base64.b64decode(
+        digits[: len(digits) - (len(digits) % 4 == 1)] + "==", altchars=b"-_" if "-" in digits or "_" in digits else None
+    )
+
+
+def _by_name(name: str, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
     """List the files of a name; there is always at least one frame, unless it is skipped."""
-    if is_stream(name) and not is_image_name(name):
+    if is_stream(name) and not _is_photo_address(name, fetch):
         if not skip(name):
             yield from stream_frames(name, every)
+    elif fetch and is_stream(name):
+        if not skip(name):
+            yield Unread(name, partial(download, name))
     elif error := not_a_file(name):
         if not skip(name):
             yield Frame(name, error=error)
     elif (camera := camera_number(name)) is not None:
         yield from camera_frames(camera, every)
     elif os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises an error where a path may not be examined
-        yield from _folder(Path(name), skip)
+        yield from _folder(Path(name), every, skip)
     elif glob.has_magic(name) and not exists(Path(name)):
         found = sorted(glob.iglob(name, recursive=True), key=natural)  # noqa: PTH207 - Path.glob takes no absolute pattern
         files = [match for match in found if not os.path.isdir(match)]  # noqa: PTH112
         for match in files:
-            yield from _file(match, every, skip)
+            yield from _file(match, match, every, skip)
         if not files and not skip(name):
             yield Frame(name, error=f"Nothing matches {name!r}.")
     else:
-        yield from _file(str(Path(name)), every, skip)
+        path = str(Path(name))
+        yield from _file(path, path, every, skip)
 
 
-def _file(name: str, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
-    # opening a named pipe would block; `read_image` reports it
-    suffix = "" if Path(name).is_fifo() else Path(name).suffix.lower()
-    if suffix == ZIP_SUFFIX:
-        yield from zipped(name, skip)
+def _file(name: str, file: ImageSource, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
+    """List the images of a path, or of something in memory: of a zip, a video, or one image."""
+    kind = content_kind(file) if isinstance(file, bytes) else _kind(file) if isinstance(file, str) else "image"
+    content = file if isinstance(file, bytes) else None
+    if kind == "zip":
+        yield from zipped(name, skip, content)
     elif not skip(name):
-        yield from video_frames(name, every) if suffix in VIDEO_SUFFIXES else (Unread(name, name),)
+        yield from video_frames(name, every, content) if kind == "video" else (Unread(name, file),)
 
 
-def _folder(folder: Path, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
+def _kind(path: str) -> str:
+    """Return what a file is: an "image", "video" or "zip" by its content, else by its suffix, else ""."""
+    with suppress(OSError, ValueError):
+        if Path(path).is_fifo():
+            return ""  # opening a named pipe would block; `read_image` reports it
+        with Path(path).open("rb") as file:
+            if kind := content_kind(file.read(HEAD_BYTES)):
+                return kind
+    suffix = Path(path).suffix.lower()
+    return "zip" if suffix == ZIP_SUFFIX else "video" if suffix in VIDEO_SUFFIXES else ""
+
+
+def _folder(folder: Path, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
     """List the images in a folder and below; a folder that cannot be read becomes a frame with an error."""
     left_out: list[str] = []
     is_empty = True
@@ -134,10 +242,9 @@ def _folder(folder: Path, skip: Callable[[str], bool]) -> Iterator[Frame | Unrea
                 yield Frame(path, error=f"The folder {path!r} cannot be read ({status.strerror}); check its permissions.")
         elif status and S_ISDIR(status.st_mode):
             continue
-        elif is_image_name(name):
+        elif is_image_name(name) or (not Path(name).suffix and _kind(path) == "image"):
             is_empty = False
-            if not skip(path):
-                yield Unread(path, path)
+            yield from _file(path, path, every, skip)
         elif Path(name).suffix.lower() in (*VIDEO_SUFFIXES, ZIP_SUFFIX):
             left_out.append(path)
     if is_empty and not skip(str(folder)):
@@ -150,12 +257,12 @@ def _folder(folder: Path, skip: Callable[[str], bool]) -> Iterator[Frame | Unrea
         )
 
 
-def zipped(name: str, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
+def zipped(name: str, skip: Callable[[str], bool], content: bytes | None = None) -> Iterator[Frame | Unread]:
     """List the images in a zip in natural order, such as "photos.zip/inner/a.jpg"; each is unpacked on demand."""
     try:
-        with zipfile.ZipFile(name) as archive:
+        with zipfile.ZipFile(name if content is None else io.BytesIO(content)) as archive:
             members = zip_members(archive, natural)
-            images = [member for member in members if not member.endswith("/") and is_image_name(member)]
+            images = [member for member in members if _is_image(archive, member, members[member])]
             for member in images:
                 source = f"{name}/{member}"
                 if not skip(source):
@@ -171,6 +278,15 @@ def zipped(name: str, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
         yield Frame(name, error=error)
 
 
+def _is_image(archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) -> bool:
+    """Tell whether a member is an image by its suffix, or, if it has none, by its content."""
+    if PurePath(name).suffix or name.endswith("/"):
+        return is_image_name(name) and not name.endswith("/")
+    with suppress(*UNZIP_FAILURES), archive.open(member) as file:
+        return content_kind(file.read(HEAD_BYTES)) == "image"
+    return False
+
+
 def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str) -> Frame | Unread:
     if member.flag_bits & ENCRYPTED:
         return Frame(source, error=f"The image {source!r} needs a password; unpack the zip first, then give its folder.")
@@ -179,7 +295,7 @@ def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str) ->
         return Frame(source, error=f"The image {source!r} would unpack to {gigabytes:.1f} GB; unpack it, and make it smaller.")
     try:
         return Unread(source, archive.read(member))
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, OSError, EOFError, ValueError) as problem:
+    except UNZIP_FAILURES as problem:
         return Frame(source, error=f"The image {source!r} cannot be unpacked ({reason_of(problem)}); zip it again.")
 
 
@@ -189,10 +305,12 @@ def natural(name: str) -> list[tuple[bool, int, str]]:
     return [(False, int(part), "") if part[0] in "0123456789" else (True, 0, part) for part in parts]
 
 
-def check_names(names: Sequence[str]) -> None:
+def check_names(names: Sequence[str], fetch: bool = False) -> None:
     """Raise a `MienError` if there is nothing under any of the names, with the most similar path to the first."""
     for name in names:
-        if camera_number(name) is not None or (is_stream(name) and not is_image_name(name)):
+        if camera_number(name) is not None or (is_stream(name) and (fetch or not _is_photo_address(name))):
+            return
+        if inline_bytes(name) is not None:
             return
         if not not_a_file(name) and (exists(Path(name)) or glob.glob(name, recursive=True)):  # noqa: PTH207
             return
@@ -202,13 +320,44 @@ def check_names(names: Sequence[str]) -> None:
 def not_a_file(name: str) -> str:
     """Return what to do about a name that cannot be a file, such as an address; empty where it may be one."""
     if re.match(r"[a-z][a-z0-9+.-]+://", name, re.IGNORECASE):
-        return f"{name!r} is an address, not a path; download the photo first, then give its path."
+        advice = " or let `mien predict --fetch` (in Python fetch=True) download it" if name[:4].lower() == "http" else ""
+        return f"{name!r} is an address, not a path; download the photo first, then give its path,{advice}."
     if name == "-" or name.startswith(("/dev/", "/proc/self/fd/")):
         return (
             f"{name!r} is no file, and no photo is read from standard input; save it to a file, then give its path. "
             "(`mien predict -` reads a list of paths there.)"
         )
     return "" if name else "An empty name is not a path; give the path of a photo."
+
+
+def _is_photo_address(name: str, fetch: bool = False) -> bool:
+    """Tell whether an address is that of a photo by its suffix; with `fetch` every one of HTTP without a video's suffix is."""
+    path = PurePath(re.split("[?#]", name)[0])
+    suffix = path.suffix.lower() if len(path.parts) > 2 else ""
+    return suffix in IMAGE_SUFFIXES or (fetch and name.lower().startswith("http") and suffix not in (*VIDEO_SUFFIXES, ".m3u8"))
+
+
+def download(address: str) -> bytes:
+    """Download a photo; certificates are checked, and up to ten redirects are followed, as urllib does by default."""
+    from http.client import HTTPException
+    from urllib.request import Request, urlopen  # imported here because it takes 30 ms
+
+    content, deadline = bytearray(), time.monotonic() + FETCH_SECONDS
+    request = Request(quote(address, safe="%/:=&?~#+!$,;'@()*[]"), headers={"User-Agent": "mien"})
+    try:
+        with urlopen(request, timeout=FETCH_SECONDS) as response:
+            if response.headers.get_content_maintype() in ("audio", "multipart", "video"):
+                raise ValueError("it is a stream; leave out --fetch to read it")
+            while piece := response.read1(2**16):
+                content += piece
+                if len(content) > LARGEST_DOWNLOAD:
+                    raise ValueError(f"it is larger than {LARGEST_DOWNLOAD / 2**20:.0f} MB")
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"it takes longer than {FETCH_SECONDS:.0f} seconds")
+    except (OSError, ValueError, HTTPException) as problem:
+        reason = reason_of(problem if hasattr(problem, "code") else getattr(problem, "reason", problem))
+        raise MienError(f"The photo {address!r} cannot be downloaded ({reason}); check the address and the network.") from None
+    return bytes(content)
 
 
 def camera_number(name: str) -> int | None:

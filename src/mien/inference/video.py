@@ -1,5 +1,6 @@
 """Read the frames of video files, streams and cameras with their times, and write drawn videos, through PyAV."""
 
+import io
 import os
 import struct
 import sys
@@ -47,14 +48,14 @@ def is_stream(name: str) -> bool:
     return name.lower().startswith((*STREAMS, "/dev/video"))
 
 
-def video_frames(name: str, every: int = 1) -> Iterator[Frame]:
-    """Read every N-th frame of a video file as a player shows them: upright, in order of time, with square pixels.
+def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Iterator[Frame]:
+    """Read every N-th frame of a video file, or of the content of one, as a player shows them: upright, with square pixels.
 
     There is at least one frame. Its time is its own timestamp, counted from the start of the file. A video that is cut off or
     damaged gives the frames it has, and then one with an error.
     """
     try:
-        file = Path(name).open("rb")  # noqa: SIM115 - closed below
+        file = Path(name).open("rb") if content is None else io.BytesIO(content)  # noqa: SIM115 - closed below
     except FileNotFoundError:
         yield Frame(name, error=f"There is no video {name!r}; check the path.")
         return

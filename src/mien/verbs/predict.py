@@ -38,7 +38,8 @@ def predict(
     """Find the faces of images and videos, and classify their expressions.
 
     Args:
-        source: photos, folders, patterns, zips, videos, numbers of cameras, addresses of streams; - reads paths on stdin.
+        source: photos, folders, patterns, zips, videos, numbers of cameras, addresses of streams or (with --fetch) photos,
+            data URIs; - reads paths on stdin.
         model: a model file, a run folder, a name that `mien models` lists, or hf:owner/name.
         detector: auto, yunet, none, or a YuNet .onnx file.
         format: table, json, jsonl, csv or parquet; if not given, by the ending of --out, else table.
@@ -66,7 +67,7 @@ def predict(
     if resume and draw is not None:
         raise MienError("--resume cannot know which pictures are drawn already; leave out --draw, or --resume.")
     if "-" not in source:
-        check_names(source)
+        check_names(source, options.get("fetch", False))
     opened = Classifier(model, threads=1, head=options.get("head"))
     items: Any = source if "-" not in source else _paths(source, null)
     if path is None:
@@ -79,7 +80,7 @@ def predict(
     settings |= {name: value for name, value in options.items() if name not in SPEED_ONLY}
     log = ResumeLog(path, opened.labels, settings, source, resume)
     if resume:
-        items = listed(items, options.get("every", 1), log.skip)
+        items = listed(items, options.get("every", 1), log.skip, options.get("fetch", False))
     with closing(classify_faces(items, opened, detector, draw, **options)) as predictions:
         make_folder_of(path)
         try:
