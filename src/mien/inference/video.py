@@ -24,8 +24,11 @@ OPEN_SECONDS, READ_SECONDS = 10.0, 10.0  # seconds to wait for a stream to open,
 RECONNECTIONS, WAIT_SECONDS = 3, 2.0
 """Attempts to open a broken stream again without a frame in between, and the seconds before each."""
 
-FAILURES = (av.FFmpegError, OSError, ValueError, LookupError, MemoryError)
-"""What PyAV raises where a video is damaged or out of reach."""
+FAILURES = (av.FFmpegError, OSError, ValueError, LookupError, MemoryError, MienError)
+"""What PyAV raises where a video is damaged or out of reach, and what `_Video` raises where there is none."""
+
+BOXES = frozenset(b"ftyp styp moov moof mfra mdat free skip wide pnot udta uuid meta sidx ssix prft emsg pdin".split())
+"""The boxes at the top of an MP4 or MOV file (ISO/IEC 14496-12, table 1); what else follows them is not part of the video."""
 
 STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "srt://")
 """How the addresses of streams begin."""
@@ -72,8 +75,9 @@ def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Ite
         try:
             # Opened by its content, for FFmpeg takes some names for addresses; and it may open nothing else.
             video = _Video(av.open(file, metadata_errors="replace", container_options={"protocol_whitelist": "none"}))
-        except FAILURES:
-            yield Frame(name, error=f"{name!r} is damaged or not a video; save it as MP4 (H.264).")
+        except FAILURES as error:
+            problem = str(error) if isinstance(error, MienError) else "is damaged or not a video; save it as MP4 (H.264)."
+            yield Frame(name, error=f"{name!r} {problem}")
             return
         number, seconds = -1, 0.0
         with video:
@@ -82,10 +86,12 @@ def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Ite
                 if number % every == 0:
                     yield video.frame(name, decoded, number, seconds, every)
         problem = ""
-        if number < 0 or cut_off or video.failure:
+        if number < 0 and not (cut_off or video.failure or video.damaged):
+            problem = f"The video {name!r} holds no frames; give another."
+        elif number < 0 or cut_off or video.failure:
             problem = f"The video {name!r} is cut off or damaged after {number + 1:,} frames; copy or download it again."
         elif video.damaged:
-            problem = f"{video.damaged:,} damaged frames of the video {name!r} were skipped; copy or download it again."
+            problem = f"The video {name!r} is damaged (frames skipped: {video.damaged:,}); copy or download it again."
         if problem:
             yield Frame(name, error=problem, frame=number + 1, time=seconds)
 
@@ -169,11 +175,12 @@ class _Video:
         streams = [stream for stream in container.streams.video if not stream.disposition & stream.disposition.attached_pic]
         if not streams:
             container.close()
-            raise ValueError("no video stream")
+            raise MienError("holds no moving picture, at most sound or a cover; give a video.")
         self._stream = streams[0]
         self._stream.thread_type = "AUTO"
         self._start = (container.start_time or 0) / av.time_base
         self.failure, self.damaged = "", 0
+        self._last = self._shift = 0.0
         rate = self._stream.average_rate or self._stream.guessed_rate
         self._rate = float(rate) if rate and 0 < rate < 1000 else 25.0
         self.is_file = container.duration is not None
@@ -186,26 +193,45 @@ class _Video:
 
     def __iter__(self) -> Iterator[Any]:
         """Decode until the end; what breaks it off is in `failure`, and `damaged` counts what cannot be decoded."""
-        packets, begun = self._container.demux(self._stream), False
-        while True:
+        begun = False
+        for packet in self._packets():
             try:
-                packet = next(packets, None)
-            except FAILURES as error:
-                self.failure = _reason(error)
-                return
-            if packet is None:
-                return
-            try:
-                decoded = packet.decode()
+                decoded = self._stream.decode(packet)
             except FAILURES:
                 self.damaged += begun  # a trimmed video may begin with frames that need earlier ones
                 continue
             begun = begun or bool(decoded)
             yield from decoded
 
+    def _packets(self) -> Iterator[Any]:
+        """Read the packets; the last one, empty or None, makes the decoder give its last frames.
+
+        A damaged packet just before it is left out: it is only a part of one, and its failure would hide the last frames.
+        """
+        held = None
+        try:
+            for packet in self._container.demux(self._stream):
+                if held is not None and packet.size:
+                    yield held
+                elif held is not None:
+                    self.damaged += 1
+                held = packet if packet.is_corrupt else None
+                if held is None:
+                    yield packet
+        except FAILURES as error:
+            self.failure = _reason(error)
+            yield None
+
     def seconds(self, decoded: Any, number: int) -> float:
-        """Return the time of a frame: its timestamp, or, where it has none, its number by the frame rate."""
-        return number / self._rate if decoded.time is None else max(0.0, float(decoded.time) - self._start)
+        """Return the time of a frame: its timestamp, or, where it has none, its number by the frame rate.
+
+        Where timestamps jump back, as in recordings that were joined, the times go on by a frame.
+        """
+        time = number / self._rate if decoded.time is None else float(decoded.time) - self._start
+        if time + self._shift < self._last:
+            self._shift = self._last - time + (1 / self._rate if number else 0)
+        self._last = time + self._shift
+        return self._last
 
     def frame(self, name: str, decoded: Any, number: int, seconds: float, every: int) -> Frame:
         """Convert a decoded frame to RGB, upright and with square pixels."""
@@ -213,11 +239,20 @@ class _Video:
             shape = self._stream.sample_aspect_ratio or 1
             width = max(1, round(decoded.width * shape)) if 0.1 < shape < 10 else decoded.width
             pixels = decoded.to_ndarray(format="rgb24", width=width, height=decoded.height)
-            pixels = np.ascontiguousarray(np.rot90(pixels, round(decoded.rotation / 90)))
+            pixels = np.ascontiguousarray(_upright(pixels, decoded.side_data.get("DISPLAYMATRIX")))
         except FAILURES:
             return Frame(name, error=f"Frame {number} of {name!r} is damaged.", frame=number, time=seconds)
         note = "damaged in the video" if decoded.is_corrupt else ""
         return Frame(name, pixels, frame=number, time=seconds, rate=self._rate / every, note=note)
+
+
+def _upright(pixels: np.ndarray, matrix: Any) -> np.ndarray:
+    """Mirror and rotate a frame by its display matrix (libavutil's display.h: 3 x 3 int32, the y axis pointing down)."""
+    if matrix is None:
+        return pixels
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].astype(float)
+    mirrored = pixels[:, ::-1] if a * d < b * c else pixels
+    return np.rot90(mirrored, round(np.degrees(np.arctan2(c, d)) / 90))
 
 
 def _open_camera(number: int) -> Any:
@@ -240,8 +275,8 @@ def _claimed_size(file: BinaryIO) -> int:
     head = file.read(64)
     try:
         if head[:4] == b"RIFF":
-            return _chunks_end(file, lambda chunk: int(struct.unpack("<4xI", chunk[:8])[0]) + 8)
-        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+            return _chunks_end(file, _riff_size)
+        if head[4:8] in BOXES:
             return _chunks_end(file, _box_size)
         if head[:4] == b"\x1aE\xdf\xa3":
             return _segment_end(file, head)
@@ -251,20 +286,28 @@ def _claimed_size(file: BinaryIO) -> int:
 
 
 def _chunks_end(file: BinaryIO, size_of: Callable[[bytes], int]) -> int:
-    """Add up the sizes of a file's top-level chunks, to the first that reaches over the end of the file."""
+    """Add up the sizes of a file's top-level chunks, to the first that reaches over the end of the file or is none."""
     end, size = 0, file.seek(0, os.SEEK_END)
     while end < size:
         file.seek(end)
         step = size_of(file.read(16))
-        if step < 8:  # 0 means to the end of the file
+        if step < 8:
             return end
         end += step
     return end
 
 
+def _riff_size(head: bytes) -> int:
+    """Read the size of a RIFF chunk; 0 where it is unknown, since the recording was not finished, or there is none."""
+    kind, size = struct.unpack("<4sI", head[:8])
+    return size + 8 if kind == b"RIFF" and 0 < size < 2**32 - 1 else 0
+
+
 def _box_size(head: bytes) -> int:
-    """Read the size of an MP4 box."""
-    (size,) = struct.unpack(">I", head[:4])
+    """Read the size of an MP4 box; 0 where there is none, or it goes to the end of the file."""
+    size, kind = struct.unpack(">I4s", head[:8])
+    if kind not in BOXES:
+        return 0
     return int(struct.unpack(">Q", head[8:16])[0] if size == 1 else size)
 
 
