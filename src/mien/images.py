@@ -246,6 +246,8 @@ def _decode(image: Image.Image, name: str, remedy: str = "save or download it ag
         limit = float(text)
     except ValueError:
         raise MienError(f"MIEN_MAX_MEGAPIXELS must be a number of megapixels, not {text!r}.") from None
+    if not megapixels:
+        raise MienError(f"{name} has no pixels ({image.width}x{image.height}); give another.")
     if megapixels > limit:
         raise MienError(
             f"{name} has {megapixels:.3g} megapixels and the limit is {limit:g}; make it smaller, or set MIEN_MAX_MEGAPIXELS."

@@ -1,4 +1,4 @@
-"""Videos as cameras, editors and broken transfers leave them: made here, each with the frames, times and errors it must give."""
+"""Videos as cameras, editors and broken transfers leave them, each with the frames, times and errors that it must give."""
 
 import struct
 from dataclasses import dataclass
@@ -37,8 +37,8 @@ def picture(number, size=SIZE):
 
 
 def encode(
-    path, times, codec="libx264", rate=25, pix_fmt="yuv420p", size=SIZE, form=None, base=None, draw=picture, tune=(), shape=None,
-    audio=None, **options,
+    path, times, codec="libx264", rate=25, pix_fmt="yuv420p", size=SIZE, form=None, base=None, draw=picture, tune=(),
+    shape=None, audio=None, **options,
 ):  # fmt: skip
     """Write a video with frames at these times; `audio` are the seconds at which silence begins and ends."""
     with av.open(str(path), "w", format=form, options=options) as file:

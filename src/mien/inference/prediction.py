@@ -1,9 +1,9 @@
 """The nouns of inference: an image of a source (`Frame`), a detected `Face`, and its `Prediction`."""
 
 import threading
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,10 +47,10 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Unread:
-    """An image that is not read yet, or a function that downloads it; and its name."""
+    """An image that is not read yet, or the call that downloads it; and its name."""
 
     source: str
-    image: ImageSource | Callable[[], bytes]
+    image: ImageSource | partial[bytes]
     note: str = ""  # a remark to put before those on reading it
 
     @property
@@ -65,7 +65,7 @@ def read(image: Frame | Unread) -> Frame:
         return image
     try:
         with _PILLOW if isinstance(image.image, Image.Image) else nullcontext():
-            content = image.image() if callable(image.image) else image.image
+            content = image.image() if isinstance(image.image, partial) else image.image
             pixels, note = read_with_note(content, image.source)
     except MienError as error:
         return Frame(image.source, error=str(error))

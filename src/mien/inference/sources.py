@@ -25,7 +25,7 @@ from mien.errors import MienError
 from mien.files import missing_path
 from mien.images import HEAD_BYTES, IMAGE_SUFFIXES, ImageSource, content_kind, is_image_name, reason_of, walk, zip_members
 from mien.inference.prediction import Frame, Unread, read
-from mien.inference.video import camera_frames, is_stream, stream_frames, video_frames
+from mien.inference.video import FETCH_ADVICE, camera_frames, is_stream, stream_frames, video_frames
 
 Item: TypeAlias = ImageSource | int | Frame | Unread
 """One image, folder, pattern, zip or video; the number of a camera; or a frame of your own."""
@@ -114,7 +114,7 @@ def _items(source: Source) -> Iterable[Item]:
     """Return the inputs of a source, which may be one itself."""
     if isinstance(source, SINGLE) or hasattr(source, "read"):
         return [cast(Item, source)]
-    array = np.asarray(source) if hasattr(source, "__array__") else None  # NumPy's, pandas', JAX's or TensorFlow's
+    array = np.asarray(source) if _holds_array(source) else None
     if array is None:
         return source if isinstance(source, Iterable) else [source]
     if array.dtype.kind in "SUT" or (array.dtype.kind == "O" and array.ndim < 2):
@@ -146,9 +146,14 @@ def _one(item: Item, name: str, every: int, skip: Callable[[str], bool], fetch: 
         image: Any = bytes(item) if isinstance(item, bytearray | memoryview) else item
         if hasattr(image, "read"):
             image = _read_open(image)
-        elif hasattr(image, "__array__") and not isinstance(image, ImageSource):
+        elif not isinstance(image, Image.Image) and _holds_array(image):
             image = np.asarray(image)
         yield from _file(name, image, every, skip)
+
+
+def _holds_array(item: Any) -> bool:
+    """Tell whether an object is an array, of NumPy, pandas, JAX, TensorFlow or another library."""
+    return hasattr(item, "__array__") or hasattr(item, "__array_interface__")
 
 
 def _read_open(file: Any) -> bytes:
@@ -320,8 +325,8 @@ def check_names(names: Sequence[str], fetch: bool = False) -> None:
 def not_a_file(name: str) -> str:
     """Return what to do about a name that cannot be a file, such as an address; empty where it may be one."""
     if re.match(r"[a-z][a-z0-9+.-]+://", name, re.IGNORECASE):
-        advice = " or let `mien predict --fetch` (in Python fetch=True) download it" if name[:4].lower() == "http" else ""
-        return f"{name!r} is an address, not a path; download the photo first, then give its path,{advice}."
+        advice = FETCH_ADVICE if name[:4].lower() == "http" else "download the photo first and give its path"
+        return f"{name!r} is an address, not a path; {advice}."
     if name == "-" or name.startswith(("/dev/", "/proc/self/fd/")):
         return (
             f"{name!r} is no file, and no photo is read from standard input; save it to a file, then give its path. "
@@ -343,8 +348,8 @@ def download(address: str) -> bytes:
     from urllib.request import Request, urlopen  # imported here because it takes 30 ms
 
     content, deadline = bytearray(), time.monotonic() + FETCH_SECONDS
-    request = Request(quote(address, safe="%/:=&?~#+!$,;'@()*[]"), headers={"User-Agent": "mien"})
     try:
+        request = Request(quote(address, safe="%/:=&?~#+!$,;'@()*[]"), headers={"User-Agent": "mien"})
         with urlopen(request, timeout=FETCH_SECONDS) as response:
             if response.headers.get_content_maintype() in ("audio", "multipart", "video"):
                 raise ValueError("it is a stream; leave out --fetch to read it")

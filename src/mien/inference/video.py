@@ -21,6 +21,8 @@ from mien.inference.prediction import Frame
 LARGEST_CAMERA = 99  # cameras are numbered from 0; on a command line a longer number is the name of a file
 OPEN_SECONDS, READ_SECONDS = 10.0, 10.0  # seconds to wait for a stream to open, and for its next data
 
+FETCH_ADVICE = "download it first and give its path, or let `mien predict --fetch` (in Python fetch=True) download it"
+
 RECONNECTIONS, WAIT_SECONDS = 3, 2.0
 """Attempts to open a broken stream again without a frame in between, and the seconds before each."""
 
@@ -141,6 +143,9 @@ def stream_frames(address: str, every: int = 1) -> Iterator[Frame]:
             reason = _reason(error)
         else:
             with video:
+                if video.is_photo:
+                    yield Frame(address, error=f"{address!r} is a photo, not a stream; {FETCH_ADVICE}.")
+                    return
                 for frame in _live_frames(address, video, every, start, number):
                     number, failed = (frame.frame or 0) + 1, 0
                     yield frame
@@ -184,6 +189,7 @@ class _Video:
         rate = self._stream.average_rate or self._stream.guessed_rate
         self._rate = float(rate) if rate and 0 < rate < 1000 else 25.0
         self.is_file = container.duration is not None
+        self.is_photo = container.format.name.endswith("_pipe")  # FFmpeg's names for single images
 
     def __enter__(self) -> "_Video":
         return self
