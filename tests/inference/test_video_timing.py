@@ -419,7 +419,7 @@ def sound_with_a_cover(folder):
 @case
 def no_frames(folder):
     path = remux(encode(folder / "long.avi", even(3), **MJPEG), folder / "clip.avi", lambda *_: False)
-    return path, Wanted(0, None, error="holds no frames")
+    return path, Wanted(0, None, error="holds no frames that can be decoded")
 
 
 @case

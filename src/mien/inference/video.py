@@ -76,7 +76,8 @@ def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Ite
         file.seek(0)
         try:
             # Opened by its content, for FFmpeg takes some names for addresses; and it may open nothing else.
-            video = _Video(av.open(file, metadata_errors="replace", container_options={"protocol_whitelist": "none"}))
+            options = {"protocol_whitelist": "none"}
+            video = _Video(av.open(_Input(file), metadata_errors="replace", container_options=options))
         except FAILURES as error:
             problem = str(error) if isinstance(error, MienError) else "is damaged or not a video; save it as MP4 (H.264)."
             yield Frame(name, error=f"{name!r} {problem}")
@@ -89,7 +90,7 @@ def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Ite
                     yield video.frame(name, decoded, number, seconds, every)
         problem = ""
         if number < 0 and not (cut_off or video.failure or video.damaged):
-            problem = f"The video {name!r} holds no frames; give another."
+            problem = f"The video {name!r} holds no frames that can be decoded; copy or download it again."
         elif number < 0 or cut_off or video.failure:
             problem = f"The video {name!r} is cut off or damaged after {number + 1:,} frames; copy or download it again."
         elif video.damaged:
@@ -172,6 +173,19 @@ def _live_frames(name: str, video: "_Video", every: int, start: float, first: in
             yield video.frame(name, decoded, number, time.monotonic() - start, every)
 
 
+class _Input:
+    """A file for PyAV, which prints a traceback if `seek` raises an error; a damaged video may seek to before its start."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.tell, self._file = file.read, file.tell, file
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
+
+
 class _Video:
     """An open container whose first video stream is decoded; iterating gives PyAV's frames."""
 
@@ -180,7 +194,7 @@ class _Video:
         streams = [stream for stream in container.streams.video if not stream.disposition & stream.disposition.attached_pic]
         if not streams:
             container.close()
-            raise MienError("holds no moving picture, at most sound or a cover; give a video.")
+            raise MienError("holds no moving picture, at most sound or a cover, or is damaged; give a video.")
         self._stream = streams[0]
         self._stream.thread_type = "AUTO"
         self._start = (container.start_time or 0) / av.time_base
