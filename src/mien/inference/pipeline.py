@@ -88,7 +88,7 @@ def predict(
         raise MienError(f"The smoothing is a number of seconds, 0 for none, not {smoothing:g}.")
     if draw is not None:
         check_draw(draw, source)
-    items = listed(source, every, None, fetch)
+    items = listed(source, every, lambda _: False, fetch)
     keep_images = draw is not None
     pipeline = FacePipeline(model, detector, head, faces, margin, min_size, min_score, threshold, batch_size, keep_images)
     writer = None if draw is None else AnnotationWriter(Path(draw))

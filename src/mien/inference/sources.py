@@ -1,4 +1,4 @@
-"""Images from any source: path, folder, pattern, zip, video or camera, an image in memory, or many of these."""
+"""Images from any source: path, folder, pattern, zip, video, camera or address, an image in memory, or many of these."""
 
 import base64
 import codecs
@@ -30,25 +30,22 @@ from mien.inference.video import FETCH_ADVICE, camera_frames, is_stream, stream_
 Item: TypeAlias = ImageSource | int | Frame | Unread
 """One image, folder, pattern, zip or video; the number of a camera; or a frame of your own."""
 
-SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Mapping, Image.Image)  # one input although it may be iterated
-
 Source: TypeAlias = Item | Iterable[Item]  # the sources of `predict`: an item, or an iterable of items
+
+SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Mapping, Image.Image)  # one input although some can be iterated
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv"}
     | {".3gp", ".3g2", ".mts", ".m2ts", ".ts", ".ogv"}
 )
-"""The files of a folder that are videos; a file of its own is recognised by its content, or else by this."""
+"""Files with these suffixes are videos, unless their content is something else; so are others whose content is a video."""
 
 ZIP_SUFFIX = ".zip"
-UNZIP_FAILURES = (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, ValueError)
 LARGEST_MEMBER = 2**30  # bytes; a small zip can claim to hold a file that fills the memory
 ENCRYPTED = 0x1  # the flag of a zip member that needs a password (PKWARE's APPNOTE, 4.4.4)
+UNZIP_FAILURES = (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, ValueError)
 
-FETCH_SECONDS, LARGEST_DOWNLOAD = 30.0, 100 * 2**20  # of one photo: seconds, and bytes
-
-BASE64 = re.compile(r"[\w+/\s-]+=*\s*", re.ASCII)  # both alphabets of RFC 4648
-
+FETCH_SECONDS, LARGEST_DOWNLOAD = 30.0, 100 * 2**20  # for one photo: seconds, and bytes
 TENSOR = "A tensor is no image; give an array, uint8 (H, W, 3) in RGB, such as tensor.permute(1, 2, 0).numpy()."
 
 _logger = logging.getLogger("mien")
@@ -60,7 +57,7 @@ def frames(source: Source, every: int = 1) -> Iterator[Frame]:
 
 
 def listed(
-    source: Source, every: int = 1, skip: Callable[[str], bool] | None = None, fetch: bool = False
+    source: Source, every: int = 1, skip: Callable[[str], bool] = lambda _: False, fetch: bool = False
 ) -> Iterator[Frame | Unread]:
     """List the images of a source, in order and on demand; those of videos and cameras are already read.
 
@@ -73,7 +70,7 @@ def listed(
             mode, Pillow image, array (H, W) or (H, W, 3) in RGB, frame, or an iterable of them; an array with one more axis in
             front is several images, and an array of text is paths.
         every: read every N-th frame of videos and cameras, from the first on.
-        skip: is called once with the name of each file, before it is read, and returns whether to leave it out.
+        skip: is called with the name of each file, before it is decoded, and returns whether to leave it out.
         fetch: download photos from http and https addresses; without it they are errors.
 
     Raises:
@@ -83,17 +80,17 @@ def listed(
         raise MienError(f"`every` must be a whole number from 1 on, not {every}; 2 reads every second frame.")
     if hasattr(source, "requires_grad"):
         raise MienError(TENSOR)
-    return _listed(source, every, skip or (lambda _: False), fetch)
+    return _listed(source, every, skip, fetch)
 
 
 def _listed(source: Source, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
     for name, item in _numbered(source):
         try:
-            yield from _one(item, name, every, skip, fetch)
+            for found in _one(item, name, every, skip, fetch):
+                if getattr(found, "frame", None) is not None or not skip(found.source):
+                    yield found
         except Exception as problem:  # whatever a file or an object raises concerns this input only
-            name = item if isinstance(item, str) else name
-            if not skip(name):
-                yield Frame(name, error=f"The input {name!r} cannot be read ({reason_of(problem)}).")
+            yield Frame(name, error=f"The input {name!r} cannot be read ({reason_of(problem)}).")
 
 
 def _numbered(source: Source) -> Iterator[tuple[str, Item]]:
@@ -111,24 +108,26 @@ def _numbered(source: Source) -> Iterator[tuple[str, Item]]:
 
 
 def _items(source: Source) -> Iterable[Item]:
-    """Return the inputs of a source, which may be one itself."""
     if isinstance(source, SINGLE) or hasattr(source, "read"):
         return [cast(Item, source)]
-    array = np.asarray(source) if _holds_array(source) else None
-    if array is None:
+    if not _holds_array(source):
         return source if isinstance(source, Iterable) else [source]
-    if array.dtype.kind in "SUT" or (array.dtype.kind == "O" and array.ndim < 2):
-        return array.ravel().tolist()
+    array = np.asarray(source)
+    if array.dtype.kind in "SUT" or (array.dtype.kind == "O" and array.ndim < 2):  # paths
+        return cast(list[Item], array.ravel().tolist())
     has_channels = array.shape[-1:] in ((1,), (2,), (3,), (4,))
-    if array.ndim == 4 and has_channels:
-        return array
     if array.ndim == 3 and not has_channels and len(array) != 3:
         note = f"one of the gray images of an array {array.shape}"
         return (Unread(f"image {number}", image, note) for number, image in enumerate(array))
-    return [array]
+    return array if array.ndim == 4 and has_channels else [array]
 
 
-def _one(item: Item, name: str, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
+def _holds_array(item: Any) -> bool:
+    """Tell whether an object is an array, of NumPy, pandas, JAX, TensorFlow or another library."""
+    return hasattr(item, "__array__") or hasattr(item, "__array_interface__")
+
+
+def _one(item: Any, name: str, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
     """List the images of one input; `name` is for one that has none of its own."""
     if isinstance(item, Frame | Unread):
         yield item
@@ -142,48 +141,30 @@ def _one(item: Item, name: str, every: int, skip: Callable[[str], bool], fetch: 
         yield Frame(name, error=TENSOR)
     else:
         own_name = getattr(item, "filename", "") or getattr(item, "name", "")
-        name = own_name if own_name and isinstance(own_name, str) else name
-        image: Any = bytes(item) if isinstance(item, bytearray | memoryview) else item
-        if hasattr(image, "read"):
-            image = _read_open(image)
-        elif not isinstance(image, Image.Image) and _holds_array(image):
-            image = np.asarray(image)
-        yield from _file(name, image, every, skip)
-
-
-def _holds_array(item: Any) -> bool:
-    """Tell whether an object is an array, of NumPy, pandas, JAX, TensorFlow or another library."""
-    return hasattr(item, "__array__") or hasattr(item, "__array_interface__")
-
-
-def _read_open(file: Any) -> bytes:
-    """Read an open file from its start, as Pillow does: what was just written to it leaves it at its end."""
-    with suppress(AttributeError, OSError):
-        file.seek(0)
-    content = file.read()
-    if not isinstance(content, bytes | bytearray | memoryview):
-        raise MienError(f"it gives {type(content).__name__}, not bytes; open it in binary mode, 'rb'")
-    return bytes(content)
+        if hasattr(item, "read"):
+            with suppress(AttributeError, OSError):
+                item.seek(0)  # as Pillow does: what was just written to a file leaves it at its end
+            item = item.read()
+            if not isinstance(item, bytes | bytearray | memoryview):
+                raise MienError(f"it gives {type(item).__name__}, not bytes; open it in binary mode, 'rb'")
+        if isinstance(item, bytearray | memoryview):
+            item = bytes(item)
+        elif not isinstance(item, Image.Image) and _holds_array(item):
+            item = np.asarray(item)
+        yield from _file(own_name if own_name and isinstance(own_name, str) else name, item, every, skip)
 
 
 def inline_bytes(text: str) -> bytes | None:
-    """Decode a data URI (RFC 2397), or an image or video in base64; None if the text is neither."""
+    """Decode a data URI (RFC 2397), or an image, video or zip in base64 of either alphabet; None if the text is neither."""
     header, comma, data = text.partition(",")
     is_uri = bool(comma) and header[:5].lower() == "data:"
     if is_uri and not header.lower().endswith(";base64"):
         return unquote_to_bytes(data)
-    data = unquote(data) if is_uri else text
-    if not is_uri and not (BASE64.fullmatch(data[:HEAD_BYTES]) and content_kind(_from_base64(data[:HEAD_BYTES]))):
-        return None
-    return None if not is_uri and exists(Path(text)) else _from_base64(data)
-
-
-def _from_base64(text: str) -> bytes:
-    """Decode base64 of either alphabet (RFC 4648), with or without padding."""
-    digits = "".join(text.split()).rstrip("=")
-    return base64.b64decode(
-        digits[: len(digits) - (len(digits) % 4 == 1)] + "==", altchars=b"-_" if "-" in digits or "_" in digits else None
-    )
+    data = (unquote(data) if is_uri else text).replace("-", "+").replace("_", "/")
+    if not is_uri:
+        with suppress(ValueError):
+            is_uri = content_kind(base64.b64decode(data[:HEAD_BYTES] + "==")) != "" and not exists(Path(text))
+    return base64.b64decode(data + "==") if is_uri else None
 
 
 def _by_name(name: str, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
@@ -192,11 +173,9 @@ def _by_name(name: str, every: int, skip: Callable[[str], bool], fetch: bool) ->
         if not skip(name):
             yield from stream_frames(name, every)
     elif fetch and is_stream(name):
-        if not skip(name):
-            yield Unread(name, partial(download, name))
+        yield Unread(name, partial(_download, name))
     elif error := not_a_file(name):
-        if not skip(name):
-            yield Frame(name, error=error)
+        yield Frame(name, error=error)
     elif (camera := camera_number(name)) is not None:
         yield from camera_frames(camera, every)
     elif os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises an error where a path may not be examined
@@ -206,32 +185,32 @@ def _by_name(name: str, every: int, skip: Callable[[str], bool], fetch: bool) ->
         files = [match for match in found if not os.path.isdir(match)]  # noqa: PTH112
         for match in files:
             yield from _file(match, match, every, skip)
-        if not files and not skip(name):
+        if not files:
             yield Frame(name, error=f"Nothing matches {name!r}.")
     else:
-        path = str(Path(name))
-        yield from _file(path, path, every, skip)
+        yield from _file(str(Path(name)), str(Path(name)), every, skip)
 
 
 def _file(name: str, file: ImageSource, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
     """List the images of a path, or of something in memory: of a zip, a video, or one image."""
     kind = content_kind(file) if isinstance(file, bytes) else _kind(file) if isinstance(file, str) else "image"
-    content = file if isinstance(file, bytes) else None
     if kind == "zip":
-        yield from zipped(name, skip, content)
+        yield from zipped(name, io.BytesIO(file) if isinstance(file, bytes) else name)
+    elif kind != "video":
+        yield Unread(name, file)
     elif not skip(name):
-        yield from video_frames(name, every, content) if kind == "video" else (Unread(name, file),)
+        yield from video_frames(name, every, file if isinstance(file, bytes) else None)
 
 
 def _kind(path: str) -> str:
     """Return what a file is: an "image", "video" or "zip" by its content, else by its suffix, else ""."""
+    suffix = Path(path).suffix.lower()
     with suppress(OSError, ValueError):
         if Path(path).is_fifo():
             return ""  # opening a named pipe would block; `read_image` reports it
         with Path(path).open("rb") as file:
             if kind := content_kind(file.read(HEAD_BYTES)):
                 return kind
-    suffix = Path(path).suffix.lower()
     return "zip" if suffix == ZIP_SUFFIX else "video" if suffix in VIDEO_SUFFIXES else ""
 
 
@@ -241,18 +220,18 @@ def _folder(folder: Path, every: int, skip: Callable[[str], bool]) -> Iterator[F
     is_empty = True
     for name, status in walk(str(folder), natural):
         path = str(folder / name)
+        suffix = Path(name).suffix.lower()
         if isinstance(status, OSError):
             is_empty = False
-            if not skip(path):
-                yield Frame(path, error=f"The folder {path!r} cannot be read ({status.strerror}); check its permissions.")
+            yield Frame(path, error=f"The folder {path!r} cannot be read ({status.strerror}); check its permissions.")
         elif status and S_ISDIR(status.st_mode):
             continue
-        elif is_image_name(name) or (not Path(name).suffix and _kind(path) == "image"):
+        elif suffix in IMAGE_SUFFIXES or (not suffix and _kind(path) == "image"):
             is_empty = False
             yield from _file(path, path, every, skip)
-        elif Path(name).suffix.lower() in (*VIDEO_SUFFIXES, ZIP_SUFFIX):
+        elif suffix in (*VIDEO_SUFFIXES, ZIP_SUFFIX):
             left_out.append(path)
-    if is_empty and not skip(str(folder)):
+    if is_empty:
         advice = "give one that does, or name videos and zips."
         yield Frame(str(folder), error=f"The folder {str(folder)!r} holds no images (.jpg, .png or the like); {advice}")
     elif left_out:
@@ -262,16 +241,14 @@ def _folder(folder: Path, every: int, skip: Callable[[str], bool]) -> Iterator[F
         )
 
 
-def zipped(name: str, skip: Callable[[str], bool], content: bytes | None = None) -> Iterator[Frame | Unread]:
+def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
     """List the images in a zip in natural order, such as "photos.zip/inner/a.jpg"; each is unpacked on demand."""
     try:
-        with zipfile.ZipFile(name if content is None else io.BytesIO(content)) as archive:
+        with zipfile.ZipFile(file) as archive:
             members = zip_members(archive, natural)
             images = [member for member in members if _is_image(archive, member, members[member])]
             for member in images:
-                source = f"{name}/{member}"
-                if not skip(source):
-                    yield _unpacked(archive, members[member], source)
+                yield _unpacked(archive, members[member], f"{name}/{member}")
         error = "" if images else f"The zip {name!r} holds no images (.jpg, .png or the like); give one that does."
     except FileNotFoundError:
         error = f"There is no zip {name!r}; check the path."
@@ -279,7 +256,7 @@ def zipped(name: str, skip: Callable[[str], bool], content: bytes | None = None)
         error = f"The zip {name!r} cannot be opened ({problem.strerror or problem}); check its permissions."
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as problem:
         error = f"{name!r} is damaged or no zip ({reason_of(problem)}); copy or download it again."
-    if error and not skip(name):
+    if error:
         yield Frame(name, error=error)
 
 
@@ -304,6 +281,34 @@ def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str) ->
         return Frame(source, error=f"The image {source!r} cannot be unpacked ({reason_of(problem)}); zip it again.")
 
 
+def _is_photo_address(name: str, fetch: bool = False) -> bool:
+    """Tell whether an address is that of a photo: by its suffix, or, with `fetch`, unless its suffix is that of a video."""
+    path = PurePath(re.split("[?#]", name)[0])
+    suffix = path.suffix.lower() if len(path.parts) > 2 else ""  # without a path there is none
+    return suffix in IMAGE_SUFFIXES or (fetch and name[:4].lower() == "http" and suffix not in (*VIDEO_SUFFIXES, ".m3u8"))
+
+
+def _download(address: str) -> bytes:
+    """Download a photo; certificates are checked, and up to ten redirects are followed, as urllib does by default."""
+    from http.client import HTTPException
+    from urllib.request import Request, urlopen  # imported here because it takes 30 ms
+
+    content, deadline = bytearray(), time.monotonic() + FETCH_SECONDS
+    try:
+        request = Request(quote(address, safe="%/:=&?~#+!$,;'@()*[]"), headers={"User-Agent": "mien"})
+        with urlopen(request, timeout=FETCH_SECONDS) as response:
+            if response.headers.get_content_maintype() in ("audio", "multipart", "video"):
+                raise ValueError("it is a stream; leave out --fetch to read it")
+            while piece := response.read1(2**16):
+                content += piece
+                if len(content) > LARGEST_DOWNLOAD or time.monotonic() > deadline:
+                    raise ValueError(f"more than {LARGEST_DOWNLOAD / 2**20:.0f} MB or {FETCH_SECONDS:.0f} seconds")
+    except (OSError, ValueError, HTTPException) as problem:
+        reason = reason_of(problem if hasattr(problem, "code") else getattr(problem, "reason", problem))
+        raise MienError(f"The photo {address!r} cannot be downloaded ({reason}); check the address and the network.") from None
+    return bytes(content)
+
+
 def natural(name: str) -> list[tuple[bool, int, str]]:
     """Sort key with the numbers in a name as numbers, 2 before 10, and numbers before letters."""
     parts = re.findall(r"[0-9]+|[^0-9]+", name.casefold())
@@ -313,9 +318,8 @@ def natural(name: str) -> list[tuple[bool, int, str]]:
 def check_names(names: Sequence[str], fetch: bool = False) -> None:
     """Raise a `MienError` if there is nothing under any of the names, with the most similar path to the first."""
     for name in names:
-        if camera_number(name) is not None or (is_stream(name) and (fetch or not _is_photo_address(name))):
-            return
-        if inline_bytes(name) is not None:
+        is_address = is_stream(name) and (fetch or not _is_photo_address(name))
+        if is_address or camera_number(name) is not None or inline_bytes(name) is not None:
             return
         if not not_a_file(name) and (exists(Path(name)) or glob.glob(name, recursive=True)):  # noqa: PTH207
             return
@@ -333,36 +337,6 @@ def not_a_file(name: str) -> str:
             "(`mien predict -` reads a list of paths there.)"
         )
     return "" if name else "An empty name is not a path; give the path of a photo."
-
-
-def _is_photo_address(name: str, fetch: bool = False) -> bool:
-    """Tell whether an address is that of a photo by its suffix; with `fetch` every one of HTTP without a video's suffix is."""
-    path = PurePath(re.split("[?#]", name)[0])
-    suffix = path.suffix.lower() if len(path.parts) > 2 else ""
-    return suffix in IMAGE_SUFFIXES or (fetch and name.lower().startswith("http") and suffix not in (*VIDEO_SUFFIXES, ".m3u8"))
-
-
-def download(address: str) -> bytes:
-    """Download a photo; certificates are checked, and up to ten redirects are followed, as urllib does by default."""
-    from http.client import HTTPException
-    from urllib.request import Request, urlopen  # imported here because it takes 30 ms
-
-    content, deadline = bytearray(), time.monotonic() + FETCH_SECONDS
-    try:
-        request = Request(quote(address, safe="%/:=&?~#+!$,;'@()*[]"), headers={"User-Agent": "mien"})
-        with urlopen(request, timeout=FETCH_SECONDS) as response:
-            if response.headers.get_content_maintype() in ("audio", "multipart", "video"):
-                raise ValueError("it is a stream; leave out --fetch to read it")
-            while piece := response.read1(2**16):
-                content += piece
-                if len(content) > LARGEST_DOWNLOAD:
-                    raise ValueError(f"it is larger than {LARGEST_DOWNLOAD / 2**20:.0f} MB")
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"it takes longer than {FETCH_SECONDS:.0f} seconds")
-    except (OSError, ValueError, HTTPException) as problem:
-        reason = reason_of(problem if hasattr(problem, "code") else getattr(problem, "reason", problem))
-        raise MienError(f"The photo {address!r} cannot be downloaded ({reason}); check the address and the network.") from None
-    return bytes(content)
 
 
 def camera_number(name: str) -> int | None:
