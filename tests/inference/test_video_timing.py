@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 
+import mien
 from mien.inference.sources import frames
 
 SIZE = (96, 64)
@@ -480,6 +481,41 @@ def check(found, wanted):
 def test_a_video_of_odd_timing_is_answered_right(name, tmp_path):
     path, wanted = CASES[name](tmp_path)
     check(list(frames(path)), wanted)
+
+
+DRAWN = (
+    *(
+        "mp4 with uneven times",
+        "mpeg-ts",
+        "film rate",
+        "one frame in 10 s",
+        "one frame",
+        "starts at 100 s in mkv",
+        "duplicate_times",
+    ),
+    *(
+        "turned by 90 degrees",
+        "wide_pixels",
+        "odd sides",
+        "tall",
+        "cut_by_an_edit_list",
+        "half an mkv",
+        "a damaged frame",
+        "gray",
+    ),
+    *("trimmed_between_key_frames_in_ts", "two_recordings_one_after_the_other", "sound_before_the_picture"),
+)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_drawn_video_keeps_the_times_of_its_source(name, tmp_path, model):
+    path, _ = CASES[name](tmp_path)
+    rows = [row for row in mien.predict(path, model, faces=True, draw=tmp_path / "drawn") if not row.error]
+    drawn = [frame for frame in frames(tmp_path / "drawn" / f"{path.stem}.mp4") if not frame.error]
+    times = np.subtract([row.time for row in rows], rows[0].time)
+    np.testing.assert_allclose([frame.time for frame in drawn], times, atol=0.0021)
+    source = next(frames(path)).image.shape
+    assert drawn[0].image.shape == (*(side + side % 2 for side in source[:2]), 3)
 
 
 def test_there_are_at_least_fifty_of_them():

@@ -5,7 +5,7 @@ import os
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -32,9 +32,8 @@ FAILURES = (av.FFmpegError, OSError, ValueError, LookupError, MemoryError, MienE
 BOXES = frozenset(b"ftyp styp moov moof mfra mdat free skip wide pnot udta uuid meta sidx ssix prft emsg pdin".split())
 """The boxes at the top of an MP4 or MOV file (ISO/IEC 14496-12, table 1); what else follows them is not part of the video."""
 
-STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "srt://")
-"""How the addresses of streams begin."""
-
+STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "srt://", "/dev/video")
+"""How the addresses of streams and the device files of cameras begin."""
 
 VIDEO_SUFFIX = ".mp4"  # container of drawn videos
 
@@ -50,7 +49,7 @@ MARK = struct.pack(">I4s", 8 + len(SOFTWARE), b"free") + SOFTWARE.encode()
 
 def is_stream(name: str) -> bool:
     """Tell whether a name is the address of a stream, or the device file of a camera."""
-    return name.lower().startswith((*STREAMS, "/dev/video"))
+    return name.lower().startswith(STREAMS)
 
 
 def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Iterator[Frame]:
@@ -60,7 +59,7 @@ def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Ite
     damaged gives the frames it has, and then one with an error.
     """
     try:
-        file = Path(name).open("rb") if content is None else io.BytesIO(content)  # noqa: SIM115 - closed below
+        file = _Input(io.FileIO(name) if content is None else io.BytesIO(content))
     except FileNotFoundError:
         yield Frame(name, error=f"There is no video {name!r}; check the path.")
         return
@@ -77,7 +76,7 @@ def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Ite
         try:
             # Opened by its content, for FFmpeg takes some names for addresses; and it may open nothing else.
             options = {"protocol_whitelist": "none"}
-            video = _Video(av.open(_Input(file), metadata_errors="replace", container_options=options))
+            video = _Video(av.open(file, metadata_errors="replace", container_options=options))
         except FAILURES as error:
             problem = str(error) if isinstance(error, MienError) else "is damaged or not a video; save it as MP4 (H.264)."
             yield Frame(name, error=f"{name!r} {problem}")
@@ -173,15 +172,12 @@ def _live_frames(name: str, video: "_Video", every: int, start: float, first: in
             yield video.frame(name, decoded, number, time.monotonic() - start, every)
 
 
-class _Input:
+class _Input(io.BufferedReader):
     """A file for PyAV, which prints a traceback if `seek` raises an error; a damaged video may seek to before its start."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.read, self.tell, self._file = file.read, file.tell, file
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         try:
-            return self._file.seek(offset, whence)
+            return super().seek(offset, whence)
         except (OSError, ValueError):
             return -1
 
@@ -290,63 +286,29 @@ def _reason(error: Exception) -> str:
 
 
 def _claimed_size(file: BinaryIO) -> int:
-    """Read how many bytes a file should have by its own container; 0 where it does not say."""
-    file.seek(0)
-    head = file.read(64)
-    try:
-        if head[:4] == b"RIFF":
-            return _chunks_end(file, _riff_size)
-        if head[4:8] in BOXES:
-            return _chunks_end(file, _box_size)
-        if head[:4] == b"\x1aE\xdf\xa3":
-            return _segment_end(file, head)
-    except (struct.error, OSError, ValueError, IndexError):
-        pass
-    return 0
+    """Add up the sizes that a file's outermost parts state, to the first that reaches over its end, is no part or states none.
 
-
-def _chunks_end(file: BinaryIO, size_of: Callable[[bytes], int]) -> int:
-    """Add up the sizes of a file's top-level chunks, to the first that reaches over the end of the file or is none."""
+    These are the chunks of AVI (RIFF), the boxes of MP4 and MOV, and the header and segment of Matroska and WebM (EBML).
+    """
     end, size = 0, file.seek(0, os.SEEK_END)
     while end < size:
         file.seek(end)
-        step = size_of(file.read(16))
+        head = file.read(16).ljust(16, b"\0")
+        step = 0
+        if head[:4] == b"RIFF":
+            number = int.from_bytes(head[4:8], "little")
+            step = 8 + number if number < 2**32 - 1 else 0  # all bits set is an unknown size
+        elif head[4:8] in BOXES:
+            step = int.from_bytes(head[:4], "big")
+            step = int.from_bytes(head[8:], "big") if step == 1 else step  # 0 is to the end of the file
+        elif head[:4] in (b"\x1aE\xdf\xa3", b"\x18S\x80g"):
+            length = 9 - head[4].bit_length()
+            number = int.from_bytes(head[4 : 4 + length], "big") % 2 ** (7 * length)
+            step = 4 + length + number if number < 2 ** (7 * length) - 1 else 0  # the same
         if step < 8:
-            return end
+            break
         end += step
     return end
-
-
-def _riff_size(head: bytes) -> int:
-    """Read the size of a RIFF chunk; 0 where it is unknown, since the recording was not finished, or there is none."""
-    kind, size = struct.unpack("<4sI", head[:8])
-    return size + 8 if kind == b"RIFF" and 0 < size < 2**32 - 1 else 0
-
-
-def _box_size(head: bytes) -> int:
-    """Read the size of an MP4 box; 0 where there is none, or it goes to the end of the file."""
-    size, kind = struct.unpack(">I4s", head[:8])
-    if kind not in BOXES:
-        return 0
-    return int(struct.unpack(">Q", head[8:16])[0] if size == 1 else size)
-
-
-def _segment_end(file: BinaryIO, head: bytes) -> int:
-    """Read where the segment of a Matroska or WebM file ends; 0 where its size is unknown."""
-    length, header = _variable_integer(head[4:])
-    start = 4 + length + header
-    file.seek(start)
-    segment = file.read(12)
-    if segment[:4] != b"\x18S\x80g":
-        return 0
-    length, size = _variable_integer(segment[4:])
-    return 0 if size == 2 ** (7 * length) - 1 else start + 4 + length + size
-
-
-def _variable_integer(data: bytes) -> tuple[int, int]:
-    """Read an EBML number: how many bytes it takes, and its value."""
-    length = 9 - data[0].bit_length()
-    return length, int.from_bytes(data[:length], "big") & (2 ** (7 * length) - 1)
 
 
 class DrawnVideo:
