@@ -208,7 +208,7 @@ def _kind(path: str) -> str:
     with suppress(OSError, ValueError):
         if Path(path).is_fifo():
             return ""  # opening a named pipe would block; `read_image` reports it
-        with Path(path).open("rb") as file:
+        with Path(path).open("rb", buffering=0) as file:
             if kind := content_kind(file.read(HEAD_BYTES)):
                 return kind
     return "zip" if suffix == ZIP_SUFFIX else "video" if suffix in VIDEO_SUFFIXES else ""
