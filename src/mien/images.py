@@ -45,6 +45,8 @@ _KINDS = {
 
 _NOISE = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}  # created by macOS, Windows and network drives
 
+CHANNELS = ((1,), (2,), (3,), (4,))  # lengths of an axis that is one of channels: gray, gray with alpha, RGB, RGBA
+
 OVERSHOOT = 0.05
 """Float values may exceed their scale by this share of it, since resizing with a cubic filter overshoots; they are clipped."""
 
@@ -136,30 +138,28 @@ def read_with_note(source: ImageSource, name: str = "") -> tuple[np.ndarray, str
 
     `name` is the name of bytes in error messages.
     """
-    if isinstance(source, np.ndarray):
-        try:
-            return _from_array(np.asarray(source))
-        except MienError as error:
-            raise MienError(f"The image array: {error}") from None
-    if isinstance(source, Image.Image):
-        return _decode(source, "The Pillow image", "load it before its file is closed, or save it again")
-    if isinstance(source, bytes):
-        return _from_file(io.BytesIO(source), f"The image {name!r}" if name else "The image in these bytes")
-    if not isinstance(source, str | Path):
+    if not isinstance(source, ImageSource):
         raise MienError(f"An image is a path, bytes, a Pillow image or an array, not {type(source).__name__}.")
-    name = f"The image {str(source)!r}"
-    if Path(source).is_fifo():  # opening it would block until something is written
-        raise MienError(f"{name} is a named pipe; save its output to a file.")
+    label, remedy = "The image array", "save or download it again"
+    if isinstance(source, Image.Image):
+        label, remedy = "The Pillow image", "load it before its file is closed, or save it again"
+    elif isinstance(source, bytes):
+        label = f"The image {name!r}" if name else "The image in these bytes"
+    elif not isinstance(source, np.ndarray):
+        label = f"The image {str(source)!r}"
     try:
-        file = Path(source).open("rb")  # noqa: SIM115 - closed below; only opening may raise here
+        if isinstance(source, np.ndarray):
+            return _from_array(np.asarray(source))
+        if isinstance(source, Image.Image):
+            return _decode(source)
+        with io.BytesIO(source) if isinstance(source, bytes) else _opened(Path(source)) as file:
+            return _from_file(file)
     except FileNotFoundError:
         raise MienError(f"There is no image {str(source)!r}; check the path.") from None
-    except IsADirectoryError:
-        raise MienError(f"{str(source)!r} is a folder, not an image.") from None
-    except (OSError, ValueError) as error:
-        raise MienError(f"{name} cannot be opened: {getattr(error, 'strerror', None) or error}.") from None
-    with file:
-        return _from_file(file, name)
+    except MienError as error:
+        raise MienError(f"{label} {error}") from None
+    except Exception as error:  # parsers of damaged files raise OSError, SyntaxError, ValueError, struct.error and more
+        raise MienError(f"{label} is damaged ({reason_of(error)}); {remedy}.") from None
 
 
 def prepare(image: np.ndarray, size: int, channels: int) -> np.ndarray:
@@ -192,20 +192,30 @@ def prepare(image: np.ndarray, size: int, channels: int) -> np.ndarray:
     return pixels if pixels.shape == shape else np.repeat(pixels[:, :, None], 3, axis=2)
 
 
-def _from_file(file: BinaryIO, name: str) -> tuple[np.ndarray, str]:
+def _opened(path: Path) -> BinaryIO:
+    try:
+        if path.is_fifo():  # opening it would block until something is written
+            raise MienError("is a named pipe; save its output to a file.")
+        return path.open("rb")
+    except FileNotFoundError:
+        raise
+    except IsADirectoryError:
+        raise MienError("is a folder, not an image.") from None
+    except (OSError, ValueError) as error:
+        raise MienError(f"cannot be opened: {getattr(error, 'strerror', None) or error}.") from None
+
+
+def _from_file(file: BinaryIO) -> tuple[np.ndarray, str]:
     if not file.read(1):
-        raise MienError(f"{name} is empty (0 bytes); copy or download it again.")
+        raise MienError("is empty (0 bytes); copy or download it again.")
     file.seek(0)
     try:
-        with _open(file) as image:
-            pixels, note = _decode(image, name)
-            return pixels, note or _left_out(image)
-    except MienError:
-        raise
+        image = _open(file)
     except UnidentifiedImageError:
-        raise MienError(f"{name} is not in a format that can be read{_heic_hint(file)}; save it as JPEG or PNG.") from None
-    except Exception as error:  # parsers of damaged headers raise many types
-        raise MienError(f"{name} is damaged ({reason_of(error)}); save or download it again.") from None
+        raise MienError(f"is not in a format that can be read{_heic_hint(file)}; save it as JPEG or PNG.") from None
+    with image:
+        pixels, note = _decode(image)
+        return pixels, note or _left_out(image)
 
 
 def _left_out(image: Image.Image) -> str:
@@ -240,32 +250,28 @@ def _heic_hint(file: BinaryIO) -> str:
     return " (it is HEIC: pip install pillow-heif)" if file.read(8) in (b"ftypheic", b"ftypheix", b"ftypmif1") else ""
 
 
-def _decode(image: Image.Image, name: str, remedy: str = "save or download it again") -> tuple[np.ndarray, str]:
+def _decode(image: Image.Image) -> tuple[np.ndarray, str]:
     text, megapixels = os.environ.get("MIEN_MAX_MEGAPIXELS") or MAX_MEGAPIXELS, image.width * image.height / 1e6
     try:
         limit = float(text)
     except ValueError:
-        raise MienError(f"MIEN_MAX_MEGAPIXELS must be a number of megapixels, not {text!r}.") from None
+        raise MienError(f"cannot be read: MIEN_MAX_MEGAPIXELS must be a number of megapixels, not {text!r}.") from None
     if not megapixels:
-        raise MienError(f"{name} has no pixels ({image.width}x{image.height}); give another.")
+        raise MienError(f"has no pixels ({image.width}x{image.height}); give another.")
     if megapixels > limit:
         raise MienError(
-            f"{name} has {megapixels:.3g} megapixels and the limit is {limit:g}; make it smaller, or set MIEN_MAX_MEGAPIXELS."
+            f"has {megapixels:.3g} megapixels and the limit is {limit:g}; make it smaller, or set MIEN_MAX_MEGAPIXELS."
         )
     if image.format == "EPS":  # Pillow would pass the file to Ghostscript, which executes it
-        raise MienError(f"{name} is an EPS drawing; save it as JPEG or PNG.")
+        raise MienError("is an EPS drawing; save it as JPEG or PNG.")
     try:
         with _LARGE if megapixels > LARGE_MEGAPIXELS else nullcontext():
             image.load()
             with suppress(Exception):  # a broken EXIF block does not spoil the picture
                 image = ImageOps.exif_transpose(image)
             return _pixels(image)
-    except MienError as error:
-        raise MienError(f"{name}: {error}") from None
     except MemoryError:
-        raise MienError(f"{name} does not fit into memory ({image.width}x{image.height}); make it smaller.") from None
-    except Exception as error:  # OSError, SyntaxError, ValueError, struct.error, EOFError and more
-        raise MienError(f"{name} is damaged ({reason_of(error)}); {remedy}.") from None
+        raise MienError(f"does not fit into memory ({image.width}x{image.height}); make it smaller.") from None
 
 
 def reason_of(error: Exception) -> str:
@@ -293,14 +299,10 @@ def _from_array(array: np.ndarray) -> tuple[np.ndarray, str]:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (2, 3, 4))) or not array.size:
-        advice = ["list(array) if it holds several images"] if array.ndim > 2 else []
-        if array.ndim in (3, 4) and array.shape[-3] in (1, 2, 3, 4):
-            order = "1, 2, 0" if array.ndim == 3 else "0, 2, 3, 1"
-            advice.insert(0, f"array.transpose({order}) if its channels come first")
-        raise MienError(
-            f"its shape must be (H, W), (H, W, 3) or (H, W, 4) with pixels in it, not {array.shape}"
-            + (f"; write {', or '.join(advice)}." if advice else ".")
-        )
+        order = {3: "1, 2, 0", 4: "0, 2, 3, 1"}.get(array.ndim, "") if array.shape[-3:-2] in CHANNELS else ""
+        advice = f"; write array.transpose({order}) if its channels come first" if order else ""
+        advice += f"{', or' if order else '; write'} list(array) if it holds several images" if array.ndim > 2 else ""
+        raise MienError(f"must be (H, W), (H, W, 3) or (H, W, 4) with pixels in it, not {array.shape}{advice}.")
     pixels, note = (array, "") if array.dtype == np.uint8 else _to_bytes(array)
     if pixels.ndim == 2 or pixels.shape[2] == 3:
         return pixels, note
@@ -315,13 +317,13 @@ def _to_bytes(values: np.ndarray, scales: tuple[int, ...] = ()) -> tuple[np.ndar
     if kind == "b":
         return values * np.uint8(255), ""
     if kind not in "uif":
-        raise MienError(f"an image holds numbers, not {values.dtype}.")
+        raise MienError(f"must hold numbers, not {values.dtype}.")
     low, high = float(values.min()), float(values.max())
     scales = scales or ((1, 255, 65535) if kind == "f" else (255, 65535) if values.dtype.str[1:] == "u2" else (255,))
     slack = OVERSHOOT if kind == "f" else 0
     scale = next((scale for scale in scales if high <= scale * (1 + slack)), 0)
     if not scale or not -slack * scale <= low or (scale != scales[0] and high <= BLACK * scale):
         usual = " or ".join(f"0 to {scale}" for scale in scales)
-        raise MienError(f"its values run from {low:g} to {high:g}; scale them to {usual}.")
+        raise MienError(f"has values from {low:g} to {high:g}; scale them to {usual}.")
     pixels = np.rint(np.clip(np.multiply(values, 255 / scale, dtype=np.float32), 0, 255))
     return pixels.astype(np.uint8), f"{values.dtype} values from {low:.3g} to {high:.3g} read as 0 to {scale}"

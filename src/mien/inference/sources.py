@@ -23,7 +23,17 @@ from PIL import Image
 
 from mien.errors import MienError
 from mien.files import missing_path
-from mien.images import HEAD_BYTES, IMAGE_SUFFIXES, ImageSource, content_kind, is_image_name, reason_of, walk, zip_members
+from mien.images import (
+    CHANNELS,
+    HEAD_BYTES,
+    IMAGE_SUFFIXES,
+    ImageSource,
+    content_kind,
+    is_image_name,
+    reason_of,
+    walk,
+    zip_members,
+)
 from mien.inference.prediction import Frame, Unread, read
 from mien.inference.video import FETCH_ADVICE, camera_frames, is_stream, stream_frames, video_frames
 
@@ -43,7 +53,6 @@ VIDEO_SUFFIXES = frozenset(
 ZIP_SUFFIX = ".zip"
 LARGEST_MEMBER = 2**30  # bytes; a small zip can claim to hold a file that fills the memory
 ENCRYPTED = 0x1  # the flag of a zip member that needs a password (PKWARE's APPNOTE, 4.4.4)
-UNZIP_FAILURES = (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, ValueError)
 
 FETCH_SECONDS, LARGEST_DOWNLOAD = 30.0, 100 * 2**20  # for one photo: seconds, and bytes
 TENSOR = "A tensor is no image; give an array, uint8 (H, W, 3) in RGB, such as tensor.permute(1, 2, 0).numpy()."
@@ -115,7 +124,7 @@ def _items(source: Source) -> Iterable[Item]:
     array = np.asarray(source)
     if array.dtype.kind in "SUT" or (array.dtype.kind == "O" and array.ndim < 2):  # paths
         return cast(list[Item], array.ravel().tolist())
-    has_channels = array.shape[-1:] in ((1,), (2,), (3,), (4,))
+    has_channels = array.shape[-1:] in CHANNELS
     if array.ndim == 3 and not has_channels and len(array) != 3:
         note = f"one of the gray images of an array {array.shape}"
         return (Unread(f"image {number}", image, note) for number, image in enumerate(array))
@@ -246,7 +255,7 @@ def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
     try:
         with zipfile.ZipFile(file) as archive:
             members = zip_members(archive, natural)
-            images = [member for member in members if _is_image(archive, member, members[member])]
+            images = [member for member in members if not member.endswith("/") and is_image_name(member)]
             for member in images:
                 yield _unpacked(archive, members[member], f"{name}/{member}")
         error = "" if images else f"The zip {name!r} holds no images (.jpg, .png or the like); give one that does."
@@ -260,15 +269,6 @@ def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
         yield Frame(name, error=error)
 
 
-def _is_image(archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) -> bool:
-    """Tell whether a member is an image by its suffix, or, if it has none, by its content."""
-    if PurePath(name).suffix or name.endswith("/"):
-        return is_image_name(name) and not name.endswith("/")
-    with suppress(*UNZIP_FAILURES), archive.open(member) as file:
-        return content_kind(file.read(HEAD_BYTES)) == "image"
-    return False
-
-
 def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str) -> Frame | Unread:
     if member.flag_bits & ENCRYPTED:
         return Frame(source, error=f"The image {source!r} needs a password; unpack the zip first, then give its folder.")
@@ -277,7 +277,7 @@ def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str) ->
         return Frame(source, error=f"The image {source!r} would unpack to {gigabytes:.1f} GB; unpack it, and make it smaller.")
     try:
         return Unread(source, archive.read(member))
-    except UNZIP_FAILURES as problem:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, ValueError) as problem:
         return Frame(source, error=f"The image {source!r} cannot be unpacked ({reason_of(problem)}); zip it again.")
 
 

@@ -5,9 +5,11 @@ import os
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -104,22 +106,12 @@ def camera_frames(number: int, every: int = 1) -> Iterator[Frame]:
     if not 0 <= number <= LARGEST_CAMERA:
         yield Frame(name, error=f"Cameras are numbered from 0 to {LARGEST_CAMERA}; there is no {number}.")
         return
-    try:
-        video = _Video(_open_camera(number))
-    except FAILURES:
-        yield Frame(
-            name,
-            error=f"There is no camera {number} here, or another program uses it, or this program may not use it; "
-            "check the number (the first is 0).",
-        )
-        return
-    start, seen = time.monotonic(), 0
-    with video:
-        for frame in _live_frames(name, video, every, start, 0):
-            seen = (frame.frame or 0) + 1
-            yield frame
-    error = f"The {name} gives no more frames; check that it is still connected."
-    yield Frame(name, error=error, frame=seen, time=time.monotonic() - start)
+    missing = (
+        f"There is no {name} here, or another program uses it, or this program may not; check the number (the first is 0)."
+    )
+    ended = f"The {name} gives no more frames; check that it is still connected."
+    for frame in _live_frames(name, lambda: _open_camera(number), every, 0):
+        yield replace(frame, error=missing if frame.frame is None else ended) if frame.error else frame
 
 
 def stream_frames(address: str, every: int = 1) -> Iterator[Frame]:
@@ -127,49 +119,35 @@ def stream_frames(address: str, every: int = 1) -> Iterator[Frame]:
 
     Each break is a frame with an error; after a break the address is opened again, up to RECONNECTIONS times.
     """
+    options = {"rtsp_transport": "tcp"} if address.startswith("rtsp") else {}
+    form, waits = "v4l2" if address.startswith("/dev/") else None, (OPEN_SECONDS, READ_SECONDS)
+    connect = partial(av.open, address, format=form, options=options, timeout=waits, metadata_errors="replace")
+    return _live_frames(address, connect, every, RECONNECTIONS)
+
+
+def _live_frames(name: str, connect: Callable[[], Any], every: int, reconnections: int) -> Iterator[Frame]:
     start, number, failed = time.monotonic(), 0, 0
-    while True:
+    while failed <= reconnections:
+        if failed:
+            time.sleep(WAIT_SECONDS)
         try:
-            video = _Video(
-                av.open(
-                    address,
-                    format="v4l2" if address.startswith("/dev/") else None,
-                    options={"rtsp_transport": "tcp"} if address.startswith("rtsp") else {},
-                    timeout=(OPEN_SECONDS, READ_SECONDS),
-                    metadata_errors="replace",
-                )
-            )
-        except FAILURES as error:
-            reason = _reason(error)
-        else:
-            with video:
+            with _Video(connect()) as video:
                 if video.is_photo:
-                    yield Frame(address, error=f"{address!r} is a photo, not a stream; {FETCH_ADVICE}.")
+                    yield Frame(name, error=f"{name!r} is a photo, not a stream; {FETCH_ADVICE}.")
                     return
-                for frame in _live_frames(address, video, every, start, number):
-                    number, failed = (frame.frame or 0) + 1, 0
-                    yield frame
+                for decoded in video:
+                    if number % every == 0:
+                        yield video.frame(name, decoded, number, time.monotonic() - start, every)
+                    number, failed = number + 1, 0
             if video.is_file and not video.failure:
                 return
-            reason = video.failure
+            reason = video.failure or "no more data"
+        except FAILURES as failure:
+            reason = _reason(failure)
         failed += 1
-        more = failed <= RECONNECTIONS
-        yield Frame(
-            address,
-            error=f"The stream {address!r} {'broke off' if number else 'cannot be opened'} ({reason or 'no more data'})"
-            + ("; connecting again." if more else "; check the address and the network."),
-            frame=number if number else None,
-            time=time.monotonic() - start if number else None,
-        )
-        if not more:
-            return
-        time.sleep(WAIT_SECONDS)
-
-
-def _live_frames(name: str, video: "_Video", every: int, start: float, first: int) -> Iterator[Frame]:
-    for number, decoded in enumerate(video, start=first):
-        if number % every == 0:
-            yield video.frame(name, decoded, number, time.monotonic() - start, every)
+        advice = "connecting again" if failed <= reconnections else "check the address and the network"
+        error = f"The stream {name!r} {'broke off' if number else 'cannot be opened'} ({reason}); {advice}."
+        yield Frame(name, error=error, frame=number or None, time=time.monotonic() - start if number else None)
 
 
 class _Input(io.BufferedReader):
