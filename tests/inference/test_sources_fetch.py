@@ -214,3 +214,9 @@ def test_a_stream_of_video_stays_a_stream_with_fetch(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "WAIT_SECONDS", 0.0)
     for address in ("http://127.0.0.1:9/clip.mp4", "http://127.0.0.1:9/live.m3u8", "rtsp://127.0.0.1:9/live"):
         assert all(frame.error.startswith(f"The stream {address!r} cannot be opened") for frame in fetched(address))
+
+
+def test_a_photo_whose_address_is_long_is_drawn(site, model, tmp_path):
+    rows = list(mien.predict([f"{site}/a.png?key={'k' * 600}"] * 2, model, faces=True, fetch=True, draw=tmp_path / "drawn"))
+    assert [row.error for row in rows] == ["", ""]
+    assert len(list((tmp_path / "drawn").iterdir())) == 2

@@ -297,3 +297,26 @@ def test_a_long_name_on_the_command_line_is_a_row(model, capsys, tmp_path):
     saved(tmp_path)
     assert main(["predict", "a" * 5000, str(tmp_path / "saved.png"), "--model", str(model), "--faces"]) == 1
     assert "File name too long" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        ([[1, 2], [3, 4]], "not list"),
+        ("a.jpg", "no image 'a.jpg'"),
+        (3.5, "not float"),
+        (np.zeros((3, 20, 30), np.uint8), "transpose"),
+        (np.full((20, 30), np.nan), "has values from nan"),
+    ],
+)
+def test_a_frame_without_a_proper_image_is_a_row_with_its_number_and_time(image, says, model):
+    frame = mien.Frame("left", image, frame=7, time=0.5)
+    before, bad, after = mien.predict([COLOUR, frame, mien.Frame("left", COLOUR, frame=8, time=0.6)], model, faces=True)
+    assert (before.error, after.error, after.source) == ("", "", "left")
+    assert says in bad.error
+    assert (bad.source, bad.frame, bad.time) == ("left", 7, 0.5)
+
+
+def test_a_frame_of_another_scale_is_read_with_a_note(model):
+    (row,) = mien.predict([mien.Frame("left", COLOUR / 255, frame=7, time=0.5)], model, faces=True)
+    assert row.note == "float64 values from 0.353 to 0.353 read as 0 to 1"

@@ -2,7 +2,7 @@
 
 import threading
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -42,7 +42,7 @@ class Frame:
     @property
     def held_bytes(self) -> int:
         """Bytes of memory that it keeps alive."""
-        return 0 if self.image is None else self.image.nbytes
+        return getattr(self.image, "nbytes", 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,18 +60,19 @@ class Unread:
 
 
 def read(image: Frame | Unread) -> Frame:
-    """Read an image unless it is read already; a failure becomes a frame with an error."""
-    if isinstance(image, Frame):
-        return image
+    """Read an image, or check that of a frame; a failure becomes a frame with an error."""
+    frame = image if isinstance(image, Frame) else Frame(image.source, note=image.note)
+    if frame.error:
+        return frame
     try:
         with _PILLOW if isinstance(image.image, Image.Image) else nullcontext():
             content = image.image() if isinstance(image.image, partial) else image.image
             pixels, note = read_with_note(content, image.source)
     except MienError as error:
-        return Frame(image.source, error=str(error))
+        return replace(frame, image=None, error=str(error), note="")
     except Exception as error:  # whatever an object raises that only looks like an image
-        return Frame(image.source, error=f"The image {image.source!r} cannot be read ({reason_of(error)}).")
-    return Frame(image.source, pixels, note=", ".join(filter(None, (image.note, note))))
+        return replace(frame, image=None, error=f"The image {image.source!r} cannot be read ({reason_of(error)}).", note="")
+    return replace(frame, image=pixels, note=", ".join(filter(None, (frame.note, note))))
 
 
 @dataclass(frozen=True, eq=False)

@@ -93,35 +93,27 @@ def listed(
 
 
 def _listed(source: Source, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
-    for name, item in _numbered(source):
-        try:
-            for found in _one(item, name, every, skip, fetch):
-                if getattr(found, "frame", None) is not None or not skip(found.source):
-                    yield found
-        except Exception as problem:  # whatever a file or an object raises concerns this input only
-            yield Frame(name, error=f"The input {name!r} cannot be read ({reason_of(problem)}).")
-
-
-def _numbered(source: Source) -> Iterator[tuple[str, Item]]:
-    """Give the inputs with names for those that have none; the failure of an iterable is its last input."""
-    number = 0
+    number = -1
     try:
-        for item in _items(source):
-            yield f"image {number}", item
-            number += 1
+        for number, item in enumerate(_items(source)):
+            name = f"image {number}"
+            try:
+                for found in _one(item, name, every, skip, fetch):
+                    if getattr(found, "frame", None) is not None or not skip(found.source):
+                        yield found
+            except Exception as problem:  # whatever a file or an object raises concerns this input only
+                yield Frame(name, error=f"The input {name!r} cannot be read ({reason_of(problem)}).")
     except Exception as problem:
-        reason = (
-            f"The iterable of inputs raised {type(problem).__name__} ({reason_of(problem)}); the {number:,} before were read."
-        )
-        yield f"image {number}", Frame(f"image {number}", error=reason)
+        reason = f"{type(problem).__name__} ({reason_of(problem)}); the {number + 1:,} before were read."
+        yield Frame(f"image {number + 1}", error=f"The iterable of inputs raised {reason}")
 
 
 def _items(source: Source) -> Iterable[Item]:
     if isinstance(source, SINGLE) or hasattr(source, "read"):
         return [cast(Item, source)]
-    if not _holds_array(source):
+    array = _array_of(source)
+    if not isinstance(array, np.ndarray):
         return source if isinstance(source, Iterable) else [source]
-    array = np.asarray(source)
     if array.dtype.kind in "SUT" or (array.dtype.kind == "O" and array.ndim < 2):  # paths
         return cast(list[Item], array.ravel().tolist())
     has_channels = array.shape[-1:] in CHANNELS
@@ -131,9 +123,9 @@ def _items(source: Source) -> Iterable[Item]:
     return array if array.ndim == 4 and has_channels else [array]
 
 
-def _holds_array(item: Any) -> bool:
-    """Tell whether an object is an array, of NumPy, pandas, JAX, TensorFlow or another library."""
-    return hasattr(item, "__array__") or hasattr(item, "__array_interface__")
+def _array_of(item: Any) -> Any:
+    """Convert an array of any library (pandas, JAX, TensorFlow ...) to NumPy's; return anything else as it is."""
+    return np.asarray(item) if hasattr(item, "__array__") or hasattr(item, "__array_interface__") else item
 
 
 def _one(item: Any, name: str, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
@@ -158,8 +150,8 @@ def _one(item: Any, name: str, every: int, skip: Callable[[str], bool], fetch: b
                 raise MienError(f"it gives {type(item).__name__}, not bytes; open it in binary mode, 'rb'")
         if isinstance(item, bytearray | memoryview):
             item = bytes(item)
-        elif not isinstance(item, Image.Image) and _holds_array(item):
-            item = np.asarray(item)
+        elif not isinstance(item, Image.Image):
+            item = _array_of(item)
         yield from _file(own_name if own_name and isinstance(own_name, str) else name, item, every, skip)
 
 
