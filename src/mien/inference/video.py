@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -106,12 +105,14 @@ def camera_frames(number: int, every: int = 1) -> Iterator[Frame]:
     if not 0 <= number <= LARGEST_CAMERA:
         yield Frame(name, error=f"Cameras are numbered from 0 to {LARGEST_CAMERA}; there is no {number}.")
         return
-    missing = (
-        f"There is no {name} here, or another program uses it, or this program may not; check the number (the first is 0)."
-    )
-    ended = f"The {name} gives no more frames; check that it is still connected."
-    for frame in _live_frames(name, lambda: _open_camera(number), every, 0):
-        yield replace(frame, error=missing if frame.frame is None else ended) if frame.error else frame
+
+    def explain(begun: bool, *_: object) -> str:
+        if begun:
+            return f"The {name} gives no more frames; check that it is still connected."
+        reasons = "or another program uses it, or this program may not use it"
+        return f"There is no {name} here, {reasons}; check the number (the first is 0)."
+
+    yield from _live_frames(name, lambda: _open_camera(number), every, 0, explain)
 
 
 def stream_frames(address: str, every: int = 1) -> Iterator[Frame]:
@@ -122,10 +123,17 @@ def stream_frames(address: str, every: int = 1) -> Iterator[Frame]:
     options = {"rtsp_transport": "tcp"} if address.startswith("rtsp") else {}
     form, waits = "v4l2" if address.startswith("/dev/") else None, (OPEN_SECONDS, READ_SECONDS)
     connect = partial(av.open, address, format=form, options=options, timeout=waits, metadata_errors="replace")
-    return _live_frames(address, connect, every, RECONNECTIONS)
+
+    def explain(begun: bool, reason: str, goes_on: bool) -> str:
+        advice = "connecting again" if goes_on else "check the address and the network"
+        return f"The stream {address!r} {'broke off' if begun else 'cannot be opened'} ({reason}); {advice}."
+
+    return _live_frames(address, connect, every, RECONNECTIONS, explain)
 
 
-def _live_frames(name: str, connect: Callable[[], Any], every: int, reconnections: int) -> Iterator[Frame]:
+def _live_frames(
+    name: str, connect: Callable[[], Any], every: int, reconnections: int, explain: Callable[[bool, str, bool], str]
+) -> Iterator[Frame]:
     start, number, failed = time.monotonic(), 0, 0
     while failed <= reconnections:
         if failed:
@@ -145,8 +153,7 @@ def _live_frames(name: str, connect: Callable[[], Any], every: int, reconnection
         except FAILURES as failure:
             reason = _reason(failure)
         failed += 1
-        advice = "connecting again" if failed <= reconnections else "check the address and the network"
-        error = f"The stream {name!r} {'broke off' if number else 'cannot be opened'} ({reason}); {advice}."
+        error = explain(number > 0, reason, failed <= reconnections)
         yield Frame(name, error=error, frame=number or None, time=time.monotonic() - start if number else None)
 
 
