@@ -66,7 +66,7 @@ def read(image: Frame | Unread) -> Frame:
         return frame
     try:
         with _PILLOW if isinstance(image.image, Image.Image) else nullcontext():
-            content = image.image() if isinstance(image.image, partial) else image.image
+            content: Any = image.image() if isinstance(image.image, partial) else image.image
             pixels, note = read_with_note(content, image.source)
     except MienError as error:
         return replace(frame, image=None, error=str(error), note="")
