@@ -36,8 +36,8 @@ _KINDS = {
     ),
     "zip": re.compile(rb"PK(\x03\x04|\x05\x06)"),
     "video": re.compile(
-        rb".{4}(ftyp|moov|moof|mdat|wide|free|skip|styp)|RIFF.{4}AVI |\x1aE\xdf\xa3|FLV\x01|OggS|0&\xb2u\x8ef\xcf\x11|DKIF"
-        rb"|\0\0\x01[\xb3\xba]|\0{3}\x01[\x09\x27\x40\x46\x67]|nut/|G.{187}G.{187}G|.{4}G.{191}G|\x06\x0e\+4|\.RMF|YUV4MPEG2",
+        rb".{4}(moov|mdat)|\0.{3}(ftyp|moof|wide|free|skip|styp)|RIFF.{4}AVI |\x1aE\xdf\xa3|FLV\x01|OggS|0&\xb2u\x8ef\xcf\x11"
+        rb"|DKIF|\0\0\x01[\xb3\xba]|\0{3}\x01[\x09\x27\x40\x46\x67]|nut/|G.{187}G.{187}G|.{4}G.{191}G|\x06\x0e\+4|\.RMF|YUV4",
         re.DOTALL,
     ),
 }

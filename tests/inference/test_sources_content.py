@@ -111,7 +111,8 @@ def test_an_image_of_every_format_with_a_signature_is_known(suffix):
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"\0" * 600, b"Good morning", b"PK", b"GIF", b"MM", b"BMW and others", b"RIFF1234WAVEfmt "]
+    "text",
+    [b"", b"\0" * 600, b"Good morning", b"PK", b"GIF", b"MM", b"BMW and others", b"you're free to go", b"RIFF1234WAVEfmt "],
 )
 def test_what_is_neither_is_not_taken_for_it(text):
     assert content_kind(text) == ""
