@@ -437,6 +437,22 @@ def two_recordings_one_after_the_other(folder):
     return path, Wanted(10, None, levels=False, shape=None)
 
 
+@case
+def a_preview_beside_the_video(folder):
+    path = folder / "clip.mp4"
+    with av.open(str(path), "w") as file:
+        for codec, pix_fmt, size in (("mjpeg", "yuvj420p", (32, 16)), ("libx264", "yuv420p", SIZE)):
+            stream = file.add_stream(codec, rate=25)
+            stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
+        for stream, size, count in zip(file.streams.video, ((32, 16), SIZE), (1, 10), strict=True):
+            for number in range(count):
+                frame = av.VideoFrame.from_ndarray(picture(number, size), format="rgb24")
+                frame.pts, frame.time_base = number, Fraction(1, 25)
+                file.mux(stream.encode(frame))
+            file.mux(stream.encode(None))
+    return path, all_of(even(10))
+
+
 def renamed(name, first, ending, **options):
     def make(folder):
         path = encode(folder / f"clip{first}", UNEVEN, **options).rename(folder / f"clip{ending}")

@@ -168,7 +168,7 @@ class _Input(io.BufferedReader):
 
 
 class _Video:
-    """An open container whose first video stream is decoded; iterating gives PyAV's frames."""
+    """An open container whose largest video stream is decoded; iterating gives PyAV's frames."""
 
     def __init__(self, container: Any) -> None:
         self._container = container
@@ -176,7 +176,7 @@ class _Video:
         if not streams:
             container.close()
             raise MienError("holds no moving picture, at most sound or a cover, or is damaged; give a video.")
-        self._stream = streams[0]
+        self._stream = max(streams, key=lambda stream: stream.width * stream.height)  # others are previews
         self._stream.thread_type = "AUTO"
         self._start = (container.start_time or 0) / av.time_base
         self.failure, self.damaged = "", 0
