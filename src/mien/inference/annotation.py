@@ -186,7 +186,7 @@ class AnnotationWriter:
 
     def _stem(self, source: Path, suffixes: tuple[str, ...]) -> str:
         """Choose a name that is free with all suffixes: images of several folders may share theirs, and files may exist."""
-        stem = source.stem or "image"
+        stem = source.stem[:150] or "image"  # addresses can be longer than a name may be
         key = stem.casefold(), suffixes
         for number in count(self._numbers.get(key, 1)):  # smaller ones are taken
             name = stem if number == 1 else f"{stem}-{number}"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mien.errors import MienError
-from mien.images import prepare
+from mien.images import prepare, reason_of
 from mien.inference.annotation import AnnotationWriter
 from mien.inference.classifier import DEFAULT_MODEL, Classifier, usable_cores
 from mien.inference.detection import Detector, crop_face, open_detector
@@ -44,6 +44,7 @@ def predict(
     smoothing: float = SMOOTHING,
     threads: int | None = None,
     font: str | None = None,
+    fetch: bool = False,
 ) -> Generator[Prediction, None, None]:
     """Find the faces of images and videos and predict their expressions.
 
@@ -51,8 +52,9 @@ def predict(
     closing the generator ends them.
 
     Args:
-        source: a path, folder, pattern, zip, video, number of a camera, bytes, Pillow image, array (H, W) or (H, W, 3), or an
-            iterable of these. An iterable is read in another thread and its arrays are not copied, so do not reuse them.
+        source: a path, folder, pattern, zip, video, address, number of a camera, data URI, bytes or open file of an image or
+            video, Pillow image, array (H, W) or (H, W, 3), or an iterable of these. An iterable is read in another thread and
+            its arrays are not copied, so do not reuse them.
         model: a model file, run folder or name of an embedded model, or an open classifier; an open classifier keeps its
             own head, unless another is given, and its own threads.
         detector: as for `open_detector`, or an open detector, whose detect must be thread-safe.
@@ -72,6 +74,7 @@ def predict(
         smoothing: time constant in seconds of the moving average over the probabilities of each track; 0 for no smoothing.
         threads: CPU threads that detect and classify faces; by default as many as this process may use, at most 8.
         font: a font file for the labels in drawings; by default one that is installed, where Pillow's own lacks letters.
+        fetch: download the photos whose http or https address is given; without it their rows say so.
 
     Returns:
         One prediction or more for every input, in order, as they come: one for each face, or one that says that there is
@@ -88,7 +91,7 @@ def predict(
         raise MienError(f"The smoothing is a number of seconds, 0 for none, not {smoothing:g}.")
     if draw is not None:
         check_draw(draw, source)
-    items = listed(source, every)
+    items = listed(source, every, lambda _: False, fetch)
     keep_images = draw is not None
     pipeline = FacePipeline(model, detector, head, faces, margin, min_size, min_score, threshold, batch_size, keep_images)
     choose_fonts(pipeline.classifier.labels.names if draw else (), font)
@@ -185,8 +188,7 @@ class FacePipeline:
             # a copy, since the result may be a view that keeps the whole image alive
             prepared = [prepare(crop, self.classifier.size, self.classifier.channels).copy() for crop in crops]
         except Exception as error:  # whatever a detector or damaged pixels raise concerns this image only
-            reason = " ".join(str(error).split()) or "out of memory"
-            failed = replace(row, error=f"Face detection failed on {frame.source!r} ({reason}).")
+            failed = replace(row, error=f"Face detection failed on {frame.source!r} ({reason_of(error)}).")
             return ImageFaces([failed], image=kept, rate=frame.rate)
         height, width = frame.image.shape[:2]
         rows = []

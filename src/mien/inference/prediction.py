@@ -2,14 +2,15 @@
 
 import threading
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from mien.errors import MienError
-from mien.images import ImageSource, read_with_note
+from mien.images import ImageSource, read_with_note, reason_of
 from mien.labels import LabelSet
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
@@ -44,15 +45,16 @@ class Frame:
     @property
     def held_bytes(self) -> int:
         """Bytes of memory that it keeps alive."""
-        return 0 if self.image is None else self.image.nbytes
+        return getattr(self.image, "nbytes", 0)
 
 
 @dataclass(frozen=True, eq=False)
 class Unread:
-    """An image that is not read yet, and its name."""
+    """An image that is not read yet, or the call that downloads it; and its name."""
 
     source: str
-    image: ImageSource
+    image: ImageSource | partial[bytes]
+    note: str = ""  # a remark to put before those on reading it
 
     @property
     def held_bytes(self) -> int:
@@ -66,15 +68,19 @@ def encodable(text: str) -> str:
 
 
 def read(image: Frame | Unread) -> Frame:
-    """Read an image unless it is read already; a failure becomes a frame with an error."""
-    if isinstance(image, Frame):
-        return image
+    """Read an image, or check that of a frame; a failure becomes a frame with an error."""
+    frame = image if isinstance(image, Frame) else Frame(image.source, note=image.note)
+    if frame.error:
+        return frame
     try:
         with _PILLOW if isinstance(image.image, Image.Image) else nullcontext():
-            pixels, note = read_with_note(image.image, image.source)
+            content: Any = image.image() if isinstance(image.image, partial) else image.image
+            pixels, note = read_with_note(content, image.source)
     except MienError as error:
-        return Frame(image.source, error=str(error))
-    return Frame(image.source, pixels, note=note)
+        return replace(frame, image=None, error=str(error), note="")
+    except Exception as error:  # whatever an object raises that only looks like an image
+        return replace(frame, image=None, error=f"The image {image.source!r} cannot be read ({reason_of(error)}).", note="")
+    return replace(frame, image=pixels, note=", ".join(filter(None, (frame.note, note))))
 
 
 @dataclass(frozen=True, eq=False)

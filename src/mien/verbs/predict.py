@@ -34,12 +34,14 @@ def predict(
     resume: bool = False,
     null: bool = False,
     draw: str | None = None,
+    fetch: bool = False,
     **options: Any,
 ) -> int:
     """Find the faces of images and videos, and classify their expressions.
 
     Args:
-        source: photos, folders, patterns, zips, videos, numbers of cameras, addresses of streams; - reads paths on stdin.
+        source: photos, folders, patterns, zips, videos, numbers of cameras, addresses of streams or (with --fetch) photos,
+            data URIs; - reads paths on stdin.
         model: a model file, a run folder, a name that `mien models` lists, or hf:owner/name.
         detector: auto, yunet, none, or a YuNet .onnx file.
         format: table, json, jsonl, csv or parquet; if not given, by the ending of --out, else table.
@@ -47,6 +49,7 @@ def predict(
         resume: continue a run into --out that was stopped.
         null: paths on stdin end with a zero byte, as those of `find -print0`.
         draw: a folder for copies of the photos and videos with the predictions drawn in.
+        fetch: download the photos whose http or https address is given.
         **options: see `mien.predict`.
 
     Returns:
@@ -67,11 +70,11 @@ def predict(
     if resume and draw is not None:
         raise MienError("--resume cannot know which pictures are drawn already; leave out --draw, or --resume.")
     if "-" not in source:
-        check_names(source)
+        check_names(source, fetch)
     opened = Classifier(model, threads=1, head=options.get("head"))
     items: Any = source if "-" not in source else _paths(source, null)
     if path is None:
-        with closing(classify_faces(items, opened, detector, draw, **options)) as predictions:
+        with closing(classify_faces(items, opened, detector, draw, fetch=fetch, **options)) as predictions:
             return _exit_status(_to_standard_output(_until_stopped(predictions, source), form, opened.labels))
     if resume and path.exists() and not log_path(path).exists():
         print(f"mien: {str(path)!r} is whole, there is nothing to resume; leave out --resume to replace it", file=sys.stderr)
@@ -80,8 +83,8 @@ def predict(
     settings |= {name: value for name, value in options.items() if name not in SPEED_ONLY}
     log = ResumeLog(path, opened.labels, settings, source, resume)
     if resume:
-        items = listed(items, options.get("every", 1), log.skip)
-    with closing(classify_faces(items, opened, detector, draw, **options)) as predictions:
+        items = listed(items, options.get("every", 1), log.skip, fetch)
+    with closing(classify_faces(items, opened, detector, draw, fetch=fetch, **options)) as predictions:
         make_folder_of(path)
         try:
             log.write(_until_stopped(predictions, source))
