@@ -20,6 +20,7 @@ from mien.evaluation.record import (
     Record,
     describe_data,
     describe_model,
+    describe_prior,
     measure_before_temperature,
     training_cautions,
     whole_folder,
@@ -57,6 +58,7 @@ class Report:
         record, data, model = self.record, self.record.data, self.record.model
         part = {"all": "all rows", "none": "the rows in no split"}.get(data["split"], f"{data['split']} split")
         head = f", predicted by the {model['head']} head" if len(model["heads"]) > 1 else ""
+        head += "" if (prior := describe_prior(model)) == "training" else f", prior: {prior}"
         faces = f"{data['rows']:,} {'face' if data['rows'] == 1 else 'faces'}"
         parts = [f"{part} of {data['path'] or 'data from ' + data['kind']}: {faces}{head}\n{as_table(self.metrics)}"]
         if record.test_time_augmentation:
@@ -131,7 +133,9 @@ def evaluate(
             data=data_record,
             all_rows=measure(probabilities, targets, model.labels),
             likely_mislabelled=suspects,
-            before_temperature=measure_before_temperature(views, truth, temperature) if temperature else None,
+            before_temperature=measure_before_temperature(views, truth, temperature, model.prior_factors)
+            if temperature
+            else None,
             crowd=_measure_crowd(rows, targets, probabilities, model.labels),
             test_time_augmentation=measure_gain(tta, plain, augmented, truth) if tta != "none" else None,
             training_copies=subgroups.measure_training_copies(*copies, probabilities, targets, model.labels)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mien.evaluation import plots
 from mien.evaluation.metrics import Metrics, likely_mislabelled
-from mien.evaluation.record import Record, cautions
+from mien.evaluation.record import Record, cautions, describe_prior
 from mien.evaluation.subgroups import FEWEST_ROWS, WIDEST, copies_unknown_reason
 from mien.labels import LabelSet
 
@@ -92,6 +92,7 @@ def render(record: Record, pictures: dict[str, str], recipe: str | None) -> str:
         copies_unknown=copies_unknown_reason((record.model["trained_on"] or {}).get("train_count")),
         enough=(FEWEST_ROWS, round(100 * WIDEST)),
         pictures=pictures,
+        prior=describe_prior(record.model),
         recipe=recipe,
     )
 
