@@ -67,7 +67,7 @@ def new_environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["count"] = lambda number: f"{number:,}"
+    environment.filters |= {"count": lambda number: f"{number:,}", "prior": describe_prior}
     return environment
 
 
@@ -92,7 +92,6 @@ def render(record: Record, pictures: dict[str, str], recipe: str | None) -> str:
         copies_unknown=copies_unknown_reason((record.model["trained_on"] or {}).get("train_count")),
         enough=(FEWEST_ROWS, round(100 * WIDEST)),
         pictures=pictures,
-        prior=describe_prior(record.model),
         recipe=recipe,
     )
 
