@@ -231,12 +231,17 @@ class Classifier:
         if head not in self.heads:
             raise MienError(f"The model {str(self.path)!r} has no head {head!r}; choose {' or '.join(self.heads)}.")
         self.head, self._given_prior = head, prior
-        self.prior: Prior = prior if prior is not None else PRIORS[head] if self.training_priors else "training"
-        shares, power = np.ones(len(self.labels)), {"training": 0, "balanced": 1}.get(str(self.prior), self.prior)
-        if isinstance(power, Mapping):
-            shares, power = as_shares(power, self.labels), 1
-            self.prior = dict(zip(self.labels, shares.tolist(), strict=True))
-        if not isinstance(power, Real) or not 0 <= power <= 1:
+        if prior is None:
+            prior = PRIORS[head] if self.training_priors else "training"
+        shares, power = np.ones(len(self.labels)), float("nan")
+        if isinstance(prior, Mapping):
+            shares, power = as_shares(prior, self.labels), 1.0
+            prior = dict(zip(self.labels, shares.tolist(), strict=True))
+        elif isinstance(prior, str):
+            power = {"training": 0.0, "balanced": 1.0}.get(prior, power)
+        elif isinstance(prior, Real):
+            prior = power = float(prior)
+        if not 0 <= power <= 1:
             raise MienError(
                 f"There is no prior {prior!r}; give training, balanced, a number between 0 and 1, or a share for each label."
             )
@@ -245,6 +250,7 @@ class Classifier:
                 f"The model {str(self.path)!r} does not state the shares of the labels in its training, so its prior cannot be "
                 "changed; train it again with this mien, or leave out the prior."
             )
+        self.prior: Prior = prior
         self.prior_factors: np.ndarray | None = None
         if power:
             trained = self.training_priors[head]
