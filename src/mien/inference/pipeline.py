@@ -20,8 +20,8 @@ from mien.inference.sources import Source, listed
 from mien.inference.tracking import SMOOTHING, TrackSmoother
 
 UNSURE = 0.6
-"""Confidence below which a prediction is called unsure. On PublicTest about 80% of mien-s's predictions reach it, and 90% of
-these agree with the majority of voters; of those below, 51% (benchmarks/unsure.py)."""
+"""Confidence below which a prediction is called unsure. On PublicTest 77% of mien-s's predictions reach it, and 91% of these
+agree with the majority of voters; of those below, 55% (benchmarks/unsure.py)."""
 
 MOST_THREADS = 8  # default limit of threads: each holds an image and a detector, some 100 MB
 
