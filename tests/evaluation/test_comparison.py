@@ -181,16 +181,3 @@ def test_json_of_the_command_line_is_a_source_again(run, tmp_path):
 def test_json_has_no_title(run, capsys):
     assert main(["compare", str(run), "--format", "json", "--title", "My runs"]) == 2
     assert "JSON has no title" in capsys.readouterr().err
-
-
-def test_the_prior_is_a_column_where_runs_on_the_same_faces_have_different_ones():
-    other = replace(LOWER, prior="balanced")
-    text = as_markdown([MADE_UP, other, OTHER_FACES])
-    header, other_header = (line for line in text.splitlines() if line.startswith("| run") and "accuracy" in line)
-    assert "| prior " in header
-    assert "prior" not in other_header
-    _, (first, second) = tables(text)[0]
-    assert "| training |" in first
-    assert "| balanced |" in second
-    assert "test-time augmentation" not in text
-    assert "prior" not in as_markdown([MADE_UP, LOWER])

@@ -74,7 +74,7 @@ def test_a_model_that_does_not_state_its_prior_keeps_it(two_heads, expected, tmp
         np.testing.assert_allclose(Classifier(two_heads, prior=prior).predict_proba(FACES), expected(FACES)[:, ::-1], atol=1e-4)
     assert (Classifier(two_heads).prior, Classifier(two_heads).training_priors) == ("training", {})
     for prior in ("balanced", 0.5, SHARES):
-        with pytest.raises(MienError, match=r"does not state the shares of the labels in its training.*leave out the prior"):
+        with pytest.raises(MienError, match=r"does not state its training prior; train it again .*leave out the prior"):
             Classifier(two_heads, prior=prior)
     assert main(["predict", str(tmp_path), "--model", str(two_heads), "--prior", "0.5"]) == 2
     assert "train it again" in capsys.readouterr().err
@@ -83,7 +83,7 @@ def test_a_model_that_does_not_state_its_prior_keeps_it(two_heads, expected, tmp
 @pytest.mark.parametrize(
     ("prior", "says"),
     [
-        ("blanced", "no prior 'blanced'; give training, balanced, a number between 0 and 1, or a share for each label."),
+        ("blanced", "no prior 'blanced'; give training, balanced, a number from 0 to 1, or a share for each label."),
         ("", "no prior ''"),
         (-0.1, "no prior -0.1"),
         (1.5, "no prior 1.5"),
@@ -94,6 +94,7 @@ def test_a_model_that_does_not_state_its_prior_keeps_it(two_heads, expected, tmp
             SHARES | {"hapy": 0.1},
             "no label 'hapy' among angry, disgust, fear, happy, sad, surprise, neutral. Did you mean 'happy'?",
         ),
+        (SHARES | {1: 0.1}, "no label '1'"),
         ({"happy": 0.5, "sad": 0.5}, "no share for angry, disgust, fear, surprise, neutral; give one for each label, 0 if it"),
         ({}, "no share for angry"),
         (dict.fromkeys(SHARES, 0), "numbers of 0 or more and not all 0"),

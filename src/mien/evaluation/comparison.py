@@ -37,9 +37,6 @@ REACHED: Columns = {
 VIEWS: Columns = {"views": lambda run: run.test_time_augmentation or "one"}
 """Added to `REACHED` where a run was measured with test-time augmentation."""
 
-PRIOR: Columns = {"prior": lambda run: run.prior}
-"""Added to `REACHED` where runs were measured with different priors."""
-
 COST: Columns = {
     "network": lambda run: run.network,
     "parameters": lambda run: f"{run.parameters:,}",
@@ -129,8 +126,7 @@ def group_by_faces(summaries: Sequence[RunSummary], predictions: Mapping[str, Pa
         labels = ", ".join(label for label, count in runs[0].support.items() if count)
         names = {each.name for each in runs}
         compared = paired_tests({name: path for name, path in (predictions or {}).items() if name in names})
-        reached = REACHED | (VIEWS if any(each.test_time_augmentation for each in runs) else {})
-        reached |= PRIOR if len({each.prior for each in runs}) > 1 else {}
+        reached = REACHED | VIEWS if any(each.test_time_augmentation for each in runs) else REACHED
         tested, tests = (describe_tests(compared), paired_table(compared)) if compared else ("", [])
         groups.append(RunGroup(f"{runs[0].rows:,} faces, {split}: {labels}", runs, reached, tested, tests))
     return groups
@@ -155,7 +151,7 @@ def as_markdown(
     parts = [f"# {title}"] if title else []
     parts += [f"{ABOUT_ACCURACY} Written by: `{command}`"] if command else []
     parts += [OTHER_FACES] if len(groups) > 1 else []
-    parts += [AUGMENTED] if any(each.test_time_augmentation for each in summaries) else []
+    parts += [AUGMENTED] if any(group.reached is not REACHED for group in groups) else []
     for group in groups:
         parts += [group.faces, markdown_table(table(group.runs, group.reached | COST))]
         parts += [group.tested, markdown_table(group.tests)] if group.tests else []

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mien.errors import MienError, in_plain_words
 from mien.evaluation.plots import ACCENT, FAINT, INK, add_legend, new_figure, style_axes
-from mien.evaluation.record import describe_model, describe_prior, read_record
+from mien.evaluation.record import describe_model, read_record
 from mien.inference.classifier import Classifier
 
 COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
@@ -52,7 +52,6 @@ class RunSummary:
     hardware: str | None  # of the training; None where the model file does not say
     command: str | None  # command lines that trained and evaluated it; None if called from Python
     test_time_augmentation: str | None = None  # flip or ten-crops
-    prior: str = "training"  # of its predictions
 
 
 def summarise(folder: Path) -> RunSummary:
@@ -89,7 +88,6 @@ def summarise(folder: Path) -> RunSummary:
         "validation_accuracy_by_epoch": [],
         "command": record["command"],
         "test_time_augmentation": augmentation["kind"] if augmentation else None,
-        "prior": describe_prior(record["model"]),
     }
     return RunSummary(**summary | training)
 

@@ -144,9 +144,8 @@ class Classifier:
         threads: threads per call; by default one for each physical core that this process may use.
         head: which of the model's heads to use: "label" for the label of the data set, "crowd" for the vote of a crowd of
             ten; by default the crowd if the model has it.
-        prior: how often each label is expected: "training" for the shares of the training rows, "balanced" for equal shares, a
-            power between these (0 is training, 1 is balanced), or a share for each label, in any unit; by default "training"
-            for the label head and 0.25 for the crowd head.
+        prior: how often each label is expected: "training", "balanced", a power between these (0 and 1), or a share for each
+            label, in any unit; by default "training" for the label head and 0.25 for the crowd head.
 
     Attributes:
         path: the model file.
@@ -161,8 +160,7 @@ class Classifier:
         metadata: all metadata of the file.
 
     Raises:
-        MienError: if there is no such model or head, mien did not write the file, or the prior is none of these or is not
-            "training" and the file does not state the training prior.
+        MienError: if there is no such model, head or prior, mien did not write the file, or it does not state its prior.
     """
 
     def __init__(
@@ -243,15 +241,13 @@ class Classifier:
             prior = power = float(prior)
         if not 0 <= power <= 1:
             raise MienError(
-                f"There is no prior {prior!r}; give training, balanced, a number between 0 and 1, or a share for each label."
-            )
-        if power and not self.training_priors:
-            raise MienError(
-                f"The model {str(self.path)!r} does not state the shares of the labels in its training, so its prior cannot be "
-                "changed; train it again with this mien, or leave out the prior."
+                f"There is no prior {prior!r}; give training, balanced, a number from 0 to 1, or a share for each label."
             )
         self.prior: Prior = prior
         self.prior_factors: np.ndarray | None = None
+        if power and not self.training_priors:
+            name = repr(str(self.path))
+            raise MienError(f"{name} does not state its training prior; train it again with this mien, or leave out the prior.")
         if power:
             trained = self.training_priors[head]
             # a label that never occurred counts like the rarest one that did
@@ -321,14 +317,13 @@ class Classifier:
 def as_shares(given: Mapping[str, float], labels: LabelSet) -> np.ndarray:
     """Return the share of each label, (K,), float64, scaled to a sum of 1."""
     for name in given:
-        labels.index(name)
+        labels.index(str(name))
     if missing := [name for name in labels if name not in given]:
         raise MienError(f"The prior has no share for {', '.join(missing)}; give one for each label, 0 if it never occurs.")
     values = [given[name] for name in labels]
     if not all(isinstance(value, Real) and 0 <= value < float("inf") for value in values) or not any(values):
         raise MienError(f"The shares of a prior are numbers of 0 or more and not all 0, not {dict(given)}.")
-    shares = np.array(values, dtype=np.float64)
-    return np.asarray(shares / shares.sum())
+    return np.array(values, dtype=np.float64) / sum(values)
 
 
 def reweighted(probabilities: np.ndarray, factors: np.ndarray) -> np.ndarray:

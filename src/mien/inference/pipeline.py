@@ -61,8 +61,7 @@ def predict(
         head: output of a model with two heads: crowd, as ten people would label the photo, or label, as FER-2013 labels
             it; by default crowd if the model has it.
         prior: how often each label is expected: training, as in the training data; balanced, all equally often; a power between
-            these (0 is training, 1 is balanced); or a share for each label, such as {"happy": 0.5, "sad": 0.5}; by default
-            0.25 for the head crowd, training for the head label.
+            these (0 and 1); or the share of each label, {"happy": 0.5, ...}; by default 0.25 for crowd, training for label.
         faces: the images are cropped faces already: the same as the detector "none".
         margin: extra room around each face beyond that of the model's training faces, on every side, as a share of the side
             of its square; negative for less.
