@@ -4,7 +4,7 @@ from scipy.special import softmax
 from sklearn.metrics import log_loss
 
 from mien.evaluation.metrics import expected_calibration_error, reliability
-from mien.evaluation.record import describe_prior, measure_before_temperature, without_temperature
+from mien.evaluation.record import measure_before_temperature, without_temperature
 
 LOGITS = np.random.default_rng(4).normal(0, 2, (300, 5))
 TRUTH = np.array([np.random.default_rng(row).choice(5, p=softmax(each)) for row, each in enumerate(LOGITS)])
@@ -47,10 +47,3 @@ def test_under_another_prior_the_temperature_alone_is_undone(temperature):
     truth = np.minimum(TRUTH, 3)
     found = measure_before_temperature(answered.astype(np.float32)[None], truth, temperature, factors)
     assert found["log_loss"] == pytest.approx(log_loss(truth, before, labels=range(5)), rel=1e-5)
-
-
-def test_a_prior_is_described_in_a_few_words():
-    assert describe_prior({}) == describe_prior({"prior": "training"}) == "training"
-    assert describe_prior({"prior": "balanced"}) == "balanced"
-    assert describe_prior({"prior": 0.25}) == "training divided out by the power 0.25"
-    assert describe_prior({"prior": {"happy": 0.75, "sad": 0.25}}) == "happy 75.0%, sad 25.0%"

@@ -120,14 +120,6 @@ def describe_data(
     }
 
 
-def describe_prior(model: Mapping[str, Any]) -> str:
-    """Describe the prior of the model of a metrics.json in a few words; earlier versions of mien did not record it."""
-    prior = model.get("prior", "training")
-    if isinstance(prior, Mapping):
-        return ", ".join(f"{label} {share:.1%}" for label, share in prior.items())
-    return prior if isinstance(prior, str) else f"training divided out by the power {prior:g}"
-
-
 def without_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """Undo the temperature of probabilities (..., K), float32; a probability that float32 rounded to 0 stays 0.
 

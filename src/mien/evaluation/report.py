@@ -20,7 +20,6 @@ from mien.evaluation.record import (
     Record,
     describe_data,
     describe_model,
-    describe_prior,
     measure_before_temperature,
     training_cautions,
     whole_folder,
@@ -58,7 +57,7 @@ class Report:
         record, data, model = self.record, self.record.data, self.record.model
         part = {"all": "all rows", "none": "the rows in no split"}.get(data["split"], f"{data['split']} split")
         head = f", predicted by the {model['head']} head" if len(model["heads"]) > 1 else ""
-        head += "" if (prior := describe_prior(model)) == "training" else f", prior: {prior}"
+        head += "" if model["prior"] == "training" else f", prior: {model['prior']}"
         faces = f"{data['rows']:,} {'face' if data['rows'] == 1 else 'faces'}"
         parts = [f"{part} of {data['path'] or 'data from ' + data['kind']}: {faces}{head}\n{as_table(self.metrics)}"]
         if record.test_time_augmentation:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mien.evaluation import plots
 from mien.evaluation.metrics import Metrics, likely_mislabelled
-from mien.evaluation.record import Record, cautions, describe_prior
+from mien.evaluation.record import Record, cautions
 from mien.evaluation.subgroups import FEWEST_ROWS, WIDEST, copies_unknown_reason
 from mien.labels import LabelSet
 
@@ -67,7 +67,7 @@ def new_environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": lambda number: f"{number:,}", "prior": describe_prior}
+    environment.filters["count"] = lambda number: f"{number:,}"
     return environment
 
 

@@ -234,7 +234,7 @@ class Classifier:
         shares, power = np.ones(len(self.labels)), float("nan")
         if isinstance(prior, Mapping):
             shares, power = as_shares(prior, self.labels), 1.0
-            prior = dict(zip(self.labels, shares.tolist(), strict=True))
+            prior = dict(zip(self.labels, shares.round(6).tolist(), strict=True))
         elif isinstance(prior, str):
             power = {"training": 0.0, "balanced": 1.0}.get(prior, power)
         elif isinstance(prior, Real):
