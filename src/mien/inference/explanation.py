@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from mien.errors import MienError, printable
 from mien.files import write_whole
-from mien.inference.classifier import DEFAULT_MODEL, Classifier
+from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior
 from mien.inference.detection import Detector
 from mien.inference.drawing import Text, choose_fonts, draw_text, measure_text, set_text
 from mien.inference.pipeline import FacePipeline, ImageFaces
@@ -77,6 +77,7 @@ def explain(
     model: str | Path | Classifier = DEFAULT_MODEL,
     detector: str | Detector = "auto",
     head: str | None = None,
+    prior: Prior | None = None,
     faces: bool = False,
     out: str | Path | None = None,
     font: str | None = None,
@@ -89,6 +90,7 @@ def explain(
         model: a model file, run folder or name of an embedded model, or an open classifier.
         detector: as for `predict`.
         head: output of a model with two heads, as for `predict`.
+        prior: how often each label is expected, as for `predict`.
         faces: the images are cropped faces already.
         out: a picture to write, .png, .jpg or .webp: a row for each face; not written if there is no face.
         font: a font file for the text in the picture, as for `predict`.
@@ -103,7 +105,7 @@ def explain(
     """
     if out is not None and Path(out).suffix.lower() not in FORMATS:
         raise MienError(f"The picture {str(out)!r} must end in {', '.join(FORMATS)}.")
-    pipeline = FacePipeline(model, detector, head, faces, keep_crops=True)
+    pipeline = FacePipeline(model, detector, head, prior, faces, keep_crops=True)
     choose_fonts((), font)
     if label is not None:
         pipeline.classifier.labels.index(label)

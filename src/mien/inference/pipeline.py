@@ -11,7 +11,7 @@ import numpy as np
 from mien.errors import MienError
 from mien.images import prepare, reason_of
 from mien.inference.annotation import AnnotationWriter
-from mien.inference.classifier import DEFAULT_MODEL, Classifier, usable_cores
+from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior, usable_cores
 from mien.inference.detection import Detector, crop_face, open_detector
 from mien.inference.drawing import choose_fonts
 from mien.inference.output import check_draw
@@ -21,8 +21,8 @@ from mien.inference.sources import Source, listed
 from mien.inference.tracking import SMOOTHING, TrackSmoother
 
 UNSURE = 0.6
-"""Confidence below which a prediction is called unsure. On PublicTest about 80% of mien-s's predictions reach it, and 90% of
-these agree with the majority of voters; of those below, 51% (benchmarks/unsure.py)."""
+"""Confidence below which a prediction is called unsure. On PublicTest 77% of mien-s's predictions reach it, and 91% of these
+agree with the majority of voters; of those below, 55% (benchmarks/unsure.py)."""
 
 MOST_THREADS = 8  # default limit of threads: each holds an image and a detector, some 100 MB
 
@@ -34,6 +34,7 @@ def predict(
     draw: str | Path | None = None,
     batch_size: int = 64,
     head: str | None = None,
+    prior: Prior | None = None,
     faces: bool = False,
     margin: float = 0.0,
     min_size: float = 0.0,
@@ -56,13 +57,15 @@ def predict(
             video, Pillow image, array (H, W) or (H, W, 3), or an iterable of these. An iterable is read in another thread and
             its arrays are not copied, so do not reuse them.
         model: a model file, run folder or name of an embedded model, or an open classifier; an open classifier keeps its
-            own head, unless another is given, and its own threads.
+            own head and prior, unless others are given, and its own threads.
         detector: as for `open_detector`, or an open detector, whose detect must be thread-safe.
         draw: folder for a copy of every image and video with its faces drawn in, and for a plot of each video's probabilities
             over time; created if it does not exist.
         batch_size: number of faces classified together.
         head: output of a model with two heads: crowd, as ten people would label the photo, or label, as FER-2013 labels
             it; by default crowd if the model has it.
+        prior: how often each label is expected: training, as in the training data; balanced, all equally often; a power between
+            these (0 and 1); or the share of each label, {"happy": 0.5, ...}; by default 0.25 for crowd, training for label.
         faces: the images are cropped faces already: the same as the detector "none".
         margin: extra room around each face beyond that of the model's training faces, on every side, as a share of the side
             of its square; negative for less.
@@ -82,8 +85,8 @@ def predict(
         video by track.
 
     Raises:
-        MienError: at once, if the model or the detector cannot be opened, the model has no such head, a number is out of
-            range, the folder cannot be created or contains inputs, or the font cannot be used.
+        MienError: at once, if the model or the detector cannot be opened, the model has no such head, the prior is unknown, a
+            number is out of range, the folder cannot be created or contains inputs, or the font cannot be used.
     """
     if threads is not None and threads < 1:
         raise MienError(f"The number of threads must be at least 1, not {threads}.")
@@ -93,7 +96,9 @@ def predict(
         check_draw(draw, source)
     items = listed(source, every, lambda _: False, fetch)
     keep_images = draw is not None
-    pipeline = FacePipeline(model, detector, head, faces, margin, min_size, min_score, threshold, batch_size, keep_images)
+    pipeline = FacePipeline(
+        model, detector, head, prior, faces, margin, min_size, min_score, threshold, batch_size, keep_images
+    )
     choose_fonts(pipeline.classifier.labels.names if draw else (), font)
     writer = None if draw is None else AnnotationWriter(Path(draw), font)
     return _predictions(pipeline.run(items, threads), TrackSmoother(smoothing) if track else None, writer)
@@ -136,6 +141,7 @@ class FacePipeline:
         model: str | Path | Classifier,
         detector: str | Detector,
         head: str | None = None,
+        prior: Prior | None = None,
         faces: bool = False,
         margin: float = 0.0,
         min_size: float = 0.0,
@@ -160,9 +166,11 @@ class FacePipeline:
         if framing is None and (margin or min_score is not None):
             raise MienError("Without face detection there is no margin and no score; leave out margin and min_score.")
         self._framing = framing and framing.with_margin(margin)
-        self.classifier = model if isinstance(model, Classifier) else Classifier(model, threads=1, head=head)
+        self.classifier = model if isinstance(model, Classifier) else Classifier(model, threads=1, head=head, prior=prior)
         if head is not None:
             self.classifier = self.classifier.with_head(head)
+        if prior is not None:
+            self.classifier = self.classifier.with_prior(prior)
         self._min_size, self._min_score, self._threshold = min_size, min_score or 0.0, threshold
         self._batch_size, self._keep_images, self._keep_crops = batch_size, keep_images, keep_crops
 
