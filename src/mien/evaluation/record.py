@@ -4,7 +4,7 @@ import errno
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from mien.errors import MienError
 from mien.evaluation.metrics import Metrics, expected_calibration_error, reliability
 from mien.evaluation.subgroups import Group, TrainingCopies
 from mien.inference.classifier import Classifier
+from mien.labels import LabelMap, label_groups
 
 FORMAT = 1  # version of the schema; it rises when a field is removed or changes its meaning, but not for new fields
 MADE_BY = "mien evaluate"  # together with FORMAT this identifies a metrics.json of mien
@@ -100,7 +101,7 @@ def describe_model(model: Classifier) -> dict[str, Any]:
 
 
 def describe_data(
-    model: Mapping[str, Any], rows: FaceSet, split: str, merged: Mapping[str, Sequence[str]] | None = None
+    model: Mapping[str, Any], rows: FaceSet, split: str, merged: LabelMap | None = None
 ) -> dict[str, Any]:
     """Describe the faces, and whether the model states that it was trained on exactly these."""
     # votes beside the labels are not part of the fingerprint: metrics on the same rows can be compared with or without them
@@ -115,7 +116,7 @@ def describe_data(
         "skipped": len(rows.origin.skipped),  # images that could not be read
         "fingerprint": fingerprint,  # of pixels, labels and targets
         "same_as_training": trained_on in (fingerprint, rows.fingerprint()) if trained_on else None,
-        "merged": None if merged is None else dict(merged),  # --labels: labels of the data by label of the model
+        "merged": None if merged is None else label_groups(merged),  # --labels: labels of the data by label of the model
     }
 
 
