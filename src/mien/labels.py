@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from mien.errors import MienError
 
 LabelMap = Mapping[str, str | Sequence[str] | None]
@@ -40,6 +42,8 @@ def label_changes(groups: LabelMap) -> Iterator[tuple[str, str | None]]:
     for key, value in groups.items():
         if value is None or isinstance(value, str):
             yield str(key), value
+        elif not isinstance(value, Sequence):
+            raise MienError(f"The label {key!r} cannot become {value!r}; give the name of a label, a list of labels, or null.")
         else:
             yield from ((str(member), key) for member in value)
 
@@ -132,7 +136,7 @@ class LabelSet:
                 that stays.
         """
         changes: dict[int, str | None] = {}
-        if empty := [new for new, members in groups.items() if members is not None and not members]:
+        if empty := [new for new, members in groups.items() if members in ([], ())]:
             raise MienError(f"The merged label {empty[0]!r} has no members.")
         for member, new in label_changes(groups):
             old = self.index(member)
@@ -146,6 +150,16 @@ class LabelSet:
         new_names = [changes.get(old, name) for old, name in enumerate(self.names)]
         merged = LabelSet(dict.fromkeys(name for name in new_names if name is not None))
         return merged, tuple(-1 if name is None else merged.names.index(name) for name in new_names)
+
+
+def move_shares(shares: np.ndarray, new_index: Sequence[int], count: int) -> np.ndarray:
+    """Move shares (N, K) to `count` new labels and scale every row to sum to 1 again; a row with nothing left becomes zeros."""
+    new = np.zeros((len(shares), count), dtype=np.float32)
+    for old, index in enumerate(new_index):
+        if index >= 0:
+            new[:, index] += shares[:, old]
+    total = new.sum(axis=1, keepdims=True)
+    return np.asarray(np.divide(new, total, out=new, where=total > 0))
 
 
 FER2013 = LabelSet(("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mien.errors import MienError
-from mien.labels import LabelMap, LabelSet
+from mien.labels import LabelMap, LabelSet, move_shares
 
 SPLITS = ("none", "train", "validation", "test")
 """A row's split is stored as its index here; "none" is a row of data without splits."""
@@ -211,19 +211,10 @@ class FaceSet:
 
     def _relabel(self, labels: LabelSet, new_index: Sequence[int]) -> "FaceSet":
         """Drop the rows of labels without a new index; move the shares to new labels, and scale every row to sum to 1 again."""
-
-        def moved(shares: np.ndarray) -> np.ndarray:
-            new = np.zeros((len(shares), len(labels)), dtype=np.float32)
-            for old, index in enumerate(new_index):
-                if index >= 0:
-                    new[:, index] += shares[:, old]
-            total = new.sum(axis=1, keepdims=True)
-            return np.asarray(np.divide(new, total, out=new, where=total > 0))
-
         stays = np.isin(self.classes, [old for old, new in enumerate(new_index) if new >= 0])
         kept = self if stays.all() else self.take(stays)
-        votes = None if kept.votes is None else moved(kept.votes)
-        return replace(kept, targets=moved(kept.targets), votes=votes, labels=labels)
+        votes = None if kept.votes is None else move_shares(kept.votes, new_index, len(labels))
+        return replace(kept, targets=move_shares(kept.targets, new_index, len(labels)), votes=votes, labels=labels)
 
     def judged_by_votes(self) -> "FaceSet":
         """Take the rows with votes, and use the votes as their targets.

@@ -100,9 +100,7 @@ def describe_model(model: Classifier) -> dict[str, Any]:
     }
 
 
-def describe_data(
-    model: Mapping[str, Any], rows: FaceSet, split: str, merged: LabelMap | None = None
-) -> dict[str, Any]:
+def describe_data(model: Mapping[str, Any], rows: FaceSet, split: str, merged: LabelMap | None = None) -> dict[str, Any]:
     """Describe the faces, and whether the model states that it was trained on exactly these."""
     # votes beside the labels are not part of the fingerprint: metrics on the same rows can be compared with or without them
     fingerprint = replace(rows, votes=None).fingerprint()

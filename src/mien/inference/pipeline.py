@@ -5,6 +5,7 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from mien.inference.prediction import Frame, Prediction, Unread, read
 from mien.inference.prefetch import prefetched
 from mien.inference.sources import Source, listed
 from mien.inference.tracking import SMOOTHING, TrackSmoother
+from mien.labels import LabelMap, move_shares
 
 UNSURE = 0.6
 """Confidence below which a prediction is called unsure. On PublicTest about 80% of mien-s's predictions reach it, and 90% of
@@ -33,6 +35,7 @@ def predict(
     draw: str | Path | None = None,
     batch_size: int = 64,
     head: str | None = None,
+    labels: dict[Any, Any] | None = None,
     faces: bool = False,
     margin: float = 0.0,
     min_size: float = 0.0,
@@ -59,6 +62,9 @@ def predict(
         batch_size: number of faces classified together.
         head: output of a model with two heads: crowd, as ten people would label the photo, or label, as FER-2013 labels
             it; by default crowd if the model has it.
+        labels: what becomes of the model's labels: {"negative": ["angry", "disgust", "fear", "sad"]} adds up their
+            probabilities, {"neutral": "calm"} renames one, {"disgust": null} leaves one out, and its probability is shared
+            among the others.
         faces: the images are cropped faces already: the same as the detector "none".
         margin: extra room around each face beyond that of the model's training faces, on every side, as a share of the side
             of its square; negative for less.
@@ -88,6 +94,7 @@ def predict(
     items = listed(source, every)
     keep_images = draw is not None
     pipeline = FacePipeline(model, detector, head, faces, margin, min_size, min_score, threshold, batch_size, keep_images)
+    pipeline.merge(labels or {})
     writer = None if draw is None else AnnotationWriter(Path(draw))
     return _predictions(pipeline.run(items, threads), TrackSmoother(smoothing) if track else None, writer)
 
@@ -156,8 +163,13 @@ class FacePipeline:
         self.classifier = model if isinstance(model, Classifier) else Classifier(model, threads=1, head=head)
         if head is not None:
             self.classifier = self.classifier.with_head(head)
+        self.labels, self._new_index = self.classifier.labels, tuple(range(len(self.classifier.labels)))
         self._min_size, self._min_score, self._threshold = min_size, min_score or 0.0, threshold
         self._batch_size, self._keep_images, self._keep_crops = batch_size, keep_images, keep_crops
+
+    def merge(self, labels: LabelMap) -> None:
+        """Merge, rename and leave out labels of the model, as `LabelSet.merge` does."""
+        self.labels, self._new_index = self.classifier.labels.merge(labels)
 
     def run(self, items: Iterable[Frame | Unread], threads: int | None = None) -> Generator[ImageFaces, None, None]:
         """Process images in threads, and yield their faces in order."""
@@ -169,7 +181,7 @@ class FacePipeline:
     def find(self, item: Frame | Unread) -> ImageFaces:
         """Read an image, and detect, crop and prepare its faces."""
         frame = read(item)
-        row = Prediction(frame.source, self.classifier.labels, error=frame.error, frame=frame.frame, time=frame.time)
+        row = Prediction(frame.source, self.labels, error=frame.error, frame=frame.frame, time=frame.time)
         row = replace(row, threshold=self._threshold, note=frame.note)
         if frame.image is None:
             return ImageFaces([row])
@@ -195,7 +207,10 @@ class FacePipeline:
     def classify(self, group: list[ImageFaces]) -> list[ImageFaces]:
         """Add the probabilities to every row with a face."""
         faces = [face for image in group for face in image.prepared]
-        probabilities = iter(self.classifier.predict_proba(np.stack(faces), self._batch_size) if faces else ())
+        answers = self.classifier.predict_proba(np.stack(faces), self._batch_size) if faces else np.empty((0, 0))
+        if faces and self.labels != self.classifier.labels:
+            answers = move_shares(np.maximum(answers, np.finfo(np.float32).tiny), self._new_index, len(self.labels))
+        probabilities = iter(answers)
         for image in group:
             image.rows = [row if row.face is None else replace(row, probabilities=next(probabilities)) for row in image.rows]
         return group

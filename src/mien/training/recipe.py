@@ -150,7 +150,7 @@ class Recipe:
     """Divisor of the pixels after that."""
     keep: list[str] | None = None
     """Labels to keep, in this order; rows with other labels are dropped. Default: all."""
-    merge: dict[str, str | list[str] | None] | None = None
+    merge: dict[Any, Any] | None = None
     """What becomes of labels, before `keep`: {negative: [angry, sad]} merges, {joy: happy} renames, {contempt: null} leaves
     out."""
     carve: int | float = 0.1

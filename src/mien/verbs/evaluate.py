@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource, as_source
@@ -28,7 +28,7 @@ def evaluate(
     head: str | None = None,
     tta: Literal["none", "flip", "ten-crops"] = "none",
     by: str | list[str] | None = None,
-    labels: dict[str, str | list[str] | None] | None = None,
+    labels: dict[Any, Any] | None = None,
     quiet: bool = False,
     command: str | None = None,
 ) -> "Report":

@@ -60,7 +60,7 @@ def quantize(
     data: FaceSet | DataSource | str | Path,
     out: str | Path,
     faces: int = 1024,
-    labels: dict[str, str | list[str] | None] | None = None,
+    labels: dict[Any, Any] | None = None,
     quiet: bool = False,
 ) -> Quantized:
     """Write an int8 version of a model, a quarter of its size and faster on most CPUs, and measure it beside the original.

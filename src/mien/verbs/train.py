@@ -3,7 +3,7 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
@@ -22,7 +22,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     threads: int | None = None,
-    labels: dict[str, str | list[str] | None] | None = None,
+    labels: dict[Any, Any] | None = None,
     quiet: bool = False,
     command: str | None = None,
 ) -> "Report":
