@@ -41,7 +41,9 @@ def test_names_and_labels_without_a_header_are_read(separator, name, listed, sam
     assert faces.origin.kind == "a list of images without a header"
 
 
-@pytest.mark.parametrize("text", ["happy 0.png\nsad 1.png\n", "0.png,train,happy\n1.png,test,sad\n", "0.png test\n1.png train\n"])
+@pytest.mark.parametrize(
+    "text", ["happy 0.png\nsad 1.png\n", "0.png,train,happy\n1.png,test,sad\n", "0.png test\n1.png train\n"]
+)
 def test_columns_are_told_by_what_is_in_them(text, listed):
     faces = read_faces(listed(text))
     assert set(labels(faces)) == {"0.png", "1.png"}

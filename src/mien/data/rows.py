@@ -148,6 +148,18 @@ def _zip(path: Path) -> Tree:
     return _archive(path, members, open_member)
 
 
+class _TarMember(tarfile.ExFileObject):
+    """An open member of a tar; closing it closes the archive."""
+
+    def __init__(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        super().__init__(archive, member)
+        self._archive = archive
+
+    def close(self) -> None:
+        super().close()
+        self._archive.close()
+
+
 def _tar(path: Path) -> Tree:
     members: dict[str, tarfile.TarInfo] = {}
     held: dict[str, bytes] = {}
@@ -171,7 +183,7 @@ def _tar(path: Path) -> Tree:
             return io.BytesIO(held[name])
         member = members[name]
         if _is_table(name):
-            return cast(IO[bytes], tarfile.open(path).extractfile(member))
+            return _TarMember(tarfile.open(path), member)
         with path.open("rb") as file:
             file.seek(member.offset_data)
             return io.BytesIO(file.read(member.size))
