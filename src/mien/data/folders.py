@@ -8,11 +8,9 @@ from pathlib import PurePosixPath
 from mien.data.faceset import SPLITS
 from mien.data.rows import (
     ARCHIVE_SUFFIXES,
-    NO_LABEL,
     Row,
     Rows,
     Tree,
-    describe_numbers,
     labels_from,
     numbers_of,
     split_word,
@@ -61,12 +59,9 @@ def read(tree: Tree) -> Rows:
     words = {by_name[file] for split, _, file in images if split != "train"}
     if len(held_out) == 1 and None not in words and ("train" not in words or held_out == {"none"}):
         images = [(split if split == "train" else by_name[file] or "none", label, file) for split, label, file in images]
-    data_set, table = numbers_of(str(tree.path), by_name, {label for _, label, _ in images})
-    if table:
-        kind += f", numbered as in {data_set}: {describe_numbers(table)}"
-        images = [
-            (split, table.get(label, label), file) for split, label, file in images if label not in {*NO_LABEL} - {*table}
-        ]
+    numbered, table = numbers_of(str(tree.path), by_name, {label for _, label, _ in images})
+    images = [(split, name, file) for split, label, file in images if (name := table.get(label, label))]
+    kind += numbered
     return _rows(tree, kind, images)
 
 
@@ -93,31 +88,31 @@ def check_single(tree: Tree, holders: Collection[str], lists: Collection[str], t
 
     `holders` are the names of files that hold a data set, `lists` of those that list images.
     """
-    found: dict[str, str] = {}  # by the name of a folder: what makes it a data set
-    listed: dict[str, str] = {}
+    tables: dict[str, str] = {}  # by the name of a folder: a file that holds or lists a data set
     folders: dict[str, set[tuple[str, ...]]] = {}  # by the same: the folders below it that hold images
+    known = {*holders, *lists}
     for file in tree.files:
         if file.startswith(top):
             *path, name = file[len(top) :].split("/")
-            is_holder, is_list = name.lower() in holders or name.lower().endswith(".parquet"), name.lower() in lists
-            if not path and (is_holder or is_list):
+            is_table = name.lower() in known or name.lower().endswith(".parquet")
+            if is_table and not path:
                 return
-            if path and (is_holder or is_list):
-                (found if is_holder else listed).setdefault(path[0], name)
+            if is_table:
+                tables.setdefault(path[0], name)
             elif path and is_image_name(name):
                 folders.setdefault(path[0], set()).add(tuple(path[1:]))
-    found = {child: name for child, name in listed.items() if child in folders} | found
+    # a list may be in a folder of its own, beside that of its images
+    found = {child: name for child, name in tables.items() if name.lower() not in lists or child in folders}
     children = {*found, *folders}
-    if any(map(_folder_split, children)):
-        return
-    if len(children) == 1:
-        check_single(tree, holders, lists, f"{top}{children.pop()}/")
+    if splits := children if len(children) == 1 else set(filter(_folder_split, children)):
+        for child in splits:
+            check_single(tree, holders, lists, f"{top}{child}/")
         return
     for child, inside in folders.items():
         words = sorted({name for path in inside for name in path if meaning(name)})
-        splits = sorted({name for path in inside for name in path[:-1] if _folder_split(name)})
-        if not meaning(child) and (splits or len(set(map(meaning, words))) > 1):
-            found.setdefault(child, f"split folders ({', '.join(splits)})" if splits else f"class folders ({', '.join(words)})")
+        inner = sorted({name for path in inside for name in path[:-1] if _folder_split(name)})
+        if not meaning(child) and (inner or len(set(map(meaning, words))) > 1):
+            found.setdefault(child, f"split folders ({', '.join(inner)})" if inner else f"class folders ({', '.join(words)})")
     if found and len(children) > 1:
         places = ", ".join(f"{tree.place(top + child)} holds {what}" for child, what in sorted(found.items())[:5])
         raise MienError(
@@ -168,11 +163,10 @@ def _find_images(tree: Tree, top: str) -> tuple[list[_Image], list[str]]:
 
 
 def _check_folders(tree: Tree, top: str, images: list[_Image]) -> None:
-    """Reject empty class folders, and a level of folders between the split and the classes."""
+    """Reject empty class folders."""
     has_splits = images[0][0] != "none"
     depth = top.count("/") + (2 if has_splits else 1)
-    paths, labels = [file.split("/") for _, _, file in images], {label for _, label, _ in images}
-    filled = {"/".join(path[:depth]) for path in paths}
+    filled = {"/".join(file.split("/")[:depth]) for _, _, file in images}
     parents = {name.rpartition("/")[0] for name in filled}
     empty = [name for name in tree.folders if name.rpartition("/")[0] in parents and name not in filled]
     if has_splits:
@@ -181,12 +175,6 @@ def _check_folders(tree: Tree, top: str, images: list[_Image]) -> None:
     if empty:
         names = ", ".join(tree.place(name) for name in empty[:5])
         raise MienError(f"There are no images in {names}. If this is a class, add some; otherwise move the folder away.")
-    below = {path[depth] for path in paths if len(path) > depth + 1}
-    if below and all(map(meaning, below)) and not all(map(meaning, labels)):
-        raise MienError(
-            f"{tree.place(sorted(filled)[0])} holds class folders ({', '.join(sorted(below)[:3])}) where images were expected; "
-            "name a folder whose own folders are the classes, or write a manifest (a CSV with the columns path and label)."
-        )
 
 
 def _no_images(tree: Tree, top: str) -> str:

@@ -13,7 +13,7 @@ import tarfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
@@ -273,10 +273,10 @@ _NUMBERED = {
 
 Sources: Goodfellow et al., 2013; Li, Deng and Du, 2017 (list_patition_label.txt); Mollahosseini et al., 2017.
 """
-NO_LABEL = ("8", "9", "10")  # of AffectNet: none, uncertain, no face
+_NO_LABEL = ("8", "9", "10")  # of AffectNet: none, uncertain, no face
 
 
-def numbered_labels(names: Collection[str]) -> dict[str, dict[str, str]]:
+def numbered_labels(names: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return the labels that numbers stand for, by the data sets with all of these numbers."""
     tables = {
         set_: {str(n): label for n, label in enumerate(labels, first)} for set_, (first, _, _, labels) in _NUMBERED.items()
@@ -285,19 +285,21 @@ def numbered_labels(names: Collection[str]) -> dict[str, dict[str, str]]:
     return {set_: table for set_, table in tables.items() if numbers and table.keys() >= numbers}
 
 
-def numbers_of(path: str, files: Iterable[str], names: Collection[str]) -> tuple[str, dict[str, str]]:
-    """Return the data set that numbers these labels, and what they stand for, where the path or all file names tell it."""
+def numbers_of(path: str, files: Iterable[str], names: Iterable[str]) -> tuple[str, dict[str, str | None]]:
+    """Describe the data set with these numbers, where the path or all file names tell it, and return the labels by number.
+
+    The rows of a number that stands for None are left out.
+    """
+    numbers = sorted(filter(str.isdecimal, names), key=int)
     files = [PurePosixPath(file).name.casefold() for file in files]
     for set_, (_, in_path, of_file, _) in _NUMBERED.items():
-        is_known = re.search(in_path, path.casefold()) or (files and all(re.match(of_file, file) for file in files))
-        if is_known and (table := numbered_labels(set(names).difference(NO_LABEL if set_ == "AffectNet" else ())).get(set_)):
-            return set_, table
+        left_out = [number for number in numbers if set_ == "AffectNet" and number in _NO_LABEL]
+        table = numbered_labels(set(numbers).difference(left_out)).get(set_)
+        if table and (re.search(in_path, path.casefold()) or (files and all(re.match(of_file, file) for file in files))):
+            said = f", numbered as in {set_}: {', '.join(f'{each} {table[each]}' for each in numbers if each in table)}"
+            said += f" (rows of {', '.join(left_out)} left out)" if left_out else ""
+            return said, {number: table.get(number) for number in numbers}
     return "", {}
-
-
-def describe_numbers(table: Mapping[str, str]) -> str:
-    """Say which label each number stands for."""
-    return ", ".join(f"{number} {label}" for number, label in table.items())
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,6 @@ from mien.data.rows import (
     Rows,
     Tree,
     decode,
-    describe_numbers,
     labels_from,
     numbers_of,
     records,
@@ -100,17 +99,21 @@ def read_csv(tree: Tree, carried: Sequence[str] = ()) -> Rows:
     """
     if not (names := _find_csv(tree)):
         raise MienError(f"{tree.path} holds no {' or '.join(FILE_NAMES)}.")
-    tables, kind = [], "a manifest as CSV"
-    for name in names:
-        rows = [cells for _, cells in records(tree, name)]
-        if not rows:
-            raise MienError(f"{tree.place(name)} is empty; give a table with the columns path and label.")
-        if any(map(is_image_name, rows[0])):
-            kind, columns = "a list of images without a header", _columns_without_header(rows[0], tree.place(name))
-        else:
-            columns = rows.pop(0)
-        tables.append(_text_table(name, columns, rows))
-    return _read(tree, tables, kind, carried)
+    tables = [_open_csv(tree, name) for name in names]
+    return _read(tree, [table for table, _ in tables], tables[0][1], carried)
+
+
+def _open_csv(tree: Tree, name: str) -> tuple[_Table, str]:
+    """Read a table of text, and say what kind it is."""
+    rows = [cells for _, cells in records(tree, name)]
+    if not rows:
+        raise MienError(f"{tree.place(name)} is empty; give a table with the columns path and label.")
+    has_header = not any(map(is_image_name, rows[0]))
+    columns = rows.pop(0) if has_header else _columns_without_header(rows[0], tree.place(name))
+    cells = [dict(zip(columns, chain(row, repeat("", len(columns))), strict=False)) for row in rows]
+    word = PurePosixPath(name).stem if "subDirectory_filePath" in columns else ""  # training.csv and validation.csv
+    table = _Table(name, columns, len(rows), lambda _: cells, split=word if split_word(word) else "")
+    return table, "a manifest as CSV" if has_header else "a list of images without a header"
 
 
 def _find_csv(tree: Tree) -> list[str]:
@@ -135,12 +138,6 @@ def _columns_without_header(cells: list[str], place: str) -> list[str]:
     if sorted(names) not in (["label", "path"], ["label", "path", "split"]):
         raise MienError(f"{place} does not begin with the names of its columns; add a first line, such as path,label,split.")
     return names
-
-
-def _text_table(name: str, columns: list[str], rows: list[list[str]]) -> _Table:
-    cells = [dict(zip(columns, chain(row, repeat("", len(columns))), strict=False)) for row in rows]
-    word = PurePosixPath(name).stem if "subDirectory_filePath" in columns else ""  # AffectNet's training.csv, validation.csv
-    return _Table(name, columns, len(rows), lambda _: cells, split=word if split_word(word) else "")
 
 
 def recognise_parquet(tree: Tree) -> bool:
@@ -232,13 +229,11 @@ def _read(tree: Tree, tables: list[_Table], kind: str, carried: Sequence[str]) -
                 "with FER-2013's numbers 0 to 6 in it."
             )
     paths = [(table, cell) for table in tables if is_path for cell in _cells([table], columns.image) if isinstance(cell, str)]
-    labels, index, data_set = _read_labels(tree, tables, columns, [cell for _, cell in paths])
-    if data_set:
-        kind += f", numbered as in {data_set}"
+    labels, index, numbered = _read_labels(tree, tables, columns, [cell for _, cell in paths])
     elsewhere = _find_images(tree, paths)
     files = tuple(tree.root / _path(table, cell, elsewhere) for table, cell in paths if tree.root)
-    rows = _rows(tree, tables, columns, labels, index, elsewhere, data_set.startswith("RAF-DB"))
-    return Rows(kind, labels, rows, sum(table.rows for table in tables), files)
+    rows = _rows(tree, tables, columns, labels, index, elsewhere, "RAF-DB" in numbered)
+    return Rows(kind + numbered, labels, rows, sum(table.rows for table in tables), files)
 
 
 def _find_images(tree: Tree, paths: list[tuple[_Table, str]]) -> tuple[str, str]:
@@ -303,15 +298,11 @@ def _read_labels(
         labels, index = labels_from(names)
         return labels, {**index, **{str(number): index[name] for number, name in enumerate(names)}}, ""
     hint = {"subdirectory_filepath": "affectnet"}.get(columns.image.casefold(), str(tree.path))
-    data_set, table = numbers_of("fer2013" if columns.box == EXPW_BOX else hint, paths, words)
-    if not data_set:
+    said, table = numbers_of("fer2013" if columns.box == EXPW_BOX else hint, paths, words)
+    if not said:
         return (*labels_from(words or {"none"}), "")
-    table = {number: label for number, label in table.items() if number in words}
-    labels, index = labels_from(table.values())
-    numbers = {number: index[label] for number, label in table.items()}
-    left_out = words.difference(table)
-    said = f" (rows of {', '.join(sorted(left_out, key=int))} left out)" if left_out else ""
-    return labels, numbers | dict.fromkeys(left_out), f"{data_set}: {describe_numbers(table)}{said}"
+    labels, index = labels_from(filter(None, table.values()))
+    return labels, {number: index[label] if label else None for number, label in table.items()}, said
 
 
 def _cells(tables: list[_Table], column: str | None) -> list[Any]:

@@ -113,7 +113,10 @@ def _explain_difference(labels: LabelSet, data: FaceSet, lacking: list[str], mer
     known, unknown = ", ".join(labels), ", ".join(lacking)
     differ = f"The labels differ: the data have {unknown}, which the model does not know"
     if numbers := numbered_labels(lacking):
-        flags = [f"{_flag({number: table[number] for number in lacking})} for {name}" for name, table in numbers.items()]
+        flags = [
+            f"{_flag({number: table[number] for number in lacking if number in table})} for {name}"
+            for name, table in numbers.items()
+        ]
         return f"{differ} ({known}). Say what the numbers stand for, such as {', or '.join(flags)}."
     if absent:
         condition = f"with labels of the data in place of {BLANK}" if BLANK in named else "if that is correct"

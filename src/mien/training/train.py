@@ -203,17 +203,14 @@ def _name_labels(recipe: Recipe, faces: FaceSet) -> FaceSet:
             known = run.labels
             faces = faces.merge({name: named for name in faces.labels if (named := known.find(name))})
     new = [name for name in faces.labels if name not in decided and not (known.find(name) if known else meaning(name))]
-    left_out = [name for name in new if known and is_no_expression(name)]
-    if left_out:
-        kept = faces.merge(dict.fromkeys(left_out))
-        flag = json.dumps({left_out[0]: left_out[0]}, ensure_ascii=False)
-        count = len(faces) - len(kept)
-        print(f"{count:,} rows of {', '.join(left_out)} left out; to train on them: --labels '{flag}'", file=sys.stderr)
-        faces = kept
-    if 0 < len(new) - len(left_out) < len(faces.labels):
-        own = [name for name in new if name not in left_out]
-        flag = json.dumps({own[0]: None}, ensure_ascii=False)
-        print(f"labels of their own: {', '.join(own)}; to leave one out: --labels '{flag}'", file=sys.stderr)
+    if known and (left_out := [name for name in new if is_no_expression(name)]):
+        count, faces = len(faces), faces.merge(dict.fromkeys(left_out))
+        new = [name for name in new if name not in left_out]
+        rows = f"{count - len(faces):,} rows of {', '.join(left_out)} left out"
+        print(f"{rows}; to train on them: --labels '{json.dumps({left_out[0]: left_out[0]})}'", file=sys.stderr)
+    if 0 < len(new) < len(faces.labels):
+        flag = f"--labels '{json.dumps({new[0]: None})}'"
+        print(f"labels of their own: {', '.join(new)}; to leave one out: {flag}", file=sys.stderr)
     return faces
 
 
