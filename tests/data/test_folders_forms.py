@@ -74,6 +74,18 @@ def test_other_numbers_are_not_guessed_and_a_line_says_how_to_name_them(save, tm
     assert not (tmp_path / "report").exists()
 
 
+def test_the_name_of_a_data_set_far_above_says_nothing(save, tmp_path):
+    for number in range(1, 8):
+        save(f"raf-db-project/own/faces/{number}/{number}.jpg")
+    assert read_faces(tmp_path / "raf-db-project/own/faces").labels.names == tuple("1234567")
+
+
+def test_raf_db_s_folder_with_another_label_keeps_it(save, tmp_path):
+    for folder in ("4", "5", "Unknown"):
+        save(f"RAF-DB/{folder}/train_00001_aligned.jpg")
+    assert read_faces(tmp_path / "RAF-DB").labels.names == ("happy", "sad", "Unknown")
+
+
 @pytest.mark.parametrize("top", ["", "jaffe/", "jaffe/images/"])
 def test_jaffe_s_labels_are_in_its_file_names(top, save, tmp_path):
     expected = {

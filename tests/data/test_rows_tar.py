@@ -55,7 +55,7 @@ def test_a_packed_tar_is_held_in_memory_up_to_a_bound(write, tmp_path, monkeypat
             archive.add(folder, ".")
     monkeypatch.setattr(rows, "_TAR_MEMORY", 20_000)
     assert len(read_faces(tmp_path / "small.tar")) == 28  # read from the file, image by image
-    with pytest.raises(MienError, match=r"large\.tar\.gz is too large to be read packed; unpack it \(tar xf "):
+    with pytest.raises(MienError, match=r"large\.tar\.gz is too large to read; unpack it \(tar xf "):
         read_faces(tmp_path / "large.tar.gz")
 
 

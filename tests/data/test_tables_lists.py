@@ -115,7 +115,8 @@ def test_affectnet_s_table_is_read_with_boxes_and_without_rows_without_an_expres
 
 
 @pytest.mark.parametrize(
-    ("box", "reason"), [("x,10,30,20", "'x' in its face box is not a number"), ("90,10,30,20", "lies outside the image")]
+    ("box", "reason"),
+    [("x,10,30,20", "its face box, x, 10, 30, 20, is not four numbers"), ("90,10,30,20", "lies outside the image")],
 )
 def test_a_bad_box_is_a_bad_row(box, reason, tmp_path, save):
     for number in range(3):

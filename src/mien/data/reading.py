@@ -103,7 +103,7 @@ def _read_all(source: DataSource, size: int, channels: int, progress: Progress |
 def _rows(tree: Tree, source: DataSource) -> Rows:
     """Read a tree with the first format that recognises it, or with the given one."""
     if source.format == "auto":
-        folders.check_single(tree, fer2013.FILE_NAMES[:2], (*tables.FILE_NAMES, *tables.LIST_NAMES))
+        folders.check_single(tree, fer2013.FILE_NAMES[:2], (*tables.FILE_NAMES, *tables.LIST_NAMES, *tables.AFFECTNET_NAMES))
     recognised = (each for each, (recognise, _) in FORMATS.items() if recognise(tree))
     name: str = next(recognised, "") if source.format == "auto" else source.format
     if not name:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISREG
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -81,6 +81,20 @@ def decode(data: bytes) -> np.ndarray:
         return read_image(data)
     except MienError as error:
         raise MienError(str(error).removeprefix("The image in these bytes ").partition("; ")[0].rstrip(".")) from error
+
+
+def cropped(load: Callable[[], np.ndarray], box: list[Any], has_sides: bool) -> np.ndarray:
+    """Load an image and cut out the box of a face: its left and top, and width and height or right and bottom."""
+    try:
+        left, top, right, bottom = (round(float(cell)) for cell in box)
+    except (TypeError, ValueError, OverflowError):
+        raise MienError(f"its face box, {shortened(', '.join(map(str, box)))}, is not four numbers of pixels") from None
+    if has_sides:
+        right, bottom = left + right, top + bottom
+    face = load()[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
+    if not face.size:
+        raise MienError("its face box lies outside the image")
+    return face
 
 
 def open_tree(path: Path) -> Tree:
@@ -173,9 +187,7 @@ def _tar(path: Path) -> Tree:
                 if is_compressed and member.isfile() and not _is_table(name):
                     size += member.size
                     if size > _TAR_MEMORY:
-                        raise MienError(
-                            f"{path} is too large to be read packed; unpack it (tar xf {path}) and name the result."
-                        )
+                        raise MienError(f"{path} is too large to read; unpack it (tar xf {path}) and name the result.")
                     held[name] = cast(IO[bytes], archive.extractfile(member)).read()
 
     def open_member(name: str) -> IO[bytes]:
@@ -291,11 +303,11 @@ def numbers_of(path: str, files: Iterable[str], names: Iterable[str]) -> tuple[s
     The rows of a number that stands for None are left out.
     """
     numbers = sorted(filter(str.isdecimal, names), key=int)
-    files = [PurePosixPath(file).name.casefold() for file in files]
+    files, place = [PurePosixPath(file).name.casefold() for file in files], "/".join(Path(path).parts[-2:]).casefold()
     for set_, (_, in_path, of_file, _) in _NUMBERED.items():
         left_out = [number for number in numbers if set_ == "AffectNet" and number in _NO_LABEL]
         table = numbered_labels(set(numbers).difference(left_out)).get(set_)
-        if table and (re.search(in_path, path.casefold()) or (files and all(re.match(of_file, file) for file in files))):
+        if table and (re.search(in_path, place) or (files and all(re.match(of_file, file) for file in files))):
             said = f", numbered as in {set_}: {', '.join(f'{each} {table[each]}' for each in numbers if each in table)}"
             said += f" (rows of {', '.join(left_out)} left out)" if left_out else ""
             return said, {number: table.get(number) for number in numbers}

@@ -22,6 +22,7 @@ from mien.data.rows import (
     Row,
     Rows,
     Tree,
+    cropped,
     decode,
     labels_from,
     numbers_of,
@@ -35,7 +36,8 @@ from mien.images import is_image_name
 from mien.labels import FER2013, LabelSet
 
 FILE_NAMES = ("manifest.csv", "metadata.csv")  # the names of a CSV manifest in a folder with its images
-LIST_NAMES = ("list_patition_label.txt", "label.lst", "training.csv", "validation.csv")  # of RAF-DB, ExpW and AffectNet
+LIST_NAMES = ("list_patition_label.txt", "label.lst")  # of RAF-DB and ExpW
+AFFECTNET_NAMES = ("training.csv", "validation.csv")
 _IMAGE_FOLDERS = (
     *("", "aligned", "Image/aligned", "../Image/aligned", "images", "../images", "origin", "image/origin", "../image/origin"),
     *("Manually_Annotated_Images", "../Manually_Annotated_Images", "../Manually_Annotated/Manually_Annotated_Images", ".."),
@@ -119,22 +121,23 @@ def _open_csv(tree: Tree, name: str) -> tuple[_Table, str]:
 def _find_csv(tree: Tree) -> list[str]:
     if tree.is_single_file:
         return [name for name in tree.files if name.lower().endswith(TABLE_SUFFIXES)]
-    for names in (FILE_NAMES, LIST_NAMES[:2], LIST_NAMES[2:]):
+    for names in (FILE_NAMES, LIST_NAMES):
         found = [file for file in tree.files if file.rpartition("/")[2] in names]
-        if names == LIST_NAMES[2:]:
-            return [file for file in found if "subDirectory_filePath" in next(records(tree, file), (0, []))[1]]
         if alone := found if len(found) == 1 else [file for file in found if "/" not in file][:1]:
             return alone
-    return []
+    pair = [file for file in tree.files if file.rpartition("/")[2] in AFFECTNET_NAMES]
+    return [file for file in pair if "subDirectory_filePath" in next(records(tree, file), (0, []))[1]]
 
 
 def _columns_without_header(cells: list[str], place: str) -> list[str]:
     """Name the columns of a list by its first row."""
     if len(cells) == len(_EXPW) and is_image_name(cells[0]) and all(re.fullmatch(r"[\d.]+", cell) for cell in cells[1:]):
         return _EXPW
-    names = ["path" if is_image_name(cell) else "split" if split_word(cell) else "label" for cell in cells]
-    if len(cells) == 2:  # a label may have the name of a split
-        names = ["path" if is_image_name(cell) else "label" for cell in cells]
+    # of two columns, one is the label, even if it has the name of a split
+    is_split = [len(cells) > 2 and split_word(cell) is not None for cell in cells]
+    names = [
+        "path" if is_image_name(cell) else "split" if split else "label" for cell, split in zip(cells, is_split, strict=True)
+    ]
     if sorted(names) not in (["label", "path"], ["label", "path", "split"]):
         raise MienError(f"{place} does not begin with the names of its columns; add a first line, such as path,label,split.")
     return names
@@ -283,8 +286,7 @@ def _read_labels(
     """Find the labels, the index of each word for one (None: its rows are left out), and what numbers stand for.
 
     Numbers are FER-2013's labels where the splits are FER-2013's (Training, PublicTest, PrivateTest), the label names of the
-    Hugging Face hub, or those of the data set that the path, the columns or the files tell; otherwise they are names like any
-    other.
+    Hugging Face hub, or those that `numbers_of` knows; otherwise they are names like any other.
     """
     if columns.label is None:
         return (*labels_from(columns.shares), "")
@@ -342,35 +344,18 @@ def _rows(
         try:
             if load is None:
                 raise MienError("there is no image")
-            box = [_pixel(record[column]) for column in columns.box]
+            box = [record[column] for column in columns.box]
             yield Row(
                 id=(f"{name}#{','.join(map(str, box))}" if columns.box == EXPW_BOX else name) or number or str(count),
                 split=split_of(split),
                 target=_target(record, columns, labels, index),
-                load=partial(_cropped, load, box, columns.box) if box else load,
+                load=partial(cropped, load, box, columns.box != EXPW_BOX) if box else load,
                 place=place,
                 number=int(number) if number.isdecimal() else None,
                 columns={column: shortened(_word(record[column])) for column in columns.carried},
             )
         except MienError as error:
             yield BadRow(place, str(error))
-
-
-def _pixel(cell: Any) -> int:
-    try:
-        return round(float(cell))
-    except (TypeError, ValueError, OverflowError):
-        raise MienError(f"{shortened(str(cell))!r} in its face box is not a number of pixels") from None
-
-
-def _cropped(load: Callable[[], np.ndarray], box: list[int], columns: tuple[str, ...]) -> np.ndarray:
-    left, top, right, bottom = box
-    if columns != EXPW_BOX:  # width and height
-        right, bottom = left + right, top + bottom
-    face = load()[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
-    if not face.size:
-        raise MienError("its face box lies outside the image")
-    return face
 
 
 def _image(tree: Tree, table: _Table, cell: Any, elsewhere: tuple[str, str]) -> tuple[str, Callable[[], np.ndarray] | None]:
