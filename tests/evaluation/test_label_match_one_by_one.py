@@ -35,6 +35,10 @@ def test_a_label_may_be_missing_when_others_are_unknown(labelled, model, tmp_pat
     assert evaluate(model.path, labelled("HA", "NE", "Unknown"), tmp_path / "report", quiet=True).metrics.n == 4
 
 
+def test_one_known_label_beside_unknown_is_measured(labelled, model, tmp_path, blank_pictures):
+    assert evaluate(model.path, labelled("happy", "Unknown"), tmp_path / "report", quiet=True).metrics.n == 2
+
+
 @pytest.mark.parametrize(
     ("names", "flag"),
     [(("happy", "neutral", "grief"), '"sad": ["grief"]'), (("happy", "neutral", "gloom"), '"sad": ["gloom"]')],

@@ -56,9 +56,9 @@ def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet, given: LabelMap 
 
     First come the user's `given` labels, then those that the model's recipe merges, then other names of the model's labels. The
     rows of labels that the model does not know are left out. If one of these may be a label of the model that the data lack, or
-    less than two labels are known, nothing is left out, so that `match_labels` explains the difference. If the model was
-    validated on rows carved from training, the data's own validation rows become test rows. All of it is reported on stderr.
-    The recipe is YAML text, empty if the model has none.
+    almost no label is known, nothing is left out, so that `match_labels` explains the difference. If the model was validated on
+    rows carved from training, the data's own validation rows become test rows. All of it is reported on stderr. The recipe is
+    YAML text, empty if the model has none.
     """
     made = yaml.safe_load(recipe) or {}
     merge = dict(label_changes(made.get("merge") or {}))
@@ -75,7 +75,8 @@ def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet, given: LabelMap 
     unknown, absent = ([name for name in ones if name not in others] for ones, others in ((used, labels), (labels, used)))
     doubtful = [name for name in unknown if not (meaning(name) or is_no_expression(name))]
     guesses = _guess_partners(labels, doubtful, absent) if doubtful and absent and not made.get("keep") else {}
-    if not unknown or len(used) - len(unknown) < 2 or any(members != [BLANK] for members in guesses.values()):
+    too_few = len(used) - len(unknown) < (2 if doubtful else 1)
+    if not unknown or too_few or any(members != [BLANK] for members in guesses.values()):
         return faces
     order = made.get("keep") or faces.labels.names
     kept = faces.keep([name for name in order if name in faces.labels.names and name in labels.names])

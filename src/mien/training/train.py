@@ -167,7 +167,7 @@ def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
         faces = faces.keep(recipe.keep) if recipe.keep else _name_labels(recipe, faces)
     except MienError as problem:
         raise MienError(
-            f"The recipe does not fit the data: {problem} Choose labels with --recipe.keep and --recipe.merge."
+            f"The recipe does not fit the data: {problem} Choose labels with --labels, --recipe.keep and --recipe.merge."
         ) from None
     if (recipe.votes.head or recipe.votes.mix) and faces.votes is None:
         raise MienError("The recipe needs crowd votes; add those of FER+: --data.votes fer2013new.csv --data.votes_as beside.")
