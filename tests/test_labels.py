@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from mien.errors import MienError
-from mien.labels import FER2013, FERPLUS, LabelSet
+from mien.labels import FER2013, FERPLUS, LabelSet, meaning
 
 ABCD = LabelSet(["a", "b", "c", "d"])
 
@@ -107,6 +107,40 @@ def test_two_labels_may_swap_their_names():
     assert ABCD.merge({"a": ["b"], "b": ["a"]}) == (LabelSet(["b", "a", "c", "d"]), (0, 1, 2, 3))
 
 
+def test_a_label_is_renamed_merged_or_left_out_by_its_own_name():
+    assert ABCD.merge({"a": "x", "c": "x", "b": None}) == (LabelSet(["x", "d"]), (0, -1, 0, 1))
+    assert ABCD.merge({"a": "d"}) == (LabelSet(["d", "b", "c"]), (0, 1, 2, 0))
+    assert ABCD.merge({"bc": ["b", "c"], "d": "a"}) == (LabelSet(["a", "bc"]), (0, 1, 1, 0))
+
+
+def test_labels_are_found_by_another_name_of_the_same_expression():
+    labels = LabelSet(["happy", "Sadness", "bored"])
+    assert [labels.index(name) for name in ("happiness", "3-Happy", "HA", "sad", "bored")] == [0, 0, 0, 1, 2]
+    assert labels.keep(["sad", "Happiness"]) == (LabelSet(["Sadness", "happy"]), (1, 0, -1))
+    assert labels.merge({"happiness": "bored", "joyful": ["SA"]})[0] == LabelSet(["bored", "joyful"])
+    assert FER2013.merge({"Anger": "angry", "anger": "angry", "happiness": None})[0].names == (
+        "angry", "disgust", "fear", "sad", "surprise", "neutral",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("Anger", "angry", "0_angry", "ANG", "1-Anger", " angry "), "angry"),
+        (("DI", "disgusted", "02.disgust"), "disgust"),
+        (("fearful", "afraid", "AF", "FE"), "fear"),
+        (("HAPPINESS", "HA", "3happy"), "happy"),
+        (("SA", "sadness"), "sad"),
+        (("SU", "Surprised", "suprise"), "surprise"),
+        (("1-neutral", "NE", "Neutral"), "neutral"),
+        (("7_Contempt", "contemptuous"), "contempt"),
+        (("joy", "Unknown", "7", "", "happy dog", "unhappy", "other"), ""),
+    ],
+)
+def test_words_of_data_sets_have_a_meaning(words, name):
+    assert {meaning(word) for word in words} == {name}
+
+
 def test_merging_nothing_changes_nothing():
     assert ABCD.merge({}) == (ABCD, (0, 1, 2, 3))
 
@@ -120,7 +154,10 @@ def test_merging_nothing_changes_nothing():
         ({"x": ["a", "a"]}, "The label 'a' is merged twice: into 'x' and into 'x'."),
         ({"c": ["a", "b"]}, "The merged label 'c' has the name of a label that stays; add it to its members."),
         ({" ": ["a", "b"]}, "A label name is empty: [' ', 'c', 'd']."),
-        ({"x": "ab"}, "Labels to keep or to merge must be a list, not the one text 'ab'."),
+        ({"x": "ab"}, "There is no label 'x' among a, b, c, d."),
+        ({"x": None}, "There is no label 'x' among a, b, c, d."),
+        ({"a": "x", "y": ["a"]}, "The label 'a' is merged twice: into 'x' and into 'y'."),
+        ({"a": None, "b": None, "c": None, "d": None}, "A label set needs at least one label name."),
     ],
 )
 def test_merge_refuses_what_it_cannot_merge(groups, sentence):

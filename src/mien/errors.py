@@ -57,7 +57,10 @@ def suggestion(
     name: str, known: Iterable[str], otherwise: str = "", phrase: str = "did you mean {}?", most: int = 1, cutoff: float = 0.6
 ) -> str:
     """Suggest the known names that are most similar to a misspelt one; return `otherwise` where none is."""
-    near = difflib.get_close_matches(name, list(known), most, cutoff)
+    names = list(known)
+    near = difflib.get_close_matches(name, names, most, cutoff) or difflib.get_close_matches(
+        name.casefold(), names, most, cutoff
+    )
     return phrase.format(" or ".join(near)) if near else otherwise
 
 

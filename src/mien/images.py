@@ -107,10 +107,16 @@ def walk(
             yield from walk(path, key, f"{prefix}{name}/", above | {here})
 
 
+def member_name(name: str) -> str:
+    """Return the name of a member of an archive with slashes, or nothing for what `walk` skips."""
+    name = name.replace("\\", "/").removeprefix("./").lstrip("/")
+    return "" if any(map(_is_noise, name.split("/"))) else name
+
+
 def zip_members(archive: zipfile.ZipFile, key: Callable[[str], Any] = str) -> dict[str, zipfile.ZipInfo]:
     """List the members of a zip by name, sorted, without what `walk` skips; the names of folders end with a slash."""
-    members = {info.filename.replace("\\", "/").removeprefix("./"): info for info in archive.infolist()}
-    return {name: members[name] for name in sorted(members, key=key) if not any(map(_is_noise, name.split("/")))}
+    members = {name: info for info in archive.infolist() if (name := member_name(info.filename))}
+    return {name: members[name] for name in sorted(members, key=key)}
 
 
 def read_image(source: ImageSource) -> np.ndarray:

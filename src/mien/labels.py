@@ -1,9 +1,58 @@
-"""Ordered label names, and the arithmetic of keeping and merging them."""
+"""Ordered label names, the arithmetic of keeping and merging them, and the words of data sets for the same expressions."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from mien.errors import MienError, suggestion
+
+LabelMap = Mapping[str, str | Sequence[str] | None]
+"""What becomes of labels: `{"joy": "happy"}` renames or merges one, `{"happy": ["joy", "smile"]}` merges several, and
+`{"contempt": null}` leaves one out. Labels that are not named stay."""
+
+_WORDS = {
+    "angry": "angry anger ang an",
+    "disgust": "disgust disgusted dis di",
+    "fear": "fear fearful afraid fea fe af",
+    "happy": "happy happiness hap ha",
+    "sad": "sad sadness sa",
+    "surprise": "surprise surprised suprise suprised sur su",
+    "neutral": "neutral neutrality neu ne",
+    "contempt": "contempt contemptuous",
+}
+_MEANINGS = {word: name for name, words in _WORDS.items() for word in words.split()}
+_NO_EXPRESSION = re.compile(r"none|others?|unknown|uncertain|undefined|unlabell?ed|ambiguous|no(n|ta)?face|nf")
+
+
+def meaning(name: str) -> str:
+    """Return FER+'s name of an expression that a data set may call otherwise (Happiness, 1-neutral, HA), or nothing."""
+    return _MEANINGS.get(re.sub(r"^\d+[\W_]*", "", name.strip()).casefold(), "")
+
+
+def is_no_expression(name: str) -> bool:
+    """Return whether a label stands for faces without a known expression, such as Unknown, other, or no face."""
+    return _NO_EXPRESSION.fullmatch(re.sub(r"[\W\d_]", "", name).casefold()) is not None
+
+
+def label_changes(groups: LabelMap) -> Iterator[tuple[str, str | None]]:
+    """List each label that a map names, with its new name; None leaves it out."""
+    for key, value in groups.items():
+        if value is None or isinstance(value, str):
+            yield str(key), value
+        elif not isinstance(value, Sequence):
+            raise MienError(f"The label {key!r} cannot become {value!r}; give the name of a label, a list of labels, or null.")
+        else:
+            yield from ((str(member), key) for member in value)
+
+
+def label_groups(groups: LabelMap) -> dict[str, list[str] | None]:
+    """List the labels of a map by their new name; those that are left out have None."""
+    listed: dict[str, list[str] | None] = {}
+    for name, new in label_changes(groups):
+        listed[name if new is None else new] = None if new is None else [*(listed.get(new) or ()), name]
+    return listed
 
 
 @dataclass(frozen=True)
@@ -36,14 +85,20 @@ class LabelSet:
     def __getitem__(self, index: int) -> str:
         return self.names[index]
 
+    def find(self, name: str) -> str | None:
+        """Return the label with a name, or with another name of the same expression, such as happiness for happy."""
+        if name in self.names:
+            return name
+        return next((own for own in self.names if meaning(name) and meaning(own) == meaning(name)), None)
+
     def index(self, name: str) -> int:
         """Return the index of a label.
 
         Raises:
             MienError: if there is no such label; the sentence suggests the most similar one.
         """
-        if name in self.names:
-            return self.names.index(name)
+        if (found := self.find(name)) is not None:
+            return self.names.index(found)
         hint = suggestion(name, self.names, phrase=" Did you mean {!r}?")
         raise MienError(f"There is no label {name!r} among {', '.join(self.names)}.{hint}")
 
@@ -56,41 +111,53 @@ class LabelSet:
         Raises:
             MienError: if a name is unknown or given twice, or if there is none.
         """
-        kept = LabelSet(_as_tuple(names))
-        wanted = [self.index(name) for name in kept.names]
+        if isinstance(names, str):  # its letters would be read as names
+            raise MienError(f"Labels to keep or to merge must be a list, not the one text {names!r}.")
+        wanted = [self.index(name) for name in names]
+        kept = LabelSet(self.names[old] for old in wanted)
         return kept, tuple(wanted.index(old) if old in wanted else -1 for old in range(len(self)))
 
-    def merge(self, groups: Mapping[str, Sequence[str]]) -> tuple["LabelSet", tuple[int, ...]]:
-        """Merge labels: each new name replaces the old ones listed with it; labels not named stay as they are.
+    def merge(self, groups: LabelMap) -> tuple["LabelSet", tuple[int, ...]]:
+        """Merge, rename and leave out labels; labels not named stay as they are.
 
         A merged label takes the place of the first of its members.
 
+        Args:
+            groups: new names with the labels that they replace, `{"negative": ["angry", "sad"]}`; labels with their new names,
+                `{"joy": "happy"}`; labels to leave out, `{"contempt": None}`.
+
         Returns:
-            The new set, and for each old label its new index.
+            The new set, and for each old label its new index, or -1 where it is left out.
 
         Raises:
-            MienError: if a name is unknown or is merged twice, a group is empty, or a new name equals a label that stays.
+            MienError: if a name is unknown or gets two new names, a group is empty, or the new name of a group equals a label
+                that stays.
         """
-        merged_into: dict[int, str] = {}
-        for new, members in groups.items():
-            if not members:
-                raise MienError(f"The merged label {new!r} has no members.")
-            for member in _as_tuple(members):
-                if (old := self.index(member)) in merged_into:
-                    raise MienError(f"The label {member!r} is merged twice: into {merged_into[old]!r} and into {new!r}.")
-                merged_into[old] = new
-        staying = {name for old, name in enumerate(self.names) if old not in merged_into}
-        if taken := staying.intersection(groups):
+        changes: dict[int, str | None] = {}
+        if empty := [new for new, members in groups.items() if members in ([], ())]:
+            raise MienError(f"The merged label {empty[0]!r} has no members.")
+        for member, new in label_changes(groups):
+            old = self.index(member)
+            if old in changes and not changes[old] == new == groups.get(member):
+                raise MienError(f"The label {member!r} is merged twice: into {changes[old]!r} and into {new!r}.")
+            changes[old] = new
+        staying = {name for old, name in enumerate(self.names) if old not in changes}
+        is_group = [new for new, members in groups.items() if members is not None and not isinstance(members, str)]
+        if taken := staying.intersection(is_group):
             raise MienError(f"The merged label {sorted(taken)[0]!r} has the name of a label that stays; add it to its members.")
-        new_names = [merged_into.get(old, name) for old, name in enumerate(self.names)]
-        merged = LabelSet(dict.fromkeys(new_names))
-        return merged, tuple(merged.names.index(name) for name in new_names)
+        new_names = [changes.get(old, name) for old, name in enumerate(self.names)]
+        merged = LabelSet(dict.fromkeys(name for name in new_names if name is not None))
+        return merged, tuple(-1 if name is None else merged.names.index(name) for name in new_names)
 
 
-def _as_tuple(names: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(names, str):  # its letters would be read as names
-        raise MienError(f"Labels to keep or to merge must be a list, not the one text {names!r}.")
-    return tuple(names)
+def move_shares(shares: np.ndarray, new_index: Sequence[int], count: int) -> np.ndarray:
+    """Move shares (N, K) to `count` new labels and scale every row to sum to 1 again; a row with nothing left becomes zeros."""
+    new = np.zeros((len(shares), count), dtype=np.float32)
+    for old, index in enumerate(new_index):
+        if index >= 0:
+            new[:, index] += shares[:, old]
+    total = new.sum(axis=1, keepdims=True)
+    return np.asarray(np.divide(new, total, out=new, where=total > 0))
 
 
 FER2013 = LabelSet(("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"))

@@ -43,7 +43,14 @@ def png(image):
 def write_fer2013_csv(folder, sample, header="emotion,pixels,Usage", line="{label},{pixels},{usage}", end="\n"):
     path = folder / "fer2013.csv"
     rows = [
-        line.format(label=label, pixels=" ".join(map(str, image.ravel())), usage=OFFICIAL[split])
+        line.format(
+            label=label,
+            name=FER2013[label],
+            pixels=" ".join(map(str, image.ravel())),
+            commas=", ".join(map(str, image.ravel())),
+            usage=OFFICIAL[split],
+            split=split,
+        )
         for _, image, label, split in sample
     ]
     path.write_bytes(end.join([header, *rows, ""]).encode())

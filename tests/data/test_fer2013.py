@@ -1,4 +1,5 @@
 import gzip
+import tarfile
 import zipfile
 
 import numpy as np
@@ -18,6 +19,19 @@ DIALECTS = {
     "with tabs": {"header": "emotion\tpixels\tUsage", "line": "{label}\t{pixels}\t{usage}"},
     "with blank lines": {"end": "\n\n"},
     "in other letters": {"header": "Emotion,Pixels,USAGE"},
+    "with blanks around the names": {"header": " emotion , Usage , pixels ", "line": "{label} , {usage} , {pixels}"},
+    "with pandas' index": {"header": ",emotion,pixels,Usage", "line": "7,{label},{pixels},{usage}"},
+    "with a named index": {"header": "Unnamed: 0,emotion,pixels,Usage", "line": "7,{label},{pixels},{usage}"},
+    "with float labels": {"line": "{label}.0,{pixels},{usage}"},
+    "of a German spreadsheet": {"header": "emotion;pixels;Usage", "line": '{label},0;"{pixels}";{usage}', "end": "\r\n"},
+    "with the separator named": {"header": "sep=;\nUsage;emotion;pixels", "line": "{usage};{label};{pixels}"},
+    "with empty columns": {"header": "emotion;pixels;Usage;;", "line": "{label};{pixels};{usage};;"},
+    "all quoted": {"header": '"emotion","pixels","Usage"', "line": '"{label}","{pixels}","{usage}"'},
+    "with other names of splits": {"line": "{label},{pixels},{split}"},
+    "with other columns": {"header": "label,pixels,split", "line": "{label},{pixels},{usage}"},
+    "with names of labels": {"line": "{name},{pixels},{usage}"},
+    "with lists": {"line": '{label},"[{commas}]",{usage}'},
+    "with printed arrays": {"line": "{label},[ {pixels}],{usage}"},
 }
 
 
@@ -41,6 +55,39 @@ def test_every_dialect_gives_the_same_faces(dialect, write, sample):
     assert np.array_equal(faces.images, sample.images)
     assert faces.classes.tolist() == sample.classes
     assert [faces.split(name).id(0) for name in ("train", "validation", "test")] == ["0", "14", "21"]
+
+
+def test_unicode_text_of_a_spreadsheet_is_read(write, sample):
+    path = write["fer2013-csv"](header="emotion\tpixels\tUsage", line="{label}\t{pixels}\t{usage}")
+    path.write_bytes(path.read_text().encode("utf-16"))
+    assert np.array_equal(read_faces(path).images, sample.images)
+
+
+@pytest.mark.parametrize("name", ["fer2013/fer2013.csv", "data/FER2013.CSV", "my_faces.csv"])
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "tgz", "tar.bz2", "zip"])
+def test_it_is_read_out_of_any_archive(kind, name, write, sample, tmp_path):
+    path = write["fer2013-csv"]()
+    archive = tmp_path / f"fer2013.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w") as file:
+            file.write(path, name)
+    else:
+        mode = {"tar": "w", "tar.bz2": "w:bz2"}.get(kind, "w:gz")
+        with tarfile.open(archive, mode) as file:
+            file.add(path, name)
+            file.addfile(tarfile.TarInfo("fer2013/README"))
+    faces = read_faces(archive)
+    assert np.array_equal(faces.images, sample.images)
+    assert faces.split_names == ("train", "validation", "test")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_one_split_alone_is_read(split, write, sample):
+    path = write["fer2013-csv"]()
+    header, *rows = path.read_text().splitlines()
+    usage = {"train": "Training", "test": "PrivateTest"}[split]
+    path.write_text("\n".join([header, *(row for row in rows if row.endswith(usage))]))
+    assert read_faces(path).split_names == (split,)
 
 
 def test_the_contest_s_train_csv_has_no_splits(write, sample):
@@ -160,7 +207,7 @@ def test_archives_cut_short_are_refused(write):
         read_faces(archive)
 
 
-def test_a_tar_archive_is_to_be_unpacked_first(tmp_path):
+def test_a_file_named_as_a_tar_archive_that_is_none_is_refused(tmp_path):
     (tmp_path / "fer2013.tar.gz").write_bytes(gzip.compress(b"anything"))
-    with pytest.raises(MienError, match="unpack it first"):
+    with pytest.raises(MienError, match=r"fer2013\.tar\.gz: it is not an archive, or it is damaged"):
         read_faces(tmp_path / "fer2013.tar.gz")

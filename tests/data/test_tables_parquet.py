@@ -120,3 +120,44 @@ def test_a_text_file_named_parquet_is_refused(tmp_path):
     (tmp_path / "faces.parquet").write_text("text")
     with pytest.raises(MienError, match="is not a Parquet file"):
         read_faces(tmp_path / "faces.parquet")
+
+
+@pytest.mark.parametrize("form", ["text", "list", "printed", "rows"])
+def test_pixels_in_a_column_are_read_as_pandas_writes_them(form, table, sample):
+    def cell(image):
+        numbers = image.ravel().tolist()
+        texts = {"text": " ".join(map(str, numbers)), "printed": str(numbers)}
+        return texts.get(form) or (image.tolist() if form == "rows" else numbers)
+
+    usage = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
+    path = table(
+        [{"emotion": label, "pixels": cell(image), "Usage": usage[split]} for _, image, label, split in sample],
+    )
+    faces = read_faces(path)
+    assert faces.labels == FER2013
+    assert faces.classes.tolist() == sample.classes
+    assert np.array_equal(faces.images, sample.images)
+    assert faces.split_names == ("train", "validation", "test")
+
+
+@pytest.mark.parametrize(
+    ("pixels", "reason"),
+    [
+        ([1, 2, 3], "3 pixels, not 1"),
+        ([1, 2, 3, 256], "the pixel value 256 is not"),
+        ([-1, 2, 3, 4], "the pixel value -1 is not"),
+    ],
+)
+def test_pixels_that_are_no_face_are_a_bad_row(pixels, reason, table):
+    rows = [{"emotion": label, "pixels": [1, 2, 3, 4]} for label in (0, 3)]
+    with pytest.raises(MienError, match=f"row 2: {reason}"):
+        read_faces(table([*rows, {"emotion": 1, "pixels": pixels}]), size=2)
+
+
+def test_the_hub_s_images_have_the_names_of_their_numbers(table, png):
+    names = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
+    features = {"info": {"features": {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}}}
+    records = [{"image": {"bytes": png(i), "path": None}, "label": 6 - i} for i in range(7)]
+    faces = read_faces(table(records, metadata={"huggingface": json.dumps(features)}))
+    assert faces.labels == FER2013
+    assert faces.classes.tolist() == [6, 5, 4, 3, 2, 1, 0]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mien.errors import MienError
-from mien.labels import LabelSet
+from mien.labels import LabelMap, LabelSet, move_shares
 
 SPLITS = ("none", "train", "validation", "test")
 """A row's split is stored as its index here; "none" is a row of data without splits."""
@@ -198,31 +198,23 @@ class FaceSet:
         Raises:
             MienError: if a name is unknown or given twice, or if there is none.
         """
-        labels, new_index = self.labels.keep(names)
-        stays = np.isin(self.classes, [old for old, new in enumerate(new_index) if new >= 0])
-        return self.take(stays)._relabel(labels, new_index)
+        return self._relabel(*self.labels.keep(names))
 
-    def merge(self, groups: Mapping[str, Sequence[str]]) -> "FaceSet":
-        """Merge labels as `LabelSet.merge` does; the shares of the members are added.
+    def merge(self, groups: LabelMap) -> "FaceSet":
+        """Merge, rename and leave out labels as `LabelSet.merge` does; the shares of the members are added.
 
         Raises:
-            MienError: if a name is unknown or is merged twice, a group is empty, or a new name equals a label that stays.
+            MienError: if a name is unknown or gets two new names, a group is empty, or the new name of a group equals a label
+                that stays.
         """
         return self._relabel(*self.labels.merge(groups))
 
     def _relabel(self, labels: LabelSet, new_index: Sequence[int]) -> "FaceSet":
-        """Move the shares to new labels and scale every row to sum to 1 again; a row with nothing left becomes zeros."""
-
-        def moved(shares: np.ndarray) -> np.ndarray:
-            new = np.zeros((len(shares), len(labels)), dtype=np.float32)
-            for old, index in enumerate(new_index):
-                if index >= 0:
-                    new[:, index] += shares[:, old]
-            total = new.sum(axis=1, keepdims=True)
-            return np.asarray(np.divide(new, total, out=new, where=total > 0))
-
-        votes = None if self.votes is None else moved(self.votes)
-        return replace(self, targets=moved(self.targets), votes=votes, labels=labels)
+        """Drop the rows of labels without a new index; move the shares to new labels, and scale every row to sum to 1 again."""
+        stays = np.isin(self.classes, [old for old, new in enumerate(new_index) if new >= 0])
+        kept = self if stays.all() else self.take(stays)
+        votes = None if kept.votes is None else move_shares(kept.votes, new_index, len(labels))
+        return replace(kept, targets=move_shares(kept.targets, new_index, len(labels)), votes=votes, labels=labels)
 
     def judged_by_votes(self) -> "FaceSet":
         """Take the rows with votes, and use the votes as their targets.

@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from mien.data.faceset import SPLITS
-from mien.data.rows import EXPRESSION_WORDS, BadRow, Row, Rows, lines, open_tree, shortened, split_of
+from mien.data.rows import BadRow, Row, Rows, lines, open_tree, shortened, split_of
 from mien.data.source import VotesAs
 from mien.errors import MienError
-from mien.labels import FER2013, FERPLUS
+from mien.labels import FER2013, FERPLUS, meaning
 
 _NO_EMOTION = ("unknown", "NF")  # NF: not a face
 _ENOUGH = 2  # a single vote counts as a mistake
@@ -96,16 +96,16 @@ def _read(path: Path) -> tuple[np.ndarray, list[str], dict[str, int]]:
         raise MienError(f"The votes must be one file, fer2013new.csv, not {path}.")
     table = csv.reader(line.decode(errors="replace") for _, line in lines(tree, tree.files[0]))
     header = [name.strip() for name in next(table, [])]
-    meaning = {EXPRESSION_WORDS.get(name.casefold(), name): column for column, name in enumerate(header)}
+    columns = {meaning(name) or name: column for column, name in enumerate(header)}
     wanted = ("Usage", "Image name", *FERPLUS.names, *_NO_EMOTION)
-    if missing := [name for name in wanted if name not in meaning]:
+    if missing := [name for name in wanted if name not in columns]:
         raise MienError(
             f"{path} does not hold FER+ votes: it has the columns {', '.join(header)[:200]} and lacks {', '.join(missing)}. "
             "Take fer2013new.csv of github.com/microsoft/FERPlus."
         )
     records = list(table)
     try:
-        usages, images, *counts = ([record[meaning[name]] for record in records] for name in wanted)
+        usages, images, *counts = ([record[columns[name]] for record in records] for name in wanted)
         votes = np.array(counts, dtype=np.int64).T
         splits = [split_of(usage) for usage in usages]
     except (ValueError, IndexError, MienError) as error:

@@ -1,16 +1,31 @@
 """Images in one folder per class, with or without train, validation and test; the Kaggle folders of FER-2013 among them."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import PurePosixPath
 
 from mien.data.faceset import SPLITS
-from mien.data.rows import EXPRESSION_WORDS, SPLIT_WORDS, Row, Rows, Tree, labels_from
+from mien.data.rows import (
+    ARCHIVE_SUFFIXES,
+    Row,
+    Rows,
+    Tree,
+    labels_from,
+    numbers_of,
+    split_word,
+)
 from mien.errors import MienError
 from mien.images import is_image_name
+from mien.labels import meaning
 
 CLASS_FOLDERS = "one folder per class"  # the kind of such data, in words
 _FILE_WORDS = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}  # file names in the Kaggle folders
+_CODES = (
+    ("JAFFE", re.compile(r"[A-Z]{2}\.(AN|DI|FE|HA|NE|SA|SU)\d\.\d+\.\w+", re.IGNORECASE)),
+    ("KDEF", re.compile(r"[AB][FM]\d\d(AF|AN|DI|HA|NE|SA|SU)(?:S|HL|HR|FL|FR)\.\w+", re.IGNORECASE)),
+)
+"""Data sets with the label in the file names (KA.AN1.39.tiff, AF01ANS.JPG): Lyons et al., 1998; Lundqvist et al., 1998."""
 
 
 _Image = tuple[str, str, str]  # split, label and file of a labelled image
@@ -26,9 +41,11 @@ def read(tree: Tree) -> Rows:
 
     Folders named train, val, valid, validation or test (in any case) are splits. In the Kaggle folders of FER-2013, `test`
     holds both tests: files named PublicTest_... are validation, files named PrivateTest_... are test. Images below a class
-    folder, at any depth, belong to the class.
+    folder, at any depth, belong to the class. Of JAFFE and KDEF the file names tell the labels.
     """
     top = _top(tree)
+    if named := _labels_in_names(tree, top):
+        return named
     images, left_out = _find_images(tree, top)
     if not images:
         raise MienError(_no_images(tree, top))
@@ -42,18 +59,75 @@ def read(tree: Tree) -> Rows:
     words = {by_name[file] for split, _, file in images if split != "train"}
     if len(held_out) == 1 and None not in words and ("train" not in words or held_out == {"none"}):
         images = [(split if split == "train" else by_name[file] or "none", label, file) for split, label, file in images]
-    labels, index = labels_from(label for _, label, _ in images)
+    numbered, table = numbers_of(str(tree.path), by_name, {label for _, label, _ in images})
+    images = [(split, name, file) for split, label, file in images if (name := table.get(label, label))]
+    kind += numbered
+    return _rows(tree, kind, images)
+
+
+def _rows(tree: Tree, kind: str, images: list[_Image]) -> Rows:
+    labels, index = labels_from({label for _, label, _ in images})
     images.sort(key=lambda image: (SPLITS.index(image[0]), index[image[1]], image[2]))
     rows = (Row(file, split, index[label], partial(tree.read_image, file)) for split, label, file in images)
     return Rows(kind=kind, labels=labels, rows=rows, count=len(images))
 
 
+def _labels_in_names(tree: Tree, top: str) -> Rows | None:
+    """Read data whose file names are labels, as those of JAFFE; None for other data."""
+    files = list(_image_files(tree, top))
+    for data_set, code in _CODES:
+        found = [code.fullmatch(PurePosixPath(file).name) for file in files]
+        if files and all(found):
+            images = [("none", meaning(match[1]), file) for match, file in zip(found, files, strict=True) if match]
+            return _rows(tree, f"{data_set}, labels from the file names", images)
+    return None
+
+
+def check_single(tree: Tree, holders: Collection[str], lists: Collection[str], top: str = "") -> None:
+    """Reject a folder of several data sets, or of one beside other images.
+
+    `holders` are the names of files that hold a data set, `lists` of those that list images.
+    """
+    tables: dict[str, str] = {}  # by the name of a folder: a file that holds or lists a data set
+    folders: dict[str, set[tuple[str, ...]]] = {}  # by the same: the folders below it that hold images
+    known = {*holders, *lists}
+    for file in tree.files:
+        if file.startswith(top):
+            *path, name = file[len(top) :].split("/")
+            is_table = name.lower() in known or name.lower().endswith(".parquet")
+            if is_table and not path:
+                return
+            if is_table:
+                tables.setdefault(path[0], name)
+            elif path and is_image_name(name):
+                folders.setdefault(path[0], set()).add(tuple(path[1:]))
+    # a list may be in a folder of its own, beside that of its images
+    found = {child: name for child, name in tables.items() if name.lower() not in lists or child in folders}
+    children = {*found, *folders}
+    if splits := children if len(children) == 1 else set(filter(_folder_split, children)):
+        for child in splits:
+            check_single(tree, holders, lists, f"{top}{child}/")
+        return
+    for child, inside in folders.items():
+        words = sorted({name for path in inside for name in path if meaning(name)})
+        inner = sorted({name for path in inside for name in path[:-1] if _folder_split(name)})
+        if not meaning(child) and (inner or len(set(map(meaning, words))) > 1):
+            found.setdefault(child, f"split folders ({', '.join(inner)})" if inner else f"class folders ({', '.join(words)})")
+    if found and len(children) > 1:
+        places = ", ".join(f"{tree.place(top + child)} holds {what}" for child, what in sorted(found.items())[:5])
+        raise MienError(
+            f"{tree.path} is not one data set: {places}. Name one of these folders, or write a manifest of all images "
+            "(a CSV with the columns path and label)."
+        )
+
+
 def _top(tree: Tree) -> str:
-    """Find the prefix below folders that only hold one other folder, as archives often have."""
+    """Find the prefix below folders that only hold one other folder with images, as archives often have."""
     top = ""
-    while len(inside := _folders_in(tree, top)) == 1 and not _folder_split(inside[0]):
-        deeper = f"{top}{inside[0]}/"
-        if not _folders_in(tree, deeper):
+    while len(inside := {file[len(top) :].partition("/")[0] for file in _image_files(tree, top)}) == 1:
+        (folder,) = inside
+        deeper = f"{top}{folder}/"
+        if meaning(folder) or _folder_split(folder) or not _folders_in(tree, deeper):
             break
         top = deeper
     return top
@@ -64,7 +138,7 @@ def _folders_in(tree: Tree, top: str) -> list[str]:
 
 
 def _folder_split(folder: str) -> str | None:
-    split = SPLIT_WORDS.get(folder.casefold())
+    split = split_word(folder)
     return None if split == "none" else split  # "none" may be a class
 
 
@@ -89,11 +163,10 @@ def _find_images(tree: Tree, top: str) -> tuple[list[_Image], list[str]]:
 
 
 def _check_folders(tree: Tree, top: str, images: list[_Image]) -> None:
-    """Reject empty class folders, and a level of folders between the split and the classes."""
+    """Reject empty class folders."""
     has_splits = images[0][0] != "none"
     depth = top.count("/") + (2 if has_splits else 1)
-    paths, labels = [file.split("/") for _, _, file in images], {label for _, label, _ in images}
-    filled = {"/".join(path[:depth]) for path in paths}
+    filled = {"/".join(file.split("/")[:depth]) for _, _, file in images}
     parents = {name.rpartition("/")[0] for name in filled}
     empty = [name for name in tree.folders if name.rpartition("/")[0] in parents and name not in filled]
     if has_splits:
@@ -102,12 +175,6 @@ def _check_folders(tree: Tree, top: str, images: list[_Image]) -> None:
     if empty:
         names = ", ".join(tree.place(name) for name in empty[:5])
         raise MienError(f"There are no images in {names}. If this is a class, add some; otherwise move the folder away.")
-    below = {path[depth] for path in paths if len(path) > depth + 1}
-    if below and below <= EXPRESSION_WORDS.keys() and not labels <= EXPRESSION_WORDS.keys():
-        raise MienError(
-            f"{tree.place(sorted(filled)[0])} holds class folders ({', '.join(sorted(below)[:3])}) where images were expected; "
-            "name a folder whose own folders are the classes, or write a manifest (a CSV with the columns path and label)."
-        )
 
 
 def _no_images(tree: Tree, top: str) -> str:
@@ -116,6 +183,8 @@ def _no_images(tree: Tree, top: str) -> str:
             f"{tree.path} holds {count} images but no class folders. Put the images of each label into a folder of its name, "
             "or write a manifest: a CSV with the columns path and label."
         )
+    if archives := [file for file in tree.files if file.lower().endswith(ARCHIVE_SUFFIXES)]:
+        return f"{tree.path} holds no images, but archives; name one of them: {', '.join(map(tree.place, archives[:5]))}."
     return (
         f"{tree.path} holds no images, and neither fer2013.csv, icml_face_data.csv, train.csv, manifest.csv, metadata.csv "
         "nor Parquet files. Name a folder with one folder of images per class."

@@ -33,7 +33,7 @@ FORMATS: dict[str, tuple[Callable[[Tree], bool], Callable[..., Rows]]] = {
 """Checks and readers, tried in this order; the first that recognises a path reads it."""
 
 _TABLES = ("parquet", "manifest")  # their readers also take the names of further columns
-_READERS = "4"  # raise it when a reader makes other rows of the same files
+_READERS = "5"  # raise it when a reader makes other rows of the same files
 
 
 def read_faces(source: DataSource | str | Path, size: int = 48, channels: int = 1, progress: Progress | None = None) -> FaceSet:
@@ -102,12 +102,14 @@ def _read_all(source: DataSource, size: int, channels: int, progress: Progress |
 
 def _rows(tree: Tree, source: DataSource) -> Rows:
     """Read a tree with the first format that recognises it, or with the given one."""
+    if source.format == "auto":
+        folders.check_single(tree, fer2013.FILE_NAMES[:2], (*tables.FILE_NAMES, *tables.LIST_NAMES, *tables.AFFECTNET_NAMES))
     recognised = (each for each, (recognise, _) in FORMATS.items() if recognise(tree))
     name: str = next(recognised, "") if source.format == "auto" else source.format
     if not name:
         raise MienError(
-            f"{tree.path} is not labelled data in a known format: fer2013.csv, a folder or zip with one folder of images per "
-            "class, a manifest (CSV or Parquet with image and label), or a pack."
+            f"{tree.path} is not labelled data in a known format: fer2013.csv, a folder or archive with one folder of images "
+            "per class, a manifest (CSV or Parquet with image and label), or a pack."
         )
     if name not in FORMATS:
         raise MienError(f"There is no data format {name!r}; there are auto, {', '.join(FORMATS)}.")

@@ -1,28 +1,42 @@
 """What every reader works with: the files at a path, the words of data sets, and labelled images that are not decoded yet."""
 
+import codecs
+import csv
+import functools
 import gzip
 import hashlib
 import io
+import lzma
 import os
+import re
+import tarfile
 import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISREG
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 
 from mien.errors import MienError
 from mien.files import missing_path
-from mien.images import read_image, walk, zip_members
-from mien.labels import FERPLUS, LabelSet
+from mien.images import member_name, read_image, walk, zip_members
+from mien.labels import FER2013, FERPLUS, LabelSet, meaning
 
-_DAMAGED = (OSError, EOFError, RuntimeError, NotImplementedError, UnicodeError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (
+    *(OSError, EOFError, RuntimeError, NotImplementedError, UnicodeError),
+    *(zipfile.BadZipFile, zlib.error, tarfile.TarError, lzma.LZMAError),
+)
 """What reading a damaged, encrypted or missing file raises, whether it is in an archive or not."""
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".lst")
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
+_TAR_MEMORY = 1 << 30  # bytes of the small files of a compressed tar, which are kept in memory: it has no index
 
 
 @dataclass(frozen=True)
@@ -69,8 +83,22 @@ def decode(data: bytes) -> np.ndarray:
         raise MienError(str(error).removeprefix("The image in these bytes ").partition("; ")[0].rstrip(".")) from error
 
 
+def cropped(load: Callable[[], np.ndarray], box: list[Any], has_sides: bool) -> np.ndarray:
+    """Load an image and cut out the box of a face: its left and top, and width and height or right and bottom."""
+    try:
+        left, top, right, bottom = (round(float(cell)) for cell in box)
+    except (TypeError, ValueError, OverflowError):
+        raise MienError(f"its face box, {shortened(', '.join(map(str, box)))}, is not four numbers of pixels") from None
+    if has_sides:
+        right, bottom = left + right, top + bottom
+    face = load()[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
+    if not face.size:
+        raise MienError("its face box lies outside the image")
+    return face
+
+
 def open_tree(path: Path) -> Tree:
-    """List the files of a file (gzipped or not), a folder or a zip, without hidden files and files of the operating system."""
+    """List the files of a file (gzipped or not), a folder, a zip or a tar, without hidden files and those of the system."""
     try:
         if not (path.is_file() or path.is_dir()):
             raise MienError(missing_path(path))
@@ -83,8 +111,10 @@ def open_tree(path: Path) -> Tree:
             magic = file.read(4)
         if magic == b"PK\x03\x04":
             return _zip(path)
-        if path.name.endswith((".tar", ".tgz", ".tar.gz")):
-            raise MienError(f"{path} is a tar archive; unpack it first (tar xf {path.name}) and name the result.")
+        if tarfile.is_tarfile(path):
+            return _tar(path)
+        if path.name.lower().endswith(ARCHIVE_SUFFIXES):
+            raise MienError(f"Cannot read {path}: it is not an archive, or it is damaged. Download or create it again.")
         is_gzip = magic.startswith(b"\x1f\x8b")
         name = path.name.removesuffix(".gz") if is_gzip else path.name
 
@@ -110,35 +140,108 @@ def _entries(root: Path) -> Iterator[tuple[str, os.stat_result | None]]:
             yield name, status
 
 
+def _archive(path: Path, members: Iterable[str], open_member: Callable[[str], IO[bytes]]) -> Tree:
+    """Make the tree of an archive; the names of its folders end with a slash."""
+    files = sorted(name for name in members if not name.endswith("/"))
+    folders = {name.rstrip("/") for name in members if name.endswith("/")}
+    folders.update(str(parent) for name in members for parent in PurePosixPath(name).parents)
+    return Tree(path, tuple(files), tuple(sorted(folders - {"."})), open_member, None)
+
+
 def _zip(path: Path) -> Tree:
     archive = zipfile.ZipFile(path)
     lock = threading.Lock()  # ZipFile counts its open members without one
     members = zip_members(archive)
-    files = tuple(name for name in members if not name.endswith("/"))
-    folders = {name.rstrip("/") for name in members if name.endswith("/")}
-    folders.update(str(parent) for name in members for parent in PurePosixPath(name).parents)
 
     def open_member(name: str) -> IO[bytes]:
-        if name.lower().endswith((".csv", ".tsv", ".parquet")):  # large, and read by one thread
+        if _is_table(name):
             return archive.open(members[name])
         with lock:
             return io.BytesIO(archive.read(members[name]))
 
-    return Tree(path, files, tuple(sorted(folders - {"."})), open_member, None)
+    return _archive(path, members, open_member)
+
+
+class _TarMember(tarfile.ExFileObject):
+    """An open member of a tar; closing it closes the archive."""
+
+    def __init__(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        super().__init__(archive, member)
+        self._archive = archive
+
+    def close(self) -> None:
+        super().close()
+        self._archive.close()
+
+
+def _tar(path: Path) -> Tree:
+    members: dict[str, tarfile.TarInfo] = {}
+    held: dict[str, bytes] = {}
+    size = 0
+    with tarfile.open(path) as archive:
+        is_compressed = not isinstance(archive.fileobj, io.BufferedReader)
+        for member in archive:
+            name = member_name(member.name)
+            if name.strip(".") and (member.isdir() or member.isfile()):  # no links and devices
+                members[f"{name}/" if member.isdir() else name] = member
+                if is_compressed and member.isfile() and not _is_table(name):
+                    size += member.size
+                    if size > _TAR_MEMORY:
+                        raise MienError(f"{path} is too large to read; unpack it (tar xf {path}) and name the result.")
+                    held[name] = cast(IO[bytes], archive.extractfile(member)).read()
+
+    def open_member(name: str) -> IO[bytes]:
+        if name in held:
+            return io.BytesIO(held[name])
+        member = members[name]
+        if _is_table(name):
+            return _TarMember(tarfile.open(path), member)
+        with path.open("rb") as file:
+            file.seek(member.offset_data)
+            return io.BytesIO(file.read(member.size))
+
+    return _archive(path, members, open_member)
+
+
+def _is_table(name: str) -> bool:
+    """Return whether a file of an archive is streamed: it may be large, and is read by one thread."""
+    return name.lower().endswith((*TABLE_SUFFIXES, ".parquet"))
 
 
 def lines(tree: Tree, name: str) -> Iterator[tuple[int, bytes]]:
-    """Read a text file line by line, without line ends, byte-order mark and blank lines, each with its number from 1."""
+    """Read a text file line by line as UTF-8, without line ends and blank lines, each with its number from 1."""
     try:
         with tree.open(name) as file:
-            for number, line in enumerate(file, start=1):
-                line = line.rstrip(b"\r\n")
-                if number == 1:
-                    line = line.removeprefix(b"\xef\xbb\xbf")
+            first = file.readline()
+            if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # "Unicode text" of a spreadsheet
+                text: Iterable[bytes] = (first + file.read()).decode("utf-16").encode().splitlines()
+            else:
+                text = chain([first.removeprefix(codecs.BOM_UTF8)], file)
+            for number, line in enumerate(text, start=1):
                 if line.strip():
-                    yield number, line
+                    yield number, line.rstrip(b"\r\n")
     except _DAMAGED as error:
         raise MienError(f"{tree.place(name)} is damaged or cut short: {error}. Download or create it again.") from error
+
+
+def records(tree: Tree, name: str) -> Iterator[tuple[int, list[str]]]:
+    """Read the cells of a table of text row by row, each row with the number of its line.
+
+    Commas, semicolons, tabs or, where there are none in the first row, blanks separate the cells.
+    """
+    separator = ""
+    for number, line in lines(tree, name):
+        text = line.decode(errors="surrogateescape")
+        if not separator and text.lower().startswith("sep="):  # written by spreadsheets
+            separator = text[4:5]
+            continue
+        separator = separator or (max(",;\t", key=text.count) if re.search("[,;\t]", text) else " ")
+        try:
+            quoted = '"' in text
+            cells = next(csv.reader([text], delimiter=separator, skipinitialspace=True)) if quoted else text.split(separator)
+        except csv.Error as error:
+            raise MienError(f"{tree.place(name)} is not a table of comma-separated values: {error}.") from error
+        yield number, [cell.strip() for cell in cells if cell or separator != " "]
 
 
 def stamp_of(paths: Iterable[Path]) -> str:
@@ -159,25 +262,56 @@ def digest(parts: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode(errors="backslashreplace")).hexdigest()
 
 
-SPLIT_WORDS = {
-    **dict.fromkeys(("", "none"), "none"),
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "publictest"), "validation"),
-    **dict.fromkeys(("test", "testing", "privatetest"), "test"),
+_SPLIT_WORDS = {
+    "none": r"|none",
+    "train": r"train(ing)?(set)?",
+    "validation": r"(val|valid|validation|dev)(set)?|publictest",
+    "test": r"test(ing)?(set)?|privatetest",
 }
-"""The names of splits in data sets, in lower case; FER-2013 has Training, PublicTest and PrivateTest."""
+"""What data sets call splits, in lower case without blanks and marks; FER-2013 has Training, PublicTest and PrivateTest."""
 
-EXPRESSION_WORDS = {
-    **{name: name for name in FERPLUS.names},
-    "anger": "angry",
-    "disgusted": "disgust",
-    "afraid": "fear",
-    "fearful": "fear",
-    "happiness": "happy",
-    "sadness": "sad",
-    "surprised": "surprise",
+_NUMBERED = {
+    "FER-2013": (0, r"fer-?2013", r"(training|publictest|privatetest)_\d+\.", FER2013.names),
+    "RAF-DB": (
+        *(1, r"raf[-_ ]?db", r"(train|test)_\d{4,5}(_aligned)?\."),
+        ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral"),
+    ),
+    "AffectNet": (
+        *(0, r"affect-?net", r"[0-9a-f]{40,64}\."),
+        ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt"),
+    ),
 }
-"""The names of the expressions of FER-2013 and FER+ in data sets, in lower case."""
+"""Data sets that number their labels: the first number, patterns in their path and of their files, and the labels in order.
+
+Sources: Goodfellow et al., 2013; Li, Deng and Du, 2017 (list_patition_label.txt); Mollahosseini et al., 2017.
+"""
+_NO_LABEL = ("8", "9", "10")  # of AffectNet: none, uncertain, no face
+
+
+def numbered_labels(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return the labels that numbers stand for, by the data sets with all of these numbers."""
+    tables = {
+        set_: {str(n): label for n, label in enumerate(labels, first)} for set_, (first, _, _, labels) in _NUMBERED.items()
+    }
+    numbers = {name for name in names if name.isdecimal()}
+    return {set_: table for set_, table in tables.items() if numbers and table.keys() >= numbers}
+
+
+def numbers_of(path: str, files: Iterable[str], names: Iterable[str]) -> tuple[str, dict[str, str | None]]:
+    """Describe the data set with these numbers, where the path or all file names tell it, and return the labels by number.
+
+    The rows of a number that stands for None are left out.
+    """
+    numbers = sorted(filter(str.isdecimal, names), key=int)
+    files, place = [PurePosixPath(file).name.casefold() for file in files], "/".join(Path(path).parts[-2:]).casefold()
+    for set_, (_, in_path, of_file, _) in _NUMBERED.items():
+        left_out = [number for number in numbers if set_ == "AffectNet" and number in _NO_LABEL]
+        table = numbered_labels(set(numbers).difference(left_out)).get(set_)
+        if table and (re.search(in_path, place) or (files and all(re.match(of_file, file) for file in files))):
+            said = f", numbered as in {set_}: {', '.join(f'{each} {table[each]}' for each in numbers if each in table)}"
+            said += f" (rows of {', '.join(left_out)} left out)" if left_out else ""
+            return said, {number: table.get(number) for number in numbers}
+    return "", {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,13 +349,21 @@ class Rows:
 
 
 def shortened(text: str, most: int = 60) -> str:
-    """Shorten text quoted in a message: a cell may hold thousands of characters."""
+    """Shorten text quoted in a message: a cell may hold thousands of characters, and bytes that are no text."""
+    text = text.encode(errors="backslashreplace").decode()
     return text if len(text) <= most else text[: most - 3] + "..."
+
+
+@functools.cache
+def split_word(name: str) -> str | None:
+    """Return the split that a data set calls so, or None."""
+    word = re.sub(r"[\W_]", "", name.casefold())
+    return next((split for split, words in _SPLIT_WORDS.items() if re.fullmatch(words, word)), None)
 
 
 def split_of(word: str) -> str:
     """Translate a data set's name of a split."""
-    if (split := SPLIT_WORDS.get(word.strip().casefold())) is None:
+    if (split := split_word(word)) is None:
         raise MienError(f"the split {shortened(word)!r} is none of train, validation, test, Training, PublicTest, PrivateTest")
     return split
 
@@ -229,13 +371,15 @@ def split_of(word: str) -> str:
 def labels_from(names: Iterable[str]) -> tuple[LabelSet, dict[str, int]]:
     """Order label names, and find the index of each name.
 
-    Where every name is one of FER+'s eight expressions or a synonym (`EXPRESSION_WORDS`), the labels get FER-2013's names and
-    order, so that models and data sets agree. Otherwise the names stay as they are and are sorted, numbers by value.
+    Each name that means one of FER+'s eight expressions becomes its label. If there are two of these, they come first, in
+    FER-2013's order, so that models and data sets agree. The other names stay as they are and are sorted, numbers by value.
     """
-    names = set(names)
-    meaning = {name: EXPRESSION_WORDS.get(name.casefold(), "") for name in names}
-    if all(meaning.values()):
-        labels = LabelSet(sorted(set(meaning.values()), key=FERPLUS.index))
-        return labels, {name: labels.index(meaning[name]) for name in names}
-    labels = LabelSet(sorted(names, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)))
-    return labels, {name: labels.index(name) for name in names}
+    labels = {name: meaning(name) or name for name in names}
+    expressions = [name for name in FERPLUS if name in labels.values()]
+
+    def position(name: str) -> tuple[int, bool, int, str]:
+        rank = expressions.index(name) if name in expressions and len(expressions) > 1 else len(expressions)
+        return rank, not name.isdecimal(), int(name) if name.isdecimal() else 0, name
+
+    ordered = LabelSet(sorted(set(labels.values()), key=position))
+    return ordered, {name: ordered.names.index(label) for name, label in labels.items()}

@@ -1,33 +1,63 @@
 """Manifests: tables of images and their labels, as CSV or Parquet; the Parquet files of the Hugging Face hub among them."""
 
-import csv
 import io
 import json
+import os
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain, product, repeat
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mien.data.rows import SPLIT_WORDS, BadRow, Row, Rows, Tree, decode, labels_from, lines, shortened, split_of
+from mien.data.fer2013 import read_pixels
+from mien.data.rows import (
+    TABLE_SUFFIXES,
+    BadRow,
+    Row,
+    Rows,
+    Tree,
+    cropped,
+    decode,
+    labels_from,
+    numbers_of,
+    records,
+    shortened,
+    split_of,
+    split_word,
+)
 from mien.errors import MienError, suggestion
 from mien.images import is_image_name
 from mien.labels import FER2013, LabelSet
 
 FILE_NAMES = ("manifest.csv", "metadata.csv")  # the names of a CSV manifest in a folder with its images
+LIST_NAMES = ("list_patition_label.txt", "label.lst")  # of RAF-DB and ExpW
+AFFECTNET_NAMES = ("training.csv", "validation.csv")
+_IMAGE_FOLDERS = (
+    *("", "aligned", "Image/aligned", "../Image/aligned", "images", "../images", "origin", "image/origin", "../image/origin"),
+    *("Manually_Annotated_Images", "../Manually_Annotated_Images", "../Manually_Annotated/Manually_Annotated_Images", ".."),
+)
+"""Folders of the images that a list names, relative to the list; the first that has one is used."""
 
 # Names of columns, in lower case; the first of a list that exists is used.
 IMAGE_COLUMNS = ["path", "file", "filename", "file_name", "filepath", "file_path"]
-IMAGE_COLUMNS += ["image", "image_path", "image_name", "img", "pth"]
+IMAGE_COLUMNS += ["image", "image_path", "image_name", "img", "pth", "subdirectory_filepath", "pixels"]
 LABEL_COLUMNS = ["label", "labels", "emotion", "expression", "class", "target"]
 SPLIT_COLUMNS = ["split", "usage", "set", "subset", "partition"]
 IGNORED_COLUMNS = ["", "id", "index", "unnamed: 0", "row"]
 
+# Boxes of faces, in pixels: AffectNet's left, top, width and height, and ExpW's left, top, right and bottom.
+AFFECTNET_BOX = ("face_x", "face_y", "face_width", "face_height")
+EXPW_BOX = ("face_box_left", "face_box_top", "face_box_right", "face_box_bottom")
+_EXPW = ["image", "face", "face_box_top", "face_box_left", "face_box_right", "face_box_bottom", "cascade", "label"]
+
 _OFFICIAL = {"training", "publictest", "privatetest"}
 _PIXELS = re.compile(r"\s*\d{1,3}(\s+\d{1,3}){3,}\s*")  # four numbers or more: a face of 2 x 2 or larger
+_TRIED = 20  # images that are looked for to find their folder
 _BATCH = 256  # rows of Parquet in memory at a time
 
 
@@ -53,38 +83,63 @@ class _Columns(NamedTuple):
     split: str | None
     row: str | None  # the row in fer2013.csv
     carried: tuple[str, ...]  # further columns that were requested
+    box: tuple[str, ...] = ()  # left, top, width and height of the face, or its left, top, right and bottom
 
 
 def recognise_csv(tree: Tree) -> bool:
-    """Return whether there is a manifest as CSV."""
-    return _find_csv(tree) is not None
+    """Return whether there is a manifest as CSV, or a list of images and labels."""
+    return bool(_find_csv(tree))
 
 
 def read_csv(tree: Tree, carried: Sequence[str] = ()) -> Rows:
     """Read a CSV with the columns path and label (or one column of numbers per label), and optionally split.
 
-    Commas, semicolons or tabs separate the columns. Paths are relative to the manifest. Numbers in one column per label
-    are shares or votes; they are scaled to sum to 1. `carried` names further columns to read.
+    Commas, semicolons, tabs or blanks separate the columns. Paths are relative to the manifest. Numbers in one column per
+    label are shares or votes; they are scaled to sum to 1. Without a header, as in the lists of RAF-DB and ExpW, there are an
+    image, a label and optionally a split. `carried` names further columns to read.
     """
-    if (name := _find_csv(tree)) is None:
+    if not (names := _find_csv(tree)):
         raise MienError(f"{tree.path} holds no {' or '.join(FILE_NAMES)}.")
-    text = [line.decode(errors="surrogateescape") for _, line in lines(tree, name)]
-    if not text:
+    tables = [_open_csv(tree, name) for name in names]
+    return _read(tree, [table for table, _ in tables], tables[0][1], carried)
+
+
+def _open_csv(tree: Tree, name: str) -> tuple[_Table, str]:
+    """Read a table of text, and say what kind it is."""
+    rows = [cells for _, cells in records(tree, name)]
+    if not rows:
         raise MienError(f"{tree.place(name)} is empty; give a table with the columns path and label.")
-    separator = max(",;\t", key=text[0].count)
-    try:
-        table = csv.DictReader(text, delimiter=separator, skipinitialspace=True, restval="")
-        names, records = table.fieldnames or [], list(table)
-    except csv.Error as error:
-        raise MienError(f"{tree.place(name)} is not a table of comma-separated values: {error}.") from error
-    return _read(tree, [_Table(name, names, len(records), lambda _: records)], "a manifest as CSV", carried)
+    has_header = not any(map(is_image_name, rows[0]))
+    columns = rows.pop(0) if has_header else _columns_without_header(rows[0], tree.place(name))
+    cells = [dict(zip(columns, chain(row, repeat("", len(columns))), strict=False)) for row in rows]
+    word = PurePosixPath(name).stem if "subDirectory_filePath" in columns else ""  # training.csv and validation.csv
+    table = _Table(name, columns, len(rows), lambda _: cells, split=word if split_word(word) else "")
+    return table, "a manifest as CSV" if has_header else "a list of images without a header"
 
 
-def _find_csv(tree: Tree) -> str | None:
+def _find_csv(tree: Tree) -> list[str]:
     if tree.is_single_file:
-        return tree.files[0] if tree.files[0].lower().endswith((".csv", ".tsv", ".txt")) else None
-    found = [file for file in tree.files if PurePosixPath(file).name in FILE_NAMES]
-    return found[0] if len(found) == 1 else next((file for file in found if "/" not in file), None)
+        return [name for name in tree.files if name.lower().endswith(TABLE_SUFFIXES)]
+    for names in (FILE_NAMES, LIST_NAMES):
+        found = [file for file in tree.files if file.rpartition("/")[2] in names]
+        if alone := found if len(found) == 1 else [file for file in found if "/" not in file][:1]:
+            return alone
+    pair = [file for file in tree.files if file.rpartition("/")[2] in AFFECTNET_NAMES]
+    return [file for file in pair if "subDirectory_filePath" in next(records(tree, file), (0, []))[1]]
+
+
+def _columns_without_header(cells: list[str], place: str) -> list[str]:
+    """Name the columns of a list by its first row."""
+    if len(cells) == len(_EXPW) and is_image_name(cells[0]) and all(re.fullmatch(r"[\d.]+", cell) for cell in cells[1:]):
+        return _EXPW
+    # of two columns, one is the label, even if it has the name of a split
+    is_split = [len(cells) > 2 and split_word(cell) is not None for cell in cells]
+    names = [
+        "path" if is_image_name(cell) else "split" if split else "label" for cell, split in zip(cells, is_split, strict=True)
+    ]
+    if sorted(names) not in (["label", "path"], ["label", "path", "split"]):
+        raise MienError(f"{place} does not begin with the names of its columns; add a first line, such as path,label,split.")
+    return names
 
 
 def recognise_parquet(tree: Tree) -> bool:
@@ -138,7 +193,7 @@ def _open_parquet(tree: Tree, name: str) -> _Table:
         schema.names,
         file.metadata.num_rows,
         records,
-        split=word if word in SPLIT_WORDS else "",
+        split=word if split_word(word) else "",
         # a column of bytes, or of Hugging Face's struct with bytes first
         bytes_column=next((each.name for each in schema if "binary" in str(each.type).partition(",")[0]), None),
         number_columns=[
@@ -167,19 +222,31 @@ def _read(tree: Tree, tables: list[_Table], kind: str, carried: Sequence[str]) -
     first = tables[0]
     place = tree.place(first.name)
     columns = _choose_columns(first, place, carried)
-    is_bytes = first.bytes_column is not None
-    cells = [column for column in (columns.label, None if is_bytes else columns.image) if column]
+    is_path = first.bytes_column is None and columns.image.casefold() != "pixels"
+    cells = [column for column in (columns.label, columns.image if is_path else None) if column]
     for column, cell in next(iter(first.records(cells)), {}).items():
         if column in cells and isinstance(cell, str) and _PIXELS.fullmatch(cell):
             raise MienError(
                 f"The column {column} of {place} holds pixels: name it pixels, and the column of labels emotion, "
                 "with FER-2013's numbers 0 to 6 in it."
             )
-    labels, index = _read_labels(tables, columns)
-    named = tables if tree.root and not is_bytes else []
-    paths = [_path(table, cell) for table in named for cell in _cells([table], columns.image) if isinstance(cell, str)]
-    files = tuple(tree.root / path for path in paths if tree.root)
-    return Rows(kind, labels, _rows(tree, tables, columns, labels, index), sum(table.rows for table in tables), files)
+    paths = [(table, cell) for table in tables if is_path for cell in _cells([table], columns.image) if isinstance(cell, str)]
+    labels, index, numbered = _read_labels(tree, tables, columns, [cell for _, cell in paths])
+    elsewhere = _find_images(tree, paths)
+    files = tuple(tree.root / _path(table, cell, elsewhere) for table, cell in paths if tree.root)
+    rows = _rows(tree, tables, columns, labels, index, elsewhere, "RAF-DB" in numbered)
+    return Rows(kind + numbered, labels, rows, sum(table.rows for table in tables), files)
+
+
+def _find_images(tree: Tree, paths: list[tuple[_Table, str]]) -> tuple[str, str]:
+    """Find where the images of a list are: their folder, relative to the table, and what is added to their names."""
+    files = set() if tree.root else set(tree.files)
+    for elsewhere in product(_IMAGE_FOLDERS, ("", "_aligned")):  # RAF-DB's list names the photos, not the aligned faces
+        for table, cell in paths[:_TRIED]:
+            name = str(_path(table, cell, elsewhere))
+            if os.path.isfile(tree.root / name) if tree.root else name in files:  # noqa: PTH113 - false for any odd name
+                return elsewhere
+    return "", ""
 
 
 def _choose_columns(table: _Table, place: str, carried: Sequence[str]) -> _Columns:
@@ -192,6 +259,7 @@ def _choose_columns(table: _Table, place: str, carried: Sequence[str]) -> _Colum
 
     image = table.bytes_column or first(IMAGE_COLUMNS)
     label, split, row = first(LABEL_COLUMNS), first(SPLIT_COLUMNS), first(["row"])
+    box = next((tuple(by_word[name] for name in box) for box in (AFFECTNET_BOX, EXPW_BOX) if by_word.keys() >= set(box)), ())
     taken = {*IGNORED_COLUMNS, *IMAGE_COLUMNS, *SPLIT_COLUMNS, (image or "").casefold(), *(name.casefold() for name in carried)}
     others = tuple(name for name in names if name.strip().casefold() not in taken and (numbers is None or name in numbers))
     shares = () if label else others
@@ -205,26 +273,34 @@ def _choose_columns(table: _Table, place: str, carried: Sequence[str]) -> _Colum
         others = tuple(name for name in names if name and name not in (image, *shares))
         hint = suggestion(absent[0], others, phrase=" Did you mean {!r}?")
         raise MienError(f"{place} has no column {absent[0]!r}; besides the images it has {', '.join(others)}.{hint}")
-    return _Columns(image, label, shares, split, row, tuple(carried))
+    return _Columns(image, label, shares, split, row, tuple(carried), box)
 
 
-def _read_labels(tables: list[_Table], columns: _Columns) -> tuple[LabelSet, dict[str, int]]:
-    """Find the labels, and the index of each word for one.
+def _read_labels(
+    tree: Tree, tables: list[_Table], columns: _Columns, paths: list[str]
+) -> tuple[LabelSet, Mapping[str, int | None], str]:
+    """Find the labels, the index of each word for one (None: its rows are left out), and what numbers stand for.
 
-    Numbers are FER-2013's labels where the splits are FER-2013's (Training, PublicTest, PrivateTest), or the label names of the
-    Hugging Face hub; otherwise they are names like any other.
+    Numbers are FER-2013's labels where the splits are FER-2013's (Training, PublicTest, PrivateTest), the label names of the
+    Hugging Face hub, or those that `numbers_of` knows; otherwise they are names like any other.
     """
     if columns.label is None:
-        return labels_from(columns.shares)
+        return (*labels_from(columns.shares), "")
     words = {word for cell in _cells(tables, columns.label) if (word := _word(cell))}
     splits = {_word(cell).casefold() for cell in _cells(tables, columns.split)}
     names = tables[0].hub_names.get(columns.label)
-    if names is None and splits and splits <= _OFFICIAL and all(word.isdecimal() for word in words):
+    is_fer2013 = columns.image.casefold() == "pixels" or (splits and splits <= _OFFICIAL)
+    if names is None and is_fer2013 and all(word.isdecimal() for word in words):
         names = FER2013.names
-    if names is None:
-        return labels_from(words or {"none"})
-    labels, index = labels_from(names)
-    return labels, {**index, **{str(number): index[name] for number, name in enumerate(names)}}
+    if names is not None:
+        labels, index = labels_from(names)
+        return labels, {**index, **{str(number): index[name] for number, name in enumerate(names)}}, ""
+    hint = {"subdirectory_filepath": "affectnet"}.get(columns.image.casefold(), str(tree.path))
+    said, table = numbers_of("fer2013" if columns.box == EXPW_BOX else hint, paths, words)
+    if not said:
+        return (*labels_from(words or {"none"}), "")
+    labels, index = labels_from(filter(None, table.values()))
+    return labels, {number: index[label] if label else None for number, label in table.items()}, said
 
 
 def _cells(tables: list[_Table], column: str | None) -> list[Any]:
@@ -235,27 +311,41 @@ def _word(cell: Any) -> str:
     """Convert a cell to text: whole numbers without a decimal point, missing values to nothing."""
     if cell is None or cell != cell:  # NaN
         return ""
-    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell).strip()
+    return re.sub(r"^(\d+)\.0+$", r"\1", str(cell).strip())
 
 
 def _rows(
-    tree: Tree, tables: list[_Table], columns: _Columns, labels: LabelSet, index: dict[str, int]
+    tree: Tree,
+    tables: list[_Table],
+    columns: _Columns,
+    labels: LabelSet,
+    index: Mapping[str, int | None],
+    elsewhere: tuple[str, str],
+    named_splits: bool,
 ) -> Iterator[Row | BadRow]:
-    wanted = (columns.image, columns.label, *columns.shares, columns.split, columns.row, *columns.carried)
+    wanted = (columns.image, columns.label, *columns.shares, columns.split, columns.row, *columns.box, *columns.carried)
     needed = list(dict.fromkeys(name for name in wanted if name))
     records = ((table, record) for table in tables for record in table.records(needed))
     for count, (table, record) in enumerate(records):
-        name, load = _image(tree, table, record[columns.image])
-        number = _word(record[columns.row]) if columns.row else ""
+        if columns.label and index.get(_word(record[columns.label]), -1) is None:
+            continue
+        cell = record[columns.image]
+        pixels = cell if columns.image.casefold() == "pixels" else None
+        name, load = _image(tree, table, cell, elsewhere) if pixels is None else ("", partial(read_pixels, pixels))
+        number = _word(record[columns.row]) if columns.row else str(count) if pixels is not None else ""
         place = f"row {count}" + (f" ({shortened(name)})" if name else "")
+        split = _word(record[columns.split]) if columns.split else table.split
+        if named_splits and not columns.split:
+            split = PurePosixPath(name).name.partition("_")[0]
         try:
             if load is None:
                 raise MienError("there is no image")
+            box = [record[column] for column in columns.box]
             yield Row(
-                id=name or number or str(count),
-                split=split_of(_word(record[columns.split]) if columns.split else table.split),
+                id=(f"{name}#{','.join(map(str, box))}" if columns.box == EXPW_BOX else name) or number or str(count),
+                split=split_of(split),
                 target=_target(record, columns, labels, index),
-                load=load,
+                load=partial(cropped, load, box, columns.box != EXPW_BOX) if box else load,
                 place=place,
                 number=int(number) if number.isdecimal() else None,
                 columns={column: shortened(_word(record[column])) for column in columns.carried},
@@ -264,27 +354,30 @@ def _rows(
             yield BadRow(place, str(error))
 
 
-def _image(tree: Tree, table: _Table, cell: Any) -> tuple[str, Callable[[], np.ndarray] | None]:
+def _image(tree: Tree, table: _Table, cell: Any, elsewhere: tuple[str, str]) -> tuple[str, Callable[[], np.ndarray] | None]:
     """Return an image's name, where it has one, and the function that loads it, where there is an image."""
     path, data = (cell.get("path"), cell.get("bytes")) if isinstance(cell, dict) else (cell, cell)
     name = path if isinstance(path, str) else ""
     if isinstance(data, bytes):
         return name, partial(decode, data)
-    return name, partial(tree.read_image, str(_path(table, name))) if isinstance(path, str) else None
+    return name, partial(tree.read_image, str(_path(table, name, elsewhere))) if isinstance(path, str) else None
 
 
-def _path(table: _Table, cell: str) -> PurePosixPath:
-    """Return the path of an image in the tree; a cell is relative to the table."""
-    return PurePosixPath(table.name).parent / cell.strip().replace("\\", "/")
+def _path(table: _Table, cell: str, elsewhere: tuple[str, str]) -> PurePosixPath:
+    """Return the path of an image in the tree; a cell is relative to the folder of the images, which is to the table."""
+    folder, ending = elsewhere
+    path = PurePosixPath(table.name).parent / folder / cell.strip().replace("\\", "/")
+    path = path.with_stem(path.stem + ending) if ending and path.name else path
+    return PurePosixPath(posixpath.normpath(path))
 
 
-def _target(record: dict[str, Any], columns: _Columns, labels: LabelSet, index: dict[str, int]) -> int | np.ndarray:
+def _target(record: dict[str, Any], columns: _Columns, labels: LabelSet, index: Mapping[str, int | None]) -> int | np.ndarray:
     if columns.label is not None:
         word = _word(record[columns.label])
-        if word not in index:
+        if (target := index.get(word)) is None:
             raise MienError(f"the label {shortened(word)!r} is none of {', '.join(labels)}" if word else "there is no label")
-        return index[word]
-    target = np.zeros(len(labels), dtype=np.float32)
+        return target
+    shares = np.zeros(len(labels), dtype=np.float32)
     for column in columns.shares:
         try:
             value = float(record[column] or 0)
@@ -292,8 +385,8 @@ def _target(record: dict[str, Any], columns: _Columns, labels: LabelSet, index: 
             raise MienError(f"{shortened(str(record[column]))!r} in the column {column} is not a number") from None
         if not 0 <= value < float("inf"):
             raise MienError(f"{value} in the column {column} is not a share of a label")
-        target[index[column]] += value
-    if not (total := target.sum()):
+        shares[index[column]] += value
+    if not (total := shares.sum()):
         raise MienError("no label has a share")
-    target /= total
-    return target
+    shares /= total
+    return shares

@@ -4,15 +4,16 @@ import difflib
 import json
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 import yaml
 
 from mien.data.faceset import FaceSet, move_split
-from mien.data.rows import EXPRESSION_WORDS
+from mien.data.rows import numbered_labels
 from mien.errors import MienError
-from mien.labels import LabelSet
+from mien.labels import LabelMap, LabelSet, is_no_expression, label_changes, label_groups, meaning
 
 BLANK = "?"  # placeholder for a label of the data that the user must fill in
 
@@ -27,48 +28,64 @@ SIMILAR_WORDS = {
 """Names of similar expressions in other data; they are suggested in error messages, but never applied by themselves."""
 
 
-def with_labels(faces: FaceSet, labels: Mapping[str, Sequence[str]], model: LabelSet | None = None) -> FaceSet:
-    """Merge or rename labels of the data as the user asks: for each label of the model, those of the data that map to it.
+def with_labels(faces: FaceSet, labels: LabelMap, model: LabelSet | None = None, merged: Collection[str] = ()) -> FaceSet:
+    """Merge, rename or leave out labels of the data as the user asks.
 
-    MienError if the data lack one of these, one is listed twice, or one is itself another label of the model, if that is known:
-    its correct predictions would count as wrong.
+    `merged` are the labels that the model's recipe merges. MienError if the data lack a label, it gets two new names, its new
+    name is none of the model's, or it is itself another label of the model: its correct predictions would count as wrong.
     """
-    for name, members in labels.items():
-        if own := [member for member in members if member != name and model and member in model.names]:
-            raise MienError(
-                f"--labels counts {own[0]} as {name}, but {own[0]} is a label of the model too, and predicting it would count "
-                "as wrong; merge only labels that the model does not know, or train with --recipe.merge."
-            )
     try:
-        return faces.merge(labels)
+        relabelled = faces.merge(labels)
+        for _, new in label_changes(labels):
+            if model and new is not None:
+                LabelSet(dict.fromkeys((*model, *merged))).index(new)
     except MienError as problem:
         raise MienError(f"--labels does not fit the data, which have {', '.join(faces.labels)}: {problem}") from None
+    for name, new in label_changes(labels):
+        own = faces.labels.find(name)
+        if model and new is not None and own != new and own in model.names:
+            raise MienError(
+                f"--labels counts {own} as {new}, but {own} is a label of the model too, and predicting it would count "
+                "as wrong; merge only labels that the model does not know, or train with --recipe.merge."
+            )
+    return relabelled
 
 
-def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet) -> FaceSet:
-    """Merge and keep labels as the model's recipe did, if the data have the labels that the recipe starts from.
+def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet, given: LabelMap | None = None) -> FaceSet:
+    """Merge, rename and leave out labels of the data as the user asks and as the model needs, one by one.
 
-    If the model was validated on rows carved from training, the data's own validation rows become test rows. Contempt is left
-    out if it is the only label that the model lacks: FER+ has votes for it, FER-2013 has no such label. Both are reported on
-    stderr. The recipe is YAML text, empty if the model has none.
+    First come the user's `given` labels, then those that the model's recipe merges, then other names of the model's labels. The
+    rows of labels that the model does not know are left out. If one of these may be a label of the model that the data lack, or
+    almost no label is known, nothing is left out, so that `match_labels` explains the difference. If the model was validated on
+    rows carved from training, the data's own validation rows become test rows. All of it is reported on stderr. The recipe is
+    YAML text, empty if the model has none.
     """
     made = yaml.safe_load(recipe) or {}
+    merge = dict(label_changes(made.get("merge") or {}))
+    if given:
+        faces = with_labels(faces, given, labels, merge)
     if made.get("own_validation") is False and "validation" in faces.split_names:
         faces = move_split(faces, "validation", "test")
         print("the model was validated on rows carved from training: the data's validation rows are test rows", file=sys.stderr)
-    merge, keep = made.get("merge") or {}, made.get("keep") or []
-    if {member for members in merge.values() for member in members}.issubset(faces.labels.names):
-        faces = faces.merge(merge) if merge else faces
-    if "contempt" not in labels.names and {*labels.names, "contempt"} == set(faces.labels.names):
-        keep = labels.names
-    if keep and set(keep) < set(faces.labels.names):
-        kept = faces.keep(keep)
-        print(f"the model knows {', '.join(keep)}: {len(faces) - len(kept):,} rows of other labels left out", file=sys.stderr)
-        return kept
-    return faces
+    if merge := {own: new for name, new in merge.items() if (own := faces.labels.find(name))}:
+        faces = faces.merge(merge)
+    if other := {name: own for name in faces.labels if (own := labels.find(name)) not in (name, None)}:
+        faces = faces.merge(other)
+    used = [name for name, shares in zip(faces.labels, faces.targets.T, strict=True) if shares.any()]
+    unknown, absent = ([name for name in ones if name not in others] for ones, others in ((used, labels), (labels, used)))
+    doubtful = [name for name in unknown if not (meaning(name) or is_no_expression(name))]
+    guesses = _guess_partners(labels, doubtful, absent) if doubtful and absent and not made.get("keep") else {}
+    too_few = len(used) - len(unknown) < (2 if doubtful else 1)
+    if not unknown or too_few or any(members != [BLANK] for members in guesses.values()):
+        return faces
+    order = made.get("keep") or faces.labels.names
+    kept = faces.keep([name for name in order if name in faces.labels.names and name in labels.names])
+    without = f"{len(faces) - len(kept):,} rows of other labels left out ({', '.join(unknown)})"
+    print(f"the model knows {', '.join(labels)}: {without}; to map one: {_flag({unknown[0]: labels[-1]})}", file=sys.stderr)
+    return replace(kept, origin=replace(kept.origin, kind=f"{kept.origin.kind}, without {', '.join(unknown)}"))
 
 
-def match_labels(labels: LabelSet, data: FaceSet, merged: Mapping[str, Sequence[str]] | None = None) -> np.ndarray:
+def match_labels(labels: LabelSet, data: FaceSet, merged: LabelMap | None = None) -> np.ndarray:
     """Put the targets of the data into the model's label order, matching by name: (N, K), float32.
 
     Labels without rows need no match. If rows have labels that the model lacks, MienError names those missing on either side
@@ -83,32 +100,43 @@ def match_labels(labels: LabelSet, data: FaceSet, merged: Mapping[str, Sequence[
     return targets
 
 
-def _explain_difference(labels: LabelSet, data: FaceSet, lacking: list[str], merged: Mapping[str, Sequence[str]]) -> str:
+def _explain_difference(labels: LabelSet, data: FaceSet, lacking: list[str], merged: LabelMap) -> str:
     """Name the labels that are missing on either side, and what can be done about it."""
     absent = [name for name in labels if name not in data.labels.names]
     partners = _guess_partners(labels, lacking, absent)
-    mapping = {name: list(members) for name, members in merged.items()}
+    mapping = label_groups(merged)
     for name, members in partners.items():
         own = [name] if name in data.labels.names else []
-        mapping[name] = mapping.get(name, own) + members
-    flag = f"--labels {shlex.quote(json.dumps(mapping, ensure_ascii=False))}"
+        mapping[name] = [*(mapping.get(name) or own), *members]
+    named = {name for members in partners.values() for name in members}
+    left = [] if BLANK in named else [name for name in lacking if name not in named]
+    mapping |= dict.fromkeys(left)
     known, unknown = ", ".join(labels), ", ".join(lacking)
+    differ = f"The labels differ: the data have {unknown}, which the model does not know"
+    if numbers := numbered_labels(lacking):
+        flags = [
+            f"{_flag({number: table[number] for number in lacking if number in table})} for {name}"
+            for name, table in numbers.items()
+        ]
+        return f"{differ} ({known}). Say what the numbers stand for, such as {', or '.join(flags)}."
     if absent:
-        named = {name for members in partners.values() for name in members}
-        left = [] if BLANK in named else [name for name in lacking if name not in named]
         condition = f"with labels of the data in place of {BLANK}" if BLANK in named else "if that is correct"
-        rest = f"; add {', '.join(left)} to one of them, or leave them out with faces.keep([...]) in Python" if left else ""
+        rest = f"; null leaves {', '.join(left)} out" if left else ""
         return (
-            f"The labels differ: the data have {unknown}, which the model does not know, and lack {', '.join(absent)} of the "
-            f"model's labels ({known}). Map the labels of the data to those of the model: {flag}, {condition}{rest}."
+            f"{differ}, and lack {', '.join(absent)} of the model's labels ({known}). Map the labels of the data to those of "
+            f"the model: {_flag(mapping)}, {condition}{rest}."
         )
     them = "it" if len(lacking) == 1 else "them"
     votes = "The FER+ votes add it: read the data without --data.votes, or" if lacking == ["contempt"] else "Either"
     return (
-        f"The labels differ: the data have {unknown}, which the model does not know ({known}). {votes} count {them} as another "
-        f"label, such as {flag}, or leave {them} out with faces.keep([{', '.join(map(repr, labels))}]) in Python, or train a "
+        f"{differ} ({known}). {votes} count {them} as another label, such as {_flag(mapping)}, or leave {them} out: "
+        f"{_flag(dict.fromkeys(lacking))} (in Python faces.keep([{', '.join(map(repr, labels))}])), or train a "
         f'model on such data; with --recipe.keep "[{known}]" it is measured on these labels only.'
     )
+
+
+def _flag(mapping: LabelMap) -> str:
+    return f"--labels {shlex.quote(json.dumps(mapping, ensure_ascii=False))}"
 
 
 def _guess_partners(labels: LabelSet, lacking: list[str], absent: list[str]) -> dict[str, list[str]]:
@@ -130,7 +158,7 @@ def _guess_partner(name: str, choices: Sequence[str]) -> str:
     """Find the label with the same meaning or a similar name; empty if there is none."""
     word = name.casefold()
     similar = next((label for label, words in SIMILAR_WORDS.items() if word in words), "")
-    for synonym in (EXPRESSION_WORDS.get(word), similar):
+    for synonym in (meaning(word), similar):
         if synonym in choices:
             return str(synonym)
     return next(iter(difflib.get_close_matches(word, choices, n=1, cutoff=0.75)), "")

@@ -20,6 +20,7 @@ from mien.evaluation.metrics import Metrics, expected_calibration_error, reliabi
 from mien.evaluation.subgroups import Group, TrainingCopies
 from mien.files import write_whole
 from mien.inference.classifier import Classifier, reweighted
+from mien.labels import LabelMap, label_groups
 
 
 class RecordFile(NamedTuple):
@@ -105,9 +106,7 @@ def describe_model(model: Classifier) -> dict[str, Any]:
     }
 
 
-def describe_data(
-    model: Mapping[str, Any], rows: FaceSet, split: str, merged: Mapping[str, Sequence[str]] | None = None
-) -> dict[str, Any]:
+def describe_data(model: Mapping[str, Any], rows: FaceSet, split: str, merged: LabelMap | None = None) -> dict[str, Any]:
     """Describe the faces, and whether the model states that it was trained on exactly these."""
     # votes beside the labels are not part of the fingerprint: metrics on the same rows can be compared with or without them
     fingerprint = replace(rows, votes=None).fingerprint()
@@ -121,7 +120,7 @@ def describe_data(
         "skipped": len(rows.origin.skipped),  # images that could not be read
         "fingerprint": fingerprint,  # of pixels, labels and targets
         "same_as_training": trained_on in (fingerprint, rows.fingerprint()) if trained_on else None,
-        "merged": None if merged is None else dict(merged),  # --labels: labels of the data by label of the model
+        "merged": None if merged is None else label_groups(merged),  # --labels: labels of the data by label of the model
     }
 
 

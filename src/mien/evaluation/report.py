@@ -1,6 +1,6 @@
 """The whole evaluation of a model on labelled faces, written as a report folder."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ from mien.evaluation.report_page import draw, render, render_text
 from mien.evaluation.run_summary import plot_learning, read_log
 from mien.evaluation.tta import check_kind, mean_over_views, measure_gain, predict_plain, predict_views
 from mien.inference.classifier import Classifier
-from mien.labels import LabelSet
+from mien.labels import LabelMap, LabelSet
 
 FILES = ("index.html", "metrics.json", "confusion.png", "predictions.csv")
 """The files of a report; skipped.txt is added if images could not be read."""
@@ -65,7 +65,7 @@ def evaluate(
     command: str | None = None,
     tta: str = "none",
     by: Sequence[str] = (),
-    merged: Mapping[str, Sequence[str]] | None = None,
+    merged: LabelMap | None = None,
 ) -> Report:
     """Evaluate a model on labelled faces and write the report.
 
@@ -85,7 +85,7 @@ def evaluate(
         tta: test-time augmentation: none, flip or ten-crops (see `mien.evaluation.tta`). All metrics are then those of the mean
             over the views, and the report shows its gain and cost.
         by: columns of the data; the metrics are repeated for each of their values.
-        merged: labels of the data that were merged or renamed before, to record.
+        merged: what became of labels of the data before, to record.
 
     Raises:
         MienError: if the split does not exist, images or labels do not fit the model, the model predicts NaN, the log cannot be

@@ -5,6 +5,7 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from mien.inference.prediction import Frame, Prediction, Unread, read
 from mien.inference.prefetch import prefetched
 from mien.inference.sources import Source, listed
 from mien.inference.tracking import SMOOTHING, TrackSmoother
+from mien.labels import LabelMap, move_shares
 
 UNSURE = 0.6
 """Confidence below which a prediction is called unsure. On PublicTest 77% of mien-s's predictions reach it, and 91% of these
@@ -35,6 +37,7 @@ def predict(
     batch_size: int = 64,
     head: str | None = None,
     prior: Prior | None = None,
+    labels: dict[Any, Any] | None = None,
     faces: bool = False,
     margin: float = 0.0,
     min_size: float = 0.0,
@@ -66,6 +69,9 @@ def predict(
             it; by default crowd if the model has it.
         prior: how often each label is expected: training, as in the training data; balanced, all equally often; a power between
             these (0 and 1); or the share of each label, {"happy": 0.5, ...}; by default 0.25 for crowd, training for label.
+        labels: what becomes of the model's labels: {"negative": ["angry", "disgust", "fear", "sad"]} adds up their
+            probabilities, {"neutral": "calm"} renames one, {"disgust": null} leaves one out, and its probability is shared
+            among the others.
         faces: the images are cropped faces already: the same as the detector "none".
         margin: extra room around each face beyond that of the model's training faces, on every side, as a share of the side
             of its square; negative for less.
@@ -99,7 +105,8 @@ def predict(
     pipeline = FacePipeline(
         model, detector, head, prior, faces, margin, min_size, min_score, threshold, batch_size, keep_images
     )
-    choose_fonts(pipeline.classifier.labels.names if draw else (), font)
+    pipeline.merge(labels or {})
+    choose_fonts(pipeline.labels.names if draw else (), font)
     writer = None if draw is None else AnnotationWriter(Path(draw), font)
     return _predictions(pipeline.run(items, threads), TrackSmoother(smoothing) if track else None, writer)
 
@@ -171,8 +178,13 @@ class FacePipeline:
             self.classifier = self.classifier.with_head(head)
         if prior is not None:
             self.classifier = self.classifier.with_prior(prior)
+        self.labels, self._new_index = self.classifier.labels, tuple(range(len(self.classifier.labels)))
         self._min_size, self._min_score, self._threshold = min_size, min_score or 0.0, threshold
         self._batch_size, self._keep_images, self._keep_crops = batch_size, keep_images, keep_crops
+
+    def merge(self, labels: LabelMap) -> None:
+        """Merge, rename and leave out labels of the model, as `LabelSet.merge` does."""
+        self.labels, self._new_index = self.classifier.labels.merge(labels)
 
     def run(self, items: Iterable[Frame | Unread], threads: int | None = None) -> Generator[ImageFaces, None, None]:
         """Process images in threads, and yield their faces in order."""
@@ -184,7 +196,7 @@ class FacePipeline:
     def find(self, item: Frame | Unread) -> ImageFaces:
         """Read an image, and detect, crop and prepare its faces."""
         frame = read(item)
-        row = Prediction(frame.source, self.classifier.labels, error=frame.error, frame=frame.frame, time=frame.time)
+        row = Prediction(frame.source, self.labels, error=frame.error, frame=frame.frame, time=frame.time)
         row = replace(row, threshold=self._threshold, note=frame.note)
         if frame.image is None:
             return ImageFaces([row])
@@ -213,7 +225,10 @@ class FacePipeline:
     def classify(self, group: list[ImageFaces]) -> list[ImageFaces]:
         """Add the probabilities to every row with a face."""
         faces = [face for image in group for face in image.prepared]
-        probabilities = iter(self.classifier.predict_proba(np.stack(faces), self._batch_size) if faces else ())
+        answers = self.classifier.predict_proba(np.stack(faces), self._batch_size) if faces else np.empty((0, 0))
+        if faces and self.labels != self.classifier.labels:
+            answers = move_shares(np.maximum(answers, np.finfo(np.float32).tiny), self._new_index, len(self.labels))
+        probabilities = iter(answers)
         for image in group:
             image.rows = [row if row.face is None else replace(row, probabilities=next(probabilities)) for row in image.rows]
         return group

@@ -153,8 +153,9 @@ class Recipe:
     """Divisor of the pixels after that."""
     keep: list[str] | None = None
     """Labels to keep, in this order; rows with other labels are dropped. Default: all."""
-    merge: dict[str, list[str]] | None = None
-    """Labels to merge, as new name: members; applied before `keep`."""
+    merge: dict[Any, Any] | None = None
+    """What becomes of labels, before `keep`: {negative: [angry, sad]} merges, {joy: happy} renames, {contempt: null} leaves
+    out."""
     carve: int | float = 0.1
     """Training rows of each label that become validation rows if the data have none: a share, or a whole number of rows."""
     own_validation: bool = True

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from mien import __version__
 from mien.data.faceset import FaceSet, move_split
 from mien.data.signatures import as_text, describe_training_rows
 from mien.errors import MienError
+from mien.labels import is_no_expression, label_changes, meaning
 from mien.training.batches import DeviceFaces, in_order
 from mien.training.distillation import Views, load_teachers
 from mien.training.export import export, fit_temperature, training_priors
@@ -29,7 +30,7 @@ from mien.training.networks import multiply_adds
 from mien.training.recipe import Recipe, shared_name
 from mien.training.run_folder import RunFolder, gpu_busy, open_run_folder, print_epoch
 from mien.training.task import ClassificationTask
-from mien.training.transfer import is_model, starting_network
+from mien.training.transfer import is_model, starting_network, trained_run
 
 
 def train(
@@ -163,10 +164,10 @@ def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
         )
     try:
         faces = faces.merge(recipe.merge) if recipe.merge else faces
-        faces = faces.keep(recipe.keep) if recipe.keep else faces
+        faces = faces.keep(recipe.keep) if recipe.keep else _name_labels(recipe, faces)
     except MienError as problem:
         raise MienError(
-            f"The recipe does not fit the data: {problem} Choose labels with --recipe.keep and --recipe.merge."
+            f"The recipe does not fit the data: {problem} Choose labels with --labels, --recipe.keep and --recipe.merge."
         ) from None
     if (recipe.votes.head or recipe.votes.mix) and faces.votes is None:
         raise MienError("The recipe needs crowd votes; add those of FER+: --data.votes fer2013new.csv --data.votes_as beside.")
@@ -188,6 +189,28 @@ def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
         amount = f"{recipe.carve:.0%}" if isinstance(recipe.carve, float) else recipe.carve
         count = len(faces.split("validation"))
         print(f"carved {amount} of each label's training rows for validation, {count} rows", file=sys.stderr)
+    return faces
+
+
+def _name_labels(recipe: Recipe, faces: FaceSet) -> FaceSet:
+    """Call labels as the model does that the weights come from, and report the labels that are not names of expressions.
+
+    Rows of labels such as Unknown, which that model does not know, are left out, so that its head can be used.
+    """
+    known, decided = None, {new for _, new in label_changes(recipe.merge or {})}
+    with suppress(MienError):  # a resumed run needs its initial weights no more; otherwise `starting_network` reports it
+        if run := trained_run(recipe.weights):
+            known = run.labels
+            faces = faces.merge({name: named for name in faces.labels if (named := known.find(name))})
+    new = [name for name in faces.labels if name not in decided and not (known.find(name) if known else meaning(name))]
+    if known and (left_out := [name for name in new if is_no_expression(name)]):
+        count, faces = len(faces), faces.merge(dict.fromkeys(left_out))
+        new = [name for name in new if name not in left_out]
+        rows = f"{count - len(faces):,} rows of {', '.join(left_out)} left out"
+        print(f"{rows}; to train on them: --labels '{json.dumps({left_out[0]: left_out[0]})}'", file=sys.stderr)
+    if 0 < len(new) < len(faces.labels):
+        flag = f"--labels '{json.dumps({new[0]: None})}'"
+        print(f"labels of their own: {', '.join(new)}; to leave one out: {flag}", file=sys.stderr)
     return faces
 
 

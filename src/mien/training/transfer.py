@@ -79,6 +79,18 @@ def is_model(weights: str | None) -> bool:
     return weights in embedded_models() and not Path(weights).exists()
 
 
+def trained_run(weights: str | None) -> TrainedRun | None:
+    """Open the run or the model that initial weights come from; None for those of the hub and for files of weights alone."""
+    if weights is None or weights == HUB:
+        return None
+    if is_model(weights):
+        return TrainedRun.of_model(weights)
+    path = Path(weights)
+    if path.name == "weights.safetensors" and (path.parent / "recipe.yaml").is_file():
+        path = path.parent
+    return TrainedRun.open(path, "run to take weights from") if path.is_dir() else None
+
+
 def starting_network(recipe: Recipe, labels: LabelSet) -> nn.Module:
     """Build a recipe's network with its initial weights, and check that it accepts growing faces if the recipe has them."""
     network = _with_weights(recipe, labels)
@@ -98,16 +110,9 @@ def _with_weights(recipe: Recipe, labels: LabelSet) -> nn.Module:
     network = build_network(recipe.network, spec)
     if recipe.weights is None:
         return network
-    path = Path(recipe.weights)
-    if path.name == "weights.safetensors" and (path.parent / "recipe.yaml").is_file():
-        path = path.parent
-    name, run = str(path), None
-    if is_model(recipe.weights):
-        name, run = recipe.weights, TrainedRun.of_model(recipe.weights)
-    elif path.is_dir():
-        run = TrainedRun.open(path, "run to take weights from")
+    name, run = recipe.weights, trained_run(recipe.weights)
     if run is None:
-        mismatch = "" if load_weights(network, path) else f"the head of {name} has another shape"
+        mismatch = "" if load_weights(network, Path(name)) else f"the head of {name} has another shape"
     else:
         mismatch = _head_mismatch(run, name, recipe, labels)
         load_weights(network, run.weights, head=not mismatch, first_head=len(run.recipe.heads) > len(recipe.heads))

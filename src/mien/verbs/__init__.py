@@ -41,6 +41,8 @@ def read_data(
         splits = ", ".join("not divided" if name == "none" else f"{name} {count:,}" for name, count in counts)
         print(f"reading {faces.origin.path} as {faces.origin.kind}: {len(faces):,} faces ({splits})", file=sys.stderr)
         print(f"labels: {', '.join(faces.labels.names)}", file=sys.stderr)
+        if all(name.isdecimal() for name in faces.labels):
+            print('the labels are numbers; name them: --labels \'{"0": "neutral", ...}\'', file=sys.stderr)
     return faces
 
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource, as_source
@@ -29,7 +29,7 @@ def evaluate(
     prior: float | str | dict[str, float] | None = None,
     tta: Literal["none", "flip", "ten-crops"] = "none",
     by: str | list[str] | None = None,
-    labels: dict[str, list[str]] | None = None,
+    labels: dict[Any, Any] | None = None,
     quiet: bool = False,
     command: str | None = None,
 ) -> "Report":
@@ -48,8 +48,8 @@ def evaluate(
             ten-crops; the report gives its gain and its cost.
         by: a column of a manifest, such as age_group: every figure is also given for each of its values, with the difference
             between that group and the others. Can be repeated.
-        labels: labels of the data to merge or rename: each label of the model with the labels of the data that stand for it,
-            such as {"happy": ["happiness"], "sad": ["sadness", "grief"]}.
+        labels: what becomes of labels of the data: {"joy": "happy"} counts one as a label of the model, {"sad": ["grief",
+            "gloom"]} counts several, {"contempt": null} leaves its rows out.
         quiet: print no progress to stderr.
         command: the command line, to be noted in the report.
 
@@ -58,7 +58,7 @@ def evaluate(
             says what to do.
     """
     require("evaluate", "sklearn", "matplotlib", "jinja2")
-    from mien.evaluation.label_match import fit_to_model, with_labels
+    from mien.evaluation.label_match import fit_to_model
     from mien.evaluation.report import evaluate as report_on
     from mien.inference.classifier import Classifier
 
@@ -77,8 +77,7 @@ def evaluate(
         judged = faces.judged_by_votes()
         print(f"judged by crowd votes: {len(faces) - len(judged):,} rows without clear votes left out", file=sys.stderr)
         faces = replace(judged, origin=replace(judged.origin, kind=f"{judged.origin.kind}, judged by the votes"))
-    faces = with_labels(faces, labels, classifier.labels) if labels else faces
-    faces = fit_to_model(classifier.metadata.get("mien.recipe", ""), classifier.labels, faces)
+    faces = fit_to_model(classifier.metadata.get("mien.recipe", ""), classifier.labels, faces, labels)
     log = classifier.path.parent / "log.csv" if (classifier.path.parent / "log.csv").is_file() else None
     report = report_on(classifier, faces, out, split, log=log, command=command, tta=tta, by=columns, merged=labels)
     if not quiet:

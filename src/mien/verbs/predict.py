@@ -72,16 +72,17 @@ def predict(
     if "-" not in source:
         check_names(source, fetch)
     opened = Classifier(model, threads=1, head=options.get("head"))
+    labels, _ = opened.labels.merge(options.get("labels") or {})
     items: Any = source if "-" not in source else _paths(source, null)
     if path is None:
         with closing(classify_faces(items, opened, detector, draw, fetch=fetch, **options)) as predictions:
-            return _exit_status(_to_standard_output(_until_stopped(predictions, source), form, opened.labels))
+            return _exit_status(_to_standard_output(_until_stopped(predictions, source), form, labels))
     if resume and path.exists() and not log_path(path).exists():
         print(f"mien: {str(path)!r} is whole, there is nothing to resume; leave out --resume to replace it", file=sys.stderr)
         return 0
     settings = {"model": model, "detector": detector}
     settings |= {name: value for name, value in options.items() if name not in SPEED_ONLY}
-    log = ResumeLog(path, opened.labels, settings, source, resume)
+    log = ResumeLog(path, labels, settings, source, resume)
     if resume:
         items = listed(items, options.get("every", 1), log.skip, fetch)
     with closing(classify_faces(items, opened, detector, draw, fetch=fetch, **options)) as predictions:

@@ -60,7 +60,7 @@ def quantize(
     data: FaceSet | DataSource | str | Path,
     out: str | Path,
     faces: int = 1024,
-    labels: dict[str, list[str]] | None = None,
+    labels: dict[Any, Any] | None = None,
     quiet: bool = False,
 ) -> Quantized:
     """Write an int8 version of a model, a quarter of its size and faster on most CPUs, and measure it beside the original.
@@ -71,14 +71,14 @@ def quantize(
             models on the validation rows, else the test rows, else the same.
         out: the model file to write.
         faces: how many faces to measure the ranges on.
-        labels: labels of the data to merge or rename, as for `mien evaluate`.
+        labels: what becomes of labels of the data, as for `mien evaluate`.
         quiet: print no progress to stderr.
 
     Raises:
         MienError: if the model is an int8 model already, or the data do not fit it; the sentence says what to do.
     """
     require("train", "onnx", "sklearn", "scipy")
-    from mien.evaluation.label_match import fit_to_model, match_labels, with_labels
+    from mien.evaluation.label_match import fit_to_model, match_labels
     from mien.evaluation.statistics import mcnemar, proportion
     from mien.inference.classifier import Classifier
     from mien.training.quantization import quantize as write_int8
@@ -95,8 +95,7 @@ def quantize(
     if kind := original.metadata.get(QUANTIZED):
         raise MienError(f"{str(original.path)!r} is in {kind} already; give the float32 model that it was made from.")
     given = read_data(data, original.size, original.channels, quiet)
-    given = with_labels(given, labels, original.labels) if labels else given
-    rows = fit_to_model(original.metadata.get("mien.recipe", ""), original.labels, given)
+    rows = fit_to_model(original.metadata.get("mien.recipe", ""), original.labels, given, labels)
     known = rows.split("train") if "train" in rows.split_names else rows
     split = next((name for name in ("validation", "test") if name in rows.split_names), rows.split_names[0])
     measured = rows.split(split)

@@ -1,8 +1,9 @@
 """Training: labelled faces to a model file."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
@@ -21,6 +22,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     threads: int | None = None,
+    labels: dict[Any, Any] | None = None,
     quiet: bool = False,
     command: str | None = None,
 ) -> "Report":
@@ -36,6 +38,8 @@ def train(
         resume: continue the run in that folder; the result is the same as that of an unbroken run.
         device: auto, cpu, cuda, cuda:1 or mps.
         threads: CPU threads; all cores, if not given.
+        labels: what becomes of labels of the data, added to the recipe's `merge`: {"joy": "happy"} renames one, {"negative":
+            ["angry", "sad"]} merges several, {"contempt": null} leaves its rows out.
         quiet: print no progress to stderr.
         command: the command line, to be noted in the report.
 
@@ -48,6 +52,8 @@ def train(
     require("train", "torch", "onnx", "onnxscript", "safetensors", "tensorboard", "tqdm", "sklearn")
     out = Path(out)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if labels:
+        recipe = replace(recipe, merge={**(recipe.merge or {}), **labels})
     if out.exists() and not resume:
         raise MienError(f"{out} exists; choose another --out, or add --resume to continue that run.")
     if resume and not out.exists() and not quiet:
