@@ -26,6 +26,7 @@ IMAGE_COLUMNS += ["image", "image_path", "image_name", "img", "pth"]
 LABEL_COLUMNS = ["label", "labels", "emotion", "expression", "class", "target"]
 SPLIT_COLUMNS = ["split", "usage", "set", "subset", "partition"]
 IGNORED_COLUMNS = ["", "id", "index", "unnamed: 0", "row"]
+IGNORED_COLUMNS += ["photo", "frame", "face", "x1", "y1", "x2", "y2", "score"]  # of `mien crop`
 
 _OFFICIAL = {"training", "publictest", "privatetest"}
 _PIXELS = re.compile(r"\s*\d{1,3}(\s+\d{1,3}){3,}\s*")  # four numbers or more: a face of 2 x 2 or larger

@@ -1,11 +1,9 @@
 """The contents of metrics.json, whose keys docs/evaluate.md describes, and the folder of a report."""
 
-import errno
 import hashlib
 import json
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.evaluation.metrics import Metrics, expected_calibration_error, reliability
 from mien.evaluation.subgroups import Group, TrainingCopies
+from mien.files import written_folder
 from mien.inference.classifier import Classifier
 
 FORMAT = 1  # version of the schema; it rises when a field is removed or changes its meaning, but not for new fields
@@ -112,7 +111,8 @@ def describe_data(
         "split": split,  # train, validation, test or none; "all" for all rows
         "rows": len(rows),
         "labels": rows.labels.names,  # of the data, in their order
-        "skipped": len(rows.origin.skipped),  # images that could not be read
+        "skipped": len(rows.origin.skipped) - len(rows.origin.without_face),  # images that could not be read
+        "without_face": len(rows.origin.without_face),  # photos in which no face was found; 0 if no detector was used
         "fingerprint": fingerprint,  # of pixels, labels and targets
         "same_as_training": trained_on in (fingerprint, rows.fingerprint()) if trained_on else None,
         "merged": None if merged is None else dict(merged),  # --labels: labels of the data by label of the model
@@ -156,6 +156,8 @@ def cautions(record: Record) -> list[str]:
         found.append(f"Few rows: {', '.join(few)}. Their metrics are imprecise; see the intervals.")
     if skipped := record.data["skipped"]:
         found.append(f"{skipped:,} images could not be read and were left out.")
+    if missed := record.data.get("without_face"):
+        found.append(f"No face was found in {missed:,} photos. They were left out; the metrics are those of the other photos.")
     return found
 
 
@@ -184,33 +186,14 @@ def training_cautions(record: Record) -> list[str]:
     return []
 
 
-@contextmanager
-def whole_folder(out: Path, record: str = "metrics.json", read: Reader = read_record) -> Iterator[Path]:
+def whole_folder(out: Path, record: str = "metrics.json", read: Reader = read_record) -> AbstractContextManager[Path]:
     """Give an empty folder next to `out` to write into; it replaces `out` when the block succeeds.
 
-    If the block fails, an earlier report in `out` is kept and nothing is left beside it. The file `record` identifies a report
-    of this kind and lists all its files; `read` reads it, or raises MienError if mien did not write it.
+    The file `record` identifies a report of this kind and lists all its files; `read` reads it, or raises MienError if mien did
+    not write it.
     """
     check_replaceable(out, record, read)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent, ignore_cleanup_errors=True) as scratch:
-            whole, old = Path(scratch, "new"), Path(scratch, "old")
-            whole.mkdir()  # with the usual permissions; the scratch folder is closed to others
-            yield whole
-            if out.exists():
-                out.rename(old)
-            try:
-                whole.rename(out)
-            except BaseException:  # Ctrl-C too: the earlier report must not be deleted with the scratch folder
-                if old.exists():
-                    old.rename(out)
-                raise
-    except OSError as error:
-        reason, advice = error.strerror or str(error), "Choose another --out, or change its permissions"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            reason, advice = "the disk is full, or a limit on files is reached", "Free some space, or choose another --out"
-        raise MienError(f"Cannot write the report to {out}: {reason}. {advice}.") from error
+    return written_folder(out, "the report")
 
 
 def check_replaceable(out: Path, record: str = "metrics.json", read: Reader = read_record) -> None:

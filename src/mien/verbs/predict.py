@@ -7,10 +7,10 @@ their types, defaults and help from there.
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mien.errors import MienError
 from mien.inference.classifier import DEFAULT_MODEL
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mien.inference.output import Tally
     from mien.inference.prediction import Prediction
     from mien.labels import LabelSet
+
+Result = TypeVar("Result")
 
 SPEED_ONLY = ("batch_size", "threads")  # options that do not change the predictions: a run may be resumed with others
 
@@ -71,7 +73,7 @@ def predict(
     items: Any = source if "-" not in source else _paths(source, null)
     if path is None:
         with closing(classify_faces(items, opened, detector, draw, **options)) as predictions:
-            return _exit_status(_to_standard_output(_until_stopped(predictions, source), form, opened.labels))
+            return _exit_status(_to_standard_output(until_stopped(predictions, source), form, opened.labels))
     if resume and path.exists() and not log_path(path).exists():
         print(f"mien: {str(path)!r} is whole, there is nothing to resume; leave out --resume to replace it", file=sys.stderr)
         return 0
@@ -83,7 +85,7 @@ def predict(
     with closing(classify_faces(items, opened, detector, draw, **options)) as predictions:
         make_folder_of(path)
         try:
-            log.write(_until_stopped(predictions, source))
+            log.write(until_stopped(predictions, source))
         except KeyboardInterrupt:
             print("mien: stopped (the same command with --resume continues)", file=sys.stderr)
             return 130
@@ -101,13 +103,13 @@ def _paths(source: list[str], null: bool) -> Iterator[str]:
             yield name
 
 
-def _until_stopped(predictions: "Iterator[Prediction]", source: list[str]) -> "Iterator[Prediction]":
+def until_stopped(results: Iterator[Result], source: Sequence[str]) -> Iterator[Result]:
     """Treat Ctrl-C as the normal end of a camera or a stream."""
     from mien.inference.sources import camera_number
     from mien.inference.video import is_stream
 
     try:
-        yield from predictions
+        yield from results
     except KeyboardInterrupt:
         if not any(camera_number(name) is not None or is_stream(name) for name in source):
             raise

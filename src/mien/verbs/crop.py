@@ -1,0 +1,263 @@
+"""`mien crop`: photos to cropped faces, framed as for predictions, with a manifest and a page to check them."""
+
+import base64
+import csv
+import io
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from html import escape
+from itertools import chain
+from pathlib import Path, PurePath
+from string import Template
+from typing import Literal, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from mien.data.faceset import NO_FACE
+from mien.data.reading import read_rows, recognise
+from mien.data.rows import BadRow, Row, Rows, open_tree
+from mien.data.source import DataSource
+from mien.errors import MienError
+from mien.files import check_empty, written_folder
+from mien.images import is_image_name, prepare, reason_of
+from mien.inference.classifier import usable_cores
+from mien.inference.cropping import FaceCropper
+from mien.inference.output import check_draw
+from mien.inference.pipeline import MOST_THREADS
+from mien.inference.prediction import Frame, Unread, read
+from mien.inference.prefetch import prefetched
+from mien.inference.sources import check_names, listed
+from mien.verbs import show_progress
+from mien.verbs.predict import until_stopped
+
+SHOWN, TILE = 120, 96  # most faces of a label on the page, and their longest side in pixels
+LONGEST = 200  # bytes of a file name without number and suffix; file systems take 255
+SEVERAL = "several faces were found"
+
+_Tile = tuple[bool, float, str, str]
+"""A face of the page: whether its photo has no other, score, caption and picture; the most doubtful is the smallest."""
+
+
+class _Photo(NamedTuple):
+    """A photo, and where its faces go."""
+
+    source: str
+    read: Callable[[], Frame]
+    place: str = ""  # of its faces in the folder, without number and suffix
+    label: str = ""
+    cells: Mapping[str, object] = {"label": "", "split": ""}  # of its faces in the manifest, by column
+    held_bytes: int = 0
+
+
+class _Cropped(NamedTuple):
+    """What was found in a photo."""
+
+    photo: _Photo
+    remark: str  # NO_FACE, SEVERAL, an error or nothing
+    rows: Sequence[Mapping[str, object]] = ()  # of the manifest
+    tiles: Sequence[_Tile] = ()  # of its faces; without a face, of the photo
+    held_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Crops:
+    """What `mien.crop` wrote; the last three are photos with no face, with several, and that could not be read."""
+
+    folder: Path
+    photos: int
+    faces: int
+    no_face: int
+    several: int
+    failed: int
+
+    def table(self) -> str:
+        """Describe it in a line."""
+        found = f"{self.photos:,} photos: {self.faces:,} faces cropped"
+        return f"{found}; no face in {self.no_face:,}, several in {self.several:,}, {self.failed:,} could not be read"
+
+
+def crop(
+    photos: Sequence[str | Path],
+    out: str | Path,
+    several: Literal["largest", "all", "skip"] = "largest",
+    detector: str = "auto",
+    margin: float = 0.0,
+    min_size: float = 0.0,
+    min_score: float | None = None,
+    size: int | None = None,
+    every: int = 1,
+    quiet: bool = False,
+) -> Crops:
+    """Find the faces of photos, and write them as PNG files in a folder per label, framed as for predictions.
+
+    Args:
+        photos: one folder or zip with a folder per label (also below train, validation and test), or one manifest; or photos
+            without labels: files, folders, patterns, zips and videos, as for `mien predict`.
+        out: the folder to make: the faces; manifest.csv, a row for each face, which `mien train --data` reads; photos.csv, a
+            row for each photo; index.html, which shows the faces by label. It may exist if it is empty.
+        several: of a photo with several faces, crop the largest, crop all, or skip it.
+        detector: auto, yunet, none, or a YuNet .onnx file.
+        margin: extra room on every side, as a share of the side of the face's square; negative for less.
+        min_size: smallest size of a face: the shorter side of its box in pixels of the photo.
+        min_score: smallest score of a face, above 0 and below 1.
+        size: height and width in pixels to resize the faces to; if not given, they keep the resolution of the photo.
+        every: of videos, use every N-th frame.
+        quiet: print no progress to stderr.
+
+    Raises:
+        MienError: if the folder is not empty, lies in the photos or cannot be written, a number is out of range, or there is no
+            face at all.
+    """
+    if size is not None and size < 1:
+        raise MienError(f"The size of the faces is at least 1 pixel, not {size}.")
+    names = [str(photos)] if isinstance(photos, str | Path) else [str(name) for name in photos]
+    check_draw(out, names)
+    check_empty(Path(out))
+    if (rows := _read_labelled(names)) is None:
+        check_names(names)
+    elif not quiet:
+        print(f"reading {names[0]} as {rows.kind}\nlabels: {', '.join(rows.labels)}", file=sys.stderr)
+    items = _unlabelled(listed(names, every)) if rows is None else _labelled(rows)
+    cropper = FaceCropper(detector, margin, min_size, min_score)
+    with written_folder(Path(out), "the faces") as folder:
+        work = partial(_crop, folder=folder, cropper=cropper, several=several, size=size)
+        groups = prefetched(items, work, list, lambda _: 1, 1, min(usable_cores(), MOST_THREADS))
+        with closing(groups):
+            counts = _write(folder, until_stopped(chain.from_iterable(groups), names), quiet, rows.count if rows else None)
+        crops = Crops(Path(out), *(counts[name] for name in ("photos", "faces", NO_FACE, SEVERAL, "failed")))
+        if not crops.faces:
+            raise MienError(f"There is no face to crop, and nothing was written. {crops.table()}.")
+    if not quiet:
+        print(f"faces   {crops.folder / 'manifest.csv'}\npage    {crops.folder / 'index.html'}", file=sys.stderr)
+    return crops
+
+
+def _read_labelled(names: Sequence[str]) -> Rows | None:
+    """Read the rows of labelled photos; None unless the names are one path with labels."""
+    path = Path(names[0] if len(names) == 1 else "").expanduser()
+    if len(names) == 1 and (path.is_file() or path.is_dir()):
+        tree = open_tree(path)
+        format = recognise(tree)
+        if format and (format != "folders" or any("/" in file for file in filter(is_image_name, tree.files))):
+            return read_rows(tree, DataSource(path))
+    return None
+
+
+def _labelled(rows: Rows) -> Iterator[_Photo]:
+    taken: Counter[str] = Counter()
+    for row in rows.rows:
+        if isinstance(row, BadRow):
+            yield _Photo(row.place, partial(Frame, row.place, error=row.reason))
+            continue
+        shares = np.eye(len(rows.labels))[row.target] if isinstance(row.target, int) else row.target.round(6)
+        label = rows.labels[int(shares.argmax())]
+        cells = {"label": label} if isinstance(row.target, int) else dict(zip(rows.labels, shares.tolist(), strict=True))
+        folders = [label] if row.split == "none" else [row.split, label]
+        place = _unused([*folders, PurePath(row.id).stem], taken)
+        yield _Photo(row.id, partial(_load, row), place, label, {**cells, "split": row.split})
+
+
+def _load(row: Row) -> Frame:
+    return Frame(row.id, row.load())
+
+
+def _unlabelled(items: Iterable[Frame | Unread]) -> Iterator[_Photo]:
+    taken: Counter[str] = Counter()
+    for item in items:
+        frame = "" if isinstance(item, Unread) or item.frame is None else f"-{item.frame:06}"
+        place = _unused([PurePath(item.source).stem + frame], taken)
+        yield _Photo(item.source, partial(read, item), place, held_bytes=item.held_bytes)
+
+
+def _unused(names: Sequence[str], taken: Counter[str]) -> str:
+    """Join names to a path that every file system takes, with a number if it was given before, in upper or lower case."""
+    cleaned = (re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "_", name.encode("utf-8", "replace").decode()) for name in names)
+    first = path = "/".join(name.encode()[:LONGEST].decode(errors="ignore").strip(" .") or "_" for name in cleaned)
+    while path.casefold() in taken:
+        taken[first.casefold()] += 1
+        path = f"{first}-{taken[first.casefold()]}"
+    taken[path.casefold()] = 1
+    return path
+
+
+def _crop(photo: _Photo, folder: Path, cropper: FaceCropper, several: str, size: int | None) -> _Cropped:
+    """Find the faces of a photo and write them."""
+    try:
+        frame = photo.read()
+        if frame.image is None:
+            return _Cropped(photo, frame.error)
+        faces = cropper.faces(frame.image)
+    except Exception as error:  # whatever a detector raises concerns this photo only
+        return _Cropped(photo, reason_of(error))
+    if not faces:
+        return _Cropped(photo, NO_FACE, tiles=[(True, 0.0, PurePath(photo.source).name, _thumbnail(frame.image))])
+    found = len(faces)
+    kept = {"all": found, "largest": 1, "skip": int(found == 1)}[several]
+    rows, tiles = [], []
+    for number, (face, pixels) in enumerate(faces[:kept]):
+        path = f"{photo.place}-{number}.png" if several == "all" else f"{photo.place}.png"
+        pixels = pixels if size is None else prepare(pixels, size, 1 if pixels.ndim == 2 else 3)
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / path)
+        cells = {"photo": _one_line(photo.source), "frame": frame.frame, "face": number, "score": face.score}
+        height, width = frame.image.shape[:2]
+        box = zip(("x1", "y1", "x2", "y2"), face.clipped(width, height), strict=True)
+        rows.append({"path": path, **photo.cells, **cells, **{name: round(edge, 1) for name, edge in box}})
+        score = face.score or 1.0
+        caption = f"{PurePath(photo.source).name}{f', {number + 1} of {found} faces' if found > 1 else ''}, {score:.2f}"
+        tiles.append((found == 1, score, caption, _thumbnail(pixels)))
+    return _Cropped(photo, SEVERAL if found > 1 else "", rows, tiles)
+
+
+def _thumbnail(pixels: np.ndarray) -> str:
+    picture, buffer = Image.fromarray(pixels), io.BytesIO()
+    picture.thumbnail((TILE, TILE))
+    picture.save(buffer, "jpeg", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\r", r"\r").replace("\n", r"\n")  # manifests are read line by line
+
+
+def _write(folder: Path, cropped: Iterable[_Cropped], quiet: bool, total: int | None) -> Counter[str]:
+    """Write both tables and the page, and count."""
+    counts: Counter[str] = Counter()
+    tiles: dict[str, list[_Tile]] = defaultdict(list)
+    as_text = partial(Path.open, mode="w", encoding="utf-8", errors="surrogateescape", newline="")
+    with as_text(folder / "manifest.csv") as manifest, as_text(folder / "photos.csv") as photos:
+        faces, table = csv.writer(manifest), csv.writer(photos)
+        table.writerow(("photo", "label", "split", "cropped", "remark"))
+        for photo, remark, rows, shown, _ in cropped:
+            table.writerow((_one_line(photo.source), photo.label, photo.cells["split"], len(rows), remark))
+            if rows and not counts["faces"]:
+                faces.writerow(rows[0])
+            faces.writerows(row.values() for row in rows)
+            is_known = remark in ("", NO_FACE, SEVERAL)
+            counts.update({"photos": 1, "faces": len(rows), remark if is_known else "failed": 1})
+            if not is_known:
+                print(f"mien: {photo.source}: {remark}", file=sys.stderr)
+            of_label = tiles["Photos without a face" if remark == NO_FACE else photo.label or "Without a label"]
+            of_label += shown
+            if len(of_label) > 2 * SHOWN:
+                of_label[:] = sorted(of_label)[:SHOWN]
+            if not quiet:
+                show_progress(counts["photos"], total, "photos")
+    template = Template(Path(__file__).with_name("crop.html").read_text(encoding="utf-8"))
+    page = template.substitute(sections="\n".join(_section(title, sorted(each)[:SHOWN]) for title, each in tiles.items()))
+    (folder / "index.html").write_text(page, encoding="utf-8", errors="replace")
+    return counts
+
+
+def _section(title: str, tiles: Sequence[_Tile]) -> str:
+    figures = (
+        f'<figure><img src="{picture}" alt=""><figcaption>{escape(caption)}</figcaption></figure>'
+        for *_, caption, picture in tiles
+    )
+    return "\n".join([f"<h2>{escape(title)}</h2>\n<section>", *figures, "</section>"])
