@@ -83,7 +83,7 @@ def read_data(
         print(f"labels: {', '.join(faces.labels.names)}", file=sys.stderr)
         if missed := faces.origin.without_face:
             examples = ", ".join(missed[:5]) + (", ..." if len(missed) > 5 else "")
-            print(f"left out, since no face was found: {len(missed):,} photos ({examples})", file=sys.stderr)
+            print(f"no face was found in {len(missed):,}, left out: {examples}", file=sys.stderr)
         if source.detector == "none" and _look_like_photos(faces):
             advice = "add --data.detector auto to find and crop the faces"
             print(f"these look like photos, not like cropped faces: {advice}", file=sys.stderr)

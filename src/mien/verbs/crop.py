@@ -28,7 +28,7 @@ from mien.files import check_empty, written_folder
 from mien.images import is_image_name, prepare, reason_of
 from mien.inference.classifier import usable_cores
 from mien.inference.cropping import FaceCropper
-from mien.inference.output import check_draw
+from mien.inference.output import check_draw, printable
 from mien.inference.pipeline import MOST_THREADS
 from mien.inference.prediction import Frame, Unread, read
 from mien.inference.prefetch import prefetched
@@ -58,8 +58,10 @@ class _Photo(NamedTuple):
 class _Cropped(NamedTuple):
     """What was found in a photo."""
 
-    photo: _Photo
-    remark: str  # NO_FACE, SEVERAL, an error or nothing
+    source: str
+    label: str
+    split: object
+    remark: str = ""  # NO_FACE, SEVERAL, an error or nothing
     rows: Sequence[Mapping[str, object]] = ()  # of the manifest
     tiles: Sequence[_Tile] = ()  # of its faces; without a face, of the photo
     held_bytes: int = 0
@@ -117,7 +119,7 @@ def crop(
     if size is not None and size < 1:
         raise MienError(f"The size of the faces is at least 1 pixel, not {size}.")
     names = [str(photos)] if isinstance(photos, str | Path) else [str(name) for name in photos]
-    check_draw(out, names)
+    check_draw(out, names, "--out")
     check_empty(Path(out))
     if (rows := _read_labelled(names)) is None:
         check_names(names)
@@ -140,7 +142,7 @@ def crop(
 
 def _read_labelled(names: Sequence[str]) -> Rows | None:
     """Read the rows of labelled photos; None unless the names are one path with labels."""
-    path = Path(names[0] if len(names) == 1 else "").expanduser()
+    path = Path(names[0] if len(names) == 1 else "")
     if len(names) == 1 and (path.is_file() or path.is_dir()):
         tree = open_tree(path)
         format = recognise(tree)
@@ -188,31 +190,32 @@ def _unused(names: Sequence[str], taken: Counter[str]) -> str:
 
 def _crop(photo: _Photo, folder: Path, cropper: FaceCropper, several: str, size: int | None) -> _Cropped:
     """Find the faces of a photo and write them."""
+    cropped = _Cropped(printable(photo.source), photo.label, photo.cells["split"])  # without its pixels
+    name = PurePath(cropped.source).name
     try:
         frame = photo.read()
         if frame.image is None:
-            return _Cropped(photo, frame.error)
+            return cropped._replace(remark=frame.error)
         faces = cropper.faces(frame.image)
     except Exception as error:  # whatever a detector raises concerns this photo only
-        return _Cropped(photo, reason_of(error))
+        return cropped._replace(remark=reason_of(error))
     if not faces:
-        return _Cropped(photo, NO_FACE, tiles=[(True, 0.0, PurePath(photo.source).name, _thumbnail(frame.image))])
-    found = len(faces)
-    kept = {"all": found, "largest": 1, "skip": int(found == 1)}[several]
-    rows, tiles = [], []
-    for number, (face, pixels) in enumerate(faces[:kept]):
+        return cropped._replace(remark=NO_FACE, tiles=[(True, 0.0, name, _thumbnail(frame.image))])
+    found, (height, width) = len(faces), frame.image.shape[:2]
+    rows: list[Mapping[str, object]] = []
+    tiles: list[_Tile] = []
+    for number, (face, pixels) in enumerate(faces[: {"all": found, "largest": 1, "skip": int(found == 1)}[several]]):
         path = f"{photo.place}-{number}.png" if several == "all" else f"{photo.place}.png"
         pixels = pixels if size is None else prepare(pixels, size, 1 if pixels.ndim == 2 else 3)
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(folder / path)
-        cells = {"photo": _one_line(photo.source), "frame": frame.frame, "face": number, "score": face.score}
-        height, width = frame.image.shape[:2]
+        score = 1.0 if face.score is None else round(face.score, 4)
+        cells = {"photo": cropped.source, "frame": frame.frame, "face": number, "score": score}
         box = zip(("x1", "y1", "x2", "y2"), face.clipped(width, height), strict=True)
-        rows.append({"path": path, **photo.cells, **cells, **{name: round(edge, 1) for name, edge in box}})
-        score = face.score or 1.0
-        caption = f"{PurePath(photo.source).name}{f', {number + 1} of {found} faces' if found > 1 else ''}, {score:.2f}"
+        rows.append({"path": path, **photo.cells, **cells, **{edge: round(pixel, 1) for edge, pixel in box}})
+        caption = f"{name}{f', {number + 1} of {found} faces' if found > 1 else ''}, {score:.2f}"
         tiles.append((found == 1, score, caption, _thumbnail(pixels)))
-    return _Cropped(photo, SEVERAL if found > 1 else "", rows, tiles)
+    return cropped._replace(remark=SEVERAL if found > 1 else "", rows=rows, tiles=tiles)
 
 
 def _thumbnail(pixels: np.ndarray) -> str:
@@ -222,36 +225,35 @@ def _thumbnail(pixels: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _one_line(text: str) -> str:
-    return text.replace("\r", r"\r").replace("\n", r"\n")  # manifests are read line by line
-
-
 def _write(folder: Path, cropped: Iterable[_Cropped], quiet: bool, total: int | None) -> Counter[str]:
     """Write both tables and the page, and count."""
     counts: Counter[str] = Counter()
     tiles: dict[str, list[_Tile]] = defaultdict(list)
-    as_text = partial(Path.open, mode="w", encoding="utf-8", errors="surrogateescape", newline="")
+    as_text = partial(Path.open, mode="w", encoding="utf-8", newline="")
     with as_text(folder / "manifest.csv") as manifest, as_text(folder / "photos.csv") as photos:
         faces, table = csv.writer(manifest), csv.writer(photos)
         table.writerow(("photo", "label", "split", "cropped", "remark"))
-        for photo, remark, rows, shown, _ in cropped:
-            table.writerow((_one_line(photo.source), photo.label, photo.cells["split"], len(rows), remark))
+        for source, label, split, remark, rows, shown, _ in cropped:
+            table.writerow((source, label, split, len(rows), remark))
             if rows and not counts["faces"]:
                 faces.writerow(rows[0])
             faces.writerows(row.values() for row in rows)
             is_known = remark in ("", NO_FACE, SEVERAL)
             counts.update({"photos": 1, "faces": len(rows), remark if is_known else "failed": 1})
             if not is_known:
-                print(f"mien: {photo.source}: {remark}", file=sys.stderr)
-            of_label = tiles["Photos without a face" if remark == NO_FACE else photo.label or "Without a label"]
+                print(f"mien: {source}: {remark}", file=sys.stderr)
+            of_label = tiles["" if remark == NO_FACE else label or "without a label"]
             of_label += shown
             if len(of_label) > 2 * SHOWN:
                 of_label[:] = sorted(of_label)[:SHOWN]
             if not quiet:
                 show_progress(counts["photos"], total, "photos")
+    tiles["photos without a face"] = tiles.pop("", [])
     template = Template(Path(__file__).with_name("crop.html").read_text(encoding="utf-8"))
-    page = template.substitute(sections="\n".join(_section(title, sorted(each)[:SHOWN]) for title, each in tiles.items()))
-    (folder / "index.html").write_text(page, encoding="utf-8", errors="replace")
+    page = template.substitute(
+        sections="\n".join(_section(title, sorted(each)[:SHOWN]) for title, each in tiles.items() if each)
+    )
+    (folder / "index.html").write_text(page, encoding="utf-8")
     return counts
 
 
@@ -260,4 +262,4 @@ def _section(title: str, tiles: Sequence[_Tile]) -> str:
         f'<figure><img src="{picture}" alt=""><figcaption>{escape(caption)}</figcaption></figure>'
         for *_, caption, picture in tiles
     )
-    return "\n".join([f"<h2>{escape(title)}</h2>\n<section>", *figures, "</section>"])
+    return "\n".join([f"<h2>{escape(title)} ({len(tiles)} shown)</h2>\n<section>", *figures, "</section>"])
