@@ -125,7 +125,8 @@ def crop(
         check_names(names)
     elif not quiet:
         print(f"reading {names[0]} as {rows.kind}\nlabels: {', '.join(rows.labels)}", file=sys.stderr)
-    items = _unlabelled(listed(names, every)) if rows is None else _labelled(rows)
+    frames = listed(names, every)
+    items = _unlabelled(frames) if rows is None else _labelled(rows)
     cropper = FaceCropper(detector, margin, min_size, min_score)
     with written_folder(Path(out), "the faces") as folder:
         work = partial(_crop, folder=folder, cropper=cropper, several=several, size=size)
