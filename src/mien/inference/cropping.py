@@ -37,8 +37,3 @@ class FaceCropper:
             return next((crop for _, crop in self.faces(image)), None)
         except Exception as error:  # whatever a detector raises concerns this image only
             raise MienError(f"face detection failed ({reason_of(error)})") from error
-
-    def share(self, image: np.ndarray) -> float:
-        """Return the side of the largest crop relative to the image's shorter side; 0 if there is no face."""
-        crop = self.largest(image)
-        return 0.0 if crop is None else max(crop.shape[:2]) / min(image.shape[:2])

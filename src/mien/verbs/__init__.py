@@ -99,7 +99,8 @@ def _look_like_photos(faces: "FaceSet") -> bool:
     if faces.sizes is None or np.median(faces.sizes.min(axis=1)) < LARGE:
         return False
     cropper, rows = FaceCropper("yunet"), np.linspace(0, len(faces) - 1, min(SAMPLE, len(faces))).astype(int)
-    return bool(np.median([cropper.share(faces.images[row]) for row in rows]) < LOOSE)
+    crops = [cropper.largest(faces.images[row]) for row in rows]
+    return bool(np.median([0 if crop is None else len(crop) / faces.size for crop in crops]) < LOOSE)
 
 
 def show_progress(done: int, total: int | None, noun: str) -> None:

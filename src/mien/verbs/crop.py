@@ -5,13 +5,12 @@ import csv
 import io
 import re
 import sys
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from html import escape
-from itertools import chain
 from pathlib import Path, PurePath
 from string import Template
 from typing import Literal, NamedTuple
@@ -31,40 +30,27 @@ from mien.inference.cropping import FaceCropper
 from mien.inference.output import check_draw, printable
 from mien.inference.pipeline import MOST_THREADS
 from mien.inference.prediction import Frame, Unread, read
-from mien.inference.prefetch import prefetched
 from mien.inference.sources import check_names, listed
+from mien.labels import LabelSet
 from mien.verbs import show_progress
-from mien.verbs.predict import until_stopped
 
 SHOWN, TILE = 120, 96  # most faces of a label on the page, and their longest side in pixels
 LONGEST = 200  # bytes of a file name without number and suffix; file systems take 255
 SEVERAL = "several faces were found"
 
-_Tile = tuple[bool, float, str, str]
+Tile = tuple[bool, float, str, str]
 """A face of the page: whether its photo has no other, score, caption and picture; the most doubtful is the smallest."""
 
 
-class _Photo(NamedTuple):
-    """A photo, and where its faces go."""
-
-    source: str
-    read: Callable[[], Frame]
-    place: str = ""  # of its faces in the folder, without number and suffix
-    label: str = ""
-    cells: Mapping[str, object] = {"label": "", "split": ""}  # of its faces in the manifest, by column
-    held_bytes: int = 0
-
-
-class _Cropped(NamedTuple):
+class Cropped(NamedTuple):
     """What was found in a photo."""
 
-    source: str
-    label: str
-    split: object
+    photo: str
+    label: str = ""
+    split: str = "none"
     remark: str = ""  # NO_FACE, SEVERAL, an error or nothing
-    rows: Sequence[Mapping[str, object]] = ()  # of the manifest
-    tiles: Sequence[_Tile] = ()  # of its faces; without a face, of the photo
-    held_bytes: int = 0
+    faces: Sequence[Mapping[str, object]] = ()  # rows of the manifest
+    tiles: Sequence[Tile] = ()  # of the faces; without a face, of the photo
 
 
 @dataclass(frozen=True)
@@ -121,18 +107,13 @@ def crop(
     names = [str(photos)] if isinstance(photos, str | Path) else [str(name) for name in photos]
     check_draw(out, names, "--out")
     check_empty(Path(out))
-    if (rows := _read_labelled(names)) is None:
-        check_names(names)
-    elif not quiet:
-        print(f"reading {names[0]} as {rows.kind}\nlabels: {', '.join(rows.labels)}", file=sys.stderr)
-    frames = listed(names, every)
-    items = _unlabelled(frames) if rows is None else _labelled(rows)
+    rows = _read(names, every)
+    if not quiet:
+        print(f"reading {', '.join(names)[:200]} as {rows.kind}\nlabels: {', '.join(rows.labels)}", file=sys.stderr)
     cropper = FaceCropper(detector, margin, min_size, min_score)
     with written_folder(Path(out), "the faces") as folder:
-        work = partial(_crop, folder=folder, cropper=cropper, several=several, size=size)
-        groups = prefetched(items, work, list, lambda _: 1, 1, min(usable_cores(), MOST_THREADS))
-        with closing(groups):
-            counts = _write(folder, until_stopped(chain.from_iterable(groups), names), quiet, rows.count if rows else None)
+        work = partial(_crop, labels=rows.labels, folder=folder, cropper=cropper, several=several, size=size)
+        counts = _write(folder, _crop_all(rows, work), None if quiet else rows.count)
         crops = Crops(Path(out), *(counts[name] for name in ("photos", "faces", NO_FACE, SEVERAL, "failed")))
         if not crops.faces:
             raise MienError(f"There is no face to crop, and nothing was written. {crops.table()}.")
@@ -141,41 +122,48 @@ def crop(
     return crops
 
 
-def _read_labelled(names: Sequence[str]) -> Rows | None:
-    """Read the rows of labelled photos; None unless the names are one path with labels."""
+def _read(names: Sequence[str], every: int) -> Rows:
+    """Read labelled photos, if the names are one path with labels; otherwise list photos without labels."""
+    frames = listed(names, every)
     path = Path(names[0] if len(names) == 1 else "")
     if len(names) == 1 and (path.is_file() or path.is_dir()):
         tree = open_tree(path)
         format = recognise(tree)
         if format and (format != "folders" or any("/" in file for file in filter(is_image_name, tree.files))):
             return read_rows(tree, DataSource(path))
-    return None
+    check_names(names)
+    return Rows("photos without labels", LabelSet(["unlabelled"]), map(_unlabelled, frames))
 
 
-def _labelled(rows: Rows) -> Iterator[_Photo]:
+def _unlabelled(item: Frame | Unread) -> Row:
+    def load() -> np.ndarray:
+        frame = read(item)
+        if frame.image is None:
+            raise MienError(frame.error)
+        return frame.image
+
+    number = "" if isinstance(item, Unread) or item.frame is None else str(item.frame)
+    return Row(item.source, "none", 0, load, columns={"frame": number})
+
+
+def _crop_all(rows: Rows, work: Callable[[Row, str, str], Cropped]) -> Iterator[Cropped]:
+    """Crop the faces of all photos in threads, in order; few photos are in memory at a time."""
     taken: Counter[str] = Counter()
-    for row in rows.rows:
-        if isinstance(row, BadRow):
-            yield _Photo(row.place, partial(Frame, row.place, error=row.reason))
-            continue
-        shares = np.eye(len(rows.labels))[row.target] if isinstance(row.target, int) else row.target.round(6)
-        label = rows.labels[int(shares.argmax())]
-        cells = {"label": label} if isinstance(row.target, int) else dict(zip(rows.labels, shares.tolist(), strict=True))
-        folders = [label] if row.split == "none" else [row.split, label]
-        place = _unused([*folders, PurePath(row.id).stem], taken)
-        yield _Photo(row.id, partial(_load, row), place, label, {**cells, "split": row.split})
-
-
-def _load(row: Row) -> Frame:
-    return Frame(row.id, row.load())
-
-
-def _unlabelled(items: Iterable[Frame | Unread]) -> Iterator[_Photo]:
-    taken: Counter[str] = Counter()
-    for item in items:
-        frame = "" if isinstance(item, Unread) or item.frame is None else f"-{item.frame:06}"
-        place = _unused([PurePath(item.source).stem + frame], taken)
-        yield _Photo(item.source, partial(read, item), place, held_bytes=item.held_bytes)
+    waiting: deque[Future[Cropped]] = deque()
+    threads = min(usable_cores(), MOST_THREADS)
+    with ThreadPoolExecutor(threads, thread_name_prefix="mien-crop") as pool:
+        for row in rows.rows:
+            if isinstance(row, BadRow):
+                waiting.append(pool.submit(Cropped, row.place, remark=row.reason))
+            else:
+                label = rows.labels[int(row.target if isinstance(row.target, int) else row.target.argmax())]
+                name = "-".join(part for part in (PurePath(row.id).stem, row.columns.get("frame")) if part)
+                place = _unused([label, name] if row.split == "none" else [row.split, label, name], taken)
+                waiting.append(pool.submit(work, row, label, place))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _unused(names: Sequence[str], taken: Counter[str]) -> str:
@@ -189,34 +177,36 @@ def _unused(names: Sequence[str], taken: Counter[str]) -> str:
     return path
 
 
-def _crop(photo: _Photo, folder: Path, cropper: FaceCropper, several: str, size: int | None) -> _Cropped:
+def _crop(
+    row: Row, label: str, place: str, labels: LabelSet, folder: Path, cropper: FaceCropper, several: str, size: int | None
+) -> Cropped:
     """Find the faces of a photo and write them."""
-    cropped = _Cropped(printable(photo.source), photo.label, photo.cells["split"])  # without its pixels
-    name = PurePath(cropped.source).name
+    done = Cropped(printable(row.id), label, row.split)
+    name = PurePath(done.photo).name
     try:
-        frame = photo.read()
-        if frame.image is None:
-            return cropped._replace(remark=frame.error)
-        faces = cropper.faces(frame.image)
+        image = row.load()
+        faces = cropper.faces(image)
     except Exception as error:  # whatever a detector raises concerns this photo only
-        return cropped._replace(remark=reason_of(error))
+        return done._replace(remark=reason_of(error))
     if not faces:
-        return cropped._replace(remark=NO_FACE, tiles=[(True, 0.0, name, _thumbnail(frame.image))])
-    found, (height, width) = len(faces), frame.image.shape[:2]
-    rows: list[Mapping[str, object]] = []
-    tiles: list[_Tile] = []
+        return done._replace(remark=NO_FACE, tiles=[(True, 0.0, name, _thumbnail(image))])
+    # a distribution over the labels has a column for each
+    target = {"label": label} if isinstance(row.target, int) else dict(zip(labels, row.target.round(6).tolist(), strict=True))
+    found, (height, width) = len(faces), image.shape[:2]
+    written: list[Mapping[str, object]] = []
+    tiles: list[Tile] = []
     for number, (face, pixels) in enumerate(faces[: {"all": found, "largest": 1, "skip": int(found == 1)}[several]]):
-        path = f"{photo.place}-{number}.png" if several == "all" else f"{photo.place}.png"
+        path = f"{place}-{number}.png" if several == "all" else f"{place}.png"
         pixels = pixels if size is None else prepare(pixels, size, 1 if pixels.ndim == 2 else 3)
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(folder / path)
         score = 1.0 if face.score is None else round(face.score, 4)
-        cells = {"photo": cropped.source, "frame": frame.frame, "face": number, "score": score}
         box = zip(("x1", "y1", "x2", "y2"), face.clipped(width, height), strict=True)
-        rows.append({"path": path, **photo.cells, **cells, **{edge: round(pixel, 1) for edge, pixel in box}})
+        cells = {"split": row.split, "photo": done.photo, **row.columns, "face": number, "score": score}
+        written.append({"path": path, **target, **cells, **{edge: round(pixel, 1) for edge, pixel in box}})
         caption = f"{name}{f', {number + 1} of {found} faces' if found > 1 else ''}, {score:.2f}"
         tiles.append((found == 1, score, caption, _thumbnail(pixels)))
-    return cropped._replace(remark=SEVERAL if found > 1 else "", rows=rows, tiles=tiles)
+    return done._replace(remark=SEVERAL if found > 1 else "", faces=written, tiles=tiles)
 
 
 def _thumbnail(pixels: np.ndarray) -> str:
@@ -226,41 +216,36 @@ def _thumbnail(pixels: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _write(folder: Path, cropped: Iterable[_Cropped], quiet: bool, total: int | None) -> Counter[str]:
+def _write(folder: Path, cropped: Iterable[Cropped], total: int | None) -> Counter[str]:
     """Write both tables and the page, and count."""
     counts: Counter[str] = Counter()
-    tiles: dict[str, list[_Tile]] = defaultdict(list)
+    tiles: dict[str, list[Tile]] = defaultdict(list)
     as_text = partial(Path.open, mode="w", encoding="utf-8", newline="")
-    with as_text(folder / "manifest.csv") as manifest, as_text(folder / "photos.csv") as photos:
-        faces, table = csv.writer(manifest), csv.writer(photos)
-        table.writerow(("photo", "label", "split", "cropped", "remark"))
-        for source, label, split, remark, rows, shown, _ in cropped:
-            table.writerow((source, label, split, len(rows), remark))
-            if rows and not counts["faces"]:
-                faces.writerow(rows[0])
-            faces.writerows(row.values() for row in rows)
-            is_known = remark in ("", NO_FACE, SEVERAL)
-            counts.update({"photos": 1, "faces": len(rows), remark if is_known else "failed": 1})
+    with as_text(folder / "manifest.csv") as manifest, as_text(folder / "photos.csv") as table:
+        faces, photos = csv.writer(manifest), csv.writer(table)
+        photos.writerow(("photo", "label", "split", "cropped", "remark"))
+        for each in cropped:
+            photos.writerow((*each[:3], len(each.faces), each.remark))
+            if each.faces and not counts["faces"]:
+                faces.writerow(each.faces[0])
+            faces.writerows(face.values() for face in each.faces)
+            is_known = each.remark in ("", NO_FACE, SEVERAL)
+            counts.update({"photos": 1, "faces": len(each.faces), each.remark if is_known else "failed": 1})
             if not is_known:
-                print(f"mien: {source}: {remark}", file=sys.stderr)
-            of_label = tiles["" if remark == NO_FACE else label or "without a label"]
-            of_label += shown
+                print(f"mien: {each.photo}: {each.remark}", file=sys.stderr)
+            of_label = tiles["" if each.remark == NO_FACE else each.label]
+            of_label += each.tiles
             if len(of_label) > 2 * SHOWN:
                 of_label[:] = sorted(of_label)[:SHOWN]
-            if not quiet:
+            if total:
                 show_progress(counts["photos"], total, "photos")
     tiles["photos without a face"] = tiles.pop("", [])
+    sections = "\n".join(_section(title, sorted(each)[:SHOWN]) for title, each in tiles.items() if each)
     template = Template(Path(__file__).with_name("crop.html").read_text(encoding="utf-8"))
-    page = template.substitute(
-        sections="\n".join(_section(title, sorted(each)[:SHOWN]) for title, each in tiles.items() if each)
-    )
-    (folder / "index.html").write_text(page, encoding="utf-8")
+    (folder / "index.html").write_text(template.substitute(sections=sections), encoding="utf-8")
     return counts
 
 
-def _section(title: str, tiles: Sequence[_Tile]) -> str:
-    figures = (
-        f'<figure><img src="{picture}" alt=""><figcaption>{escape(caption)}</figcaption></figure>'
-        for *_, caption, picture in tiles
-    )
+def _section(title: str, tiles: Sequence[Tile]) -> str:
+    figures = (f'<figure><img src="{tile[3]}" alt=""><figcaption>{escape(tile[2])}</figcaption></figure>' for tile in tiles)
     return "\n".join([f"<h2>{escape(title)} ({len(tiles)} shown)</h2>\n<section>", *figures, "</section>"])

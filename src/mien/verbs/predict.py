@@ -7,10 +7,10 @@ their types, defaults and help from there.
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from mien.errors import MienError
 from mien.inference.classifier import DEFAULT_MODEL
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from mien.inference.output import Tally
     from mien.inference.prediction import Prediction
     from mien.labels import LabelSet
-
-Result = TypeVar("Result")
 
 SPEED_ONLY = ("batch_size", "threads")  # options that do not change the predictions: a run may be resumed with others
 
@@ -73,7 +71,7 @@ def predict(
     items: Any = source if "-" not in source else _paths(source, null)
     if path is None:
         with closing(classify_faces(items, opened, detector, draw, **options)) as predictions:
-            return _exit_status(_to_standard_output(until_stopped(predictions, source), form, opened.labels))
+            return _exit_status(_to_standard_output(_until_stopped(predictions, source), form, opened.labels))
     if resume and path.exists() and not log_path(path).exists():
         print(f"mien: {str(path)!r} is whole, there is nothing to resume; leave out --resume to replace it", file=sys.stderr)
         return 0
@@ -85,7 +83,7 @@ def predict(
     with closing(classify_faces(items, opened, detector, draw, **options)) as predictions:
         make_folder_of(path)
         try:
-            log.write(until_stopped(predictions, source))
+            log.write(_until_stopped(predictions, source))
         except KeyboardInterrupt:
             print("mien: stopped (the same command with --resume continues)", file=sys.stderr)
             return 130
@@ -103,13 +101,13 @@ def _paths(source: list[str], null: bool) -> Iterator[str]:
             yield name
 
 
-def until_stopped(results: Iterator[Result], source: Sequence[str]) -> Iterator[Result]:
+def _until_stopped(predictions: "Iterator[Prediction]", source: list[str]) -> "Iterator[Prediction]":
     """Treat Ctrl-C as the normal end of a camera or a stream."""
     from mien.inference.sources import camera_number
     from mien.inference.video import is_stream
 
     try:
-        yield from results
+        yield from predictions
     except KeyboardInterrupt:
         if not any(camera_number(name) is not None or is_stream(name) for name in source):
             raise
