@@ -204,7 +204,7 @@ def _crop(
         box = zip(("x1", "y1", "x2", "y2"), face.clipped(width, height), strict=True)
         cells = {"split": row.split, "photo": done.photo, **row.columns, "face": number, "score": score}
         written.append({"path": path, **target, **cells, **{edge: round(pixel, 1) for edge, pixel in box}})
-        caption = f"{name}{f', {number + 1} of {found} faces' if found > 1 else ''}, {score:.2f}"
+        caption = f"{name}{f', {number + 1} of {found} faces' if found > 1 else ''}, score {score:.2f}"
         tiles.append((found == 1, score, caption, _thumbnail(pixels)))
     return done._replace(remark=SEVERAL if found > 1 else "", faces=written, tiles=tiles)
 
