@@ -164,6 +164,7 @@ def test_photos_without_labels_and_videos_are_unlabelled(tmp_path, write_drawn_v
     rows = table(crops.folder / "manifest.csv")
     assert {row["label"] for row in rows} == {"unlabelled"}
     assert [row["frame"] for row in rows] == ["", "0", "2"]
+    assert [row["frame"] for row in table(crops.folder / "photos.csv")] == ["", "0", "2"]
 
 
 @pytest.fixture

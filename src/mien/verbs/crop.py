@@ -46,6 +46,7 @@ class Cropped(NamedTuple):
     """What was found in a photo."""
 
     photo: str
+    frame: str = ""  # its number in a video
     label: str = ""
     split: str = "none"
     remark: str = ""  # NO_FACE, SEVERAL, an error or nothing
@@ -181,7 +182,7 @@ def _crop(
     row: Row, label: str, place: str, labels: LabelSet, folder: Path, cropper: FaceCropper, several: str, size: int | None
 ) -> Cropped:
     """Find the faces of a photo and write them."""
-    done = Cropped(printable(row.id), label, row.split)
+    done = Cropped(printable(row.id), row.columns.get("frame", ""), label, row.split)
     name = PurePath(done.photo).name
     try:
         image = row.load()
@@ -223,9 +224,9 @@ def _write(folder: Path, cropped: Iterable[Cropped], total: int | None) -> Count
     as_text = partial(Path.open, mode="w", encoding="utf-8", newline="")
     with as_text(folder / "manifest.csv") as manifest, as_text(folder / "photos.csv") as table:
         faces, photos = csv.writer(manifest), csv.writer(table)
-        photos.writerow(("photo", "label", "split", "cropped", "remark"))
+        photos.writerow(("photo", "frame", "label", "split", "cropped", "remark"))
         for each in cropped:
-            photos.writerow((*each[:3], len(each.faces), each.remark))
+            photos.writerow((*each[:4], len(each.faces), each.remark))
             if each.faces and not counts["faces"]:
                 faces.writerow(each.faces[0])
             faces.writerows(face.values() for face in each.faces)
