@@ -98,8 +98,8 @@ def test_the_page_shows_every_face_and_the_doubtful_ones_first(cropped):
     assert page.count('<img src="data:image/jpeg;base64,') == 8
     happy, rest = page.partition("<h2>sad")[::2]
     assert "<h2>happy (4 shown)" in happy
-    assert happy.index("group.png, 1 of 3 faces") < min(happy.index(f"{number}.png, 0.") for number in range(3))
-    scores = [float(part[:4]) for part in happy.split(".png, ")[2:]]
+    assert happy.index("group.png, 1 of 3 faces") < min(happy.index(f"{number}.png, score") for number in range(3))
+    scores = [float(part[:4]) for part in happy.split(".png, score ")[1:]]
     assert scores == sorted(scores)
     assert rest.index("photos without a face (1 shown)") < rest.index("meadow.png")
     assert "http" not in page  # it opens offline

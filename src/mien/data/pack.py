@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,9 @@ FORMAT = "1"  # written into every pack; packs of another format are rejected, o
 
 Progress = Callable[[int, int | None], None]
 """Called now and then with the number of rows done, and of all rows where that is known beforehand."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 Crop = Callable[[np.ndarray], np.ndarray | None]
 """Crops the face of a photo, or returns None if there is no face."""
@@ -125,12 +128,17 @@ def _write_images(
 
 def decoded(rows: Iterable[Row | BadRow], size: int, channels: int, crop: Crop | None = None) -> Iterator[Decoded | BadRow]:
     """Load, crop and prepare every row in a few threads, in order; one without a readable image or face becomes a `BadRow`."""
-    waiting: deque[Future[list[Decoded | BadRow]]] = deque()
-    rows = iter(rows)
+    return in_threads(partial(_decode, size=size, channels=channels, crop=crop), rows, _CHUNK)
+
+
+def in_threads(work: Callable[[Item], Result], items: Iterable[Item], at_a_time: int) -> Iterator[Result]:
+    """Work on items in a few threads, several at a time in each, and yield the results in order, in bounded memory."""
+    waiting: deque[Future[list[Result]]] = deque()
+    items = iter(items)
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="mien-decode")
     try:
-        while chunk := list(islice(rows, _CHUNK)):
-            waiting.append(pool.submit(lambda chunk: [_decode(row, size, channels, crop) for row in chunk], chunk))
+        while chunk := list(islice(items, at_a_time)):
+            waiting.append(pool.submit(lambda chunk: list(map(work, chunk)), chunk))
             if len(waiting) > 2 * _THREADS:
                 yield from waiting.popleft().result()
         while waiting:

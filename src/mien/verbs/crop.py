@@ -5,9 +5,8 @@ import csv
 import io
 import re
 import sys
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from html import escape
@@ -19,16 +18,15 @@ import numpy as np
 from PIL import Image
 
 from mien.data.faceset import NO_FACE
+from mien.data.pack import in_threads
 from mien.data.reading import read_rows, recognise
 from mien.data.rows import BadRow, Row, Rows, open_tree
 from mien.data.source import DataSource
 from mien.errors import MienError
 from mien.files import check_empty, written_folder
 from mien.images import is_image_name, prepare, reason_of
-from mien.inference.classifier import usable_cores
 from mien.inference.cropping import FaceCropper
 from mien.inference.output import check_draw, printable
-from mien.inference.pipeline import MOST_THREADS
 from mien.inference.prediction import Frame, Unread, read
 from mien.inference.sources import check_names, listed
 from mien.labels import LabelSet
@@ -114,7 +112,7 @@ def crop(
     cropper = FaceCropper(detector, margin, min_size, min_score)
     with written_folder(Path(out), "the faces") as folder:
         work = partial(_crop, labels=rows.labels, folder=folder, cropper=cropper, several=several, size=size)
-        counts = _write(folder, _crop_all(rows, work), None if quiet else rows.count)
+        counts = _write(folder, in_threads(work, _with_places(rows), 1), None if quiet else rows.count)
         crops = Crops(Path(out), *(counts[name] for name in ("photos", "faces", NO_FACE, SEVERAL, "failed")))
         if not crops.faces:
             raise MienError(f"There is no face to crop, and nothing was written. {crops.table()}.")
@@ -147,24 +145,16 @@ def _unlabelled(item: Frame | Unread) -> Row:
     return Row(item.source, "none", 0, load, columns={"frame": number})
 
 
-def _crop_all(rows: Rows, work: Callable[[Row, str, str], Cropped]) -> Iterator[Cropped]:
-    """Crop the faces of all photos in threads, in order; few photos are in memory at a time."""
+def _with_places(rows: Rows) -> Iterator[tuple[Row | BadRow, str, str]]:
+    """Add to each photo its label and the place of its faces in the folder, without number and suffix."""
     taken: Counter[str] = Counter()
-    waiting: deque[Future[Cropped]] = deque()
-    threads = min(usable_cores(), MOST_THREADS)
-    with ThreadPoolExecutor(threads, thread_name_prefix="mien-crop") as pool:
-        for row in rows.rows:
-            if isinstance(row, BadRow):
-                waiting.append(pool.submit(Cropped, row.place, remark=row.reason))
-            else:
-                label = rows.labels[int(row.target if isinstance(row.target, int) else row.target.argmax())]
-                name = "-".join(part for part in (PurePath(row.id).stem, row.columns.get("frame")) if part)
-                place = _unused([label, name] if row.split == "none" else [row.split, label, name], taken)
-                waiting.append(pool.submit(work, row, label, place))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    for row in rows.rows:
+        label = place = ""
+        if isinstance(row, Row):
+            label = rows.labels[int(row.target if isinstance(row.target, int) else row.target.argmax())]
+            name = "-".join(part for part in (PurePath(row.id).stem, row.columns.get("frame")) if part)
+            place = _unused([label, name] if row.split == "none" else [row.split, label, name], taken)
+        yield row, label, place
 
 
 def _unused(names: Sequence[str], taken: Counter[str]) -> str:
@@ -179,9 +169,12 @@ def _unused(names: Sequence[str], taken: Counter[str]) -> str:
 
 
 def _crop(
-    row: Row, label: str, place: str, labels: LabelSet, folder: Path, cropper: FaceCropper, several: str, size: int | None
+    photo: tuple[Row | BadRow, str, str], labels: LabelSet, folder: Path, cropper: FaceCropper, several: str, size: int | None
 ) -> Cropped:
     """Find the faces of a photo and write them."""
+    row, label, place = photo
+    if isinstance(row, BadRow):
+        return Cropped(row.place, remark=row.reason)
     done = Cropped(printable(row.id), row.columns.get("frame", ""), label, row.split)
     name = PurePath(done.photo).name
     try:
