@@ -193,7 +193,7 @@ def _crop(
         path = f"{place}-{number}.png" if several == "all" else f"{place}.png"
         pixels = pixels if size is None else prepare(pixels, size, 1 if pixels.ndim == 2 else 3)
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(folder / path)
+        Image.fromarray(pixels).save(folder / path, compress_level=1)  # 5 ms for 244 pixels, and 18 ms for a file 13% smaller
         score = 1.0 if face.score is None else round(face.score, 4)
         box = zip(("x1", "y1", "x2", "y2"), face.clipped(width, height), strict=True)
         cells = {"split": row.split, "photo": done.photo, **row.columns, "face": number, "score": score}
