@@ -1,10 +1,19 @@
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from mien.errors import MienError
-from mien.training.recipe import RECIPES, Recipe, describe_overrides, load_recipe, recipe_from_dict, recipe_names, shared_name
+from mien.training.recipe import (
+    RECIPES,
+    Recipe,
+    describe_overrides,
+    flat,
+    load_recipe,
+    recipe_from_dict,
+    recipe_names,
+    shared_name,
+)
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -35,14 +44,33 @@ def test_what_a_recipe_does_not_say_is_the_default(tmp_path):
         ({"dropout": 1.5}, "dropout must be a share"),
         ({"augmentation": {"flip": 2}}, "augmentation.flip must be a share"),
         ({"epochs": 0}, "epochs must be at least 1"),
+        ({"optimizer": None}, "optimizer must have keys and values, not null"),
+        ({"augmentation": []}, "augmentation must have keys and values"),
+        ({"balance": {"copies": 3}}, "balance.copies must have keys and values, not 3"),
+        ({"seed": 12345678901234567890123}, "seed must be between 0 and 4,294,967,295"),
+        ({"enlarge_to": 10**9}, "enlarge_to must be between 1 and 1,024 pixels"),
         ({"optimizer": {"learning_rate": 0}}, "above 0"),
         ({"early_stopping": 0}, "early_stopping"),
         ({"early_stopping": 3, "select_by": "last"}, "early_stopping cannot be used with select_by last"),
-        ({"seed": -1}, "seed must be 0 or more"),
+        ({"seed": -1}, "seed must be between 0 and"),
     ],
 )
 def test_a_recipe_that_is_wrong_is_answered_with_what_is_wrong(content, sentence):
     with pytest.raises(MienError, match=sentence):
+        recipe_from_dict(content)
+
+
+NUMBERS = [key for key, value in flat(asdict(Recipe())) if isinstance(value, int | float) and not isinstance(value, bool)]
+
+
+@pytest.mark.parametrize("value", [-0.5, -1, float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("key", [*NUMBERS, "enlarge_to", "crop", "crop_from", "early_stopping"])
+def test_every_number_of_a_recipe_has_a_range(key, value):
+    *parts, last = key.split(".")
+    content = {last: value}
+    for part in reversed(parts):
+        content = {part: content}
+    with pytest.raises(MienError, match=key):
         recipe_from_dict(content)
 
 

@@ -44,8 +44,8 @@ class Teachers(nn.Module):
         return torch.stack([torch.softmax(each / self.temperature, dim=2) for each in logits]).mean(0)
 
 
-def load_teachers(recipe: Recipe, faces: FaceSet) -> Teachers | None:
-    """Load a recipe's teachers, whose labels and faces must match the student's; None if the recipe has none."""
+def load_teachers(recipe: Recipe, faces: FaceSet) -> Teachers:
+    """Load a recipe's teachers, whose labels and faces must match the student's."""
     networks = []
     for folder in recipe.distillation.teachers:
         run = TrainedRun.open(Path(folder), "teacher")
@@ -59,7 +59,7 @@ def load_teachers(recipe: Recipe, faces: FaceSet) -> Teachers | None:
                 f"{recipe.size} and {recipe.channels}; both must take the same faces."
             )
         networks.append(run.network())
-    return Teachers(networks, recipe.distillation.temperature) if networks else None
+    return Teachers(networks, recipe.distillation.temperature)
 
 
 class Views:

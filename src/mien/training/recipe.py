@@ -5,6 +5,7 @@ import difflib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,9 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 
 TIMM, HUB = "timm:", "hub"
 """Prefix of timm's networks in `Recipe.network`, and the value of `Recipe.weights` for timm's pretrained weights."""
+
+LARGEST_SEED = 2**32 - 1  # the largest that numpy, PyTorch and scikit-learn all accept
+LARGEST_SIDE = 1024  # pixels; larger faces than those of any published expression data set
 
 
 @dataclass(frozen=True)
@@ -226,19 +230,31 @@ class Recipe:
         return yaml.safe_dump(dataclasses.asdict(self), sort_keys=False, allow_unicode=True, width=120)
 
 
-SHARES = """votes.mix distillation.weight augmentation.flip augmentation.blur augmentation.erasing
-balance.copies.flip balance.copies.blur balance.copies.erasing"""
+def _augmented(*keys: str) -> str:
+    """Name keys of the augmentation, and of that of minority copies."""
+    return " ".join(f"{part}.{key}" for part in ("augmentation", "balance.copies") for key in keys)
+
 
 RULES: list[tuple[str, Callable[[Any], bool], str]] = [
-    ("a share between 0 and 1", lambda x: 0 <= x < 1, "dropout label_smoothing ema weights_share"),
-    ("a share between 0 and 1", lambda x: 0 <= x <= 1, SHARES),
+    ("a share below 1", lambda x: 0 <= x < 1, "dropout label_smoothing ema weights_share optimizer.momentum schedule.warmup"),
+    ("a share below 1", lambda x: 0 <= x < 1, _augmented("scale")),
+    ("a share between 0 and 1", lambda x: 0 <= x <= 1, "votes.mix distillation.weight mean"),
+    ("a share between 0 and 1", lambda x: 0 <= x <= 1, _augmented("flip", "blur", "degradation", "erasing", "translation")),
+    ("between 0 and 1, where white is 1", lambda x: 0 <= x <= 1, _augmented("brightness", "contrast", "noise")),
+    ("between 0 and 180 degrees", lambda x: 0 <= x <= 180, _augmented("rotation")),
     ("a share below 1 or a whole number of rows", lambda x: x > 0 and (isinstance(x, int) or x < 1), "carve"),
-    ("0 or more", lambda x: x >= 0, "focal_gamma mixup votes.head seed"),
-    ("at least 1", lambda x: x >= 1, "size epochs batch_size"),
-    ("at least 1 epoch", lambda x: x >= 1, "early_stopping"),
-    ("above 0", lambda x: x > 0, "optimizer.learning_rate optimizer.backbone_rate std distillation.temperature"),
+    (
+        "0 or more",
+        lambda x: 0 <= x < inf,
+        "focal_gamma mixup votes.head optimizer.weight_decay schedule.patience distillation.views",
+    ),
+    (f"between 0 and {LARGEST_SEED:,}", lambda x: 0 <= x <= LARGEST_SEED, "seed"),
+    (f"between 1 and {LARGEST_SIDE:,} pixels", lambda x: 1 <= x <= LARGEST_SIDE, "size enlarge_to"),
+    ("at least 1", lambda x: x >= 1, "epochs batch_size early_stopping"),
+    ("above 0 and below 1", lambda x: 0 < x < 1, "schedule.factor"),
+    ("above 0", lambda x: 0 < x < inf, "optimizer.learning_rate optimizer.backbone_rate std distillation.temperature"),
 ]
-"""Rules in words, their checks, and the keys of the recipe that they are for."""
+"""Rules in words, their checks, which reject NaN and infinity, and the keys of the recipe that they are for."""
 
 
 def recipe_names() -> list[str]:
@@ -307,7 +323,9 @@ def _check_keys(kind: type, content: Mapping[str, Any], prefix: str) -> None:
             hint = f"did you mean {prefix}{near[0]}?" if near else f"the keys are {', '.join(known)}."
             raise MienError(f"The recipe has no key {prefix}{key}; {hint}")
         inner = known[key]
-        if isinstance(inner, type) and dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
+        if isinstance(inner, type) and dataclasses.is_dataclass(inner):
+            if not isinstance(value, Mapping):
+                raise MienError(f"The recipe's {prefix}{key} must have keys and values, not {json.dumps(value)}; or remove it.")
             _check_keys(inner, value, f"{prefix}{key}.")
 
 

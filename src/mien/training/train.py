@@ -67,7 +67,7 @@ def train(
     started = resume and (out / "last.ckpt").is_file()  # the initial weights are not needed again then
     start = replace(recipe, weights=None, weights_share=0.0) if started else recipe
     model = FaceNetwork.of(recipe, starting_network(start, faces.labels))
-    teachers = load_teachers(recipe, faces)
+    teachers = load_teachers(recipe, faces) if recipe.distillation.teachers else None
     open_run_folder(out, resume, recipe, faces.split("train").fingerprint())
     if (out / "model.onnx").is_file():
         if not quiet:
