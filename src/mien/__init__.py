@@ -14,7 +14,6 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from mien.data.faceset import FaceSet as FaceSet
-    from mien.data.reading import read_faces as read_faces
     from mien.data.source import DataSource as DataSource
     from mien.drawn import draw_face as draw_face
     from mien.drawn import draw_faces as draw_faces
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from mien.labels import LabelSet as LabelSet
     from mien.training.recipe import Recipe as Recipe
     from mien.training.recipe import load_recipe as load_recipe
+    from mien.verbs import read_faces as read_faces
+    from mien.verbs.crop import crop as crop
     from mien.verbs.evaluate import audit as audit
     from mien.verbs.evaluate import compare as compare
     from mien.verbs.evaluate import evaluate as evaluate
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "mien.data.faceset": "FaceSet",
-    "mien.data.reading": "read_faces",
     "mien.data.source": "DataSource",
     "mien.drawn": "draw_face draw_faces",
     "mien.errors": "MienError",
@@ -52,6 +52,8 @@ _NAMES = {
     "mien.inference.prediction": "Frame Prediction",
     "mien.labels": "FER2013 FERPLUS LabelSet",
     "mien.training.recipe": "Recipe load_recipe",
+    "mien.verbs": "read_faces",
+    "mien.verbs.crop": "crop",
     "mien.verbs.evaluate": "audit compare evaluate",
     "mien.verbs.publish": "push quantize",
     "mien.verbs.train": "train",

@@ -27,6 +27,10 @@ VERBS = {
         "mien.verbs.predict",
         "Classify the faces of photos and videos: mien predict SOURCE ... [--model M] [--draw DIR].",
     ),
+    "crop": (
+        "mien.verbs.crop",
+        "Crop the faces of labelled photos: mien crop PHOTOS --out FACES [--several largest|all|skip].",
+    ),
     "explain": ("mien.verbs.predict", "Show which parts of a face decided the answer: mien explain SOURCE ... --out FILE.png."),
     "audit": ("mien.verbs.evaluate", "Find copies, conflicts and bad images in data: mien audit --data PATH --out DIR."),
     "compare": (
@@ -148,7 +152,7 @@ def _run(arguments: list[str]) -> int:
         raise MienError("Standard output is closed; leave it open, or redirect it to a file.")
     if text := result if isinstance(result, str) else result.table():
         print(text.removesuffix("\n"))
-    return 0
+    return 1 if getattr(result, "failed", 0) else 0
 
 
 def _overview() -> str:

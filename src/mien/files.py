@@ -1,10 +1,12 @@
 """Files that are complete whenever they exist, paths that do not exist, and the cache folder."""
 
 import difflib
+import errno
 import os
+import tempfile
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +33,40 @@ def write_whole(path: Path, write: Callable[[Path], Result]) -> Result:
     finally:
         with suppress(OSError):  # does not exist, or its folder is not one
             temporary.unlink()
+
+
+@contextmanager
+def written_folder(out: Path, contents: str) -> Iterator[Path]:
+    """Give an empty folder next to `out` to write into; it replaces `out` when the block succeeds.
+
+    If the block fails, `out` stays as it was and nothing is left beside it. If `out` cannot be written, the MienError names
+    `contents`.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent, ignore_cleanup_errors=True) as scratch:
+            whole, old = Path(scratch, "new"), Path(scratch, "old")
+            whole.mkdir()  # with the usual permissions; the scratch folder is closed to others
+            yield whole
+            if out.exists():
+                out.rename(old)
+            try:
+                whole.rename(out)
+            except BaseException:  # Ctrl-C too: the earlier folder must not be deleted with the scratch folder
+                if old.exists():
+                    old.rename(out)
+                raise
+    except OSError as error:
+        reason, advice = error.strerror or str(error), "Choose another --out, or change its permissions"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            reason, advice = "the disk is full, or a limit on files is reached", "Free some space, or choose another --out"
+        raise MienError(f"Cannot write {contents} to {out}: {reason}. {advice}.") from error
+
+
+def check_empty(out: Path) -> None:
+    """Raise a MienError if `out` is a file or a folder with anything in it."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise MienError(f"{out} exists and is not an empty folder; name another one, or remove it first.")
 
 
 def missing_path(path: Path) -> str:

@@ -13,14 +13,21 @@ from mien.labels import LabelMap, LabelSet, move_shares
 SPLITS = ("none", "train", "validation", "test")
 """A row's split is stored as its index here; "none" is a row of data without splits."""
 
+NO_FACE = "no face was found"  # the reason in `Origin.skipped`
+
 
 @dataclass(frozen=True)
 class Origin:
-    """Where faces were read from: the detected kind of data, the path, and what could not be read."""
+    """Where faces were read from: the detected kind of data, the path, and what was left out."""
 
     kind: str = "memory"
     path: str = ""
-    skipped: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()  # what was left out, each with the reason
+
+    @property
+    def without_face(self) -> tuple[str, ...]:
+        """The photos that were left out because no face was found in them."""
+        return tuple(each.removesuffix(f": {NO_FACE}") for each in self.skipped if each.endswith(NO_FACE))
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,11 +14,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
-from mien.data.faceset import SPLITS, FaceSet, Origin
+from mien.data.faceset import NO_FACE, SPLITS, FaceSet, Origin
 from mien.data.rows import BadRow, Row, Rows, Tree
 from mien.errors import MienError
 from mien.files import write_whole
@@ -29,6 +29,12 @@ FORMAT = "1"  # written into every pack; packs of another format are rejected, o
 
 Progress = Callable[[int, int | None], None]
 """Called now and then with the number of rows done, and of all rows where that is known beforehand."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+Crop = Callable[[np.ndarray], np.ndarray | None]
+"""Crops the face of a photo, or returns None if there is no face."""
 
 _DTYPES = {"U8": np.uint8, "U32": np.uint32, "F32": np.float32}  # by their names in safetensors
 _BLOCK = 4096  # the header fills whole blocks, so that the images begin at a page
@@ -53,10 +59,12 @@ def write_pack(
     stamp: str = "",
     skip_bad: bool = False,
     progress: Progress | None = None,
+    crop: Crop | None = None,
 ) -> None:
     """Decode, prepare and write rows; memory use does not grow with their number, and an existing file is complete.
 
     A list of many bad rows is written next to the pack. `source`, the path of the rows, and `stamp` are stored in the pack.
+    Rows in which `crop` finds no face are left out.
     """
     shape = (size, size) if channels == 1 else (size, size, 3)
     metadata = {
@@ -70,7 +78,7 @@ def write_pack(
     def write(part: Path) -> None:
         with part.open("wb") as file:
             file.seek(start)
-            entries, bad = _write_images(file, rows, size, channels, progress)
+            entries, bad = _write_images(file, rows, size, channels, progress, crop)
         _check(len(entries), bad, rows.kind, path, skip_bad, source)
         order = np.argsort([split for _, split, *_ in entries], kind="stable")
         if (np.diff(order) != 1).any():
@@ -100,12 +108,12 @@ def write_pack(
 
 
 def _write_images(
-    file: IO[bytes], rows: Rows, size: int, channels: int, progress: Progress | None
+    file: IO[bytes], rows: Rows, size: int, channels: int, progress: Progress | None, crop: Crop | None
 ) -> tuple[list[_Entry], list[str]]:
     """Write the faces; returns the rows without their pixels, and a description of every bad row."""
     entries: list[_Entry] = []
     bad: list[str] = []
-    for done, item in enumerate(decoded(rows.rows, size, channels), start=1):
+    for done, item in enumerate(decoded(rows.rows, size, channels, crop), start=1):
         if progress and (done % 256 == 0 or done == rows.count):
             progress(done, rows.count)
         if isinstance(item, BadRow):
@@ -118,14 +126,19 @@ def _write_images(
     return entries, bad
 
 
-def decoded(rows: Iterable[Row | BadRow], size: int, channels: int) -> Iterator[Decoded | BadRow]:
-    """Load and prepare every row in a few threads, in order; a row that cannot be read becomes a `BadRow`."""
-    waiting: deque[Future[list[Decoded | BadRow]]] = deque()
-    rows = iter(rows)
+def decoded(rows: Iterable[Row | BadRow], size: int, channels: int, crop: Crop | None = None) -> Iterator[Decoded | BadRow]:
+    """Load, crop and prepare every row in a few threads, in order; one without a readable image or face becomes a `BadRow`."""
+    return in_threads(partial(_decode, size=size, channels=channels, crop=crop), rows, _CHUNK)
+
+
+def in_threads(work: Callable[[Item], Result], items: Iterable[Item], at_a_time: int) -> Iterator[Result]:
+    """Work on items in a few threads, several at a time in each, and yield the results in order, in bounded memory."""
+    waiting: deque[Future[list[Result]]] = deque()
+    items = iter(items)
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="mien-decode")
     try:
-        while chunk := list(islice(rows, _CHUNK)):
-            waiting.append(pool.submit(lambda chunk: [_decode(row, size, channels) for row in chunk], chunk))
+        while chunk := list(islice(items, at_a_time)):
+            waiting.append(pool.submit(lambda chunk: list(map(work, chunk)), chunk))
             if len(waiting) > 2 * _THREADS:
                 yield from waiting.popleft().result()
         while waiting:
@@ -134,17 +147,24 @@ def decoded(rows: Iterable[Row | BadRow], size: int, channels: int) -> Iterator[
         pool.shutdown(cancel_futures=True)
 
 
-def _decode(row: Row | BadRow, size: int, channels: int) -> Decoded | BadRow:
+def _decode(row: Row | BadRow, size: int, channels: int, crop: Crop | None) -> Decoded | BadRow:
     if isinstance(row, BadRow):
         return row
     try:
         image = row.load()
-        return row, prepare(image, size, channels), row.size or image.shape[:2]
+        face = crop(image) if crop else image
+        if face is None:
+            return BadRow(row.place or row.id, NO_FACE)
+        return row, prepare(face, size, channels), (row.size if face is image else None) or face.shape[:2]
     except MienError as error:
         return BadRow(row.place or row.id, str(error))
 
 
 def _check(good: int, bad: list[str], kind: str, path: Path, skip_bad: bool, source: str) -> None:
+    every = len(bad) + good
+    if not good and bad and all(each.endswith(NO_FACE) for each in bad):
+        raise MienError(f"No face was found in any of the {every} images in {source}; check them, or leave the detector out.")
+    bad = [each for each in bad if not each.endswith(NO_FACE)]
     if bad and (not skip_bad or not good):
         text = "; ".join(bad[:_NAMED])
         if len(bad) > _NAMED:
@@ -152,7 +172,7 @@ def _check(good: int, bad: list[str], kind: str, path: Path, skip_bad: bool, sou
             listing.write_text("\n".join(bad) + "\n", errors="backslashreplace")
             text += f"; and {len(bad) - _NAMED} more, all listed in {listing}"
         advice = "Correct them, or go on without them: skip_bad (--data.skip_bad true)." if good else "Nothing is left."
-        raise MienError(f"{len(bad)} of {len(bad) + good} images cannot be read: {text}. {advice}")
+        raise MienError(f"{len(bad)} of {every} images cannot be read: {text}. {advice}")
     if not good:
         raise MienError(f"There are no rows in {source or 'the source'}, read as {kind}; check that it is the right path.")
 

@@ -5,6 +5,7 @@ To add a format: write a module with `recognise(tree)` and `read(tree)`, give it
 """
 
 import csv
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +18,7 @@ from mien import __version__
 from mien.data import fer2013, folders, pack, tables
 from mien.data.faceset import FaceSet
 from mien.data.ferplus import with_votes
-from mien.data.pack import Progress, open_pack, pack_stamp, write_pack
+from mien.data.pack import Crop, Progress, open_pack, pack_stamp, write_pack
 from mien.data.rows import Rows, Tree, digest, open_tree, shortened, stamp_of
 from mien.data.source import DataSource, as_source
 from mien.errors import MienError
@@ -36,27 +37,16 @@ _TABLES = ("parquet", "manifest")  # their readers also take the names of furthe
 _READERS = "5"  # raise it when a reader makes other rows of the same files
 
 
-def read_faces(source: DataSource | str | Path, size: int = 48, channels: int = 1, progress: Progress | None = None) -> FaceSet:
-    """Read labelled faces in any known format, without the rows that `source.drop` names.
-
-    The first time they are packed into the cache folder; as long as neither the source nor the options change, later calls
-    open that pack and read nothing else.
-
-    Args:
-        source: a path, or a path with options.
-        size: height and width of the faces in pixels.
-        channels: 1 for gray, 3 for RGB.
-        progress: called while packing, now and then, with the rows done and all rows (None where that is not known).
-
-    Returns:
-        The faces, memory-mapped and read-only; `origin` has the detected kind of data, and the rows that were skipped.
-
-    Raises:
-        MienError: if there is nothing at the path, it has none of the formats, its rows cannot be read, all rows have the same
-            label, or rows to leave out do not exist.
-    """
+def read_faces(
+    source: DataSource | str | Path,
+    size: int = 48,
+    channels: int = 1,
+    progress: Progress | None = None,
+    open_crop: Callable[[str], Crop] | None = None,
+) -> FaceSet:
+    """Read labelled faces as `mien.read_faces` does; `open_crop` makes the function that crops faces of the detector's name."""
     source = as_source(source)
-    faces = _read_all(source, size, channels, progress)
+    faces = _read_all(source, size, channels, progress, open_crop)
     if source.drop is not None:
         # votes that replace the labels leave rows out too, and one list must work with and without them
         some_are_gone = source.votes is not None and source.votes_as != "beside"
@@ -70,42 +60,55 @@ def read_faces(source: DataSource | str | Path, size: int = 48, channels: int = 
     return faces
 
 
-def _read_all(source: DataSource, size: int, channels: int, progress: Progress | None) -> FaceSet:
+def _read_all(
+    source: DataSource, size: int, channels: int, progress: Progress | None, open_crop: Callable[[str], Crop] | None
+) -> FaceSet:
+    detector = (os.environ.get("MIEN_DETECTOR") or "yunet") if source.detector == "auto" else source.detector
     path, votes = source.path.expanduser(), source.votes.expanduser() if source.votes else None
     if size < 1 or channels not in (1, 3):
         raise MienError(f"Faces need a size of at least 1 and 1 or 3 channels, not {size} and {channels}.")
-    if source.format in ("auto", "pack") and votes is None and pack_stamp(path) is not None:
+    if source.format in ("auto", "pack") and votes is None and detector == "none" and pack_stamp(path) is not None:
         faces = open_pack(path)
         if (faces.size, faces.channels) == (size, channels):
             return replace(faces, origin=replace(faces.origin, path=str(path)))
     columns = source.columns or []
-    options = [str(path.resolve()), source.format, str(size), str(channels), str(votes), source.votes_as, *columns]
+    options = [str(path.resolve()), source.format, str(size), str(channels), str(votes), source.votes_as, detector, *columns]
     cached = cache_folder() / "faces" / f"{path.resolve().name[:40]}-{digest(options)[:16]}.safetensors"
-    stamp = digest([__version__, _READERS, pack.FORMAT, stamp_of([path, votes] if votes else [path])])
+    stamp = digest([__version__, _READERS, pack.FORMAT, stamp_of([path, Path(detector), *([votes] if votes else [])])])
     if packed := _reusable(cached, stamp, source.skip_bad):
         return packed
     tree = open_tree(path)
-    rows = _rows(tree, source)
+    rows = read_rows(tree, source)
     if rows.files:  # the images of a manifest may be anywhere
         stamp = digest([stamp, stamp_of(rows.files)])
         if packed := _reusable(cached, stamp, source.skip_bad):
             return packed
     if votes:
         rows = with_votes(rows, votes, source.votes_as)
+    crop = None
+    if detector != "none":
+        if open_crop is None:
+            raise MienError("The detector is opened by mien.read_faces; call that.")
+        crop = open_crop(detector)
+        rows = replace(rows, kind=f"{rows.kind}, faces found by {Path(detector).name}")
     for part in cached.parent.glob("*.part"):  # half-written by a killed process; another process may remove it first
         with suppress(OSError):
             if time.time() - part.stat().st_mtime > 86400:
                 part.unlink()
-    write_pack(cached, rows, size, channels, str(path), stamp, source.skip_bad, progress)
+    write_pack(cached, rows, size, channels, str(path), stamp, source.skip_bad, progress, crop)
     return open_pack(cached)
 
 
-def _rows(tree: Tree, source: DataSource) -> Rows:
+def recognise(tree: Tree) -> str:
+    """Return the name of the first format that recognises a tree, or an empty one."""
+    return next((name for name, (recognises, _) in FORMATS.items() if recognises(tree)), "")
+
+
+def read_rows(tree: Tree, source: DataSource) -> Rows:
     """Read a tree with the first format that recognises it, or with the given one."""
     if source.format == "auto":
         folders.check_single(tree, fer2013.FILE_NAMES[:2], (*tables.FILE_NAMES, *tables.LIST_NAMES, *tables.AFFECTNET_NAMES))
-    recognised = (each for each, (recognise, _) in FORMATS.items() if recognise(tree))
-    name: str = next(recognised, "") if source.format == "auto" else source.format
+    name: str = recognise(tree) if source.format == "auto" else source.format
     if not name:
         raise MienError(
             f"{tree.path} is not labelled data in a known format: fer2013.csv, a folder or archive with one folder of images "
@@ -128,7 +131,7 @@ def _reusable(pack: Path, stamp: str, skip_bad: bool) -> FaceSet | None:
     if pack_stamp(pack) == stamp:
         with suppress(MienError):  # damaged: it is made again
             faces = open_pack(pack)
-            return faces if skip_bad or not faces.origin.skipped else None
+            return faces if skip_bad or len(faces.origin.skipped) == len(faces.origin.without_face) else None
     return None
 
 

@@ -31,6 +31,10 @@ class DataSource:
     """Use the share of the votes for every label (distribution), only the label with more than half of them (majority), or
     keep FER-2013's labels and add the shares to them, for networks that learn both (beside)."""
 
+    detector: str = "none"
+    """Find the largest face of each photo and use its crop, framed as for predictions: auto, yunet or a YuNet .onnx file; none,
+    if the images are cropped faces."""
+
     skip_bad: bool = False
     """Skip images and rows that cannot be read."""
 

@@ -49,6 +49,7 @@ IMAGE_COLUMNS += ["image", "image_path", "image_name", "img", "pth", "subdirecto
 LABEL_COLUMNS = ["label", "labels", "emotion", "expression", "class", "target"]
 SPLIT_COLUMNS = ["split", "usage", "set", "subset", "partition"]
 IGNORED_COLUMNS = ["", "id", "index", "unnamed: 0", "row"]
+IGNORED_COLUMNS += ["photo", "frame", "face", "x1", "y1", "x2", "y2", "score"]  # of `mien crop`
 
 # Boxes of faces, in pixels: AffectNet's left, top, width and height, and ExpW's left, top, right and bottom.
 AFFECTNET_BOX = ("face_x", "face_y", "face_width", "face_height")

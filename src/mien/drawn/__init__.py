@@ -1,7 +1,6 @@
 """Drawn faces with known expressions, so that tests, examples and the demo need no download."""
 
 import math
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from mien.drawn.canvas import Canvas, Pose
 from mien.drawn.face import draw_person, head_outline
 from mien.drawn.person import Person, express
 from mien.errors import MienError
+from mien.files import check_empty, written_folder
 from mien.images import prepare
 from mien.labels import FER2013, LabelSet
 
@@ -101,23 +101,14 @@ def write_folder(per_class: int, out: Path, size: int = 96, seed: int = 0, valid
     written, or the shares leave no face for training.
     """
     splits = _splits(per_class, validation, test)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise MienError(f"{out} exists and is not an empty folder; name another one, or remove it first.")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
-            complete = Path(temporary) / "faces"
-            for number, split in enumerate(splits):
-                for label in FER2013:
-                    folder = complete / split.replace("none", "") / label
-                    folder.mkdir(parents=True, exist_ok=True)
-                    face = draw_face(label, _PEOPLE_PER_SEED * seed + number, size)
-                    Image.fromarray(face).save(folder / f"{number + 1:04d}.png")
-            if out.exists():
-                out.rmdir()
-            complete.replace(out)
-    except OSError as error:
-        raise MienError(f"Cannot write to {out}: {error.strerror or error}; name another folder.") from None
+    check_empty(out)
+    with written_folder(out, "the faces") as complete:
+        for number, split in enumerate(splits):
+            for label in FER2013:
+                folder = complete / split.replace("none", "") / label
+                folder.mkdir(parents=True, exist_ok=True)
+                face = draw_face(label, _PEOPLE_PER_SEED * seed + number, size)
+                Image.fromarray(face).save(folder / f"{number + 1:04d}.png")
 
 
 def draw_photo(

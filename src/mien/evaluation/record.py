@@ -1,12 +1,10 @@
 """The contents of metrics.json, whose keys docs/evaluate.md describes, and the folder of a report."""
 
 import csv
-import errno
 import hashlib
 import json
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +16,7 @@ from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.evaluation.metrics import Metrics, expected_calibration_error, reliability
 from mien.evaluation.subgroups import Group, TrainingCopies
-from mien.files import write_whole
+from mien.files import write_whole, written_folder
 from mien.inference.classifier import Classifier, reweighted
 from mien.labels import LabelMap, label_groups
 
@@ -117,7 +115,8 @@ def describe_data(model: Mapping[str, Any], rows: FaceSet, split: str, merged: L
         "split": split,  # train, validation, test or none; "all" for all rows
         "rows": len(rows),
         "labels": rows.labels.names,  # of the data, in their order
-        "skipped": len(rows.origin.skipped),  # images that could not be read
+        "skipped": len(rows.origin.skipped) - len(rows.origin.without_face),  # images that could not be read
+        "without_face": len(rows.origin.without_face),  # photos in which no face was found; 0 if no detector was used
         "fingerprint": fingerprint,  # of pixels, labels and targets
         "same_as_training": trained_on in (fingerprint, rows.fingerprint()) if trained_on else None,
         "merged": None if merged is None else label_groups(merged),  # --labels: labels of the data by label of the model
@@ -164,33 +163,10 @@ def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
     write_whole(path, write)
 
 
-@contextmanager
-def whole_folder(out: Path, record: RecordFile = REPORT) -> Iterator[Path]:
-    """Give an empty folder next to `out` to write into; it replaces `out` when the block succeeds.
-
-    If the block fails, an earlier report in `out` is kept and nothing is left beside it. The file `record` identifies a report
-    of this kind.
-    """
+def whole_folder(out: Path, record: RecordFile = REPORT) -> AbstractContextManager[Path]:
+    """Give an empty folder next to `out` to write into; it replaces `out`, a report of this kind, when the block succeeds."""
     check_replaceable(out, record)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent, ignore_cleanup_errors=True) as scratch:
-            whole, old = Path(scratch, "new"), Path(scratch, "old")
-            whole.mkdir()  # with the usual permissions; the scratch folder is closed to others
-            yield whole
-            if out.exists():
-                out.rename(old)
-            try:
-                whole.rename(out)
-            except BaseException:  # Ctrl-C too: the earlier report must not be deleted with the scratch folder
-                if old.exists():
-                    old.rename(out)
-                raise
-    except OSError as error:
-        reason, advice = error.strerror or str(error), "Choose another --out, or change its permissions"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            reason, advice = "the disk is full, or a limit on files is reached", "Free some space, or choose another --out"
-        raise MienError(f"Cannot write the report to {out}: {reason}. {advice}.") from error
+    return written_folder(out, "the report")
 
 
 def check_replaceable(out: Path, record: RecordFile = REPORT) -> None:

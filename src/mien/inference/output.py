@@ -257,18 +257,18 @@ def _left(text: str, width: int) -> str:
     return text + " " * (width - _width(text))
 
 
-def check_draw(draw: str | Path, source: Source) -> None:
-    """Raise a MienError if a folder for drawings is that of an input or lies below one; a generator is not checked."""
+def check_draw(draw: str | Path, source: Source, flag: str = "--draw") -> None:
+    """Raise a MienError if a folder for pictures is that of an input or lies below one; a generator is not checked."""
     if not str(draw):
-        raise MienError("The folder for drawings has an empty name; name a folder with --draw.")
+        raise MienError(f"The folder for the pictures has an empty name; name a folder with {flag}.")
     folder = _resolved(Path(draw))
     for path in _named(source):
         if path.is_dir():
             if _resolved(path) in (folder, *folder.parents):
-                reason = f"lies in the input {str(path)!r}, where drawings would count as photos"
-                raise MienError(f"The folder {str(draw)!r} {reason}; choose another folder with --draw.")
+                reason = f"lies in the input {str(path)!r}, where its pictures would count as photos"
+                raise MienError(f"The folder {str(draw)!r} {reason}; choose another folder with {flag}.")
         elif folder in (_resolved(path.parent), _resolved(path).parent):
-            raise MienError(f"The folder {str(draw)!r} is that of the input {str(path)!r}; choose another folder with --draw.")
+            raise MienError(f"The folder {str(draw)!r} is that of the input {str(path)!r}; choose another folder with {flag}.")
 
 
 def check_out(out: str, source: Source) -> Path:

@@ -13,7 +13,8 @@ from mien.errors import MienError
 from mien.images import prepare, reason_of
 from mien.inference.annotation import AnnotationWriter
 from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior, usable_cores
-from mien.inference.detection import Detector, crop_face, open_detector
+from mien.inference.cropping import FaceCropper
+from mien.inference.detection import Detector
 from mien.inference.drawing import choose_fonts
 from mien.inference.output import check_draw
 from mien.inference.prediction import Frame, Prediction, Unread, read
@@ -162,25 +163,17 @@ class FacePipeline:
             raise MienError(f"The batch size must be at least 1, not {batch_size}.")
         if not 0 <= threshold <= 1:
             raise MienError(f"The threshold is a confidence between 0 and 1, not {threshold:g}.")
-        if not -0.4 <= margin <= 2:
-            raise MienError(f"The margin is a share of the face's square between -0.4 and 2, not {margin:g}.")
         if faces and detector not in ("auto", "none"):
             raise MienError("Cropped faces need no detector; leave out the detector, or faces.")
-        if faces:
-            detector = "none"
-        self._detector = open_detector(detector, min_score) if isinstance(detector, str) else detector
-        framing = self._detector.framing
-        if framing is None and (margin or min_score is not None):
-            raise MienError("Without face detection there is no margin and no score; leave out margin and min_score.")
-        self._framing = framing and framing.with_margin(margin)
+        self._cropper = FaceCropper("none" if faces else detector, margin, min_size, min_score)
         self.classifier = model if isinstance(model, Classifier) else Classifier(model, threads=1, head=head, prior=prior)
         if head is not None:
             self.classifier = self.classifier.with_head(head)
         if prior is not None:
             self.classifier = self.classifier.with_prior(prior)
         self.labels, self._new_index = self.classifier.labels, tuple(range(len(self.classifier.labels)))
-        self._min_size, self._min_score, self._threshold = min_size, min_score or 0.0, threshold
-        self._batch_size, self._keep_images, self._keep_crops = batch_size, keep_images, keep_crops
+        self._threshold, self._batch_size = threshold, batch_size
+        self._keep_images, self._keep_crops = keep_images, keep_crops
 
     def merge(self, labels: LabelMap) -> None:
         """Merge, rename and leave out labels of the model, as `LabelSet.merge` does."""
@@ -202,25 +195,22 @@ class FacePipeline:
             return ImageFaces([row])
         kept = frame.image if self._keep_images else None
         try:
-            found = [face for face in self._detector.detect(frame.image) if min(face.size) >= self._min_size]
-            faces = [face for face in found if face.score is None or face.score >= self._min_score]
-            crops = [crop_face(frame.image, face, self._framing) for face in faces]
+            faces = self._cropper.faces(frame.image)
             # a copy, since the result may be a view that keeps the whole image alive
-            prepared = [prepare(crop, self.classifier.size, self.classifier.channels).copy() for crop in crops]
+            prepared = [prepare(crop, self.classifier.size, self.classifier.channels).copy() for _, crop in faces]
         except Exception as error:  # whatever a detector or damaged pixels raise concerns this image only
             failed = replace(row, error=f"Face detection failed on {frame.source!r} ({reason_of(error)}).")
             return ImageFaces([failed], image=kept, rate=frame.rate)
         height, width = frame.image.shape[:2]
         rows = []
-        for number, face in enumerate(faces):
-            x1, y1, x2, y2 = face.box
-            box = max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)
-            found_row = replace(row, face=number, box=box, score=face.score)
+        for number, (face, _) in enumerate(faces):
+            found_row = replace(row, face=number, box=face.clipped(width, height), score=face.score)
             if face.landmarks is not None:
                 landmarks, angle = face.landmarks.astype(np.float32), 180 - (180 - face.angle) % 360
                 found_row = replace(found_row, landmarks=landmarks, angle=angle)
             rows.append(found_row)
-        return ImageFaces(rows or [row], prepared, crops if self._keep_crops else [], kept, frame.rate)
+        crops = [crop for _, crop in faces] if self._keep_crops else []
+        return ImageFaces(rows or [row], prepared, crops, kept, frame.rate)
 
     def classify(self, group: list[ImageFaces]) -> list[ImageFaces]:
         """Add the probabilities to every row with a face."""

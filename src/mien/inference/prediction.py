@@ -110,6 +110,11 @@ class Face:
         x1, y1, x2, y2 = self.box
         return x2 - x1, y2 - y1
 
+    def clipped(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The box without what lies outside an image of that size."""
+        x1, y1, x2, y2 = self.box
+        return max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)
+
     @property
     def extent(self) -> float:
         """The scale of the face in pixels.

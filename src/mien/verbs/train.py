@@ -70,7 +70,7 @@ def train(
     model = train_model(recipe, faces, out, resume, device, threads, quiet)
     if skipped := faces.origin.skipped:
         (out / "skipped.txt").write_text("\n".join(skipped) + "\n", encoding="utf-8")
-        print(f"{len(skipped)} rows could not be read; they are listed in {out / 'skipped.txt'}", file=sys.stderr)
+        print(f"{len(skipped)} rows were left out; they are listed in {out / 'skipped.txt'}", file=sys.stderr)
     classifier = Classifier(model, head="label")
     if not quiet:
         print(f"writing {out / 'report'}", file=sys.stderr)

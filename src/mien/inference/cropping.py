@@ -1,0 +1,39 @@
+"""Find the faces of an image and crop them as the training faces are framed."""
+
+import numpy as np
+
+from mien.errors import MienError
+from mien.images import reason_of
+from mien.inference.detection import Detector, crop_face, open_detector
+from mien.inference.prediction import Face
+
+
+class FaceCropper:
+    """Finds and crops the faces of images, for predictions and for training; safe to call from several threads.
+
+    The parameters are those of `mien.predict`. Raises a MienError if the detector cannot be opened or a number is out of range.
+    """
+
+    def __init__(
+        self, detector: str | Detector = "auto", margin: float = 0.0, min_size: float = 0.0, min_score: float | None = None
+    ) -> None:
+        if not -0.4 <= margin <= 2:
+            raise MienError(f"The margin is a share of the face's square between -0.4 and 2, not {margin:g}.")
+        self._detector = open_detector(detector, min_score) if isinstance(detector, str) else detector
+        if self._detector.framing is None and (margin or min_score is not None):
+            raise MienError("Without face detection there is no margin and no score; leave out margin and min_score.")
+        self._framing = self._detector.framing and self._detector.framing.with_margin(margin)
+        self._min_size, self._min_score = min_size, min_score or 0.0
+
+    def faces(self, image: np.ndarray) -> list[tuple[Face, np.ndarray]]:
+        """Find the faces of an image, uint8 (H, W) or (H, W, 3), largest first, each with its crop."""
+        found = [face for face in self._detector.detect(image) if min(face.size) >= self._min_size]
+        faces = [face for face in found if face.score is None or face.score >= self._min_score]
+        return [(face, crop_face(image, face, self._framing)) for face in faces]
+
+    def largest(self, image: np.ndarray) -> np.ndarray | None:
+        """Return the crop of the largest face; None if there is no face, MienError if the detector fails."""
+        try:
+            return next((crop for _, crop in self.faces(image)), None)
+        except Exception as error:  # whatever a detector raises concerns this image only
+            raise MienError(f"face detection failed ({reason_of(error)})") from error
