@@ -1,4 +1,4 @@
-"""The error for mistakes that a user can correct, and jsonargparse messages as one sentence."""
+"""The error for mistakes that a user can correct, and texts in the form in which they are printed."""
 
 import difflib
 import re
@@ -10,6 +10,13 @@ class MienError(Exception):
     The message says what is wrong and what to do about it. The command line prints it and exits with 2; a bug raises
     any other exception and shows its traceback.
     """
+
+
+def printable(text: str, encoding: str = "utf-8") -> str:
+    """Escape what would break a line or move the cursor, and what the encoding lacks."""
+    keep = "\u200c\u200d"  # invisible parts of Persian words and of emoji
+    safe = (char if char.isprintable() or char in keep else char.encode("unicode_escape").decode() for char in text)
+    return "".join(safe).encode(encoding, "backslashreplace").decode(encoding)
 
 
 KINDS = {

@@ -2,11 +2,12 @@ import json
 import re
 import shutil
 from dataclasses import asdict, replace
+from functools import partial
 
 import pytest
 
 from mien.cli import main
-from mien.evaluation.comparison import as_json, as_markdown, read_runs
+from mien.evaluation.comparison import as_json, read_runs, render
 from mien.evaluation.run_summary import RunSummary, read_summaries, summarise
 
 MADE_UP = RunSummary(
@@ -37,6 +38,9 @@ LOWER = replace(MADE_UP, name="six", accuracy=0.5, network="six_conv")
 OTHER_FACES = replace(
     MADE_UP, name="three", data="b" * 64, split="test", rows=1234, support={"happy": 1234}, recall={"happy": 0.9}
 )
+
+
+as_markdown = partial(render, format="md")
 
 
 def tables(text):

@@ -12,8 +12,7 @@ from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 import mien
 from mien.cli import main
-from mien.evaluation.comparison import as_json, as_markdown
-from mien.evaluation.comparison_page import render
+from mien.evaluation.comparison import as_json, render
 from mien.evaluation.plots import SERIES
 from mien.evaluation.report_page import TEMPLATES
 from mien.evaluation.run_summary import summarise
@@ -187,4 +186,4 @@ def test_runs_saved_before_several_views_were_noted_are_still_read(two, tmp_path
     del rows[0]["test_time_augmentation"]
     (tmp_path / "old.json").write_text(json.dumps(rows))
     assert "mine/report-one" in mien.compare([tmp_path / "old.json"], format="html")
-    assert as_markdown([summarise(two[0])]).count("views") == 0
+    assert render([summarise(two[0])], format="md").count("views") == 0

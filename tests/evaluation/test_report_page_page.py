@@ -5,11 +5,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from mien.evaluation.report_page import largest_confusions, probability, render
+from mien.evaluation.plots import new_figure
+from mien.evaluation.report_page import largest_confusions, render
 from mien.evaluation.statistics import PairedTest, proportion
 from mien.evaluation.subgroups import measure_crowd
 
-PICTURES = dict.fromkeys(("confusion", "labels", "reliability", "coverage", "precision_recall", "roc", "random"), "<svg></svg>")
+NAMES = ("confusion", "labels", "reliability", "coverage", "precision_recall", "roc", "random")
+PICTURES = dict.fromkeys(NAMES, new_figure(1, 1))
 
 
 class Words(HTMLParser):
@@ -105,7 +107,7 @@ def test_it_has_a_dark_side_and_a_print_side(record):
 
 def test_parts_without_a_picture_are_left_out(record):
     assert "Training curves" not in render(record, PICTURES, None)
-    assert "Training curves" in render(record, PICTURES | {"learning": "<svg></svg>"}, None)
+    assert "Training curves" in render(record, PICTURES | {"learning": new_figure(1, 1)}, None)
 
 
 def test_the_head_is_named_for_models_with_two(record):
@@ -191,5 +193,29 @@ def test_likely_wrong_labels_are_counted_unless_they_were_training_rows(record):
     assert "There are none: the model predicts no face confidently as another label." in none
 
 
-def test_a_p_value_is_written_as_papers_do():
-    assert [probability(value) for value in (0.0004, 0.049, 1.0)] == ["p < 0.001", "p = 0.049", "p = 1.000"]
+@pytest.mark.parametrize(("p_value", "said"), [(0.0004, "p < 0.001"), (0.049, "p = 0.049"), (1.0, "p = 1.000")])
+def test_a_p_value_is_written_as_papers_do(record, p_value, said):
+    test = PairedTest(5, only_first=1, only_second=2, difference=0.2, low=-0.1, high=0.45, p_value=p_value)
+    gain = {"kind": "flip", "views": 2, "accuracy_without": proportion(3, 5), "test": test}
+    gain |= {"seconds_without": 2.0, "seconds": 21.0, "seconds_ratio": 10.5}
+    assert f"(McNemar's exact test, {said})." in " ".join(
+        words(render(replace(record, test_time_augmentation=gain), PICTURES, None))
+    )
+
+
+def test_the_reason_for_unknown_copies_is_given(record):
+    for count, reason in (
+        (28_709, "Models trained by this version of mien store them."),
+        (300_000, "It was trained on 300,000 faces; a file has room for 150,000."),
+        (None, "Models trained by this version of mien store them."),
+    ):
+        trained = record.model | {"trained_on": {"path": "faces", "kind": "folder", "train_count": count}}
+        said = words(render(replace(record, model=trained), PICTURES, None))
+        assert f"The model file stores no signatures of its training faces, so copies of them cannot be found. {reason}" in said
+
+
+def test_names_in_cautions_are_text_and_never_markup(record):
+    named = replace(record.all_rows, labels=tuple(replace(each, label=f"<b>{each.label}") for each in record.all_rows.labels))
+    page = render(replace(record, all_rows=named), PICTURES, None)
+    assert "<b>" not in page
+    assert "No rows: &lt;b&gt;neutral." in page

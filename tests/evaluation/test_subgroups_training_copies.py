@@ -8,7 +8,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
 from mien.data.signatures import EXACT, NEAR, NO_COPY, TrainingRows, as_text, describe_training_rows
 from mien.errors import MienError
 from mien.evaluation.report import evaluate
-from mien.evaluation.subgroups import TRAINING_ROWS_KEY, copies_unknown_reason, measure_training_copies
+from mien.evaluation.subgroups import TRAINING_ROWS_KEY, measure_training_copies
 from mien.labels import LabelSet
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
@@ -75,11 +75,6 @@ def test_by_digests_near_copies_are_not_known(answers):
     exact_only = np.where(kinds == NEAR, NO_COPY, kinds)
     found = measured((probabilities, truth, exact_only), TrainingRows("digests", 120_000, np.empty((0, 5), dtype=np.uint8)))
     assert (found.exact, found.near, found.count) == (20, None, 20)
-
-
-def test_the_reason_for_unknown_copies_is_given():
-    assert copies_unknown_reason(28_709).endswith("Models trained by this version of mien store them.")
-    assert copies_unknown_reason(300_000).endswith("It was trained on 300,000 faces; a file has room for 150,000.")
 
 
 @pytest.fixture

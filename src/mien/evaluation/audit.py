@@ -100,7 +100,7 @@ def inspect(faces: FaceSet) -> Audit:
     if not len(faces):
         raise MienError("The data have no rows to audit.")
     audit = Audit(faces, find_copies(faces.images), *outliers.brightness_and_contrast(faces.images))
-    found = {kind.name: kind.find(audit) for kind in KINDS}
+    found = {kind: find(audit) for kind, find in KINDS.items()}
     return replace(audit, findings={name: finding for name, finding in found.items() if finding is not None})
 
 
@@ -221,90 +221,24 @@ def _beyond(scores: np.ndarray, threshold: float, values: np.ndarray, note: Call
     return Finding(rows, np.full(len(rows), -1), found, tiles)
 
 
-class Kind(NamedTuple):
-    """A kind of finding: how it is found and shown."""
+KINDS: dict[str, Callable[[Audit], Finding | None]] = {
+    "exact-copy": _exact_copies,
+    "near-copy": _near_copies,
+    "conflict": _conflicts,
+    "blank": _blank,
+    "no-face": _without_face,
+    "brightness": _dark_or_bright,
+    "size": _odd_sizes,
+    "crowd": _crowd_disagrees,
+}
+"""How each kind of finding is found, None where the data lack what it needs; page/audit.html describes them. The first four are
+certain; the others are for a person to judge."""
 
-    name: str  # in findings.csv and audit.json
-    title: str
-    method: str  # how it is found, in sentences
-    find: Callable[[Audit], Finding | None]  # None where the data lack what it needs
-    order: str  # of the tiles
-    unit: str = "images"  # what a tile shows, in the plural
-    threshold: float | None = None  # the value beyond which a row is found
-
-
-KINDS = (
-    Kind(
-        "exact-copy",
-        "Exact copies",
-        "The same pixels, at {size} by {size} pixels. Each face stands for its group.",
-        _exact_copies,
-        "groups across splits first, then the largest",
-        "groups",
-    ),
-    Kind(
-        "near-copy",
-        "Near copies",
-        "The same picture with other pixels: brighter, compressed, watermarked, mirrored, or cropped a pixel or two of 48 "
-        "apart. Candidates are the nearest small thumbnails; a pair is confirmed where the details (the difference of two "
-        f"Gaussian blurs, of 1 pixel and of 4) correlate by {SAME_PICTURE:g} or more.",
-        _near_copies,
-        "the least similar first, so the others are more certain",
-        "pairs",
-        SAME_PICTURE,
-    ),
-    Kind(
-        "conflict",
-        "Copies with conflicting labels",
-        "Groups of copies, exact or near, directly or through another copy, with more than one label.",
-        _conflicts,
-        "the largest groups first, a face for each label",
-        "groups",
-    ),
-    Kind(
-        "blank",
-        "Constant and nearly blank",
-        f"The standard deviation of the pixels is below {NEARLY_BLANK:g} grays of 256.",
-        _blank,
-        "the lowest contrast first",
-        threshold=NEARLY_BLANK,
-    ),
-    Kind(
-        "no-face",
-        "May show no face",
-        "The histogram of oriented gradients lies farther from the mean of all images than usual, by more than "
-        f"{FAR_FROM_FACES:g} robust standard deviations. This is a hint, not proof: profiles are far from the mean too.",
-        _without_face,
-        "the farthest first",
-        threshold=FAR_FROM_FACES,
-    ),
-    Kind(
-        "brightness",
-        "Much darker or brighter than the rest",
-        f"The mean of the pixels lies more than {TOO_DARK_OR_BRIGHT:g} robust standard deviations from the median. This is a "
-        "hint: such faces can be good ones.",
-        _dark_or_bright,
-        "the farthest first",
-        "faces",
-        TOO_DARK_OR_BRIGHT,
-    ),
-    Kind(
-        "size",
-        "Of another size or shape than the rest",
-        "Height, width or their ratio, before the image was resized to {size} by {size} pixels, lies more than "
-        f"{ODD_SIZE:g} robust standard deviations from the median (in logarithms), and more than a factor of 2. Small images "
-        "were enlarged and are blurred; odd shapes were stretched.",
-        _odd_sizes,
-        "the farthest first",
-        threshold=ODD_SIZE,
-    ),
-    Kind(
-        "crowd",
-        "The crowd chose another label",
-        "The label of the row has none of the clear votes.",
-        _crowd_disagrees,
-        "the highest agreement first",
-        "faces",
-    ),
-)
-"""Every kind of finding. The first four are certain; the others are for a person to judge."""
+THRESHOLDS = {
+    "near-copy": SAME_PICTURE,
+    "blank": NEARLY_BLANK,
+    "no-face": FAR_FROM_FACES,
+    "brightness": TOO_DARK_OR_BRIGHT,
+    "size": ODD_SIZE,
+}
+"""The value beyond which a row is found, of the kinds that have one."""

@@ -1,12 +1,11 @@
 """An audit as a folder: index.html with pictures, findings.csv with every row, audit.json with the counts."""
 
 import base64
-import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +15,21 @@ from PIL import Image, ImageOps
 from mien import __version__
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
-from mien.evaluation.audit import KINDS, Audit, Tile, rows_to_leave_out
-from mien.evaluation.record import check_replaceable, read_marked, whole_folder
+from mien.evaluation.audit import THRESHOLDS, Audit, Tile, rows_to_leave_out
+from mien.evaluation.record import AUDIT, check_replaceable, whole_folder, write_rows
 from mien.evaluation.report_page import new_environment
-from mien.files import write_whole
 
-FORMAT = 1  # version of audit.json; rises when a field changes its meaning or is removed
-MADE_BY = "mien audit"
 FILES = ("index.html", "findings.csv", "audit.json")
 FINDINGS = ("id", "split", "label", "finding", "partner", "value")  # columns of findings.csv
 LEFT_OUT = ("id", "split", "label", "reason")  # columns of the list of rows to leave out
 TILES = 48  # most tiles shown of a kind
 BESIDE = 4  # most pictures in a tile, and most rows named in a picture's tooltip
 LONGEST = 96  # longest side of an embedded picture in pixels; larger ones are shrunk to keep the page small
-TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 def check_places(out: Path, write: Path | None) -> None:
     """Check before an audit that it can be written: MienError if its folder or its list holds anything but an earlier one."""
-    check_replaceable(out, "audit.json", read_audit)
+    check_replaceable(out, AUDIT)
     if write is None:
         return
     if write.resolve() in (out.resolve(), *(out.resolve() / name for name in FILES)):
@@ -60,45 +55,34 @@ def write_audit(audit: Audit, out: Path, write: Path | None = None, command: str
     is_inside = write is not None and write.resolve().parent == out.resolve()
     record = _record(audit, command, (*FILES, write.name) if write is not None and is_inside else FILES)
     reasons = {} if write is None else rows_to_leave_out(audit)
-    with whole_folder(out, "audit.json", read_audit) as folder:
+    with whole_folder(out, AUDIT) as folder:
         (folder / "index.html").write_text(render(audit, record), encoding="utf-8")
         found = (
             (*audit.describe_row(row), kind, audit.faces.id(partner) if partner >= 0 else "", f"{value:.4g}")
             for kind, finding in audit.findings.items()
             for row, partner, value in zip(*(each.tolist() for each in finding[:3]), strict=True)
         )
-        _write_table(folder / "findings.csv", FINDINGS, found)
+        write_rows(folder / "findings.csv", [FINDINGS, *found])
         (folder / "audit.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if write is not None:
         write.parent.mkdir(parents=True, exist_ok=True)
-        _write_table(write, LEFT_OUT, ((*audit.describe_row(row), reason) for row, reason in reasons.items()))
+        write_rows(write, [LEFT_OUT, *((*audit.describe_row(row), reason) for row, reason in reasons.items())])
     return len(reasons)
-
-
-def read_audit(path: Path) -> dict[str, Any]:
-    """Read an audit.json; MienError if it is not there, is not one, or has a later format than this mien knows."""
-    return read_marked(path, "audit", MADE_BY, FORMAT)
 
 
 def render(audit: Audit, record: dict[str, Any]) -> str:
     """Write the page of an audit, from what was found and what audit.json holds."""
-    sections = [
-        {
-            "kind": kind,
-            "method": kind.method.format(size=audit.faces.size),
-            "finding": finding,
-            "tiles": [(_pictures(audit, tile), tile.note) for tile in finding.tiles[:TILES]],
-        }
-        for kind in KINDS
-        if (finding := audit.findings.get(kind.name)) is not None
-    ]
-    template = new_environment().get_template("audit.html")
-    return template.render(
-        record=record,
-        sections=sections,
-        cautions=[audit.describe_overlap(leak) for leak in audit.leaks],
-        overlaps={(each.split, each.other): each for each in audit.overlaps},
-        sizes=_describe_sizes(record["data"]),
+    return (
+        new_environment()
+        .get_template("audit.html")
+        .render(
+            record=record,
+            findings=audit.findings,
+            cautions=[audit.describe_overlap(leak) for leak in audit.leaks],
+            overlaps={(each.split, each.other): each for each in audit.overlaps},
+            pictures=partial(_pictures, audit),
+            most_tiles=TILES,
+        )
     )
 
 
@@ -124,17 +108,6 @@ def _pictures(audit: Audit, tile: Tile) -> list[dict[str, Any]]:
     return drawn
 
 
-def _describe_sizes(data: dict[str, Any]) -> str:
-    """Describe how large the images are and were, as width by height."""
-    here = f"{data['size']}{TIMES}{data['size']}"
-    if (original := data["original_sizes"]) is None:
-        return f"{here} pixels each"
-    smallest, median, largest = (f"{width}{TIMES}{height}" for height, width in original.values())
-    if smallest == largest:
-        return f"{smallest} pixels each" + (f", compared at {here}" if smallest != here else "")
-    return f"{smallest} to {largest} pixels (median {median}), compared at {here}"
-
-
 def _original_sizes(faces: FaceSet) -> dict[str, list[int]] | None:
     """Give [height, width] of the smallest and largest image by area before they were prepared, and the lower medians."""
     if faces.sizes is None:
@@ -148,8 +121,8 @@ def _original_sizes(faces: FaceSet) -> dict[str, list[int]] | None:
 def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[str, Any]:
     faces = audit.faces
     return {
-        "made_by": MADE_BY,
-        "format": FORMAT,
+        "made_by": AUDIT.made_by,
+        "format": AUDIT.format,
         "mien_version": __version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
@@ -169,14 +142,6 @@ def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[s
         "findings": {kind: {"rows": len(each.rows), "groups": each.groups} for kind, each in audit.findings.items()},
         "overlaps": [each._asdict() for each in audit.overlaps],
         "leaks": [each._asdict() for each in audit.leaks],
-        "thresholds": {kind.name: kind.threshold for kind in KINDS if kind.threshold is not None},
+        "thresholds": THRESHOLDS,
         "files": files,
     }
-
-
-def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    def write(part: Path) -> None:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([columns, *rows])
-
-    write_whole(path, write)

@@ -1,32 +1,29 @@
-"""Compare finished runs, as Markdown tables or as JSON."""
+"""Compare finished runs, on a page, as Markdown tables or as JSON."""
 
 import csv
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from mien import __version__
 from mien.errors import MienError
+from mien.evaluation.plots import FAINT, INK, SERIES, add_legend, new_figure, new_rows, plain, style_axes
 from mien.evaluation.report import markdown_table
+from mien.evaluation.report_page import new_environment
 from mien.evaluation.run_summary import RunSummary, read_summaries, run_and_report, summarise
-from mien.evaluation.statistics import SIGNIFICANT, PairedTest, holm, mcnemar
+from mien.evaluation.statistics import SIGNIFICANT, PairedTest, holm, mcnemar, proportion
 
 Table = list[list[str]]  # rows of text, the header first
 Columns = dict[str, Callable[[RunSummary], str]]  # of a table with a row for each run
-
-ABOUT_ACCURACY = (
-    "Accuracy is given with its 95% interval (Wilson). The best epoch was chosen on the run's own validation rows, so a figure "
-    "on the validation split is slightly optimistic."
-)
-
-OTHER_FACES = "These runs were not all measured on the same faces: compare figures only within a table."
-
-AUGMENTED = "With test-time augmentation figures are of the mean over several views of every face, which multiplies the time."
 
 REACHED: Columns = {
     "accuracy, 95% interval": lambda run: f"{run.accuracy:.1%}, {run.low:.1%} to {run.high:.1%}",
@@ -48,12 +45,10 @@ COST: Columns = {
 }
 """Columns with what a run cost; empty where it is not known."""
 
-MAKING: Columns = {
-    "recipe": lambda run: run.recipe,
-    "hardware": lambda run: run.hardware or "",
-    "command": lambda run: run.command or "",
-}
-"""Columns with how a run was made; empty where it is not known."""
+MARKS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
+
+Places = Mapping[str, int]  # of a run among all runs of the page, by its name, for its colour, mark and dashes
 
 
 @dataclass(frozen=True)
@@ -87,8 +82,7 @@ class RunGroup(NamedTuple):
     faces: str  # what they were measured on
     runs: list[RunSummary]
     reached: Columns
-    tested: str  # how the runs with predictions were tested; empty, as the table, for fewer than two
-    tests: Table
+    compared: list[ComparedRun]  # those with predictions; empty for fewer than two
 
 
 def read_runs(sources: Sequence[Path]) -> tuple[list[RunSummary], dict[str, Path]]:
@@ -127,8 +121,7 @@ def group_by_faces(summaries: Sequence[RunSummary], predictions: Mapping[str, Pa
         names = {each.name for each in runs}
         compared = paired_tests({name: path for name, path in (predictions or {}).items() if name in names})
         reached = REACHED | VIEWS if any(each.test_time_augmentation for each in runs) else REACHED
-        tested, tests = (describe_tests(compared), paired_table(compared)) if compared else ("", [])
-        groups.append(RunGroup(f"{runs[0].rows:,} faces, {split}: {labels}", runs, reached, tested, tests))
+        groups.append(RunGroup(f"{runs[0].rows:,} faces, {split}: {labels}", runs, reached, compared))
     return groups
 
 
@@ -137,27 +130,32 @@ def as_json(summaries: Sequence[RunSummary]) -> str:
     return json.dumps([asdict(each) for each in summaries], indent=2, ensure_ascii=False) + "\n"
 
 
-def as_markdown(
+def render(
     summaries: Sequence[RunSummary],
     title: str | None = None,
     command: str | None = None,
     predictions: Mapping[str, Path] | None = None,
+    format: Literal["html", "md"] = "html",
 ) -> str:
-    """Write a table of figures for each set of faces, with paired tests, then one of recalls and one of how runs were made.
+    """Write runs and predictions, as `read_runs` gives them, as a page that opens offline, or as Markdown tables.
 
-    With the command line, a sentence on top says what the figures are. Without predictions nothing is tested.
+    Without predictions nothing is tested.
     """
-    groups = group_by_faces(summaries, predictions)
-    parts = [f"# {title}"] if title else []
-    parts += [f"{ABOUT_ACCURACY} Written by: `{command}`"] if command else []
-    parts += [OTHER_FACES] if len(groups) > 1 else []
-    parts += [AUGMENTED] if any(group.reached is not REACHED for group in groups) else []
-    for group in groups:
-        parts += [group.faces, markdown_table(table(group.runs, group.reached | COST))]
-        parts += [group.tested, markdown_table(group.tests)] if group.tests else []
-    header, *rows = table(summaries, MAKING)
-    making = [header, *([*cells, f"`{line}`" if line else ""] for *cells, line in rows)]
-    return "\n\n".join([*parts, markdown_table(recall_table(summaries)), markdown_table(making)]) + "\n"
+    environment = new_environment(text=format == "md")
+    environment.filters["table"] = markdown_table
+    template = environment.get_template(f"comparison.{format}")
+    return template.render(
+        title=title,
+        command=command,
+        version=__version__,
+        date=datetime.now(UTC).isoformat(timespec="minutes"),
+        summaries=summaries,
+        groups=group_by_faces(summaries, predictions),
+        trained=trainings(summaries),
+        places={each.name: place for place, each in enumerate(summaries)},
+        cost=COST,
+        **{make.__name__: make for make in (table, recall_table, paired_table, plot_accuracies, plot_recalls, plot_trainings)},
+    )
 
 
 def table(summaries: Sequence[RunSummary], columns: Columns) -> Table:
@@ -212,15 +210,6 @@ def paired_tests(predictions: Mapping[str, Path]) -> list[ComparedRun]:
     return [ComparedRun(first, name, test, p) for (name, _), test, p in zip(others, tests, adjusted, strict=True)]
 
 
-def describe_tests(compared: Sequence[ComparedRun]) -> str:
-    """Say in a sentence what was tested, and how."""
-    several = ", p-values adjusted by Holm's method" if len(compared) > 1 else ""
-    return (
-        f"Is the difference from {compared[0].first} significant? McNemar's exact test on the same faces{several}; "
-        "intervals by Newcombe."
-    )
-
-
 def paired_table(compared: Sequence[ComparedRun]) -> Table:
     """Make a table with a row for each comparison with the first run."""
     first = compared[0].first
@@ -246,3 +235,93 @@ def verdict(compared: ComparedRun) -> str:
     better = name if test.difference > 0 else first
     more = max(test.only_first, test.only_second)
     return f"Yes, {better} is better: it is right on {more:,} of the {alone:,} faces on which only one of the two is."
+
+
+def plot_accuracies(runs: Sequence[RunSummary], places: Places) -> Figure:
+    """Draw the accuracy of runs on the same faces, a row each from top to bottom, with 95% intervals."""
+    figure, axes = new_rows([plain(each.name, 36) for each in runs], width=7.6, row=0.36, margin=0.75)
+    for row, each in enumerate(runs):
+        colour, mark = _colour_and_mark(places[each.name])
+        axes.plot([each.low, each.high], [row] * 2, color=colour, linewidth=1.8, solid_capstyle="butt")
+        axes.plot(each.accuracy, row, mark, color=colour, markersize=6.5)
+        axes.annotate(
+            f"{each.accuracy:.1%}", (each.high, row), (6, 0), textcoords="offset points", va="center", fontsize=9, color=INK
+        )
+    low, high = min(each.low for each in runs), max(each.high for each in runs)
+    room = max(high - low, 0.02)
+    axes.set_xlim(max(0, low - 0.06 * room), high + 0.16 * room)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter("{x:.0%}" if room > 0.06 else "{x:.1%}")
+    return figure
+
+
+def plot_recalls(runs: Sequence[RunSummary], places: Places) -> Figure:
+    """Draw the recall of every label that has faces, a row each, with a mark and a 95% interval (Wilson) for each run."""
+    labels = list(dict.fromkeys(label for each in runs for label, value in each.recall.items() if value is not None))
+    step = 0.8 / len(runs)
+    row = max(0.42, 0.13 * len(runs) + 0.1)
+    figure, axes = new_rows([plain(label) for label in labels], width=7.6, row=row, margin=0.75 + _legend_height(runs))
+    for number, each in enumerate(runs):
+        colour, mark = _colour_and_mark(places[each.name])
+        for row, label in enumerate(labels):
+            if (value := each.recall.get(label)) is None:
+                continue
+            support = each.support[label]
+            share = proportion(round(value * support), support)
+            height = row + (number - (len(runs) - 1) / 2) * step
+            axes.plot([share.low, share.high], [height] * 2, color=colour, linewidth=1.2, alpha=0.55, solid_capstyle="butt")
+            axes.plot(share.value, height, mark, color=colour, markersize=5, clip_on=False, label=plain(each.name, 30))
+    for line in range(1, len(labels)):
+        axes.axhline(line - 0.5, color=FAINT, linewidth=0.5, alpha=0.35)
+    if len(runs) > 1:
+        add_legend(figure, axes)
+    return figure
+
+
+def trainings(runs: Sequence[RunSummary]) -> dict[str, RunSummary]:
+    """Find the trainings of runs, because several reports on one model share one.
+
+    Returns the first run of each training that has a figure for an epoch, by the name of the run folder; where two folders of
+    one name trained differently, by the run's own name.
+    """
+    found: dict[str, RunSummary] = {}
+    for each in runs:
+        folder, curve = each.name.partition("/")[0], each.validation_accuracy_by_epoch
+        if not np.isfinite(np.array(curve, dtype=float)).any():
+            continue
+        if found.setdefault(folder, each).validation_accuracy_by_epoch != curve:
+            found[each.name] = each
+    return found
+
+
+def plot_trainings(runs: Mapping[str, RunSummary], places: Places) -> Figure:
+    """Draw validation accuracy over the epochs, a curve for each training, with a mark at the epoch whose weights were kept."""
+    figure = new_figure(7.6, 3.4 + _legend_height(runs))
+    axes = style_axes(figure.subplots(), grid="y", percent="y")
+    for name, each in runs.items():
+        place = places[each.name]
+        colour, mark = _colour_and_mark(place)
+        curve = np.array(each.validation_accuracy_by_epoch, dtype=float)
+        axes.plot(
+            np.arange(1, len(curve) + 1),
+            curve,
+            color=colour,
+            linewidth=1.6,
+            linestyle=DASHES[place // len(SERIES) % len(DASHES)],
+            marker=mark,
+            markersize=6.5,
+            markevery=[] if each.best_epoch is None else [each.best_epoch - 1],
+            label=plain(name, 30),
+        )
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    add_legend(figure, axes)
+    return figure
+
+
+def _legend_height(runs: Collection[object]) -> float:
+    return 0.22 * -(-len(runs) // 2)  # inches for two columns
+
+
+def _colour_and_mark(place: int) -> tuple[str, str]:
+    return SERIES[place % len(SERIES)], MARKS[place % len(MARKS)]

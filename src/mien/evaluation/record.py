@@ -1,14 +1,15 @@
 """The contents of metrics.json, whose keys docs/evaluate.md describes, and the folder of a report."""
 
+import csv
 import errno
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.metrics import log_loss
@@ -17,15 +18,35 @@ from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.evaluation.metrics import Metrics, expected_calibration_error, reliability
 from mien.evaluation.subgroups import Group, TrainingCopies
+from mien.files import write_whole
 from mien.inference.classifier import Classifier, reweighted
 
-FORMAT = 1  # version of the schema; it rises when a field is removed or changes its meaning, but not for new fields
-MADE_BY = "mien evaluate"  # together with FORMAT this identifies a metrics.json of mien
 
-Reader = Callable[[Path], dict[str, Any]]
+class RecordFile(NamedTuple):
+    """The JSON file that identifies a folder that mien wrote, and lists its files."""
 
-FEW_ROWS = 30
-"""Labels with fewer rows get a caution: the 95% interval of a recall near one half is wider than 30 points."""
+    name: str
+    kind: str  # of the folder
+    made_by: str
+    format: int = 1  # version of the schema; it rises when a field is removed or changes its meaning, but not for new fields
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """Read it; MienError if it cannot be read, mien did not write it, or its format is newer than this mien."""
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise MienError(f"Cannot read {path} of a mien {self.kind}: {error}.") from error
+        if not isinstance(record, dict) or record.get("made_by") != self.made_by:
+            raise MienError(f"{path} is not the {path.name} of a mien {self.kind}.")
+        if not isinstance(record.get("format"), int) or record["format"] > self.format:
+            raise MienError(
+                f"{path} has format {record.get('format')}; this version of mien reads format {self.format}. "
+                "Use the version that wrote it."
+            )
+        return record
+
+
+REPORT, AUDIT = RecordFile("metrics.json", "report", "mien evaluate"), RecordFile("audit.json", "audit", "mien audit")
 
 
 @dataclass(frozen=True)
@@ -45,8 +66,8 @@ class Record:
     test_time_augmentation: dict[str, Any] | None = None  # see `mien.evaluation.tta.measure_gain`
     training_copies: TrainingCopies | None = None  # None if the model stores no signatures
     subgroups: dict[str, tuple[Group, ...]] = field(default_factory=dict)  # by column; in JSON a list of column and groups
-    made_by: str = MADE_BY
-    format: int = FORMAT
+    made_by: str = REPORT.made_by
+    format: int = REPORT.format
 
     def to_json(self) -> str:
         """Write the record as JSON, beginning with the fields that identify it."""
@@ -57,24 +78,8 @@ class Record:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read a metrics.json; MienError if it cannot be read, mien did not write it, or its format is newer than this mien."""
-    return read_marked(path, "report", MADE_BY, FORMAT)
-
-
-def read_marked(path: Path, kind: str, made_by: str, format: int) -> dict[str, Any]:
-    """Read the JSON file of a report or an audit, whose fields `made_by` and `format` (at most this one) identify it."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MienError(f"Cannot read {path} of a mien {kind}: {error}.") from error
-    if not isinstance(record, dict) or record.get("made_by") != made_by:
-        raise MienError(f"{path} is not the {path.name} of a mien {kind}.")
-    if not isinstance(record.get("format"), int) or record["format"] > format:
-        raise MienError(
-            f"{path} has format {record.get('format')}; this version of mien reads format {format}. "
-            "Use the version that wrote it."
-        )
-    return record
+    """Read a metrics.json as `RecordFile.read` does."""
+    return REPORT.read(path)
 
 
 def describe_model(model: Classifier) -> dict[str, Any]:
@@ -150,57 +155,24 @@ def measure_before_temperature(
     }
 
 
-def cautions(record: Record) -> list[str]:
-    """List what makes the metrics less reliable."""
-    metrics, found = record.all_rows, training_cautions(record)
-    if (copies := record.training_copies) and copies.count and copies.without:
-        found.append(
-            f"{copies.count:,} of the {metrics.n:,} faces are copies of faces the model was trained on. Without them the "
-            f"accuracy is {copies.without.accuracy.value:.1%}, not {metrics.accuracy.value:.1%}."
-        )
-    if empty := [each.label for each in metrics.labels if not each.support]:
-        averaged = metrics.labels_with_rows
-        found.append(f"No rows: {', '.join(empty)}. They have no metrics; averages are over the other labels ({averaged}).")
-    if few := [f"{each.label} ({each.support})" for each in metrics.labels if 0 < each.support < FEW_ROWS]:
-        found.append(f"Few rows: {', '.join(few)}. Their metrics are imprecise; see the intervals.")
-    if skipped := record.data["skipped"]:
-        found.append(f"{skipped:,} images could not be read and were left out.")
-    return found
+def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file."""
 
+    def write(part: Path) -> None:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(rows)
 
-def training_cautions(record: Record) -> list[str]:
-    """List how the evaluated rows were part of the model's training, as far as its metadata states it.
-
-    With signatures of the training faces copies are counted; with the name of the training data alone, overlap is only likely.
-    """
-    data, copies = record.data, record.training_copies
-    memorised = "the metrics show what it has memorised, not how well it generalises."
-    same_name = data["path"] and data["path"] == (record.model["trained_on"] or {}).get("path")
-    if data["same_as_training"]:
-        return [f"These are exactly the rows the model was trained on: {memorised}"]
-    if copies and not copies.without:
-        return [f"Every face is a copy of one the model was trained on: {memorised}"]
-    if same_name and data["split"] == "validation":
-        return [
-            "These are validation rows of the model's training data: its epoch and temperature were chosen on such rows, so "
-            "the metrics are slightly too high. Publish metrics on test rows instead."
-        ]
-    if same_name and data["split"] != "test" and copies is None:
-        return [
-            "These rows probably include rows the model was trained on, since its training data have the same name: the "
-            "metrics may be far too high. Use data it has not seen, or name a split it was not trained on (--split)."
-        ]
-    return []
+    write_whole(path, write)
 
 
 @contextmanager
-def whole_folder(out: Path, record: str = "metrics.json", read: Reader = read_record) -> Iterator[Path]:
+def whole_folder(out: Path, record: RecordFile = REPORT) -> Iterator[Path]:
     """Give an empty folder next to `out` to write into; it replaces `out` when the block succeeds.
 
     If the block fails, an earlier report in `out` is kept and nothing is left beside it. The file `record` identifies a report
-    of this kind and lists all its files; `read` reads it, or raises MienError if mien did not write it.
+    of this kind.
     """
-    check_replaceable(out, record, read)
+    check_replaceable(out, record)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent, ignore_cleanup_errors=True) as scratch:
@@ -222,14 +194,14 @@ def whole_folder(out: Path, record: str = "metrics.json", read: Reader = read_re
         raise MienError(f"Cannot write the report to {out}: {reason}. {advice}.") from error
 
 
-def check_replaceable(out: Path, record: str = "metrics.json", read: Reader = read_record) -> None:
+def check_replaceable(out: Path, record: RecordFile = REPORT) -> None:
     """Check that `out` contains nothing but a report of this kind, before the work for `whole_folder` begins."""
     if out.exists() and not out.is_dir():
         raise MienError(f"{out} is a file; give a folder for the report.")
     present = {path.name for path in out.iterdir()} if out.exists() else set()
-    if present and record not in present:
+    if present and record.name not in present:
         raise MienError(f"{str(out)!r} exists and is not a report of mien; choose another folder, or empty it.")
-    if present and (foreign := sorted(present.difference(read(out / record)["files"]))):
+    if present and (foreign := sorted(present.difference(record.read(out / record.name)["files"]))):
         raise MienError(
             f"{out} holds {foreign[0]!r}, which is not part of the report in it; move it, or choose another folder."
         )

@@ -1,7 +1,6 @@
 """The whole evaluation of a model on labelled faces, written as a report folder."""
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,18 +14,17 @@ from mien.errors import MienError
 from mien.evaluation import subgroups
 from mien.evaluation.label_match import match_labels
 from mien.evaluation.metrics import Metrics, are_votes, likely_mislabelled, measure
-from mien.evaluation.plots import as_png, as_svg, plot_subgroups
+from mien.evaluation.plots import as_png, plot_subgroups
 from mien.evaluation.record import (
     Record,
     describe_data,
     describe_model,
     measure_before_temperature,
-    training_cautions,
     whole_folder,
+    write_rows,
 )
-from mien.evaluation.report_page import TITLES, draw, render
+from mien.evaluation.report_page import draw, render, render_text
 from mien.evaluation.run_summary import plot_learning, read_log
-from mien.evaluation.statistics import Difference
 from mien.evaluation.tta import check_kind, mean_over_views, measure_gain, predict_plain, predict_views
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
@@ -54,19 +52,7 @@ class Report:
 
     def table(self) -> str:
         """Write the metrics as text for a terminal: what was evaluated, the table, then cautions."""
-        record, data, model = self.record, self.record.data, self.record.model
-        part = {"all": "all rows", "none": "the rows in no split"}.get(data["split"], f"{data['split']} split")
-        head = f", predicted by the {model['head']} head" if len(model["heads"]) > 1 else ""
-        head += "" if model["prior"] == "training" else f", prior: {model['prior']}"
-        faces = f"{data['rows']:,} {'face' if data['rows'] == 1 else 'faces'}"
-        parts = [f"{part} of {data['path'] or 'data from ' + data['kind']}: {faces}{head}\n{as_table(self.metrics)}"]
-        if record.test_time_augmentation:
-            parts.append(augmentation_line(record.test_time_augmentation, self.metrics))
-        if record.training_copies:
-            parts.append(copies_line(record.training_copies))
-        parts += [as_group_table(column, groups) for column, groups in record.subgroups.items()]
-        parts += [f"Note: {caution}" for caution in training_cautions(record)]
-        return "\n\n".join(parts)
+        return render_text(self.record)
 
 
 def evaluate(
@@ -149,15 +135,13 @@ def evaluate(
         figures = draw(rows.images, probabilities, targets, model.labels, record)
         if learning:
             figures["learning"] = plot_learning(learning)
-        pictures = {name: as_svg(figure, TITLES[name]) for name, figure in figures.items()}
         for column, groups in record.subgroups.items():
-            figure = plot_subgroups(groups, record.all_rows.accuracy.value)
-            pictures[f"groups of {column}"] = as_svg(figure, f"Accuracy of every group of {column}, with 95% intervals")
-        page = render(record, pictures, model.metadata.get("mien.recipe"))
+            figures[f"groups of {column}"] = plot_subgroups(groups, record.all_rows.accuracy.value)
+        page = render(record, figures, model.metadata.get("mien.recipe"))
         (folder / "index.html").write_text(page, encoding="utf-8")
         (folder / "confusion.png").write_bytes(as_png(figures["confusion"]))
         kinds = copies[1] if copies else None
-        _write_predictions(folder / "predictions.csv", rows, probabilities, truth, model.labels, kinds)
+        write_rows(folder / "predictions.csv", _tabulate_predictions(rows, probabilities, truth, model.labels, kinds))
         if rows.origin.skipped:
             (folder / "skipped.txt").write_text("\n".join(rows.origin.skipped) + "\n", encoding="utf-8")
         (folder / "metrics.json").write_text(record.to_json(), encoding="utf-8")
@@ -183,85 +167,21 @@ def _measure_crowd(rows: FaceSet, targets: np.ndarray, probabilities: np.ndarray
     return subgroups.measure_crowd(rows.votes, rows.classes, columns[predicted], judged_by_votes=False)
 
 
-def _write_predictions(
-    path: Path, rows: FaceSet, probabilities: np.ndarray, truth: np.ndarray, labels: LabelSet, copies: np.ndarray | None
-) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        copy_column = [] if copies is None else ["copy_in_training"]
-        writer.writerow(["id", "true", "predicted", *(f"probability_{name}" for name in labels), *copy_column])
-        for row, given in enumerate(probabilities):
-            copy = [] if copies is None else [copies[row]]
-            names = (labels[truth[row]], labels[int(given.argmax())])
-            writer.writerow([rows.id(row), *names, *(f"{share:.6f}" for share in given), *copy])
-
-
-def as_table(metrics: Metrics) -> str:
-    """Write the metrics as aligned text; a dash stands for an undefined metric."""
-    accuracy, labels = metrics.accuracy, metrics.labels
-    means = f"balanced accuracy {metrics.balanced_accuracy:.1%}   macro-F1 {metrics.macro_f1:.3f}"
-    means += f"   weighted-F1 {metrics.weighted_f1:.3f}"
-    if metrics.labels_with_rows < len(labels):
-        means += f"   (over {metrics.labels_with_rows} of {len(labels)} labels: the others have no rows)"
-    losses = f"log loss {metrics.log_loss:.3f}   Brier {metrics.brier:.3f}   ECE {metrics.expected_calibration_error:.3f}"
-    if metrics.cross_entropy is not None:
-        losses += f"   cross-entropy with the votes {metrics.cross_entropy:.3f}"
-    rows = [["label", "precision", "recall", "95% interval", "F1", "AP", "AUC", "support"]]
-    for each in labels:
-        recall = [str(each.recall), each.recall.interval] if each.recall else ["-", "-"]
-        others = ["-" if value is None else f"{value:.3f}" for value in (each.f1, each.average_precision, each.roc_auc)]
-        precision = "-" if each.precision is None else f"{each.precision:.1%}"
-        rows.append([each.label, precision, *recall, *others, f"{each.support:,}"])
-    first = f"accuracy {accuracy}   95% interval {accuracy.interval}   {accuracy.count:,} of {accuracy.of:,} faces"
-    return "\n".join([first, means, losses, "", *_aligned(rows)])
-
-
-def as_group_table(column: str, groups: Sequence[subgroups.Group]) -> str:
-    """Write the groups of a column as aligned text, with the gap of each to all other rows."""
-    header = [f"by {column}", "faces", "accuracy", "95% interval", "balanced", "macro-F1", "ECE", "gap to the others"]
-    rows = []
-    for each in groups:
-        means = [f"{each.balanced_accuracy:.1%}", f"{each.macro_f1:.3f}", f"{each.expected_calibration_error:.3f}"]
-        gap = "too few faces" if not each.enough else "-" if each.gap is None else _in_points(each.gap)
-        rows.append([each.group, f"{each.n:,}", str(each.accuracy), each.accuracy.interval, *means, gap])
-    return "\n".join(_aligned([header, *rows]))
-
-
-def copies_line(copies: subgroups.TrainingCopies) -> str:
-    """Summarise the copies of training faces in one line."""
-    kinds = f"{copies.exact:,} exact" + ("" if copies.near is None else f", {copies.near:,} near")
-    if not copies.count:
-        return "no face is a copy of a training face" + (" (only exact copies can be found)" if copies.near is None else "")
-    if copies.without is None or copies.worth is None:
-        return f"every face is a copy of a training face ({kinds})"
-    accuracy = copies.without.accuracy
-    return (
-        f"without {copies.count:,} copies of training faces ({kinds}): accuracy {accuracy}, 95% interval {accuracy.interval}; "
-        f"the copies contribute {_in_points(copies.worth, ' points')}"
-    )
-
-
-def augmentation_line(gain: Mapping[str, Any], metrics: Metrics) -> str:
-    """Summarise the gain and the cost of test-time augmentation in one line, given the metrics with it."""
-    test = gain["test"]
-    return (
-        f"test-time augmentation {gain['kind']}: accuracy {gain['accuracy_without']} without, {metrics.accuracy} with it "
-        f"({100 * test.difference:+.1f} points, 95% interval {100 * test.low:+.1f} to {100 * test.high:+.1f}, "
-        f"McNemar's exact p = {test.p_value:.2g}); {gain['seconds_ratio']:.1f} times the seconds"
-    )
-
-
-def _in_points(gap: Difference, unit: str = "") -> str:
-    return f"{100 * gap.value:+.1f}{unit} ({100 * gap.low:+.1f} to {100 * gap.high:+.1f})"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Write rows of cells as lines, the first column left-aligned, the others right-aligned."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join([name.ljust(widths[0]), *(text.rjust(width) for text, width in zip(figures, widths[1:], strict=True))])
-        for name, *figures in rows
+def _tabulate_predictions(
+    rows: FaceSet, probabilities: np.ndarray, truth: np.ndarray, labels: LabelSet, copies: np.ndarray | None
+) -> Iterator[list[str]]:
+    """Give the rows of predictions.csv, the header first."""
+    yield [
+        "id",
+        "true",
+        "predicted",
+        *(f"probability_{name}" for name in labels),
+        *([] if copies is None else ["copy_in_training"]),
     ]
+    for row, given in enumerate(probabilities):
+        shares = [f"{share:.6f}" for share in given]
+        copy = [] if copies is None else [copies[row]]
+        yield [rows.id(row), labels[truth[row]], labels[int(given.argmax())], *shares, *copy]
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:

@@ -1,38 +1,23 @@
 """The page of a report: one file that opens offline, in light or dark mode, and prints."""
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
 import numpy as np
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
+from mien.data.signatures import MOST_DIGESTED
 from mien.evaluation import plots
 from mien.evaluation.metrics import Metrics, likely_mislabelled
-from mien.evaluation.record import Record, cautions
-from mien.evaluation.subgroups import FEWEST_ROWS, WIDEST, copies_unknown_reason
+from mien.evaluation.record import Record
+from mien.evaluation.subgroups import FEWEST_ROWS, WIDEST
 from mien.labels import LabelSet
 
 TEMPLATES = Path(__file__).parent / "page"
-
-MISSING = "\N{EN DASH}"  # text for an undefined metric
-
-TITLES = {
-    "confusion": "Confusion matrix: a row per true label, a column per predicted label",
-    "labels": "Recall and precision of every label",
-    "reliability": "Accuracy against confidence",
-    "coverage": "Accuracy against the share of accepted faces",
-    "precision_recall": "Precision against recall of every label",
-    "roc": "True positive rate against false positive rate of every label",
-    "crowd": "Accuracy by crowd agreement",
-    "learning": "Loss and accuracy over the epochs of training",
-    "random": "Faces chosen at random, with true and predicted labels",
-    "worst": "The wrong predictions with the highest confidence",
-    "uncertain": "The predictions with the lowest confidence",
-    "mislabelled": "The faces whose labels are most likely wrong",
-}
-"""The text alternative of every figure."""
 
 THUMBNAIL = 112
 """Longest side of a face on a sheet, in pixels; larger ones are scaled down, so that a page stays small."""
@@ -52,52 +37,66 @@ def largest_confusions(metrics: Metrics, wanted: int = 5) -> list[tuple[str, str
     return sorted(found, key=lambda mistake: -mistake[2])[:wanted]
 
 
-def probability(value: float) -> str:
-    """Write a p-value as papers do."""
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
-
-
-def new_environment() -> jinja2.Environment:
-    """Make the environment of the templates in page/: undefined names are errors, the filter `count` writes whole numbers."""
+def new_environment(text: bool = False) -> jinja2.Environment:
+    """Make the environment of the templates in page/, in which undefined names are errors; text has a plain dash and minus."""
+    missing, minus = ("-", "-") if text else ("\N{EN DASH}", "\N{MINUS SIGN}")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=jinja2.select_autoescape(),  # in HTML, not in Markdown
+        autoescape=jinja2.select_autoescape(),  # in HTML, not in Markdown and text
         undefined=jinja2.StrictUndefined,
         extensions=["jinja2.ext.do"],
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["count"] = lambda number: f"{number:,}"
+    environment.filters |= {
+        "aligned": aligned,
+        "count": lambda number: f"{number:,}",
+        "decimal": lambda number: missing if number is None else f"{number:.3f}",
+        "logarithm": math.log,
+        "percent": lambda share: missing if share is None else f"{share:.1%}",
+        "points": lambda share: missing if share is None else f"{100 * share:+.1f}".replace("-", minus),
+        "svg": lambda figure, title: Markup(plots.as_svg(figure, title)),
+    }
     return environment
 
 
-def render(record: Record, pictures: dict[str, str], recipe: str | None) -> str:
-    """Write the page, with the model's recipe as YAML text and pictures by the names of `TITLES` as SVG elements.
+def aligned(rows: Sequence[Sequence[object]]) -> str:
+    """Write rows of cells as lines, the first column left-aligned, the others right-aligned."""
+    cells = [list(map(str, row)) for row in rows]
+    first, *widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join([name.ljust(first), *(text.rjust(width) for text, width in zip(figures, widths, strict=True))])
+        for name, *figures in cells
+    )
 
-    A section without its picture is left out.
-    """
+
+def render(record: Record, figures: Mapping[str, Figure], recipe: str | None) -> str:
+    """Write the page, with the model's recipe as YAML text; a section without its figure is left out."""
     environment = new_environment()
-    environment.filters |= {
-        "percent": lambda share: MISSING if share is None else f"{share:.1%}",
-        "decimal": lambda number: MISSING if number is None else f"{number:.3f}",
-        "points": lambda share: MISSING if share is None else f"{100 * share:+.1f}".replace("-", "\N{MINUS SIGN}"),
-        "seconds": lambda time: f"{time:.1f} s" if time >= 1 else f"{1000 * time:.0f} ms",
-        "probability": probability,
-        "logarithm": math.log,
-    }
     return environment.get_template("report.html").render(
         record=record,
         confusions=largest_confusions(record.all_rows),
         cautions=cautions(record),
-        copies_unknown=copies_unknown_reason((record.model["trained_on"] or {}).get("train_count")),
+        most_stored=MOST_DIGESTED,
         enough=(FEWEST_ROWS, round(100 * WIDEST)),
-        pictures=pictures,
+        figures=figures,
         recipe=recipe,
     )
 
 
+def render_text(record: Record) -> str:
+    """Write the metrics as text for a terminal: what was evaluated, the tables, then cautions."""
+    template = new_environment(text=True).get_template("report.txt")
+    return template.render(record=record, cautions=cautions(record, "training_cautions.txt")).strip()
+
+
+def cautions(record: Record, template: str = "cautions.txt") -> list[str]:
+    """List what makes the metrics less reliable; training_cautions.txt has what is known of rows of the training."""
+    return new_environment(text=True).get_template(template).render(record=record).splitlines()
+
+
 def choose_faces(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
-    """Choose the rows for each sheet of faces, by the names of `TITLES`."""
+    """Choose the rows for each sheet of faces."""
     falling = np.argsort(-probabilities.max(axis=1), kind="stable")
     wrong = probabilities.argmax(axis=1) != targets.argmax(axis=1)
     return {
@@ -131,7 +130,7 @@ def plot_faces(
 def draw(
     images: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet, record: Record
 ) -> dict[str, Figure]:
-    """Draw every figure that the rows allow, by the names of `TITLES`; subgroups and learning curves are drawn elsewhere."""
+    """Draw every figure that the rows allow; subgroups and learning curves are drawn elsewhere."""
     metrics = record.all_rows
     figures = {
         "confusion": plots.plot_confusion(metrics),

@@ -4,7 +4,7 @@ import csv
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,13 @@ COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validati
 SUMMARY_COLUMNS = ("epoch", "validation_loss", "validation_accuracy", "seconds", "images_per_second")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunSummary:
     """A run, or a model that was only evaluated, of whose training nothing is known: its fields are empty or None."""
 
     name: str  # of the run folder or the model; for a report other than a run's `report`, that report's name after it
-    recipe: str  # its description, or its name and the changes made on the command line
-    network: str
+    recipe: str = ""  # its description, or its name and the changes made on the command line
+    network: str = ""
     rows: int  # faces it was measured on
     data: str  # their fingerprint, 64 hex digits; only runs with the same one are comparable
     split: str
@@ -42,15 +42,15 @@ class RunSummary:
     recall: dict[str, float | None]  # of each label, 0 to 1; None without rows
     support: dict[str, int]  # rows of each label
     parameters: int
-    multiply_adds: int | None  # for one face; None where the model file does not say
-    epochs: int | None
-    best_epoch: int | None  # the one whose weights were kept, counted from 1
-    validation_accuracy_by_epoch: list[float]  # 0 to 1, on the rows that chose the best epoch
-    training_seconds: float | None  # of all epochs, without validation
-    seconds_an_epoch: float | None  # the median, without validation
-    faces_a_second: float | None  # in training, the median
-    hardware: str | None  # of the training; None where the model file does not say
-    command: str | None  # command lines that trained and evaluated it; None if called from Python
+    multiply_adds: int | None = None  # for one face; None where the model file does not say
+    epochs: int | None = None
+    best_epoch: int | None = None  # the one whose weights were kept, counted from 1
+    validation_accuracy_by_epoch: list[float] = field(default_factory=list)  # 0 to 1, on the rows that chose the best epoch
+    training_seconds: float | None = None  # of all epochs, without validation
+    seconds_an_epoch: float | None = None  # the median, without validation
+    faces_a_second: float | None = None  # in training, the median
+    hardware: str | None = None  # of the training; None where the model file does not say
+    command: str | None = None  # command lines that trained and evaluated it; None if called from Python
     test_time_augmentation: str | None = None  # flip or ten-crops
 
 
@@ -70,26 +70,21 @@ def summarise(folder: Path) -> RunSummary:
     training = {} if run is None else _training(run, report, record)
     model = record["model"]["name"].removesuffix(".onnx") if run is None else run.resolve().name
     is_own = run is not None and report.resolve().name == "report"
-    summary: dict[str, Any] = dict.fromkeys(field.name for field in fields(RunSummary))  # None is what is not known
-    summary |= {
-        "name": model if is_own else f"{model}/{report.resolve().name}",
-        "recipe": "",
-        "network": "",
-        "rows": figures["n"],
-        "data": record["data"]["fingerprint"],
-        "split": record["data"]["split"],
-        "accuracy": figures["accuracy"]["value"],
-        "low": figures["accuracy"]["low"],
-        "high": figures["accuracy"]["high"],
-        "macro_f1": figures["macro_f1"],
-        "recall": {each["label"]: each["recall"] and each["recall"]["value"] for each in figures["labels"]},
-        "support": {each["label"]: each["support"] for each in figures["labels"]},
-        "parameters": record["model"]["parameters"],
-        "validation_accuracy_by_epoch": [],
-        "command": record["command"],
-        "test_time_augmentation": augmentation["kind"] if augmentation else None,
-    }
-    return RunSummary(**summary | training)
+    return RunSummary(
+        name=model if is_own else f"{model}/{report.resolve().name}",
+        rows=figures["n"],
+        data=record["data"]["fingerprint"],
+        split=record["data"]["split"],
+        accuracy=figures["accuracy"]["value"],
+        low=figures["accuracy"]["low"],
+        high=figures["accuracy"]["high"],
+        macro_f1=figures["macro_f1"],
+        recall={each["label"]: each["recall"] and each["recall"]["value"] for each in figures["labels"]},
+        support={each["label"]: each["support"] for each in figures["labels"]},
+        parameters=record["model"]["parameters"],
+        test_time_augmentation=augmentation["kind"] if augmentation else None,
+        **{"command": record["command"]} | training,
+    )
 
 
 def run_and_report(folder: Path) -> tuple[Path | None, Path]:
@@ -143,10 +138,10 @@ def read_summaries(path: Path) -> list[RunSummary]:
         raise MienError(f"{path} is not {made}: it is not a list of runs.")
     parser = ArgumentParser(exit_on_error=False, default_env=False)
     parser.add_class_arguments(RunSummary)
-    known, found = {field.name: field.default is MISSING for field in fields(RunSummary)}, []
+    known, found = [field.name for field in fields(RunSummary)], []
     for number, row in enumerate(rows, start=1):
         where = f"{path} is not {made}: run {number}"
-        if missing := [name for name, is_needed in known.items() if is_needed and name not in row]:
+        if missing := [name for name in known if name not in row and name != "test_time_augmentation"]:  # added later
             others = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             raise MienError(f"{where} lacks {', '.join(missing[:3])}{others}; {again}.")
         if unknown := [name for name in row if name not in known]:

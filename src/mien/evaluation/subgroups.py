@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import ttest_1samp, ttest_ind
 
 from mien.data.faceset import FaceSet
-from mien.data.signatures import EXACT, MOST_DIGESTED, NEAR, NO_COPY, Noted, TrainingRows, copies_of_training_rows, from_text
+from mien.data.signatures import EXACT, NEAR, NO_COPY, Noted, TrainingRows, copies_of_training_rows, from_text
 from mien.errors import MienError
 from mien.evaluation.metrics import LabelMetrics, Metrics, measure
 from mien.evaluation.statistics import Difference, Proportion, difference, share_true
@@ -193,11 +193,3 @@ def measure_training_copies(
         gap=gap,
         worth=gap.times(float(copies.mean())) if gap else None,
     )
-
-
-def copies_unknown_reason(training_rows: int | None) -> str:
-    """Explain why copies of training faces are not known, given how many training faces the model states, if it does."""
-    text = "The model file stores no signatures of its training faces, so copies of them cannot be found."
-    if training_rows and training_rows > MOST_DIGESTED:
-        return f"{text} It was trained on {training_rows:,} faces; a file has room for {MOST_DIGESTED:,}."
-    return f"{text} Models trained by this version of mien store them."

@@ -13,6 +13,7 @@ from mien.images import prepare
 from mien.inference.annotation import AnnotationWriter
 from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior, usable_cores
 from mien.inference.detection import Detector, crop_face, open_detector
+from mien.inference.drawing import choose_fonts
 from mien.inference.output import check_draw
 from mien.inference.prediction import Frame, Prediction, Unread, read
 from mien.inference.prefetch import prefetched
@@ -43,6 +44,7 @@ def predict(
     track: bool = True,
     smoothing: float = SMOOTHING,
     threads: int | None = None,
+    font: str | None = None,
 ) -> Generator[Prediction, None, None]:
     """Find the faces of images and videos and predict their expressions.
 
@@ -72,6 +74,7 @@ def predict(
         track: in videos and from cameras, number the faces by person from frame to frame; without it nothing is smoothed.
         smoothing: time constant in seconds of the moving average over the probabilities of each track; 0 for no smoothing.
         threads: CPU threads that detect and classify faces; by default as many as this process may use, at most 8.
+        font: a font file for the labels in drawings; by default one that is installed, where Pillow's own lacks letters.
 
     Returns:
         One prediction or more for every input, in order, as they come: one for each face, or one that says that there is
@@ -80,7 +83,7 @@ def predict(
 
     Raises:
         MienError: at once, if the model or the detector cannot be opened, the model has no such head, the prior is unknown, a
-            number is out of range, or the folder cannot be created or contains inputs.
+            number is out of range, the folder cannot be created or contains inputs, or the font cannot be used.
     """
     if threads is not None and threads < 1:
         raise MienError(f"The number of threads must be at least 1, not {threads}.")
@@ -93,7 +96,8 @@ def predict(
     pipeline = FacePipeline(
         model, detector, head, prior, faces, margin, min_size, min_score, threshold, batch_size, keep_images
     )
-    writer = None if draw is None else AnnotationWriter(Path(draw))
+    choose_fonts(pipeline.classifier.labels.names if draw else (), font)
+    writer = None if draw is None else AnnotationWriter(Path(draw), font)
     return _predictions(pipeline.run(items, threads), TrackSmoother(smoothing) if track else None, writer)
 
 
@@ -197,7 +201,11 @@ class FacePipeline:
         for number, face in enumerate(faces):
             x1, y1, x2, y2 = face.box
             box = max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)
-            rows.append(replace(row, face=number, box=box, score=face.score))
+            found_row = replace(row, face=number, box=box, score=face.score)
+            if face.landmarks is not None:
+                landmarks, angle = face.landmarks.astype(np.float32), 180 - (180 - face.angle) % 360
+                found_row = replace(found_row, landmarks=landmarks, angle=angle)
+            rows.append(found_row)
         return ImageFaces(rows or [row], prepared, crops if self._keep_crops else [], kept, frame.rate)
 
     def classify(self, group: list[ImageFaces]) -> list[ImageFaces]:

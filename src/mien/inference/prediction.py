@@ -12,6 +12,9 @@ from mien.errors import MienError
 from mien.images import ImageSource, read_with_note
 from mien.labels import LabelSet
 
+LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+"""The landmarks of a face in their order; the mouth's are its corners. Left and right are those of an upright picture."""
+
 _PILLOW = threading.Lock()
 """A Pillow image loads lazily and is not thread-safe, and the same one may be given several times."""
 
@@ -57,6 +60,11 @@ class Unread:
         return len(self.image) if isinstance(self.image, bytes) else getattr(self.image, "nbytes", 0)
 
 
+def encodable(text: str) -> str:
+    """Escape what UTF-8 cannot encode: file names may be any bytes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def read(image: Frame | Unread) -> Frame:
     """Read an image unless it is read already; a failure becomes a frame with an error."""
     if isinstance(image, Frame):
@@ -73,8 +81,7 @@ def read(image: Frame | Unread) -> Frame:
 class Face:
     """One detected face of an image.
 
-    The landmarks are float32, (5, 2), x and y in pixels: left eye, right eye, tip of the nose, left and right corner of the
-    mouth, left and right as in an upright picture.
+    The landmarks are (5, 2), x and y in pixels, in the order of `LANDMARKS`.
     """
 
     box: tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels; may extend beyond the image
@@ -129,6 +136,9 @@ class Prediction:
         track: number of the person that a face of a video belongs to, from 0; None without tracking.
         threshold: the confidence below which the prediction counts as unsure, 0 to 1.
         note: a remark on how the image was read, such as "the first of several frames"; usually empty.
+        landmarks: (5, 2), float32, x and y in pixels: left eye, right eye, tip of the nose, left and right corner of the mouth,
+            left and right as in an upright picture, so the left eye is the person's right one; None without detection.
+        angle: degrees by which the face is rotated clockwise from upright, -180 to 180; None without detection.
     """
 
     source: str
@@ -143,6 +153,8 @@ class Prediction:
     track: int | None = None
     threshold: float = 0.0
     note: str = ""
+    landmarks: np.ndarray | None = None
+    angle: float | None = None
 
     @property
     def no_face(self) -> bool:
@@ -166,11 +178,11 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: rounded numbers, "error" or "no_face" if there is no face, no key for None."""
-        row: dict[str, Any] = {"source": self.source}
+        row: dict[str, Any] = {"source": encodable(self.source)}
         if self.frame is not None:
             row |= {"frame": self.frame, "time": None if self.time is None else round(self.time, 3)}
         if self.error:
-            return row | {"error": self.error}
+            return row | {"error": encodable(self.error)}
         if self.box is None or self.probabilities is None or self.confidence is None:
             row["no_face"] = True
         else:
@@ -179,20 +191,27 @@ class Prediction:
                 "face": self.face,
                 "box": [round(edge, 1) for edge in self.box],
                 "score": None if self.score is None else round(self.score, 4),
+            }
+            if self.landmarks is not None and self.angle is not None:
+                points = np.round(self.landmarks.astype(float), 1).tolist()
+                row |= {"landmarks": dict(zip(LANDMARKS, points, strict=True)), "angle": round(self.angle, 1)}
+            row |= {
                 "label": self.label,
                 "confidence": round(self.confidence, 6),
                 "unsure": self.unsure,
                 "probabilities": {name: round(float(p), 6) for name, p in zip(self.labels, self.probabilities, strict=True)},
             }
-        return row | ({"note": self.note} if self.note else {})
+        return row | ({"note": encodable(self.note)} if self.note else {})
 
     @classmethod
     def from_dict(cls, row: dict[str, Any], labels: LabelSet, threshold: float = 0.0) -> "Prediction":
         """Make a prediction from the result of `to_dict`; a KeyError, TypeError or ValueError if the row is none."""
         found: dict[str, Any] = {
-            key: row[key] for key in ("face", "score", "frame", "time", "track", "error", "note") if key in row
+            key: row[key] for key in ("face", "score", "angle", "frame", "time", "track", "error", "note") if key in row
         }
         if "box" in row:
             found["box"] = tuple(row["box"])
             found["probabilities"] = np.array([row["probabilities"][name] for name in labels], np.float32)
+        if "landmarks" in row:
+            found["landmarks"] = np.array([row["landmarks"][name] for name in LANDMARKS], np.float32)
         return cls(row["source"], labels, threshold=threshold, **found)

@@ -171,12 +171,8 @@ def compare(
     summaries, predictions = comparison.read_runs(sources)
     if format == "json":
         text = comparison.as_json(summaries)
-    elif format == "html":
-        from mien.evaluation.comparison_page import render
-
-        text = render(summaries, title, command, predictions)
     else:
-        text = comparison.as_markdown(summaries, title, command, predictions)
+        text = comparison.render(summaries, title, command, predictions, "html" if format == "html" else "md")
     if out is None:
         return text
     from mien.inference.output import make_folder_of

@@ -4,6 +4,7 @@ Options that only pass on to those two are not repeated here: jsonargparse finds
 their types, defaults and help from there.
 """
 
+import io
 import shutil
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mien.errors import MienError
+from mien.errors import MienError, printable
 from mien.inference.classifier import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from mien.inference.prediction import Prediction
     from mien.labels import LabelSet
 
-SPEED_ONLY = ("batch_size", "threads")  # options that do not change the predictions: a run may be resumed with others
+SPEED_ONLY = ("batch_size", "threads", "font")  # options that do not change the predictions: a run may be resumed with others
 
 
 def predict(
@@ -116,7 +117,13 @@ def _until_stopped(predictions: "Iterator[Prediction]", source: list[str]) -> "I
 def _to_standard_output(predictions: "Iterator[Prediction]", format: str, labels: "LabelSet") -> "Tally":
     from mien.inference.output import write, write_file
 
+    if sys.stdout is None:
+        raise MienError("Standard output is closed; redirect it, or name a file with --out.")
+    if format == "table":
+        return write(predictions, labels, format, sys.stdout)
     if format != "parquet":
+        if isinstance(sys.stdout, io.TextIOWrapper):  # the same bytes as in a file
+            sys.stdout.reconfigure(encoding="utf-8", newline="")
         return write(predictions, labels, format, sys.stdout)
     if sys.stdout.isatty():
         raise MienError("Parquet cannot be read on a terminal; name a file with --out.")
@@ -169,14 +176,12 @@ def explain(source: list[str], out: str, model: str = DEFAULT_MODEL, detector: s
 
 
 def _print_explanation(each: "Explanation") -> None:
-    from mien.inference.output import printable
-
     found = each.prediction
     if each.heat is None or found.probabilities is None or each.label is None:
-        print(f"mien: {found.error or f'{found.source}: no face found'}", file=sys.stderr)
+        print(f"mien: {printable(found.error or f'{found.source}: no face found')}", file=sys.stderr)
         return
     time = "" if found.time is None else f" at {found.time:.2f} s"
     probability = float(found.probabilities[found.labels.index(each.label)])
     answer = "" if each.label == found.label else f"  (the answer is {found.label} {found.confidence:.0%})"
     region = f"most of it from the {each.region}; {each.hidden:.0%} without" if each.region else "no part supports it"
-    print(f"{printable(found.source)}{time}  face {found.face}  {each.label} {probability:.0%}{answer}  {region}")
+    print(printable(f"{found.source}{time}  face {found.face}  {each.label} {probability:.0%}{answer}  {region}"))

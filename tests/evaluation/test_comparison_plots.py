@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from mien.evaluation.comparison_page import plot_accuracies, plot_recalls, plot_trainings, trainings
+from mien.evaluation.comparison import plot_accuracies, plot_recalls, plot_trainings, trainings
 from mien.evaluation.plots import SERIES, as_svg
 from mien.evaluation.run_summary import RunSummary
 

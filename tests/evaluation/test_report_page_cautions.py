@@ -2,9 +2,13 @@ from dataclasses import replace
 
 import pytest
 
-from mien.evaluation.record import cautions, training_cautions
+from mien.evaluation.report_page import cautions
 from mien.evaluation.statistics import Difference, proportion
 from mien.evaluation.subgroups import TrainingCopies
+
+
+def cautions_of_training(record):
+    return cautions(record, "training_cautions.txt")
 
 
 def test_labels_without_or_with_few_rows_are_a_caution(record):
@@ -48,14 +52,14 @@ def test_skipped_images_are_a_caution(record_of):
 )
 def test_rows_among_which_training_rows_may_be_are_a_caution(split, path, is_said, record):
     trained = record.model | {"trained_on": {"path": path and "faces"}}
-    found = training_cautions(replace(record, model=trained, data=record.data | {"split": split, "path": path}))
+    found = cautions_of_training(replace(record, model=trained, data=record.data | {"split": split, "path": path}))
     assert ["probably include rows the model was trained on" in each for each in found] == [True] * is_said
 
 
 def test_training_rows_give_a_single_caution(record):
     trained = record.model | {"trained_on": {"path": "faces"}}
     data = record.data | {"split": "all", "same_as_training": True}
-    assert len(training_cautions(replace(record, model=trained, data=data))) == 1
+    assert len(cautions_of_training(replace(record, model=trained, data=data))) == 1
 
 
 def test_copies_counted_take_the_place_of_a_likelihood(record, record_of):
@@ -64,9 +68,9 @@ def test_copies_counted_take_the_place_of_a_likelihood(record, record_of):
     gap = Difference(0.5, -0.1, 0.9)
     copies = TrainingCopies("signatures", 900, 2, 1, proportion(3, 3), without, gap, gap.times(0.6))
     counted = replace(trained, training_copies=copies)
-    assert training_cautions(counted) == []
+    assert cautions_of_training(counted) == []
     assert cautions(counted)[0] == (
         "3 of the 5 faces are copies of faces the model was trained on. Without them the accuracy is 50.0%, not 80.0%."
     )
     by_heart = replace(trained, training_copies=replace(copies, exact=5, without=None, gap=None, worth=None))
-    assert "Every face is a copy of one the model was trained on" in training_cautions(by_heart)[0]
+    assert "Every face is a copy of one the model was trained on" in cautions_of_training(by_heart)[0]
