@@ -74,7 +74,7 @@ def judge(classifier: mien.Classifier, face: np.ndarray, index: int, heat: np.nd
 
 if __name__ == "__main__":
     arguments = parse(__doc__, data=str, model="mien-s", faces=40, skip=56)
-    classifier = mien.Classifier(arguments.model, threads=1)
+    classifier = mien.Classifier(arguments.model, threads=1, prior="training")
     rows = mien.read_faces(arguments.data).split("validation").images[35::36]
     faces = rows[arguments.skip : arguments.skip + arguments.faces]
     random = np.random.default_rng(0)

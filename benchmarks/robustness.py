@@ -84,7 +84,7 @@ CHANGES: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
 
 if __name__ == "__main__":
     arguments = parse(__doc__, "model +", data=str, votes=None, split="validation", seed=0)
-    models = [mien.Classifier(each, head=None if arguments.votes else "label") for each in arguments.model]
+    models = [mien.Classifier(each, head=None if arguments.votes else "label", prior="training") for each in arguments.model]
     faces = read_judged(arguments.data, arguments.votes, arguments.split)
     table, means = [["faces", *arguments.model]], []
     for name, change in CHANGES.items():

@@ -1,8 +1,8 @@
 """The command line: `mien VERB ...`. A verb is one function: its signature and docstring are its command line."""
 
-import difflib
 import errno
 import inspect
+import io
 import os
 import re
 import shlex
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, get_origin
 
 from mien import __version__
-from mien.errors import MienError, in_plain_words
+from mien.errors import MienError, in_plain_words, printable, suggestion
 
 VERBS = {
     "train": ("mien.verbs.train", "Train a classifier: mien train RECIPE --data PATH --out RUN [--recipe.epochs 5 ...]."),
@@ -52,7 +52,7 @@ PATHS = ("--data", "--data.path", "--data.votes", "--data.drop", "--out", "--mod
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BAD_PATH = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR),
-    *(errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO),
+    *(errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO, errno.EBADF, errno.EIO),
 )
 
 
@@ -67,19 +67,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     trains = arguments[:1] == ["train"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a console may lack letters
+    if sys.stderr is None:  # it is closed
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     try:
-        return _run(arguments)
+        try:
+            return _run(arguments)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # shows at the latest here if it cannot be written
     except MienError as mistake:
         return _complain(str(mistake))
     except KeyboardInterrupt:
         again = "" if "--resume" in arguments else " with --resume"
         _complain("stopped" + (f" (the same command{again} continues)" if trains else ""))
         return 130
-    except BrokenPipeError:
-        # the reader of the output has closed it, as `head` does; without this Python would complain at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as problem:
+        _abandon_output()
+        closed_pipe = os.name == "nt" and problem.errno == errno.EINVAL and not problem.filename
+        if isinstance(problem, BrokenPipeError) or closed_pipe:
+            return 0  # the reader of the output has closed it, as `head` does
         where = f" ({problem.filename})" if problem.filename else ""
         if problem.errno in FULL_DISK:
             again = "the same command with --resume continues" if trains else "run the same again"
@@ -106,8 +115,20 @@ def program() -> NoReturn:
 
 
 def _complain(sentence: str) -> int:
-    print(f"mien: {sentence}", file=sys.stderr)
+    with suppress(OSError):
+        print(f"mien: {printable(sentence)}", file=sys.stderr)
+    _abandon_output()
     return 2
+
+
+def _abandon_output() -> None:
+    """Discard what cannot be written to stdout and stderr; without this Python would complain about it at exit."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, AttributeError):
+            with suppress(OSError, AttributeError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _run(arguments: list[str]) -> int:
@@ -121,15 +142,14 @@ def _run(arguments: list[str]) -> int:
         return 0
     verb, words = arguments[0], arguments[1:]
     if verb not in VERBS:
-        near = difflib.get_close_matches(verb, VERBS, n=1)
-        near = [f"mien predict {verb}"] if not near and Path(verb).exists() else near
-        raise MienError(
-            f"There is no verb {verb!r}; " + (f"did you mean {near[0]}?" if near else f"there are {', '.join(VERBS)}.")
-        )
+        others = f"did you mean mien predict {verb}?" if Path(verb).exists() else f"there are {', '.join(VERBS)}."
+        raise MienError(f"There is no verb {verb!r}; {suggestion(verb, VERBS, others)}")
     function = getattr(import_module(VERBS[verb][0]), verb)
     result = function(**read_command_line(verb, function, words))
     if isinstance(result, int):
         return result
+    if isinstance(result, str) and sys.stdout is None:
+        raise MienError("Standard output is closed; leave it open, or redirect it to a file.")
     if text := result if isinstance(result, str) else result.table():
         print(text.removesuffix("\n"))
     return 1 if getattr(result, "failed", 0) else 0
@@ -259,8 +279,7 @@ def _sentence(parser: Any, problem: str, flags: Mapping[str, Any], words: Sequen
     if unknown := re.search(r"[Uu]nrecognized arguments: (\S+)", sentence):
         before = words[words.index(unknown[1]) - 1] if unknown[1] in words[1:] else ""
         if unknown[1].startswith("--"):
-            near = difflib.get_close_matches(unknown[1].split("=")[0], flags, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
+            hint = suggestion(unknown[1].split("=")[0], flags, phrase=" Did you mean {}?")
         elif flags.get(before) == 0:
             hint = f" {before} takes no value."
         elif "--data.path" in flags:

@@ -1,7 +1,8 @@
-"""The error for mistakes that a user can correct, and jsonargparse messages as one sentence."""
+"""The error for mistakes that a user can correct, and texts in the form in which they are printed."""
 
 import difflib
 import re
+from collections.abc import Iterable
 
 
 class MienError(Exception):
@@ -10,6 +11,13 @@ class MienError(Exception):
     The message says what is wrong and what to do about it. The command line prints it and exits with 2; a bug raises
     any other exception and shows its traceback.
     """
+
+
+def printable(text: str, encoding: str = "utf-8") -> str:
+    """Escape what would break a line or move the cursor, and what the encoding lacks."""
+    keep = "\u200c\u200d"  # invisible parts of Persian words and of emoji
+    safe = (char if char.isprintable() or char in keep else char.encode("unicode_escape").decode() for char in text)
+    return "".join(safe).encode(encoding, "backslashreplace").decode(encoding)
 
 
 KINDS = {
@@ -42,5 +50,17 @@ def in_plain_words(problem: str) -> str:
 
 def _one_of(found: re.Match[str]) -> str:
     names = [name.strip(" '") for name in found[1].split(",")]
-    near = difflib.get_close_matches(found[2], names, n=1)
-    return f"expected one of {', '.join(names)}, not {found[2]}" + (f"; did you mean {near[0]}?" if near else "")
+    return f"expected one of {', '.join(names)}, not {found[2]}" + suggestion(found[2], names, phrase="; did you mean {}?")
+
+
+def suggestion(
+    name: str, known: Iterable[str], otherwise: str = "", phrase: str = "did you mean {}?", most: int = 1, cutoff: float = 0.6
+) -> str:
+    """Suggest the known names that are most similar to a misspelt one; return `otherwise` where none is."""
+    near = difflib.get_close_matches(name, list(known), most, cutoff)
+    return phrase.format(" or ".join(near)) if near else otherwise
+
+
+def first_line(problem: Exception) -> str:
+    """Return the first line of an exception's message without its full stop, or its type where it has none."""
+    return str(problem).strip().partition("\n")[0].rstrip(".: \r") or type(problem).__name__

@@ -3,6 +3,7 @@
 import functools
 import io
 import os
+import re
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -25,7 +26,33 @@ IMAGE_SUFFIXES = frozenset(
 )
 """The files of a folder or zip that count as images, for training and prediction alike, in upper or lower case."""
 
+HEAD_BYTES = 512  # bytes of a file that `content_kind` needs
+
+_KINDS = {
+    "image": re.compile(
+        rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|BM.{4}\0{4}|II[*+]\0|MM\0[*+]|RIFF.{4}WEBP|\xff\x4f\xff\x51|P[1-7fF]\s|8BPS"
+        rb"|\0{3}\x0c(jP  |JXL )|.{4}ftyp(he[iv][cxms]|mi[af][f1-9]|msf1|avi[fs]|crx )",
+        re.DOTALL,
+    ),
+    "zip": re.compile(rb"PK(\x03\x04|\x05\x06)"),
+    "video": re.compile(
+        rb".{4}(moov|mdat)|\0.{3}(ftyp|moof|wide|free|skip|styp)|RIFF.{4}AVI |\x1aE\xdf\xa3|FLV\x01|OggS|0&\xb2u\x8ef\xcf\x11"
+        rb"|DKIF|\0\0\x01[\xb3\xba]|\0{3}\x01[\x09\x27\x40\x46\x67]|nut/|G.{187}G.{187}G|.{4}G.{191}G|\x06\x0e\+4|\.RMF|YUV4",
+        re.DOTALL,
+    ),
+}
+"""How files begin: the formats of Pillow that have a signature, zips, and the containers of videos."""
+
 _NOISE = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}  # created by macOS, Windows and network drives
+
+CHANNELS = ((1,), (2,), (3,), (4,))  # lengths of an axis that is one of channels: gray, gray with alpha, RGB, RGBA
+
+OVERSHOOT = 0.05
+"""Float values may exceed their scale by this share of it, since resizing with a cubic filter overshoots; they are clipped."""
+
+BLACK = 16 / 255
+"""Brightest value that is black, as a share of the scale (ITU-R BT.601): an array that would be this dark is rejected, for its
+scale is probably another."""
 
 MAX_MEGAPIXELS = 400
 """Larger images are rejected: a small file can claim to be one and fill the memory. MIEN_MAX_MEGAPIXELS sets another limit."""
@@ -40,6 +67,11 @@ _LARGE = threading.Lock()
 def is_image_name(name: str) -> bool:
     """Return whether a file of this name counts as an image."""
     return PurePath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def content_kind(head: bytes) -> str:
+    """Return what the first bytes of a file are the start of: an "image", a "video", a "zip", or "" if they do not say."""
+    return next((kind for kind, pattern in _KINDS.items() if pattern.match(head)), "")
 
 
 def _is_noise(name: str) -> bool:
@@ -85,11 +117,12 @@ def read_image(source: ImageSource) -> np.ndarray:
     """Read an image as a person sees it.
 
     The EXIF orientation is applied, transparency is blended with white, 16 bits are scaled to 8, and the first frame of an
-    animation is used. A float array or TIFF has the range 0 to 1, 0 to 255 or 0 to 65535, the first that fits its maximum.
+    animation is used. A float array or TIFF has the range 0 to 1, 0 to 255 or 0 to 65535, the first that fits its maximum; a
+    uint16 array 0 to 255 or 0 to 65535; other integers 0 to 255.
 
     Args:
         source: a path, the bytes of a file in any format Pillow reads (HEIC where pillow-heif is installed), a Pillow image,
-            or an array: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA.
+            or an array: (H, W), (H, W, 1), (H, W, 2) gray with alpha, (H, W, 3) RGB or (H, W, 4) RGBA.
 
     Returns:
         uint8, (H, W) for a gray image and (H, W, 3) RGB for any other; a decoded one is read-only.
@@ -101,34 +134,32 @@ def read_image(source: ImageSource) -> np.ndarray:
 
 
 def read_with_note(source: ImageSource, name: str = "") -> tuple[np.ndarray, str]:
-    """Read an image as `read_image` does, and note what was left out: "the first of several frames" (or pages), or "".
+    """Read an image as `read_image` does, and note what was left out or inferred, or "".
 
     `name` is the name of bytes in error messages.
     """
-    if isinstance(source, np.ndarray):
-        try:
-            return _from_array(source), ""
-        except MienError as error:
-            raise MienError(f"The image array: {error}") from None
-    if isinstance(source, Image.Image):
-        return _decode(source, "The Pillow image"), ""
-    if isinstance(source, bytes):
-        return _from_file(io.BytesIO(source), f"The image {name!r}" if name else "The image in these bytes")
-    if not isinstance(source, str | Path):
+    if not isinstance(source, ImageSource):
         raise MienError(f"An image is a path, bytes, a Pillow image or an array, not {type(source).__name__}.")
-    name = f"The image {str(source)!r}"
-    if Path(source).is_fifo():  # opening it would block until something is written
-        raise MienError(f"{name} is a named pipe; save its output to a file.")
+    label, remedy = "The image array", "save or download it again"
+    if isinstance(source, Image.Image):
+        label, remedy = "The Pillow image", "load it before its file is closed, or save it again"
+    elif isinstance(source, bytes):
+        label = f"The image {name!r}" if name else "The image in these bytes"
+    elif not isinstance(source, np.ndarray):
+        label = f"The image {str(source)!r}"
     try:
-        file = Path(source).open("rb")  # noqa: SIM115 - closed below; only opening may raise here
+        if isinstance(source, np.ndarray):
+            return _from_array(np.asarray(source))
+        if isinstance(source, Image.Image):
+            return _decode(source)
+        with io.BytesIO(source) if isinstance(source, bytes) else _opened(Path(source)) as file:
+            return _from_file(file)
     except FileNotFoundError:
         raise MienError(f"There is no image {str(source)!r}; check the path.") from None
-    except IsADirectoryError:
-        raise MienError(f"{str(source)!r} is a folder, not an image.") from None
-    except (OSError, ValueError) as error:
-        raise MienError(f"{name} cannot be opened: {getattr(error, 'strerror', None) or error}.") from None
-    with file:
-        return _from_file(file, name)
+    except MienError as error:
+        raise MienError(f"{label} {error}") from None
+    except Exception as error:  # parsers of damaged files raise OSError, SyntaxError, ValueError, struct.error and more
+        raise MienError(f"{label} is damaged ({reason_of(error)}); {remedy}.") from None
 
 
 def prepare(image: np.ndarray, size: int, channels: int) -> np.ndarray:
@@ -161,19 +192,30 @@ def prepare(image: np.ndarray, size: int, channels: int) -> np.ndarray:
     return pixels if pixels.shape == shape else np.repeat(pixels[:, :, None], 3, axis=2)
 
 
-def _from_file(file: BinaryIO, name: str) -> tuple[np.ndarray, str]:
+def _opened(path: Path) -> BinaryIO:
+    try:
+        if path.is_fifo():  # opening it would block until something is written
+            raise MienError("is a named pipe; save its output to a file.")
+        return path.open("rb")
+    except FileNotFoundError:
+        raise
+    except IsADirectoryError:
+        raise MienError("is a folder, not an image.") from None
+    except (OSError, ValueError) as error:
+        raise MienError(f"cannot be opened: {getattr(error, 'strerror', None) or error}.") from None
+
+
+def _from_file(file: BinaryIO) -> tuple[np.ndarray, str]:
     if not file.read(1):
-        raise MienError(f"{name} is empty (0 bytes); copy or download it again.")
+        raise MienError("is empty (0 bytes); copy or download it again.")
     file.seek(0)
     try:
-        with _open(file) as image:
-            return _decode(image, name), _left_out(image)
-    except MienError:
-        raise
+        image = _open(file)
     except UnidentifiedImageError:
-        raise MienError(f"{name} is not in a format that can be read{_heic_hint(file)}; save it as JPEG or PNG.") from None
-    except Exception as error:  # parsers of damaged headers raise many types
-        raise MienError(f"{name} is damaged ({reason_of(error)}); save or download it again.") from None
+        raise MienError(f"is not in a format that can be read{_heic_hint(file)}; save it as JPEG or PNG.") from None
+    with image:
+        pixels, note = _decode(image)
+        return pixels, note or _left_out(image)
 
 
 def _left_out(image: Image.Image) -> str:
@@ -208,71 +250,80 @@ def _heic_hint(file: BinaryIO) -> str:
     return " (it is HEIC: pip install pillow-heif)" if file.read(8) in (b"ftypheic", b"ftypheix", b"ftypmif1") else ""
 
 
-def _decode(image: Image.Image, name: str) -> np.ndarray:
+def _decode(image: Image.Image) -> tuple[np.ndarray, str]:
     text, megapixels = os.environ.get("MIEN_MAX_MEGAPIXELS") or MAX_MEGAPIXELS, image.width * image.height / 1e6
     try:
         limit = float(text)
     except ValueError:
-        raise MienError(f"MIEN_MAX_MEGAPIXELS must be a number of megapixels, not {text!r}.") from None
+        raise MienError(f"cannot be read: MIEN_MAX_MEGAPIXELS must be a number of megapixels, not {text!r}.") from None
+    if not megapixels:
+        raise MienError(f"has no pixels ({image.width}x{image.height}); give another.")
     if megapixels > limit:
         raise MienError(
-            f"{name} has {megapixels:.3g} megapixels and the limit is {limit:g}; make it smaller, or set MIEN_MAX_MEGAPIXELS."
+            f"has {megapixels:.3g} megapixels and the limit is {limit:g}; make it smaller, or set MIEN_MAX_MEGAPIXELS."
         )
     if image.format == "EPS":  # Pillow would pass the file to Ghostscript, which executes it
-        raise MienError(f"{name} is an EPS drawing; save it as JPEG or PNG.")
+        raise MienError("is an EPS drawing; save it as JPEG or PNG.")
     try:
         with _LARGE if megapixels > LARGE_MEGAPIXELS else nullcontext():
             image.load()
             with suppress(Exception):  # a broken EXIF block does not spoil the picture
                 image = ImageOps.exif_transpose(image)
             return _pixels(image)
-    except MienError as error:
-        raise MienError(f"{name}: {error}") from None
     except MemoryError:
-        raise MienError(f"{name} does not fit into memory ({image.width}x{image.height}); make it smaller.") from None
-    except Exception as error:  # OSError, SyntaxError, ValueError, struct.error, EOFError and more
-        raise MienError(f"{name} is damaged ({reason_of(error)}); save or download it again.") from None
+        raise MienError(f"does not fit into memory ({image.width}x{image.height}); make it smaller.") from None
 
 
 def reason_of(error: Exception) -> str:
     """Return the message of an exception in one line, or its type where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return "out of memory" if isinstance(error, MemoryError) else " ".join(str(error).split()) or type(error).__name__
 
 
-def _pixels(image: Image.Image) -> np.ndarray:
-    """Convert an image of any Pillow mode to uint8 gray or RGB."""
+def _pixels(image: Image.Image) -> tuple[np.ndarray, str]:
+    """Convert an image of any Pillow mode to uint8 gray or RGB, and note the scale if it was inferred."""
     if image.mode.startswith("I"):
-        return _to_bytes(np.asarray(image), 65535)  # 16 bits, which Pillow holds in 16 or in 32
+        return _to_bytes(np.asarray(image), (65535,))[0], ""  # 16 bits, which Pillow holds in 16 or in 32
     if image.mode == "F":
         return _to_bytes(np.asarray(image))
     if image.mode == "LAB":
-        return np.asarray(image.getchannel("L"))  # Pillow cannot convert it to RGB; lightness is enough for a face
+        return np.asarray(image.getchannel("L")), ""  # Pillow cannot convert it to RGB; lightness is enough for a face
     gray = image.mode in ("1", "L", "LA", "La")
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         rgba = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     wanted = "L" if gray else "RGB"
-    return np.asarray(image if image.mode == wanted else image.convert(wanted))
+    return np.asarray(image if image.mode == wanted else image.convert(wanted)), ""
 
 
-def _from_array(array: np.ndarray) -> np.ndarray:
+def _from_array(array: np.ndarray) -> tuple[np.ndarray, str]:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
-    if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))) or not array.size:
-        raise MienError(f"its shape must be (H, W), (H, W, 3) or (H, W, 4) with pixels in it, not {array.shape}.")
-    pixels = array if array.dtype == np.uint8 else _to_bytes(array, 65535 if array.dtype == np.uint16 else None)
-    return _pixels(Image.fromarray(pixels)) if pixels.ndim == 3 and pixels.shape[2] == 4 else pixels
+    if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (2, 3, 4))) or not array.size:
+        order = {3: "1, 2, 0", 4: "0, 2, 3, 1"}.get(array.ndim, "") if array.shape[-3:-2] in CHANNELS else ""
+        advice = f"; write array.transpose({order}) if its channels come first" if order else ""
+        advice += f"{', or' if order else '; write'} list(array) if it holds several images" if array.ndim > 2 else ""
+        raise MienError(f"must be (H, W), (H, W, 3) or (H, W, 4) with pixels in it, not {array.shape}{advice}.")
+    pixels, note = (array, "") if array.dtype == np.uint8 else _to_bytes(array)
+    if pixels.ndim == 2 or pixels.shape[2] == 3:
+        return pixels, note
+    if pixels.shape[2] == 2:
+        note = ", ".join(filter(None, ("two channels read as gray with alpha", note)))
+    return _pixels(Image.fromarray(pixels))[0], note
 
 
-def _to_bytes(values: np.ndarray, full: int | None = None) -> np.ndarray:
-    """Scale values from 0 to `full` (default: the smallest usual maximum of their type that fits) to uint8."""
-    if values.dtype.kind not in "buif":
-        raise MienError(f"an image holds numbers, not {values.dtype}.")
+def _to_bytes(values: np.ndarray, scales: tuple[int, ...] = ()) -> tuple[np.ndarray, str]:
+    """Scale values to uint8 from the first of the scales (by default those usual for their type) that fits, and note it."""
+    kind = values.dtype.kind
+    if kind == "b":
+        return values * np.uint8(255), ""
+    if kind not in "uif":
+        raise MienError(f"must hold numbers, not {values.dtype}.")
     low, high = float(values.min()), float(values.max())
-    if full is None:
-        scales = {"b": (1,), "f": (1, 255, 65535)}.get(values.dtype.kind, (255,))
-        full = next((scale for scale in scales if high <= scale), 0)
-    if not 0 <= low <= high <= full:
-        raise MienError(f"its values run from {low:g} to {high:g}; give 0 to 255.")
-    pixels: np.ndarray = np.rint(np.multiply(values, 255 / full, dtype=np.float32)).astype(np.uint8)
-    return pixels
+    scales = scales or ((1, 255, 65535) if kind == "f" else (255, 65535) if values.dtype.str[1:] == "u2" else (255,))
+    slack = OVERSHOOT if kind == "f" else 0
+    scale = next((scale for scale in scales if high <= scale * (1 + slack)), 0)
+    if not scale or not -slack * scale <= low or (scale != scales[0] and high <= BLACK * scale):
+        usual = " or ".join(f"0 to {scale}" for scale in scales)
+        raise MienError(f"has values from {low:g} to {high:g}; scale them to {usual}.")
+    pixels = np.rint(np.clip(np.multiply(values, 255 / scale, dtype=np.float32), 0, 255))
+    return pixels.astype(np.uint8), f"{values.dtype} values from {low:.3g} to {high:.3g} read as 0 to {scale}"

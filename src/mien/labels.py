@@ -1,10 +1,9 @@
 """Ordered label names, and the arithmetic of keeping and merging them."""
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mien.errors import MienError
+from mien.errors import MienError, suggestion
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,7 @@ class LabelSet:
         """
         if name in self.names:
             return self.names.index(name)
-        near = difflib.get_close_matches(name, self.names, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = suggestion(name, self.names, phrase=" Did you mean {!r}?")
         raise MienError(f"There is no label {name!r} among {', '.join(self.names)}.{hint}")
 
     def keep(self, names: Sequence[str]) -> tuple["LabelSet", tuple[int, ...]]:

@@ -122,6 +122,7 @@ def record_of():
                 "name": "first",
                 "head": "label",
                 "heads": ("label",),
+                "prior": "training",
             },
             data=described | data,
             all_rows=measure(probabilities, np.eye(3, dtype=np.float32)[classes], LABELS),

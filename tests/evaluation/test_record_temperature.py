@@ -36,3 +36,14 @@ def test_of_several_views_each_is_undone_before_their_mean():
     views = softmax(np.stack([LOGITS, LOGITS[:, ::-1]]) / 2, axis=2).astype(np.float32)
     mean = (softmax(LOGITS, axis=1) + softmax(LOGITS[:, ::-1], axis=1)) / 2
     assert measure_before_temperature(views, TRUTH, 2.0)["log_loss"] == pytest.approx(log_loss(TRUTH, mean), rel=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.6, 2.5])
+def test_under_another_prior_the_temperature_alone_is_undone(temperature):
+    factors = np.array([0.2, 1, 3, 5, 0.0])
+    answered = softmax(LOGITS / temperature, axis=1) * factors
+    before = softmax(LOGITS, axis=1) * factors
+    answered, before = (each / each.sum(axis=1, keepdims=True) for each in (answered, before))
+    truth = np.minimum(TRUTH, 3)
+    found = measure_before_temperature(answered.astype(np.float32)[None], truth, temperature, factors)
+    assert found["log_loss"] == pytest.approx(log_loss(truth, before, labels=range(5)), rel=1e-5)

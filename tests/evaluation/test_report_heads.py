@@ -131,3 +131,48 @@ def test_rows_learned_with_their_votes_are_known_again(model_trained_on, eight, 
     model = model_trained_on(voted.fingerprint())
     assert evaluate(model, voted, tmp_path / "report").record.data["same_as_training"]
     assert evaluate(model, eight.take(np.arange(3)), tmp_path / "report").record.data["same_as_training"] is False
+
+
+PRIOR = {"angry": 0.1, "disgust": 0.01, "fear": 0.04, "happy": 0.25, "sad": 0.15, "surprise": 0.1, "neutral": 0.35}
+
+
+@pytest.mark.parametrize(
+    ("words", "prior", "told"),
+    [
+        (["--head", "label"], "training", ""),
+        (["--head", "crowd"], 0.25, ", prior: 0.25"),
+        (["--head", "label", "--prior", "balanced"], "balanced", ", prior: balanced"),
+        (["--head", "label", "--prior", "0.5"], 0.5, ", prior: 0.5"),
+        (
+            ["--head", "crowd", "--prior", json.dumps(dict.fromkeys(PRIOR, 1))],
+            dict.fromkeys(PRIOR, 1 / 7),
+            ", prior: {'angry': 0.142857, ",
+        ),
+    ],
+)
+def test_a_report_is_measured_under_a_prior_and_says_so(make_model, fer2013, tmp_path, capsys, words, prior, told):
+    notes = {"mien.prior": json.dumps({"label": PRIOR, "crowd": PRIOR}), "mien.temperature": "2", "mien.crowd_temperature": "2"}
+    model = make_model("two.onnx", notes, heads=2, labels=FER2013, size=48).path
+    assert main(["evaluate", str(model), "--data", str(fer2013), "--out", str(tmp_path / "report"), *words]) == 0
+    found = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert found["model"]["prior"] == (pytest.approx(prior, abs=1e-6) if isinstance(prior, dict) else prior)
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.partition(" head")[2].startswith(told)
+    assert first.endswith(" head") == (not told)
+    page = (tmp_path / "report" / "index.html").read_text()
+    shown = f"training, divided out by the power {prior}</dd>" if isinstance(prior, float) else told[9:12] or "training</dd>"
+    assert f"<dt>prior</dt><dd>{shown}" in page.replace("&#39;", "'")
+    # the first face: 40 for happy, 10 for the six others
+    probabilities = np.array([10.0] * 3 + [40] + [10] * 3)
+    power = {"training": 0, "balanced": 1}.get(prior, prior) if not isinstance(prior, dict) else 1
+    probabilities *= np.array(list(PRIOR.values())) ** -power
+    row = (tmp_path / "report" / "predictions.csv").read_text().splitlines()[1].split(",")
+    np.testing.assert_allclose([float(cell) for cell in row[3:10]], probabilities / probabilities.sum(), atol=1e-5)
+
+
+def test_a_wrong_prior_is_an_error_before_the_data_are_read(two_heads, tmp_path, capsys):
+    for prior, says in (("2", "no prior 2.0"), ("0.5", "train it again"), ('{"hapy": 1}', "Did you mean 'happy'?")):
+        words = ["evaluate", str(two_heads), "--data", "/nowhere/faces", "--out", str(tmp_path / "report"), "--prior", prior]
+        assert main(words) == 2
+        assert says in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()

@@ -76,7 +76,7 @@ def write_video(path, count=40, rate=10, size=(96, 64), codec="mjpeg", times=Non
         stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height = size
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        stream.codec_context.time_base = Fraction(1, rate) if codec == "mjpeg" else Fraction(1, 1000)
+        stream.codec_context.time_base = Fraction(1, rate) if codec in ("mjpeg", "mpeg2video") else Fraction(1, 1000)
         for number, seconds in enumerate(times):
             pixels = np.full((size[1], size[0], 3), (min(255, 5 * number), 0, 0), np.uint8)
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")

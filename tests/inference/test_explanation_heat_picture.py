@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFont
+from PIL import Image
 
+from mien.inference.drawing import measure_text
 from mien.inference.explanation import GAP, PANEL, SMALL, WORDS, Explanation, _fitted, draw_explanations
 from mien.inference.prediction import Prediction
 from mien.labels import FER2013, LabelSet
@@ -62,11 +63,10 @@ def test_every_face_has_a_row_and_what_is_none_has_not():
 
 
 def test_the_words_of_a_long_name_stay_inside_their_column():
-    font = ImageFont.load_default(SMALL)
     for text in ("a" * 300, "two\nlines " * 40, "short"):
-        assert font.getlength(_fitted(text, font)) <= WORDS
-    assert _fitted("short", font) == "short"
-    assert _fitted("beginning" + "x" * 300 + "end", font).endswith("end")
+        assert measure_text(_fitted(text, SMALL, {}))[0] <= WORDS
+    assert _fitted("short", SMALL, {})[0][0] == "short"
+    assert _fitted("beginning" + "x" * 300 + "end", SMALL, {})[0][0].endswith("end")
 
 
 def test_odd_labels_and_a_single_one_are_drawn():

@@ -38,7 +38,7 @@ def test_json_is_one_list_of_what_the_rows_say():
     rows = json.loads(text)
     assert rows[0] == ROWS[0].to_dict()
     assert rows[0]["box"] == [1.2, 2, 30.0, 40]
-    assert [row["source"] for row in rows] == [*(row.source for row in ROWS[:3]), "bytes ?.png", "顔/лицо.png"]
+    assert [row["source"] for row in rows] == [*(row.source for row in ROWS[:3]), r"bytes \udcff.png", "顔/лицо.png"]
     assert "顔" in text
     assert json.loads(written([], "json")[0]) == []
 
@@ -51,7 +51,9 @@ def test_json_lines_are_an_object_a_line():
 def test_csv_has_a_column_for_each_label_and_keeps_breaks_in_names():
     rows = list(csv.DictReader(io.StringIO(written(ROWS, "csv")[0], newline="")))
     assert list(rows[0])[:6] == ["source", "frame", "time", "face", "track", "x1"]
-    assert list(rows[0])[10:] == ["label", "confidence", "unsure", *FER2013, "no_face", "error", "note"]
+    assert list(rows[0])[10:-11] == ["label", "confidence", "unsure", *FER2013, "no_face", "error", "note"]
+    assert list(rows[0])[-11:-7] == ["left_eye_x", "left_eye_y", "right_eye_x", "right_eye_y"]
+    assert list(rows[0])[-7:] == ["nose_x", "nose_y", "left_mouth_x", "left_mouth_y", "right_mouth_x", "right_mouth_y", "angle"]
     assert float(rows[0]["happy"]) == pytest.approx(0.7)
     assert (rows[0]["x1"], rows[0]["y2"], rows[0]["label"]) == ("1.2", "40", "happy")
     assert (rows[2]["source"], rows[2]["no_face"], rows[2]["face"]) == ("a file, with\na break.png", "True", "")
@@ -151,3 +153,53 @@ def test_an_unknown_format_is_named_with_those_there_are():
         write([], FER2013, "yaml", io.StringIO())
     with pytest.raises(MienError, match="table, json, jsonl, csv, parquet"):
         choose_format("yaml", None)
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("columns", "shown"), [(80, False), (200, True)])
+def test_a_narrow_terminal_gets_rows_without_the_probabilities(columns, shown, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    terminal = Terminal()
+    write(ROWS[:2], FER2013, "table", terminal)
+    assert all(len(line) <= columns for line in terminal.getvalue().splitlines())
+    assert ("surprise     neutral" in terminal.getvalue() or "surprise  neutral" in terminal.getvalue()) == shown
+    assert "\x1b" not in terminal.getvalue()
+
+
+def test_labels_and_names_cannot_break_the_table_or_turn_it_around():
+    labels = LabelSet(("hap\npy", "\x1b[31mred", "\u202eturned"))
+    row = Prediction("a\r\x1b[2J\u202e.jpg", labels, 0, (0, 0, 9, 9), None, np.array([0.5, 0.25, 0.25], np.float32))
+    text = written([row], "table", labels)[0]
+    assert len(text.splitlines()) == 2
+    assert text.replace("\n", "").isprintable()
+    assert r"hap\npy" in text
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp437", "cp1252", "latin-1"])
+def test_the_table_stays_aligned_where_the_console_lacks_letters(encoding):
+    labels = LabelSet(("开心", "né", "😀"))
+    names = ["a.jpg", "a/rather/long/path/to/some/фото 17.jpg", "顔.png"]
+    rows = [Prediction(name, labels, 0, (0, 0, 9, 9), None, np.array([0.5, 0.25, 0.25], np.float32)) for name in names]
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding)
+    write(rows, labels, "table", stream)
+    stream.flush()
+    lines = raw.getvalue().decode(encoding).splitlines()
+    assert len({len(line) for line in lines}) == 1
+    assert r"\u5f00\u5fc3" in lines[1]
+
+
+def test_marks_and_joiners_take_no_column():
+    labels = LabelSet(("a", "b"))
+    rows = [
+        Prediction(name, labels, 0, (0, 0, 9, 9), None, np.array([0.5, 0.5], np.float32))
+        for name in ("e.jpg", "e\u0301\u200d.jpg")
+    ]
+    plain, marked = written(rows, "table", labels)[0].splitlines()[1:]
+    assert len(marked) == len(plain) + 2

@@ -13,8 +13,9 @@ from mien.labels import FER2013
 
 COLUMNS = [name for name, _ in columns(FER2013)]
 PROBABILITIES = np.array([0.05, 0, 0.1, 0.5, 0.05, 0.2, 0.1], np.float32)
+POINTS = np.arange(10, dtype=np.float32).reshape(5, 2)
 ROWS = [
-    Prediction("a.png", FER2013, 0, (1, 2, 30, 40), 0.875, PROBABILITIES, threshold=0.6),
+    Prediction("a.png", FER2013, 0, (1, 2, 30, 40), 0.875, PROBABILITIES, threshold=0.6, landmarks=POINTS, angle=-12.34),
     Prediction("a.mp4", FER2013, frame=3, time=0.12, note="turned"),
     Prediction("bytes \udcff.png", FER2013, error="It is damaged."),
 ]
@@ -23,9 +24,10 @@ WANTED = [
     EMPTY
     | {"source": "a.png", "face": 0, "x1": 1, "y1": 2, "x2": 30, "y2": 40, "score": 0.875, "label": "happy"}
     | {"confidence": 0.5, "unsure": True, "no_face": False}
-    | dict(zip(FER2013, PROBABILITIES.round(6), strict=True)),
+    | dict(zip(FER2013, PROBABILITIES.round(6), strict=True))
+    | dict(zip(COLUMNS[-11:], [*range(10), -12.3], strict=True)),
     EMPTY | {"source": "a.mp4", "frame": 3, "time": 0.12, "no_face": True, "note": "turned"},
-    EMPTY | {"source": "bytes ?.png", "no_face": False, "error": "It is damaged."},
+    EMPTY | {"source": r"bytes \udcff.png", "no_face": False, "error": "It is damaged."},
 ]
 
 

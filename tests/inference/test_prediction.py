@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ def test_an_answer_is_unsure_where_its_confidence_lies_under_the_threshold(thres
     [
         ROW,
         Prediction("a.mp4", FER2013, 0, (0, 0, 9, 9), None, PROBABILITIES, frame=3, time=0.12, track=2, note="turned"),
+        replace(ROW, landmarks=np.arange(10, dtype=np.float32).reshape(5, 2), angle=-179.5),
         Prediction("a.png", FER2013),
         Prediction("a.mp4", FER2013, error="It is damaged.", frame=9, time=1.5),
     ],
@@ -42,4 +44,7 @@ def test_an_answer_is_unsure_where_its_confidence_lies_under_the_threshold(thres
 def test_a_row_comes_back_from_its_dictionary(row):
     again = Prediction.from_dict(json.loads(json.dumps(row.to_dict())), FER2013, row.threshold)
     assert again.to_dict() == row.to_dict()
+    assert (again.landmarks is None) == (row.landmarks is None)
+    assert row.landmarks is None or (again.landmarks.dtype == np.float32 and (again.landmarks == row.landmarks).all())
+    assert again.angle == row.angle
     assert (again.frame, again.time, again.track, again.note) == (row.frame, row.time, row.track, row.note)

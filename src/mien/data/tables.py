@@ -1,7 +1,6 @@
 """Manifests: tables of images and their labels, as CSV or Parquet; the Parquet files of the Hugging Face hub among them."""
 
 import csv
-import difflib
 import io
 import json
 import re
@@ -14,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mien.data.rows import SPLIT_WORDS, BadRow, Row, Rows, Tree, decode, labels_from, lines, shortened, split_of
-from mien.errors import MienError
+from mien.errors import MienError, suggestion
 from mien.images import is_image_name
 from mien.labels import FER2013, LabelSet
 
@@ -205,11 +204,8 @@ def _choose_columns(table: _Table, place: str, carried: Sequence[str]) -> _Colum
         )
     if absent := [name for name in carried if name not in names]:
         others = tuple(name for name in names if name and name not in (image, *shares))
-        near = difflib.get_close_matches(absent[0], others, n=1)
-        raise MienError(
-            f"{place} has no column {absent[0]!r}; besides the images it has {', '.join(others)}."
-            + (f" Did you mean {near[0]!r}?" if near else "")
-        )
+        hint = suggestion(absent[0], others, phrase=" Did you mean {!r}?")
+        raise MienError(f"{place} has no column {absent[0]!r}; besides the images it has {', '.join(others)}.{hint}")
     return _Columns(image, label, shares, split, row, tuple(carried))
 
 

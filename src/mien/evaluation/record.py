@@ -17,7 +17,7 @@ from mien.errors import MienError
 from mien.evaluation.metrics import Metrics, expected_calibration_error, reliability
 from mien.evaluation.subgroups import Group, TrainingCopies
 from mien.files import write_whole, written_folder
-from mien.inference.classifier import Classifier
+from mien.inference.classifier import Classifier, reweighted
 
 
 class RecordFile(NamedTuple):
@@ -98,6 +98,7 @@ def describe_model(model: Classifier) -> dict[str, Any]:
         "trained_on": json.loads(model.metadata.get("mien.data") or "null"),  # kind, path, train_fingerprint, ...
         "name": (path.name == "model.onnx" and path.parent.resolve().name) or path.name,  # of the run folder or the file
         "head": model.head,
+        "prior": model.prior,  # training, balanced, a number between 0 and 1, or a share for each label
         "heads": model.heads,
     }
 
@@ -133,9 +134,17 @@ def without_temperature(probabilities: np.ndarray, temperature: float) -> np.nda
     return undone
 
 
-def measure_before_temperature(views: np.ndarray, truth: np.ndarray, temperature: float) -> dict[str, Any]:
-    """Measure the mean over views (V, N, K) as it was before the temperature, against label indices (N,)."""
-    before = without_temperature(views, temperature).mean(axis=0)
+def measure_before_temperature(
+    views: np.ndarray, truth: np.ndarray, temperature: float, factors: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Measure the mean over views (V, N, K) as it was before the temperature, against label indices (N,).
+
+    Without the factors (K,) of a prior, a probability would be (p / factor) ** temperature; with them it is that * factor.
+    """
+    before = without_temperature(views, temperature)
+    if factors is not None:
+        before = reweighted(before, np.where(factors > 0, factors, 1.0) ** (1 - temperature))
+    before = before.mean(axis=0)
     bins = reliability(before.max(axis=1), before.argmax(axis=1) == truth)
     return {
         "temperature": temperature,  # above 1 it lowers the confidence, below 1 it raises it

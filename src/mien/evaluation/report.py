@@ -118,7 +118,9 @@ def evaluate(
             data=data_record,
             all_rows=measure(probabilities, targets, model.labels),
             likely_mislabelled=suspects,
-            before_temperature=measure_before_temperature(views, truth, temperature) if temperature else None,
+            before_temperature=measure_before_temperature(views, truth, temperature, model.prior_factors)
+            if temperature
+            else None,
             crowd=_measure_crowd(rows, targets, probabilities, model.labels),
             test_time_augmentation=measure_gain(tta, plain, augmented, truth) if tta != "none" else None,
             training_copies=subgroups.measure_training_copies(*copies, probabilities, targets, model.labels)

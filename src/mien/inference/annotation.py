@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,16 +10,17 @@ from itertools import count, pairwise
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageDraw
 
 from mien.errors import MienError
 from mien.files import write_whole
-from mien.inference.drawing import COLOURS, annotate, choose_text_size
+from mien.inference.drawing import COLOURS, annotate, choose_fonts, choose_text_size, draw_text, measure_text, set_text
 from mien.inference.prediction import Prediction
 from mien.inference.video import SOFTWARE, VIDEO_SUFFIX, DrawnVideo, is_drawn_video
 
 PLOT_SUFFIX = ".tracks.png"
 TEXT_SMOOTHING = 0.05  # weight of a frame's text size in its moving average over a video, since the sizes of faces jitter
+LEGEND_SIZE = 20  # text size in pixels of a plot's legend
 MOST_PANELS = 8  # tracks in one plot: those with the most frames
 MOST_KEPT = 64  # most tracks kept in memory; beyond that the shorter half is dropped, so that a stream's memory is bounded
 
@@ -73,7 +75,7 @@ class VideoHistory:
         return sorted(sorted(self.tracks.items(), key=lambda track: -track[1].frames)[:count])
 
 
-def plot_tracks(history: VideoHistory) -> Image.Image | None:
+def plot_tracks(history: VideoHistory, font: str | None = None) -> Image.Image | None:
     """Plot the stacked probabilities of each track over time, in the labels' colours; None without matplotlib."""
     try:
         from matplotlib.figure import Figure
@@ -97,12 +99,26 @@ def plot_tracks(history: VideoHistory) -> Image.Image | None:
     left_out = history.left_out + len(history.tracks) - len(tracks)
     suffix = f"; {left_out} shorter tracks left out" if left_out else ""
     panels[-1].set_xlabel(f"seconds{suffix}", fontsize=9, color="#6b7785")
-    patches = [panels[0].fill_between([0], 0, color=colour) for colour in colours]
-    names = [name.replace("$", r"\$") for name in history.labels]  # no formulas
-    figure.legend(patches, names, loc="outside upper left", ncols=min(len(names), 8), frameon=False, fontsize=9)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150, facecolor="white")
-    return Image.open(buffer).convert("RGB")
+    return _with_legend(Image.open(buffer).convert("RGB"), history.labels, colours, font)
+
+
+def _with_legend(plot: Image.Image, labels: Sequence[str], colours: Sequence[str], font: str | None) -> Image.Image:
+    """Add the labels with their colours above a plot: matplotlib would neither search for fonts nor join Arabic letters."""
+    fonts = choose_fonts(tuple(labels), font)
+    texts = [set_text(label, LEGEND_SIZE, fonts) for label in labels]
+    spacing = 4 * LEGEND_SIZE + round(max(measure_text(text)[0] for text in texts))
+    columns = max(1, (plot.width - LEGEND_SIZE) // spacing)
+    top = LEGEND_SIZE * (1 + 2 * math.ceil(len(texts) / columns))
+    picture = Image.new("RGB", (plot.width, plot.height + top), "white")
+    picture.paste(plot, (0, top))
+    draw = ImageDraw.Draw(picture)
+    for number, (text, colour) in enumerate(zip(texts, colours, strict=True)):
+        x, y = LEGEND_SIZE + number % columns * spacing, LEGEND_SIZE * (1 + 2 * (number // columns))
+        draw.rectangle((x, y, x + 2 * LEGEND_SIZE, y + 0.7 * LEGEND_SIZE), fill=colour)
+        draw_text(draw, x + 2.5 * LEGEND_SIZE, y + 0.7 * LEGEND_SIZE, text, "black")
+    return picture
 
 
 def _runs(track: TrackHistory, spacing: float) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -118,8 +134,8 @@ def _runs(track: TrackHistory, spacing: float) -> list[tuple[np.ndarray, np.ndar
 class AnnotationWriter:
     """A folder of annotated pictures and videos, which replaces only files that mien drew."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, font: str | None = None) -> None:
+        self.folder, self._font = folder, font
         self._names: set[str] = set()
         self._numbers: dict[tuple[str, tuple[str, ...]], int] = {}
         self._video: _Video | None = None
@@ -141,12 +157,12 @@ class AnnotationWriter:
             return  # the frame before is shown until the next
         if rate is None:
             suffix = ".jpg" if source.suffix.lower() in (".jpg", ".jpeg", ".jpe", ".jfif") else ".png"
-            self._write(annotate(image, predictions), f"{self._stem(source, (suffix,))}{suffix}")
+            self._write(annotate(image, predictions, font=self._font), f"{self._stem(source, (suffix,))}{suffix}")
         else:
             if self._video is None:
                 stem = self._stem(source, (VIDEO_SUFFIX, PLOT_SUFFIX))
                 height, width = image.shape[:2]
-                self._video = _Video(source, DrawnVideo(self.folder, stem, (width, height), rate), 1 / rate)
+                self._video = _Video(source, DrawnVideo(self.folder, stem, (width, height), rate), 1 / rate, self._font)
             self._video.add(image, predictions)
 
     def close(self) -> None:
@@ -155,7 +171,7 @@ class AnnotationWriter:
         if video is None:
             return
         video.drawn.close()
-        if video.history.tracks and (plot := plot_tracks(video.history)):
+        if video.history.tracks and (plot := plot_tracks(video.history, self._font)):
             self._write(plot, f"{video.drawn.path.stem}{PLOT_SUFFIX}")
 
     def _write(self, picture: Image.Image, name: str) -> None:
@@ -170,7 +186,7 @@ class AnnotationWriter:
 
     def _stem(self, source: Path, suffixes: tuple[str, ...]) -> str:
         """Choose a name that is free with all suffixes: images of several folders may share theirs, and files may exist."""
-        stem = source.stem or "image"
+        stem = source.stem[:150] or "image"  # addresses can be longer than a name may be
         key = stem.casefold(), suffixes
         for number in count(self._numbers.get(key, 1)):  # smaller ones are taken
             name = stem if number == 1 else f"{stem}-{number}"
@@ -200,8 +216,8 @@ def _is_drawn(path: Path) -> bool:
 class _Video:
     """A video in progress: its drawn frames and its predictions."""
 
-    def __init__(self, source: Path, drawn: DrawnVideo, spacing: float) -> None:
-        self.drawn = drawn
+    def __init__(self, source: Path, drawn: DrawnVideo, spacing: float, font: str | None) -> None:
+        self.drawn, self._font = drawn, font
         self.history = VideoHistory(spacing)
         self._source, self._frame = source, -1
         self._text_size: float | None = None
@@ -215,5 +231,6 @@ class _Video:
             wanted = choose_text_size(boxes, max(image.shape[:2]))
             before = wanted if self._text_size is None else self._text_size
             self._text_size = before + TEXT_SMOOTHING * (wanted - before)
-        self.drawn.add(annotate(image, predictions, enlarge=False, text_size=self._text_size), predictions[0].time or 0.0)
+        picture = annotate(image, predictions, enlarge=False, text_size=self._text_size, font=self._font)
+        self.drawn.add(picture, predictions[0].time or 0.0)
         self.history.add(predictions)

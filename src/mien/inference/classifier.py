@@ -1,20 +1,20 @@
 """An open model file: find it, run it by ONNX Runtime, faces in, probabilities out."""
 
 import copy
-import difflib
 import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from numbers import Real
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import onnxruntime
 
-from mien.errors import MienError
+from mien.errors import MienError, first_line, suggestion
 from mien.images import ImageSource, prepare, read_image
 from mien.labels import LabelSet
 
@@ -28,6 +28,13 @@ HEADS = {"label": "probabilities", "crowd": "crowd_probabilities"}
 
 FORMATS = {"1": ("label",), "2": ("label", "crowd")}
 """Versions of the metadata that this code reads, and the heads of each, in the order of the outputs, the default last."""
+
+Prior = float | str | Mapping[str, float]
+"""The prior of the predictions: "training", "balanced", a power between these (0 and 1), or a share for each label."""
+
+PRIORS: Mapping[str, Prior] = {"label": "training", "crowd": 0.25}
+"""The default prior of each head: the power with the largest accuracy plus half of the balanced accuracy on PublicTest
+(benchmarks/unsure.py)."""
 
 HUB_PREFIX = "hf:"
 HUB_TIMEOUT = 10.0  # seconds to wait for the hub's first answer; its client alone retries for half a minute without a network
@@ -67,8 +74,7 @@ def find_model(model: str | Path = DEFAULT_MODEL) -> Path:
     known = ", ".join(names) or "none embedded here"
     if path.suffix or len(path.parts) != 1:
         raise MienError(f"There is no model file {str(model)!r}; check the path, or use a name: {known}.")
-    near = difflib.get_close_matches(str(model), names, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    hint = suggestion(str(model), names, phrase=" Did you mean {!r}?")
     raise MienError(f"There is no model {str(model)!r}; there are {known}.{hint}")
 
 
@@ -91,7 +97,7 @@ def fetch_model(name: str) -> Path:
     except Exception as problem:  # the client passes on the errors of whichever HTTP library it uses
         if refusal := _hub_refusal(problem, parts[1], parts[2]):
             raise MienError(refusal) from None
-        reason = _first_line(problem)
+        reason = first_line(problem)
         try:
             path = Path(huggingface_hub.hf_hub_download(**location, local_files_only=True))
         except FileNotFoundError:
@@ -104,7 +110,7 @@ def fetch_model(name: str) -> Path:
     except Exception as problem:
         if isinstance(problem, OSError) and problem.errno is not None:
             raise  # an error of the local disk
-        raise MienError(f"{name} could not be fetched ({_first_line(problem)}); try again.") from None
+        raise MienError(f"{name} could not be fetched ({first_line(problem)}); try again.") from None
 
 
 def _hub_refusal(problem: Exception, repository: str, revision: str | None) -> str:
@@ -122,10 +128,6 @@ def _hub_refusal(problem: Exception, repository: str, revision: str | None) -> s
     return next((refusal for kind, refusal in refusals.items() if isinstance(problem, kind)), "")
 
 
-def _first_line(problem: Exception) -> str:
-    return str(problem).strip().partition("\n")[0].rstrip(".: \r") or type(problem).__name__
-
-
 class Classifier:
     """A model file, run by ONNX Runtime; thread-safe.
 
@@ -136,11 +138,15 @@ class Classifier:
         threads: threads per call; by default one for each physical core that this process may use.
         head: which of the model's heads to use: "label" for the label of the data set, "crowd" for the vote of a crowd of
             ten; by default the crowd if the model has it.
+        prior: how often each label is expected: "training", "balanced", a power between these (0 and 1), or a share for each
+            label, in any unit; by default "training" for the label head and 0.25 for the crowd head.
 
     Attributes:
         path: the model file.
         heads: names of its heads, ("label",) or ("label", "crowd").
         head: the head in use.
+        prior: the prior in use; shares have a sum of 1.
+        training_priors: for each head the shares of the labels in its training, (K,); empty if the file does not state them.
         labels: the label names, in the order of the probabilities.
         size: height and width of its faces in pixels.
         channels: 1 for gray, 3 for RGB.
@@ -148,7 +154,7 @@ class Classifier:
         metadata: all metadata of the file.
 
     Raises:
-        MienError: if there is no such model or head, or mien did not write the file.
+        MienError: if there is no such model, head or prior, mien did not write the file, or it does not state its prior.
     """
 
     def __init__(
@@ -157,6 +163,7 @@ class Classifier:
         providers: Sequence[str] | None = None,
         threads: int | None = None,
         head: str | None = None,
+        prior: Prior | None = None,
     ) -> None:
         self.path = find_model(model)
         self._session = _open_session(self.path, providers, threads)
@@ -175,12 +182,12 @@ class Classifier:
             self.size = int(self.metadata["mien.size"])
             self.channels = int(self.metadata["mien.channels"])
             self.parameters = int(self.metadata.get("mien.parameters") or 0)
+            priors = json.loads(self.metadata.get("mien.prior", "{}"))
+            self.training_priors = {head: as_shares(priors[head], self.labels) for head in self.heads if priors}
         except (KeyError, ValueError, TypeError, MienError) as error:
             raise MienError(f"The metadata of {name} are damaged ({error}); export the model again.") from None
         self._check_graph(name)
-        self.head = self.heads[-1]
-        if head is not None:
-            self.head = self.with_head(head).head
+        self._choose(self.heads[-1] if head is None else head, prior)
 
     def _check_graph(self, name: str) -> None:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -198,11 +205,47 @@ class Classifier:
         Raises:
             MienError: if the model has no such head.
         """
+        other = copy.copy(self)
+        other._choose(head, self._given_prior)
+        return other
+
+    def with_prior(self, prior: Prior | None) -> "Classifier":
+        """Return a classifier with another prior, or with the default one, that shares the open file.
+
+        Raises:
+            MienError: as for the class.
+        """
+        other = copy.copy(self)
+        other._choose(self.head, prior)
+        return other
+
+    def _choose(self, head: str, prior: Prior | None) -> None:
         if head not in self.heads:
             raise MienError(f"The model {str(self.path)!r} has no head {head!r}; choose {' or '.join(self.heads)}.")
-        other = copy.copy(self)
-        other.head = head
-        return other
+        self.head, self._given_prior = head, prior
+        if prior is None:
+            prior = PRIORS[head] if self.training_priors else "training"
+        shares, power = np.ones(len(self.labels)), float("nan")
+        if isinstance(prior, Mapping):
+            shares, power = as_shares(prior, self.labels), 1.0
+            prior = dict(zip(self.labels, shares.round(6).tolist(), strict=True))
+        elif isinstance(prior, str):
+            power = {"training": 0.0, "balanced": 1.0}.get(prior, power)
+        elif isinstance(prior, Real):
+            prior = power = float(prior)
+        if not 0 <= power <= 1:
+            raise MienError(
+                f"There is no prior {prior!r}; give training, balanced, a number from 0 to 1, or a share for each label."
+            )
+        self.prior: Prior = prior
+        self.prior_factors: np.ndarray | None = None
+        if power and not self.training_priors:
+            name = repr(str(self.path))
+            raise MienError(f"{name} does not state its training prior; train it again with this mien, or leave out the prior.")
+        if power:
+            trained = self.training_priors[head]
+            # a label that never occurred counts like the rarest one that did
+            self.prior_factors = shares / np.maximum(trained, trained[trained > 0].min()) ** power
 
     @property
     def face_shape(self) -> tuple[int, ...]:
@@ -236,7 +279,8 @@ class Classifier:
         output, batches = HEADS[self.head], [np.empty((0, len(self.labels)), dtype=np.float32)]
         for start in range(0, len(faces), batch_size):
             batches += self._session.run([output], {"faces": faces[start : start + batch_size]})
-        return np.concatenate(batches)
+        probabilities = np.concatenate(batches)
+        return probabilities if self.prior_factors is None else reweighted(probabilities, self.prior_factors)
 
     def classify(self, faces: ImageSource | Iterable[ImageSource], batch_size: int = 64) -> np.ndarray:
         """Classify images that show one face each and nothing else; no face is detected.
@@ -262,6 +306,25 @@ class Classifier:
             batches.append(self.predict_proba(np.stack(batch), batch_size))
         probabilities = np.concatenate(batches)
         return probabilities if several else probabilities[0]
+
+
+def as_shares(given: Mapping[str, float], labels: LabelSet) -> np.ndarray:
+    """Return the share of each label, (K,), float64, scaled to a sum of 1."""
+    for name in given:
+        labels.index(str(name))
+    if missing := [name for name in labels if name not in given]:
+        raise MienError(f"The prior has no share for {', '.join(missing)}; give one for each label, 0 if it never occurs.")
+    values = [given[name] for name in labels]
+    if not all(isinstance(value, Real) and 0 <= value < float("inf") for value in values) or not any(values):
+        raise MienError(f"The shares of a prior are numbers of 0 or more and not all 0, not {dict(given)}.")
+    return np.array(values, dtype=np.float64) / sum(values)
+
+
+def reweighted(probabilities: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Multiply probabilities (..., K) by a factor for each label, and scale them to a sum of 1: float32."""
+    # 0 is a probability below float32's smallest; if the others are excluded by their factors, it must remain
+    weighted = np.maximum(probabilities, np.finfo(np.float32).tiny, dtype=np.float64) * factors
+    return np.asarray(weighted / weighted.sum(axis=-1, keepdims=True), dtype=np.float32)
 
 
 def _open_session(path: Path, providers: Sequence[str] | None, threads: int | None) -> Any:

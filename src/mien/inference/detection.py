@@ -121,8 +121,12 @@ class YuNet:
     OVERLAP, DOUBLES = 0.3, 0.4
     """Intersection over union above which two boxes are one face: in one search, and in several."""
 
-    TURNED, AROUND = 45, 1.25
-    """Degrees from which a face is looked at again upside down, and how much of its surroundings, in sizes of the face."""
+    TILTED, TURNED = 10, 45
+    """Degrees from which a face is looked at again upright, and from which also upside down."""
+
+    AROUND, CLOSE = 1.25, 192
+    """How much of a face's surroundings is looked at then, in sizes of the face, and at how many pixels of the longest side.
+    With 128 pixels the angles are worse."""
 
     STRIDES = (8, 16, 32)
     """Pixels from one cell of the network's three grids to the next."""
@@ -167,24 +171,35 @@ class YuNet:
             faces = better + coarse + [face for face in faces if face not in better]
         if not faces:
             turned = search_turned(image, self.SIZE, (90, -90, 180), self._search)
-            faces = [face for face in turned if _score(face) >= self.SURE]
+            turned += search_turned(image, self.SIZE // 2, (45, -45, 135, -135), self._search)
+            faces = sorted((face for face in turned if _score(face) >= self.SURE), key=_score, reverse=True)
         faces = sorted(distinct(faces, self.DOUBLES), key=lambda face: face.size[0] * face.size[1], reverse=True)
         return [self._righted(image, face) for face in faces]
 
     def _righted(self, image: np.ndarray, face: Face) -> Face:
-        """Search again around a face that is turned far or scores low, with the image turned by its angle.
+        """Search again around a face that is tilted or scores low, with the image turned by its angle.
 
-        Landmarks of turned faces are inexact; upside down, YuNet takes the mouth for the eyes, with a lower score.
+        Landmarks of turned faces are inexact, and the angle too small. Turned far, YuNet takes other parts for the eyes, with a
+        lower score: then all directions are tried.
         """
-        if abs(face.angle) < self.TURNED and _score(face) >= self.SURE:
+        if abs(face.angle) < self.TILTED and _score(face) >= self.SURE:
             return face
         reach = self.AROUND * max(face.size)
         left, top = (max(0, round(centre - reach)) for centre in face.centre)
         near = image[top : round(face.centre[1] + reach) + 1, left : round(face.centre[0] + reach) + 1]
-        turned = search_turned(near, self.COARSE, (face.angle, face.angle + 180), self._search)
-        found = [_moved(other, np.eye(2), np.array([left, top])) for other in turned]
-        here = [other for other in found if math.dist(other.centre, face.centre) < max(face.size) / 2]  # no neighbour
-        return max([face, *here], key=_score)
+
+        def searched(before: Face, *turns: int) -> Face:
+            turned = search_turned(near, self.CLOSE, [before.angle + turn for turn in turns], self._search)
+            found = [_moved(other, np.eye(2), np.array([left, top])) for other in turned]
+            here = [other for other in found if math.dist(other.centre, face.centre) < max(face.size) / 2]  # no neighbour
+            return max(here, key=_score, default=before)
+
+        best = searched(face, 0)
+        if _score(best) < self.SURE:
+            best = max(best, searched(face, 60, 120, 180, 240, 300), key=_score)
+        elif abs(best.angle) >= self.TURNED:
+            best = max(best, searched(best, 180), key=_score)
+        return searched(best, 0)
 
     def _search(self, image: np.ndarray) -> list[Face]:
         """Run the network on an image (H, W, 3) at its own size."""

@@ -1,29 +1,133 @@
-"""Draw predictions into an image: the box of every face with its label, readable on any background and at any size."""
+"""Draw predictions into an image: the box of every face with its label, readable on any background and in any script."""
 
-from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+import logging
+import os
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain, groupby
+from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, features
 
+from mien.errors import MienError
 from mien.inference.prediction import Prediction
+
+FONT_FOLDERS = (
+    *("~/.fonts", "~/.local/share/fonts", "/usr/local/share/fonts", "/usr/share/fonts"),
+    *("~/Library/Fonts", "/Library/Fonts", "/System/Library/Fonts"),
+    *("$LOCALAPPDATA/Microsoft/Windows/Fonts", "$WINDIR/Fonts"),
+)
+"""Where Linux, macOS and Windows keep fonts."""
+
+STYLES = ("bold", "italic", "oblique", "light", "thin", "black", "serif", "mono", "condensed")
+"""Fonts with these words in their names are used last."""
 
 SMALLEST = 480  # pixels of the longest side below which a picture is enlarged first, to have room for text
 COLOURS = ("#ffd23f", "#4cc9f0", "#f28482", "#80ed99", "#c77dff", "#ff9f1c", "#a0c4ff", "#f9c6d7", "#b5e48c", "#e9c46a")
 """Colours of the labels in their order, all light enough for black text."""
 
 Area = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
+Text = list[tuple[str, ImageFont.FreeTypeFont]]  # a line of text in parts, each with its font
 
-Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+_logger = logging.getLogger("mien")
+
+
+@lru_cache(maxsize=64)
+def choose_fonts(texts: tuple[str, ...], font: str | None = None) -> Mapping[str, str | None]:
+    """Choose a font file for each word of some texts: the given one, else Pillow's own (None), else an installed one.
+
+    A word whose letters no font has gets the first of these, and a warning says so.
+    """
+    try:
+        _open_font(font, 16)
+    except OSError:
+        raise MienError(f"{str(font)!r} is not a font that can be used; name a .ttf, .otf or .ttc file with --font.") from None
+    words = dict.fromkeys(" ".join(texts).split(" "))
+    drawn = {char for char in "".join(words) if unicodedata.category(char) not in ("Cf", "Cc") and char != "\ufe0f"}
+    own = (None,) if font is None else (font, None)
+    able: dict[str | None, set[str]] = {}
+    for file in chain.from_iterable(files() for files in (lambda: own, installed_fonts)):
+        lacking = _lacking(file, drawn)
+        able[file] = {word for word in words if not lacking.intersection(word)}
+        if set(words) == set().union(*able.values()):
+            break
+    chosen = {}
+    for word in words:
+        having = [file for file in able if word in able[file]]
+        ranks = {file: (file in own, file == font, len(able[file])) for file in having}
+        chosen[word] = max(having, key=ranks.__getitem__, default=own[0])
+    if missing := [word for word in words if not any(word in having for having in able.values())]:
+        _logger.warning("mien: no installed font has the letters of %s; name a font file with --font", ", ".join(missing))
+    if any(unicodedata.bidirectional(char) in ("R", "AL") for char in drawn) and not features.check("raqm"):
+        _logger.warning("mien: Arabic and Hebrew are drawn in the wrong order, since Pillow finds no FriBiDi here; install it")
+    return chosen
+
+
+@lru_cache(maxsize=1)
+def installed_fonts() -> list[str]:
+    """List the installed font files, those of a plain style first."""
+    folders = [Path(os.path.expandvars(folder)).expanduser() for folder in FONT_FOLDERS]
+    files = [path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in (".ttf", ".otf", ".ttc")]
+    files = [path for path in files if not path.stem.startswith("LastResort")]  # placeholders for all letters
+    return list(map(str, sorted(files, key=lambda path: (any(style in path.stem.lower() for style in STYLES), path.name))))
+
+
+def _lacking(file: str | None, letters: set[str]) -> set[str]:
+    """Return the letters that a font lacks, all if it cannot be used: those drawn as a code point that is no letter."""
+    try:
+        font = (
+            ImageFont.load_default(16) if file is None else ImageFont.truetype(file, 16, layout_engine=ImageFont.Layout.BASIC)
+        )
+        absent = font.getmask("\U0010ffff")
+        drawn = {letter: font.getmask(letter) for letter in letters}
+    except (OSError, ValueError):
+        return letters
+    return {letter for letter, mask in drawn.items() if (mask.size, bytes(mask)) == (absent.size, bytes(absent))}
+
+
+@lru_cache(maxsize=32)
+def _open_font(file: str | None, size: float) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size) if file is None else ImageFont.truetype(file, size)
+    assert isinstance(font, ImageFont.FreeTypeFont)
+    return font
+
+
+def set_text(text: str, size: float, fonts: Mapping[str, str | None]) -> Text:
+    """Split a line of text into parts by the fonts of its words, from `choose_fonts`; Pillow's own for others."""
+    parts: Text = []
+    for file, words in groupby(text.split(" "), key=fonts.get):
+        parts += [(" ", _open_font(None, size))] if parts else []  # a part of its own: Arabic ends at the left
+        parts.append((" ".join(words), _open_font(file, size)))
+    return parts
+
+
+def measure_text(text: Text) -> tuple[float, float, float]:
+    """Return the width of a line of text, and its top and bottom relative to its baseline."""
+    boxes = [font.getbbox(part, anchor="ls") for part, font in text]
+    return sum(font.getlength(part) for part, font in text), min(box[1] for box in boxes), max(box[3] for box in boxes)
+
+
+def draw_text(draw: ImageDraw.ImageDraw, x: float, baseline: float, text: Text, fill: str | tuple[int, ...]) -> None:
+    """Draw a line of text from x on."""
+    for part, font in text:
+        draw.text((x, baseline), part, fill=fill, font=font, anchor="ls")
+        x += font.getlength(part)
 
 
 def annotate(
-    image: np.ndarray, predictions: Sequence[Prediction], enlarge: bool = True, text_size: float | None = None
+    image: np.ndarray,
+    predictions: Sequence[Prediction],
+    enlarge: bool = True,
+    text_size: float | None = None,
+    font: str | None = None,
 ) -> Image.Image:
     """Draw boxes and labels on a copy of an image; without a face, the label is "no face".
 
     Labels go above, into, below or beside their box, where they cover no other label. In videos they start with the number of
-    the track; those of unsure predictions end in a question mark. `enlarge` gives the labels in small images room.
+    the track; those of unsure predictions end in a question mark. `enlarge` gives the labels in small images room; `font` is as
+    for `predict`.
     """
     picture = Image.fromarray(image).convert("RGB")
     zoom = max(1.0, SMALLEST / max(picture.size)) if enlarge else 1.0
@@ -40,15 +144,18 @@ def annotate(
             text = f"{track}{prediction.label} {prediction.confidence:.0%}{'?' if prediction.unsure else ''}"
             faces.append(((x1, y1, x2, y2), colour, text))
             _draw_box(draw, (x1, y1, x2, y2), line, colour)
-    font = ImageFont.load_default(text_size or choose_text_size([box for box, _, _ in faces], max(picture.size)))
+    size = text_size or choose_text_size([box for box, _, _ in faces], max(picture.size))
+    fonts = choose_fonts(predictions[0].labels.names, font)
     labels: list[Area] = []
     for box, colour, text in faces:
-        area = _place(_label_size(draw, text, font), picture.size, box, 2 * line, labels)
-        _draw_label(draw, area, text, font, colour)
+        label = set_text(text, size, fonts)
+        area = _place(_label_size(label), picture.size, box, 2 * line, labels)
+        _draw_label(draw, area, label, colour)
         labels.append(area)
     if not faces:
-        width, height = _label_size(draw, "no face", font)
-        _draw_label(draw, (1, 1, 1 + width, 1 + height), "no face", font, "white")
+        label = set_text("no face", size, {})
+        width, height = _label_size(label)
+        _draw_label(draw, (1, 1, 1 + width, 1 + height), label, "white")
     return picture
 
 
@@ -66,21 +173,18 @@ def _draw_box(draw: ImageDraw.ImageDraw, box: Area, line: int, colour: str) -> N
         draw.rectangle((x1 - grow, y1 - grow, max(x1, x2) + grow, max(y1, y2) + grow), outline=ink, width=width)
 
 
-def _label_size(draw: ImageDraw.ImageDraw, text: str, font: Font) -> tuple[float, float]:
-    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
-    margin = _margin(draw, font)
-    return right - left + 2 * margin, bottom - top + 2 * margin
+def _label_size(text: Text) -> tuple[float, float]:
+    width, top, bottom = measure_text(text)
+    return width + 2 * _margin(text), bottom - top + 2 * _margin(text)
 
 
-def _margin(draw: ImageDraw.ImageDraw, font: Font) -> int:
-    return max(2, round(draw.textlength("0", font=font) / 3))
+def _margin(text: Text) -> int:
+    return max(2, round(text[-1][1].size / 6))
 
 
-def _draw_label(draw: ImageDraw.ImageDraw, area: Area, text: str, font: Font, colour: str) -> None:
-    left, top, _, _ = draw.textbbox((0, 0), text, font=font)
-    margin = _margin(draw, font)
+def _draw_label(draw: ImageDraw.ImageDraw, area: Area, text: Text, colour: str) -> None:
     draw.rectangle(area, fill=colour, outline="black")
-    draw.text((area[0] + margin - left, area[1] + margin - top), text, fill="black", font=font)
+    draw_text(draw, area[0] + _margin(text), area[1] + _margin(text) - measure_text(text)[1], text, "black")
 
 
 def _place(label: tuple[float, float], size: tuple[int, int], box: Area, gap: float, labels: Sequence[Area]) -> Area:

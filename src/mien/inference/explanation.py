@@ -3,20 +3,20 @@
 Only the model file is needed, so this works for every network. It shows what the model looked at, not what the person feels.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from mien.errors import MienError
+from mien.errors import MienError, printable
 from mien.files import write_whole
-from mien.inference.classifier import DEFAULT_MODEL, Classifier
+from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior
 from mien.inference.detection import Detector
-from mien.inference.drawing import Font
+from mien.inference.drawing import Text, choose_fonts, draw_text, measure_text, set_text
 from mien.inference.pipeline import FacePipeline, ImageFaces
 from mien.inference.prediction import Prediction
 from mien.inference.sources import Source, listed
@@ -77,8 +77,10 @@ def explain(
     model: str | Path | Classifier = DEFAULT_MODEL,
     detector: str | Detector = "auto",
     head: str | None = None,
+    prior: Prior | None = None,
     faces: bool = False,
     out: str | Path | None = None,
+    font: str | None = None,
 ) -> list[Explanation]:
     """Find the faces of images and measure which parts of each determine its prediction.
 
@@ -88,26 +90,29 @@ def explain(
         model: a model file, run folder or name of an embedded model, or an open classifier.
         detector: as for `predict`.
         head: output of a model with two heads, as for `predict`.
+        prior: how often each label is expected, as for `predict`.
         faces: the images are cropped faces already.
         out: a picture to write, .png, .jpg or .webp: a row for each face; not written if there is no face.
+        font: a font file for the text in the picture, as for `predict`.
 
     Returns:
         One or more for every image, in order: one for each face, the largest first, or one that says that there is no face or
         that the image could not be read.
 
     Raises:
-        MienError: if the model or the detector cannot be opened, the model has no such head or label, or the picture cannot
-            be written.
+        MienError: if the model, the detector or the font cannot be opened, the model has no such head or label, or the picture
+            cannot be written.
     """
     if out is not None and Path(out).suffix.lower() not in FORMATS:
         raise MienError(f"The picture {str(out)!r} must end in {', '.join(FORMATS)}.")
-    pipeline = FacePipeline(model, detector, head, faces, keep_crops=True)
+    pipeline = FacePipeline(model, detector, head, prior, faces, keep_crops=True)
+    choose_fonts((), font)
     if label is not None:
         pipeline.classifier.labels.index(label)
     with closing(pipeline.run(listed(source))) as images:
         explanations = list(islice(_explanations(images, pipeline.classifier, label), MOST_FACES))
     if out is not None and any(each.heat is not None for each in explanations):
-        picture = draw_explanations(explanations)
+        picture = draw_explanations(explanations, font)
         form = FORMATS[Path(out).suffix.lower()]
         write_whole(Path(out), lambda part: picture.save(part, form))
     return explanations
@@ -177,19 +182,21 @@ PAPER, INK, FAINT, FRAME = (255, 255, 255), (20, 20, 20), (95, 95, 95), (160, 16
 LARGE, SMALL = 22, 14  # text sizes in pixels
 
 
-def draw_explanations(explanations: Sequence[Explanation]) -> Image.Image:
+def draw_explanations(explanations: Sequence[Explanation], font: str | None = None) -> Image.Image:
     """Draw a row for each face: the face, its heat over its gray picture, its prediction, and a colour bar, in RGB."""
     rows = [each for each in explanations if each.heat is not None]
     size = 4 * GAP + 2 * PANEL + WORDS, GAP + (PANEL + GAP) * len(rows)
     picture = Image.new("RGB", size, PAPER)
     ImageDraw.Draw(picture).rectangle((0, 0, size[0] - 1, size[1] - 1), outline=FRAME)
     several = len({each.prediction.source for each in rows}) < len(rows)
+    names = [Path(each.prediction.source).name for each in rows]
+    fonts = choose_fonts((*rows[0].prediction.labels.names, *map(printable, names)), font)
     for number, each in enumerate(rows):
         top = GAP + number * (PANEL + GAP)
         for column, panel in enumerate(_panels(each)):
             left = GAP + column * (PANEL + GAP)
             picture.paste(panel, (left + (PANEL - panel.width) // 2, top + (PANEL - panel.height) // 2))
-        _draw_text(picture, each, 3 * GAP + 2 * PANEL, top, several)
+        _draw_text(picture, each, 3 * GAP + 2 * PANEL, top, several, fonts)
     return picture
 
 
@@ -215,43 +222,50 @@ def _coloured(gray: np.ndarray, heat: np.ndarray) -> np.ndarray:  # (H, W) from 
     return np.asarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8))
 
 
-def _draw_text(picture: Image.Image, each: Explanation, left: int, top: int, several: bool) -> None:
+def _draw_text(
+    picture: Image.Image, each: Explanation, left: int, top: int, several: bool, fonts: Mapping[str, str | None]
+) -> None:
     """Write the prediction of a face, and the meaning of the colours."""
     prediction, label = each.prediction, each.label or ""
     assert prediction.probabilities is not None
     shown = dict(zip(prediction.labels, prediction.probabilities.tolist(), strict=True))
     rival = max((name for name in shown if name != label), key=shown.__getitem__, default=None)
     draw = ImageDraw.Draw(picture)
-    large, small = ImageFont.load_default(LARGE), ImageFont.load_default(SMALL)
-    draw.text((left, top), _fitted(f"{label} {shown[label]:.0%}", large), fill=INK, font=large)
+
+    def write(text: str, down: int, size: int = SMALL, fill: tuple[int, int, int] = INK, to_right: bool = False) -> None:
+        fitted = _fitted(text, size, fonts)
+        x = left + (WORDS - measure_text(fitted)[0] if to_right else 0)
+        draw_text(draw, x, top + down + size, fitted, fill)
+
+    write(f"{label} {shown[label]:.0%}", 0, LARGE)
     top += 34
     if rival is not None:
         prefix = "the prediction is" if shown[rival] > shown[label] else "then"
-        draw.text((left, top), _fitted(f"{prefix} {rival} {shown[rival]:.0%}", small), fill=INK, font=small)
+        write(f"{prefix} {rival} {shown[rival]:.0%}", 0)
         top += 22
-    where = Path(prediction.source).name + (f", face {prediction.face}" if several else "")
-    where += "" if prediction.time is None else f", {prediction.time:.1f} s"
-    draw.text((left, top), _fitted(where, small), fill=FAINT, font=small)
+    where = printable(Path(prediction.source).name) + (f" (face {prediction.face})" if several else "")
+    where += "" if prediction.time is None else f" at {prediction.time:.1f} s"
+    write(where, 0, fill=FAINT)
     top += 40
     bar = np.linspace(-1, 1, WORDS, dtype=np.float64)[None].repeat(16, axis=0)
     picture.paste(Image.fromarray(_coloured(np.full(bar.shape, 150.0), bar)), (left, top))
     draw.rectangle((left - 1, top - 1, left + WORDS, top + 16), outline=FRAME)
     short = label if len(label) <= 20 else f"{label[:17]}..."
-    draw.text((left, top + 22), "against it", fill=INK, font=small)
-    draw.text((left + WORDS, top + 22), f"for {short}", fill=INK, font=small, anchor="ra")
+    write("against it", 22)
+    write(f"for {short}", 22, to_right=True)
     support = "No part of the face supports it."
     if each.region is not None and each.hidden is not None:
         support = f"Most support comes from the {each.region}."
         strongest = f"With its strongest patch hidden: {label} {each.hidden:.0%}"
-        draw.text((left, top + 76), _fitted(strongest, small), fill=INK, font=small)
-    draw.text((left, top + 56), support, fill=INK, font=small)
+        write(strongest, 76)
+    write(support, 56)
 
 
-def _fitted(text: str, font: Font) -> str:
-    """Cut letters out of the middle of a line until it is no wider than the column."""
+def _fitted(text: str, size: int, fonts: Mapping[str, str | None]) -> Text:
+    """Set a line of text, without letters in its middle where it would be wider than the column."""
     text = " ".join(text.split())
-    shorter, kept = text, len(text)
-    while font.getlength(shorter) > WORDS and kept > 2:
+    line, kept = set_text(text, size, fonts), len(text)
+    while measure_text(line)[0] > WORDS and kept > 2:
         kept -= 1
-        shorter = f"{text[: kept // 2]}...{text[len(text) - (kept - kept // 2) :]}"
-    return shorter
+        line = set_text(f"{text[: kept // 2]}...{text[len(text) - (kept - kept // 2) :]}", size, fonts)
+    return line

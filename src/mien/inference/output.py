@@ -4,6 +4,7 @@ import csv
 import glob
 import json
 import os
+import shutil
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mien.errors import MienError
+from mien.errors import MienError, printable
 from mien.images import IMAGE_SUFFIXES
-from mien.inference.prediction import Prediction
+from mien.inference.prediction import LANDMARKS, Prediction
 from mien.inference.sources import Source
 from mien.labels import LabelSet
 
@@ -25,7 +26,11 @@ FIRST = (
     *(("x1", "float64"), ("y1", "float64"), ("x2", "float64"), ("y2", "float64"), ("score", "float64")),
     *(("label", "string"), ("confidence", "float64"), ("unsure", "bool")),
 )
-LAST = (("no_face", "bool"), ("error", "string"), ("note", "string"))
+LAST = (
+    *(("no_face", "bool"), ("error", "string"), ("note", "string")),
+    *((f"{name}_{axis}", "float64") for name in LANDMARKS for axis in "xy"),
+    ("angle", "float64"),
+)
 """The columns before and after the probabilities with their types, the same in CSV, Parquet and pandas."""
 
 PANDAS = {"string": "string", "int64": "Int64", "float64": "float64", "float32": "float64", "bool": "boolean"}
@@ -46,15 +51,10 @@ def column_values(prediction: Prediction) -> list[Any]:
     """Return a prediction's values in the order of the columns, rounded as in `Prediction.to_dict`; None if missing."""
     row = prediction.to_dict() | {"no_face": prediction.no_face}
     row |= dict(zip(("x1", "y1", "x2", "y2"), row.get("box", ()), strict=False))
+    row |= {f"{name}_{axis}": row["landmarks"][name]["xy".index(axis)] for name in row.get("landmarks", ()) for axis in "xy"}
     probabilities = row.get("probabilities", {})
     first, last = ([row.get(name) for name, _ in names] for names in (FIRST, LAST))
-    values = [*first, *(probabilities.get(name) for name in prediction.labels), *last]
-    return [encodable(value) if isinstance(value, str) else value for value in values]
-
-
-def encodable(text: str) -> str:
-    """Replace what UTF-8 cannot encode: file names may be any bytes."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return [*first, *(probabilities.get(name) for name in prediction.labels), *last]
 
 
 def to_dataframe(predictions: Iterable[Prediction]) -> "pandas.DataFrame":
@@ -150,7 +150,7 @@ def write_jsonl(predictions: Iterable[Prediction], _: LabelSet, stream: Any) -> 
 
 
 def _json(prediction: Prediction) -> str:
-    return encodable(json.dumps(prediction.to_dict(), ensure_ascii=False))
+    return json.dumps(prediction.to_dict(), ensure_ascii=False)
 
 
 def _write_csv(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:
@@ -182,24 +182,29 @@ def write_parquet(predictions: Iterable[Prediction], labels: LabelSet, stream: A
 
 
 def _write_table(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:
-    label_width = max(5, *(_width(name) for name in labels))
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    names = [printable(name, encoding) for name in labels]
+    label_width = max(5, *map(_width, names))
     header = [_left("source", SOURCE_WIDTH), "face", _left("box", 19), _left("label", label_width), "confidence"]
-    widths = [max(4, _width(name)) for name in labels]
-    stream.write("  ".join([*header, *(" " * (4 - _width(name)) + name for name in labels)]) + "\n")
+    widths = [max(4, _width(name)) for name in names]
+    if stream.isatty() and len("  ".join(header)) + sum(widths) + 2 * len(widths) > shutil.get_terminal_size().columns:
+        widths = []  # without the probabilities, so that a row stays on its line
+    stream.write("  ".join([*header, *(" " * (4 - _width(name)) + name for name in names[: len(widths)])]) + "\n")
     for prediction in predictions:
-        cells = [_left(_source_cell(prediction), SOURCE_WIDTH)]
+        cells = [_left(_source_cell(prediction, encoding), SOURCE_WIDTH)]
         if prediction.error:
-            cells.append(f"error: {printable(prediction.error)}")
+            cells.append(f"error: {printable(prediction.error, encoding)}")
         elif prediction.probabilities is None or prediction.box is None:
             cells.append("no face")
         else:
             box = " ".join(f"{edge:.0f}" for edge in prediction.box)
             number = f"{prediction.face}" if prediction.track is None else f"#{prediction.track}"
             confidence = f"{prediction.confidence:.2f}{'?' if prediction.unsure else ''}"
-            cells += [number.rjust(4), _left(box, 19), _left(prediction.label or "", label_width), confidence.rjust(10)]
-            cells += [f"{p:.2f}".rjust(width) for width, p in zip(widths, prediction.probabilities, strict=True)]
+            label = printable(prediction.label or "", encoding)
+            cells += [number.rjust(4), _left(box, 19), _left(label, label_width), confidence.rjust(10)]
+            cells += [f"{p:.2f}".rjust(width) for width, p in zip(widths, prediction.probabilities, strict=False)]
         if prediction.note and not prediction.error:
-            cells.append(f"({printable(prediction.note)})")
+            cells.append(f"({printable(prediction.note, encoding)})")
         stream.write("  ".join(cells).rstrip() + "\n")
         stream.flush()
 
@@ -229,26 +234,23 @@ def choose_format(wanted: str | None, out: Path | None) -> str:
     return wanted
 
 
-def printable(text: str) -> str:
-    """Escape what would break a line or move the cursor."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in encodable(text))
-
-
 def _width(text: str) -> int:
-    """Count the columns of a text in a terminal: two for East Asian wide characters, none for combining ones."""
-    return sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text if not unicodedata.combining(char))
+    """Count the columns of a text in a terminal: two for East Asian wide characters, none for marks and joiners."""
+    seen = (char for char in text if unicodedata.category(char) not in ("Mn", "Me", "Cf"))
+    return sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in seen)
 
 
-def _source_cell(prediction: Prediction) -> str:
+def _source_cell(prediction: Prediction, encoding: str) -> str:
     """Shorten the source, with the time in a video, to the width of its column."""
     moment = "" if prediction.time is None else f" {prediction.time:.2f}s"
-    text, room = printable(prediction.source), SOURCE_WIDTH - len(moment)
+    text, room = printable(prediction.source, encoding), SOURCE_WIDTH - len(moment)
     if _width(text) <= room:
         return text + moment
-    while _width(text) > room - 1:  # drop whole folders first, then the start of the name
+    dots = "…" if printable("…", encoding) == "…" else "..."
+    while _width(text) > room - len(dots):  # drop whole folders first, then the start of the name
         _, slash, rest = text[1:].partition("/")
         text = slash + rest if slash else text[1:]
-    return f"…{text}{moment}"
+    return f"{dots}{text}{moment}"
 
 
 def _left(text: str, width: int) -> str:

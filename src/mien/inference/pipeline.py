@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from mien.errors import MienError
-from mien.images import prepare
+from mien.images import prepare, reason_of
 from mien.inference.annotation import AnnotationWriter
-from mien.inference.classifier import DEFAULT_MODEL, Classifier, usable_cores
+from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior, usable_cores
 from mien.inference.cropping import FaceCropper
 from mien.inference.detection import Detector
+from mien.inference.drawing import choose_fonts
 from mien.inference.output import check_draw
 from mien.inference.prediction import Frame, Prediction, Unread, read
 from mien.inference.prefetch import prefetched
@@ -21,8 +22,8 @@ from mien.inference.sources import Source, listed
 from mien.inference.tracking import SMOOTHING, TrackSmoother
 
 UNSURE = 0.6
-"""Confidence below which a prediction is called unsure. On PublicTest about 80% of mien-s's predictions reach it, and 90% of
-these agree with the majority of voters; of those below, 51% (benchmarks/unsure.py)."""
+"""Confidence below which a prediction is called unsure. On PublicTest 77% of mien-s's predictions reach it, and 91% of these
+agree with the majority of voters; of those below, 55% (benchmarks/unsure.py)."""
 
 MOST_THREADS = 8  # default limit of threads: each holds an image and a detector, some 100 MB
 
@@ -34,6 +35,7 @@ def predict(
     draw: str | Path | None = None,
     batch_size: int = 64,
     head: str | None = None,
+    prior: Prior | None = None,
     faces: bool = False,
     margin: float = 0.0,
     min_size: float = 0.0,
@@ -43,6 +45,8 @@ def predict(
     track: bool = True,
     smoothing: float = SMOOTHING,
     threads: int | None = None,
+    font: str | None = None,
+    fetch: bool = False,
 ) -> Generator[Prediction, None, None]:
     """Find the faces of images and videos and predict their expressions.
 
@@ -50,16 +54,19 @@ def predict(
     closing the generator ends them.
 
     Args:
-        source: a path, folder, pattern, zip, video, number of a camera, bytes, Pillow image, array (H, W) or (H, W, 3), or an
-            iterable of these. An iterable is read in another thread and its arrays are not copied, so do not reuse them.
+        source: a path, folder, pattern, zip, video, address, number of a camera, data URI, bytes or open file of an image or
+            video, Pillow image, array (H, W) or (H, W, 3), or an iterable of these. An iterable is read in another thread and
+            its arrays are not copied, so do not reuse them.
         model: a model file, run folder or name of an embedded model, or an open classifier; an open classifier keeps its
-            own head, unless another is given, and its own threads.
+            own head and prior, unless others are given, and its own threads.
         detector: as for `open_detector`, or an open detector, whose detect must be thread-safe.
         draw: folder for a copy of every image and video with its faces drawn in, and for a plot of each video's probabilities
             over time; created if it does not exist.
         batch_size: number of faces classified together.
         head: output of a model with two heads: crowd, as ten people would label the photo, or label, as FER-2013 labels
             it; by default crowd if the model has it.
+        prior: how often each label is expected: training, as in the training data; balanced, all equally often; a power between
+            these (0 and 1); or the share of each label, {"happy": 0.5, ...}; by default 0.25 for crowd, training for label.
         faces: the images are cropped faces already: the same as the detector "none".
         margin: extra room around each face beyond that of the model's training faces, on every side, as a share of the side
             of its square; negative for less.
@@ -70,6 +77,8 @@ def predict(
         track: in videos and from cameras, number the faces by person from frame to frame; without it nothing is smoothed.
         smoothing: time constant in seconds of the moving average over the probabilities of each track; 0 for no smoothing.
         threads: CPU threads that detect and classify faces; by default as many as this process may use, at most 8.
+        font: a font file for the labels in drawings; by default one that is installed, where Pillow's own lacks letters.
+        fetch: download the photos whose http or https address is given; without it their rows say so.
 
     Returns:
         One prediction or more for every input, in order, as they come: one for each face, or one that says that there is
@@ -77,8 +86,8 @@ def predict(
         video by track.
 
     Raises:
-        MienError: at once, if the model or the detector cannot be opened, the model has no such head, a number is out of
-            range, or the folder cannot be created or contains inputs.
+        MienError: at once, if the model or the detector cannot be opened, the model has no such head, the prior is unknown, a
+            number is out of range, the folder cannot be created or contains inputs, or the font cannot be used.
     """
     if threads is not None and threads < 1:
         raise MienError(f"The number of threads must be at least 1, not {threads}.")
@@ -86,10 +95,13 @@ def predict(
         raise MienError(f"The smoothing is a number of seconds, 0 for none, not {smoothing:g}.")
     if draw is not None:
         check_draw(draw, source)
-    items = listed(source, every)
+    items = listed(source, every, lambda _: False, fetch)
     keep_images = draw is not None
-    pipeline = FacePipeline(model, detector, head, faces, margin, min_size, min_score, threshold, batch_size, keep_images)
-    writer = None if draw is None else AnnotationWriter(Path(draw))
+    pipeline = FacePipeline(
+        model, detector, head, prior, faces, margin, min_size, min_score, threshold, batch_size, keep_images
+    )
+    choose_fonts(pipeline.classifier.labels.names if draw else (), font)
+    writer = None if draw is None else AnnotationWriter(Path(draw), font)
     return _predictions(pipeline.run(items, threads), TrackSmoother(smoothing) if track else None, writer)
 
 
@@ -130,6 +142,7 @@ class FacePipeline:
         model: str | Path | Classifier,
         detector: str | Detector,
         head: str | None = None,
+        prior: Prior | None = None,
         faces: bool = False,
         margin: float = 0.0,
         min_size: float = 0.0,
@@ -146,9 +159,11 @@ class FacePipeline:
         if faces and detector not in ("auto", "none"):
             raise MienError("Cropped faces need no detector; leave out the detector, or faces.")
         self._cropper = FaceCropper("none" if faces else detector, margin, min_size, min_score)
-        self.classifier = model if isinstance(model, Classifier) else Classifier(model, threads=1, head=head)
+        self.classifier = model if isinstance(model, Classifier) else Classifier(model, threads=1, head=head, prior=prior)
         if head is not None:
             self.classifier = self.classifier.with_head(head)
+        if prior is not None:
+            self.classifier = self.classifier.with_prior(prior)
         self._threshold, self._batch_size = threshold, batch_size
         self._keep_images, self._keep_crops = keep_images, keep_crops
 
@@ -172,13 +187,16 @@ class FacePipeline:
             # a copy, since the result may be a view that keeps the whole image alive
             prepared = [prepare(crop, self.classifier.size, self.classifier.channels).copy() for _, crop in faces]
         except Exception as error:  # whatever a detector or damaged pixels raise concerns this image only
-            reason = " ".join(str(error).split()) or "out of memory"
-            failed = replace(row, error=f"Face detection failed on {frame.source!r} ({reason}).")
+            failed = replace(row, error=f"Face detection failed on {frame.source!r} ({reason_of(error)}).")
             return ImageFaces([failed], image=kept, rate=frame.rate)
         height, width = frame.image.shape[:2]
         rows = []
         for number, (face, _) in enumerate(faces):
-            rows.append(replace(row, face=number, box=face.clipped(width, height), score=face.score))
+            found_row = replace(row, face=number, box=face.clipped(width, height), score=face.score)
+            if face.landmarks is not None:
+                landmarks, angle = face.landmarks.astype(np.float32), 180 - (180 - face.angle) % 360
+                found_row = replace(found_row, landmarks=landmarks, angle=angle)
+            rows.append(found_row)
         crops = [crop for _, crop in faces] if self._keep_crops else []
         return ImageFaces(rows or [row], prepared, crops, kept, frame.rate)
 

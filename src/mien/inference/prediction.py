@@ -2,15 +2,19 @@
 
 import threading
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from mien.errors import MienError
-from mien.images import ImageSource, read_with_note
+from mien.images import ImageSource, read_with_note, reason_of
 from mien.labels import LabelSet
+
+LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+"""The landmarks of a face in their order; the mouth's are its corners. Left and right are those of an upright picture."""
 
 _PILLOW = threading.Lock()
 """A Pillow image loads lazily and is not thread-safe, and the same one may be given several times."""
@@ -41,15 +45,16 @@ class Frame:
     @property
     def held_bytes(self) -> int:
         """Bytes of memory that it keeps alive."""
-        return 0 if self.image is None else self.image.nbytes
+        return getattr(self.image, "nbytes", 0)
 
 
 @dataclass(frozen=True, eq=False)
 class Unread:
-    """An image that is not read yet, and its name."""
+    """An image that is not read yet, or the call that downloads it; and its name."""
 
     source: str
-    image: ImageSource
+    image: ImageSource | partial[bytes]
+    note: str = ""  # a remark to put before those on reading it
 
     @property
     def held_bytes(self) -> int:
@@ -57,24 +62,32 @@ class Unread:
         return len(self.image) if isinstance(self.image, bytes) else getattr(self.image, "nbytes", 0)
 
 
+def encodable(text: str) -> str:
+    """Escape what UTF-8 cannot encode: file names may be any bytes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def read(image: Frame | Unread) -> Frame:
-    """Read an image unless it is read already; a failure becomes a frame with an error."""
-    if isinstance(image, Frame):
-        return image
+    """Read an image, or check that of a frame; a failure becomes a frame with an error."""
+    frame = image if isinstance(image, Frame) else Frame(image.source, note=image.note)
+    if frame.error:
+        return frame
     try:
         with _PILLOW if isinstance(image.image, Image.Image) else nullcontext():
-            pixels, note = read_with_note(image.image, image.source)
+            content: Any = image.image() if isinstance(image.image, partial) else image.image
+            pixels, note = read_with_note(content, image.source)
     except MienError as error:
-        return Frame(image.source, error=str(error))
-    return Frame(image.source, pixels, note=note)
+        return replace(frame, image=None, error=str(error), note="")
+    except Exception as error:  # whatever an object raises that only looks like an image
+        return replace(frame, image=None, error=f"The image {image.source!r} cannot be read ({reason_of(error)}).", note="")
+    return replace(frame, image=pixels, note=", ".join(filter(None, (frame.note, note))))
 
 
 @dataclass(frozen=True, eq=False)
 class Face:
     """One detected face of an image.
 
-    The landmarks are float32, (5, 2), x and y in pixels: left eye, right eye, tip of the nose, left and right corner of the
-    mouth, left and right as in an upright picture.
+    The landmarks are (5, 2), x and y in pixels, in the order of `LANDMARKS`.
     """
 
     box: tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels; may extend beyond the image
@@ -134,6 +147,9 @@ class Prediction:
         track: number of the person that a face of a video belongs to, from 0; None without tracking.
         threshold: the confidence below which the prediction counts as unsure, 0 to 1.
         note: a remark on how the image was read, such as "the first of several frames"; usually empty.
+        landmarks: (5, 2), float32, x and y in pixels: left eye, right eye, tip of the nose, left and right corner of the mouth,
+            left and right as in an upright picture, so the left eye is the person's right one; None without detection.
+        angle: degrees by which the face is rotated clockwise from upright, -180 to 180; None without detection.
     """
 
     source: str
@@ -148,6 +164,8 @@ class Prediction:
     track: int | None = None
     threshold: float = 0.0
     note: str = ""
+    landmarks: np.ndarray | None = None
+    angle: float | None = None
 
     @property
     def no_face(self) -> bool:
@@ -171,11 +189,11 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: rounded numbers, "error" or "no_face" if there is no face, no key for None."""
-        row: dict[str, Any] = {"source": self.source}
+        row: dict[str, Any] = {"source": encodable(self.source)}
         if self.frame is not None:
             row |= {"frame": self.frame, "time": None if self.time is None else round(self.time, 3)}
         if self.error:
-            return row | {"error": self.error}
+            return row | {"error": encodable(self.error)}
         if self.box is None or self.probabilities is None or self.confidence is None:
             row["no_face"] = True
         else:
@@ -184,20 +202,27 @@ class Prediction:
                 "face": self.face,
                 "box": [round(edge, 1) for edge in self.box],
                 "score": None if self.score is None else round(self.score, 4),
+            }
+            if self.landmarks is not None and self.angle is not None:
+                points = np.round(self.landmarks.astype(float), 1).tolist()
+                row |= {"landmarks": dict(zip(LANDMARKS, points, strict=True)), "angle": round(self.angle, 1)}
+            row |= {
                 "label": self.label,
                 "confidence": round(self.confidence, 6),
                 "unsure": self.unsure,
                 "probabilities": {name: round(float(p), 6) for name, p in zip(self.labels, self.probabilities, strict=True)},
             }
-        return row | ({"note": self.note} if self.note else {})
+        return row | ({"note": encodable(self.note)} if self.note else {})
 
     @classmethod
     def from_dict(cls, row: dict[str, Any], labels: LabelSet, threshold: float = 0.0) -> "Prediction":
         """Make a prediction from the result of `to_dict`; a KeyError, TypeError or ValueError if the row is none."""
         found: dict[str, Any] = {
-            key: row[key] for key in ("face", "score", "frame", "time", "track", "error", "note") if key in row
+            key: row[key] for key in ("face", "score", "angle", "frame", "time", "track", "error", "note") if key in row
         }
         if "box" in row:
             found["box"] = tuple(row["box"])
             found["probabilities"] = np.array([row["probabilities"][name] for name in labels], np.float32)
+        if "landmarks" in row:
+            found["landmarks"] = np.array([row["landmarks"][name] for name in LANDMARKS], np.float32)
         return cls(row["source"], labels, threshold=threshold, **found)

@@ -12,8 +12,8 @@ from typing import Any
 
 from mien.errors import MienError
 from mien.files import write_whole
-from mien.inference.output import Tally, encodable, write_file, write_jsonl
-from mien.inference.prediction import Prediction
+from mien.inference.output import Tally, write_file, write_jsonl
+from mien.inference.prediction import Prediction, encodable
 from mien.labels import LabelSet
 
 

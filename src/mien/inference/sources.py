@@ -1,40 +1,61 @@
-"""Images from any source: path, folder, pattern, zip, video or camera, an image in memory, or many of these."""
+"""Images from any source: path, folder, pattern, zip, video, camera or address, an image in memory, or many of these."""
 
+import base64
 import codecs
 import glob
 import io
 import logging
 import os
 import re
+import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path, PurePath
 from stat import S_ISDIR
-from typing import BinaryIO, TypeAlias, cast
+from typing import Any, BinaryIO, TypeAlias, cast
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 import numpy as np
+from PIL import Image
 
 from mien.errors import MienError
 from mien.files import missing_path
-from mien.images import ImageSource, is_image_name, reason_of, walk, zip_members
+from mien.images import (
+    CHANNELS,
+    HEAD_BYTES,
+    IMAGE_SUFFIXES,
+    ImageSource,
+    content_kind,
+    is_image_name,
+    reason_of,
+    walk,
+    zip_members,
+)
 from mien.inference.prediction import Frame, Unread, read
-from mien.inference.video import camera_frames, is_stream, stream_frames, video_frames
+from mien.inference.video import FETCH_ADVICE, camera_frames, is_stream, stream_frames, video_frames
 
 Item: TypeAlias = ImageSource | int | Frame | Unread
 """One image, folder, pattern, zip or video; the number of a camera; or a frame of your own."""
 
 Source: TypeAlias = Item | Iterable[Item]  # the sources of `predict`: an item, or an iterable of items
 
+SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Mapping, Image.Image)  # one input although some can be iterated
+
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv"}
     | {".3gp", ".3g2", ".mts", ".m2ts", ".ts", ".ogv"}
 )
-"""The files that are read as videos."""
+"""Files with these suffixes are videos, unless their content is something else; so are others whose content is a video."""
 
 ZIP_SUFFIX = ".zip"
 LARGEST_MEMBER = 2**30  # bytes; a small zip can claim to hold a file that fills the memory
 ENCRYPTED = 0x1  # the flag of a zip member that needs a password (PKWARE's APPNOTE, 4.4.4)
+
+FETCH_SECONDS, LARGEST_DOWNLOAD = 30.0, 100 * 2**20  # for one photo: seconds, and bytes
+TENSOR = "A tensor is no image; give an array, uint8 (H, W, 3) in RGB, such as tensor.permute(1, 2, 0).numpy()."
 
 _logger = logging.getLogger("mien")
 
@@ -44,103 +65,174 @@ def frames(source: Source, every: int = 1) -> Iterator[Frame]:
     return map(read, listed(source, every))
 
 
-def listed(source: Source, every: int = 1, skip: Callable[[str], bool] | None = None) -> Iterator[Frame | Unread]:
+def listed(
+    source: Source, every: int = 1, skip: Callable[[str], bool] = lambda _: False, fetch: bool = False
+) -> Iterator[Frame | Unread]:
     """List the images of a source, in order and on demand; those of videos and cameras are already read.
 
     Folders are listed recursively in natural order (2 before 10), without hidden files and files that are no images. A pattern
-    may hold *, ?, [...] and **. What cannot be read becomes a frame with an error.
+    may hold *, ?, [...] and **. Files and bytes are recognised by their content. What cannot be read becomes a frame with an
+    error.
 
     Args:
-        source: a path, folder, pattern, zip, video, number of a camera, address of a stream, bytes, file opened in binary mode,
-            Pillow image, array (H, W) or (H, W, 3) in RGB, frame, or an iterable of them; an array with one more axis in front
-            is several images.
+        source: a path, folder, pattern, zip, video, number of a camera, address, data URI, base64, bytes, file opened in binary
+            mode, Pillow image, array (H, W) or (H, W, 3) in RGB, frame, or an iterable of them; an array with one more axis in
+            front is several images, and an array of text is paths.
         every: read every N-th frame of videos and cameras, from the first on.
-        skip: is called once with the name of each file, before it is read, and returns whether to leave it out.
+        skip: is called with the name of each file, before it is decoded, and returns whether to leave it out.
+        fetch: download photos from http and https addresses; without it they are errors.
 
     Raises:
         MienError: if `every` is not a whole number from 1 on, or the source is a tensor.
     """
     if every < 1 or every != int(every):
         raise MienError(f"`every` must be a whole number from 1 on, not {every}; 2 reads every second frame.")
-    return _listed(source, every, skip or (lambda _: False))
+    if hasattr(source, "requires_grad"):
+        raise MienError(TENSOR)
+    return _listed(source, every, skip, fetch)
 
 
-def _listed(source: Source, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
-    for number, item in enumerate(_items(source)):
-        if isinstance(item, Frame | Unread):
-            yield item
-        elif isinstance(item, int) and not isinstance(item, bool):
-            yield from camera_frames(item, every)
-        elif isinstance(item, str | Path):
-            yield from _by_name(str(item), every, skip)
-        else:
-            name = getattr(item, "filename", "") or getattr(item, "name", "")
-            image = bytes(item) if isinstance(item, bytearray | memoryview) else item
-            image = image.read() if hasattr(image, "read") else image  # an open file
-            yield Unread(name if name and isinstance(name, str) else f"image {number}", cast(ImageSource, image))
+def _listed(source: Source, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
+    number = -1
+    try:
+        for number, item in enumerate(_items(source)):
+            name = f"image {number}"
+            try:
+                for found in _one(item, name, every, skip, fetch):
+                    if getattr(found, "frame", None) is not None or not skip(found.source):
+                        yield found
+            except Exception as problem:  # whatever a file or an object raises concerns this input only
+                yield Frame(name, error=f"The input {name!r} cannot be read ({reason_of(problem)}).")
+    except Exception as problem:
+        reason = f"{type(problem).__name__} ({reason_of(problem)}); the {number + 1:,} before were read."
+        yield Frame(f"image {number + 1}", error=f"The iterable of inputs raised {reason}")
 
 
 def _items(source: Source) -> Iterable[Item]:
-    if isinstance(source, np.ndarray):
-        several = source.ndim > 3 or (source.ndim == 3 and source.shape[2] not in (1, 3, 4))
-        return source if several else [source]
-    if hasattr(source, "requires_grad"):
-        raise MienError("A tensor is no image; give an array, uint8 (H, W, 3) in RGB, such as tensor.permute(1, 2, 0).numpy().")
-    single = isinstance(source, ImageSource | bytearray | memoryview) or hasattr(source, "read")
-    return [cast(Item, source)] if single or not isinstance(source, Iterable) else source
+    if isinstance(source, SINGLE) or hasattr(source, "read"):
+        return [cast(Item, source)]
+    array = _array_of(source)
+    if not isinstance(array, np.ndarray):
+        return source if isinstance(source, Iterable) else [source]
+    if array.dtype.kind in "SUT" or (array.dtype.kind == "O" and array.ndim < 2):  # paths
+        return cast(list[Item], array.ravel().tolist())
+    has_channels = array.shape[-1:] in CHANNELS
+    if array.ndim == 3 and not has_channels and len(array) != 3:
+        note = f"one of the gray images of an array {array.shape}"
+        return (Unread(f"image {number}", image, note) for number, image in enumerate(array))
+    return array if array.ndim == 4 and has_channels else [array]
 
 
-def _by_name(name: str, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
+def _array_of(item: Any) -> Any:
+    """Convert an array of any library (pandas, JAX, TensorFlow ...) to NumPy's; return anything else as it is."""
+    return np.asarray(item) if hasattr(item, "__array__") or hasattr(item, "__array_interface__") else item
+
+
+def _one(item: Any, name: str, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
+    """List the images of one input; `name` is for one that has none of its own."""
+    if isinstance(item, Frame | Unread):
+        yield item
+    elif isinstance(item, int | np.integer) and not isinstance(item, bool):
+        yield from camera_frames(int(item), every)
+    elif isinstance(item, str | os.PathLike):
+        path = os.fsdecode(item)
+        content = inline_bytes(path)
+        yield from _by_name(path, every, skip, fetch) if content is None else _file(name, content, every, skip)
+    elif hasattr(item, "requires_grad"):
+        yield Frame(name, error=TENSOR)
+    else:
+        own_name = getattr(item, "filename", "") or getattr(item, "name", "")
+        if hasattr(item, "read"):
+            with suppress(AttributeError, OSError):
+                item.seek(0)  # as Pillow does: what was just written to a file leaves it at its end
+            item = item.read()
+            if not isinstance(item, bytes | bytearray | memoryview):
+                raise MienError(f"it gives {type(item).__name__}, not bytes; open it in binary mode, 'rb'")
+        if isinstance(item, bytearray | memoryview):
+            item = bytes(item)
+        elif not isinstance(item, Image.Image):
+            item = _array_of(item)
+        yield from _file(own_name if own_name and isinstance(own_name, str) else name, item, every, skip)
+
+
+def inline_bytes(text: str) -> bytes | None:
+    """Decode a data URI (RFC 2397), or an image, video or zip in base64 of either alphabet; None if the text is neither."""
+    header, comma, data = text.partition(",")
+    is_uri = bool(comma) and header[:5].lower() == "data:"
+    if is_uri and not header.lower().endswith(";base64"):
+        return unquote_to_bytes(data)
+    data = (unquote(data) if is_uri else text).replace("-", "+").replace("_", "/")
+    if not is_uri:
+        with suppress(ValueError):
+            is_uri = content_kind(base64.b64decode(data[:HEAD_BYTES] + "==")) != "" and not exists(Path(text))
+    return base64.b64decode(data + "==") if is_uri else None
+
+
+def _by_name(name: str, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
     """List the files of a name; there is always at least one frame, unless it is skipped."""
-    if is_stream(name) and not is_image_name(name):
+    if is_stream(name) and not _is_photo_address(name, fetch):
         if not skip(name):
             yield from stream_frames(name, every)
+    elif fetch and is_stream(name):
+        yield Unread(name, partial(_download, name))
     elif error := not_a_file(name):
-        if not skip(name):
-            yield Frame(name, error=error)
+        yield Frame(name, error=error)
     elif (camera := camera_number(name)) is not None:
         yield from camera_frames(camera, every)
     elif os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises an error where a path may not be examined
-        yield from _folder(Path(name), skip)
+        yield from _folder(Path(name), every, skip)
     elif glob.has_magic(name) and not exists(Path(name)):
         found = sorted(glob.iglob(name, recursive=True), key=natural)  # noqa: PTH207 - Path.glob takes no absolute pattern
         files = [match for match in found if not os.path.isdir(match)]  # noqa: PTH112
         for match in files:
-            yield from _file(match, every, skip)
-        if not files and not skip(name):
+            yield from _file(match, match, every, skip)
+        if not files:
             yield Frame(name, error=f"Nothing matches {name!r}.")
     else:
-        yield from _file(str(Path(name)), every, skip)
+        yield from _file(str(Path(name)), str(Path(name)), every, skip)
 
 
-def _file(name: str, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
-    # opening a named pipe would block; `read_image` reports it
-    suffix = "" if Path(name).is_fifo() else Path(name).suffix.lower()
-    if suffix == ZIP_SUFFIX:
-        yield from zipped(name, skip)
+def _file(name: str, file: ImageSource, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
+    """List the images of a path, or of something in memory: of a zip, a video, or one image."""
+    kind = content_kind(file) if isinstance(file, bytes) else _kind(file) if isinstance(file, str) else "image"
+    if kind == "zip":
+        yield from zipped(name, io.BytesIO(file) if isinstance(file, bytes) else name)
+    elif kind != "video":
+        yield Unread(name, file)
     elif not skip(name):
-        yield from video_frames(name, every) if suffix in VIDEO_SUFFIXES else (Unread(name, name),)
+        yield from video_frames(name, every, file if isinstance(file, bytes) else None)
 
 
-def _folder(folder: Path, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
+def _kind(path: str) -> str:
+    """Return what a file is: an "image", "video" or "zip" by its content, else by its suffix, else ""."""
+    suffix = Path(path).suffix.lower()
+    with suppress(OSError, ValueError):
+        if Path(path).is_fifo():
+            return ""  # opening a named pipe would block; `read_image` reports it
+        with Path(path).open("rb", buffering=0) as file:
+            if kind := content_kind(file.read(HEAD_BYTES)):
+                return kind
+    return "zip" if suffix == ZIP_SUFFIX else "video" if suffix in VIDEO_SUFFIXES else ""
+
+
+def _folder(folder: Path, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
     """List the images in a folder and below; a folder that cannot be read becomes a frame with an error."""
     left_out: list[str] = []
     is_empty = True
     for name, status in walk(str(folder), natural):
         path = str(folder / name)
+        suffix = Path(name).suffix.lower()
         if isinstance(status, OSError):
             is_empty = False
-            if not skip(path):
-                yield Frame(path, error=f"The folder {path!r} cannot be read ({status.strerror}); check its permissions.")
+            yield Frame(path, error=f"The folder {path!r} cannot be read ({status.strerror}); check its permissions.")
         elif status and S_ISDIR(status.st_mode):
             continue
-        elif is_image_name(name):
+        elif suffix in IMAGE_SUFFIXES or (not suffix and _kind(path) == "image"):
             is_empty = False
-            if not skip(path):
-                yield Unread(path, path)
-        elif Path(name).suffix.lower() in (*VIDEO_SUFFIXES, ZIP_SUFFIX):
+            yield from _file(path, path, every, skip)
+        elif suffix in (*VIDEO_SUFFIXES, ZIP_SUFFIX):
             left_out.append(path)
-    if is_empty and not skip(str(folder)):
+    if is_empty:
         advice = "give one that does, or name videos and zips."
         yield Frame(str(folder), error=f"The folder {str(folder)!r} holds no images (.jpg, .png or the like); {advice}")
     elif left_out:
@@ -150,16 +242,14 @@ def _folder(folder: Path, skip: Callable[[str], bool]) -> Iterator[Frame | Unrea
         )
 
 
-def zipped(name: str, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
+def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
     """List the images in a zip in natural order, such as "photos.zip/inner/a.jpg"; each is unpacked on demand."""
     try:
-        with zipfile.ZipFile(name) as archive:
+        with zipfile.ZipFile(file) as archive:
             members = zip_members(archive, natural)
             images = [member for member in members if not member.endswith("/") and is_image_name(member)]
             for member in images:
-                source = f"{name}/{member}"
-                if not skip(source):
-                    yield _unpacked(archive, members[member], source)
+                yield _unpacked(archive, members[member], f"{name}/{member}")
         error = "" if images else f"The zip {name!r} holds no images (.jpg, .png or the like); give one that does."
     except FileNotFoundError:
         error = f"There is no zip {name!r}; check the path."
@@ -167,7 +257,7 @@ def zipped(name: str, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
         error = f"The zip {name!r} cannot be opened ({problem.strerror or problem}); check its permissions."
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as problem:
         error = f"{name!r} is damaged or no zip ({reason_of(problem)}); copy or download it again."
-    if error and not skip(name):
+    if error:
         yield Frame(name, error=error)
 
 
@@ -179,8 +269,36 @@ def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str) ->
         return Frame(source, error=f"The image {source!r} would unpack to {gigabytes:.1f} GB; unpack it, and make it smaller.")
     try:
         return Unread(source, archive.read(member))
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, OSError, EOFError, ValueError) as problem:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, ValueError) as problem:
         return Frame(source, error=f"The image {source!r} cannot be unpacked ({reason_of(problem)}); zip it again.")
+
+
+def _is_photo_address(name: str, fetch: bool = False) -> bool:
+    """Tell whether an address is that of a photo: by its suffix, or, with `fetch`, unless its suffix is that of a video."""
+    path = PurePath(re.split("[?#]", name)[0])
+    suffix = path.suffix.lower() if len(path.parts) > 2 else ""  # without a path there is none
+    return suffix in IMAGE_SUFFIXES or (fetch and name[:4].lower() == "http" and suffix not in (*VIDEO_SUFFIXES, ".m3u8"))
+
+
+def _download(address: str) -> bytes:
+    """Download a photo; certificates are checked, and up to ten redirects are followed, as urllib does by default."""
+    from http.client import HTTPException
+    from urllib.request import Request, urlopen  # imported here because it takes 30 ms
+
+    content, deadline = bytearray(), time.monotonic() + FETCH_SECONDS
+    try:
+        request = Request(quote(address, safe="%/:=&?~#+!$,;'@()*[]"), headers={"User-Agent": "mien"})
+        with urlopen(request, timeout=FETCH_SECONDS) as response:
+            if response.headers.get_content_maintype() in ("audio", "multipart", "video"):
+                raise ValueError("it is a stream; leave out --fetch to read it")
+            while piece := response.read1(2**16):
+                content += piece
+                if len(content) > LARGEST_DOWNLOAD or time.monotonic() > deadline:
+                    raise ValueError(f"more than {LARGEST_DOWNLOAD / 2**20:.0f} MB or {FETCH_SECONDS:.0f} seconds")
+    except (OSError, ValueError, HTTPException) as problem:
+        reason = reason_of(problem if hasattr(problem, "code") else getattr(problem, "reason", problem))
+        raise MienError(f"The photo {address!r} cannot be downloaded ({reason}); check the address and the network.") from None
+    return bytes(content)
 
 
 def natural(name: str) -> list[tuple[bool, int, str]]:
@@ -189,10 +307,11 @@ def natural(name: str) -> list[tuple[bool, int, str]]:
     return [(False, int(part), "") if part[0] in "0123456789" else (True, 0, part) for part in parts]
 
 
-def check_names(names: Sequence[str]) -> None:
+def check_names(names: Sequence[str], fetch: bool = False) -> None:
     """Raise a `MienError` if there is nothing under any of the names, with the most similar path to the first."""
     for name in names:
-        if camera_number(name) is not None or (is_stream(name) and not is_image_name(name)):
+        is_address = is_stream(name) and (fetch or not _is_photo_address(name))
+        if is_address or camera_number(name) is not None or inline_bytes(name) is not None:
             return
         if not not_a_file(name) and (exists(Path(name)) or glob.glob(name, recursive=True)):  # noqa: PTH207
             return
@@ -202,7 +321,8 @@ def check_names(names: Sequence[str]) -> None:
 def not_a_file(name: str) -> str:
     """Return what to do about a name that cannot be a file, such as an address; empty where it may be one."""
     if re.match(r"[a-z][a-z0-9+.-]+://", name, re.IGNORECASE):
-        return f"{name!r} is an address, not a path; download the photo first, then give its path."
+        advice = FETCH_ADVICE if name[:4].lower() == "http" else "download the photo first and give its path"
+        return f"{name!r} is an address, not a path; {advice}."
     if name == "-" or name.startswith(("/dev/", "/proc/self/fd/")):
         return (
             f"{name!r} is no file, and no photo is read from standard input; save it to a file, then give its path. "

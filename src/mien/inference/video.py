@@ -1,5 +1,6 @@
 """Read the frames of video files, streams and cameras with their times, and write drawn videos, through PyAV."""
 
+import io
 import os
 import struct
 import sys
@@ -7,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,15 +22,19 @@ from mien.inference.prediction import Frame
 LARGEST_CAMERA = 99  # cameras are numbered from 0; on a command line a longer number is the name of a file
 OPEN_SECONDS, READ_SECONDS = 10.0, 10.0  # seconds to wait for a stream to open, and for its next data
 
+FETCH_ADVICE = "download it first and give its path, or let `mien predict --fetch` (in Python fetch=True) download it"
+
 RECONNECTIONS, WAIT_SECONDS = 3, 2.0
 """Attempts to open a broken stream again without a frame in between, and the seconds before each."""
 
-FAILURES = (av.FFmpegError, OSError, ValueError, LookupError, MemoryError)
-"""What PyAV raises where a video is damaged or out of reach."""
+FAILURES = (av.FFmpegError, OSError, ValueError, LookupError, MemoryError, MienError)
+"""What PyAV raises where a video is damaged or out of reach, and what `_Video` raises where there is none."""
 
-STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "srt://")
-"""How the addresses of streams begin."""
+BOXES = frozenset(b"ftyp styp moov moof mfra mdat free skip wide pnot udta uuid meta sidx ssix prft emsg pdin".split())
+"""The boxes at the top of an MP4 or MOV file (ISO/IEC 14496-12, table 1); what else follows them is not part of the video."""
 
+STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "srt://", "/dev/video")
+"""How the addresses of streams and the device files of cameras begin."""
 
 VIDEO_SUFFIX = ".mp4"  # container of drawn videos
 
@@ -44,17 +50,17 @@ MARK = struct.pack(">I4s", 8 + len(SOFTWARE), b"free") + SOFTWARE.encode()
 
 def is_stream(name: str) -> bool:
     """Tell whether a name is the address of a stream, or the device file of a camera."""
-    return name.lower().startswith((*STREAMS, "/dev/video"))
+    return name.lower().startswith(STREAMS)
 
 
-def video_frames(name: str, every: int = 1) -> Iterator[Frame]:
-    """Read every N-th frame of a video file as a player shows them: upright, in order of time, with square pixels.
+def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Iterator[Frame]:
+    """Read every N-th frame of a video file, or of the content of one, as a player shows them: upright, with square pixels.
 
     There is at least one frame. Its time is its own timestamp, counted from the start of the file. A video that is cut off or
     damaged gives the frames it has, and then one with an error.
     """
     try:
-        file = Path(name).open("rb")  # noqa: SIM115 - closed below
+        file = _Input(io.FileIO(name) if content is None else io.BytesIO(content))
     except FileNotFoundError:
         yield Frame(name, error=f"There is no video {name!r}; check the path.")
         return
@@ -70,9 +76,11 @@ def video_frames(name: str, every: int = 1) -> Iterator[Frame]:
         file.seek(0)
         try:
             # Opened by its content, for FFmpeg takes some names for addresses; and it may open nothing else.
-            video = _Video(av.open(file, metadata_errors="replace", container_options={"protocol_whitelist": "none"}))
-        except FAILURES:
-            yield Frame(name, error=f"{name!r} is damaged or not a video; save it as MP4 (H.264).")
+            options = {"protocol_whitelist": "none"}
+            video = _Video(av.open(file, metadata_errors="replace", container_options=options))
+        except FAILURES as error:
+            problem = str(error) if isinstance(error, MienError) else "is damaged or not a video; save it as MP4 (H.264)."
+            yield Frame(name, error=f"{name!r} {problem}")
             return
         number, seconds = -1, 0.0
         with video:
@@ -81,10 +89,12 @@ def video_frames(name: str, every: int = 1) -> Iterator[Frame]:
                 if number % every == 0:
                     yield video.frame(name, decoded, number, seconds, every)
         problem = ""
-        if number < 0 or cut_off or video.failure:
+        if number < 0 and not (cut_off or video.failure or video.damaged):
+            problem = f"The video {name!r} holds no frames that can be decoded; copy or download it again."
+        elif number < 0 or cut_off or video.failure:
             problem = f"The video {name!r} is cut off or damaged after {number + 1:,} frames; copy or download it again."
         elif video.damaged:
-            problem = f"{video.damaged:,} damaged frames of the video {name!r} were skipped; copy or download it again."
+            problem = f"The video {name!r} is damaged (frames skipped: {video.damaged:,}); copy or download it again."
         if problem:
             yield Frame(name, error=problem, frame=number + 1, time=seconds)
 
@@ -95,22 +105,14 @@ def camera_frames(number: int, every: int = 1) -> Iterator[Frame]:
     if not 0 <= number <= LARGEST_CAMERA:
         yield Frame(name, error=f"Cameras are numbered from 0 to {LARGEST_CAMERA}; there is no {number}.")
         return
-    try:
-        video = _Video(_open_camera(number))
-    except FAILURES:
-        yield Frame(
-            name,
-            error=f"There is no camera {number} here, or another program uses it, or this program may not use it; "
-            "check the number (the first is 0).",
-        )
-        return
-    start, seen = time.monotonic(), 0
-    with video:
-        for frame in _live_frames(name, video, every, start, 0):
-            seen = (frame.frame or 0) + 1
-            yield frame
-    error = f"The {name} gives no more frames; check that it is still connected."
-    yield Frame(name, error=error, frame=seen, time=time.monotonic() - start)
+
+    def explain(begun: bool, *_: object) -> str:
+        if begun:
+            return f"The {name} gives no more frames; check that it is still connected."
+        reasons = "or another program uses it, or this program may not use it"
+        return f"There is no {name} here, {reasons}; check the number (the first is 0)."
+
+    yield from _live_frames(name, lambda: _open_camera(number), every, 0, explain)
 
 
 def stream_frames(address: str, every: int = 1) -> Iterator[Frame]:
@@ -118,64 +120,71 @@ def stream_frames(address: str, every: int = 1) -> Iterator[Frame]:
 
     Each break is a frame with an error; after a break the address is opened again, up to RECONNECTIONS times.
     """
+    options = {"rtsp_transport": "tcp"} if address.startswith("rtsp") else {}
+    form, waits = "v4l2" if address.startswith("/dev/") else None, (OPEN_SECONDS, READ_SECONDS)
+    connect = partial(av.open, address, format=form, options=options, timeout=waits, metadata_errors="replace")
+
+    def explain(begun: bool, reason: str, goes_on: bool) -> str:
+        advice = "connecting again" if goes_on else "check the address and the network"
+        return f"The stream {address!r} {'broke off' if begun else 'cannot be opened'} ({reason}); {advice}."
+
+    return _live_frames(address, connect, every, RECONNECTIONS, explain)
+
+
+def _live_frames(
+    name: str, connect: Callable[[], Any], every: int, reconnections: int, explain: Callable[[bool, str, bool], str]
+) -> Iterator[Frame]:
     start, number, failed = time.monotonic(), 0, 0
-    while True:
+    while failed <= reconnections:
+        if failed:
+            time.sleep(WAIT_SECONDS)
         try:
-            video = _Video(
-                av.open(
-                    address,
-                    format="v4l2" if address.startswith("/dev/") else None,
-                    options={"rtsp_transport": "tcp"} if address.startswith("rtsp") else {},
-                    timeout=(OPEN_SECONDS, READ_SECONDS),
-                    metadata_errors="replace",
-                )
-            )
-        except FAILURES as error:
-            reason = _reason(error)
-        else:
-            with video:
-                for frame in _live_frames(address, video, every, start, number):
-                    number, failed = (frame.frame or 0) + 1, 0
-                    yield frame
+            with _Video(connect()) as video:
+                if video.is_photo:
+                    yield Frame(name, error=f"{name!r} is a photo, not a stream; {FETCH_ADVICE}.")
+                    return
+                for decoded in video:
+                    if number % every == 0:
+                        yield video.frame(name, decoded, number, time.monotonic() - start, every)
+                    number, failed = number + 1, 0
             if video.is_file and not video.failure:
                 return
-            reason = video.failure
+            reason = video.failure or "no more data"
+        except FAILURES as failure:
+            reason = _reason(failure)
         failed += 1
-        more = failed <= RECONNECTIONS
-        yield Frame(
-            address,
-            error=f"The stream {address!r} {'broke off' if number else 'cannot be opened'} ({reason or 'no more data'})"
-            + ("; connecting again." if more else "; check the address and the network."),
-            frame=number if number else None,
-            time=time.monotonic() - start if number else None,
-        )
-        if not more:
-            return
-        time.sleep(WAIT_SECONDS)
+        error = explain(number > 0, reason, failed <= reconnections)
+        yield Frame(name, error=error, frame=number or None, time=time.monotonic() - start if number else None)
 
 
-def _live_frames(name: str, video: "_Video", every: int, start: float, first: int) -> Iterator[Frame]:
-    for number, decoded in enumerate(video, start=first):
-        if number % every == 0:
-            yield video.frame(name, decoded, number, time.monotonic() - start, every)
+class _Input(io.BufferedReader):
+    """A file for PyAV, which prints a traceback if `seek` raises an error; a damaged video may seek to before its start."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
 
 
 class _Video:
-    """An open container whose first video stream is decoded; iterating gives PyAV's frames."""
+    """An open container whose largest video stream is decoded; iterating gives PyAV's frames."""
 
     def __init__(self, container: Any) -> None:
         self._container = container
         streams = [stream for stream in container.streams.video if not stream.disposition & stream.disposition.attached_pic]
         if not streams:
             container.close()
-            raise ValueError("no video stream")
-        self._stream = streams[0]
+            raise MienError("holds no moving picture, at most sound or a cover, or is damaged; give a video.")
+        self._stream = max(streams, key=lambda stream: stream.width * stream.height)  # others are previews
         self._stream.thread_type = "AUTO"
         self._start = (container.start_time or 0) / av.time_base
         self.failure, self.damaged = "", 0
+        self._last = self._shift = 0.0
         rate = self._stream.average_rate or self._stream.guessed_rate
         self._rate = float(rate) if rate and 0 < rate < 1000 else 25.0
         self.is_file = container.duration is not None
+        self.is_photo = container.format.name.endswith("_pipe")  # FFmpeg's names for single images
 
     def __enter__(self) -> "_Video":
         return self
@@ -185,26 +194,45 @@ class _Video:
 
     def __iter__(self) -> Iterator[Any]:
         """Decode until the end; what breaks it off is in `failure`, and `damaged` counts what cannot be decoded."""
-        packets, begun = self._container.demux(self._stream), False
-        while True:
+        begun = False
+        for packet in self._packets():
             try:
-                packet = next(packets, None)
-            except FAILURES as error:
-                self.failure = _reason(error)
-                return
-            if packet is None:
-                return
-            try:
-                decoded = packet.decode()
+                decoded = self._stream.decode(packet)
             except FAILURES:
                 self.damaged += begun  # a trimmed video may begin with frames that need earlier ones
                 continue
             begun = begun or bool(decoded)
             yield from decoded
 
+    def _packets(self) -> Iterator[Any]:
+        """Read the packets; the last one, empty or None, makes the decoder give its last frames.
+
+        A damaged packet just before it is left out: it is only a part of one, and its failure would hide the last frames.
+        """
+        held = None
+        try:
+            for packet in self._container.demux(self._stream):
+                if held is not None and packet.size:
+                    yield held
+                elif held is not None:
+                    self.damaged += 1
+                held = packet if packet.is_corrupt else None
+                if held is None:
+                    yield packet
+        except FAILURES as error:
+            self.failure = _reason(error)
+            yield None
+
     def seconds(self, decoded: Any, number: int) -> float:
-        """Return the time of a frame: its timestamp, or, where it has none, its number by the frame rate."""
-        return number / self._rate if decoded.time is None else max(0.0, float(decoded.time) - self._start)
+        """Return the time of a frame: its timestamp, or, where it has none, its number by the frame rate.
+
+        Where timestamps jump back, as in recordings that were joined, the times go on by a frame.
+        """
+        time = number / self._rate if decoded.time is None else float(decoded.time) - self._start
+        if time + self._shift < self._last:
+            self._shift = self._last - time + (1 / self._rate if number else 0)
+        self._last = time + self._shift
+        return self._last
 
     def frame(self, name: str, decoded: Any, number: int, seconds: float, every: int) -> Frame:
         """Convert a decoded frame to RGB, upright and with square pixels."""
@@ -212,11 +240,20 @@ class _Video:
             shape = self._stream.sample_aspect_ratio or 1
             width = max(1, round(decoded.width * shape)) if 0.1 < shape < 10 else decoded.width
             pixels = decoded.to_ndarray(format="rgb24", width=width, height=decoded.height)
-            pixels = np.ascontiguousarray(np.rot90(pixels, round(decoded.rotation / 90)))
+            pixels = np.ascontiguousarray(_upright(pixels, decoded.side_data.get("DISPLAYMATRIX")))
         except FAILURES:
             return Frame(name, error=f"Frame {number} of {name!r} is damaged.", frame=number, time=seconds)
         note = "damaged in the video" if decoded.is_corrupt else ""
         return Frame(name, pixels, frame=number, time=seconds, rate=self._rate / every, note=note)
+
+
+def _upright(pixels: np.ndarray, matrix: Any) -> np.ndarray:
+    """Mirror and rotate a frame by its display matrix (libavutil's display.h: 3 x 3 int32, the y axis pointing down)."""
+    if matrix is None:
+        return pixels
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].astype(float)
+    mirrored = pixels[:, ::-1] if a * d < b * c else pixels
+    return np.rot90(mirrored, round(np.degrees(np.arctan2(c, d)) / 90))
 
 
 def _open_camera(number: int) -> Any:
@@ -234,55 +271,29 @@ def _reason(error: Exception) -> str:
 
 
 def _claimed_size(file: BinaryIO) -> int:
-    """Read how many bytes a file should have by its own container; 0 where it does not say."""
-    file.seek(0)
-    head = file.read(64)
-    try:
-        if head[:4] == b"RIFF":
-            return _chunks_end(file, lambda chunk: int(struct.unpack("<4xI", chunk[:8])[0]) + 8)
-        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-            return _chunks_end(file, _box_size)
-        if head[:4] == b"\x1aE\xdf\xa3":
-            return _segment_end(file, head)
-    except (struct.error, OSError, ValueError, IndexError):
-        pass
-    return 0
+    """Add up the sizes that a file's outermost parts state, to the first that reaches over its end, is no part or states none.
 
-
-def _chunks_end(file: BinaryIO, size_of: Callable[[bytes], int]) -> int:
-    """Add up the sizes of a file's top-level chunks, to the first that reaches over the end of the file."""
+    These are the chunks of AVI (RIFF), the boxes of MP4 and MOV, and the header and segment of Matroska and WebM (EBML).
+    """
     end, size = 0, file.seek(0, os.SEEK_END)
     while end < size:
         file.seek(end)
-        step = size_of(file.read(16))
-        if step < 8:  # 0 means to the end of the file
-            return end
+        head = file.read(16).ljust(16, b"\0")
+        step = 0
+        if head[:4] == b"RIFF":
+            number = int.from_bytes(head[4:8], "little")
+            step = 8 + number if number < 2**32 - 1 else 0  # all bits set is an unknown size
+        elif head[4:8] in BOXES:
+            step = int.from_bytes(head[:4], "big")
+            step = int.from_bytes(head[8:], "big") if step == 1 else step  # 0 is to the end of the file
+        elif head[:4] in (b"\x1aE\xdf\xa3", b"\x18S\x80g"):
+            length = 9 - head[4].bit_length()
+            number = int.from_bytes(head[4 : 4 + length], "big") % 2 ** (7 * length)
+            step = 4 + length + number if number < 2 ** (7 * length) - 1 else 0  # the same
+        if step < 8:
+            break
         end += step
     return end
-
-
-def _box_size(head: bytes) -> int:
-    """Read the size of an MP4 box."""
-    (size,) = struct.unpack(">I", head[:4])
-    return int(struct.unpack(">Q", head[8:16])[0] if size == 1 else size)
-
-
-def _segment_end(file: BinaryIO, head: bytes) -> int:
-    """Read where the segment of a Matroska or WebM file ends; 0 where its size is unknown."""
-    length, header = _variable_integer(head[4:])
-    start = 4 + length + header
-    file.seek(start)
-    segment = file.read(12)
-    if segment[:4] != b"\x18S\x80g":
-        return 0
-    length, size = _variable_integer(segment[4:])
-    return 0 if size == 2 ** (7 * length) - 1 else start + 4 + length + size
-
-
-def _variable_integer(data: bytes) -> tuple[int, int]:
-    """Read an EBML number: how many bytes it takes, and its value."""
-    length = 9 - data[0].bit_length()
-    return length, int.from_bytes(data[:length], "big") & (2 ** (7 * length) - 1)
 
 
 class DrawnVideo:

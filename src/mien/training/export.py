@@ -15,10 +15,14 @@ import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
+from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.files import write_whole
 from mien.inference.classifier import HEADS
+from mien.training.batches import class_weights, sampling_probabilities
 from mien.training.face_network import FaceNetwork
+from mien.training.optimization import with_votes
+from mien.training.recipe import Recipe
 
 LARGEST_DIFFERENCE = 1e-4
 """Between probabilities of PyTorch and ONNX Runtime; float32 with another order of summation stays well below."""
@@ -38,6 +42,23 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
 
     found = minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")
     return float(torch.tensor(found.x).exp())
+
+
+def training_priors(recipe: Recipe, faces: FaceSet) -> dict[str, dict[str, float]]:
+    """Compute each head's shares of the labels in the training rows, weighted as the recipe balances them."""
+    balance, targets = recipe.balance, torch.from_numpy(np.array(faces.targets))
+    votes = torch.zeros_like(targets) if faces.votes is None else torch.from_numpy(np.array(faces.votes))
+    learned = {"label": with_votes(targets, votes, recipe.votes.mix), "crowd": votes}
+    is_sampled = balance.sampler or balance.augment_minorities  # both show every label equally often
+    weights = sampling_probabilities(faces.classes) if is_sampled else np.ones(len(faces))
+    priors = {}
+    for head in recipe.heads:
+        shares = weights @ learned[head].double().numpy()
+        if head == "label" and balance.class_weights:
+            shares *= class_weights(faces.counts())
+        shares = shares if shares.any() else np.ones_like(shares)  # no row has votes
+        priors[head] = dict(zip(faces.labels, (shares / shares.sum()).round(6).tolist(), strict=True))
+    return priors
 
 
 class _ProbabilityNetwork(nn.Module):

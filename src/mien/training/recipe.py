@@ -1,7 +1,6 @@
 """Everything that determines the trained model: one frozen dataclass, one YAML file. Needs no torch."""
 
 import dataclasses
-import difflib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any, Literal
 
 import yaml
 
-from mien.errors import MienError, in_plain_words
+from mien.errors import MienError, in_plain_words, suggestion
 from mien.inference.classifier import is_on_hub
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -272,8 +271,7 @@ def recipe_path(name: str | Path) -> Path:
     names = recipe_names()
     if str(name) in names:
         return RECIPES / f"{name}.yaml"
-    near = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"the recipes are {', '.join(names)}."
+    hint = suggestion(str(name).lower(), names, f"the recipes are {', '.join(names)}.", most=3, cutoff=0.5)
     raise MienError(f"There is no recipe {str(name)!r}; {hint} The name of a recipe file of your own must end in .yaml.")
 
 
@@ -319,8 +317,7 @@ def _check_keys(kind: type, content: Mapping[str, Any], prefix: str) -> None:
     known = {f.name: f.type for f in dataclasses.fields(kind)}
     for key, value in content.items():
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {prefix}{near[0]}?" if near else f"the keys are {', '.join(known)}."
+            hint = suggestion(str(key), known, f"the keys are {', '.join(known)}.", f"did you mean {prefix}{{}}?")
             raise MienError(f"The recipe has no key {prefix}{key}; {hint}")
         inner = known[key]
         if isinstance(inner, type) and dataclasses.is_dataclass(inner):

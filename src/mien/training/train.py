@@ -23,7 +23,7 @@ from mien.data.signatures import as_text, describe_training_rows
 from mien.errors import MienError
 from mien.training.batches import DeviceFaces, in_order
 from mien.training.distillation import Views, load_teachers
-from mien.training.export import export, fit_temperature
+from mien.training.export import export, fit_temperature, training_priors
 from mien.training.face_network import FaceNetwork, spread_batch_norm
 from mien.training.networks import multiply_adds
 from mien.training.recipe import Recipe, shared_name
@@ -210,6 +210,7 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
         "mien.channels": str(recipe.channels),
         "mien.version": __version__,
         "mien.recipe": shared_recipe.to_yaml(),
+        "mien.prior": json.dumps(training_priors(recipe, train_rows)),
         "mien.temperature": repr(temperatures[0]),
         "mien.parameters": str(sum(p.numel() for p in model.parameters())),
         "mien.multiply_adds": str(multiply_adds(model.cpu().network, recipe.channels, recipe.network_size)),

@@ -13,7 +13,7 @@ from importlib import import_module, metadata
 from typing import Literal
 
 from mien import __version__
-from mien.errors import MienError
+from mien.errors import MienError, first_line
 from mien.verbs import require
 
 USES = {
@@ -24,11 +24,8 @@ USES = {
 }
 """What each extra is for, an extra before those that include it."""
 
-STAND_INS = {
-    "onnxruntime": ("onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino"),
-    "opencv-python-headless": ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless"),
-}
-"""Packages with the same module as a required one: one of them is enough, and two overwrite each other's files."""
+RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
+"""Packages with the module onnxruntime: one of them is enough, and two overwrite each other's files."""
 
 NEEDED_MODULES = ("numpy", "PIL", "av", "onnxruntime", "jsonargparse")  # the modules that `mien predict` imports
 
@@ -55,10 +52,10 @@ def recipes(name: str | None = None) -> str:
         classes = (len(recipe.keep) if recipe.keep else 7) * len(recipe.heads)
         network = build_network(recipe.network, NetworkSpec.of(recipe, classes))
         table = as_table(network, recipe.channels, recipe.network_size)
+        return "\n".join([text, *(f"# {line}".rstrip() for line in table.splitlines())])  # comments, so that all of it is YAML
     except MienError as missing:
         print(f"mien: without the network's layers: {missing}", file=sys.stderr)
         return text
-    return "\n".join([text, *(f"# {line}".rstrip() for line in table.splitlines())])  # comments, so that all of it is YAML
 
 
 def models() -> str:
@@ -110,14 +107,18 @@ class Diagnosis:
     settings: dict[str, str] = field(default_factory=dict)  # variables of the environment
     advice: list[str] = field(default_factory=list)  # what to do
 
+    def fail(self, advice: str, necessary: bool = True) -> None:
+        """Note what to do about something without which, if necessary, `mien predict` does not work."""
+        self.advice.append(advice)
+        self.works &= not necessary
+
     def table(self) -> str:
         """Format it as text for a terminal; the last lines say what to do, or that nothing is."""
         installed = ", ".join(f"{name}=={number}" for name, number in self.packages.items())
+        missing = self.missing.items()
         parts = {
             "packages": textwrap.wrap(installed, 100, break_on_hyphens=False),
-            "missing": [
-                f"{', '.join(names)}: pip install 'mien[{extra}]', for {USES[extra]}" for extra, names in self.missing.items()
-            ],
+            "missing": [f"{', '.join(names)}: pip install 'mien[{extra}]', for {USES[extra]}" for extra, names in missing],
             "runs on": [name.removesuffix("ExecutionProvider") for name in self.providers],
             "GPU": self.gpus,
             "models": [f"{name:<12}  {result}" for name, result in self.models.items()],
@@ -153,41 +154,31 @@ def version(name: str) -> str | None:
 def _check_packages(found: Diagnosis) -> None:
     from packaging.requirements import Requirement
 
-    requirements = [Requirement(text) for text in metadata.requires("mien") or ()] if version("mien") else []
-    seen = set()
+    required = [Requirement(text) for text in metadata.requires("mien") or ()] if version("mien") else []
+    by_extra: dict[str, tuple[str, Requirement]] = {}  # each package with the first extra that needs it
     for extra in ("", *USES):
-        for each in requirements:
-            if each.name in seen or (each.marker and not each.marker.evaluate({"extra": extra})):
-                continue
-            seen.add(each.name)
-            installed = {name: number for name in (each.name, *STAND_INS.get(each.name, ())) if (number := version(name))}
-            found.packages |= installed
-            if not installed and extra:
-                found.missing.setdefault(extra, []).append(each.name)
-            elif not installed:
-                found.works = False
-                found.advice.append(
-                    f"{each.name} is missing, and nothing works without it: pip install '{each.name}{each.specifier}'"
-                )
-            elif len(installed) > 1:
-                names = list(installed)
-                found.advice.append(
-                    f"{' and '.join(names)} overwrite each other: pip uninstall {' '.join(names)}, then install one"
-                )
-            for name, number in installed.items():
-                if not each.specifier.contains(number, prereleases=True):
-                    update = f"pip install -U '{name}{each.specifier}'"
-                    found.advice.append(f"{name} is {number}, and mien needs {each.specifier}: {update}")
+        needed = {each.name: each for each in required if not each.marker or each.marker.evaluate({"extra": extra})}
+        by_extra |= {name: (extra, each) for name, each in needed.items() if name not in by_extra}
+    for package, (extra, requirement) in by_extra.items():
+        wanted = requirement.specifier
+        names = RUNTIMES if package == "onnxruntime" else (package,)
+        installed = {name: number for name in names if (number := version(name))}
+        found.packages |= installed
+        for name, number in installed.items():
+            if not wanted.contains(number, prereleases=True):
+                found.advice.append(f"{name} is {number}, and mien needs {wanted}: pip install -U '{name}{wanted}'")
+        if len(installed) > 1:
+            both = " and ".join(installed)
+            found.advice.append(f"{both} overwrite each other: pip uninstall {' '.join(installed)}, then install one")
+        elif extra and not installed:
+            found.missing.setdefault(extra, []).append(package)
+        elif not installed:
+            found.fail(f"{package} is missing, and nothing works without it: pip install '{package}{wanted}'")
     for name in NEEDED_MODULES:
         try:
             import_module(name)
         except Exception as problem:  # a damaged binary may raise anything
-            found.works = False
-            found.advice.append(f"{name} cannot be imported ({_first_line(problem)}): {AGAIN}")
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem).strip() or type(problem).__name__).splitlines()[0]
+            found.fail(f"{name} cannot be imported ({first_line(problem)}): {AGAIN}")
 
 
 def nvidia_gpus() -> list[str]:
@@ -214,8 +205,7 @@ def _check_models(found: Diagnosis) -> None:
             found.providers = model.providers
         except Exception as problem:  # ONNX Runtime's errors have no public base class
             found.models[name] = "does not answer"
-            found.works &= name != DEFAULT_MODEL
-            found.advice.append(f"the model {name} does not answer ({_first_line(problem)}): {AGAIN}")
+            found.fail(f"the model {name} does not answer ({first_line(problem)}): {AGAIN}", name == DEFAULT_MODEL)
     found.gpus = nvidia_gpus()
     if found.gpus and "CUDAExecutionProvider" not in found.providers:
         found.advice.append(
@@ -240,5 +230,5 @@ def _check_detector(found: Diagnosis) -> None:
         open_detector()
         found.detectors[name] = "works"
     except MienError as problem:
-        found.detectors[name], found.works = "does not work", False
-        found.advice.append(str(problem))
+        found.detectors[name] = "does not work"
+        found.fail(str(problem))

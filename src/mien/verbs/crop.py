@@ -22,11 +22,11 @@ from mien.data.pack import in_threads
 from mien.data.reading import read_rows, recognise
 from mien.data.rows import BadRow, Row, Rows, open_tree
 from mien.data.source import DataSource
-from mien.errors import MienError
+from mien.errors import MienError, printable
 from mien.files import check_empty, written_folder
 from mien.images import is_image_name, prepare, reason_of
 from mien.inference.cropping import FaceCropper
-from mien.inference.output import check_draw, printable
+from mien.inference.output import check_draw
 from mien.inference.prediction import Frame, Unread, read
 from mien.inference.sources import check_names, listed
 from mien.labels import LabelSet

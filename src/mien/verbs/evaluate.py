@@ -26,6 +26,7 @@ def evaluate(
     out: str | Path,
     split: str | None = None,
     head: str | None = None,
+    prior: float | str | dict[str, float] | None = None,
     tta: Literal["none", "flip", "ten-crops"] = "none",
     by: str | list[str] | None = None,
     labels: dict[str, list[str]] | None = None,
@@ -41,6 +42,8 @@ def evaluate(
         split: train, validation, test or all; if not given, test where there is one, else validation, else all.
         head: the head to measure of a model with two: label, or crowd, judged by the votes where the data have them beside
             their labels; if not given, label, but crowd where the data are read with votes in place of their labels.
+        prior: how often each label is expected: training, balanced, a number between 0 and 1, or a share for each label, as for
+            `mien predict`; if not given, training for the head label, 0.25 for the head crowd.
         tta: test-time augmentation, the mean of the probabilities for several views of each face: none, flip (two views) or
             ten-crops; the report gives its gain and its cost.
         by: a column of a manifest, such as age_group: every figure is also given for each of its values, with the difference
@@ -60,7 +63,7 @@ def evaluate(
     from mien.inference.classifier import Classifier
 
     out = Path(out)
-    classifier = Classifier(model, head=head)
+    classifier = Classifier(model, head=head, prior=prior)
     _check_own_report(out, classifier.path)
     if head is None:
         votes_are_targets = isinstance(data, DataSource) and data.votes is not None and data.votes_as != "beside"

@@ -4,6 +4,7 @@ Options that only pass on to those two are not repeated here: jsonargparse finds
 their types, defaults and help from there.
 """
 
+import io
 import shutil
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mien.errors import MienError
+from mien.errors import MienError, printable
 from mien.inference.classifier import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from mien.inference.prediction import Prediction
     from mien.labels import LabelSet
 
-SPEED_ONLY = ("batch_size", "threads")  # options that do not change the predictions: a run may be resumed with others
+SPEED_ONLY = ("batch_size", "threads", "font")  # options that do not change the predictions: a run may be resumed with others
 
 
 def predict(
@@ -33,12 +34,14 @@ def predict(
     resume: bool = False,
     null: bool = False,
     draw: str | None = None,
+    fetch: bool = False,
     **options: Any,
 ) -> int:
     """Find the faces of images and videos, and classify their expressions.
 
     Args:
-        source: photos, folders, patterns, zips, videos, numbers of cameras, addresses of streams; - reads paths on stdin.
+        source: photos, folders, patterns, zips, videos, numbers of cameras, addresses of streams or (with --fetch) photos,
+            data URIs; - reads paths on stdin.
         model: a model file, a run folder, a name that `mien models` lists, or hf:owner/name.
         detector: auto, yunet, none, or a YuNet .onnx file.
         format: table, json, jsonl, csv or parquet; if not given, by the ending of --out, else table.
@@ -46,6 +49,7 @@ def predict(
         resume: continue a run into --out that was stopped.
         null: paths on stdin end with a zero byte, as those of `find -print0`.
         draw: a folder for copies of the photos and videos with the predictions drawn in.
+        fetch: download the photos whose http or https address is given.
         **options: see `mien.predict`.
 
     Returns:
@@ -66,11 +70,11 @@ def predict(
     if resume and draw is not None:
         raise MienError("--resume cannot know which pictures are drawn already; leave out --draw, or --resume.")
     if "-" not in source:
-        check_names(source)
+        check_names(source, fetch)
     opened = Classifier(model, threads=1, head=options.get("head"))
     items: Any = source if "-" not in source else _paths(source, null)
     if path is None:
-        with closing(classify_faces(items, opened, detector, draw, **options)) as predictions:
+        with closing(classify_faces(items, opened, detector, draw, fetch=fetch, **options)) as predictions:
             return _exit_status(_to_standard_output(_until_stopped(predictions, source), form, opened.labels))
     if resume and path.exists() and not log_path(path).exists():
         print(f"mien: {str(path)!r} is whole, there is nothing to resume; leave out --resume to replace it", file=sys.stderr)
@@ -79,8 +83,8 @@ def predict(
     settings |= {name: value for name, value in options.items() if name not in SPEED_ONLY}
     log = ResumeLog(path, opened.labels, settings, source, resume)
     if resume:
-        items = listed(items, options.get("every", 1), log.skip)
-    with closing(classify_faces(items, opened, detector, draw, **options)) as predictions:
+        items = listed(items, options.get("every", 1), log.skip, fetch)
+    with closing(classify_faces(items, opened, detector, draw, fetch=fetch, **options)) as predictions:
         make_folder_of(path)
         try:
             log.write(_until_stopped(predictions, source))
@@ -116,7 +120,13 @@ def _until_stopped(predictions: "Iterator[Prediction]", source: list[str]) -> "I
 def _to_standard_output(predictions: "Iterator[Prediction]", format: str, labels: "LabelSet") -> "Tally":
     from mien.inference.output import write, write_file
 
+    if sys.stdout is None:
+        raise MienError("Standard output is closed; redirect it, or name a file with --out.")
+    if format == "table":
+        return write(predictions, labels, format, sys.stdout)
     if format != "parquet":
+        if isinstance(sys.stdout, io.TextIOWrapper):  # the same bytes as in a file
+            sys.stdout.reconfigure(encoding="utf-8", newline="")
         return write(predictions, labels, format, sys.stdout)
     if sys.stdout.isatty():
         raise MienError("Parquet cannot be read on a terminal; name a file with --out.")
@@ -169,14 +179,12 @@ def explain(source: list[str], out: str, model: str = DEFAULT_MODEL, detector: s
 
 
 def _print_explanation(each: "Explanation") -> None:
-    from mien.inference.output import printable
-
     found = each.prediction
     if each.heat is None or found.probabilities is None or each.label is None:
-        print(f"mien: {found.error or f'{found.source}: no face found'}", file=sys.stderr)
+        print(f"mien: {printable(found.error or f'{found.source}: no face found')}", file=sys.stderr)
         return
     time = "" if found.time is None else f" at {found.time:.2f} s"
     probability = float(found.probabilities[found.labels.index(each.label)])
     answer = "" if each.label == found.label else f"  (the answer is {found.label} {found.confidence:.0%})"
     region = f"most of it from the {each.region}; {each.hidden:.0%} without" if each.region else "no part supports it"
-    print(f"{printable(found.source)}{time}  face {found.face}  {each.label} {probability:.0%}{answer}  {region}")
+    print(printable(f"{found.source}{time}  face {found.face}  {each.label} {probability:.0%}{answer}  {region}"))

@@ -6,11 +6,12 @@ import re
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
+from timeit import timeit
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +19,12 @@ import yaml
 
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
-from mien.errors import MienError
+from mien.errors import MienError, first_line
 from mien.files import write_whole
 from mien.verbs import read_data, require
 
 if TYPE_CHECKING:
     from mien.evaluation.statistics import PairedTest, Proportion
-    from mien.inference.classifier import Classifier
 
 TIMED = 64  # faces that are timed one by one
 
@@ -84,12 +84,13 @@ def quantize(
     from mien.training.quantization import quantize as write_int8
     from mien.training.transfer import QUANTIZED
 
+    out = Path(out)
     if faces < 1:
         raise MienError(f"The ranges are measured on at least 1 face, not {faces}.")
-    if Path(out).suffix.lower() != ".onnx":
+    if out.suffix.lower() != ".onnx":
         raise MienError(f"A model file ends in .onnx; choose such a name for --out, not {str(out)!r}.")
     original = Classifier(model, head="label", threads=1)
-    if Path(out).exists() and Path(out).samefile(original.path):
+    if out.exists() and out.samefile(original.path):
         raise MienError(f"{str(out)!r} is the model itself; give --out another name.")
     if kind := original.metadata.get(QUANTIZED):
         raise MienError(f"{str(original.path)!r} is in {kind} already; give the float32 model that it was made from.")
@@ -101,32 +102,20 @@ def quantize(
     measured = rows.split(split)
     truth = match_labels(original.labels, measured, labels).argmax(axis=1)
     chosen = np.random.default_rng(0).permutation(len(known))[:faces]
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    write_int8(original.path, known.images[np.sort(chosen)], original.metadata, Path(out))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_int8(original.path, known.images[np.sort(chosen)], original.metadata, out)
     small = Classifier(out, head="label", threads=1)
     both = (original, small)
     right = [each.predict_proba(measured.images).argmax(axis=1) == truth for each in both]
-    slow, fast = (_seconds(each, measured.images[:TIMED]) for each in both)
+    slow, fast = (
+        # one face at a time; the median, since the machine may be busy with other work
+        median(timeit(functools.partial(each.predict_proba, face[None]), number=1) for face in measured.images[:TIMED])
+        for each in both
+    )
     if not quiet:
         print(f"model   {out}", file=sys.stderr)
-    return Quantized(
-        out=Path(out),
-        split=split,
-        accuracies=tuple(proportion(int(each.sum()), len(truth)) for each in right),
-        paired=mcnemar(*right),
-        sizes=tuple(each.path.stat().st_size for each in both),
-        speed=slow / fast,
-    )
-
-
-def _seconds(classifier: "Classifier", faces: np.ndarray) -> float:
-    """Time one face at a time; the median, since the machine may be busy with other work."""
-    times = []
-    for face in faces:
-        start = time.perf_counter()
-        classifier.predict_proba(face[None])
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
+    accuracies = tuple(proportion(int(each.sum()), len(truth)) for each in right)
+    return Quantized(out, split, accuracies, mcnemar(*right), tuple(each.path.stat().st_size for each in both), slow / fast)
 
 
 @dataclass(frozen=True)
@@ -220,9 +209,10 @@ def _gather(run: Path, to: str, licence: str | None, folder: Path) -> str:
     if records[own]["model"]["sha256"] != sha256:
         raise MienError(f"The report {own.parent} is about another model than {model.path}; evaluate that one into it.")
     records = {path: record for path, record in records.items() if record["model"]["sha256"] == sha256}
+    card = _without_home(model_card(to, model.metadata, list(records.values()), licence))
     recipe = run / "recipe.yaml"
     texts = {
-        "README.md": model_card(to, model.metadata, list(records.values()), licence),
+        "README.md": card,
         "recipe.yaml": recipe.read_text(encoding="utf-8") if recipe.is_file() else model.metadata.get("mien.recipe", ""),
     }
     for path in records:
@@ -231,7 +221,7 @@ def _gather(run: Path, to: str, licence: str | None, folder: Path) -> str:
     for name, text in texts.items():
         (folder / name).write_text(_without_home(text), encoding="utf-8")
     shutil.copyfile(model.path, folder / "model.onnx")
-    return (folder / "README.md").read_text(encoding="utf-8")
+    return card
 
 
 def model_card(
@@ -250,15 +240,10 @@ def model_card(
         "yaml": lambda entry: yaml.safe_dump(entry, allow_unicode=True, width=74).strip(),  # 80 less the indentation there
         "table": markdown_table,
     }
-    card = environment.get_template("model_card.md").render(
-        repository=repository,
-        licence=licence,
-        records=records,
-        metadata=metadata,
-        recipe=yaml.safe_load(metadata.get("mien.recipe") or "{}") or {},
-        data=json.loads(metadata.get("mien.data") or "{}"),
-    )
-    return card + "\n"
+    recipe = yaml.safe_load(metadata.get("mien.recipe") or "{}") or {}
+    data = json.loads(metadata.get("mien.data") or "{}")
+    given = {"repository": repository, "licence": licence, "records": records, "metadata": metadata}
+    return environment.get_template("model_card.md").render(recipe=recipe, data=data, **given) + "\n"
 
 
 def _without_home(text: str) -> str:
@@ -295,21 +280,18 @@ def _upload(folder: Path, to: str, private: bool) -> str:
                 f"{to} is on the hub already and public; make it private on its page first, or leave out --private."
             )
         api.upload_folder(repo_id=to, folder_path=folder, commit_message="Upload a model with mien push")
+    except hub.HFValidationError as problem:
+        raise MienError(f"{to!r} is not a valid name on the hub ({first_line(problem)}).") from None
     except hub.HfHubHTTPError as problem:
-        status = problem.response.status_code
-        if status in (401, 403):
+        if (status := problem.response.status_code) in (401, 403):
             raise MienError(
                 f"The hub does not let this token write to {to}; log in with one that has write access to it (`hf auth login`)."
             ) from None
-        message = problem.server_message or str(problem).strip().splitlines()[0]
-        raise MienError(f"The hub rejected {to} (status {status}): {message.rstrip('.')}.") from None
-    except hub.HFValidationError as problem:
-        raise MienError(f"{to!r} is not a valid name on the hub ({str(problem).splitlines()[0].rstrip('.')}).") from None
+        message = (problem.server_message or first_line(problem)).rstrip(".")
+        raise MienError(f"The hub rejected {to} (status {status}): {message}.") from None
     except Exception as problem:  # the hub's client passes on the errors of its HTTP library
         if isinstance(problem, MienError) or (isinstance(problem, OSError) and problem.filename is not None):
             raise  # the error above, or one of this machine's disk
-        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0].rstrip(".: ")
-        raise MienError(
-            f"The hub could not be reached ({reason}); run the same command again with a network connection."
-        ) from None
+        advice = "run the same command again with a network connection"
+        raise MienError(f"The hub could not be reached ({first_line(problem)}); {advice}.") from None
     return url

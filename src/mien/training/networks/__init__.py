@@ -1,13 +1,12 @@
 """The networks by name: a new one is a file here and a line in `NETWORKS`."""
 
-import difflib
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mien.errors import MienError
+from mien.errors import MienError, suggestion
 from mien.training.networks.blocks import NetworkSpec
 from mien.training.networks.compact_resnet import compact_resnet
 from mien.training.networks.deepface_cnn import deepface_cnn
@@ -36,8 +35,7 @@ def build_network(name: str, spec: NetworkSpec) -> nn.Module:
     if name.startswith(TIMM):
         return timm_backbone(name.removeprefix(TIMM), spec)
     if name not in NETWORKS:
-        near = difflib.get_close_matches(name, NETWORKS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"the networks are {', '.join(NETWORKS)}, and timm:<name>."
+        hint = suggestion(name, NETWORKS, f"the networks are {', '.join(NETWORKS)}, and timm:<name>.")
         raise MienError(f"There is no network {name!r}; {hint}")
     options = OPTIONS.get(name, ())
     if unknown := set(spec.options).difference(options):

@@ -3,7 +3,6 @@
 timm adapts a pretrained first convolution for three colours to gray faces by summing over the colours.
 """
 
-import difflib
 import os
 from importlib import import_module
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mien.errors import MienError
+from mien.errors import MienError, first_line, suggestion
 from mien.training.networks.blocks import NetworkSpec, head_of
 
 
@@ -27,7 +26,7 @@ def timm_backbone(name: str, spec: NetworkSpec, pretrained: Path | None = None) 
         )
     except (TypeError, ValueError, AssertionError, RuntimeError) as problem:
         options = f" and the options {dict(spec.options)}" if spec.options else ""
-        raise MienError(f"timm cannot build {name} with {spec.channels} channels{options}: {_first_line(problem)}.") from None
+        raise MienError(f"timm cannot build {name} with {spec.channels} channels{options}: {first_line(problem)}.") from None
     if reason := input_failure(network, spec.channels, spec.size):  # before any file is written
         size = f'{{"img_size": {spec.size}}}'
         raise MienError(
@@ -63,7 +62,7 @@ def fetch_from_hub(name: str) -> Path:
     except Exception as problem:  # the hub's client passes on the errors of its HTTP library
         offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
         raise MienError(
-            f"The weights of {name} cannot be downloaded from the hub{offline}: {_first_line(problem)}. Without a network, "
+            f"The weights of {name} cannot be downloaded from the hub{offline}: {first_line(problem)}. Without a network, "
             f"copy model.safetensors of {repository} from elsewhere and give it with --recipe.weights FILE."
         ) from None
 
@@ -78,13 +77,12 @@ def _import_timm(name: str) -> ModuleType:
         raise MienError(f"{missing.name} is not installed; run: pip install 'mien[timm]'") from None
     except RuntimeError as problem:  # from torchvision, if it was built for another release of torch
         raise MienError(
-            f"timm cannot be imported: {_first_line(problem)}. Install the torchvision release that belongs to this torch."
+            f"timm cannot be imported: {first_line(problem)}. Install the torchvision release that belongs to this torch."
         ) from None
     architecture, _, tag = name.partition(".")
     known = timm.list_models()
     if architecture not in known:
-        near = difflib.get_close_matches(architecture.lower(), known, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() lists them."
+        hint = suggestion(architecture.lower(), known, "timm.list_models() lists them.", most=3, cutoff=0.5)
         raise MienError(f"timm has no network {architecture!r}; {hint}")
     tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{architecture}.*")]
     if tag and tag not in tags:
@@ -99,12 +97,7 @@ def input_failure(network: nn.Module, channels: int, side: int) -> str:
     try:
         network.eval()(torch.zeros(1, channels, side, side))
     except (AssertionError, RuntimeError, ValueError) as problem:
-        return _first_line(problem)
+        return first_line(problem)
     finally:
         network.train(was_training)
     return ""
-
-
-def _first_line(problem: Exception) -> str:
-    lines = str(problem).strip().splitlines() or [type(problem).__name__]
-    return lines[0].rstrip(".: ")
