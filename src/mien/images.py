@@ -12,7 +12,7 @@ from stat import S_ISDIR
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from mien.errors import MienError
 
@@ -224,7 +224,8 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
         with _LARGE if megapixels > LARGE_MEGAPIXELS else nullcontext():
             image.load()
             with suppress(Exception):  # a broken EXIF block does not spoil the picture
-                image = ImageOps.exif_transpose(image)
+                if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # the call copies the image in any case
+                    image = ImageOps.exif_transpose(image)
             return _pixels(image)
     except MienError as error:
         raise MienError(f"{name}: {error}") from None

@@ -56,6 +56,6 @@ def test_turning_is_counterclockwise_and_loses_no_corner():
 def test_of_overlapping_faces_the_first_is_kept_and_the_largest_comes_first():
     first, second = Face((10, 10, 50, 50), 0.7), Face((12, 12, 52, 52), 0.9)
     apart, large = Face((60, 10, 90, 40), 0.8), Face((200, 200, 300, 300), 0.8)
-    kept = distinct([first, second, apart, large], 0.4)
-    assert kept == [first, apart, large]
-    assert distinct([], 0.4) == []
+    boxes = np.array([face.box for face in (first, second, apart, large)])
+    assert distinct(boxes, 0.4) == [0, 2, 3]
+    assert distinct(np.empty((0, 4)), 0.4) == []

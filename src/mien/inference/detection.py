@@ -168,7 +168,8 @@ class YuNet:
         if not faces:
             turned = search_turned(image, self.SIZE, (90, -90, 180), self._search)
             faces = [face for face in turned if _score(face) >= self.SURE]
-        faces = sorted(distinct(faces, self.DOUBLES), key=lambda face: face.size[0] * face.size[1], reverse=True)
+        faces = [faces[number] for number in distinct(np.array([face.box for face in faces]).reshape(-1, 4), self.DOUBLES)]
+        faces.sort(key=lambda face: face.size[0] * face.size[1], reverse=True)
         return [self._righted(image, face) for face in faces]
 
     def _righted(self, image: np.ndarray, face: Face) -> Face:
@@ -196,20 +197,25 @@ class YuNet:
 
     def _decode(self, outputs: list[np.ndarray], width: int) -> list[Face]:
         """Turn the network's grids into faces, as its authors' code does."""
-        faces = []
+        found = []
         for level, stride in enumerate(self.STRIDES):
             class_score, object_score, boxes, points = (
                 outputs[level + 3 * kind][0] for kind in range(4)
             )  # (cells, 1 | 4 | 10)
             scores = np.sqrt(np.clip(class_score, 0, 1) * np.clip(object_score, 0, 1))[:, 0]
-            for cell in np.flatnonzero(scores >= self._score):
-                corner = np.array([cell % (width // stride), cell // (width // stride)])
-                centre, half = (corner + boxes[cell, :2]) * stride, np.exp(boxes[cell, 2:]) * stride / 2
-                landmarks = ((points[cell].reshape(5, 2) + corner) * stride).astype(np.float32)
-                across = landmarks[1] - landmarks[0]
-                box = (*(centre - half).tolist(), *(centre + half).tolist())
-                faces.append(Face(box, float(scores[cell]), landmarks, float(np.degrees(np.arctan2(across[1], across[0])))))
-        return distinct(sorted(faces, key=_score, reverse=True), self.OVERLAP)
+            cells = np.flatnonzero(scores >= self._score)
+            corners = np.stack([cells % (width // stride), cells // (width // stride)], axis=1)
+            centres, halves = (corners + boxes[cells, :2]) * stride, np.exp(boxes[cells, 2:]) * stride / 2
+            landmarks = (points[cells] + np.tile(corners, 5)) * stride
+            found.append(np.column_stack([scores[cells], centres - halves, centres + halves, landmarks]))
+        rows = np.concatenate(found)  # (faces, 15)
+        rows = rows[np.argsort(-rows[:, 0], kind="stable")]
+        faces = []
+        for score, *numbers in rows[distinct(rows[:, 1:5], self.OVERLAP)].tolist():
+            landmarks = np.array(numbers[4:], np.float32).reshape(5, 2)
+            across = landmarks[1] - landmarks[0]
+            faces.append(Face(tuple(numbers[:4]), score, landmarks, float(np.degrees(np.arctan2(across[1], across[0])))))
+        return faces
 
 
 def open_detector(name: str = "auto", score: float | None = None) -> Detector:
@@ -241,7 +247,7 @@ def open_detector(name: str = "auto", score: float | None = None) -> Detector:
 def search_resized(image: np.ndarray, longest: int, search: Search) -> list[Face]:
     """Search an image after resizing its longest side to `longest` pixels."""
     resized, scale = _resized(image, longest)
-    return [_moved(face, np.eye(2) / scale, np.zeros(2)) for face in search(np.asarray(resized))]
+    return [_moved(face, np.eye(2) / scale, np.zeros(2)) for face in search(resized)]
 
 
 def search_turned(image: np.ndarray, longest: int, degrees: Iterable[float], search: Search) -> list[Face]:
@@ -257,30 +263,33 @@ def search_turned(image: np.ndarray, longest: int, degrees: Iterable[float], sea
     return faces
 
 
-def distinct(faces: list[Face], overlap: float) -> list[Face]:
-    """Drop every face whose box overlaps that of an earlier one by more than this intersection over union."""
-    boxes = np.array([face.box for face in faces]).reshape(-1, 4)  # (N, 4)
+def distinct(boxes: np.ndarray, overlap: float) -> list[int]:
+    """Number the boxes (N, 4) that do not overlap an earlier one by more than this intersection over union."""
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    kept: list[int] = []
-    for number, box in enumerate(boxes):
-        sides = np.minimum(box[2:], boxes[kept, 2:]) - np.maximum(box[:2], boxes[kept, :2])
+    kept, left = [], np.arange(len(boxes))
+    while left.size:
+        first, left = left[0], left[1:]
+        kept.append(int(first))
+        sides = np.minimum(boxes[first, 2:], boxes[left, 2:]) - np.maximum(boxes[first, :2], boxes[left, :2])
         shared = np.prod(np.maximum(sides, 0), axis=1)
-        if not (shared > overlap * (areas[number] + areas[kept] - shared)).any():
-            kept.append(number)
-    return [faces[number] for number in kept]
+        left = left[shared <= overlap * (areas[first] + areas[left] - shared)]
+    return kept
 
 
-def _resized(image: np.ndarray, longest: int) -> tuple[Image.Image, float]:
-    """Resize an image so that its longest side has so many pixels: an RGB picture, and the scale."""
-    picture, scale = Image.fromarray(image), longest / max(image.shape[:2])
-    if scale != 1:
-        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        picture = picture.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC, reducing_gap=2.0)
-    return picture.convert("RGB"), scale
+def _resized(image: np.ndarray, longest: int) -> tuple[np.ndarray, float]:
+    """Resize an image so that its longest side has so many pixels: RGB (H, W, 3), and the scale."""
+    scale = longest / max(image.shape[:2])
+    if scale == 1 and image.ndim == 3:
+        return image, scale
+    picture = Image.fromarray(image)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    filter = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
+    return np.asarray(picture.resize(size, filter, reducing_gap=2.0).convert("RGB")), scale
 
 
-def _turned(picture: Image.Image, degrees: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Turn a picture counterclockwise on a canvas that holds all of it; also the rotation (2, 2) and shift (2,) into it."""
+def _turned(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Turn an image counterclockwise on a canvas that holds all of it; also the rotation (2, 2) and shift (2,) into it."""
+    picture = Image.fromarray(image)
     size = np.array(picture.size)
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     turn = np.array([[cosine, sine], [-sine, cosine]])
