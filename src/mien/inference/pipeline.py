@@ -177,9 +177,11 @@ class FacePipeline:
         try:
             found = [face for face in self._detector.detect(frame.image) if min(face.size) >= self._min_size]
             faces = [face for face in found if face.score is None or face.score >= self._min_score]
-            crops = [crop_face(frame.image, face, self._framing) for face in faces]
+            size = self.classifier.size
+            crops = (crop_face(frame.image, face, self._framing, 2 * size) for face in faces)
             # a copy, since the result may be a view that keeps the whole image alive
-            prepared = [prepare(crop, self.classifier.size, self.classifier.channels).copy() for crop in crops]
+            prepared = [prepare(crop, size, self.classifier.channels).copy() for crop in crops]
+            kept_crops = [crop_face(frame.image, face, self._framing) for face in faces] if self._keep_crops else []
         except Exception as error:  # whatever a detector or damaged pixels raise concerns this image only
             reason = " ".join(str(error).split()) or "out of memory"
             failed = replace(row, error=f"Face detection failed on {frame.source!r} ({reason}).")
@@ -190,7 +192,7 @@ class FacePipeline:
             x1, y1, x2, y2 = face.box
             box = max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)
             rows.append(replace(row, face=number, box=box, score=face.score))
-        return ImageFaces(rows or [row], prepared, crops if self._keep_crops else [], kept, frame.rate)
+        return ImageFaces(rows or [row], prepared, kept_crops, kept, frame.rate)
 
     def classify(self, group: list[ImageFaces]) -> list[ImageFaces]:
         """Add the probabilities to every row with a face."""
