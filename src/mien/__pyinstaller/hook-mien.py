@@ -7,7 +7,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
-from PyInstaller.utils.hooks import copy_metadata  # type: ignore[import-not-found, unused-ignore]
+from PyInstaller.utils.hooks import copy_metadata  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
 PACKAGE = Path(__file__).parents[1]
 
