@@ -109,9 +109,9 @@ class YuNet:
     """
 
     SIZES = (320, 640, 1280)
-    """Longest sides in pixels at which an image is searched in turn: always up to half of its own, or of the last; then too if it
-    may have faces too small for that. Of 519 of PublicTest's faces, pasted into 120 images of 640 and 1280 pixels at 14 to 500
-    pixels, this finds 211. Starting with 640 finds 208, and takes four times as long where faces are large."""
+    """Longest sides in pixels at which an image is searched in turn: always up to half of its own, or of the last of these, and
+    further if it may have faces that are too small. Of 519 of PublicTest's faces, pasted into 120 images of 640 and 1280 pixels
+    at 14 to 500 pixels, this finds 211; starting with 640, 208."""
 
     COARSE, SIDEWAYS = 256, 640
     """Longest side in pixels at which smaller images, and single faces, are searched; and images that may lie on their side."""
