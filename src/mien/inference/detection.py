@@ -70,9 +70,7 @@ def crop_face(image: np.ndarray, face: Face, framing: Framing | None, least: int
     # The axes of the square in `near`, and the corner where they start.
     axes = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * (length / side)
     corner = np.array([x - left, y - top]) - axes @ np.full(2, side / 2)
-    picture = Image.fromarray(near)
-    picture = picture.reduce(factor) if factor > 1 else picture
-    return _transformed(picture, (side, side), np.column_stack([axes, corner]) / factor)
+    return _transformed(Image.fromarray(near).reduce(factor), (side, side), np.column_stack([axes, corner]) / factor)
 
 
 Search = Callable[[np.ndarray], list[Face]]  # finds faces in an image (H, W, 3), in pixels of that image
@@ -113,27 +111,19 @@ class YuNet:
     further if it may have faces that are too small. Of 519 of PublicTest's faces, pasted into 120 images of 640 and 1280 pixels
     at 14 to 500 pixels, this finds 211; starting with 640, 208."""
 
-    COARSE, SIDEWAYS = 256, 640
-    """Longest side in pixels at which smaller images, and single faces, are searched; and images that may lie on their side."""
-
-    SMALL, DOUBT = 24, 0.15
-    """A face of fewer pixels, or a spot with this score that is not enough for a face, suggests that there are small faces."""
-
-    LARGEST = 400
-    """Pixels of a face up to which a search finds nearly all; from 470 it finds 90%, with lower scores."""
+    COARSE, SIDEWAYS = 256, 640  # the same of smaller images and single faces, and of images that may lie on their side
+    SMALL = 24  # pixels of a face below which there may be others, too small for the search
+    DOUBT = 0.15  # score of a spot from which it may be such a face
+    LARGEST = 400  # pixels of a face up to which a search finds nearly all; from 470 it finds 90%, with lower scores
 
     SCORE, SURE = 0.7, 0.85
     """Least score of a face, and of one in a turned image. Of 1,000 FER-2013 faces 96% score 0.7; of 17 sample photos without
     people (scikit-image's and scikit-learn's) two have something that does, and turned a third has, below 0.85."""
 
-    OVERLAP, DOUBLES = 0.3, 0.4
-    """Intersection over union above which two boxes are one face: in one search, and in several."""
-
-    TURNED, AROUND = 45, 1.25
-    """Degrees from which a face is looked at again upside down, and how much of its surroundings, in sizes of the face."""
-
-    STRIDES = (8, 16, 32)
-    """Pixels from one cell of the network's three grids to the next."""
+    OVERLAP, DOUBLES = 0.3, 0.4  # intersection over union above which two boxes are one face: in one search, and in several
+    TURNED = 45  # degrees from which a face is looked at again upside down
+    AROUND = 1.25  # how much of its surroundings that takes, in sizes of the face
+    STRIDES = (8, 16, 32)  # pixels from one cell of the network's three grids to the next
 
     name = "yunet"
     framing: Framing | None = YUNET_FRAMING
@@ -143,27 +133,24 @@ class YuNet:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # images run in parallel, not one image's operations
         options.log_severity_level = 4
-        wrong = MienError(f"{str(path)!r} is not a YuNet model; leave out --detector to use the one that mien includes.")
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             (entry,), outputs = self._session.get_inputs(), self._session.get_outputs()
             self._input, self._fixed = entry.name, next((side for side in entry.shape[2:] if isinstance(side, int)), None)
-            if [output.name for output in outputs] != [
-                f"{name}_{s}" for name in ("cls", "obj", "bbox", "kps") for s in self.STRIDES
-            ]:
-                raise wrong
+            names = [f"{name}_{stride}" for name in ("cls", "obj", "bbox", "kps") for stride in self.STRIDES]
+            if [output.name for output in outputs] != names:
+                raise ValueError(names)
             self._search(np.zeros((32, 32, 3), np.uint8))
-        except MienError:
-            raise
         except Exception:  # ONNX Runtime's errors have no public base class
-            raise wrong from None
+            wrong = f"{str(path)!r} is not a YuNet model; leave out --detector to use the one that mien includes."
+            raise MienError(wrong) from None
 
     def detect(self, image: np.ndarray) -> list[Face]:
         """Find the faces of an image, largest first."""
         longest, faces = max(image.shape[:2]), list[Face]()
         most = min(longest, self._fixed or self.SIZES[-1])  # a file of fixed size takes no larger image
         for size in sorted({max(self.COARSE, min(size, most)) for size in self.SIZES}):
-            found, scale = search_resized(image, size, self._candidates), size / longest
+            found, scale = search_resized(image, size, self._search), size / longest
             certain = [face for face in found if _score(face) >= self._score]
             # the finer search places a face better, unless the face is too large for it
             better = [face for face in certain if max(face.size) * scale <= self.LARGEST]
@@ -172,8 +159,8 @@ class YuNet:
             if len(certain) == len(found) and smallest >= self.SMALL and 2 * size >= most:
                 break
         if not faces:
-            turned = search_turned(image, self.SIDEWAYS, (90, -90, 180), self._search)
-            faces = [face for face in turned if _score(face) >= self.SURE]
+            turned = search_resized(image, self.SIDEWAYS, self._search, (90, -90, 180))
+            faces = [face for face in turned if _score(face) >= max(self.SURE, self._score)]
         faces = [faces[number] for number in distinct(np.array([face.box for face in faces]).reshape(-1, 4), self.DOUBLES)]
         faces.sort(key=lambda face: face.size[0] * face.size[1], reverse=True)
         return [self._righted(image, face) for face in faces]
@@ -188,39 +175,31 @@ class YuNet:
         reach = self.AROUND * max(face.size)
         left, top = (max(0, round(centre - reach)) for centre in face.centre)
         near = image[top : round(face.centre[1] + reach) + 1, left : round(face.centre[0] + reach) + 1]
-        turned = search_turned(near, self.COARSE, (face.angle, face.angle + 180), self._search)
+        turned = search_resized(near, self.COARSE, self._search, (face.angle, face.angle + 180))
         found = [_moved(other, np.eye(2), np.array([left, top])) for other in turned]
         here = [other for other in found if math.dist(other.centre, face.centre) < max(face.size) / 2]  # no neighbour
         return max([face, *here], key=_score)
 
     def _search(self, image: np.ndarray) -> list[Face]:
-        return [face for face in self._candidates(image) if _score(face) >= self._score]
-
-    def _candidates(self, image: np.ndarray) -> list[Face]:
-        """Run the network on an image (H, W, 3) at its own size: faces, and what may be one."""
+        """Run the network on an image (H, W, 3) at its own size, and turn its grids into faces, with those in doubt."""
         height, width = image.shape[:2]
         rows, columns = (self._fixed or -(-side // 32) * 32 for side in (height, width))
         pixels = np.zeros((1, 3, rows, columns), np.float32)
         pixels[0, :, :height, :width] = image.transpose(2, 0, 1)[::-1]  # BGR
-        return self._decode(self._session.run(None, {self._input: pixels}), columns)
-
-    def _decode(self, outputs: list[np.ndarray], width: int) -> list[Face]:
-        """Turn the network's grids into faces, as its authors' code does."""
+        outputs = self._session.run(None, {self._input: pixels})
         found = []
         for level, stride in enumerate(self.STRIDES):
-            class_score, object_score, boxes, points = (
-                outputs[level + 3 * kind][0] for kind in range(4)
-            )  # (cells, 1 | 4 | 10)
+            class_score, object_score, boxes, points = (grid[0] for grid in outputs[level::3])  # (cells, 1 | 4 | 10)
             scores = np.sqrt(np.clip(class_score, 0, 1) * np.clip(object_score, 0, 1))[:, 0]
             cells = np.flatnonzero(scores >= min(self._score, self.DOUBT))
-            corners = np.stack([cells % (width // stride), cells // (width // stride)], axis=1)
+            corners = np.stack([cells % (columns // stride), cells // (columns // stride)], axis=1)
             centres, halves = (corners + boxes[cells, :2]) * stride, np.exp(boxes[cells, 2:]) * stride / 2
             landmarks = (points[cells] + np.tile(corners, 5)) * stride
             found.append(np.column_stack([scores[cells], centres - halves, centres + halves, landmarks]))
-        rows = np.concatenate(found)  # (faces, 15)
-        rows = rows[np.argsort(-rows[:, 0], kind="stable")]
+        table = np.concatenate(found)  # (faces, 15)
+        table = table[np.argsort(-table[:, 0], kind="stable")]
         faces = []
-        for score, *numbers in rows[distinct(rows[:, 1:5], self.OVERLAP)].tolist():
+        for score, *numbers in table[distinct(table[:, 1:5], self.OVERLAP)].tolist():
             landmarks = np.array(numbers[4:], np.float32).reshape(5, 2)
             across = landmarks[1] - landmarks[0]
             faces.append(Face(tuple(numbers[:4]), score, landmarks, float(np.degrees(np.arctan2(across[1], across[0])))))
@@ -253,21 +232,17 @@ def open_detector(name: str = "auto", score: float | None = None) -> Detector:
     return YuNet(path) if score is None else YuNet(path, score)
 
 
-def search_resized(image: np.ndarray, longest: int, search: Search) -> list[Face]:
-    """Search an image after resizing its longest side to `longest` pixels."""
-    resized, scale = _resized(image, longest)
-    return [_moved(face, np.eye(2) / scale, np.zeros(2)) for face in search(resized)]
-
-
-def search_turned(image: np.ndarray, longest: int, degrees: Iterable[float], search: Search) -> list[Face]:
-    """Search an image at that size after turning it counterclockwise by each of these angles.
-
-    A face that is upright in the turned image is turned clockwise by that angle in the image.
-    """
-    resized, scale = _resized(image, longest)
+def search_resized(image: np.ndarray, longest: int, search: Search, degrees: Iterable[float] = (0.0,)) -> list[Face]:
+    """Search an image with its longest side resized to `longest` pixels, turned counterclockwise by each of these angles."""
+    resized, scale = image, longest / max(image.shape[:2])
+    if scale != 1 or image.ndim == 2:
+        picture = Image.fromarray(image)
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        filter = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
+        resized = np.asarray(picture.resize(size, filter, reducing_gap=2.0).convert("RGB"))
     faces = []
     for angle in degrees:
-        turned, turn, shift = _turned(resized, angle)
+        turned, turn, shift = _turned(resized, angle) if angle else (resized, np.eye(2), np.zeros(2))
         faces += [_moved(face, turn.T / scale, -turn.T @ shift / scale, angle) for face in search(turned)]
     return faces
 
@@ -283,17 +258,6 @@ def distinct(boxes: np.ndarray, overlap: float) -> list[int]:
         shared = np.prod(np.maximum(sides, 0), axis=1)
         left = left[shared <= overlap * (areas[first] + areas[left] - shared)]
     return kept
-
-
-def _resized(image: np.ndarray, longest: int) -> tuple[np.ndarray, float]:
-    """Resize an image so that its longest side has so many pixels: RGB (H, W, 3), and the scale."""
-    scale = longest / max(image.shape[:2])
-    if scale == 1 and image.ndim == 3:
-        return image, scale
-    picture = Image.fromarray(image)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    filter = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
-    return np.asarray(picture.resize(size, filter, reducing_gap=2.0).convert("RGB")), scale
 
 
 def _turned(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
