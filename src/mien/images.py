@@ -224,8 +224,7 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
         with _LARGE if megapixels > LARGE_MEGAPIXELS else nullcontext():
             image.load()
             with suppress(Exception):  # a broken EXIF block does not spoil the picture
-                if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # the call copies the image in any case
-                    image = ImageOps.exif_transpose(image)
+                image = ImageOps.exif_transpose(image) if image.getexif().get(ExifTags.Base.Orientation, 1) != 1 else image
             return _pixels(image)
     except MienError as error:
         raise MienError(f"{name}: {error}") from None

@@ -265,9 +265,7 @@ class Classifier:
 
 
 class _Session(onnxruntime.InferenceSession):  # type: ignore[misc, unused-ignore]
-    """A session that a pickle opens again."""
-
-    opened_with: tuple[Any, ...]
+    """A session that a pickle opens again, where the file or the embedded model of that name then is."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _open_session, self.opened_with
@@ -287,7 +285,6 @@ def _open_session(model: str | Path, providers: Sequence[str] | None, threads: i
     except Exception as error:  # ONNX Runtime's errors share no public base class
         _logger.debug("ONNX Runtime on %s: %s", path, error)
         raise MienError(_open_failure(path, str(error))) from None
-    # an embedded model may be elsewhere where the pickle is read, and so may the working directory
     session.opened_with = path.stem if path.parent == MODELS else path.absolute(), providers, threads
     return session
 

@@ -19,6 +19,7 @@ YUNET = Path(__file__).parents[1] / "models" / "detectors" / "yunet.onnx"
 height and width in place of 640; the weights are the same (tests/inference/test_detection.py)."""
 
 DETECTORS = ("auto", "yunet", "none")
+Search = Callable[[np.ndarray], list[Face]]  # finds faces in an image (H, W, 3), in pixels of that image
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,6 @@ def crop_face(image: np.ndarray, face: Face, framing: Framing | None, least: int
     return _transformed(Image.fromarray(near).reduce(factor), (side, side), np.column_stack([axes, corner]) / factor)
 
 
-Search = Callable[[np.ndarray], list[Face]]  # finds faces in an image (H, W, 3), in pixels of that image
-
-
 class Detector(Protocol):
     """A face detector."""
 
@@ -121,8 +119,7 @@ class YuNet:
     people (scikit-image's and scikit-learn's) two have something that does, and turned a third has, below 0.85."""
 
     OVERLAP, DOUBLES = 0.3, 0.4  # intersection over union above which two boxes are one face: in one search, and in several
-    TURNED = 45  # degrees from which a face is looked at again upside down
-    AROUND = 1.25  # how much of its surroundings that takes, in sizes of the face
+    TURNED, AROUND = 45, 1.25  # degrees from which a face is looked at again upside down, and within how many of its sizes
     STRIDES = (8, 16, 32)  # pixels from one cell of the network's three grids to the next
 
     name = "yunet"
@@ -151,7 +148,7 @@ class YuNet:
         most = min(longest, self._fixed or self.SIZES[-1])  # a file of fixed size takes no larger image
         for size in sorted({max(self.COARSE, min(size, most)) for size in self.SIZES}):
             found, scale = search_resized(image, size, self._search), size / longest
-            certain = [face for face in found if _score(face) >= self._score]
+            certain = [face for face in found if (face.score or 0) >= self._score]
             # the finer search places a face better, unless the face is too large for it
             better = [face for face in certain if max(face.size) * scale <= self.LARGEST]
             faces = better + faces + [face for face in certain if face not in better]
@@ -160,7 +157,7 @@ class YuNet:
                 break
         if not faces:
             turned = search_resized(image, self.SIDEWAYS, self._search, (90, -90, 180))
-            faces = [face for face in turned if _score(face) >= max(self.SURE, self._score)]
+            faces = [face for face in turned if (face.score or 0) >= max(self.SURE, self._score)]
         faces = [faces[number] for number in distinct(np.array([face.box for face in faces]).reshape(-1, 4), self.DOUBLES)]
         faces.sort(key=lambda face: face.size[0] * face.size[1], reverse=True)
         return [self._righted(image, face) for face in faces]
@@ -170,7 +167,7 @@ class YuNet:
 
         Landmarks of turned faces are inexact; upside down, YuNet takes the mouth for the eyes, with a lower score.
         """
-        if abs(face.angle) < self.TURNED and _score(face) >= self.SURE:
+        if abs(face.angle) < self.TURNED and (face.score or 0) >= self.SURE:
             return face
         reach = self.AROUND * max(face.size)
         left, top = (max(0, round(centre - reach)) for centre in face.centre)
@@ -178,7 +175,7 @@ class YuNet:
         turned = search_resized(near, self.COARSE, self._search, (face.angle, face.angle + 180))
         found = [_moved(other, np.eye(2), np.array([left, top])) for other in turned]
         here = [other for other in found if math.dist(other.centre, face.centre) < max(face.size) / 2]  # no neighbour
-        return max([face, *here], key=_score)
+        return max([face, *here], key=lambda other: other.score or 0)
 
     def _search(self, image: np.ndarray) -> list[Face]:
         """Run the network on an image (H, W, 3) at its own size, and turn its grids into faces, with those in doubt."""
@@ -274,8 +271,7 @@ def _turned(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray, 
 
 def _transformed(picture: Image.Image, size: tuple[int, int], matrix: np.ndarray) -> np.ndarray:
     """Resample a picture bilinearly: `matrix` (2, 3) maps points of the result to points of the picture."""
-    data = tuple(matrix.ravel().tolist())
-    gray = (128,) * len(picture.getbands())
+    data, gray = tuple(matrix.ravel().tolist()), (128,) * len(picture.getbands())
     return np.asarray(picture.transform(size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR, fillcolor=gray))
 
 
@@ -290,7 +286,3 @@ def _moved(face: Face, matrix: np.ndarray, shift: np.ndarray, degrees: float = 0
     box = (float(x - width), float(y - height), float(x + width), float(y + height))
     landmarks = None if face.landmarks is None else face.landmarks @ matrix.T + shift
     return Face(box, face.score, landmarks, face.angle + degrees)
-
-
-def _score(face: Face) -> float:
-    return face.score or 0.0
