@@ -106,12 +106,11 @@ class YuNet:
 
     SIZES = (320, 640, 1280)
     """Longest sides in pixels at which an image is searched in turn: always up to half of its own, or of the last of these, and
-    further if it may have faces that are too small. Of 519 of PublicTest's faces, pasted into 120 images of 640 and 1280 pixels
-    at 14 to 500 pixels, this finds 211; starting with 640, 208."""
+    further if it may have faces that are too small (docs/predict.md has the figures)."""
 
     COARSE, SIDEWAYS = 256, 640  # the same of smaller images and single faces, and of images that may lie on their side
     SMALL = 24  # pixels of a face below which there may be others, too small for the search
-    DOUBT = 0.15  # score of a spot from which it may be such a face
+    DOUBT = 0.15  # score of a spot from which, in the coarsest search, it may be such a face
     LARGEST = 400  # pixels of a face up to which a search finds nearly all; from 470 it finds 90%, with lower scores
 
     SCORE, SURE = 0.7, 0.85
@@ -153,7 +152,8 @@ class YuNet:
             better = [face for face in certain if max(face.size) * scale <= self.LARGEST]
             faces = better + faces + [face for face in certain if face not in better]
             smallest = min((max(face.size) for face in faces), default=0.0) * scale
-            if len(certain) == len(found) and smallest >= self.SMALL and 2 * size >= most:
+            in_doubt = size < self.SIZES[1] and len(found) > len(certain)
+            if not in_doubt and smallest >= self.SMALL and 2 * size >= most:
                 break
         if not faces:
             turned = search_resized(image, self.SIDEWAYS, self._search, (90, -90, 180))
