@@ -53,9 +53,10 @@ def prefetched(
     try:
         while True:
             with ahead.changed:
-                while len(groups) <= threads and ahead.next_is_done() and not is_full():
+                while len(groups) <= threads and ahead.futures and ahead.futures[0].done() and not is_full():
                     deadline = deadline if group else time.monotonic() + LONGEST_WAIT
-                    group.append(ahead.take())
+                    group.append(ahead.futures.popleft().result())
+                    ahead.changed.notify_all()
                 remaining = deadline - time.monotonic() if group else POLL
                 if group and (is_full() or remaining <= 0 or ahead.exhausted()):
                     future = ahead.pool.submit(finish, group)
@@ -85,7 +86,7 @@ class _ReadAhead(Generic[Item, Result]):
         self.failure: BaseException | None = None
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="mien")
         self._items, self._work, self._most_unfinished = items, work, 2 * threads
-        self._futures: deque[Future[Result]] = deque()
+        self.futures: deque[Future[Result]] = deque()
         self._unfinished = self._held = 0
         self._ended = self._stopped = False
         self._reader = threading.Thread(target=self._read, name="mien-reader", daemon=True)
@@ -98,17 +99,9 @@ class _ReadAhead(Generic[Item, Result]):
         self.pool.shutdown(wait=True, cancel_futures=True)
         self._reader.join(GRACE)
 
-    def next_is_done(self) -> bool:
-        return bool(self._futures) and self._futures[0].done()
-
     def exhausted(self) -> bool:
         """Tell whether no more results come: the items have ended, or memory is full until a group is released."""
-        return not self._futures and (self._ended or self._held >= HELD_BYTES)
-
-    def take(self) -> Result:
-        """Take the next result, which must be ready."""
-        self.changed.notify_all()
-        return self._futures.popleft().result()
+        return not self.futures and (self._ended or self._held >= HELD_BYTES)
 
     def release(self, held: int) -> None:
         """Count this much memory as released."""
@@ -131,7 +124,7 @@ class _ReadAhead(Generic[Item, Result]):
                     self._held += item.held_bytes
                     self._unfinished += 1
                     future = self.pool.submit(self._process, item)
-                    self._futures.append(future)
+                    self.futures.append(future)
                     future.add_done_callback(self.wake)
         except BaseException as failure:  # raised again in the consumer's thread
             self.failure = failure
@@ -142,7 +135,7 @@ class _ReadAhead(Generic[Item, Result]):
                 self._items.close()  # releases files and cameras at once
 
     def _has_room(self) -> bool:
-        return self._unfinished < self._most_unfinished and len(self._futures) < AHEAD and self._held < HELD_BYTES
+        return self._unfinished < self._most_unfinished and len(self.futures) < AHEAD and self._held < HELD_BYTES
 
     def _process(self, item: Item) -> Result:
         """Work on an item, and count the memory of its result in place of the item's."""
