@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 
 from mien.data.faceset import FaceSet
 from mien.drawn.canvas import Canvas, Pose
-from mien.drawn.face import draw_person, head_outline
+from mien.drawn.face import draw_person, face_outline
 from mien.drawn.person import Person, express
 from mien.errors import MienError
 from mien.images import prepare
@@ -137,9 +137,7 @@ def draw_photo(
         person, movement = Person(random), express(expression, random)
         canvas = Canvas(image, pose)
         draw_person(canvas, person, movement)
-        outline, depth = head_outline(person, movement)
-        face = outline[:, 1] > -0.85
-        pixels = canvas.project(outline[face], depth[face]) / _SUPERSAMPLING
+        pixels = canvas.project(*face_outline(person, movement)) / _SUPERSAMPLING
         x1, y1 = np.floor(pixels.min(axis=0)).astype(int).tolist()
         x2, y2 = np.ceil(pixels.max(axis=0)).astype(int).tolist()
         boxes.append((max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)))
@@ -169,19 +167,20 @@ def _splits(per_class: int, validation: float, test: float) -> list[str]:
 
 def _poses(random: np.random.Generator, people: int, width: int, height: int) -> list[Pose]:
     """Place heads on the grid that makes them largest, row by row from the top."""
-    person_width, person_height, row_height = 2.9, 4.2, 3.4  # in half head widths, shoulders included
-    fits = []
-    for columns in range(1, people + 1):
-        needed = person_height + row_height * (math.ceil(people / columns) - 1)
-        fits.append((min(width / (person_width * columns), height / needed), columns, needed))
-    scale, columns, needed = max(fits, default=(math.inf, 1, 0.0))
+
+    def largest(columns: int) -> float:
+        """Compute how large half a head can be; a person is 2.9 such units wide and 4.2 high, a row 3.4."""
+        return min(width / (2.9 * columns), height / (0.8 + 3.4 * math.ceil(people / columns)))
+
+    columns = max(range(1, people + 1), key=largest, default=1)
+    scale, rows = largest(columns), math.ceil(people / columns)
     if scale < _SUPERSAMPLING * _MIN_HEAD:
         raise MienError(f"{people} people do not fit into the picture; draw fewer, or a larger picture.")
     poses = []
     for row, column in (divmod(number, columns) for number in range(people)):
         in_row = min(columns, people - row * columns)
         across = width * (column + 0.5) / in_row + scale * random.uniform(-0.2, 0.2)
-        from_top = 2.0 - needed / 2 + row_height * row + random.uniform(-0.12, 0.12)  # 2: hair, and half of the head
+        from_top = 1.6 - 1.7 * rows + 3.4 * row + random.uniform(-0.12, 0.12)  # 2: hair, and half of the head
         yaw, pitch, roll = random.normal(0, (0.12, 0.05, 0.05))
         poses.append(Pose((across, height / 2 + scale * from_top), scale * random.uniform(0.82, 1.0), yaw, pitch, roll))
     return poses
