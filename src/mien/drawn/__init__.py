@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from mien.data.faceset import FaceSet
+from mien.data.faceset import SPLITS, FaceSet
 from mien.drawn.canvas import Canvas, Pose
 from mien.drawn.face import draw_person, face_outline
 from mien.drawn.person import Person, express
@@ -40,11 +40,13 @@ def draw_face(expression: str, seed: int, size: int = 192) -> np.ndarray:
         MienError: if there is no such expression, or seed or size are out of range.
     """
     _check(expression, seed, size)
+    if size < _MIN_DRAWN_SIZE:
+        return prepare(draw_face(expression, seed, _MIN_DRAWN_SIZE), size, 3)
     person = Person(np.random.default_rng(seed))
     # From 1: numpy pads seeds with zeros, so [seed, 0] would repeat the person's numbers.
     random = np.random.default_rng([seed, 1 + FER2013.index(expression)])
     movement = express(expression, random)
-    extent = _SUPERSAMPLING * max(size, _MIN_DRAWN_SIZE)
+    extent = _SUPERSAMPLING * size
     scale = extent / random.uniform(2.35, 2.75)
     yaw, pitch, roll = np.clip(random.normal(0, (0.16, 0.07, 0.07)), -0.32, 0.32)
     across, down = extent * random.normal(0.5, 0.025, 2) - scale * np.array([0.5 * np.sin(yaw), 0.2])
@@ -100,19 +102,17 @@ def write_folder(per_class: int, out: Path, size: int = 96, seed: int = 0, valid
     those of `draw_faces`; `out` may exist if it is empty. Raises a MienError if `out` is a file, is not empty or cannot be
     written, or the shares leave no face for training.
     """
-    splits = _splits(per_class, validation, test)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MienError(f"{out} exists and is not an empty folder; name another one, or remove it first.")
+    faces = draw_faces(per_class, size, 3, seed, FER2013, validation, test)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
             complete = Path(temporary) / "faces"
-            for number, split in enumerate(splits):
-                for label in FER2013:
-                    folder = complete / split.replace("none", "") / label
-                    folder.mkdir(parents=True, exist_ok=True)
-                    face = draw_face(label, _PEOPLE_PER_SEED * seed + number, size)
-                    Image.fromarray(face).save(folder / f"{number + 1:04d}.png")
+            for row, image in enumerate(faces.images):
+                path = complete / SPLITS[faces.splits[row]].replace("none", "") / f"{faces.id(row)}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image).save(path)
             if out.exists():
                 out.rmdir()
             complete.replace(out)
@@ -180,7 +180,7 @@ def _poses(random: np.random.Generator, people: int, width: int, height: int) ->
     for row, column in (divmod(number, columns) for number in range(people)):
         in_row = min(columns, people - row * columns)
         across = width * (column + 0.5) / in_row + scale * random.uniform(-0.2, 0.2)
-        from_top = 1.6 - 1.7 * rows + 3.4 * row + random.uniform(-0.12, 0.12)  # 2: hair, and half of the head
+        from_top = 1.6 - 1.7 * rows + 3.4 * row + random.uniform(-0.12, 0.12)  # of the middle of the head
         yaw, pitch, roll = random.normal(0, (0.12, 0.05, 0.05))
         poses.append(Pose((across, height / 2 + scale * from_top), scale * random.uniform(0.82, 1.0), yaw, pitch, roll))
     return poses

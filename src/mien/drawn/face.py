@@ -38,7 +38,7 @@ def draw_person(canvas: Canvas, person: Person, m: Movement) -> None:
 
 def face_outline(person: Person, m: Movement) -> tuple[np.ndarray, np.ndarray]:
     """Compute the outline of the face from the hairline to the chin, (n, 2), and the depth of its points, (n,)."""
-    line, jaw, drop = -0.75 - 0.14 * person.hair_volume, person.jaw_width, person.jaw_height + 0.15 * m.jaw_drop
+    line, jaw, drop = -0.75 - 0.14 * person.hair_volume, person.jaw_width, 0.15 * m.jaw_drop
     hairlines = {
         "short": [(0.0, line - 0.12), (0.2, line - 0.1), (0.62, line + 0.02), (0.84, -0.5)],
         "long": [(0.0, line - 0.27), (0.3, line - 0.05), (0.66, line + 0.16), (0.88, -0.3)],
@@ -115,7 +115,7 @@ def _draw_creases(canvas: Canvas, person: Person, m: Movement) -> None:
             ([(0.05, 0.085 * row - 0.1), (0.14, 0.085 * row - 0.04)], 0.55 * wrinkle),  # bridge of the nose
             ([(0.68, _EYE_LINE + slope), (0.79, _EYE_LINE + 3 * slope)], m.cheek_raise * (0.25 + 0.5 * age) + 0.15 * age),
         ]
-    dark, base, wide = mix(person.skin, (46, 16, 14), 0.6), 0.45 + person.nose_length - 0.05 * wrinkle, person.nose_width
+    dark, base, wide = mix(person.skin, (46, 16, 14), 0.6), 0.45 - 0.05 * wrinkle, person.nose_width
     wing = [(0.13 * wide, base - 0.13), (0.195 * wide, base - 0.04), (0.18 * wide, base + 0.03), (0.12 * wide, base + 0.03)]
     for side in (-1, 1):
         for points, strength in creases:
@@ -152,7 +152,7 @@ def _draw_eye(canvas: Canvas, person: Person, m: Movement, side: int) -> None:
     arch = (1 - np.abs(outwards) ** 2.3) ** 0.85
     top = corners - arch * (max(upper, 0.014) - tilt * (1 - outwards))
     bottom = corners + (1 - outwards**2) * max(lower, 0.012)
-    x = side * person.eye_spacing + person.eye_width * _ACROSS
+    x = side * person.eye_spacing + 0.205 * _ACROSS
     canvas.fill(_between(x, top, bottom), mix(_WHITE_OF_EYE, person.skin, 0.12))
     across, down = side * person.eye_spacing + 0.07 * m.gaze_across, _EYE_LINE - 0.018
 
@@ -193,7 +193,7 @@ def _draw_mouth(canvas: Canvas, person: Person, m: Movement) -> None:
     bow = np.exp(-((np.abs(_ACROSS) - 0.2) ** 2) / 0.06) - 0.45 * np.exp(-(_ACROSS**2) / 0.01)
     upper_lip = full * (0.03 * (1 - _ACROSS**2) ** 0.6 + 0.045 * bow * (1 - _ACROSS**4)) + sneer * 0.5
     lower_lip = full * 0.105 * (1 - np.abs(_ACROSS) ** 2.6)
-    x, lips = wide * _ACROSS, mix(person.skin, (158, 44, 54), person.lip_redness)
+    x, lips = wide * _ACROSS, mix(person.skin, (158, 44, 54), 0.35)
     canvas.fill(_between(x, gap_top - upper_lip, gap_top + 0.01), mix(lips, _DARK, 0.16))
     canvas.fill(_between(x, gap_bottom - 0.01, gap_bottom + lower_lip), lips)
     if np.max(gap_bottom - gap_top) > 0.035:

@@ -106,13 +106,9 @@ class Person:
         self.glasses = random.uniform() < 0.2
         self.hair_volume = random.uniform(0.0, 1.0)
         self.jaw_width = random.uniform(-0.09, 0.09)
-        self.jaw_height = random.uniform(-0.09, 0.09)
-        self.eye_width = random.uniform(0.185, 0.225)
         self.eye_height = random.uniform(0.85, 1.15)
         self.eye_spacing = random.uniform(0.385, 0.435)
         self.brow_thickness = random.uniform(0.6, 1.4)
         self.nose_width = random.uniform(0.85, 1.25)
-        self.nose_length = random.uniform(-0.05, 0.06)
         self.mouth_width = random.uniform(0.31, 0.38)
         self.lip_fullness = random.uniform(0.7, 1.35)
-        self.lip_redness = random.uniform(0.15, 0.55)
