@@ -48,8 +48,8 @@ def draw_face(expression: str, seed: int, size: int = 192) -> np.ndarray:
     movement = express(expression, random)
     extent = _SUPERSAMPLING * size
     scale = extent / random.uniform(2.35, 2.75)
-    yaw, pitch, roll = np.clip(random.normal(0, (0.16, 0.07, 0.07)), -0.32, 0.32)
-    across, down = extent * random.normal(0.5, 0.025, 2) - scale * np.array([0.5 * np.sin(yaw), 0.2])
+    yaw, pitch, roll = np.clip(random.normal(0, (0.16, 0.07, 0.08)), -0.32, 0.32)
+    across, down = extent * random.normal(0.5, 0.03, 2) - scale * np.array([0.5 * np.sin(yaw), 0.2])
     image = _backdrop(random, extent, extent)
     draw_person(Canvas(image, Pose((across, down), scale, yaw, pitch, roll)), person, movement)
     image = image.resize((size, size), Image.Resampling.BOX)
@@ -188,7 +188,7 @@ def _poses(random: np.random.Generator, people: int, width: int, height: int) ->
 
 def _backdrop(random: np.random.Generator, width: int, height: int) -> Image.Image:
     """Make a backdrop of one colour that changes towards the corners."""
-    light = random.uniform(35, 215) + random.normal(0, 20, (2, 2, 1))
+    light = random.uniform(35, 215) + random.normal(0, 35, (2, 2, 1))
     corners = light + random.normal(0, 10, 3) + random.normal(0, 10, (2, 2, 3))
     return Image.fromarray(np.clip(corners, 0, 255).astype(np.uint8)).resize((width, height), Image.Resampling.BILINEAR)
 

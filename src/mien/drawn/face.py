@@ -38,7 +38,7 @@ def draw_person(canvas: Canvas, person: Person, m: Movement) -> None:
 
 def face_outline(person: Person, m: Movement) -> tuple[np.ndarray, np.ndarray]:
     """Compute the outline of the face from the hairline to the chin, (n, 2), and the depth of its points, (n,)."""
-    line, jaw, drop = -0.75 - 0.14 * person.hair_volume, person.jaw_width, 0.15 * m.jaw_drop
+    line, jaw, drop = -0.75 - 0.14 * person.hair_volume, person.jaw_width, person.jaw_height + 0.15 * m.jaw_drop
     hairlines = {
         "short": [(0.0, line - 0.12), (0.2, line - 0.1), (0.62, line + 0.02), (0.84, -0.5)],
         "long": [(0.0, line - 0.27), (0.3, line - 0.05), (0.66, line + 0.16), (0.88, -0.3)],

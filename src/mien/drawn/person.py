@@ -106,6 +106,7 @@ class Person:
         self.glasses = random.uniform() < 0.2
         self.hair_volume = random.uniform(0.0, 1.0)
         self.jaw_width = random.uniform(-0.09, 0.09)
+        self.jaw_height = random.uniform(-0.09, 0.09)
         self.eye_height = random.uniform(0.85, 1.15)
         self.eye_spacing = random.uniform(0.385, 0.435)
         self.brow_thickness = random.uniform(0.6, 1.4)
