@@ -38,7 +38,7 @@ def draw_person(canvas: Canvas, person: Person, m: Movement) -> None:
 
 def face_outline(person: Person, m: Movement) -> tuple[np.ndarray, np.ndarray]:
     """Compute the outline of the face from the hairline to the chin, (n, 2), and the depth of its points, (n,)."""
-    line, jaw, drop = -0.75 - 0.14 * person.hair_volume, person.jaw_width, person.jaw_height + 0.15 * m.jaw_drop
+    line, jaw, drop = -0.7 - 0.2 * person.hair_volume, person.jaw_width, person.jaw_height + 0.15 * m.jaw_drop
     hairlines = {
         "short": [(0.0, line - 0.12), (0.2, line - 0.1), (0.62, line + 0.02), (0.84, -0.5)],
         "long": [(0.0, line - 0.27), (0.3, line - 0.05), (0.66, line + 0.16), (0.88, -0.3)],
@@ -53,7 +53,7 @@ def _draw_behind(canvas: Canvas, person: Person) -> None:
     """Draw what the face covers: hair, neck, shoulders, ears."""
     long, volume = person.hair_style == "long", person.hair_volume
     if long:
-        wide, length = 1.1 + 0.12 * volume, 0.9 + 1.2 * volume
+        wide, length = 1.02 + 0.3 * volume, 0.6 + 1.6 * volume
         back = [(0.0, -1.45), (0.75, -1.25), (wide, -0.5), (wide + 0.06, 0.5), (wide, length), (0.5, length + 0.2)]
         canvas.fill(symmetric([*back, (0.0, length + 0.2)]), mix(person.hair, (12, 10, 10), 0.28), depth=-0.25)
     canvas.fill(_NECK, mix(person.skin, (44, 16, 13), 0.32), depth=-0.1)
