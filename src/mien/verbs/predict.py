@@ -58,6 +58,7 @@ def predict(
     from mien.inference.classifier import Classifier
     from mien.inference.output import check_out, check_parquet, choose_format, make_folder_of
     from mien.inference.pipeline import predict as classify_faces
+    from mien.inference.prefetch import deferred_interrupts
     from mien.inference.resume import ResumeLog, log_path
     from mien.inference.sources import check_names, listed
 
@@ -75,8 +76,8 @@ def predict(
     labels, _ = opened.labels.merge(options.get("labels") or {})
     items: Any = source if "-" not in source else _paths(source, null)
     if path is None:
-        with closing(classify_faces(items, opened, detector, draw, fetch=fetch, **options)) as predictions:
-            return _exit_status(_to_standard_output(_until_stopped(predictions, source), form, labels))
+        with deferred_interrupts(), closing(classify_faces(items, opened, detector, draw, fetch=fetch, **options)) as rows:
+            return _exit_status(_to_standard_output(_until_stopped(rows, source), form, labels))
     if resume and path.exists() and not log_path(path).exists():
         print(f"mien: {str(path)!r} is whole, there is nothing to resume; leave out --resume to replace it", file=sys.stderr)
         return 0
@@ -85,10 +86,10 @@ def predict(
     log = ResumeLog(path, labels, settings, source, resume)
     if resume:
         items = listed(items, options.get("every", 1), log.skip, fetch)
-    with closing(classify_faces(items, opened, detector, draw, fetch=fetch, **options)) as predictions:
+    with deferred_interrupts(), closing(classify_faces(items, opened, detector, draw, fetch=fetch, **options)) as rows:
         make_folder_of(path)
         try:
-            log.write(_until_stopped(predictions, source))
+            log.write(_until_stopped(rows, source))
         except KeyboardInterrupt:
             print("mien: stopped (the same command with --resume continues)", file=sys.stderr)
             return 130
