@@ -56,7 +56,7 @@ def predict(
         The exit status: 0, 1 if some inputs failed, 2 if all did, 130 if stopped with Ctrl-C.
     """
     from mien.inference.classifier import Classifier
-    from mien.inference.output import check_out, check_parquet, choose_format, make_folder_of
+    from mien.inference.output import check_out, check_parquet, choose_format, make_folder
     from mien.inference.pipeline import predict as classify_faces
     from mien.inference.prefetch import deferred_interrupts
     from mien.inference.resume import ResumeLog, log_path
@@ -87,7 +87,7 @@ def predict(
     if resume:
         items = listed(items, options.get("every", 1), log.skip, fetch)
     with deferred_interrupts(), closing(classify_faces(items, opened, detector, draw, fetch=fetch, **options)) as rows:
-        make_folder_of(path)
+        make_folder(path.parent)
         try:
             log.write(_until_stopped(rows, source))
         except KeyboardInterrupt:
@@ -162,12 +162,12 @@ def explain(source: list[str], out: str, model: str = DEFAULT_MODEL, detector: s
     """
     from mien.inference.explanation import MOST_FACES
     from mien.inference.explanation import explain as explain_faces
-    from mien.inference.output import check_out, make_folder_of
+    from mien.inference.output import check_out, make_folder
     from mien.inference.sources import check_names
 
     path = check_out(out, source)
     check_names(source)
-    make_folder_of(path)
+    make_folder(path.parent)
     explained = explain_faces(source, model=model, detector=detector, out=path, **options)
     for each in explained:
         _print_explanation(each)
