@@ -53,11 +53,8 @@ def choose_fonts(texts: tuple[str, ...], font: str | None = None) -> Mapping[str
         able[file] = {word for word in words if not lacking.intersection(word)}
         if set(words) == set().union(*able.values()):
             break
-    chosen = {}
-    for word in words:
-        having = [file for file in able if word in able[file]]
-        ranks = {file: (file in own, file == font, len(able[file])) for file in having}
-        chosen[word] = max(having, key=ranks.__getitem__, default=own[0])
+    best = sorted(able, key=lambda file: (file in own, file == font, len(able[file])), reverse=True)
+    chosen = {word: next((file for file in best if word in able[file]), own[0]) for word in words}
     if missing := [word for word in words if not any(word in having for having in able.values())]:
         _logger.warning("mien: no installed font has the letters of %s; name a font file with --font", ", ".join(missing))
     if any(unicodedata.bidirectional(char) in ("R", "AL") for char in drawn) and not features.check("raqm"):

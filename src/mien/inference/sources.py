@@ -262,9 +262,8 @@ def _is_photo_address(name: str, fetch: bool = False) -> bool:
     """Tell whether an address is that of a photo: by its suffix, or, with `fetch`, unless its suffix is that of a video."""
     path = PurePath(re.split("[?#]", name)[0])
     suffix = path.suffix.lower() if len(path.parts) > 2 else ""  # without a path there is none
-    return suffix in images.IMAGE_SUFFIXES or (
-        fetch and name[:4].lower() == "http" and suffix not in (*VIDEO_SUFFIXES, ".m3u8")
-    )
+    may_be_photo = fetch and name[:4].lower() == "http" and suffix not in (*VIDEO_SUFFIXES, ".m3u8")
+    return may_be_photo or suffix in images.IMAGE_SUFFIXES
 
 
 def _download(address: str) -> bytes:
@@ -311,10 +310,8 @@ def not_a_file(name: str) -> str:
         advice = FETCH_ADVICE if name[:4].lower() == "http" else "download the photo first and give its path"
         return f"{name!r} is an address, not a path; {advice}."
     if name == "-" or name.startswith(("/dev/", "/proc/self/fd/")):
-        return (
-            f"{name!r} is no file, and no photo is read from standard input; save it to a file, then give its path. "
-            "(`mien predict -` reads a list of paths there.)"
-        )
+        advice = "save it to a file, then give its path. (`mien predict -` reads a list of paths there.)"
+        return f"{name!r} is no file, and no photo is read from standard input; {advice}"
     return "" if name else "An empty name is not a path; give the path of a photo."
 
 
@@ -332,10 +329,7 @@ def exists(path: Path) -> bool:
 
 
 def standard_input() -> BinaryIO:
-    """Open standard input once more, without Python's buffer.
-
-    A thread that waits for input holds the lock of sys.stdin's buffer, and Python aborts at exit if it cannot acquire it.
-    """
+    """Open standard input without a buffer: a waiting thread would hold its lock, and Python aborts at exit without that."""
     return io.FileIO(0, closefd=False)
 
 
