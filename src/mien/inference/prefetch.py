@@ -124,12 +124,13 @@ class _Run(Generic[Item, Result, Answer]):
         with self._changed:
             self._held -= self._given
             self._given = 0
+            self._changed.notify_all()
             while True:
                 _raise_interrupt()
                 while len(self._groups) <= self._threads and self._results and self._results[0].done() and not self._is_full():
                     self._deadline = self._deadline if self._group else time.monotonic() + LONGEST_WAIT
                     self._group.append(self._results.popleft().result())
-                self._changed.notify_all()
+                    self._changed.notify_all()
                 # no more results come: the items have ended, or memory is full until an answer is given
                 is_last = not self._results and (self._ended or self._held >= HELD_BYTES)
                 remaining = self._deadline - time.monotonic() if self._group else POLL
