@@ -139,14 +139,10 @@ def annotate(
     size = text_size or choose_text_size([box for box, _, _ in faces], max(picture.size))
     fonts = choose_fonts(predictions[0].labels.names, font)
     labels: list[Area] = []
-    for box, colour, text in faces:
-        label = set_text(text, size, fonts)
+    for box, colour, text in faces or [((1.0, 1.0, 1.0, 1.0), "white", "no face")]:
+        label = set_text(text, size, fonts if faces else {})
         labels.append(_place(_label_size(label), picture.size, box, 2 * line, labels))
         _draw_label(draw, labels[-1], label, colour)
-    if not faces:
-        label = set_text("no face", size, {})
-        width, height = _label_size(label)
-        _draw_label(draw, (1, 1, 1 + width, 1 + height), label, "white")
     return picture
 
 
