@@ -13,7 +13,7 @@ from stat import S_ISDIR
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from mien.errors import MienError
 
@@ -250,7 +250,7 @@ def _decode(image: Image.Image) -> tuple[np.ndarray, str]:
         with _LARGE if megapixels > LARGE_MEGAPIXELS else nullcontext():
             image.load()
             with suppress(Exception):  # a broken EXIF block does not spoil the picture
-                image = ImageOps.exif_transpose(image)
+                image = ImageOps.exif_transpose(image) if image.getexif().get(ExifTags.Base.Orientation, 1) != 1 else image
             return _pixels(image)
     except MemoryError:
         raise MienError(f"does not fit into memory ({image.width}x{image.height}); make it smaller.") from None
