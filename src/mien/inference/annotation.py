@@ -25,9 +25,7 @@ TEXT_SMOOTHING = 0.05  # weight of a frame's text size in its moving average ove
 LEGEND_SIZE = 20  # text size in pixels of a plot's legend
 MOST_PANELS = 8  # tracks in one plot: those with the most frames
 MOST_KEPT = 64  # most tracks kept in memory; beyond that the shorter half is dropped, so that a stream's memory is bounded
-
-MOST_POINTS = 4096
-"""Most points of a track; beyond that every second one is dropped. A plot is some 1,300 pixels wide."""
+MOST_POINTS = 4096  # of a track; beyond that every second one is dropped. A plot is some 1,300 pixels wide
 
 _logger = logging.getLogger("mien")
 

@@ -14,12 +14,11 @@ from PIL import Image, ImageDraw, ImageFont, features
 from mien.errors import MienError
 from mien.inference.prediction import Prediction
 
-FONT_FOLDERS = (
+FONT_FOLDERS = (  # where Linux, macOS and Windows keep fonts
     *("~/.fonts", "~/.local/share/fonts", "/usr/local/share/fonts", "/usr/share/fonts"),
     *("~/Library/Fonts", "/Library/Fonts", "/System/Library/Fonts"),
     *("$LOCALAPPDATA/Microsoft/Windows/Fonts", "$WINDIR/Fonts"),
 )
-"""Where Linux, macOS and Windows keep fonts."""
 
 STYLES = ("bold", "italic", "oblique", "light", "thin", "black", "serif", "mono", "condensed")
 """Fonts with these words in their names are used last."""

@@ -29,12 +29,11 @@ LEAST_FULL = 0.1
 
 MOST_FACES = 32  # most faces of one call, and most rows of one picture
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # formats of the picture by the suffix of its file
-REGIONS = (
+REGIONS = (  # the ninths of a picture, left and right as seen by the viewer
     *("upper left", "upper middle", "upper right"),
     *("middle left", "centre", "middle right"),
     *("lower left", "lower middle", "lower right"),
 )
-"""The ninths of a picture, left and right as seen by the viewer."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,7 @@ from mien.labels import LabelSet
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 """The landmarks of a face in their order; the mouth's are its corners. Left and right are those of an upright picture."""
 
-_PILLOW = threading.Lock()
-"""A Pillow image loads lazily and is not thread-safe, and the same one may be given several times."""
+_PILLOW = threading.Lock()  # a Pillow image loads lazily and is not thread-safe, and the same one may be given several times
 
 
 @dataclass(frozen=True, eq=False)

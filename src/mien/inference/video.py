@@ -37,10 +37,7 @@ STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "s
 """How the addresses of streams and the device files of cameras begin."""
 
 VIDEO_SUFFIX = ".mp4"  # container of drawn videos
-
-ENCODERS = ("libx264", "libopenh264", "mpeg4")
-"""Codecs of drawn videos, best first: H.264, which browsers play, else MPEG-4."""
-
+ENCODERS = ("libx264", "libopenh264", "mpeg4")  # codecs of drawn videos, best first: H.264, which browsers play, else MPEG-4
 TIME_BASE = Fraction(1, 1000)  # unit of the times of a drawn video's frames, in seconds
 SOFTWARE = "mien predict --draw"  # EXIF tag Software of a drawn picture, which marks it as replaceable
 
