@@ -174,8 +174,8 @@ def compare(
         text = comparison.render(summaries, title, command, predictions, "html" if format == "html" else "md")
     if out is None:
         return text
-    from mien.inference.output import make_folder_of
+    from mien.inference.output import make_folder
 
-    make_folder_of(out)
+    make_folder(out.parent)
     write_whole(out, lambda part: part.write_text(text, encoding="utf-8"))
     return ""

@@ -56,8 +56,9 @@ def predict(
         The exit status: 0, 1 if some inputs failed, 2 if all did, 130 if stopped with Ctrl-C.
     """
     from mien.inference.classifier import Classifier
-    from mien.inference.output import check_out, check_parquet, choose_format, make_folder_of
+    from mien.inference.output import check_out, check_parquet, choose_format, make_folder
     from mien.inference.pipeline import predict as classify_faces
+    from mien.inference.prefetch import deferred_interrupts
     from mien.inference.resume import ResumeLog, log_path
     from mien.inference.sources import check_names, listed
 
@@ -75,8 +76,8 @@ def predict(
     labels, _ = opened.labels.merge(options.get("labels") or {})
     items: Any = source if "-" not in source else _paths(source, null)
     if path is None:
-        with closing(classify_faces(items, opened, detector, draw, fetch=fetch, **options)) as predictions:
-            return _exit_status(_to_standard_output(_until_stopped(predictions, source), form, labels))
+        with deferred_interrupts(), closing(classify_faces(items, opened, detector, draw, fetch=fetch, **options)) as rows:
+            return _exit_status(_to_standard_output(_until_stopped(rows, source), form, labels))
     if resume and path.exists() and not log_path(path).exists():
         print(f"mien: {str(path)!r} is whole, there is nothing to resume; leave out --resume to replace it", file=sys.stderr)
         return 0
@@ -85,10 +86,10 @@ def predict(
     log = ResumeLog(path, labels, settings, source, resume)
     if resume:
         items = listed(items, options.get("every", 1), log.skip, fetch)
-    with closing(classify_faces(items, opened, detector, draw, fetch=fetch, **options)) as predictions:
-        make_folder_of(path)
+    with deferred_interrupts(), closing(classify_faces(items, opened, detector, draw, fetch=fetch, **options)) as rows:
+        make_folder(path.parent)
         try:
-            log.write(_until_stopped(predictions, source))
+            log.write(_until_stopped(rows, source))
         except KeyboardInterrupt:
             print("mien: stopped (the same command with --resume continues)", file=sys.stderr)
             return 130
@@ -161,12 +162,12 @@ def explain(source: list[str], out: str, model: str = DEFAULT_MODEL, detector: s
     """
     from mien.inference.explanation import MOST_FACES
     from mien.inference.explanation import explain as explain_faces
-    from mien.inference.output import check_out, make_folder_of
+    from mien.inference.output import check_out, make_folder
     from mien.inference.sources import check_names
 
     path = check_out(out, source)
     check_names(source)
-    make_folder_of(path)
+    make_folder(path.parent)
     explained = explain_faces(source, model=model, detector=detector, out=path, **options)
     for each in explained:
         _print_explanation(each)
