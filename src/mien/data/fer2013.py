@@ -26,7 +26,7 @@ _COLUMNS = {"label": "emotion", "split": "usage"}  # other names of its columns
 
 def recognise(tree: Tree) -> bool:
     """Return whether there is a CSV file with a column of pixels."""
-    return (name := _find(tree)) is not None and "pixels" in _header(tree, name)
+    return "pixels" in _find(tree)[1]
 
 
 def read(tree: Tree) -> Rows:
@@ -35,9 +35,10 @@ def read(tree: Tree) -> Rows:
     Commas, semicolons or tabs separate the columns. Labels are 0 to 6, in the order of `FER2013`, or names. Training is train,
     PublicTest validation, PrivateTest test.
     """
-    if (name := _find(tree)) is None:
+    name, columns = _find(tree)
+    if not name:
         raise MienError(f"{tree.path} holds no {' or '.join(FILE_NAMES)}.")
-    if not (columns := _header(tree, name)):
+    if not columns:
         raise MienError(f"{tree.place(name)} is empty; give a table with the columns emotion, pixels and, optionally, Usage.")
     if "emotion" not in columns or "pixels" not in columns:
         found = ", ".join(column[:20] for column in columns[:8])
@@ -46,30 +47,25 @@ def read(tree: Tree) -> Rows:
             f"{tree.place(name)} must have the columns emotion, pixels and, optionally, Usage; it has {found}.{hint}"
         )
     # the first complete row decides how many pixels all rows have, if that is a square
-    rows = (cells for _, cells in islice(records(tree, name), 1, None))
-    first = next((cells for cells in rows if len(cells) == len(columns)), None)
+    rows = islice(records(tree, name), 1, None)
+    first = next((cells for _, cells in rows if len(cells) == len(columns)), None)
     count = len(re.findall(r"\d+", first[columns.index("pixels")])) if first else 0
     side = math.isqrt(count)
     if not side or side**2 != count:
         side = _SIDE
-    kind = "FER-2013 as CSV" if "usage" in columns else "FER-2013 as CSV without splits"
-    if side != _SIDE:
-        kind += f", {side} x {side} pixels"
+    kind = "FER-2013 as CSV" + ("" if "usage" in columns else " without splits")
+    kind += "" if side == _SIDE else f", {side} x {side} pixels"
     return Rows(kind=kind, labels=FER2013, rows=_rows(tree, name, columns, side))
 
 
-def _find(tree: Tree) -> str | None:
+def _find(tree: Tree) -> tuple[str, list[str]]:
+    """Find the table, and read the names of its columns, in lower case; both are empty where there is none."""
     tables = [file for file in reversed(tree.files) if file.lower().endswith(TABLE_SUFFIXES)]
     by_name = {PurePosixPath(file).name.lower(): file for file in tables}
-    known = next((by_name[name] for name in FILE_NAMES if name in by_name), None)
-    return known or (tables[0] if len(tables) == 1 else None)
-
-
-def _header(tree: Tree, name: str) -> list[str]:
-    """Read the names of the columns, in lower case."""
-    _, names = next(records(tree, name), (0, []))
+    found = next((by_name[name] for name in FILE_NAMES if name in by_name), tables[0] if len(tables) == 1 else "")
+    _, names = next(records(tree, found), (0, [])) if found else (0, [])
     names = [name.strip("'").casefold() for name in names]
-    return [_COLUMNS.get(name, name) if _COLUMNS.get(name) not in names else name for name in names]
+    return found, [_COLUMNS.get(name, name) if _COLUMNS.get(name) not in names else name for name in names]
 
 
 def _rows(tree: Tree, name: str, columns: list[str], side: int) -> Iterator[Row | BadRow]:

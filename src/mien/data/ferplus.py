@@ -4,7 +4,6 @@ Source: Barsoum et al., "Training deep networks for facial expression recognitio
 ICMI 2016; the votes, fer2013new.csv, are under the MIT licence.
 """
 
-import csv
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -12,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from mien.data.faceset import SPLITS
-from mien.data.rows import BadRow, Row, Rows, lines, open_tree, shortened, split_of
+from mien.data.rows import BadRow, Row, Rows, open_tree, records, shortened, split_of
 from mien.data.source import VotesAs
 from mien.errors import MienError
 from mien.labels import FER2013, FERPLUS, meaning
@@ -94,18 +93,16 @@ def _read(path: Path) -> tuple[np.ndarray, list[str], dict[str, int]]:
     tree = open_tree(path)
     if not tree.is_single_file:
         raise MienError(f"The votes must be one file, fer2013new.csv, not {path}.")
-    table = csv.reader(line.decode(errors="replace") for _, line in lines(tree, tree.files[0]))
-    header = [name.strip() for name in next(table, [])]
+    header, *table = [cells for _, cells in records(tree, tree.files[0])] or [[]]
     columns = {meaning(name) or name: column for column, name in enumerate(header)}
     wanted = ("Usage", "Image name", *FERPLUS.names, *_NO_EMOTION)
     if missing := [name for name in wanted if name not in columns]:
         raise MienError(
-            f"{path} does not hold FER+ votes: it has the columns {', '.join(header)[:200]} and lacks {', '.join(missing)}. "
-            "Take fer2013new.csv of github.com/microsoft/FERPlus."
+            f"{path} does not hold FER+ votes: it has the columns {shortened(', '.join(header), 200)} and lacks "
+            f"{', '.join(missing)}. Take fer2013new.csv of github.com/microsoft/FERPlus."
         )
-    records = list(table)
     try:
-        usages, images, *counts = ([record[columns[name]] for record in records] for name in wanted)
+        usages, images, *counts = ([cells[columns[name]] for cells in table] for name in wanted)
         votes = np.array(counts, dtype=np.int64).T
         splits = [split_of(usage) for usage in usages]
     except (ValueError, IndexError, MienError) as error:

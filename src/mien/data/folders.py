@@ -6,15 +6,7 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from mien.data.faceset import SPLITS
-from mien.data.rows import (
-    ARCHIVE_SUFFIXES,
-    Row,
-    Rows,
-    Tree,
-    labels_from,
-    numbers_of,
-    split_word,
-)
+from mien.data.rows import ARCHIVE_SUFFIXES, Row, Rows, Tree, labels_from, numbers_of, split_word
 from mien.errors import MienError
 from mien.images import is_image_name
 from mien.labels import meaning
@@ -26,7 +18,6 @@ _CODES = (
     ("KDEF", re.compile(r"[AB][FM]\d\d(AF|AN|DI|HA|NE|SA|SU)(?:S|HL|HR|FL|FR)\.\w+", re.IGNORECASE)),
 )
 """Data sets with the label in the file names (KA.AN1.39.tiff, AF01ANS.JPG): Lyons et al., 1998; Lundqvist et al., 1998."""
-
 
 _Image = tuple[str, str, str]  # split, label and file of a labelled image
 
@@ -44,8 +35,12 @@ def read(tree: Tree) -> Rows:
     folder, at any depth, belong to the class. Of JAFFE and KDEF the file names tell the labels.
     """
     top = _top(tree)
-    if named := _labels_in_names(tree, top):
-        return named
+    files = list(_image_files(tree, top))
+    for data_set, code in _CODES:
+        codes = [code.fullmatch(PurePosixPath(file).name) for file in files]
+        if files and all(codes):
+            images = [("none", meaning(match[1]), file) for match, file in zip(codes, files, strict=True) if match]
+            return _rows(tree, f"{data_set}, labels from the file names", images)
     images, left_out = _find_images(tree, top)
     if not images:
         raise MienError(_no_images(tree, top))
@@ -70,17 +65,6 @@ def _rows(tree: Tree, kind: str, images: list[_Image]) -> Rows:
     images.sort(key=lambda image: (SPLITS.index(image[0]), index[image[1]], image[2]))
     rows = (Row(file, split, index[label], partial(tree.read_image, file)) for split, label, file in images)
     return Rows(kind=kind, labels=labels, rows=rows, count=len(images))
-
-
-def _labels_in_names(tree: Tree, top: str) -> Rows | None:
-    """Read data whose file names are labels, as those of JAFFE; None for other data."""
-    files = list(_image_files(tree, top))
-    for data_set, code in _CODES:
-        found = [code.fullmatch(PurePosixPath(file).name) for file in files]
-        if files and all(found):
-            images = [("none", meaning(match[1]), file) for match, file in zip(found, files, strict=True) if match]
-            return _rows(tree, f"{data_set}, labels from the file names", images)
-    return None
 
 
 def check_single(tree: Tree, holders: Collection[str], lists: Collection[str], top: str = "") -> None:

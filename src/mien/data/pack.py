@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -76,9 +76,20 @@ def write_pack(
     start = -(-(len(json.dumps(metadata)) + _TENSOR_ROOM) // _BLOCK) * _BLOCK
 
     def write(part: Path) -> None:
+        entries: list[_Entry] = []
+        bad: list[str] = []
         with part.open("wb") as file:
             file.seek(start)
-            entries, bad = _write_images(file, rows, size, channels, progress, crop)
+            for done, item in enumerate(decoded(rows.rows, size, channels, crop), start=1):
+                if progress and (done % 256 == 0 or done == rows.count):
+                    progress(done, rows.count)
+                if isinstance(item, BadRow):
+                    bad.append(f"{item.place}: {item.reason}")
+                    continue
+                row, image, original = item
+                file.write(np.ascontiguousarray(image).data)
+                id_ = row.id.encode(errors="backslashreplace")
+                entries.append((row.target, SPLITS.index(row.split), id_, row.votes, original, row.columns))
         _check(len(entries), bad, rows.kind, path, skip_bad, source)
         order = np.argsort([split for _, split, *_ in entries], kind="stable")
         if (np.diff(order) != 1).any():
@@ -105,25 +116,6 @@ def write_pack(
             f"Cannot write the packed faces to {path.parent}: {error.strerror or error}. "
             "Make room there, or set MIEN_CACHE to another folder."
         ) from error
-
-
-def _write_images(
-    file: IO[bytes], rows: Rows, size: int, channels: int, progress: Progress | None, crop: Crop | None
-) -> tuple[list[_Entry], list[str]]:
-    """Write the faces; returns the rows without their pixels, and a description of every bad row."""
-    entries: list[_Entry] = []
-    bad: list[str] = []
-    for done, item in enumerate(decoded(rows.rows, size, channels, crop), start=1):
-        if progress and (done % 256 == 0 or done == rows.count):
-            progress(done, rows.count)
-        if isinstance(item, BadRow):
-            bad.append(f"{item.place}: {item.reason}")
-            continue
-        row, image, original = item
-        file.write(np.ascontiguousarray(image).data)
-        id_ = row.id.encode(errors="backslashreplace")
-        entries.append((row.target, SPLITS.index(row.split), id_, row.votes, original, row.columns))
-    return entries, bad
 
 
 def decoded(rows: Iterable[Row | BadRow], size: int, channels: int, crop: Crop | None = None) -> Iterator[Decoded | BadRow]:
@@ -206,11 +198,7 @@ def _tensors(entries: list[_Entry], bad: list[str], labels: int) -> dict[str, np
 
 
 def open_pack(path: Path) -> FaceSet:
-    """Open a pack; the images stay on disk, memory-mapped, and are read-only.
-
-    Raises:
-        MienError: if there is no such file, it is not a pack, or it is damaged.
-    """
+    """Open a pack; the images stay on disk, memory-mapped, and are read-only. MienError if it is missing, or no whole pack."""
     try:
         header, start = read_header(path)
         metadata = header.pop("__metadata__")

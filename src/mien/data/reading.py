@@ -24,16 +24,15 @@ from mien.data.source import DataSource, as_source
 from mien.errors import MienError
 from mien.files import cache_folder
 
-FORMATS: dict[str, tuple[Callable[[Tree], bool], Callable[..., Rows]]] = {
+FORMATS: dict[str, tuple[Callable[[Tree], object], Callable[..., Rows]]] = {
     "pack": (pack.recognise, pack.read),
     "fer2013-csv": (fer2013.recognise, fer2013.read),
     "parquet": (tables.recognise_parquet, tables.read_parquet),
-    "manifest": (tables.recognise_csv, tables.read_csv),
+    "manifest": (tables.find_csv, tables.read_csv),
     "folders": (folders.recognise, folders.read),
 }
 """Checks and readers, tried in this order; the first that recognises a path reads it."""
 
-_TABLES = ("parquet", "manifest")  # their readers also take the names of further columns
 _READERS = "5"  # raise it when a reader makes other rows of the same files
 
 
@@ -71,14 +70,13 @@ def _read_all(
         faces = open_pack(path)
         if (faces.size, faces.channels) == (size, channels):
             return replace(faces, origin=replace(faces.origin, path=str(path)))
-    columns = source.columns or []
-    options = [str(path.resolve()), source.format, str(size), str(channels), str(votes), source.votes_as, detector, *columns]
+    options = [str(path.resolve()), source.format, str(size), str(channels), str(votes), source.votes_as, detector]
+    options += source.columns or []
     cached = cache_folder() / "faces" / f"{path.resolve().name[:40]}-{digest(options)[:16]}.safetensors"
     stamp = digest([__version__, _READERS, pack.FORMAT, stamp_of([path, Path(detector), *([votes] if votes else [])])])
     if packed := _reusable(cached, stamp, source.skip_bad):
         return packed
-    tree = open_tree(path)
-    rows = read_rows(tree, source)
+    rows = read_rows(open_tree(path), source)
     if rows.files:  # the images of a manifest may be anywhere
         stamp = digest([stamp, stamp_of(rows.files)])
         if packed := _reusable(cached, stamp, source.skip_bad):
@@ -119,7 +117,7 @@ def read_rows(tree: Tree, source: DataSource) -> Rows:
     _, read = FORMATS[name]
     if not source.columns or name == "pack":  # a pack has the columns that it was made with
         return read(tree)
-    if name not in _TABLES:
+    if name not in ("parquet", "manifest"):
         raise MienError(
             f"{tree.path} has no columns to group by or to read along, such as {source.columns[0]!r}: put its images and "
             "their labels into a manifest, a table (CSV or Parquet) with the columns image, label and these."

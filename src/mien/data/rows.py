@@ -14,19 +14,19 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISREG
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import numpy as np
 
 from mien.errors import MienError
 from mien.files import missing_path
 from mien.images import member_name, read_image, walk, zip_members
-from mien.labels import FER2013, FERPLUS, LabelSet, meaning
+from mien.labels import FERPLUS, LabelSet, meaning
 
 _DAMAGED = (
     *(OSError, EOFError, RuntimeError, NotImplementedError, UnicodeError),
@@ -46,12 +46,12 @@ class Tree:
     path: Path  # from the user
     files: tuple[str, ...]  # sorted names relative to the folder or archive, with slashes; of a single file, its own name
     folders: tuple[str, ...]  # sorted names of all folders, empty ones too
-    open: Callable[[str], IO[bytes]]  # opens a file by name
+    open: Callable[[str], AbstractContextManager[IO[bytes]]]  # opens a file by name
     root: Path | None  # the folder that names are relative to; None inside an archive
 
     @property
     def is_single_file(self) -> bool:
-        """True for one file, gzipped or not; False for a folder or a zip."""
+        """True for one file, gzipped or not; False for a folder or an archive."""
         return self.root is not None and self.root != self.path
 
     def place(self, name: str) -> str:
@@ -81,20 +81,6 @@ def decode(data: bytes) -> np.ndarray:
         return read_image(data)
     except MienError as error:
         raise MienError(str(error).removeprefix("The image in these bytes ").partition("; ")[0].rstrip(".")) from error
-
-
-def cropped(load: Callable[[], np.ndarray], box: list[Any], has_sides: bool) -> np.ndarray:
-    """Load an image and cut out the box of a face: its left and top, and width and height or right and bottom."""
-    try:
-        left, top, right, bottom = (round(float(cell)) for cell in box)
-    except (TypeError, ValueError, OverflowError):
-        raise MienError(f"its face box, {shortened(', '.join(map(str, box)))}, is not four numbers of pixels") from None
-    if has_sides:
-        right, bottom = left + right, top + bottom
-    face = load()[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
-    if not face.size:
-        raise MienError("its face box lies outside the image")
-    return face
 
 
 def open_tree(path: Path) -> Tree:
@@ -140,7 +126,7 @@ def _entries(root: Path) -> Iterator[tuple[str, os.stat_result | None]]:
             yield name, status
 
 
-def _archive(path: Path, members: Iterable[str], open_member: Callable[[str], IO[bytes]]) -> Tree:
+def _archive(path: Path, members: Iterable[str], open_member: Callable[[str], AbstractContextManager[IO[bytes]]]) -> Tree:
     """Make the tree of an archive; the names of its folders end with a slash."""
     files = sorted(name for name in members if not name.endswith("/"))
     folders = {name.rstrip("/") for name in members if name.endswith("/")}
@@ -162,18 +148,6 @@ def _zip(path: Path) -> Tree:
     return _archive(path, members, open_member)
 
 
-class _TarMember(tarfile.ExFileObject):
-    """An open member of a tar; closing it closes the archive."""
-
-    def __init__(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        super().__init__(archive, member)
-        self._archive = archive
-
-    def close(self) -> None:
-        super().close()
-        self._archive.close()
-
-
 def _tar(path: Path) -> Tree:
     members: dict[str, tarfile.TarInfo] = {}
     held: dict[str, bytes] = {}
@@ -190,15 +164,13 @@ def _tar(path: Path) -> Tree:
                         raise MienError(f"{path} is too large to read; unpack it (tar xf {path}) and name the result.")
                     held[name] = cast(IO[bytes], archive.extractfile(member)).read()
 
-    def open_member(name: str) -> IO[bytes]:
+    @contextmanager
+    def open_member(name: str) -> Iterator[IO[bytes]]:
         if name in held:
-            return io.BytesIO(held[name])
-        member = members[name]
-        if _is_table(name):
-            return _TarMember(tarfile.open(path), member)
-        with path.open("rb") as file:
-            file.seek(member.offset_data)
-            return io.BytesIO(file.read(member.size))
+            yield io.BytesIO(held[name])
+        else:
+            with tarfile.open(path, "r" if is_compressed else "r:") as opened:
+                yield cast(IO[bytes], opened.extractfile(members[name]))
 
     return _archive(path, members, open_member)
 
@@ -208,40 +180,32 @@ def _is_table(name: str) -> bool:
     return name.lower().endswith((*TABLE_SUFFIXES, ".parquet"))
 
 
-def lines(tree: Tree, name: str) -> Iterator[tuple[int, bytes]]:
-    """Read a text file line by line as UTF-8, without line ends and blank lines, each with its number from 1."""
-    try:
-        with tree.open(name) as file:
-            first = file.readline()
-            if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # "Unicode text" of a spreadsheet
-                text: Iterable[bytes] = (first + file.read()).decode("utf-16").encode().splitlines()
-            else:
-                text = chain([first.removeprefix(codecs.BOM_UTF8)], file)
-            for number, line in enumerate(text, start=1):
-                if line.strip():
-                    yield number, line.rstrip(b"\r\n")
-    except _DAMAGED as error:
-        raise MienError(f"{tree.place(name)} is damaged or cut short: {error}. Download or create it again.") from error
-
-
 def records(tree: Tree, name: str) -> Iterator[tuple[int, list[str]]]:
-    """Read the cells of a table of text row by row, each row with the number of its line.
+    """Read the cells of a table of text row by row, each row with the number of its line, from 1; blank lines are skipped.
 
     Commas, semicolons, tabs or, where there are none in the first row, blanks separate the cells.
     """
     separator = ""
-    for number, line in lines(tree, name):
-        text = line.decode(errors="surrogateescape")
-        if not separator and text.lower().startswith("sep="):  # written by spreadsheets
-            separator = text[4:5]
-            continue
-        separator = separator or (max(",;\t", key=text.count) if re.search("[,;\t]", text) else " ")
-        try:
-            quoted = '"' in text
-            cells = next(csv.reader([text], delimiter=separator, skipinitialspace=True)) if quoted else text.split(separator)
-        except csv.Error as error:
-            raise MienError(f"{tree.place(name)} is not a table of comma-separated values: {error}.") from error
-        yield number, [cell.strip() for cell in cells if cell or separator != " "]
+    try:
+        with tree.open(name) as file:
+            first = file.readline()
+            if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # "Unicode text" of a spreadsheet
+                lines: Iterable[bytes] = (first + file.read()).decode("utf-16").encode().splitlines()
+            else:
+                lines = chain([first.removeprefix(codecs.BOM_UTF8)], file)
+            for number, line in enumerate(lines, start=1):
+                text = line.rstrip(b"\r\n").decode(errors="surrogateescape")
+                if not separator and text.lower().startswith("sep="):  # written by spreadsheets
+                    separator = text[4:5]
+                elif line.strip():
+                    separator = separator or (max(",;\t", key=text.count) if re.search("[,;\t]", text) else " ")
+                    reader = csv.reader([text], delimiter=separator, skipinitialspace=True)
+                    cells = next(reader) if '"' in text else text.split(separator)  # which is faster
+                    yield number, [cell.strip() for cell in cells if cell or separator != " "]
+    except _DAMAGED as error:
+        raise MienError(f"{tree.place(name)} is damaged or cut short: {error}. Download or create it again.") from error
+    except csv.Error as error:
+        raise MienError(f"{tree.place(name)} is not a table of comma-separated values: {error}.") from error
 
 
 def stamp_of(paths: Iterable[Path]) -> str:
@@ -271,15 +235,9 @@ _SPLIT_WORDS = {
 """What data sets call splits, in lower case without blanks and marks; FER-2013 has Training, PublicTest and PrivateTest."""
 
 _NUMBERED = {
-    "FER-2013": (0, r"fer-?2013", r"(training|publictest|privatetest)_\d+\.", FER2013.names),
-    "RAF-DB": (
-        *(1, r"raf[-_ ]?db", r"(train|test)_\d{4,5}(_aligned)?\."),
-        ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral"),
-    ),
-    "AffectNet": (
-        *(0, r"affect-?net", r"[0-9a-f]{40,64}\."),
-        ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt"),
-    ),
+    "FER-2013": (0, r"fer-?2013", r"(training|publictest|privatetest)_\d+\.", "angry disgust fear happy sad surprise neutral"),
+    "RAF-DB": (1, r"raf[-_ ]?db", r"(train|test)_\d{4,5}(_aligned)?\.", "surprise fear disgust happy sad angry neutral"),
+    "AffectNet": (0, r"affect-?net", r"[0-9a-f]{40,64}\.", "neutral happy sad surprise fear disgust angry contempt"),
 }
 """Data sets that number their labels: the first number, patterns in their path and of their files, and the labels in order.
 
@@ -291,7 +249,8 @@ _NO_LABEL = ("8", "9", "10")  # of AffectNet: none, uncertain, no face
 def numbered_labels(names: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return the labels that numbers stand for, by the data sets with all of these numbers."""
     tables = {
-        set_: {str(n): label for n, label in enumerate(labels, first)} for set_, (first, _, _, labels) in _NUMBERED.items()
+        set_: {str(number): label for number, label in enumerate(labels.split(), first)}
+        for set_, (first, _, _, labels) in _NUMBERED.items()
     }
     numbers = {name for name in names if name.isdecimal()}
     return {set_: table for set_, table in tables.items() if numbers and table.keys() >= numbers}

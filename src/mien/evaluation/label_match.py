@@ -4,7 +4,7 @@ import difflib
 import json
 import shlex
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -29,10 +29,9 @@ SIMILAR_WORDS = {
 
 
 def with_labels(faces: FaceSet, labels: LabelMap, model: LabelSet | None = None, merged: Collection[str] = ()) -> FaceSet:
-    """Merge, rename or leave out labels of the data as the user asks.
+    """Merge, rename or leave out labels of the data as the user asks; `merged` are the labels that the model's recipe merges.
 
-    `merged` are the labels that the model's recipe merges. MienError if the data lack a label, it gets two new names, its new
-    name is none of the model's, or it is itself another label of the model: its correct predictions would count as wrong.
+    MienError if the map does not fit the data, a new name is none of the model's, or a label that gets one is another of them.
     """
     try:
         relabelled = faces.merge(labels)
@@ -52,13 +51,12 @@ def with_labels(faces: FaceSet, labels: LabelMap, model: LabelSet | None = None,
 
 
 def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet, given: LabelMap | None = None) -> FaceSet:
-    """Merge, rename and leave out labels of the data as the user asks and as the model needs, one by one.
+    """Merge, rename and leave out labels of the data as the user asks and as the model needs, and report it on stderr.
 
-    First come the user's `given` labels, then those that the model's recipe merges, then other names of the model's labels. The
-    rows of labels that the model does not know are left out. If one of these may be a label of the model that the data lack, or
-    almost no label is known, nothing is left out, so that `match_labels` explains the difference. If the model was validated on
-    rows carved from training, the data's own validation rows become test rows. All of it is reported on stderr. The recipe is
-    YAML text, empty if the model has none.
+    First come the user's `given` labels, then those that the model's recipe (YAML, or "") merges, then other names of the
+    model's labels. The rows of labels that the model does not know are left out. If one of these may be a label of the model
+    that the data lack, or almost no label is known, nothing is left out, so that `match_labels` explains the difference. If the
+    model was validated on rows carved from training, the data's own validation rows become test rows.
     """
     made = yaml.safe_load(recipe) or {}
     merge = dict(label_changes(made.get("merge") or {}))
@@ -144,7 +142,12 @@ def _guess_partners(labels: LabelSet, lacking: list[str], absent: list[str]) -> 
 
     Others stay blank, since a wrong guess that is copied would be measured.
     """
-    guessed = {name: _guess_partner(name, absent or labels.names) for name in lacking}
+    guessed = dict.fromkeys(lacking, "")
+    for name in lacking:
+        word, choices = name.casefold(), absent or labels.names
+        similar = next((label for label, words in SIMILAR_WORDS.items() if word in words), "")
+        synonyms = [synonym for synonym in (meaning(word), similar) if synonym in choices]
+        guessed[name] = next(iter(synonyms or difflib.get_close_matches(word, choices, n=1, cutoff=0.75)), "")
     unknown = [name for name, partner in guessed.items() if not partner]
     free = [name for name in absent if name not in guessed.values()]
     if len(unknown) == len(free) == 1 or not absent:
@@ -152,13 +155,3 @@ def _guess_partners(labels: LabelSet, lacking: list[str], absent: list[str]) -> 
         unknown = []
     groups = {label: [name for name, partner in guessed.items() if partner == label] for label in labels}
     return {label: members or [BLANK] for label, members in groups.items() if members or (unknown and label in free)}
-
-
-def _guess_partner(name: str, choices: Sequence[str]) -> str:
-    """Find the label with the same meaning or a similar name; empty if there is none."""
-    word = name.casefold()
-    similar = next((label for label, words in SIMILAR_WORDS.items() if word in words), "")
-    for synonym in (meaning(word), similar):
-        if synonym in choices:
-            return str(synonym)
-    return next(iter(difflib.get_close_matches(word, choices, n=1, cutoff=0.75)), "")
