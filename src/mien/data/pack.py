@@ -27,14 +27,10 @@ from mien.labels import LabelSet
 
 FORMAT = "1"  # written into every pack; packs of another format are rejected, or made again in the cache
 
-Progress = Callable[[int, int | None], None]
-"""Called now and then with the number of rows done, and of all rows where that is known beforehand."""
-
+Progress = Callable[[int, int | None], None]  # called now and then with the rows done, and all rows if their number is known
+Crop = Callable[[np.ndarray], np.ndarray | None]  # crops the face of a photo, or returns None if there is no face
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-Crop = Callable[[np.ndarray], np.ndarray | None]
-"""Crops the face of a photo, or returns None if there is no face."""
 
 _DTYPES = {"U8": np.uint8, "U32": np.uint32, "F32": np.float32}  # by their names in safetensors
 _BLOCK = 4096  # the header fills whole blocks, so that the images begin at a page

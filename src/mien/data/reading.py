@@ -17,7 +17,6 @@ import numpy as np
 from mien import __version__
 from mien.data import fer2013, folders, pack, tables
 from mien.data.faceset import FaceSet
-from mien.data.ferplus import with_votes
 from mien.data.pack import Crop, Progress, open_pack, pack_stamp, write_pack
 from mien.data.rows import Rows, Tree, digest, open_tree, shortened, stamp_of
 from mien.data.source import DataSource, as_source
@@ -82,7 +81,7 @@ def _read_all(
         if packed := _reusable(cached, stamp, source.skip_bad):
             return packed
     if votes:
-        rows = with_votes(rows, votes, source.votes_as)
+        rows = fer2013.with_votes(rows, votes, source.votes_as)
     crop = None
     if detector != "none":
         if open_crop is None:

@@ -54,6 +54,11 @@ class Tree:
         """True for one file, gzipped or not; False for a folder or an archive."""
         return self.root is not None and self.root != self.path
 
+    @property
+    def tables(self) -> list[str]:
+        """The files that are tables of text."""
+        return [name for name in self.files if name.lower().endswith(TABLE_SUFFIXES)]
+
     def place(self, name: str) -> str:
         """Describe where a file is, for messages."""
         if self.is_single_file:

@@ -15,20 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mien.data.fer2013 import read_pixels
-from mien.data.rows import (
-    TABLE_SUFFIXES,
-    BadRow,
-    Row,
-    Rows,
-    Tree,
-    decode,
-    labels_from,
-    numbers_of,
-    records,
-    shortened,
-    split_of,
-    split_word,
-)
+from mien.data.rows import BadRow, Row, Rows, Tree, decode, labels_from, numbers_of, records, shortened, split_of, split_word
 from mien.errors import MienError, suggestion
 from mien.images import is_image_name
 from mien.labels import FER2013, LabelSet
@@ -102,7 +89,7 @@ def _open_csv(tree: Tree, name: str) -> _Table:
 def find_csv(tree: Tree) -> list[str]:
     """Find the manifest as CSV, or the lists of images and labels."""
     if tree.is_single_file:
-        return [name for name in tree.files if name.lower().endswith(TABLE_SUFFIXES)]
+        return tree.tables
     for names in (FILE_NAMES, LIST_NAMES):
         found = [file for file in tree.files if file.rpartition("/")[2] in names]
         if alone := found if len(found) == 1 else [file for file in found if "/" not in file][:1]:
