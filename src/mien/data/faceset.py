@@ -10,9 +10,7 @@ import numpy as np
 from mien.errors import MienError
 from mien.labels import LabelMap, LabelSet, move_shares
 
-SPLITS = ("none", "train", "validation", "test")
-"""A row's split is stored as its index here; "none" is a row of data without splits."""
-
+SPLITS = ("none", "train", "validation", "test")  # a row's split is stored as its index here; "none": of data without splits
 NO_FACE = "no face was found"  # the reason in `Origin.skipped`
 
 

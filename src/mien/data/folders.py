@@ -28,11 +28,10 @@ def recognise(tree: Tree) -> bool:
 
 
 def read(tree: Tree) -> Rows:
-    """Read one folder per class, or one per split with one per class in it.
+    """Read one folder per class, or one per split (train, val, valid, validation, test; in any case) with one per class in it.
 
-    Folders named train, val, valid, validation or test (in any case) are splits. In the Kaggle folders of FER-2013, `test`
-    holds both tests: files named PublicTest_... are validation, files named PrivateTest_... are test. Images below a class
-    folder, at any depth, belong to the class. Of JAFFE and KDEF the file names tell the labels.
+    In the Kaggle folders of FER-2013, `test` holds both tests: files named PublicTest_... are validation, PrivateTest_... are
+    test. Images below a class folder, at any depth, belong to the class. Of JAFFE and KDEF the file names tell the labels.
     """
     top = _top(tree)
     files = list(_image_files(tree, top))

@@ -42,8 +42,7 @@ _THREADS = min(8, os.cpu_count() or 1)
 _Entry = tuple[int | np.ndarray, int, bytes, np.ndarray | None, tuple[int, ...], Mapping[str, str]]
 """A row without its pixels: target, split, id, votes, height and width, columns."""
 
-Decoded = tuple[Row, np.ndarray, tuple[int, ...]]
-"""A row, its face, uint8 (size, size) or (size, size, 3), and the height and width it had before."""
+Decoded = tuple[Row, np.ndarray, tuple[int, ...]]  # a row, its prepared face, and the height and width it had before
 
 
 def write_pack(

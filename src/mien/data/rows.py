@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import math
 import os
 import re
 import tarfile
@@ -242,23 +243,24 @@ _SPLIT_WORDS = {
 _NUMBERED = {
     "FER-2013": (0, r"fer-?2013", r"(training|publictest|privatetest)_\d+\.", "angry disgust fear happy sad surprise neutral"),
     "RAF-DB": (1, r"raf[-_ ]?db", r"(train|test)_\d{4,5}(_aligned)?\.", "surprise fear disgust happy sad angry neutral"),
-    "AffectNet": (0, r"affect-?net", r"[0-9a-f]{40,64}\.", "neutral happy sad surprise fear disgust angry contempt"),
+    "AffectNet": (0, r"affect-?net", r"[0-9a-f]{40,64}\.", "neutral happy sad surprise fear disgust angry contempt - - -"),
 }
 """Data sets that number their labels: the first number, patterns in their path and of their files, and the labels in order.
 
-Sources: Goodfellow et al., 2013; Li, Deng and Du, 2017 (list_patition_label.txt); Mollahosseini et al., 2017.
+A - is none: AffectNet's none, uncertain and no face. Sources: Goodfellow et al., 2013; Li, Deng and Du, 2017
+(list_patition_label.txt); Mollahosseini et al., 2017.
 """
-_NO_LABEL = ("8", "9", "10")  # of AffectNet: none, uncertain, no face
 
 
-def numbered_labels(names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Return the labels that numbers stand for, by the data sets with all of these numbers."""
-    tables = {
-        set_: {str(number): label for number, label in enumerate(labels.split(), first)}
-        for set_, (first, _, _, labels) in _NUMBERED.items()
-    }
+def numbered_labels(names: Iterable[str]) -> dict[str, dict[str, str | None]]:
+    """Return the labels that numbers stand for, by the data sets with all of these numbers; None: no label."""
     numbers = {name for name in names if name.isdecimal()}
-    return {set_: table for set_, table in tables.items() if numbers and table.keys() >= numbers}
+    tables: dict[str, dict[str, str | None]] = {}
+    for set_, (first, _, _, labels) in _NUMBERED.items():
+        table = {str(number): None if label == "-" else label for number, label in enumerate(labels.split(), first)}
+        if any(map(table.get, numbers)) and table.keys() >= numbers:
+            tables[set_] = table
+    return tables
 
 
 def numbers_of(path: str, files: Iterable[str], names: Iterable[str]) -> tuple[str, dict[str, str | None]]:
@@ -268,13 +270,13 @@ def numbers_of(path: str, files: Iterable[str], names: Iterable[str]) -> tuple[s
     """
     numbers = sorted(filter(str.isdecimal, names), key=int)
     files, place = [PurePosixPath(file).name.casefold() for file in files], "/".join(Path(path).parts[-2:]).casefold()
-    for set_, (_, in_path, of_file, _) in _NUMBERED.items():
-        left_out = [number for number in numbers if set_ == "AffectNet" and number in _NO_LABEL]
-        table = numbered_labels(set(numbers).difference(left_out)).get(set_)
-        if table and (re.search(in_path, place) or (files and all(re.match(of_file, file) for file in files))):
-            said = f", numbered as in {set_}: {', '.join(f'{each} {table[each]}' for each in numbers if each in table)}"
-            said += f" (rows of {', '.join(left_out)} left out)" if left_out else ""
-            return said, {number: table.get(number) for number in numbers}
+    for set_, table in numbered_labels(numbers).items():
+        _, in_path, of_file, _ = _NUMBERED[set_]
+        if re.search(in_path, place) or (files and all(re.match(of_file, file) for file in files)):
+            left_out = ", ".join(each for each in numbers if not table[each])
+            said = f", numbered as in {set_}: {', '.join(f'{each} {table[each]}' for each in numbers if table[each])}"
+            said += f" (rows of {left_out} left out)" if left_out else ""
+            return said, {number: table[number] for number in numbers}
     return "", {}
 
 
@@ -340,10 +342,8 @@ def labels_from(names: Iterable[str]) -> tuple[LabelSet, dict[str, int]]:
     """
     labels = {name: meaning(name) or name for name in names}
     expressions = [name for name in FERPLUS if name in labels.values()]
-
-    def position(name: str) -> tuple[int, bool, int, str]:
-        rank = expressions.index(name) if name in expressions and len(expressions) > 1 else len(expressions)
-        return rank, not name.isdecimal(), int(name) if name.isdecimal() else 0, name
-
-    ordered = LabelSet(sorted(set(labels.values()), key=position))
+    first = expressions if len(expressions) > 1 else []
+    others = sorted(set(labels.values()).difference(first))
+    others.sort(key=lambda name: int(name) if name.isdecimal() else math.inf)
+    ordered = LabelSet([*first, *others])
     return ordered, {name: ordered.names.index(label) for name, label in labels.items()}

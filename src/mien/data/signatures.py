@@ -34,14 +34,9 @@ GLANCE = 0.5
 """Least agreement, unshifted, that makes a candidate. Of copies shifted by two pixels a tenth have less, of those shifted
 by two pixels both across and up a half."""
 
-WAVE_NUMBERS = np.array(
-    sorted(
-        ((down, across) for down in range(SIDE) for across in range(SIDE) if np.hypot(down, across) >= COARSEST),
-        key=lambda wave: (np.hypot(*wave), wave),
-    )[:WAVES]
-)
-"""Half periods down and across of every wave, coarse to fine. # (WAVES, 2)"""
-
+WAVE_NUMBERS = np.indices((SIDE, SIDE)).reshape(2, -1).T  # half periods down and across of every wave
+WAVE_NUMBERS = WAVE_NUMBERS[np.hypot(*WAVE_NUMBERS.T) >= COARSEST]
+WAVE_NUMBERS = WAVE_NUMBERS[np.argsort(np.hypot(*WAVE_NUMBERS.T), kind="stable")][:WAVES]  # (WAVES, 2), coarse to fine
 MIRROR = np.where(WAVE_NUMBERS[:, 1] % 2, -1, 1).astype(np.float32)  # what mirroring the face multiplies every wave by
 
 Noted = Literal["signatures", "digests", "nothing"]

@@ -6,11 +6,8 @@ from typing import Literal
 
 from mien.errors import MienError
 
-FormatName = Literal["auto", "pack", "fer2013-csv", "parquet", "manifest", "folders"]
-"""The formats by name; `mien.data.reading.FORMATS` has a reader for each but "auto"."""
-
-VotesAs = Literal["distribution", "majority", "beside"]
-"""How FER+ votes are used: as targets (their distribution or the majority's label), or as votes in addition to the targets."""
+FormatName = Literal["auto", "pack", "fer2013-csv", "parquet", "manifest", "folders"]  # `reading.FORMATS` has their readers
+VotesAs = Literal["distribution", "majority", "beside"]  # how FER+ votes are used; see `DataSource.votes_as`
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def match_labels(labels: LabelSet, data: FaceSet, merged: LabelMap | None = None
     Labels without rows need no match. If rows have labels that the model lacks, MienError names those missing on either side
     and suggests a value of --labels that includes those `merged` before.
     """
-    used = [name for column, name in enumerate(data.labels) if data.targets[:, column].any()]
+    used = [name for name, shares in zip(data.labels, data.targets.T, strict=True) if shares.any()]
     if lacking := [name for name in used if name not in labels.names]:
         raise MienError(_explain_difference(labels, data, lacking, merged or {}))
     targets = np.zeros((len(data), len(labels)), dtype=np.float32)
@@ -112,10 +112,7 @@ def _explain_difference(labels: LabelSet, data: FaceSet, lacking: list[str], mer
     known, unknown = ", ".join(labels), ", ".join(lacking)
     differ = f"The labels differ: the data have {unknown}, which the model does not know"
     if numbers := numbered_labels(lacking):
-        flags = [
-            f"{_flag({number: table[number] for number in lacking if number in table})} for {name}"
-            for name, table in numbers.items()
-        ]
+        flags = [f"{_flag({n: table[n] for n in lacking if n in table})} for {name}" for name, table in numbers.items()]
         return f"{differ} ({known}). Say what the numbers stand for, such as {', or '.join(flags)}."
     if absent:
         condition = f"with labels of the data in place of {BLANK}" if BLANK in named else "if that is correct"
