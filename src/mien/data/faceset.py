@@ -66,9 +66,9 @@ class FaceSet:
             raise MienError(f"Colour images must be (N, H, W, 3), not {images.shape}.")
         if images.shape[1] != images.shape[2]:
             raise MienError(f"Images must be square, not {images.shape[1]} pixels high and {images.shape[2]} wide.")
-        self._check_distributions("targets", self.targets, may_be_zeros=False)
+        self._check_distributions("targets", self.targets)
         if self.votes is not None:
-            self._check_distributions("votes", self.votes, may_be_zeros=True)
+            self._check_distributions("votes", self.votes, ", or zeros where nothing is known")
         if self.sizes is not None and self.sizes.shape != (count, 2):
             raise MienError(f"{count} images need as many sizes, height and width, not {self.sizes.shape}.")
         if self.splits.shape != (count,) or self.ids.shape != (count,):
@@ -81,18 +81,19 @@ class FaceSet:
             if values.shape != (count,) or values.dtype.kind != "U":
                 raise MienError(f"{count} images need {count} texts in the column {name!r}, not {values.dtype} {values.shape}.")
 
-    def _check_distributions(self, name: str, rows: np.ndarray, may_be_zeros: bool) -> None:
+    def _check_distributions(self, name: str, rows: np.ndarray, or_zeros: str = "") -> None:
         shape = (len(self), len(self.labels))
         if rows.dtype != np.float32 or rows.shape != shape:
             raise MienError(
                 f"{name.capitalize()} must be float32 {shape} for these images and labels, not {rows.dtype} {rows.shape}."
             )
         total = rows.sum(axis=1)
-        good = (rows >= 0).all(axis=1) & (np.isclose(total, 1, atol=1e-3) | (may_be_zeros & (total == 0)))
+        good = (rows >= 0).all(axis=1) & (np.isclose(total, 1, atol=1e-3) | (bool(or_zeros) & (total == 0)))
         if not good.all():
             row = int(good.argmin())
-            zeros = ", or zeros where nothing is known" if may_be_zeros else ""
-            raise MienError(f"Every row of the {name} must be shares that sum to 1{zeros}; row {row} is {rows[row].tolist()}.")
+            raise MienError(
+                f"Every row of the {name} must be shares that sum to 1{or_zeros}; row {row} is {rows[row].tolist()}."
+            )
 
     @classmethod
     def from_arrays(

@@ -22,11 +22,6 @@ _CODES = (
 _Image = tuple[str, str, str]  # split, label and file of a labelled image
 
 
-def recognise(tree: Tree) -> bool:
-    """Return whether this is a folder or an archive; its contents are checked by `read`."""
-    return not tree.is_single_file
-
-
 def read(tree: Tree) -> Rows:
     """Read one folder per class, or one per split (train, val, valid, validation, test; in any case) with one per class in it.
 

@@ -204,17 +204,15 @@ def open_pack(path: Path) -> FaceSet:
         tensors = {name: _view(path, start, tensor) for name, tensor in header.items()}
         origin = json.loads(metadata["mien.origin"])
         columns = json.loads(bytes(tensors["columns"])) if "columns" in tensors else {}
-        in_memory = {name: np.array(tensor) for name, tensor in tensors.items() if name not in ("images", "ids")}
+        arrays = ("targets", "splits", "votes", "sizes")  # in memory, because the data on disk may not be aligned
+        in_memory: dict[str, Any] = {name: np.array(tensors[name]) for name in arrays if name in tensors}
         return FaceSet(
             images=tensors["images"],
-            targets=in_memory["targets"],  # in memory, because the data on disk may not be aligned
             labels=LabelSet(json.loads(metadata["mien.labels"])),
-            splits=in_memory["splits"],
             ids=tensors["ids"].view(f"S{tensors['ids'].shape[1]}")[:, 0],
             origin=Origin(origin["kind"], origin["path"], tuple(json.loads(bytes(tensors["skipped"])))),
-            votes=in_memory.get("votes"),
-            sizes=in_memory.get("sizes"),
             columns={name: np.array(cells, dtype=str) for name, cells in columns.items()},
+            **in_memory,
         )
     except OSError as error:
         raise MienError(f"Cannot open the pack {path}: {error.strerror or error}.") from error
@@ -244,11 +242,6 @@ def pack_stamp(path: Path) -> str | None:
         return str(read_header(path)[0]["__metadata__"]["mien.stamp"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def recognise(tree: Tree) -> bool:
-    """Return whether the path is a pack."""
-    return tree.is_single_file and pack_stamp(tree.path) is not None
 
 
 def read(tree: Tree) -> Rows:

@@ -1,7 +1,7 @@
 """The entry point for labelled faces: detects the format of a path, packs its rows once, and opens the pack from then on.
 
-To add a format: write a module with `recognise(tree)` and `read(tree)`, give it a line in `FORMATS` and its name in
-`FormatName`, and generate an example of it in tests/data.
+To add a format: write a module with `read(tree)`, give it a line with a check in `FORMATS` and its name in `FormatName`, and
+generate an example of it in tests/data.
 """
 
 import csv
@@ -24,11 +24,11 @@ from mien.errors import MienError
 from mien.files import cache_folder
 
 FORMATS: dict[str, tuple[Callable[[Tree], object], Callable[..., Rows]]] = {
-    "pack": (pack.recognise, pack.read),
+    "pack": (lambda tree: tree.is_single_file and pack_stamp(tree.path) is not None, pack.read),
     "fer2013-csv": (fer2013.recognise, fer2013.read),
     "parquet": (tables.recognise_parquet, tables.read_parquet),
     "manifest": (tables.find_csv, tables.read_csv),
-    "folders": (folders.recognise, folders.read),
+    "folders": (lambda tree: not tree.is_single_file, folders.read),  # which checks what is in them
 }
 """Checks and readers, tried in this order; the first that recognises a path reads it."""
 

@@ -1,6 +1,5 @@
 """Labels of the data matched with those of the model, and what to do if they differ."""
 
-import difflib
 import json
 import shlex
 import sys
@@ -12,7 +11,7 @@ import yaml
 
 from mien.data.faceset import FaceSet, move_split
 from mien.data.rows import numbered_labels
-from mien.errors import MienError
+from mien.errors import MienError, suggestion
 from mien.labels import LabelMap, LabelSet, is_no_expression, label_changes, label_groups, meaning
 
 BLANK = "?"  # placeholder for a label of the data that the user must fill in
@@ -144,7 +143,7 @@ def _guess_partners(labels: LabelSet, lacking: list[str], absent: list[str]) -> 
         word, choices = name.casefold(), absent or labels.names
         similar = next((label for label, words in SIMILAR_WORDS.items() if word in words), "")
         synonyms = [synonym for synonym in (meaning(word), similar) if synonym in choices]
-        guessed[name] = next(iter(synonyms or difflib.get_close_matches(word, choices, n=1, cutoff=0.75)), "")
+        guessed[name] = synonyms[0] if synonyms else suggestion(word, choices, phrase="{}", cutoff=0.75)
     unknown = [name for name, partner in guessed.items() if not partner]
     free = [name for name in absent if name not in guessed.values()]
     if len(unknown) == len(free) == 1 or not absent:
