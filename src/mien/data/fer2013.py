@@ -53,11 +53,9 @@ def read(tree: Tree) -> Rows:
         )
     # the first complete row decides how many pixels all rows have, if that is a square
     rows = islice(records(tree, name), 1, None)
-    first = next((cells for _, cells in rows if len(cells) == len(columns)), None)
-    count = len(re.findall(r"\d+", first[columns.index("pixels")])) if first else 0
-    side = math.isqrt(count)
-    if not side or side**2 != count:
-        side = _SIDE
+    first = next((cells for _, cells in rows if len(cells) == len(columns)), [""] * len(columns))
+    count = len(re.findall(r"\d+", first[columns.index("pixels")]))
+    side = math.isqrt(count) if count and math.isqrt(count) ** 2 == count else _SIDE
     kind = "FER-2013 as CSV" + ("" if "usage" in columns else " without splits")
     kind += "" if side == _SIDE else f", {side} x {side} pixels"
     return Rows(kind=kind, labels=FER2013, rows=_rows(tree, name, columns, side))

@@ -157,6 +157,5 @@ def drop_rows(faces: FaceSet, path: Path, some_are_gone: bool = False) -> FaceSe
     stays = ~np.isin(faces.ids, excluded)
     if not stays.any():
         raise MienError(f"{path} lists all {len(faces):,} rows of the data; nothing would be left.")
-    dropped = len(faces) - int(stays.sum())
-    kind = f"{faces.origin.kind}, without {dropped:,} rows that {path.name} lists"
+    kind = f"{faces.origin.kind}, without {int((~stays).sum()):,} rows that {path.name} lists"
     return replace(faces.take(stays), origin=replace(faces.origin, kind=kind))
