@@ -57,11 +57,7 @@ def label_groups(groups: LabelMap) -> dict[str, list[str] | None]:
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Label names in the order of the model's outputs.
-
-    Raises:
-        MienError: if a name is empty, not text, or a duplicate, or if there is none.
-    """
+    """Label names in the order of the model's outputs; MienError if one is empty, no text or a duplicate, or there is none."""
 
     names: tuple[str, ...]
 
@@ -92,24 +88,16 @@ class LabelSet:
         return next((own for own in self.names if meaning(name) and meaning(own) == meaning(name)), None)
 
     def index(self, name: str) -> int:
-        """Return the index of a label.
-
-        Raises:
-            MienError: if there is no such label; the sentence suggests the most similar one.
-        """
+        """Return the index of a label; if there is no such label, the MienError suggests the most similar one."""
         if (found := self.find(name)) is not None:
             return self.names.index(found)
         hint = suggestion(name, self.names, phrase=" Did you mean {!r}?")
         raise MienError(f"There is no label {name!r} among {', '.join(self.names)}.{hint}")
 
     def keep(self, names: Sequence[str]) -> tuple["LabelSet", tuple[int, ...]]:
-        """Keep some labels, in the order given.
+        """Keep some labels, in the order given; MienError if a name is unknown or given twice, or if there is none.
 
-        Returns:
-            The new set, and for each old label its new index, or -1 where it is dropped.
-
-        Raises:
-            MienError: if a name is unknown or given twice, or if there is none.
+        Returns the new set, and for each old label its new index, or -1 where it is dropped.
         """
         if isinstance(names, str):  # its letters would be read as names
             raise MienError(f"Labels to keep or to merge must be a list, not the one text {names!r}.")
@@ -118,16 +106,9 @@ class LabelSet:
         return kept, tuple(wanted.index(old) if old in wanted else -1 for old in range(len(self)))
 
     def merge(self, groups: LabelMap) -> tuple["LabelSet", tuple[int, ...]]:
-        """Merge, rename and leave out labels; labels not named stay as they are.
+        """Merge, rename and leave out labels as a `LabelMap` says; a merged label takes the place of the first of its members.
 
-        A merged label takes the place of the first of its members.
-
-        Args:
-            groups: new names with the labels that they replace, `{"negative": ["angry", "sad"]}`; labels with their new names,
-                `{"joy": "happy"}`; labels to leave out, `{"contempt": None}`.
-
-        Returns:
-            The new set, and for each old label its new index, or -1 where it is left out.
+        Returns the new set, and for each old label its new index, or -1 where it is left out.
 
         Raises:
             MienError: if a name is unknown or gets two new names, a group is empty, or the new name of a group equals a label

@@ -169,3 +169,10 @@ def test_the_model_s_answer_to_numbers_names_the_data_sets(listed, tmp_path, cap
     assert f"--labels '{json.dumps(flag)}' for RAF-DB" in said
     assert main([*words, "--labels", json.dumps(flag)]) == 0
     assert json.loads((tmp_path / "report/metrics.json").read_text())["all_rows"]["n"] == 6
+
+
+def test_the_answer_to_numbers_leaves_out_those_without_a_label(listed, tmp_path, capsys):
+    path = listed("".join(f"{row}.png {number}\n" for row, number in enumerate([0, 1, 7, 8])))
+    assert main(["evaluate", "mien-s", "--data", str(path), "--out", str(tmp_path / "report")]) == 2
+    flag = {"0": "neutral", "1": "happy", "7": "contempt", "8": None}
+    assert f"--labels '{json.dumps(flag)}' for AffectNet." in capsys.readouterr().err

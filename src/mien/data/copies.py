@@ -17,9 +17,7 @@ THUMBNAIL = 12  # height and width of a fingerprint in pixels
 SHIFT = 2  # largest offset between the crops of two copies, in pixels of 48
 NEIGHBOURS = 8  # most candidates per face, which bounds the cost where many faces look alike
 
-COMPONENTS = 16
-"""Principal components that the trees split on; they hold three quarters of the variance of FER-2013's fingerprints."""
-
+COMPONENTS = 16  # principal components that trees split on: three quarters of the variance of FER-2013's fingerprints
 TREES, LEAF = 24, 256  # number of trees, and most faces in a leaf. A pair is missed only if every tree separates it.
 
 LEAST_LIKENESS = 0.82
@@ -47,14 +45,10 @@ class Copies:
 
 
 def find_copies(images: np.ndarray, threshold: float = SAME_PICTURE) -> Copies:
-    """Find exact and near copies.
+    """Find exact and near copies among images (N, H, W) or (N, H, W, 3), uint8.
 
     Near copies show the same picture with other brightness or contrast, compressed, watermarked, mirrored, or cropped a pixel
-    or two apart. Rescaled and rotated copies are not found.
-
-    Args:
-        images: (N, H, W) or (N, H, W, 3), uint8.
-        threshold: least correlation of the details, above 0 and at most 1, else MienError.
+    or two apart. Rescaled and rotated copies are not found. `threshold` is the least correlation of the details.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -110,14 +104,17 @@ def alike(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find pairs of fingerprints that are nearly the same, or nearly mirror images.
 
     Random projection trees (Dasgupta and Freund, 2008) halve the fingerprints until few are left, and only those are compared
-    with each other, so time grows as N log N and memory as N; comparing all pairs would take hours for a million faces. Trees
-    split on what a face and its mirror image share, so one search finds both. The more faces there are, the more weakly
-    correlated copies are missed, because more splits separate them (docs/fer2013.md).
+    with each other, so time grows as N log N and memory as N; comparing all pairs would take hours for a million faces.
+    The more faces there are, the more weakly correlated copies are missed, because more splits separate them (docs/fer2013.md).
 
     Returns pairs (P, 2), int64, the smaller row first, and whether the second is mirrored (P,). A pair can occur in both
     orientations.
     """
-    components, random, count = _symmetric_components(prints), np.random.default_rng(0), len(prints)
+    symmetric = prints + mirrored(prints)  # what a face and its mirror image share, so one search finds both
+    symmetric -= symmetric.mean(axis=0)
+    _, axes = np.linalg.eigh(symmetric.T @ symmetric)
+    components = np.asarray(symmetric @ axes[:, ::-1][:, :COMPONENTS], dtype=np.float32)
+    random, count = np.random.default_rng(0), len(prints)
     shape = (2, count, count)  # of links: orientation, plain or mirrored, row, other row
     nearest = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
     for _ in range(TREES):
@@ -134,14 +131,6 @@ def alike(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     numbers = np.ravel_multi_index((turned, np.minimum(first, second), np.maximum(first, second)), shape)
     turned, first, second = np.unravel_index(np.unique(numbers), shape)
     return np.column_stack([first, second]), turned == 1
-
-
-def _symmetric_components(prints: np.ndarray) -> np.ndarray:
-    """Project the part of every fingerprint that mirroring does not change onto its principal components: (N, COMPONENTS)."""
-    symmetric = prints + mirrored(prints)
-    symmetric -= symmetric.mean(axis=0)
-    _, axes = np.linalg.eigh(symmetric.T @ symmetric)
-    return np.asarray(symmetric @ axes[:, ::-1][:, :COMPONENTS], dtype=np.float32)
 
 
 def _leaves(components: np.ndarray, random: np.random.Generator) -> Iterator[np.ndarray]:
@@ -178,8 +167,7 @@ def _near_copies(images: np.ndarray, rows: np.ndarray, threshold: float) -> tupl
     pairs = np.sort(rows[seen][pairs], axis=1)
     correlation = _detail_correlation(images, pairs, is_mirrored)
     best = np.lexsort((is_mirrored, -correlation))  # of a pair found in both orientations the better one stays
-    _, first = np.unique(pairs[best], axis=0, return_index=True)
-    kept = best[first]
+    kept = best[np.unique(pairs[best], axis=0, return_index=True)[1]]
     order = kept[np.argsort(correlation[kept], kind="stable")]
     order = order[correlation[order] >= threshold]
     return pairs[order], correlation[order], is_mirrored[order]

@@ -10,9 +10,7 @@ import numpy as np
 from mien.errors import MienError
 from mien.labels import LabelMap, LabelSet, move_shares
 
-SPLITS = ("none", "train", "validation", "test")
-"""A row's split is stored as its index here; "none" is a row of data without splits."""
-
+SPLITS = ("none", "train", "validation", "test")  # a row's split is stored as its index here; "none": of data without splits
 NO_FACE = "no face was found"  # the reason in `Origin.skipped`
 
 
@@ -68,9 +66,9 @@ class FaceSet:
             raise MienError(f"Colour images must be (N, H, W, 3), not {images.shape}.")
         if images.shape[1] != images.shape[2]:
             raise MienError(f"Images must be square, not {images.shape[1]} pixels high and {images.shape[2]} wide.")
-        self._check_distributions("targets", self.targets, may_be_zeros=False)
+        self._check_distributions("targets", self.targets)
         if self.votes is not None:
-            self._check_distributions("votes", self.votes, may_be_zeros=True)
+            self._check_distributions("votes", self.votes, ", or zeros where nothing is known")
         if self.sizes is not None and self.sizes.shape != (count, 2):
             raise MienError(f"{count} images need as many sizes, height and width, not {self.sizes.shape}.")
         if self.splits.shape != (count,) or self.ids.shape != (count,):
@@ -83,18 +81,19 @@ class FaceSet:
             if values.shape != (count,) or values.dtype.kind != "U":
                 raise MienError(f"{count} images need {count} texts in the column {name!r}, not {values.dtype} {values.shape}.")
 
-    def _check_distributions(self, name: str, rows: np.ndarray, may_be_zeros: bool) -> None:
+    def _check_distributions(self, name: str, rows: np.ndarray, or_zeros: str = "") -> None:
         shape = (len(self), len(self.labels))
         if rows.dtype != np.float32 or rows.shape != shape:
             raise MienError(
                 f"{name.capitalize()} must be float32 {shape} for these images and labels, not {rows.dtype} {rows.shape}."
             )
         total = rows.sum(axis=1)
-        good = (rows >= 0).all(axis=1) & (np.isclose(total, 1, atol=1e-3) | (may_be_zeros & (total == 0)))
+        good = (rows >= 0).all(axis=1) & (np.isclose(total, 1, atol=1e-3) | (bool(or_zeros) & (total == 0)))
         if not good.all():
             row = int(good.argmin())
-            zeros = ", or zeros where nothing is known" if may_be_zeros else ""
-            raise MienError(f"Every row of the {name} must be shares that sum to 1{zeros}; row {row} is {rows[row].tolist()}.")
+            raise MienError(
+                f"Every row of the {name} must be shares that sum to 1{or_zeros}; row {row} is {rows[row].tolist()}."
+            )
 
     @classmethod
     def from_arrays(
@@ -168,13 +167,9 @@ class FaceSet:
         return bytes(self.ids[row]).decode()
 
     def take(self, rows: np.ndarray) -> "FaceSet":
-        """Take rows by index or by mask; consecutive rows stay memory-mapped, others are copied.
+        """Take rows by indices, negative ones counted from the end, or by a mask of N booleans; IndexError if they do not fit.
 
-        Args:
-            rows: indices, negative ones counted from the end, or a mask of N booleans.
-
-        Raises:
-            IndexError: if there is no such row, or the mask has another length.
+        Consecutive rows stay memory-mapped, others are copied.
         """
         rows = np.arange(len(self))[rows]
         chosen: slice | np.ndarray = rows
@@ -185,11 +180,7 @@ class FaceSet:
         return replace(self, **taken, columns={name: values[chosen] for name, values in self.columns.items()})
 
     def split(self, name: str) -> "FaceSet":
-        """Take one split.
-
-        Raises:
-            MienError: if there is no such split; the sentence names the existing ones.
-        """
+        """Take one split; if there is no such split, the MienError names the existing ones."""
         if name not in SPLITS or not (chosen := self.splits == SPLITS.index(name)).any():
             raise MienError(f"The data have no split {name!r}; {self._describe_splits()}.")
         return self.take(chosen)
@@ -200,20 +191,11 @@ class FaceSet:
         return "they have " + (", ".join(self.split_names).replace("none", "rows in no split") or "no rows")
 
     def keep(self, names: Sequence[str]) -> "FaceSet":
-        """Keep some labels, in the order given; drop the rows of other labels, and the shares of these in the rows kept.
-
-        Raises:
-            MienError: if a name is unknown or given twice, or if there is none.
-        """
+        """Keep some labels as `LabelSet.keep` does; drop the rows of other labels, and the shares of these in the rows kept."""
         return self._relabel(*self.labels.keep(names))
 
     def merge(self, groups: LabelMap) -> "FaceSet":
-        """Merge, rename and leave out labels as `LabelSet.merge` does; the shares of the members are added.
-
-        Raises:
-            MienError: if a name is unknown or gets two new names, a group is empty, or the new name of a group equals a label
-                that stays.
-        """
+        """Merge, rename and leave out labels as `LabelSet.merge` does; the shares of the members are added."""
         return self._relabel(*self.labels.merge(groups))
 
     def _relabel(self, labels: LabelSet, new_index: Sequence[int]) -> "FaceSet":
@@ -224,11 +206,7 @@ class FaceSet:
         return replace(kept, targets=move_shares(kept.targets, new_index, len(labels)), votes=votes, labels=labels)
 
     def judged_by_votes(self) -> "FaceSet":
-        """Take the rows with votes, and use the votes as their targets.
-
-        Raises:
-            MienError: if there are none.
-        """
+        """Take the rows with votes, and use the votes as their targets; MienError if there are none."""
         if self.votes is None or not len(voted := np.flatnonzero(self.votes.any(axis=1))):
             raise MienError("No face has crowd votes; read the data with --data.votes FILE --data.votes_as beside.")
         return replace(self.take(voted), targets=self.votes[voted], votes=None)
@@ -239,11 +217,8 @@ class FaceSet:
         Args:
             amount: a whole number is rows per label; a number below 1 is that share of each label (at least one row).
             source: the split the rows are taken from.
-            into: the split they go to.
+            into: the split they go to; the order of all rows stays.
             seed: the same seed carves the same rows.
-
-        Returns:
-            The same rows in the same order; only their splits have changed.
 
         Raises:
             MienError: if the split does not exist, the splits are the same, or a label would be left without rows.
@@ -257,10 +232,9 @@ class FaceSet:
             raise MienError(f"Carve a whole number of rows per label or a share between 0 and 1, not {amount}.")
         random, splits, classes = np.random.default_rng(seed), np.array(self.splits), self.classes
         for label, name in enumerate(self.labels.names):
-            if not len(rows := np.flatnonzero((classes == label) & (self.splits == SPLITS.index(source)))):
-                continue
+            rows = np.flatnonzero((classes == label) & (self.splits == SPLITS.index(source)))
             wanted = int(amount) if whole else max(1, round(float(amount) * len(rows)))
-            if wanted >= len(rows):
+            if 0 < len(rows) <= wanted:
                 advice = "carve fewer (--recipe.carve)" if len(rows) > 1 else "add rows, or leave the label out"
                 raise MienError(
                     f"Cannot carve {wanted} of the {len(rows)} rows of {name!r} out of {source!r}: one must stay; {advice}."

@@ -1,32 +1,37 @@
-"""FER-2013 as one CSV file, in its three dialects: fer2013.csv, icml_face_data.csv and the contest's train.csv.
+"""FER-2013 as one CSV file (fer2013.csv, icml_face_data.csv or the contest's train.csv), and FER+: crowd votes for its rows.
 
-Source: Goodfellow et al., "Challenges in Representation Learning: A report on three machine learning contests", 2013.
+Sources: Goodfellow et al., "Challenges in Representation Learning: A report on three machine learning contests", 2013; Barsoum
+et al., "Training deep networks for facial expression recognition with crowd-sourced label distribution", ICMI 2016. FER+'s
+votes, ten for each row in fer2013new.csv, are under the MIT licence.
 """
 
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import islice
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from mien.data.rows import TABLE_SUFFIXES, BadRow, Row, Rows, Tree, records, shortened, split_of
+from mien.data.faceset import SPLITS
+from mien.data.rows import BadRow, Row, Rows, Tree, open_tree, records, shortened, split_of
+from mien.data.source import VotesAs
 from mien.errors import MienError
-from mien.labels import FER2013, meaning
+from mien.labels import FER2013, FERPLUS, meaning
 
-FILE_NAMES = ("fer2013.csv", "icml_face_data.csv", "train.csv")
-"""The file's name in a folder, by priority: the rows of train.csv are also in the first two."""
-
+FILE_NAMES = ("fer2013.csv", "icml_face_data.csv", "train.csv")  # by priority: the first two have the rows of train.csv too
 _SIDE = 48  # height and width of a face in FER-2013, in pixels
 _COLUMNS = {"label": "emotion", "split": "usage"}  # other names of its columns
+_NO_EMOTION = ("unknown", "NF")  # NF: not a face
+_ENOUGH = 2  # a single vote counts as a mistake
 
 
 def recognise(tree: Tree) -> bool:
     """Return whether there is a CSV file with a column of pixels."""
-    return (name := _find(tree)) is not None and "pixels" in _header(tree, name)
+    return "pixels" in _find(tree)[1]
 
 
 def read(tree: Tree) -> Rows:
@@ -35,9 +40,10 @@ def read(tree: Tree) -> Rows:
     Commas, semicolons or tabs separate the columns. Labels are 0 to 6, in the order of `FER2013`, or names. Training is train,
     PublicTest validation, PrivateTest test.
     """
-    if (name := _find(tree)) is None:
+    name, columns = _find(tree)
+    if not name:
         raise MienError(f"{tree.path} holds no {' or '.join(FILE_NAMES)}.")
-    if not (columns := _header(tree, name)):
+    if not columns:
         raise MienError(f"{tree.place(name)} is empty; give a table with the columns emotion, pixels and, optionally, Usage.")
     if "emotion" not in columns or "pixels" not in columns:
         found = ", ".join(column[:20] for column in columns[:8])
@@ -46,30 +52,23 @@ def read(tree: Tree) -> Rows:
             f"{tree.place(name)} must have the columns emotion, pixels and, optionally, Usage; it has {found}.{hint}"
         )
     # the first complete row decides how many pixels all rows have, if that is a square
-    rows = (cells for _, cells in islice(records(tree, name), 1, None))
-    first = next((cells for cells in rows if len(cells) == len(columns)), None)
-    count = len(re.findall(r"\d+", first[columns.index("pixels")])) if first else 0
-    side = math.isqrt(count)
-    if not side or side**2 != count:
-        side = _SIDE
-    kind = "FER-2013 as CSV" if "usage" in columns else "FER-2013 as CSV without splits"
-    if side != _SIDE:
-        kind += f", {side} x {side} pixels"
+    rows = islice(records(tree, name), 1, None)
+    first = next((cells for _, cells in rows if len(cells) == len(columns)), [""] * len(columns))
+    count = len(re.findall(r"\d+", first[columns.index("pixels")]))
+    side = math.isqrt(count) if count and math.isqrt(count) ** 2 == count else _SIDE
+    kind = "FER-2013 as CSV" + ("" if "usage" in columns else " without splits")
+    kind += "" if side == _SIDE else f", {side} x {side} pixels"
     return Rows(kind=kind, labels=FER2013, rows=_rows(tree, name, columns, side))
 
 
-def _find(tree: Tree) -> str | None:
-    tables = [file for file in reversed(tree.files) if file.lower().endswith(TABLE_SUFFIXES)]
+def _find(tree: Tree) -> tuple[str, list[str]]:
+    """Find the table, and read the names of its columns, in lower case; both are empty where there is none."""
+    tables = tree.tables[::-1]
     by_name = {PurePosixPath(file).name.lower(): file for file in tables}
-    known = next((by_name[name] for name in FILE_NAMES if name in by_name), None)
-    return known or (tables[0] if len(tables) == 1 else None)
-
-
-def _header(tree: Tree, name: str) -> list[str]:
-    """Read the names of the columns, in lower case."""
-    _, names = next(records(tree, name), (0, []))
+    found = next((by_name[name] for name in FILE_NAMES if name in by_name), tables[0] if len(tables) == 1 else "")
+    _, names = next(records(tree, found), (0, [])) if found else (0, [])
     names = [name.strip("'").casefold() for name in names]
-    return [_COLUMNS.get(name, name) if _COLUMNS.get(name) not in names else name for name in names]
+    return found, [_COLUMNS.get(name, name) if _COLUMNS.get(name) not in names else name for name in names]
 
 
 def _rows(tree: Tree, name: str, columns: list[str], side: int) -> Iterator[Row | BadRow]:
@@ -114,3 +113,90 @@ def read_pixels(cell: Any, side: int | None = None) -> np.ndarray:
         wrong = values.max() if values.max() > 255 else values.min()
         raise MienError(f"the pixel value {wrong} is not a number from 0 to 255")
     return values.astype(np.uint8).reshape(side, side)
+
+
+def with_votes(rows: Rows, path: Path, votes_as: VotesAs) -> Rows:
+    """Replace the targets of FER-2013's rows by FER+ votes, or add the votes to the rows.
+
+    Row N of the votes belongs to row N of fer2013.csv. Images named as FER+ names them (fer0000032.png) are matched by
+    name. The row of other images, such as those of the Kaggle folders, is not known. "distribution" leaves out rows won by
+    "unknown" or "not a face", "majority" rows without an emotion that has more than half of the votes; "beside" keeps all.
+    """
+    counts, splits, numbers = _read_votes(path)
+    shares, is_beside = vote_targets(counts, votes_as), votes_as == "beside"
+    if is_beside and set(rows.labels) != set(FER2013):
+        raise MienError(
+            f"Votes can be used beside FER-2013's seven labels only ({', '.join(FER2013)}), not beside "
+            f"{shortened(', '.join(rows.labels), 200)}; name FER-2013 as --data, or leave --data.votes_as beside out."
+        )
+    if is_beside:
+        shares = shares[:, [FER2013.index(name) for name in rows.labels]]
+
+    def number_of(row: Row) -> int:
+        number = numbers.get(PurePosixPath(row.id).name) if row.number is None else row.number
+        if number is None:
+            raise MienError(
+                f"FER+ votes are matched by the row number in fer2013.csv, which is not known of {row.id}; "
+                "take fer2013.csv itself, or images named as FER+ names them (fer0000032.png)."
+            )
+        voted = splits[number] if number < len(splits) else "beyond the end"
+        if row.number is not None and voted != row.split and (row.split != "none" or voted not in SPLITS):
+            raise MienError(
+                f"Row {number} is {row.split} in the faces and {voted} in {path}: these votes do not belong to these faces. "
+                "Take FER-2013 with its rows in the official order."
+            )
+        return number
+
+    def voted_rows() -> Iterator[Row | BadRow]:
+        for row in rows.rows:
+            if isinstance(row, BadRow):
+                yield row
+            elif is_beside:
+                yield replace(row, votes=shares[number_of(row)])
+            elif (target := shares[number_of(row)]).any():
+                yield replace(row, target=target, votes=None)
+
+    if is_beside:
+        return replace(rows, kind=f"{rows.kind}, with FER+ votes beside the labels", rows=voted_rows())
+    kind = f"{rows.kind}, with FER+ votes by {votes_as} (rows without a face or a clear vote left out)"
+    return replace(rows, kind=kind, labels=FERPLUS, rows=voted_rows())
+
+
+def vote_targets(votes: np.ndarray, votes_as: VotesAs) -> np.ndarray:
+    """Turn votes into shares: single votes are dropped, then the rest is shared or the majority takes all.
+
+    Votes are (M, 10): FER+'s eight emotions, then "unknown" and "not a face". The result is (M, 8), float32, or (M, 7) for
+    "beside", where contempt is none of the labels. Every row sums to 1, or to 0 where no label wins: for "distribution" the
+    strongest label must reach the strongest of the rest, for "beside" exceed it.
+    """
+    votes = np.where(votes < _ENOUGH, 0, votes).astype(np.float64)
+    labels = len(FER2013) if votes_as == "beside" else len(FERPLUS)
+    emotions, others = votes[:, :labels], votes[:, labels:].max(axis=1)
+    if votes_as == "majority":
+        return np.asarray(emotions > votes.sum(axis=1, keepdims=True) / 2, dtype=np.float32)
+    most = emotions.max(axis=1)
+    wins = most > others if votes_as == "beside" else most >= np.maximum(others, _ENOUGH)
+    total = emotions.sum(axis=1, keepdims=True, where=wins[:, None])
+    return np.asarray(np.divide(emotions, total, out=np.zeros_like(emotions), where=total > 0), dtype=np.float32)
+
+
+def _read_votes(path: Path) -> tuple[np.ndarray, list[str], dict[str, int]]:
+    """Read the votes (M, 10), int64, the split of every row, and the number of each image's row by its name."""
+    tree = open_tree(path)
+    if not tree.is_single_file:
+        raise MienError(f"The votes must be one file, fer2013new.csv, not {path}.")
+    header, *table = [cells for _, cells in records(tree, tree.files[0])] or [[]]
+    columns = {meaning(name) or name: column for column, name in enumerate(header)}
+    wanted = ("Usage", "Image name", *FERPLUS.names, *_NO_EMOTION)
+    if missing := [name for name in wanted if name not in columns]:
+        raise MienError(
+            f"{path} does not hold FER+ votes: it has the columns {shortened(', '.join(header), 200)} and lacks "
+            f"{', '.join(missing)}. Take fer2013new.csv of github.com/microsoft/FERPlus."
+        )
+    try:
+        usages, images, *counts = ([cells[columns[name]] for cells in table] for name in wanted)
+        votes = np.array(counts, dtype=np.int64).T
+        splits = [split_of(usage) for usage in usages]
+    except (ValueError, IndexError, MienError) as error:
+        raise MienError(f"{path} is damaged: {error}. Download it again.") from error
+    return votes, splits, {image: row for row, image in enumerate(images) if image}

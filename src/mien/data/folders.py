@@ -6,15 +6,7 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from mien.data.faceset import SPLITS
-from mien.data.rows import (
-    ARCHIVE_SUFFIXES,
-    Row,
-    Rows,
-    Tree,
-    labels_from,
-    numbers_of,
-    split_word,
-)
+from mien.data.rows import ARCHIVE_SUFFIXES, Row, Rows, Tree, labels_from, numbers_of, split_word
 from mien.errors import MienError
 from mien.images import is_image_name
 from mien.labels import meaning
@@ -27,25 +19,22 @@ _CODES = (
 )
 """Data sets with the label in the file names (KA.AN1.39.tiff, AF01ANS.JPG): Lyons et al., 1998; Lundqvist et al., 1998."""
 
-
 _Image = tuple[str, str, str]  # split, label and file of a labelled image
 
 
-def recognise(tree: Tree) -> bool:
-    """Return whether this is a folder or an archive; its contents are checked by `read`."""
-    return not tree.is_single_file
-
-
 def read(tree: Tree) -> Rows:
-    """Read one folder per class, or one per split with one per class in it.
+    """Read one folder per class, or one per split (train, val, valid, validation, test; in any case) with one per class in it.
 
-    Folders named train, val, valid, validation or test (in any case) are splits. In the Kaggle folders of FER-2013, `test`
-    holds both tests: files named PublicTest_... are validation, files named PrivateTest_... are test. Images below a class
-    folder, at any depth, belong to the class. Of JAFFE and KDEF the file names tell the labels.
+    In the Kaggle folders of FER-2013, `test` holds both tests: files named PublicTest_... are validation, PrivateTest_... are
+    test. Images below a class folder, at any depth, belong to the class. Of JAFFE and KDEF the file names tell the labels.
     """
     top = _top(tree)
-    if named := _labels_in_names(tree, top):
-        return named
+    files = list(_image_files(tree, top))
+    for data_set, code in _CODES:
+        codes = [code.fullmatch(PurePosixPath(file).name) for file in files]
+        if files and all(codes):
+            images = [("none", meaning(match[1]), file) for match, file in zip(codes, files, strict=True) if match]
+            return _rows(tree, f"{data_set}, labels from the file names", images)
     images, left_out = _find_images(tree, top)
     if not images:
         raise MienError(_no_images(tree, top))
@@ -70,17 +59,6 @@ def _rows(tree: Tree, kind: str, images: list[_Image]) -> Rows:
     images.sort(key=lambda image: (SPLITS.index(image[0]), index[image[1]], image[2]))
     rows = (Row(file, split, index[label], partial(tree.read_image, file)) for split, label, file in images)
     return Rows(kind=kind, labels=labels, rows=rows, count=len(images))
-
-
-def _labels_in_names(tree: Tree, top: str) -> Rows | None:
-    """Read data whose file names are labels, as those of JAFFE; None for other data."""
-    files = list(_image_files(tree, top))
-    for data_set, code in _CODES:
-        found = [code.fullmatch(PurePosixPath(file).name) for file in files]
-        if files and all(found):
-            images = [("none", meaning(match[1]), file) for match, file in zip(found, files, strict=True) if match]
-            return _rows(tree, f"{data_set}, labels from the file names", images)
-    return None
 
 
 def check_single(tree: Tree, holders: Collection[str], lists: Collection[str], top: str = "") -> None:

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,14 +27,10 @@ from mien.labels import LabelSet
 
 FORMAT = "1"  # written into every pack; packs of another format are rejected, or made again in the cache
 
-Progress = Callable[[int, int | None], None]
-"""Called now and then with the number of rows done, and of all rows where that is known beforehand."""
-
+Progress = Callable[[int, int | None], None]  # called now and then with the rows done, and all rows if their number is known
+Crop = Callable[[np.ndarray], np.ndarray | None]  # crops the face of a photo, or returns None if there is no face
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-Crop = Callable[[np.ndarray], np.ndarray | None]
-"""Crops the face of a photo, or returns None if there is no face."""
 
 _DTYPES = {"U8": np.uint8, "U32": np.uint32, "F32": np.float32}  # by their names in safetensors
 _BLOCK = 4096  # the header fills whole blocks, so that the images begin at a page
@@ -46,8 +42,7 @@ _THREADS = min(8, os.cpu_count() or 1)
 _Entry = tuple[int | np.ndarray, int, bytes, np.ndarray | None, tuple[int, ...], Mapping[str, str]]
 """A row without its pixels: target, split, id, votes, height and width, columns."""
 
-Decoded = tuple[Row, np.ndarray, tuple[int, ...]]
-"""A row, its face, uint8 (size, size) or (size, size, 3), and the height and width it had before."""
+Decoded = tuple[Row, np.ndarray, tuple[int, ...]]  # a row, its prepared face, and the height and width it had before
 
 
 def write_pack(
@@ -76,9 +71,20 @@ def write_pack(
     start = -(-(len(json.dumps(metadata)) + _TENSOR_ROOM) // _BLOCK) * _BLOCK
 
     def write(part: Path) -> None:
+        entries: list[_Entry] = []
+        bad: list[str] = []
         with part.open("wb") as file:
             file.seek(start)
-            entries, bad = _write_images(file, rows, size, channels, progress, crop)
+            for done, item in enumerate(decoded(rows.rows, size, channels, crop), start=1):
+                if progress and (done % 256 == 0 or done == rows.count):
+                    progress(done, rows.count)
+                if isinstance(item, BadRow):
+                    bad.append(f"{item.place}: {item.reason}")
+                    continue
+                row, image, original = item
+                file.write(np.ascontiguousarray(image).data)
+                id_ = row.id.encode(errors="backslashreplace")
+                entries.append((row.target, SPLITS.index(row.split), id_, row.votes, original, row.columns))
         _check(len(entries), bad, rows.kind, path, skip_bad, source)
         order = np.argsort([split for _, split, *_ in entries], kind="stable")
         if (np.diff(order) != 1).any():
@@ -105,25 +111,6 @@ def write_pack(
             f"Cannot write the packed faces to {path.parent}: {error.strerror or error}. "
             "Make room there, or set MIEN_CACHE to another folder."
         ) from error
-
-
-def _write_images(
-    file: IO[bytes], rows: Rows, size: int, channels: int, progress: Progress | None, crop: Crop | None
-) -> tuple[list[_Entry], list[str]]:
-    """Write the faces; returns the rows without their pixels, and a description of every bad row."""
-    entries: list[_Entry] = []
-    bad: list[str] = []
-    for done, item in enumerate(decoded(rows.rows, size, channels, crop), start=1):
-        if progress and (done % 256 == 0 or done == rows.count):
-            progress(done, rows.count)
-        if isinstance(item, BadRow):
-            bad.append(f"{item.place}: {item.reason}")
-            continue
-        row, image, original = item
-        file.write(np.ascontiguousarray(image).data)
-        id_ = row.id.encode(errors="backslashreplace")
-        entries.append((row.target, SPLITS.index(row.split), id_, row.votes, original, row.columns))
-    return entries, bad
 
 
 def decoded(rows: Iterable[Row | BadRow], size: int, channels: int, crop: Crop | None = None) -> Iterator[Decoded | BadRow]:
@@ -206,11 +193,7 @@ def _tensors(entries: list[_Entry], bad: list[str], labels: int) -> dict[str, np
 
 
 def open_pack(path: Path) -> FaceSet:
-    """Open a pack; the images stay on disk, memory-mapped, and are read-only.
-
-    Raises:
-        MienError: if there is no such file, it is not a pack, or it is damaged.
-    """
+    """Open a pack; the images stay on disk, memory-mapped, and are read-only. MienError if it is missing, or no whole pack."""
     try:
         header, start = read_header(path)
         metadata = header.pop("__metadata__")
@@ -221,17 +204,15 @@ def open_pack(path: Path) -> FaceSet:
         tensors = {name: _view(path, start, tensor) for name, tensor in header.items()}
         origin = json.loads(metadata["mien.origin"])
         columns = json.loads(bytes(tensors["columns"])) if "columns" in tensors else {}
-        in_memory = {name: np.array(tensor) for name, tensor in tensors.items() if name not in ("images", "ids")}
+        arrays = ("targets", "splits", "votes", "sizes")  # in memory, because the data on disk may not be aligned
+        in_memory: dict[str, Any] = {name: np.array(tensors[name]) for name in arrays if name in tensors}
         return FaceSet(
             images=tensors["images"],
-            targets=in_memory["targets"],  # in memory, because the data on disk may not be aligned
             labels=LabelSet(json.loads(metadata["mien.labels"])),
-            splits=in_memory["splits"],
             ids=tensors["ids"].view(f"S{tensors['ids'].shape[1]}")[:, 0],
             origin=Origin(origin["kind"], origin["path"], tuple(json.loads(bytes(tensors["skipped"])))),
-            votes=in_memory.get("votes"),
-            sizes=in_memory.get("sizes"),
             columns={name: np.array(cells, dtype=str) for name, cells in columns.items()},
+            **in_memory,
         )
     except OSError as error:
         raise MienError(f"Cannot open the pack {path}: {error.strerror or error}.") from error
@@ -261,11 +242,6 @@ def pack_stamp(path: Path) -> str | None:
         return str(read_header(path)[0]["__metadata__"]["mien.stamp"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def recognise(tree: Tree) -> bool:
-    """Return whether the path is a pack."""
-    return tree.is_single_file and pack_stamp(tree.path) is not None
 
 
 def read(tree: Tree) -> Rows:

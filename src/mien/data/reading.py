@@ -1,7 +1,7 @@
 """The entry point for labelled faces: detects the format of a path, packs its rows once, and opens the pack from then on.
 
-To add a format: write a module with `recognise(tree)` and `read(tree)`, give it a line in `FORMATS` and its name in
-`FormatName`, and generate an example of it in tests/data.
+To add a format: write a module with `read(tree)`, give it a line with a check in `FORMATS` and its name in `FormatName`, and
+generate an example of it in tests/data.
 """
 
 import csv
@@ -17,23 +17,21 @@ import numpy as np
 from mien import __version__
 from mien.data import fer2013, folders, pack, tables
 from mien.data.faceset import FaceSet
-from mien.data.ferplus import with_votes
 from mien.data.pack import Crop, Progress, open_pack, pack_stamp, write_pack
 from mien.data.rows import Rows, Tree, digest, open_tree, shortened, stamp_of
 from mien.data.source import DataSource, as_source
 from mien.errors import MienError
 from mien.files import cache_folder
 
-FORMATS: dict[str, tuple[Callable[[Tree], bool], Callable[..., Rows]]] = {
-    "pack": (pack.recognise, pack.read),
+FORMATS: dict[str, tuple[Callable[[Tree], object], Callable[..., Rows]]] = {
+    "pack": (lambda tree: tree.is_single_file and pack_stamp(tree.path) is not None, pack.read),
     "fer2013-csv": (fer2013.recognise, fer2013.read),
     "parquet": (tables.recognise_parquet, tables.read_parquet),
-    "manifest": (tables.recognise_csv, tables.read_csv),
-    "folders": (folders.recognise, folders.read),
+    "manifest": (tables.find_csv, tables.read_csv),
+    "folders": (lambda tree: not tree.is_single_file, folders.read),  # which checks what is in them
 }
 """Checks and readers, tried in this order; the first that recognises a path reads it."""
 
-_TABLES = ("parquet", "manifest")  # their readers also take the names of further columns
 _READERS = "5"  # raise it when a reader makes other rows of the same files
 
 
@@ -71,20 +69,19 @@ def _read_all(
         faces = open_pack(path)
         if (faces.size, faces.channels) == (size, channels):
             return replace(faces, origin=replace(faces.origin, path=str(path)))
-    columns = source.columns or []
-    options = [str(path.resolve()), source.format, str(size), str(channels), str(votes), source.votes_as, detector, *columns]
+    options = [str(path.resolve()), source.format, str(size), str(channels), str(votes), source.votes_as, detector]
+    options += source.columns or []
     cached = cache_folder() / "faces" / f"{path.resolve().name[:40]}-{digest(options)[:16]}.safetensors"
     stamp = digest([__version__, _READERS, pack.FORMAT, stamp_of([path, Path(detector), *([votes] if votes else [])])])
     if packed := _reusable(cached, stamp, source.skip_bad):
         return packed
-    tree = open_tree(path)
-    rows = read_rows(tree, source)
+    rows = read_rows(open_tree(path), source)
     if rows.files:  # the images of a manifest may be anywhere
         stamp = digest([stamp, stamp_of(rows.files)])
         if packed := _reusable(cached, stamp, source.skip_bad):
             return packed
     if votes:
-        rows = with_votes(rows, votes, source.votes_as)
+        rows = fer2013.with_votes(rows, votes, source.votes_as)
     crop = None
     if detector != "none":
         if open_crop is None:
@@ -119,7 +116,7 @@ def read_rows(tree: Tree, source: DataSource) -> Rows:
     _, read = FORMATS[name]
     if not source.columns or name == "pack":  # a pack has the columns that it was made with
         return read(tree)
-    if name not in _TABLES:
+    if name not in ("parquet", "manifest"):
         raise MienError(
             f"{tree.path} has no columns to group by or to read along, such as {source.columns[0]!r}: put its images and "
             "their labels into a manifest, a table (CSV or Parquet) with the columns image, label and these."
@@ -160,6 +157,5 @@ def drop_rows(faces: FaceSet, path: Path, some_are_gone: bool = False) -> FaceSe
     stays = ~np.isin(faces.ids, excluded)
     if not stays.any():
         raise MienError(f"{path} lists all {len(faces):,} rows of the data; nothing would be left.")
-    dropped = len(faces) - int(stays.sum())
-    kind = f"{faces.origin.kind}, without {dropped:,} rows that {path.name} lists"
+    kind = f"{faces.origin.kind}, without {int((~stays).sum()):,} rows that {path.name} lists"
     return replace(faces.take(stays), origin=replace(faces.origin, kind=kind))

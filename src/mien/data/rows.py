@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import math
 import os
 import re
 import tarfile
@@ -14,19 +15,19 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISREG
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import numpy as np
 
 from mien.errors import MienError
 from mien.files import missing_path
 from mien.images import member_name, read_image, walk, zip_members
-from mien.labels import FER2013, FERPLUS, LabelSet, meaning
+from mien.labels import FERPLUS, LabelSet, meaning
 
 _DAMAGED = (
     *(OSError, EOFError, RuntimeError, NotImplementedError, UnicodeError),
@@ -46,13 +47,18 @@ class Tree:
     path: Path  # from the user
     files: tuple[str, ...]  # sorted names relative to the folder or archive, with slashes; of a single file, its own name
     folders: tuple[str, ...]  # sorted names of all folders, empty ones too
-    open: Callable[[str], IO[bytes]]  # opens a file by name
+    open: Callable[[str], AbstractContextManager[IO[bytes]]]  # opens a file by name
     root: Path | None  # the folder that names are relative to; None inside an archive
 
     @property
     def is_single_file(self) -> bool:
-        """True for one file, gzipped or not; False for a folder or a zip."""
+        """True for one file, gzipped or not; False for a folder or an archive."""
         return self.root is not None and self.root != self.path
+
+    @property
+    def tables(self) -> list[str]:
+        """The files that are tables of text."""
+        return [name for name in self.files if name.lower().endswith(TABLE_SUFFIXES)]
 
     def place(self, name: str) -> str:
         """Describe where a file is, for messages."""
@@ -81,20 +87,6 @@ def decode(data: bytes) -> np.ndarray:
         return read_image(data)
     except MienError as error:
         raise MienError(str(error).removeprefix("The image in these bytes ").partition("; ")[0].rstrip(".")) from error
-
-
-def cropped(load: Callable[[], np.ndarray], box: list[Any], has_sides: bool) -> np.ndarray:
-    """Load an image and cut out the box of a face: its left and top, and width and height or right and bottom."""
-    try:
-        left, top, right, bottom = (round(float(cell)) for cell in box)
-    except (TypeError, ValueError, OverflowError):
-        raise MienError(f"its face box, {shortened(', '.join(map(str, box)))}, is not four numbers of pixels") from None
-    if has_sides:
-        right, bottom = left + right, top + bottom
-    face = load()[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
-    if not face.size:
-        raise MienError("its face box lies outside the image")
-    return face
 
 
 def open_tree(path: Path) -> Tree:
@@ -140,7 +132,7 @@ def _entries(root: Path) -> Iterator[tuple[str, os.stat_result | None]]:
             yield name, status
 
 
-def _archive(path: Path, members: Iterable[str], open_member: Callable[[str], IO[bytes]]) -> Tree:
+def _archive(path: Path, members: Iterable[str], open_member: Callable[[str], AbstractContextManager[IO[bytes]]]) -> Tree:
     """Make the tree of an archive; the names of its folders end with a slash."""
     files = sorted(name for name in members if not name.endswith("/"))
     folders = {name.rstrip("/") for name in members if name.endswith("/")}
@@ -162,18 +154,6 @@ def _zip(path: Path) -> Tree:
     return _archive(path, members, open_member)
 
 
-class _TarMember(tarfile.ExFileObject):
-    """An open member of a tar; closing it closes the archive."""
-
-    def __init__(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        super().__init__(archive, member)
-        self._archive = archive
-
-    def close(self) -> None:
-        super().close()
-        self._archive.close()
-
-
 def _tar(path: Path) -> Tree:
     members: dict[str, tarfile.TarInfo] = {}
     held: dict[str, bytes] = {}
@@ -190,15 +170,17 @@ def _tar(path: Path) -> Tree:
                         raise MienError(f"{path} is too large to read; unpack it (tar xf {path}) and name the result.")
                     held[name] = cast(IO[bytes], archive.extractfile(member)).read()
 
-    def open_member(name: str) -> IO[bytes]:
+    @contextmanager
+    def open_member(name: str) -> Iterator[IO[bytes]]:
         if name in held:
-            return io.BytesIO(held[name])
-        member = members[name]
-        if _is_table(name):
-            return _TarMember(tarfile.open(path), member)
-        with path.open("rb") as file:
-            file.seek(member.offset_data)
-            return io.BytesIO(file.read(member.size))
+            yield io.BytesIO(held[name])
+        elif _is_table(name):
+            with tarfile.open(path) as opened:
+                yield cast(IO[bytes], opened.extractfile(members[name]))
+        else:
+            with path.open("rb") as file:  # opening the archive for each image takes five times as long
+                file.seek(members[name].offset_data)
+                yield io.BytesIO(file.read(members[name].size))
 
     return _archive(path, members, open_member)
 
@@ -208,40 +190,32 @@ def _is_table(name: str) -> bool:
     return name.lower().endswith((*TABLE_SUFFIXES, ".parquet"))
 
 
-def lines(tree: Tree, name: str) -> Iterator[tuple[int, bytes]]:
-    """Read a text file line by line as UTF-8, without line ends and blank lines, each with its number from 1."""
-    try:
-        with tree.open(name) as file:
-            first = file.readline()
-            if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # "Unicode text" of a spreadsheet
-                text: Iterable[bytes] = (first + file.read()).decode("utf-16").encode().splitlines()
-            else:
-                text = chain([first.removeprefix(codecs.BOM_UTF8)], file)
-            for number, line in enumerate(text, start=1):
-                if line.strip():
-                    yield number, line.rstrip(b"\r\n")
-    except _DAMAGED as error:
-        raise MienError(f"{tree.place(name)} is damaged or cut short: {error}. Download or create it again.") from error
-
-
 def records(tree: Tree, name: str) -> Iterator[tuple[int, list[str]]]:
-    """Read the cells of a table of text row by row, each row with the number of its line.
+    """Read the cells of a table of text row by row, each row with the number of its line, from 1; blank lines are skipped.
 
     Commas, semicolons, tabs or, where there are none in the first row, blanks separate the cells.
     """
     separator = ""
-    for number, line in lines(tree, name):
-        text = line.decode(errors="surrogateescape")
-        if not separator and text.lower().startswith("sep="):  # written by spreadsheets
-            separator = text[4:5]
-            continue
-        separator = separator or (max(",;\t", key=text.count) if re.search("[,;\t]", text) else " ")
-        try:
-            quoted = '"' in text
-            cells = next(csv.reader([text], delimiter=separator, skipinitialspace=True)) if quoted else text.split(separator)
-        except csv.Error as error:
-            raise MienError(f"{tree.place(name)} is not a table of comma-separated values: {error}.") from error
-        yield number, [cell.strip() for cell in cells if cell or separator != " "]
+    try:
+        with tree.open(name) as file:
+            first = file.readline()
+            if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # "Unicode text" of a spreadsheet
+                lines: Iterable[bytes] = (first + file.read()).decode("utf-16").encode().splitlines()
+            else:
+                lines = chain([first.removeprefix(codecs.BOM_UTF8)], file)
+            for number, line in enumerate(lines, start=1):
+                text = line.rstrip(b"\r\n").decode(errors="surrogateescape")
+                if not separator and text.lower().startswith("sep="):  # written by spreadsheets
+                    separator = text[4:5]
+                elif line.strip():
+                    separator = separator or (max(",;\t", key=text.count) if re.search("[,;\t]", text) else " ")
+                    reader = csv.reader([text], delimiter=separator, skipinitialspace=True)
+                    cells = next(reader) if '"' in text else text.split(separator)  # which is faster
+                    yield number, [cell.strip() for cell in cells if cell or separator != " "]
+    except _DAMAGED as error:
+        raise MienError(f"{tree.place(name)} is damaged or cut short: {error}. Download or create it again.") from error
+    except csv.Error as error:
+        raise MienError(f"{tree.place(name)} is not a table of comma-separated values: {error}.") from error
 
 
 def stamp_of(paths: Iterable[Path]) -> str:
@@ -271,30 +245,26 @@ _SPLIT_WORDS = {
 """What data sets call splits, in lower case without blanks and marks; FER-2013 has Training, PublicTest and PrivateTest."""
 
 _NUMBERED = {
-    "FER-2013": (0, r"fer-?2013", r"(training|publictest|privatetest)_\d+\.", FER2013.names),
-    "RAF-DB": (
-        *(1, r"raf[-_ ]?db", r"(train|test)_\d{4,5}(_aligned)?\."),
-        ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral"),
-    ),
-    "AffectNet": (
-        *(0, r"affect-?net", r"[0-9a-f]{40,64}\."),
-        ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt"),
-    ),
+    "FER-2013": (0, r"fer-?2013", r"(training|publictest|privatetest)_\d+\.", "angry disgust fear happy sad surprise neutral"),
+    "RAF-DB": (1, r"raf[-_ ]?db", r"(train|test)_\d{4,5}(_aligned)?\.", "surprise fear disgust happy sad angry neutral"),
+    "AffectNet": (0, r"affect-?net", r"[0-9a-f]{40,64}\.", "neutral happy sad surprise fear disgust angry contempt - - -"),
 }
 """Data sets that number their labels: the first number, patterns in their path and of their files, and the labels in order.
 
-Sources: Goodfellow et al., 2013; Li, Deng and Du, 2017 (list_patition_label.txt); Mollahosseini et al., 2017.
+A - is none: AffectNet's none, uncertain and no face. Sources: Goodfellow et al., 2013; Li, Deng and Du, 2017
+(list_patition_label.txt); Mollahosseini et al., 2017.
 """
-_NO_LABEL = ("8", "9", "10")  # of AffectNet: none, uncertain, no face
 
 
-def numbered_labels(names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Return the labels that numbers stand for, by the data sets with all of these numbers."""
-    tables = {
-        set_: {str(n): label for n, label in enumerate(labels, first)} for set_, (first, _, _, labels) in _NUMBERED.items()
-    }
+def numbered_labels(names: Iterable[str]) -> dict[str, dict[str, str | None]]:
+    """Return the labels that numbers stand for, by the data sets with all of these numbers; None: no label."""
     numbers = {name for name in names if name.isdecimal()}
-    return {set_: table for set_, table in tables.items() if numbers and table.keys() >= numbers}
+    tables: dict[str, dict[str, str | None]] = {}
+    for set_, (first, _, _, labels) in _NUMBERED.items():
+        table = {str(number): None if label == "-" else label for number, label in enumerate(labels.split(), first)}
+        if any(map(table.get, numbers)) and table.keys() >= numbers:
+            tables[set_] = table
+    return tables
 
 
 def numbers_of(path: str, files: Iterable[str], names: Iterable[str]) -> tuple[str, dict[str, str | None]]:
@@ -304,13 +274,13 @@ def numbers_of(path: str, files: Iterable[str], names: Iterable[str]) -> tuple[s
     """
     numbers = sorted(filter(str.isdecimal, names), key=int)
     files, place = [PurePosixPath(file).name.casefold() for file in files], "/".join(Path(path).parts[-2:]).casefold()
-    for set_, (_, in_path, of_file, _) in _NUMBERED.items():
-        left_out = [number for number in numbers if set_ == "AffectNet" and number in _NO_LABEL]
-        table = numbered_labels(set(numbers).difference(left_out)).get(set_)
-        if table and (re.search(in_path, place) or (files and all(re.match(of_file, file) for file in files))):
-            said = f", numbered as in {set_}: {', '.join(f'{each} {table[each]}' for each in numbers if each in table)}"
-            said += f" (rows of {', '.join(left_out)} left out)" if left_out else ""
-            return said, {number: table.get(number) for number in numbers}
+    for set_, table in numbered_labels(numbers).items():
+        _, in_path, of_file, _ = _NUMBERED[set_]
+        if re.search(in_path, place) or (files and all(re.match(of_file, file) for file in files)):
+            left_out = ", ".join(each for each in numbers if not table[each])
+            said = f", numbered as in {set_}: {', '.join(f'{each} {table[each]}' for each in numbers if table[each])}"
+            said += f" (rows of {left_out} left out)" if left_out else ""
+            return said, {number: table[number] for number in numbers}
     return "", {}
 
 
@@ -376,10 +346,8 @@ def labels_from(names: Iterable[str]) -> tuple[LabelSet, dict[str, int]]:
     """
     labels = {name: meaning(name) or name for name in names}
     expressions = [name for name in FERPLUS if name in labels.values()]
-
-    def position(name: str) -> tuple[int, bool, int, str]:
-        rank = expressions.index(name) if name in expressions and len(expressions) > 1 else len(expressions)
-        return rank, not name.isdecimal(), int(name) if name.isdecimal() else 0, name
-
-    ordered = LabelSet(sorted(set(labels.values()), key=position))
+    first = expressions if len(expressions) > 1 else []
+    others = sorted(set(labels.values()).difference(first))
+    others.sort(key=lambda name: int(name) if name.isdecimal() else math.inf)
+    ordered = LabelSet([*first, *others])
     return ordered, {name: ordered.names.index(label) for name, label in labels.items()}

@@ -23,8 +23,8 @@ BLANK = 1.0  # a face whose grays have a smaller standard deviation shows no pic
 MOST_SIGNED = 100_000  # up to this many training faces are stored as signatures, 16 characters each
 MOST_DIGESTED = 150_000  # up to this many are stored as digests of their pixels, 1 MB in all; more are not stored
 
-COARSEST = 3
-"""Coarser waves, in half periods per face, describe lighting and the position of the head, which strangers share."""
+COARSEST = 3  # coarser waves, in half periods per face, show the lighting and where the head is, which strangers share
+PIXEL_DIGEST = 5  # bytes of a digest: of 150,000 faces and as many others, one in a hundred runs would see one false copy
 
 SAME_PICTURE = 0.90
 """Least agreement of near copies. Of the 387 PublicTest faces of FER-2013 that reach it and are not exact copies, 5 do not show
@@ -34,19 +34,10 @@ GLANCE = 0.5
 """Least agreement, unshifted, that makes a candidate. Of copies shifted by two pixels a tenth have less, of those shifted
 by two pixels both across and up a half."""
 
-PIXEL_DIGEST = 5
-"""Bytes of such a digest: of 150,000 faces and as many others, one in a hundred runs would see one false copy."""
-
-WAVE_NUMBERS = np.array(
-    sorted(
-        ((down, across) for down in range(SIDE) for across in range(SIDE) if np.hypot(down, across) >= COARSEST),
-        key=lambda wave: (np.hypot(*wave), wave),
-    )[:WAVES]
-)
-"""Half periods down and across of every wave, coarse to fine. # (WAVES, 2)"""
-
-MIRROR = np.where(WAVE_NUMBERS[:, 1] % 2, -1, 1).astype(np.float32)
-"""What mirroring the face multiplies every wave by."""
+WAVE_NUMBERS = np.indices((SIDE, SIDE)).reshape(2, -1).T  # half periods down and across of every wave
+WAVE_NUMBERS = WAVE_NUMBERS[np.hypot(*WAVE_NUMBERS.T) >= COARSEST]
+WAVE_NUMBERS = WAVE_NUMBERS[np.argsort(np.hypot(*WAVE_NUMBERS.T), kind="stable")][:WAVES]  # (WAVES, 2), coarse to fine
+MIRROR = np.where(WAVE_NUMBERS[:, 1] % 2, -1, 1).astype(np.float32)  # what mirroring the face multiplies every wave by
 
 Noted = Literal["signatures", "digests", "nothing"]
 
@@ -158,12 +149,10 @@ def _agreeing(gray: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _candidates(weights: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find for each face the known ones that agree best without a shift: two arrays (P,), rows of each.
-
-    All signatures have the same length, so those nearest by distance are those that agree best.
-    """
+    """Find for each face the known ones that agree best without a shift: two arrays (P,), rows of each."""
     from sklearn.neighbors import NearestNeighbors
 
+    # all signatures have the same length, so those nearest by distance are those that agree best
     search = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(signs)), algorithm="brute").fit(signs)
     nearest = search.kneighbors(weights, return_distance=False)
     face, place = np.nonzero(np.einsum("fw,fnw->fn", weights, signs[nearest]) >= GLANCE)
@@ -179,14 +168,12 @@ def _weights(gray: np.ndarray, down: int = 0, across: int = 0) -> np.ndarray:
 
 
 def _coefficients(gray: np.ndarray, down: int = 0, across: int = 0) -> np.ndarray:
-    """Transform the middle of the faces, shifted by some pixels: (N, SIDE, SIDE) to (N, WAVES), float32; 0 for blank ones.
-
-    Each wave is multiplied by its fineness, because in faces strength falls about in proportion to it.
-    """
+    """Transform the middle of the faces, shifted by some pixels: (N, SIDE, SIDE) to (N, WAVES), float32; 0 for blank ones."""
     from scipy.fft import dctn
 
     top, left, extent = SHIFT + down, SHIFT + across, SIDE - 2 * SHIFT
     middle = gray[:, top : top + extent, left : left + extent].astype(np.float32)
     waves = dctn(middle, axes=(1, 2), norm="ortho")[:, *WAVE_NUMBERS.T]
     is_blank = gray.std(axis=(1, 2)) < BLANK
-    return np.asarray(waves * np.hypot(*WAVE_NUMBERS.T) * ~is_blank[:, None], dtype=np.float32)
+    fineness = np.hypot(*WAVE_NUMBERS.T)  # in faces, strength falls about in proportion to it
+    return np.asarray(waves * fineness * ~is_blank[:, None], dtype=np.float32)

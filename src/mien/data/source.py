@@ -6,11 +6,8 @@ from typing import Literal
 
 from mien.errors import MienError
 
-FormatName = Literal["auto", "pack", "fer2013-csv", "parquet", "manifest", "folders"]
-"""The formats by name; `mien.data.reading.FORMATS` has a reader for each but "auto"."""
-
-VotesAs = Literal["distribution", "majority", "beside"]
-"""How FER+ votes are used: as targets (their distribution or the majority's label), or as votes in addition to the targets."""
+FormatName = Literal["auto", "pack", "fer2013-csv", "parquet", "manifest", "folders"]  # `reading.FORMATS` has their readers
+VotesAs = Literal["distribution", "majority", "beside"]  # how FER+ votes are used; see `DataSource.votes_as`
 
 
 @dataclass(frozen=True)
@@ -48,11 +45,11 @@ class DataSource:
         # in Python a path is often a string; as a path an empty one is the current folder
         if not str(self.path):
             raise MienError("The data have an empty path; name a file or a folder.")
-        object.__setattr__(self, "path", Path(self.path))
         if self.votes is None and self.votes_as != "distribution":
             raise MienError(f"--data.votes_as {self.votes_as} needs the votes: add --data.votes fer2013new.csv.")
-        object.__setattr__(self, "votes", None if self.votes is None else Path(self.votes))
-        object.__setattr__(self, "drop", None if self.drop is None else Path(self.drop))
+        for name in ("path", "votes", "drop"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, Path(value))
 
 
 def as_source(data: DataSource | str | Path) -> DataSource:

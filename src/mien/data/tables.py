@@ -15,21 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mien.data.fer2013 import read_pixels
-from mien.data.rows import (
-    TABLE_SUFFIXES,
-    BadRow,
-    Row,
-    Rows,
-    Tree,
-    cropped,
-    decode,
-    labels_from,
-    numbers_of,
-    records,
-    shortened,
-    split_of,
-    split_word,
-)
+from mien.data.rows import BadRow, Row, Rows, Tree, decode, labels_from, numbers_of, records, shortened, split_of, split_word
 from mien.errors import MienError, suggestion
 from mien.images import is_image_name
 from mien.labels import FER2013, LabelSet
@@ -66,6 +52,7 @@ class _Table(NamedTuple):
     """One table file; the last three are known of Parquet only."""
 
     name: str  # in the tree
+    kind: str  # the kind of data, in words
     names: Sequence[str]  # of all columns
     rows: int  # their number
     records: Callable[[list[str]], Iterable[dict[str, Any]]]  # reads the rows with the given columns
@@ -75,23 +62,6 @@ class _Table(NamedTuple):
     hub_names: Mapping[str, Sequence[str]] = {}  # by column: the label names of its numbers
 
 
-class _Columns(NamedTuple):
-    """Which column is which, by name; where there is no label column, `shares` has the columns of the labels."""
-
-    image: str
-    label: str | None
-    shares: tuple[str, ...]
-    split: str | None
-    row: str | None  # the row in fer2013.csv
-    carried: tuple[str, ...]  # further columns that were requested
-    box: tuple[str, ...] = ()  # left, top, width and height of the face, or its left, top, right and bottom
-
-
-def recognise_csv(tree: Tree) -> bool:
-    """Return whether there is a manifest as CSV, or a list of images and labels."""
-    return bool(_find_csv(tree))
-
-
 def read_csv(tree: Tree, carried: Sequence[str] = ()) -> Rows:
     """Read a CSV with the columns path and label (or one column of numbers per label), and optionally split.
 
@@ -99,14 +69,12 @@ def read_csv(tree: Tree, carried: Sequence[str] = ()) -> Rows:
     label are shares or votes; they are scaled to sum to 1. Without a header, as in the lists of RAF-DB and ExpW, there are an
     image, a label and optionally a split. `carried` names further columns to read.
     """
-    if not (names := _find_csv(tree)):
+    if not (names := find_csv(tree)):
         raise MienError(f"{tree.path} holds no {' or '.join(FILE_NAMES)}.")
-    tables = [_open_csv(tree, name) for name in names]
-    return _read(tree, [table for table, _ in tables], tables[0][1], carried)
+    return _Manifest(tree, [_open_csv(tree, name) for name in names], carried).read()
 
 
-def _open_csv(tree: Tree, name: str) -> tuple[_Table, str]:
-    """Read a table of text, and say what kind it is."""
+def _open_csv(tree: Tree, name: str) -> _Table:
     rows = [cells for _, cells in records(tree, name)]
     if not rows:
         raise MienError(f"{tree.place(name)} is empty; give a table with the columns path and label.")
@@ -114,13 +82,14 @@ def _open_csv(tree: Tree, name: str) -> tuple[_Table, str]:
     columns = rows.pop(0) if has_header else _columns_without_header(rows[0], tree.place(name))
     cells = [dict(zip(columns, chain(row, repeat("", len(columns))), strict=False)) for row in rows]
     word = PurePosixPath(name).stem if "subDirectory_filePath" in columns else ""  # training.csv and validation.csv
-    table = _Table(name, columns, len(rows), lambda _: cells, split=word if split_word(word) else "")
-    return table, "a manifest as CSV" if has_header else "a list of images without a header"
+    kind = "a manifest as CSV" if has_header else "a list of images without a header"
+    return _Table(name, kind, columns, len(rows), lambda _: cells, split=word if split_word(word) else "")
 
 
-def _find_csv(tree: Tree) -> list[str]:
+def find_csv(tree: Tree) -> list[str]:
+    """Find the manifest as CSV, or the lists of images and labels."""
     if tree.is_single_file:
-        return [name for name in tree.files if name.lower().endswith(TABLE_SUFFIXES)]
+        return tree.tables
     for names in (FILE_NAMES, LIST_NAMES):
         found = [file for file in tree.files if file.rpartition("/")[2] in names]
         if alone := found if len(found) == 1 else [file for file in found if "/" not in file][:1]:
@@ -131,13 +100,10 @@ def _find_csv(tree: Tree) -> list[str]:
 
 def _columns_without_header(cells: list[str], place: str) -> list[str]:
     """Name the columns of a list by its first row."""
-    if len(cells) == len(_EXPW) and is_image_name(cells[0]) and all(re.fullmatch(r"[\d.]+", cell) for cell in cells[1:]):
+    if len(cells) == len(_EXPW) and all(re.fullmatch(r"[\d.]+", cell) for cell in cells[1:]):
         return _EXPW
-    # of two columns, one is the label, even if it has the name of a split
-    is_split = [len(cells) > 2 and split_word(cell) is not None for cell in cells]
-    names = [
-        "path" if is_image_name(cell) else "split" if split else "label" for cell, split in zip(cells, is_split, strict=True)
-    ]
+    has_split = len(cells) > 2  # of two columns, one is the label, even if it has the name of a split
+    names = ["path" if is_image_name(cell) else "split" if has_split and split_word(cell) else "label" for cell in cells]
     if sorted(names) not in (["label", "path"], ["label", "path", "split"]):
         raise MienError(f"{place} does not begin with the names of its columns; add a first line, such as path,label,split.")
     return names
@@ -161,7 +127,7 @@ def read_parquet(tree: Tree, carried: Sequence[str] = ()) -> Rows:
         if missing := sorted(set(tables[0].names) - set(table.names)):
             first = tree.place(tables[0].name)
             raise MienError(f"{tree.place(table.name)} lacks the columns {', '.join(missing)} that {first} has.")
-    return _read(tree, tables, "faces as Parquet", carried)
+    return _Manifest(tree, tables, carried).read()
 
 
 def _is_parquet(name: str) -> bool:
@@ -170,7 +136,7 @@ def _is_parquet(name: str) -> bool:
 
 def _open_parquet(tree: Tree, name: str) -> _Table:
     try:
-        from pyarrow import parquet, types
+        from pyarrow import parquet
     except ImportError:
         raise MienError(f"Reading {tree.path} needs pyarrow: pip install 'mien[evaluate]'.") from None
     with _damage_reported(tree, name):
@@ -191,17 +157,14 @@ def _open_parquet(tree: Tree, name: str) -> _Table:
     word = re.split(r"[-_.]", PurePosixPath(name).name)[0].casefold()
     return _Table(
         name,
+        "faces as Parquet",
         schema.names,
         file.metadata.num_rows,
         records,
         split=word if split_word(word) else "",
         # a column of bytes, or of Hugging Face's struct with bytes first
         bytes_column=next((each.name for each in schema if "binary" in str(each.type).partition(",")[0]), None),
-        number_columns=[
-            each.name
-            for each in schema
-            if types.is_floating(each.type) or types.is_integer(each.type) or types.is_decimal(each.type)
-        ],
+        number_columns=[each.name for each in schema if re.match("u?int|float|double|halffloat|decimal", str(each.type))],
         hub_names=hub_names,
     )
 
@@ -218,94 +181,162 @@ def _damage_reported(tree: Tree, name: str) -> Iterator[None]:
         raise MienError(f"{tree.place(name)} is not a Parquet file, or it is damaged: {reason}.") from error
 
 
-def _read(tree: Tree, tables: list[_Table], kind: str, carried: Sequence[str]) -> Rows:
-    """Read tables with the same columns as one set."""
-    first = tables[0]
-    place = tree.place(first.name)
-    columns = _choose_columns(first, place, carried)
-    is_path = first.bytes_column is None and columns.image.casefold() != "pixels"
-    cells = [column for column in (columns.label, columns.image if is_path else None) if column]
-    for column, cell in next(iter(first.records(cells)), {}).items():
-        if column in cells and isinstance(cell, str) and _PIXELS.fullmatch(cell):
+class _Manifest:
+    """Tables with the same columns, read as one set: which column is which, and where the images are."""
+
+    def __init__(self, tree: Tree, tables: list[_Table], carried: Sequence[str]) -> None:
+        names, numbers, place = tables[0].names, tables[0].number_columns, tree.place(tables[0].name)
+        by_word = {name.strip().casefold(): name for name in reversed(names)}
+
+        def first(words: Sequence[str]) -> str | None:
+            return next((by_word[word] for word in words if word in by_word), None)
+
+        image = tables[0].bytes_column or first(IMAGE_COLUMNS)
+        self.label, self.split, self.row = first(LABEL_COLUMNS), first(SPLIT_COLUMNS), first(["row"])
+        box = next((box for box in (AFFECTNET_BOX, EXPW_BOX) if by_word.keys() >= set(box)), ())
+        self.box, self.is_expw = [by_word[name] for name in box], box == EXPW_BOX
+        taken = {*IGNORED_COLUMNS, *IMAGE_COLUMNS, *SPLIT_COLUMNS, (image or "").casefold(), *map(str.casefold, carried)}
+        others = [name for name in names if name.strip().casefold() not in taken and (numbers is None or name in numbers)]
+        self.shares = [] if self.label else others  # without a label column, these are the labels
+        if image is None or not (self.label or len(self.shares) > 1):
             raise MienError(
-                f"The column {column} of {place} holds pixels: name it pixels, and the column of labels emotion, "
-                "with FER-2013's numbers 0 to 6 in it."
+                f"{place} has the columns {', '.join(name[:20] for name in names[:8])}{', ...' if len(names) > 8 else ''}. "
+                "mien needs path (or image) and label (or one column of numbers per label), and optionally split; "
+                "or, for FER-2013, emotion, pixels and optionally Usage."
             )
-    paths = [(table, cell) for table in tables if is_path for cell in _cells([table], columns.image) if isinstance(cell, str)]
-    labels, index, numbered = _read_labels(tree, tables, columns, [cell for _, cell in paths])
-    elsewhere = _find_images(tree, paths)
-    files = tuple(tree.root / _path(table, cell, elsewhere) for table, cell in paths if tree.root)
-    rows = _rows(tree, tables, columns, labels, index, elsewhere, "RAF-DB" in numbered)
-    return Rows(kind + numbered, labels, rows, sum(table.rows for table in tables), files)
+        if absent := [name for name in carried if name not in names]:
+            others = [name for name in names if name and name not in (image, *self.shares)]
+            hint = suggestion(absent[0], others, phrase=" Did you mean {!r}?")
+            raise MienError(f"{place} has no column {absent[0]!r}; besides the images it has {', '.join(others)}.{hint}")
+        self.tree, self.tables, self.image, self.carried = tree, tables, image, carried
+        self.has_pixels = image.casefold() == "pixels"
 
+    def read(self) -> Rows:
+        tree, first = self.tree, self.tables[0]
+        has_paths = first.bytes_column is None and not self.has_pixels
+        cells = [column for column in (self.label, self.image if has_paths else None) if column]
+        for column, cell in next(iter(first.records(cells)), {}).items():
+            if column in cells and isinstance(cell, str) and _PIXELS.fullmatch(cell):
+                raise MienError(
+                    f"The column {column} of {tree.place(first.name)} holds pixels: name it pixels, and the column of labels "
+                    "emotion, with FER-2013's numbers 0 to 6 in it."
+                )
+        paths = [(table, cell) for table, cell in self._cells(self.image) if isinstance(cell, str)] if has_paths else []
+        self.labels, self.index, numbered = self._read_labels([cell for _, cell in paths])
+        self._find_images(paths[:_TRIED])
+        files = tuple(tree.root / self._path(table, cell) for table, cell in paths if tree.root)
+        rows = self._rows("RAF-DB" in numbered)
+        return Rows(first.kind + numbered, self.labels, rows, sum(table.rows for table in self.tables), files)
 
-def _find_images(tree: Tree, paths: list[tuple[_Table, str]]) -> tuple[str, str]:
-    """Find where the images of a list are: their folder, relative to the table, and what is added to their names."""
-    files = set() if tree.root else set(tree.files)
-    for elsewhere in product(_IMAGE_FOLDERS, ("", "_aligned")):  # RAF-DB's list names the photos, not the aligned faces
-        for table, cell in paths[:_TRIED]:
-            name = str(_path(table, cell, elsewhere))
-            if os.path.isfile(tree.root / name) if tree.root else name in files:  # noqa: PTH113 - false for any odd name
-                return elsewhere
-    return "", ""
+    def _cells(self, column: str | None) -> Iterator[tuple[_Table, Any]]:
+        """Read one column, if there is one, with the table of each cell."""
+        if column:
+            for table in self.tables:
+                for record in table.records([column]):
+                    yield table, record[column]
 
+    def _read_labels(self, paths: list[str]) -> tuple[LabelSet, Mapping[str, int | None], str]:
+        """Find the labels, the index of each word for one (None: its rows are left out), and what numbers stand for.
 
-def _choose_columns(table: _Table, place: str, carried: Sequence[str]) -> _Columns:
-    """Find the columns by their names; `carried` columns hold no shares of labels."""
-    names, numbers = table.names, table.number_columns
-    by_word = {name.strip().casefold(): name for name in reversed(names)}
+        Numbers are FER-2013's labels where the splits are FER-2013's (Training, PublicTest, PrivateTest), the label names of
+        the Hugging Face hub, or those that `numbers_of` knows; otherwise they are names like any other.
+        """
+        if self.label is None:
+            return (*labels_from(self.shares), "")
+        words = {word for _, cell in self._cells(self.label) if (word := _word(cell))}
+        splits = {_word(cell).casefold() for _, cell in self._cells(self.split)}
+        names = self.tables[0].hub_names.get(self.label)
+        if names is None and (self.has_pixels or (splits and splits <= _OFFICIAL)) and all(map(str.isdecimal, words)):
+            names = FER2013.names
+        if names is not None:
+            labels, index = labels_from(names)
+            return labels, {**index, **{str(number): index[name] for number, name in enumerate(names)}}, ""
+        is_affectnet = self.image.casefold() == "subdirectory_filepath"
+        hint = "fer2013" if self.is_expw else "affectnet" if is_affectnet else str(self.tree.path)
+        said, table = numbers_of(hint, paths, words)
+        if not said:
+            return (*labels_from(words or {"none"}), "")
+        labels, index = labels_from(filter(None, table.values()))
+        return labels, {number: index[label] if label else None for number, label in table.items()}, said
 
-    def first(words: Sequence[str]) -> str | None:
-        return next((by_word[word] for word in words if word in by_word), None)
+    def _find_images(self, paths: list[tuple[_Table, str]]) -> None:
+        """Find where the images of a list are: their folder, relative to the table, and what is added to their names."""
+        root, files = self.tree.root, set(self.tree.files)
+        for self.elsewhere in product(
+            _IMAGE_FOLDERS, ("", "_aligned")
+        ):  # RAF-DB's list names the photos, not the aligned faces
+            for table, cell in paths:
+                name = str(self._path(table, cell))
+                if os.path.isfile(root / name) if root else name in files:  # noqa: PTH113 - false for any odd name
+                    return
+        self.elsewhere = ("", "")
 
-    image = table.bytes_column or first(IMAGE_COLUMNS)
-    label, split, row = first(LABEL_COLUMNS), first(SPLIT_COLUMNS), first(["row"])
-    box = next((tuple(by_word[name] for name in box) for box in (AFFECTNET_BOX, EXPW_BOX) if by_word.keys() >= set(box)), ())
-    taken = {*IGNORED_COLUMNS, *IMAGE_COLUMNS, *SPLIT_COLUMNS, (image or "").casefold(), *(name.casefold() for name in carried)}
-    others = tuple(name for name in names if name.strip().casefold() not in taken and (numbers is None or name in numbers))
-    shares = () if label else others
-    if image is None or not (label or len(shares) > 1):
-        raise MienError(
-            f"{place} has the columns {', '.join(name[:20] for name in names[:8])}{', ...' if len(names) > 8 else ''}. "
-            "mien needs path (or image) and label (or one column of numbers per label), and optionally split; "
-            "or, for FER-2013, emotion, pixels and optionally Usage."
-        )
-    if absent := [name for name in carried if name not in names]:
-        others = tuple(name for name in names if name and name not in (image, *shares))
-        hint = suggestion(absent[0], others, phrase=" Did you mean {!r}?")
-        raise MienError(f"{place} has no column {absent[0]!r}; besides the images it has {', '.join(others)}.{hint}")
-    return _Columns(image, label, shares, split, row, tuple(carried), box)
+    def _path(self, table: _Table, cell: str) -> PurePosixPath:
+        """Return the path of an image in the tree; a cell is relative to the folder of the images, which is to the table."""
+        folder, ending = self.elsewhere
+        path = PurePosixPath(table.name).parent / folder / cell.strip().replace("\\", "/")
+        path = path.with_stem(path.stem + ending) if ending and path.name else path
+        return PurePosixPath(posixpath.normpath(path))
 
+    def _rows(self, named_splits: bool) -> Iterator[Row | BadRow]:
+        wanted = (self.image, self.label, *self.shares, self.split, self.row, *self.box, *self.carried)
+        needed = list(dict.fromkeys(name for name in wanted if name))
+        records = ((table, record) for table in self.tables for record in table.records(needed))
+        for count, (table, record) in enumerate(records):
+            if self.label and self.index.get(_word(record[self.label]), -1) is None:
+                continue
+            name, load = self._image(table, record[self.image])
+            number = _word(record[self.row]) if self.row else str(count) if self.has_pixels else ""
+            place = f"row {count}" + (f" ({shortened(name)})" if name else "")
+            split = _word(record[self.split]) if self.split else table.split
+            if named_splits and not self.split:
+                split = PurePosixPath(name).name.partition("_")[0]
+            try:
+                if load is None:
+                    raise MienError("there is no image")
+                box = [record[column] for column in self.box]
+                yield Row(
+                    id=(f"{name}#{','.join(map(str, box))}" if self.is_expw else name) or number or str(count),
+                    split=split_of(split),
+                    target=self._target(record),
+                    load=partial(_cropped, load, box, not self.is_expw) if box else load,
+                    place=place,
+                    number=int(number) if number.isdecimal() else None,
+                    columns={column: shortened(_word(record[column])) for column in self.carried},
+                )
+            except MienError as error:
+                yield BadRow(place, str(error))
 
-def _read_labels(
-    tree: Tree, tables: list[_Table], columns: _Columns, paths: list[str]
-) -> tuple[LabelSet, Mapping[str, int | None], str]:
-    """Find the labels, the index of each word for one (None: its rows are left out), and what numbers stand for.
+    def _image(self, table: _Table, cell: Any) -> tuple[str, Callable[[], np.ndarray] | None]:
+        """Return an image's name, where it has one, and the function that loads it, where there is an image."""
+        if self.has_pixels:
+            return "", partial(read_pixels, cell)
+        path, data = (cell.get("path"), cell.get("bytes")) if isinstance(cell, dict) else (cell, cell)
+        name = path if isinstance(path, str) else ""
+        if isinstance(data, bytes):
+            return name, partial(decode, data)
+        return name, partial(self.tree.read_image, str(self._path(table, name))) if isinstance(path, str) else None
 
-    Numbers are FER-2013's labels where the splits are FER-2013's (Training, PublicTest, PrivateTest), the label names of the
-    Hugging Face hub, or those that `numbers_of` knows; otherwise they are names like any other.
-    """
-    if columns.label is None:
-        return (*labels_from(columns.shares), "")
-    words = {word for cell in _cells(tables, columns.label) if (word := _word(cell))}
-    splits = {_word(cell).casefold() for cell in _cells(tables, columns.split)}
-    names = tables[0].hub_names.get(columns.label)
-    is_fer2013 = columns.image.casefold() == "pixels" or (splits and splits <= _OFFICIAL)
-    if names is None and is_fer2013 and all(word.isdecimal() for word in words):
-        names = FER2013.names
-    if names is not None:
-        labels, index = labels_from(names)
-        return labels, {**index, **{str(number): index[name] for number, name in enumerate(names)}}, ""
-    hint = {"subdirectory_filepath": "affectnet"}.get(columns.image.casefold(), str(tree.path))
-    said, table = numbers_of("fer2013" if columns.box == EXPW_BOX else hint, paths, words)
-    if not said:
-        return (*labels_from(words or {"none"}), "")
-    labels, index = labels_from(filter(None, table.values()))
-    return labels, {number: index[label] if label else None for number, label in table.items()}, said
-
-
-def _cells(tables: list[_Table], column: str | None) -> list[Any]:
-    return [record[column] for table in tables for record in table.records([column])] if column else []
+    def _target(self, record: dict[str, Any]) -> int | np.ndarray:
+        if self.label is not None:
+            word = _word(record[self.label])
+            if (target := self.index.get(word)) is None:
+                raise MienError(
+                    f"the label {shortened(word)!r} is none of {', '.join(self.labels)}" if word else "there is no label"
+                )
+            return target
+        shares = np.zeros(len(self.labels), dtype=np.float32)
+        for column in self.shares:
+            try:
+                value = float(record[column] or 0)
+            except ValueError:
+                raise MienError(f"{shortened(str(record[column]))!r} in the column {column} is not a number") from None
+            if not 0 <= value < float("inf"):
+                raise MienError(f"{value} in the column {column} is not a share of a label")
+            shares[self.index[column]] += value
+        if not (total := shares.sum()):
+            raise MienError("no label has a share")
+        return np.asarray(shares / total)
 
 
 def _word(cell: Any) -> str:
@@ -315,79 +346,15 @@ def _word(cell: Any) -> str:
     return re.sub(r"^(\d+)\.0+$", r"\1", str(cell).strip())
 
 
-def _rows(
-    tree: Tree,
-    tables: list[_Table],
-    columns: _Columns,
-    labels: LabelSet,
-    index: Mapping[str, int | None],
-    elsewhere: tuple[str, str],
-    named_splits: bool,
-) -> Iterator[Row | BadRow]:
-    wanted = (columns.image, columns.label, *columns.shares, columns.split, columns.row, *columns.box, *columns.carried)
-    needed = list(dict.fromkeys(name for name in wanted if name))
-    records = ((table, record) for table in tables for record in table.records(needed))
-    for count, (table, record) in enumerate(records):
-        if columns.label and index.get(_word(record[columns.label]), -1) is None:
-            continue
-        cell = record[columns.image]
-        pixels = cell if columns.image.casefold() == "pixels" else None
-        name, load = _image(tree, table, cell, elsewhere) if pixels is None else ("", partial(read_pixels, pixels))
-        number = _word(record[columns.row]) if columns.row else str(count) if pixels is not None else ""
-        place = f"row {count}" + (f" ({shortened(name)})" if name else "")
-        split = _word(record[columns.split]) if columns.split else table.split
-        if named_splits and not columns.split:
-            split = PurePosixPath(name).name.partition("_")[0]
-        try:
-            if load is None:
-                raise MienError("there is no image")
-            box = [record[column] for column in columns.box]
-            yield Row(
-                id=(f"{name}#{','.join(map(str, box))}" if columns.box == EXPW_BOX else name) or number or str(count),
-                split=split_of(split),
-                target=_target(record, columns, labels, index),
-                load=partial(cropped, load, box, columns.box != EXPW_BOX) if box else load,
-                place=place,
-                number=int(number) if number.isdecimal() else None,
-                columns={column: shortened(_word(record[column])) for column in columns.carried},
-            )
-        except MienError as error:
-            yield BadRow(place, str(error))
-
-
-def _image(tree: Tree, table: _Table, cell: Any, elsewhere: tuple[str, str]) -> tuple[str, Callable[[], np.ndarray] | None]:
-    """Return an image's name, where it has one, and the function that loads it, where there is an image."""
-    path, data = (cell.get("path"), cell.get("bytes")) if isinstance(cell, dict) else (cell, cell)
-    name = path if isinstance(path, str) else ""
-    if isinstance(data, bytes):
-        return name, partial(decode, data)
-    return name, partial(tree.read_image, str(_path(table, name, elsewhere))) if isinstance(path, str) else None
-
-
-def _path(table: _Table, cell: str, elsewhere: tuple[str, str]) -> PurePosixPath:
-    """Return the path of an image in the tree; a cell is relative to the folder of the images, which is to the table."""
-    folder, ending = elsewhere
-    path = PurePosixPath(table.name).parent / folder / cell.strip().replace("\\", "/")
-    path = path.with_stem(path.stem + ending) if ending and path.name else path
-    return PurePosixPath(posixpath.normpath(path))
-
-
-def _target(record: dict[str, Any], columns: _Columns, labels: LabelSet, index: Mapping[str, int | None]) -> int | np.ndarray:
-    if columns.label is not None:
-        word = _word(record[columns.label])
-        if (target := index.get(word)) is None:
-            raise MienError(f"the label {shortened(word)!r} is none of {', '.join(labels)}" if word else "there is no label")
-        return target
-    shares = np.zeros(len(labels), dtype=np.float32)
-    for column in columns.shares:
-        try:
-            value = float(record[column] or 0)
-        except ValueError:
-            raise MienError(f"{shortened(str(record[column]))!r} in the column {column} is not a number") from None
-        if not 0 <= value < float("inf"):
-            raise MienError(f"{value} in the column {column} is not a share of a label")
-        shares[index[column]] += value
-    if not (total := shares.sum()):
-        raise MienError("no label has a share")
-    shares /= total
-    return shares
+def _cropped(load: Callable[[], np.ndarray], box: list[Any], has_sides: bool) -> np.ndarray:
+    """Load an image and cut out the box of a face: its left and top, and width and height or right and bottom."""
+    try:
+        left, top, right, bottom = (round(float(cell)) for cell in box)
+    except (TypeError, ValueError, OverflowError):
+        raise MienError(f"its face box, {shortened(', '.join(map(str, box)))}, is not four numbers of pixels") from None
+    if has_sides:
+        right, bottom = left + right, top + bottom
+    face = load()[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
+    if not face.size:
+        raise MienError("its face box lies outside the image")
+    return face

@@ -1,10 +1,9 @@
 """Labels of the data matched with those of the model, and what to do if they differ."""
 
-import difflib
 import json
 import shlex
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +11,7 @@ import yaml
 
 from mien.data.faceset import FaceSet, move_split
 from mien.data.rows import numbered_labels
-from mien.errors import MienError
+from mien.errors import MienError, suggestion
 from mien.labels import LabelMap, LabelSet, is_no_expression, label_changes, label_groups, meaning
 
 BLANK = "?"  # placeholder for a label of the data that the user must fill in
@@ -29,10 +28,9 @@ SIMILAR_WORDS = {
 
 
 def with_labels(faces: FaceSet, labels: LabelMap, model: LabelSet | None = None, merged: Collection[str] = ()) -> FaceSet:
-    """Merge, rename or leave out labels of the data as the user asks.
+    """Merge, rename or leave out labels of the data as the user asks; `merged` are the labels that the model's recipe merges.
 
-    `merged` are the labels that the model's recipe merges. MienError if the data lack a label, it gets two new names, its new
-    name is none of the model's, or it is itself another label of the model: its correct predictions would count as wrong.
+    MienError if the map does not fit the data, a new name is none of the model's, or a label that gets one is another of them.
     """
     try:
         relabelled = faces.merge(labels)
@@ -52,13 +50,12 @@ def with_labels(faces: FaceSet, labels: LabelMap, model: LabelSet | None = None,
 
 
 def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet, given: LabelMap | None = None) -> FaceSet:
-    """Merge, rename and leave out labels of the data as the user asks and as the model needs, one by one.
+    """Merge, rename and leave out labels of the data as the user asks and as the model needs, and report it on stderr.
 
-    First come the user's `given` labels, then those that the model's recipe merges, then other names of the model's labels. The
-    rows of labels that the model does not know are left out. If one of these may be a label of the model that the data lack, or
-    almost no label is known, nothing is left out, so that `match_labels` explains the difference. If the model was validated on
-    rows carved from training, the data's own validation rows become test rows. All of it is reported on stderr. The recipe is
-    YAML text, empty if the model has none.
+    First come the user's `given` labels, then those that the model's recipe (YAML, or "") merges, then other names of the
+    model's labels. The rows of labels that the model does not know are left out. If one of these may be a label of the model
+    that the data lack, or almost no label is known, nothing is left out, so that `match_labels` explains the difference. If the
+    model was validated on rows carved from training, the data's own validation rows become test rows.
     """
     made = yaml.safe_load(recipe) or {}
     merge = dict(label_changes(made.get("merge") or {}))
@@ -91,7 +88,7 @@ def match_labels(labels: LabelSet, data: FaceSet, merged: LabelMap | None = None
     Labels without rows need no match. If rows have labels that the model lacks, MienError names those missing on either side
     and suggests a value of --labels that includes those `merged` before.
     """
-    used = [name for column, name in enumerate(data.labels) if data.targets[:, column].any()]
+    used = [name for name, shares in zip(data.labels, data.targets.T, strict=True) if shares.any()]
     if lacking := [name for name in used if name not in labels.names]:
         raise MienError(_explain_difference(labels, data, lacking, merged or {}))
     targets = np.zeros((len(data), len(labels)), dtype=np.float32)
@@ -114,10 +111,7 @@ def _explain_difference(labels: LabelSet, data: FaceSet, lacking: list[str], mer
     known, unknown = ", ".join(labels), ", ".join(lacking)
     differ = f"The labels differ: the data have {unknown}, which the model does not know"
     if numbers := numbered_labels(lacking):
-        flags = [
-            f"{_flag({number: table[number] for number in lacking if number in table})} for {name}"
-            for name, table in numbers.items()
-        ]
+        flags = [f"{_flag({n: table[n] for n in lacking if n in table})} for {name}" for name, table in numbers.items()]
         return f"{differ} ({known}). Say what the numbers stand for, such as {', or '.join(flags)}."
     if absent:
         condition = f"with labels of the data in place of {BLANK}" if BLANK in named else "if that is correct"
@@ -144,7 +138,12 @@ def _guess_partners(labels: LabelSet, lacking: list[str], absent: list[str]) -> 
 
     Others stay blank, since a wrong guess that is copied would be measured.
     """
-    guessed = {name: _guess_partner(name, absent or labels.names) for name in lacking}
+    guessed = dict.fromkeys(lacking, "")
+    for name in lacking:
+        word, choices = name.casefold(), absent or labels.names
+        similar = next((label for label, words in SIMILAR_WORDS.items() if word in words), "")
+        synonyms = [synonym for synonym in (meaning(word), similar) if synonym in choices]
+        guessed[name] = synonyms[0] if synonyms else suggestion(word, choices, phrase="{}", cutoff=0.75)
     unknown = [name for name, partner in guessed.items() if not partner]
     free = [name for name in absent if name not in guessed.values()]
     if len(unknown) == len(free) == 1 or not absent:
@@ -152,13 +151,3 @@ def _guess_partners(labels: LabelSet, lacking: list[str], absent: list[str]) -> 
         unknown = []
     groups = {label: [name for name, partner in guessed.items() if partner == label] for label in labels}
     return {label: members or [BLANK] for label, members in groups.items() if members or (unknown and label in free)}
-
-
-def _guess_partner(name: str, choices: Sequence[str]) -> str:
-    """Find the label with the same meaning or a similar name; empty if there is none."""
-    word = name.casefold()
-    similar = next((label for label, words in SIMILAR_WORDS.items() if word in words), "")
-    for synonym in (meaning(word), similar):
-        if synonym in choices:
-            return str(synonym)
-    return next(iter(difflib.get_close_matches(word, choices, n=1, cutoff=0.75)), "")

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mien.data.ferplus import vote_targets
+from mien.data.fer2013 import vote_targets
 from mien.data.pack import write_pack
 from mien.data.reading import read_faces
 from mien.data.rows import Row, Rows
