@@ -17,32 +17,24 @@ from typing import Any, NoReturn, get_origin
 from mien import __version__
 from mien.errors import MienError, in_plain_words, printable, suggestion
 
+_VERBS = """
+train     train     Train a classifier: mien train RECIPE --data PATH --out RUN [--recipe.epochs 5 ...].
+evaluate  evaluate  Measure a model: mien evaluate MODEL --data PATH --out DIR [--split S] [--by COLUMN].
+predict   predict   Classify the faces of photos and videos: mien predict SOURCE ... [--model M] [--draw DIR].
+crop      crop      Crop the faces of labelled photos: mien crop PHOTOS --out FACES [--several largest|all|skip].
+explain   predict   Show which parts of a face decided the answer: mien explain SOURCE ... --out FILE.png.
+audit     evaluate  Find copies, conflicts and bad images in data: mien audit --data PATH --out DIR.
+compare   evaluate  Compare finished runs: mien compare RUN ... [--title TEXT] [--out FILE.md|.html|.json].
+quantize  publish   Write a smaller, faster int8 model: mien quantize MODEL --data PATH --out FILE.
+recipes   about     List the recipes, or print one with its network's layers: mien recipes [NAME].
+models    about     List the embedded models: mien models.
+push      publish   Upload a finished run to the Hugging Face hub: mien push RUN --to owner/name [--dry-run].
+doctor    about     Check the installation, and say what is missing: mien doctor.
+demo      demo      Run every step on drawn faces, in about two minutes: mien demo [--out DIR].
+"""
 VERBS = {
-    "train": ("mien.verbs.train", "Train a classifier: mien train RECIPE --data PATH --out RUN [--recipe.epochs 5 ...]."),
-    "evaluate": (
-        "mien.verbs.evaluate",
-        "Measure a model: mien evaluate MODEL --data PATH --out DIR [--split S] [--by COLUMN].",
-    ),
-    "predict": (
-        "mien.verbs.predict",
-        "Classify the faces of photos and videos: mien predict SOURCE ... [--model M] [--draw DIR].",
-    ),
-    "crop": (
-        "mien.verbs.crop",
-        "Crop the faces of labelled photos: mien crop PHOTOS --out FACES [--several largest|all|skip].",
-    ),
-    "explain": ("mien.verbs.predict", "Show which parts of a face decided the answer: mien explain SOURCE ... --out FILE.png."),
-    "audit": ("mien.verbs.evaluate", "Find copies, conflicts and bad images in data: mien audit --data PATH --out DIR."),
-    "compare": (
-        "mien.verbs.evaluate",
-        "Compare finished runs: mien compare RUN ... [--title TEXT] [--out FILE.md|.html|.json].",
-    ),
-    "quantize": ("mien.verbs.publish", "Write a smaller, faster int8 model: mien quantize MODEL --data PATH --out FILE."),
-    "recipes": ("mien.verbs.about", "List the recipes, or print one with its network's layers: mien recipes [NAME]."),
-    "models": ("mien.verbs.about", "List the embedded models: mien models."),
-    "push": ("mien.verbs.publish", "Upload a finished run to the Hugging Face hub: mien push RUN --to owner/name [--dry-run]."),
-    "doctor": ("mien.verbs.about", "Check the installation, and say what is missing: mien doctor."),
-    "demo": ("mien.verbs.demo", "Run every step on drawn faces, in about two minutes: mien demo [--out DIR]."),
+    verb: (f"mien.verbs.{module}", summary)
+    for verb, module, summary in (line.split(maxsplit=2) for line in _VERBS.strip().splitlines())
 }
 """Each verb's module, which has a function of its name, and its line in `mien --help`, which ends with its usage."""
 

@@ -1,6 +1,5 @@
 """Measuring a model on labelled faces, auditing these faces, and comparing finished runs."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from mien.data.faceset import FaceSet
 from mien.data.source import DataSource, as_source
 from mien.errors import MienError
 from mien.files import write_whole
-from mien.verbs import read_data, require
+from mien.verbs import read_data, require, say
 
 if TYPE_CHECKING:
     from mien.evaluation.audit import Audit
@@ -75,13 +74,12 @@ def evaluate(
     faces = read_data(data, classifier.size, classifier.channels, quiet, out)
     if classifier.head == "crowd" and faces.votes is not None:
         judged = faces.judged_by_votes()
-        print(f"judged by crowd votes: {len(faces) - len(judged):,} rows without clear votes left out", file=sys.stderr)
+        say(f"judged by crowd votes: {len(faces) - len(judged):,} rows without clear votes left out")
         faces = replace(judged, origin=replace(judged.origin, kind=f"{judged.origin.kind}, judged by the votes"))
     faces = fit_to_model(classifier.metadata.get("mien.recipe", ""), classifier.labels, faces, labels)
     log = classifier.path.parent / "log.csv" if (classifier.path.parent / "log.csv").is_file() else None
     report = report_on(classifier, faces, out, split, log=log, command=command, tta=tta, by=columns, merged=labels)
-    if not quiet:
-        print(f"report  {report.folder / 'index.html'}", file=sys.stderr)
+    say(f"report  {report.folder / 'index.html'}", quiet)
     return report
 
 
@@ -115,13 +113,13 @@ def audit(
     from mien.evaluation.audit import inspect
     from mien.evaluation.audit_page import check_places, write_audit
 
-    check_places(Path(out), None if write is None else Path(write))
-    found = inspect(read_data(data, 48, 1, quiet, Path(out)))
-    listed = write_audit(found, Path(out), None if write is None else Path(write), command)
-    if not quiet:
-        print(f"audit   {Path(out) / 'index.html'}", file=sys.stderr)
-    if write is not None and not quiet:
-        print(f"{listed:,} rows to leave out are listed in {write}: train with --data.drop {write}", file=sys.stderr)
+    folder, file = Path(out), None if write is None else Path(write)
+    check_places(folder, file)
+    found = inspect(read_data(data, 48, 1, quiet, folder))
+    listed = write_audit(found, folder, file, command)
+    say(f"audit   {folder / 'index.html'}", quiet)
+    if write is not None:
+        say(f"{listed:,} rows to leave out are listed in {write}: train with --data.drop {write}", quiet)
     return found
 
 

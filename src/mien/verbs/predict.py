@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from mien.inference.prediction import Prediction
     from mien.labels import LabelSet
 
-SPEED_ONLY = ("batch_size", "threads", "font")  # options that do not change the predictions: a run may be resumed with others
+NOT_LOGGED = ("batch_size", "threads", "font", "draw")
+"""Options that do not change the predictions: a run may be resumed with others."""
 
 
 def predict(
@@ -33,7 +34,6 @@ def predict(
     out: str | None = None,
     resume: bool = False,
     null: bool = False,
-    draw: str | None = None,
     fetch: bool = False,
     **options: Any,
 ) -> int:
@@ -48,7 +48,6 @@ def predict(
         out: a file to write instead of standard output.
         resume: continue a run into --out that was stopped.
         null: paths on stdin end with a zero byte, as those of `find -print0`.
-        draw: a folder for copies of the photos and videos with the predictions drawn in.
         fetch: download the photos whose http or https address is given.
         **options: see `mien.predict`.
 
@@ -67,32 +66,39 @@ def predict(
         check_parquet()
     if resume and path is None:
         raise MienError("--resume continues a file of predictions; name it with --out.")
-    if resume and draw is not None:
+    if resume and options.get("draw") is not None:
         raise MienError("--resume cannot know which pictures are drawn already; leave out --draw, or --resume.")
     if "-" not in source:
         check_names(source, fetch)
     opened = Classifier(model, threads=1, head=options.get("head"))
     labels, _ = opened.labels.merge(options.get("labels") or {})
     items: Any = source if "-" not in source else _paths(source, null)
-    if path is None:
-        with closing(classify_faces(items, opened, detector, draw, fetch=fetch, **options)) as predictions:
-            return _exit_status(_to_standard_output(_until_stopped(predictions, source), form, labels))
-    if resume and path.exists() and not log_path(path).exists():
-        print(f"mien: {str(path)!r} is whole, there is nothing to resume; leave out --resume to replace it", file=sys.stderr)
-        return 0
-    settings = {"model": model, "detector": detector}
-    settings |= {name: value for name, value in options.items() if name not in SPEED_ONLY}
-    log = ResumeLog(path, labels, settings, source, resume)
-    if resume:
-        items = listed(items, options.get("every", 1), log.skip, fetch)
-    with closing(classify_faces(items, opened, detector, draw, fetch=fetch, **options)) as predictions:
-        make_folder_of(path)
-        try:
-            log.write(_until_stopped(predictions, source))
-        except KeyboardInterrupt:
-            print("mien: stopped (the same command with --resume continues)", file=sys.stderr)
-            return 130
-    return _exit_status(log.finish(form))
+    log = None
+    if path is not None:
+        if resume and path.exists() and not log_path(path).exists():
+            print(
+                f"mien: {str(path)!r} is whole, there is nothing to resume; leave out --resume to replace it", file=sys.stderr
+            )
+            return 0
+        decisive = {name: value for name, value in options.items() if name not in NOT_LOGGED}
+        log = ResumeLog(path, labels, {"model": model, "detector": detector} | decisive, source, resume)
+        if resume:
+            items = listed(items, decisive.get("every", 1), log.skip, fetch)
+    with closing(classify_faces(items, opened, detector, fetch=fetch, **options)) as predictions:
+        found = _until_stopped(predictions, source)
+        if log is None:
+            tally = _to_standard_output(found, form, labels)
+        else:
+            make_folder_of(log.path)
+            try:
+                log.write(found)
+            except KeyboardInterrupt:
+                print("mien: stopped (the same command with --resume continues)", file=sys.stderr)
+                return 130
+            tally = log.finish(form)
+    print(f"mien: {tally}", file=sys.stderr)
+    # if no input at all could be read, the user named the wrong thing
+    return 2 if 0 < tally.images == tally.failed else 1 if tally.failed else 0
 
 
 def _paths(source: list[str], null: bool) -> Iterator[str]:
@@ -123,10 +129,8 @@ def _to_standard_output(predictions: "Iterator[Prediction]", format: str, labels
 
     if sys.stdout is None:
         raise MienError("Standard output is closed; redirect it, or name a file with --out.")
-    if format == "table":
-        return write(predictions, labels, format, sys.stdout)
     if format != "parquet":
-        if isinstance(sys.stdout, io.TextIOWrapper):  # the same bytes as in a file
+        if format != "table" and isinstance(sys.stdout, io.TextIOWrapper):  # the same bytes as in a file
             sys.stdout.reconfigure(encoding="utf-8", newline="")
         return write(predictions, labels, format, sys.stdout)
     if sys.stdout.isatty():
@@ -138,12 +142,6 @@ def _to_standard_output(predictions: "Iterator[Prediction]", format: str, labels
             shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.buffer.flush()
     return tally
-
-
-def _exit_status(tally: "Tally") -> int:
-    print(f"mien: {tally}", file=sys.stderr)
-    # if no input at all could be read, the user named the wrong thing
-    return 2 if 0 < tally.images == tally.failed else 1 if tally.failed else 0
 
 
 def explain(source: list[str], out: str, model: str = DEFAULT_MODEL, detector: str = "auto", **options: Any) -> int:
@@ -159,8 +157,7 @@ def explain(source: list[str], out: str, model: str = DEFAULT_MODEL, detector: s
     Returns:
         The exit status: 0, 1 if some images failed, 2 if there is no face.
     """
-    from mien.inference.explanation import MOST_FACES
-    from mien.inference.explanation import explain as explain_faces
+    from mien.inference.explanation import MOST_FACES, explain as explain_faces
     from mien.inference.output import check_out, make_folder_of
     from mien.inference.sources import check_names
 

@@ -4,7 +4,6 @@ import functools
 import json
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +20,7 @@ from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
 from mien.errors import MienError, first_line
 from mien.files import write_whole
-from mien.verbs import read_data, require
+from mien.verbs import read_data, require, say
 
 if TYPE_CHECKING:
     from mien.evaluation.statistics import PairedTest, Proportion
@@ -111,8 +110,7 @@ def quantize(
         median(timeit(functools.partial(each.predict_proba, face[None]), number=1) for face in measured.images[:TIMED])
         for each in both
     )
-    if not quiet:
-        print(f"model   {out}", file=sys.stderr)
+    say(f"model   {out}", quiet)
     accuracies = tuple(proportion(int(each.sum()), len(truth)) for each in right)
     return Quantized(out, split, accuracies, mcnemar(*right), tuple(each.path.stat().st_size for each in both), slow / fast)
 
@@ -230,11 +228,9 @@ def model_card(
     from mien.evaluation.report import markdown_table
     from mien.evaluation.report_page import new_environment
 
-    environment = new_environment()
+    environment = new_environment(text=True)
     environment.filters |= {
         "interval": lambda share: "-" if share is None else "{value:.1%}, {low:.1%} to {high:.1%}".format(**share),
-        "percent": lambda share: "-" if share is None else f"{share:.1%}",
-        "decimal": lambda number: "-" if number is None else f"{number:.3f}",
         "slug": lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "faces",
         "yaml": lambda entry: yaml.safe_dump(entry, allow_unicode=True, width=74).strip(),  # 80 less the indentation there
         "table": markdown_table,
