@@ -49,13 +49,9 @@ BAD_PATH = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb.
+    """Run one verb with the words after `mien`, by default those of sys.argv, and return the exit status.
 
-    Args:
-        arguments: what follows `mien` on the command line; sys.argv, if not given.
-
-    Returns:
-        0 done, 1 done but some inputs failed, 2 the user's mistake, 130 interrupted.
+    It is 0 if all was done, 1 if some inputs failed, 2 for the user's mistake, 130 if interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     trains = arguments[:1] == ["train"]
@@ -86,9 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             again = "the same command with --resume continues" if trains else "run the same again"
             return _complain(f"The disk is full{where}; free some space, then {again}.")
         if problem.errno in BAD_PATH:
-            return _complain(
-                f"A file cannot be written or read{where}: {os.strerror(problem.errno or 0)}; choose another path."
-            )
+            reason = os.strerror(problem.errno or 0)
+            return _complain(f"A file cannot be written or read{where}: {reason}; choose another path.")
         raise
 
 

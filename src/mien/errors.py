@@ -6,10 +6,9 @@ from collections.abc import Iterable
 
 
 class MienError(Exception):
-    """A mistake that only the user can correct: a path, a file, a setting.
+    """A mistake that only the user can correct; the message says what is wrong and what to do about it.
 
-    The message says what is wrong and what to do about it. The command line prints it and exits with 2; a bug raises
-    any other exception and shows its traceback.
+    The command line prints it and exits with 2; a bug raises any other exception and shows its traceback.
     """
 
 
@@ -58,9 +57,8 @@ def suggestion(
 ) -> str:
     """Suggest the known names that are most similar to a misspelt one; return `otherwise` where none is."""
     names = list(known)
-    near = difflib.get_close_matches(name, names, most, cutoff) or difflib.get_close_matches(
-        name.casefold(), names, most, cutoff
-    )
+    matches = (difflib.get_close_matches(word, names, most, cutoff) for word in (name, name.casefold()))
+    near = next(filter(None, matches), [])
     return phrase.format(" or ".join(near)) if near else otherwise
 
 

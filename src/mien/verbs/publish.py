@@ -275,18 +275,18 @@ def _upload(folder: Path, to: str, private: bool) -> str:
                 f"{to} is on the hub already and public; make it private on its page first, or leave out --private."
             )
         api.upload_folder(repo_id=to, folder_path=folder, commit_message="Upload a model with mien push")
+        return url
     except hub.HFValidationError as problem:
-        raise MienError(f"{to!r} is not a valid name on the hub ({first_line(problem)}).") from None
+        sentence = f"{to!r} is not a valid name on the hub ({first_line(problem)})."
     except hub.HfHubHTTPError as problem:
-        if (status := problem.response.status_code) in (401, 403):
-            raise MienError(
-                f"The hub does not let this token write to {to}; log in with one that has write access to it (`hf auth login`)."
-            ) from None
         message = (problem.server_message or first_line(problem)).rstrip(".")
-        raise MienError(f"The hub rejected {to} (status {status}): {message}.") from None
+        sentence = f"The hub rejected {to} (status {problem.response.status_code}): {message}."
+        if problem.response.status_code in (401, 403):
+            advice = "log in with one that has write access to it (`hf auth login`)"
+            sentence = f"The hub does not let this token write to {to}; {advice}."
     except Exception as problem:  # the hub's client passes on the errors of its HTTP library
         if isinstance(problem, MienError) or (isinstance(problem, OSError) and problem.filename is not None):
             raise  # the error above, or one of this machine's disk
         advice = "run the same command again with a network connection"
-        raise MienError(f"The hub could not be reached ({first_line(problem)}); {advice}.") from None
-    return url
+        sentence = f"The hub could not be reached ({first_line(problem)}); {advice}."
+    raise MienError(sentence)
