@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     It is 0 if all was done, 1 if some inputs failed, 2 for the user's mistake, 130 if interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    trains = arguments[:1] == ["train"]
+    writes_file = any(word.partition("=")[0] == "--out" for word in arguments)
+    can_resume = arguments[:1] == ["train"] or (arguments[:1] == ["predict"] and writes_file)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a console may lack letters
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(mistake))
     except KeyboardInterrupt:
         again = "" if "--resume" in arguments else " with --resume"
-        _complain("stopped" + (f" (the same command{again} continues)" if trains else ""))
+        _complain("stopped" + (f" (the same command{again} continues)" if can_resume else ""))
         return 130
     except OSError as problem:
         _abandon_output()
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0  # the reader of the output has closed it, as `head` does
         where = f" ({problem.filename})" if problem.filename else ""
         if problem.errno in FULL_DISK:
-            again = "the same command with --resume continues" if trains else "run the same again"
+            again = "the same command with --resume continues" if can_resume else "run the same again"
             return _complain(f"The disk is full{where}; free some space, then {again}.")
         if problem.errno in BAD_PATH:
             reason = os.strerror(problem.errno or 0)

@@ -33,18 +33,16 @@ KINDS = {
 
 def in_plain_words(problem: str) -> str:
     """Turn jsonargparse's message about a value of the wrong type into one sentence, without a full stop."""
-    words = " ".join(
-        line.strip().lstrip("- ") if line.startswith(" ") else line for line in problem.splitlines() if line.strip()
-    )
+    lines = filter(str.strip, problem.splitlines())
+    words = " ".join(line.strip().lstrip("- ") if line.startswith(" ") else line for line in lines)
     words = re.sub(r'(?:Parser|Problem with) key "([\w.]+)":', r"--\1:", words)
     if union := re.search(r"^(.*?)Does not validate against any of the Union subtypes Subtypes: (.*?) Errors: .*", words):
         kinds = re.findall(r"int|float|bool|str|list|dict|NoneType", re.sub(r"\[(?:str|str, list\[str\])\]", "", union[2]))
         value = re.search(r"Given value: (.*)$", words) or re.search(r"Got value: (.*?)(?: Expected| Given|$)", words)
         return f"{union[1]}expected {' or '.join(KINDS[kind] for kind in kinds)}" + (f", not {value[1]}" if value else "")
     words = re.sub(r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", _one_of, words)
-    return re.sub(
-        r"Expected an? <class '(\w+)'>\. Got value: (.*)", lambda m: f"expected {KINDS.get(m[1], m[1])}, not {m[2]}", words
-    )
+    wrong_type = r"Expected an? <class '(\w+)'>\. Got value: (.*)"
+    return re.sub(wrong_type, lambda found: f"expected {KINDS.get(found[1], found[1])}, not {found[2]}", words)
 
 
 def _one_of(found: re.Match[str]) -> str:

@@ -33,12 +33,11 @@ The answers are drawn into {out}/real-photo."""
 def demo(*, out: Path = Path("demo"), run_verb: Callable[[list[str]], int]) -> int:
     """Run every step on drawn faces: data, training, report, predictions for photos.
 
+    The exit status is that of the first step that fails, else 0.
+
     Args:
         out: the folder to make; an earlier demo there is replaced.
         run_verb: runs the words after `mien`.
-
-    Returns:
-        The exit status of the first step that fails, else 0.
     """
     require("train", "torch", "sklearn", "matplotlib")
     import matplotlib

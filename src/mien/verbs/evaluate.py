@@ -63,7 +63,10 @@ def evaluate(
 
     out = Path(out)
     classifier = Classifier(model, head=head, prior=prior)
-    _check_own_report(out, classifier.path)
+    own = out.parent / "model.onnx"
+    if out.name in ("report", "report-crowd") and out.exists() and own.is_file() and own.resolve() != classifier.path.resolve():
+        # `mien compare` would show it as a report of that run
+        raise MienError(f"{out} is the report of the run in {out.parent} on its own model; choose another --out.")
     if head is None:
         votes_are_targets = isinstance(data, DataSource) and data.votes is not None and data.votes_as != "beside"
         classifier = classifier.with_head("crowd" if votes_are_targets and "crowd" in classifier.heads else "label")
@@ -81,13 +84,6 @@ def evaluate(
     report = report_on(classifier, faces, out, split, log=log, command=command, tta=tta, by=columns, merged=labels)
     say(f"report  {report.folder / 'index.html'}", quiet)
     return report
-
-
-def _check_own_report(out: Path, model: Path) -> None:
-    """Reject a run's own report folder for another model, since `mien compare` would show it as that run's."""
-    own = out.parent / "model.onnx"
-    if out.name in ("report", "report-crowd") and out.exists() and own.is_file() and own.resolve() != model.resolve():
-        raise MienError(f"{out} is the report of the run in {out.parent} on its own model; choose another --out.")
 
 
 def audit(
@@ -153,6 +149,7 @@ def compare(
     """
     require("evaluate", "sklearn", "matplotlib", "jinja2")
     from mien.evaluation import comparison
+    from mien.inference.output import make_folder_of
 
     out = None if out is None else Path(out)
     format = format or FORMATS.get(out.suffix.lower() if out else "")
@@ -172,8 +169,6 @@ def compare(
         text = comparison.render(summaries, title, command, predictions, "html" if format == "html" else "md")
     if out is None:
         return text
-    from mien.inference.output import make_folder_of
-
     make_folder_of(out)
     write_whole(out, lambda part: part.write_text(text, encoding="utf-8"))
     return ""

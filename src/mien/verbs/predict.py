@@ -39,6 +39,8 @@ def predict(
 ) -> int:
     """Find the faces of images and videos, and classify their expressions.
 
+    The exit status is 0, 1 if some inputs failed, 2 if all did.
+
     Args:
         source: photos, folders, patterns, zips, videos, numbers of cameras, addresses of streams or (with --fetch) photos,
             data URIs; - reads paths on stdin.
@@ -50,9 +52,6 @@ def predict(
         null: paths on stdin end with a zero byte, as those of `find -print0`.
         fetch: download the photos whose http or https address is given.
         **options: see `mien.predict`.
-
-    Returns:
-        The exit status: 0, 1 if some inputs failed, 2 if all did, 130 if stopped with Ctrl-C.
     """
     from mien.inference.classifier import Classifier
     from mien.inference.output import check_out, check_parquet, choose_format, make_folder_of
@@ -90,11 +89,7 @@ def predict(
             tally = _to_standard_output(found, form, labels)
         else:
             make_folder_of(log.path)
-            try:
-                log.write(found)
-            except KeyboardInterrupt:
-                print("mien: stopped (the same command with --resume continues)", file=sys.stderr)
-                return 130
+            log.write(found)
             tally = log.finish(form)
     print(f"mien: {tally}", file=sys.stderr)
     # if no input at all could be read, the user named the wrong thing
@@ -106,10 +101,7 @@ def _paths(source: list[str], null: bool) -> Iterator[str]:
     from mien.inference.sources import read_paths, standard_input
 
     for name in source:
-        if name == "-":
-            yield from read_paths(standard_input(), null)
-        else:
-            yield name
+        yield from read_paths(standard_input(), null) if name == "-" else [name]
 
 
 def _until_stopped(predictions: "Iterator[Prediction]", source: list[str]) -> "Iterator[Prediction]":
@@ -147,15 +139,14 @@ def _to_standard_output(predictions: "Iterator[Prediction]", format: str, labels
 def explain(source: list[str], out: str, model: str = DEFAULT_MODEL, detector: str = "auto", **options: Any) -> int:
     """Find the faces of images, and show which parts of each decided the answer.
 
+    The exit status is 0, 1 if some images failed, 2 if there is no face.
+
     Args:
         source: photos, folders or patterns; the first 32 faces are explained.
         out: the picture to write: .png, .jpg or .webp.
         model: a model file, a run folder, a name that `mien models` lists, or hf:owner/name.
         detector: auto, yunet, none, or a YuNet .onnx file.
         **options: see `mien.explain`.
-
-    Returns:
-        The exit status: 0, 1 if some images failed, 2 if there is no face.
     """
     from mien.inference.explanation import MOST_FACES, explain as explain_faces
     from mien.inference.output import check_out, make_folder_of
