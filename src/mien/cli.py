@@ -213,14 +213,9 @@ def _make_parser(verb: str, function: Callable[..., Any], recipe: Any) -> Any:
             return super().add_argument(*names, **options)
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = Parser(
-        prog=f"mien {verb}",
-        usage=f"{VERBS[verb][1].rpartition(': ')[2].rstrip('.')} [options]",
-        description=(inspect.getdoc(function) or "").partition("\n")[0],
-        exit_on_error=False,
-        allow_abbrev=False,
-        default_env=False,
-    )
+    usage = f"{VERBS[verb][1].rpartition(': ')[2].rstrip('.')} [options]"
+    title = (inspect.getdoc(function) or "").partition("\n")[0]
+    parser = Parser(prog=f"mien {verb}", usage=usage, description=title, exit_on_error=False, allow_abbrev=False)
     skip: set[str | int] = {"data", "recipe", "command", "run_verb"}
     parser.add_function_arguments(function, as_group=False, skip=skip, fail_untyped=False)
     if "data" in parameters:

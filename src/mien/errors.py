@@ -19,15 +19,8 @@ def printable(text: str, encoding: str = "utf-8") -> str:
     return "".join(safe).encode(encoding, "backslashreplace").decode(encoding)
 
 
-KINDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "str": "a text",
-    "list": "a list such as [a, b]",
-    "dict": "pairs such as {a: [b, c]}",
-    "NoneType": "null",
-}
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "NoneType": "null"}
+KINDS |= {"list": "a list such as [a, b]", "dict": "pairs such as {a: [b, c]}"}
 """Names of types in error messages."""
 
 

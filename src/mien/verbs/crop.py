@@ -121,8 +121,7 @@ def crop(
 def _read(names: Sequence[str], every: int) -> Rows:
     """Read labelled photos, if the names are one path with labels; otherwise list photos without labels."""
     frames = listed(names, every)
-    path = Path(names[0] if len(names) == 1 else "")
-    if len(names) == 1 and (path.is_file() or path.is_dir()):
+    if len(names) == 1 and ((path := Path(names[0])).is_file() or path.is_dir()):
         tree = open_tree(path)
         format = recognise(tree)
         if format and (format != "folders" or any("/" in file for file in filter(is_image_name, tree.files))):

@@ -9,25 +9,7 @@ from mien.verbs import require, say
 
 FACES_PER_LABEL = 160
 MARK = "about-this-folder.txt"
-
-STEPS = """\
-2/5  Training our compact network on them.
-train few-faces --data {out}/faces --out {out}/run
-The model is {out}/run/model.onnx, its log {out}/run/log.csv.
-
-3/5  Measuring it on the test faces, which show other people than the training faces. (Drawn people are so alike
-     that some still count as near copies.)
-evaluate {out}/run --data {out}/faces --out {out}/report
-Open {out}/report/index.html in a browser.
-
-4/5  Asking it about a photo of four drawn people.
-predict {out}/drawn-photo.png --model {out}/run --draw {out}/drawn-photo
-The answers are drawn into {out}/drawn-photo.
-
-5/5  Asking the embedded model, trained on FER-2013, about a real photo (Grace Hopper, from matplotlib).
-predict {samples}/grace_hopper.jpg --draw {out}/real-photo
-The answers are drawn into {out}/real-photo."""
-"""Of each step its title, the words after `mien`, and what came out."""
+STEPS = Path(__file__).with_name("demo.txt")  # of each step its title, the words after `mien`, and what came out
 
 
 def demo(*, out: Path = Path("demo"), run_verb: Callable[[list[str]], int]) -> int:
@@ -58,7 +40,7 @@ def demo(*, out: Path = Path("demo"), run_verb: Callable[[list[str]], int]) -> i
     Image.fromarray(draw_photo(["happy", "surprise", "sad", "angry"], seed=5)[0]).save(photo)
     say(f"     Look at {out / 'faces'} and {photo}.")
     places = {"out": out, "samples": Path(matplotlib.get_data_path()) / "sample_data"}
-    for step in STEPS.split("\n\n"):
+    for step in STEPS.read_text(encoding="utf-8").split("\n\n"):
         *title, command, result = step.splitlines()
         words = [word.format(**places) for word in command.split()]
         say("\n".join(["", *title, f"     $ mien {' '.join(words)}"]))

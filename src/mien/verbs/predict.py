@@ -10,7 +10,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.errors import MienError, printable
@@ -117,7 +116,7 @@ def _until_stopped(predictions: "Iterator[Prediction]", source: list[str]) -> "I
 
 
 def _to_standard_output(predictions: "Iterator[Prediction]", format: str, labels: "LabelSet") -> "Tally":
-    from mien.inference.output import write, write_file
+    from mien.inference.output import write
 
     if sys.stdout is None:
         raise MienError("Standard output is closed; redirect it, or name a file with --out.")
@@ -127,11 +126,10 @@ def _to_standard_output(predictions: "Iterator[Prediction]", format: str, labels
         return write(predictions, labels, format, sys.stdout)
     if sys.stdout.isatty():
         raise MienError("Parquet cannot be read on a terminal; name a file with --out.")
-    with tempfile.TemporaryDirectory() as folder:  # Parquet cannot be written to a pipe row by row
-        path = Path(folder) / "predictions.parquet"
-        tally = write_file(predictions, labels, format, path)
-        with path.open("rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer)
+    with tempfile.TemporaryFile() as file:  # Parquet cannot be written to a pipe row by row
+        tally = write(predictions, labels, format, file)
+        file.seek(0)
+        shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.buffer.flush()
     return tally
 
