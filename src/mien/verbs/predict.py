@@ -10,16 +10,19 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mien.errors import MienError, printable
-from mien.inference.classifier import DEFAULT_MODEL
-
-if TYPE_CHECKING:
-    from mien.inference.explanation import Explanation
-    from mien.inference.output import Tally
-    from mien.inference.prediction import Prediction
-    from mien.labels import LabelSet
+from mien.inference.classifier import DEFAULT_MODEL, Classifier
+from mien.inference.explanation import MOST_FACES, Explanation, explain as explain_faces
+from mien.inference.output import Tally, check_out, check_parquet, choose_format, make_folder_of, write
+from mien.inference.pipeline import predict as classify_faces
+from mien.inference.prediction import Prediction
+from mien.inference.resume import ResumeLog, log_path
+from mien.inference.sources import camera_number, check_names, listed, read_paths, standard_input
+from mien.inference.video import is_stream
+from mien.labels import LabelSet
+from mien.verbs import say
 
 NOT_LOGGED = ("batch_size", "threads", "font", "draw")
 """Options that do not change the predictions: a run may be resumed with others."""
@@ -52,12 +55,6 @@ def predict(
         fetch: download the photos whose http or https address is given.
         **options: see `mien.predict`.
     """
-    from mien.inference.classifier import Classifier
-    from mien.inference.output import check_out, check_parquet, choose_format, make_folder_of
-    from mien.inference.pipeline import predict as classify_faces
-    from mien.inference.resume import ResumeLog, log_path
-    from mien.inference.sources import check_names, listed
-
     path = None if out is None else check_out(out, source)
     form = choose_format(format, path)
     if form == "parquet":
@@ -74,9 +71,7 @@ def predict(
     log = None
     if path is not None:
         if resume and path.exists() and not log_path(path).exists():
-            print(
-                f"mien: {str(path)!r} is whole, there is nothing to resume; leave out --resume to replace it", file=sys.stderr
-            )
+            say(f"mien: {str(path)!r} is whole, there is nothing to resume; leave out --resume to replace it")
             return 0
         decisive = {name: value for name, value in options.items() if name not in NOT_LOGGED}
         log = ResumeLog(path, labels, {"model": model, "detector": detector} | decisive, source, resume)
@@ -90,24 +85,19 @@ def predict(
             make_folder_of(log.path)
             log.write(found)
             tally = log.finish(form)
-    print(f"mien: {tally}", file=sys.stderr)
+    say(f"mien: {tally}")
     # if no input at all could be read, the user named the wrong thing
     return 2 if 0 < tally.images == tally.failed else 1 if tally.failed else 0
 
 
 def _paths(source: list[str], null: bool) -> Iterator[str]:
     """Give the names, with the paths on standard input in place of a dash."""
-    from mien.inference.sources import read_paths, standard_input
-
     for name in source:
         yield from read_paths(standard_input(), null) if name == "-" else [name]
 
 
-def _until_stopped(predictions: "Iterator[Prediction]", source: list[str]) -> "Iterator[Prediction]":
+def _until_stopped(predictions: Iterator[Prediction], source: list[str]) -> Iterator[Prediction]:
     """Treat Ctrl-C as the normal end of a camera or a stream."""
-    from mien.inference.sources import camera_number
-    from mien.inference.video import is_stream
-
     try:
         yield from predictions
     except KeyboardInterrupt:
@@ -115,9 +105,7 @@ def _until_stopped(predictions: "Iterator[Prediction]", source: list[str]) -> "I
             raise
 
 
-def _to_standard_output(predictions: "Iterator[Prediction]", format: str, labels: "LabelSet") -> "Tally":
-    from mien.inference.output import write
-
+def _to_standard_output(predictions: Iterator[Prediction], format: str, labels: LabelSet) -> Tally:
     if sys.stdout is None:
         raise MienError("Standard output is closed; redirect it, or name a file with --out.")
     if format != "parquet":
@@ -146,10 +134,6 @@ def explain(source: list[str], out: str, model: str = DEFAULT_MODEL, detector: s
         detector: auto, yunet, none, or a YuNet .onnx file.
         **options: see `mien.explain`.
     """
-    from mien.inference.explanation import MOST_FACES, explain as explain_faces
-    from mien.inference.output import check_out, make_folder_of
-    from mien.inference.sources import check_names
-
     path = check_out(out, source)
     check_names(source)
     make_folder_of(path)
@@ -157,18 +141,18 @@ def explain(source: list[str], out: str, model: str = DEFAULT_MODEL, detector: s
     for each in explained:
         _print_explanation(each)
     if all(each.heat is None for each in explained):
-        print("mien: there is no face to explain, and no picture was written", file=sys.stderr)
+        say("mien: there is no face to explain, and no picture was written")
         return 2
     if len(explained) == MOST_FACES:
-        print(f"mien: only the first {MOST_FACES} faces are explained", file=sys.stderr)
-    print(f"picture {path}", file=sys.stderr)
+        say(f"mien: only the first {MOST_FACES} faces are explained")
+    say(f"picture {path}")
     return 1 if any(each.prediction.error for each in explained) else 0
 
 
-def _print_explanation(each: "Explanation") -> None:
+def _print_explanation(each: Explanation) -> None:
     found = each.prediction
     if each.heat is None or found.probabilities is None or each.label is None:
-        print(f"mien: {printable(found.error or f'{found.source}: no face found')}", file=sys.stderr)
+        say(f"mien: {printable(found.error or f'{found.source}: no face found')}")
         return
     time = "" if found.time is None else f" at {found.time:.2f} s"
     probability = float(found.probabilities[found.labels.index(each.label)])
