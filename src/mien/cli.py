@@ -162,7 +162,7 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
     parameters = inspect.signature(function).parameters
     recipe, path, rest = None, Path(), words
     if "recipe" in parameters and not {"-h", "--help"}.intersection(words[:1]):
-        from mien.training.recipe import load_recipe, recipe_path
+        from mien.training.recipe import describe_overrides, load_recipe, recipe_path
 
         if not words or words[0].startswith("-"):
             raise MienError("Say which recipe to train: mien train RECIPE --data PATH --out RUN; `mien recipes` lists them.")
@@ -178,8 +178,6 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
     if parser.positional is not None and values[parser.positional.name] == "":
         raise MienError(f"{parser.positional.name.upper()} is empty; give it a path.")
     if recipe is not None:
-        from mien.training.recipe import describe_overrides
-
         values["recipe"] = describe_overrides(values["recipe"], recipe, path.stem)
     if "command" in parameters and values["out"] is not None:
         # a resumed run gives the same result as an unbroken one, so the noted command is one that works on its own
