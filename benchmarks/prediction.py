@@ -1,4 +1,4 @@
-"""What `mien predict` costs beyond the work itself: three ratios of one run.
+"""What `mien predict` costs beyond the work itself: ratios of one run.
 
     python benchmarks/prediction.py [--detector yunet] [--threads 2] [--photos 1000] [--rounds 5] [--parts folder memory]
 
@@ -6,19 +6,20 @@
 2. A folder of photos through `mien.predict` against its stages alone (reading; finding and cropping; classifying in batches)
    by the same number of threads. The bound is the slowest stage where each has hardware of its own, and their sum on one CPU.
 3. The peak of memory of a process over 10 times --photos, of 320 pixels, against one over a tenth of them.
+4. With --earlier SRC [DETECTOR], an earlier mien: the folder's run by it against this one, in turn, also by CPU time.
 """
 
 import argparse
 import os
+import subprocess
+import sys
 import tempfile
 from collections import deque
-from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from timeit import timeit
 
-import cv2
 import numpy as np
 import onnxruntime
 from PIL import Image
@@ -33,7 +34,11 @@ from shared import in_fresh_process, parse, peak_megabytes
 all_of = partial(deque, maxlen=0)  # runs through an iterator
 seconds = partial(timeit, number=1)
 KINDS = 20  # different photos; the rest are links to them
-PARTS = ["classification", "folder", "memory"]
+
+TIMED = """import mien, os, sys, time
+start = time.perf_counter()
+rows = list(mien.predict(*sys.argv[1:4], threads=int(sys.argv[4])))
+print(time.perf_counter() - start, sum(os.times()[:2]), len(rows))"""
 
 
 def classification(model: str, rounds: int) -> None:
@@ -68,32 +73,37 @@ def draw(folder: Path, total: int, side: int) -> Path:
 
 def folder_run(photos: Path, arguments: argparse.Namespace) -> None:
     """Compare a folder's run with its stages alone."""
-    cv2.setNumThreads(1)
     detector, classifier = open_detector(arguments.detector), Classifier(arguments.model, threads=1)
     paths = sorted(photos.iterdir())
-    images = [read_image(path) for path in paths[:KINDS]]
-    images = [images[number % KINDS] for number in range(len(paths))]
+    images = ([read_image(path) for path in paths[:KINDS]] * (len(paths) // KINDS + 1))[: len(paths)]
 
     def find(image: np.ndarray) -> list[np.ndarray]:
         crops = [crop_face(image, face, detector.framing) for face in detector.detect(image)]
         return [prepare(crop, classifier.size, classifier.channels) for crop in crops]
-
-    def seconds_alone(work: Callable, inputs: Sequence) -> float:
-        return seconds(lambda: all_of(pool.map(work, inputs)))
 
     with ThreadPoolExecutor(arguments.threads) as pool:
         found = [face for faces in pool.map(find, images[: 2 * KINDS]) for face in faces]  # warm, and the faces to classify
         per_photo = len(found) / min(len(images), 2 * KINDS)
         batches = [np.stack((found * 64)[:64])] * round(per_photo * len(paths) / 64)
         stages = {"reading": (read_image, paths), "finding": (find, images), "classifying": (classifier.predict_proba, batches)}
-        before = [seconds_alone(*stage) for stage in stages.values()]
+        before = [seconds(lambda stage=stage: all_of(pool.map(*stage))) for stage in stages.values()]
         whole = seconds(lambda: all_of(mien.predict(photos, classifier, detector, threads=arguments.threads)))
-        after = [seconds_alone(*stage) for stage in stages.values()]
+        after = [seconds(lambda stage=stage: all_of(pool.map(*stage))) for stage in stages.values()]
     alone = [(first + second) / 2 for first, second in zip(before, after, strict=True)]  # other programs interfere
     print(f"a folder of {len(paths):,} photos, {per_photo:.1f} faces each, {arguments.threads} threads: {whole:.1f} s")
     print("  alone:", ", ".join(f"{name} {took:.1f} s" for name, took in zip(stages, alone, strict=True)))
     print(f"  {max(alone) / whole:6.1%} of what the slowest stage allows alone (goal: at least 85%)")
     print(f"  {sum(alone) / whole:6.1%} of what the stages allow that share these threads")
+
+
+def compare_with_earlier(photos: Path, arguments: argparse.Namespace) -> None:
+    here, taken = str(Path(mien.__file__).parents[1]), []
+    for source, detector in [(arguments.earlier[0], arguments.earlier[-1]), (here, arguments.detector)] * arguments.rounds:
+        command = [sys.executable, "-c", TIMED, str(photos), arguments.model, detector, str(arguments.threads)]
+        taken.append(subprocess.check_output(command, env=os.environ | {"PYTHONPATH": source}).split())
+    figures = np.array(taken, float).reshape(-1, 2, 3)  # seconds, CPU seconds, rows, of both
+    wall, cpu = np.median(figures[:, 0, :2] / figures[:, 1, :2], axis=0)
+    print(f"{wall:.2f} times faster than the earlier mien, {cpu:.2f} by CPU time (goal: 2.5); rows {figures[0, :, 2]}")
 
 
 def peak_of_run(photos: Path, model: str, detector: str, threads: int) -> float:
@@ -102,16 +112,19 @@ def peak_of_run(photos: Path, model: str, detector: str, threads: int) -> float:
 
 
 if __name__ == "__main__":
-    arguments = parse(__doc__, model=DEFAULT_MODEL, detector="auto", threads=2, photos=1000, side=640, rounds=5, parts=PARTS)
+    options = {"model": DEFAULT_MODEL, "detector": "auto", "threads": 2, "photos": 1000, "side": 640, "rounds": 5}
+    arguments = parse(__doc__, **options, parts=["classification", "folder", "memory"], earlier=[])
     if "classification" in arguments.parts:
         classification(arguments.model, arguments.rounds)
     with tempfile.TemporaryDirectory() as folder:
         if "folder" in arguments.parts:
             folder_run(draw(Path(folder) / "photos", arguments.photos, arguments.side), arguments)
+        if arguments.earlier:
+            compare_with_earlier(draw(Path(folder) / "both", arguments.photos, arguments.side), arguments)
         if "memory" in arguments.parts:
             counts = [max(KINDS, count) for count in (arguments.photos // 10, arguments.photos * 10)]
             photos = [draw(Path(folder) / str(count), count, 320) for count in counts]
             how = (arguments.model, arguments.detector, arguments.threads)
             small, large = (in_fresh_process(peak_of_run, each, *how) for each in photos)
-            peaks = ", ".join(f"{count:,} photos {peak:.0f} MB" for count, peak in zip(counts, (small, large), strict=True))
+            peaks = f"{counts[0]:,} photos {small:.0f} MB, {counts[1]:,} photos {large:.0f} MB"
             print(f"peak of memory: {peaks}: {large - small:+.0f} (goal: up to 50)")

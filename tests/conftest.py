@@ -1,10 +1,17 @@
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from mien.cli import main
 from mien.drawn import write_folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts():
+    """Shells start background jobs with SIGINT ignored, and the tests that send it would wait for ever."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

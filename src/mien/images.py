@@ -8,12 +8,12 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
-from pathlib import Path, PurePath
+from pathlib import Path
 from stat import S_ISDIR
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from mien.errors import MienError
 
@@ -27,6 +27,7 @@ IMAGE_SUFFIXES = frozenset(
 """The files of a folder or zip that count as images, for training and prediction alike, in upper or lower case."""
 
 HEAD_BYTES = 512  # bytes of a file that `content_kind` needs
+HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1")  # bytes 4 to 12 of a HEIC file
 
 _KINDS = {
     "image": re.compile(
@@ -64,9 +65,14 @@ _PILLOW_LIMIT = threading.Lock()
 _LARGE = threading.Lock()
 
 
+def suffix_of(name: str) -> str:
+    """Return the suffix of a file name in lower case; objects of pathlib take much longer."""
+    return os.path.splitext(name)[1].lower().rstrip(".")  # noqa: PTH122
+
+
 def is_image_name(name: str) -> bool:
     """Return whether a file of this name counts as an image."""
-    return PurePath(name).suffix.lower() in IMAGE_SUFFIXES
+    return suffix_of(name) in IMAGE_SUFFIXES
 
 
 def content_kind(head: bytes) -> str:
@@ -83,9 +89,9 @@ def walk(
 ) -> Iterator[tuple[str, os.stat_result | OSError | None]]:
     """List everything below a folder; hidden files, files of the operating system and links to a folder above are skipped.
 
-    Yields the name relative to the folder, with slashes, and its status: None for a link that leads nowhere. A folder comes
-    before its contents; one that cannot be listed also comes with the error. `key` sorts the names of each folder; `prefix` is
-    put before every name; `above` are the real paths of the parent folders.
+    Yields the name relative to the folder, with slashes and `prefix` before it, and its status: None for a link that leads
+    nowhere. A folder comes before its contents; one that cannot be listed also comes with the error. `key` sorts the names of
+    each folder; `above` are the real paths of the parent folders.
     """
     here = os.path.realpath(folder)
     if here in above:
@@ -120,30 +126,18 @@ def zip_members(archive: zipfile.ZipFile, key: Callable[[str], Any] = str) -> di
 
 
 def read_image(source: ImageSource) -> np.ndarray:
-    """Read an image as a person sees it.
+    """Read an image as a person sees it: uint8, (H, W) for a gray one and (H, W, 3) RGB for any other, maybe read-only.
 
-    The EXIF orientation is applied, transparency is blended with white, 16 bits are scaled to 8, and the first frame of an
-    animation is used. A float array or TIFF has the range 0 to 1, 0 to 255 or 0 to 65535, the first that fits its maximum; a
-    uint16 array 0 to 255 or 0 to 65535; other integers 0 to 255.
-
-    Args:
-        source: a path, the bytes of a file in any format Pillow reads (HEIC where pillow-heif is installed), a Pillow image,
-            or an array: (H, W), (H, W, 1), (H, W, 2) gray with alpha, (H, W, 3) RGB or (H, W, 4) RGBA.
-
-    Returns:
-        uint8, (H, W) for a gray image and (H, W, 3) RGB for any other; a decoded one is read-only.
-
-    Raises:
-        MienError: if there is no such file, it is not an image, is damaged, or is larger than the limit.
+    The formats are those of Pillow, and HEIC where pillow-heif is installed. The EXIF orientation is applied, transparency is
+    blended with white, 16 bits are scaled to 8, and the first frame of an animation is used. An array is (H, W), (H, W, 1),
+    (H, W, 2) gray with alpha, (H, W, 3) RGB or (H, W, 4) RGBA. A float array or TIFF has the range 0 to 1, 0 to 255 or 0 to
+    65535, the first that fits its maximum; a uint16 array 0 to 255 or 0 to 65535; other integers 0 to 255.
     """
     return read_with_note(source)[0]
 
 
 def read_with_note(source: ImageSource, name: str = "") -> tuple[np.ndarray, str]:
-    """Read an image as `read_image` does, and note what was left out or inferred, or "".
-
-    `name` is the name of bytes in error messages.
-    """
+    """Read an image as `read_image` does, and note what was left out or inferred; `name` is that of bytes in errors."""
     if not isinstance(source, ImageSource):
         raise MienError(f"An image is a path, bytes, a Pillow image or an array, not {type(source).__name__}.")
     label, remedy = "The image array", "save or download it again"
@@ -171,19 +165,9 @@ def read_with_note(source: ImageSource, name: str = "") -> tuple[np.ndarray, str
 def prepare(image: np.ndarray, size: int, channels: int) -> np.ndarray:
     """Prepare a face for the network: the only preprocessing outside the model file, for training and prediction alike.
 
-    Colour becomes gray by the luma of ITU-R BT.601 (0.299 R + 0.587 G + 0.114 B), gray becomes colour by repetition, and
-    the picture is stretched to a square with an antialiased triangle filter, which does not ring.
-
-    Args:
-        image: uint8, (H, W) gray or (H, W, 3) RGB, as `read_image` gives it.
-        size: height and width of the result in pixels.
-        channels: 1 for gray, 3 for RGB.
-
-    Returns:
-        uint8, (size, size) or (size, size, 3): the image itself, not a copy, where it already has that shape.
-
-    Raises:
-        MienError: if the image is none of these.
+    The image is as `read_image` gives it. Colour becomes gray by the luma of ITU-R BT.601 (0.299 R + 0.587 G + 0.114 B), gray
+    becomes colour by repetition, and the picture is stretched to a square with an antialiased triangle filter, which does not
+    ring. Returns uint8, (size, size) for one channel or (size, size, 3): the image itself, not a copy, if it has that shape.
     """
     shape = (size, size) if channels == 1 else (size, size, 3)
     if image.shape == shape and image.dtype == np.uint8:
@@ -218,18 +202,15 @@ def _from_file(file: BinaryIO) -> tuple[np.ndarray, str]:
     try:
         image = _open(file)
     except UnidentifiedImageError:
-        raise MienError(f"is not in a format that can be read{_heic_hint(file)}; save it as JPEG or PNG.") from None
+        file.seek(4)
+        hint = " (it is HEIC: pip install pillow-heif)" if file.read(8) in HEIC else ""
+        raise MienError(f"is not in a format that can be read{hint}; save it as JPEG or PNG.") from None
     with image:
         pixels, note = _decode(image)
-        return pixels, note or _left_out(image)
-
-
-def _left_out(image: Image.Image) -> str:
-    """Return a note where the file holds more than its first picture; the others of an MPO are thumbnails and depths."""
-    with suppress(Exception):  # what follows the first picture may be damaged
-        if image.format != "MPO" and getattr(image, "is_animated", False):
-            return f"the first of several {'pages' if image.format == 'TIFF' else 'frames'}"
-    return ""
+        with suppress(Exception):  # what follows the first picture may be damaged; in an MPO it is thumbnails and depths
+            if image.format != "MPO" and getattr(image, "is_animated", False):
+                note = note or f"the first of several {'pages' if image.format == 'TIFF' else 'frames'}"
+        return pixels, note
 
 
 def _open(file: BinaryIO) -> Image.Image:
@@ -251,11 +232,6 @@ def _register_heic() -> None:
         pillow_heif.register_heif_opener()
 
 
-def _heic_hint(file: BinaryIO) -> str:
-    file.seek(4)
-    return " (it is HEIC: pip install pillow-heif)" if file.read(8) in (b"ftypheic", b"ftypheix", b"ftypmif1") else ""
-
-
 def _decode(image: Image.Image) -> tuple[np.ndarray, str]:
     text, megapixels = os.environ.get("MIEN_MAX_MEGAPIXELS") or MAX_MEGAPIXELS, image.width * image.height / 1e6
     try:
@@ -274,7 +250,7 @@ def _decode(image: Image.Image) -> tuple[np.ndarray, str]:
         with _LARGE if megapixels > LARGE_MEGAPIXELS else nullcontext():
             image.load()
             with suppress(Exception):  # a broken EXIF block does not spoil the picture
-                image = ImageOps.exif_transpose(image)
+                image = ImageOps.exif_transpose(image) if image.getexif().get(ExifTags.Base.Orientation, 1) != 1 else image
             return _pixels(image)
     except MemoryError:
         raise MienError(f"does not fit into memory ({image.width}x{image.height}); make it smaller.") from None

@@ -34,7 +34,7 @@ def pixels_of(picture, label):
 def test_a_track_is_cut_where_its_face_was_lost():
     line = history([0], [0, 1], [1], [], [0]).tracks[0]
     assert [(time, run) for time, run, _ in line.points] == [(0, 0), (0.1, 0), (0.4, 1)]
-    parts = annotation._runs(line, 0.1)
+    parts = list(annotation._runs(line, 0.1))
     np.testing.assert_allclose(parts[0][0], [0, 0.1, 0.2])
     np.testing.assert_allclose(parts[1][0], [0.4, 0.5])
     assert [shares.shape for _, shares in parts] == [(7, 3), (7, 2)]

@@ -1,7 +1,13 @@
+import multiprocessing
 import os
+import pickle
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from PIL import Image
@@ -61,3 +67,53 @@ def test_onnx_runtime_tells_nobody_that_it_is_used(tmp_path):
     clean = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")}
     subprocess.run([sys.executable, "-c", code], env=clean | {"HOME": str(tmp_path)}, check=True)
     assert not list(tmp_path.rglob("*onnxruntime*"))
+
+
+FACES = np.random.default_rng(0).integers(0, 256, (9, 48, 48)).astype(np.uint8)
+
+
+def run_folder(model, folder):
+    run = folder / "runs" / "first"
+    run.mkdir(parents=True)
+    shutil.copy(model, run / "model.onnx")
+    return run
+
+
+def test_a_pickled_classifier_opens_its_file_again_in_another_process(model, tmp_path, monkeypatch):
+    run = run_folder(model, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    relative = Path("runs/first")
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for classifier in (Classifier("mien-s", threads=1, head="label"), Classifier(run), Classifier(relative, ["cpu"])):
+            assert len(pickle.dumps(classifier)) < max(5_000, classifier.path.stat().st_size / 10)  # no weights
+            there = pool.submit(classifier.predict_proba, FACES).result()
+            np.testing.assert_allclose(there, classifier.predict_proba(FACES), atol=1e-5)
+    pickled = pickle.dumps(Classifier(relative))
+    monkeypatch.chdir("/")
+    assert pickle.loads(pickled).providers == ["CPUExecutionProvider"]
+
+
+def test_a_copy_has_the_head_of_its_original_and_another_head_shares_the_session(model):
+    classifier = Classifier("mien-s", threads=1)
+    label = classifier.with_head("label")
+    assert label._session is classifier._session
+    assert pickle.loads(pickle.dumps(label)).head == "label"
+    again = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(label))))
+    np.testing.assert_allclose(again.predict_proba(FACES), label.predict_proba(FACES), atol=1e-5)
+
+
+def test_a_pickle_whose_file_was_moved_says_so(model, tmp_path):
+    run = run_folder(model, tmp_path)
+    pickled = pickle.dumps(Classifier(run))
+    run.rename(tmp_path / "elsewhere")
+    with pytest.raises(MienError, match=r"no model file '.*model.onnx'; check the path"):
+        pickle.loads(pickled)
+
+
+def test_threads_share_a_classifier():
+    classifier = Classifier("mien-s", threads=1)
+    alone = [classifier.predict_proba(FACES[i : i + 1 + i % 4]) for i in range(9)]
+    with ThreadPoolExecutor(8) as pool:
+        for together in pool.map(lambda _: [classifier.predict_proba(FACES[i : i + 1 + i % 4]) for i in range(9)], range(16)):
+            for one, other in zip(alone, together, strict=True):
+                np.testing.assert_array_equal(one, other)

@@ -106,7 +106,9 @@ def test_a_close_face_and_a_small_one_are_found_together(photo):
     assert overlap(small.box, (2700 + 88, 1000 + 61, 2700 + 178, 1000 + 168)) > 0.5
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (3, 900), (900, 2, 3), (48, 48), (700, 500, 3)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (1, 1, 3), (31, 31), (3, 900), (900, 2, 3), (1, 9000, 3), (48, 48), (700, 500, 3), (3000, 4000)]
+)
 def test_where_there_is_no_face_none_is_found(detector, shape):
     assert detector.detect(np.full(shape, 90, np.uint8)) == []
 
@@ -127,7 +129,7 @@ def test_it_finds_what_opencv_finds(photo, yunet_file):
         picture = np.hstack([picture, picture[:, ::-1]])
         theirs = cv2.FaceDetectorYN.create(str(yunet_file), "", picture.shape[1::-1], 0.7, 0.3)
         _, rows = theirs.detect(np.ascontiguousarray(picture[:, :, ::-1]))
-        ours = YuNet()._search(picture)
+        ours = [face for face in YuNet()._search(picture) if face.score >= 0.7]
         assert len(ours) == len(rows) == 2
         for face, row in zip(ours, rows, strict=True):
             np.testing.assert_allclose([*face.box[:2], *face.size], row[:4], atol=0.01)
@@ -154,6 +156,50 @@ def test_small_faces_of_a_large_photo_are_found_by_a_finer_search(photo):
         for column in range(4):
             crowd[row * 320 + 50 : row * 320 + 125, column * 320 + 50 : column * 320 + 114] = face
     assert len(open_detector().detect(crowd)) == 16
+
+
+@pytest.mark.parametrize("width", [18, 26, 40])  # of the small photo; its face is about a third as wide
+def test_a_small_face_beside_large_ones_is_found_by_a_finer_search(photo, width):
+    picture = Image.fromarray(read_image(photo))
+    scene = Image.new("RGB", (640, 480), (120, 120, 120))
+    scene.paste(picture.resize((300, 352)), (10, 20))
+    small = (3 * width, round(3.5 * width))
+    scene.paste(picture.resize(small), (400, 200))
+    searched = []
+    detector = YuNet()
+    search = detector._search
+    detector._search = lambda image: searched.append(max(image.shape)) or search(image)
+    faces = detector.detect(np.asarray(scene))
+    assert len(faces) == 2
+    assert (
+        overlap(faces[1].box, [edge * small[0] / 512 + corner for edge, corner in zip(FACE, (400, 200) * 2, strict=True)]) > 0.4
+    )
+    assert searched == [320, 640]
+
+
+def test_an_image_with_large_faces_only_is_searched_once(photo):
+    scene = Image.new("RGB", (640, 480), (120, 120, 120))
+    for left in (5, 325):
+        scene.paste(Image.fromarray(read_image(photo)).resize((300, 352)), (left, 20))
+    detector, searched = YuNet(), []
+    search = detector._search
+    detector._search = lambda image: searched.append(max(image.shape)) or search(image)
+    assert len(detector.detect(np.asarray(scene))) == 2
+    assert searched == [320]
+
+
+@pytest.mark.parametrize("shape", [(320, 320), (350, 601), (1280, 128), (97, 700)])
+def test_it_finds_what_opencv_finds_at_any_size(photo, yunet_file, shape):
+    """A picture tiled to the shape: the same boxes within a pixel."""
+    face = np.array(Image.fromarray(read_image(photo)).crop((100, 50, 440, 390)).resize((120, 120)))
+    picture = np.tile(face, (11, 6, 1))[: shape[0], : shape[1]]
+    rows = cv2.FaceDetectorYN.create(str(yunet_file), "", shape[::-1], 0.7, 0.3).detect(
+        np.ascontiguousarray(picture[:, :, ::-1])
+    )[1]
+    ours = [face for face in YuNet()._search(picture) if face.score >= 0.7]
+    assert len(ours) == len(rows if rows is not None else ())
+    for face, row in zip(ours, rows if rows is not None else (), strict=True):
+        np.testing.assert_allclose([*face.box[:2], *face.size], row[:4], atol=1)
 
 
 def test_the_environment_may_name_the_detector(monkeypatch, tmp_path):

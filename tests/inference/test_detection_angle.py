@@ -24,7 +24,7 @@ def test_the_angle_and_the_landmarks_are_those_of_the_turned_face(degrees):
     assert (turned.landmarks.shape, turned.landmarks.dtype) == ((5, 2), np.float32)
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     expected = (upright.landmarks - 320) @ np.array([[cosine, sine], [-sine, cosine]]) + 320
-    assert np.abs(turned.landmarks - expected).max() < 25  # of a face of 200 pixels; a swapped pair would be off by 80
+    assert np.abs(turned.landmarks - expected).max() < 30  # of a face of 200 pixels; a swapped pair would be off by 80
 
 
 def test_the_left_eye_is_the_one_on_the_left_of_an_upright_picture():

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mien.inference.detection import distinct, search_resized, search_turned
+from mien.inference.detection import distinct, search_resized
 from mien.inference.prediction import Face
 
 
@@ -36,7 +36,7 @@ def test_faces_found_at_another_size_come_back_in_the_images_pixels(longest):
 @pytest.mark.parametrize("degrees", [30, -30, 90, -90, 180])
 def test_faces_found_in_a_turned_image_come_back_with_their_turn(degrees):
     image, _ = scene()
-    (face,) = search_turned(image, 400, (degrees,), blocks)
+    (face,) = search_resized(image, 400, blocks, (degrees,))
     assert face.angle == degrees
     assert face.centre == pytest.approx((280, 90), abs=1.5)
     assert ((face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2) == pytest.approx((280, 90), abs=1.5)
@@ -48,7 +48,7 @@ def test_turning_is_counterclockwise_and_loses_no_corner():
     image = np.zeros((40, 60), np.uint8)
     image[0, 0] = image[0, -1] = image[-1, 0] = image[-1, -1] = 255
     seen = []
-    search_turned(image, 60, (90,), lambda turned: seen.append(turned) or [])
+    search_resized(image, 60, lambda turned: seen.append(turned) or [], (90,))
     assert seen[0].shape == (60, 40, 3)
     assert np.abs(seen[0][:, :, 0].astype(int) - cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE)).max() <= 1
 
@@ -56,6 +56,6 @@ def test_turning_is_counterclockwise_and_loses_no_corner():
 def test_of_overlapping_faces_the_first_is_kept_and_the_largest_comes_first():
     first, second = Face((10, 10, 50, 50), 0.7), Face((12, 12, 52, 52), 0.9)
     apart, large = Face((60, 10, 90, 40), 0.8), Face((200, 200, 300, 300), 0.8)
-    kept = distinct([first, second, apart, large], 0.4)
-    assert kept == [first, apart, large]
-    assert distinct([], 0.4) == []
+    boxes = np.array([face.box for face in (first, second, apart, large)])
+    assert distinct(boxes, 0.4) == [0, 2, 3]
+    assert distinct(np.empty((0, 4)), 0.4) == []

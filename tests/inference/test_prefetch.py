@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 import threading
@@ -178,3 +179,48 @@ print(next(answers), flush=True)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "1\n")
     assert "Fatal" not in done.stderr
+
+
+STOPPED_OFTEN = """
+import random, signal
+from mien.inference.prediction import Frame
+from mien.inference.prefetch import prefetched
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+random.seed(0)
+def endless():
+    while True:
+        yield Frame("")
+stopped = 0
+for _ in range(200):
+    answers = prefetched(endless(), lambda frame: frame, len, lambda _: 1, 4, 3)
+    signal.setitimer(signal.ITIMER_REAL, random.uniform(0.002, 0.008))
+    try:
+        for _ in answers: pass
+    except KeyboardInterrupt:
+        stopped += 1
+    answers.close()
+print(stopped)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")
+def test_an_interrupt_at_any_moment_is_raised_and_leaves_no_lock():
+    done = subprocess.run([sys.executable, "-c", STOPPED_OFTEN], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "200\n"), done.stderr
+
+
+def test_a_deferred_interrupt_comes_at_the_end_and_a_second_one_at_once():
+    steps = []
+
+    def press(times):
+        with prefetch.deferred_interrupts(), prefetch.deferred_interrupts():
+            for number in range(times):
+                signal.raise_signal(signal.SIGINT)
+                steps.append(number)
+
+    for times in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            press(times)
+    assert steps == [0, 0]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

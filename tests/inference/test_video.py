@@ -1,4 +1,5 @@
 import http.server
+import importlib
 import json
 import signal
 import struct
@@ -211,6 +212,29 @@ def test_who_stops_a_camera_has_whole_answers(out, model, tmp_path, monkeypatch,
     assert [row["frame"] for row in rows] == list(range(len(rows)))
     assert len(rows) > 3
     assert not any(thread.name.startswith("mien") for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("place", ["mien.inference.output._json", "mien.inference.video.DrawnVideo._encode"])
+def test_who_stops_a_camera_while_a_row_is_written_or_drawn_has_it_whole(place, model, tmp_path, monkeypatch, capsys):
+    calls = []
+    module, _, name = place.rpartition(".")
+    owner = video.DrawnVideo if name == "_encode" else importlib.import_module(module)
+    inner = getattr(owner, name)
+
+    def interrupted(*words):
+        calls.append(1)
+        if len(calls) == 5:
+            signal.raise_signal(signal.SIGINT)
+        return inner(*words)
+
+    camera(monkeypatch)
+    monkeypatch.setattr(prefetch, "LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(owner, name, interrupted)
+    words = ["predict", "0", "--model", str(model), "--faces", "--format", "json", "--draw", str(tmp_path / "drawn")]
+    assert main(words) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) >= 5
+    assert len(list(frames(tmp_path / "drawn" / "camera 0.mp4"))) >= len(rows)
 
 
 def test_who_stops_a_camera_has_a_playable_video_of_what_it_saw(model, tmp_path, monkeypatch, capsys):

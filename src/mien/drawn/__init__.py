@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from mien.data.faceset import FaceSet
+from mien.data.faceset import SPLITS, FaceSet
 from mien.drawn.canvas import Canvas, Pose
-from mien.drawn.face import draw_person, head_outline
+from mien.drawn.face import draw_person, face_outline
 from mien.drawn.person import Person, express
 from mien.errors import MienError
 from mien.files import check_empty, written_folder
@@ -40,14 +40,16 @@ def draw_face(expression: str, seed: int, size: int = 192) -> np.ndarray:
         MienError: if there is no such expression, or seed or size are out of range.
     """
     _check(expression, seed, size)
+    if size < _MIN_DRAWN_SIZE:
+        return prepare(draw_face(expression, seed, _MIN_DRAWN_SIZE), size, 3)
     person = Person(np.random.default_rng(seed))
     # From 1: numpy pads seeds with zeros, so [seed, 0] would repeat the person's numbers.
     random = np.random.default_rng([seed, 1 + FER2013.index(expression)])
     movement = express(expression, random)
-    extent = _SUPERSAMPLING * max(size, _MIN_DRAWN_SIZE)
-    scale = extent / random.uniform(2.35, 2.75)
-    yaw, pitch, roll = np.clip(random.normal(0, (0.16, 0.07, 0.07)), -0.32, 0.32)
-    across, down = extent * random.normal(0.5, 0.025, 2) - scale * np.array([0.5 * np.sin(yaw), 0.2])
+    extent = _SUPERSAMPLING * size
+    scale = extent / random.uniform(2.25, 2.85)
+    yaw, pitch, roll = np.clip(random.normal(0, (0.16, 0.07, 0.08)), -0.32, 0.32)
+    across, down = extent * random.normal(0.5, 0.03, 2) - scale * np.array([0.5 * np.sin(yaw), 0.2])
     image = _backdrop(random, extent, extent)
     draw_person(Canvas(image, Pose((across, down), scale, yaw, pitch, roll)), person, movement)
     image = image.resize((size, size), Image.Resampling.BOX)
@@ -100,15 +102,13 @@ def write_folder(per_class: int, out: Path, size: int = 96, seed: int = 0, valid
     those of `draw_faces`; `out` may exist if it is empty. Raises a MienError if `out` is a file, is not empty or cannot be
     written, or the shares leave no face for training.
     """
-    splits = _splits(per_class, validation, test)
     check_empty(out)
+    faces = draw_faces(per_class, size, 3, seed, FER2013, validation, test)
     with written_folder(out, "the faces") as complete:
-        for number, split in enumerate(splits):
-            for label in FER2013:
-                folder = complete / split.replace("none", "") / label
-                folder.mkdir(parents=True, exist_ok=True)
-                face = draw_face(label, _PEOPLE_PER_SEED * seed + number, size)
-                Image.fromarray(face).save(folder / f"{number + 1:04d}.png")
+        for row, image in enumerate(faces.images):
+            path = complete / SPLITS[faces.splits[row]].replace("none", "") / f"{faces.id(row)}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
 
 
 def draw_photo(
@@ -128,9 +128,7 @@ def draw_photo(
         person, movement = Person(random), express(expression, random)
         canvas = Canvas(image, pose)
         draw_person(canvas, person, movement)
-        outline, depth = head_outline(person, movement)
-        face = outline[:, 1] > -0.85
-        pixels = canvas.project(outline[face], depth[face]) / _SUPERSAMPLING
+        pixels = canvas.project(*face_outline(person, movement)) / _SUPERSAMPLING
         x1, y1 = np.floor(pixels.min(axis=0)).astype(int).tolist()
         x2, y2 = np.ceil(pixels.max(axis=0)).astype(int).tolist()
         boxes.append((max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)))
@@ -160,19 +158,20 @@ def _splits(per_class: int, validation: float, test: float) -> list[str]:
 
 def _poses(random: np.random.Generator, people: int, width: int, height: int) -> list[Pose]:
     """Place heads on the grid that makes them largest, row by row from the top."""
-    person_width, person_height, row_height = 2.9, 4.2, 3.4  # in half head widths, shoulders included
-    fits = []
-    for columns in range(1, people + 1):
-        needed = person_height + row_height * (math.ceil(people / columns) - 1)
-        fits.append((min(width / (person_width * columns), height / needed), columns, needed))
-    scale, columns, needed = max(fits, default=(math.inf, 1, 0.0))
+
+    def largest(columns: int) -> float:
+        """Compute how large half a head can be; a person is 2.9 such units wide and 4.2 high, a row 3.4."""
+        return min(width / (2.9 * columns), height / (0.8 + 3.4 * math.ceil(people / columns)))
+
+    columns = max(range(1, people + 1), key=largest, default=1)
+    scale, rows = largest(columns), math.ceil(people / columns)
     if scale < _SUPERSAMPLING * _MIN_HEAD:
         raise MienError(f"{people} people do not fit into the picture; draw fewer, or a larger picture.")
     poses = []
     for row, column in (divmod(number, columns) for number in range(people)):
         in_row = min(columns, people - row * columns)
         across = width * (column + 0.5) / in_row + scale * random.uniform(-0.2, 0.2)
-        from_top = 2.0 - needed / 2 + row_height * row + random.uniform(-0.12, 0.12)  # 2: hair, and half of the head
+        from_top = 1.6 - 1.7 * rows + 3.4 * row + random.uniform(-0.12, 0.12)  # of the middle of the head
         yaw, pitch, roll = random.normal(0, (0.12, 0.05, 0.05))
         poses.append(Pose((across, height / 2 + scale * from_top), scale * random.uniform(0.82, 1.0), yaw, pitch, roll))
     return poses
@@ -180,7 +179,7 @@ def _poses(random: np.random.Generator, people: int, width: int, height: int) ->
 
 def _backdrop(random: np.random.Generator, width: int, height: int) -> Image.Image:
     """Make a backdrop of one colour that changes towards the corners."""
-    light = random.uniform(35, 215) + random.normal(0, 20, (2, 2, 1))
+    light = random.uniform(35, 215) + random.normal(0, 35, (2, 2, 1))
     corners = light + random.normal(0, 10, 3) + random.normal(0, 10, (2, 2, 3))
     return Image.fromarray(np.clip(corners, 0, 255).astype(np.uint8)).resize((width, height), Image.Resampling.BILINEAR)
 

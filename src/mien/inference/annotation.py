@@ -4,9 +4,10 @@ import io
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import count, pairwise
+from itertools import count, groupby
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import ExifTags, Image, ImageDraw
 from mien.errors import MienError
 from mien.files import write_whole
 from mien.inference.drawing import COLOURS, annotate, choose_fonts, choose_text_size, draw_text, measure_text, set_text
+from mien.inference.output import make_folder
 from mien.inference.prediction import Prediction
 from mien.inference.video import SOFTWARE, VIDEO_SUFFIX, DrawnVideo, is_drawn_video
 
@@ -23,9 +25,7 @@ TEXT_SMOOTHING = 0.05  # weight of a frame's text size in its moving average ove
 LEGEND_SIZE = 20  # text size in pixels of a plot's legend
 MOST_PANELS = 8  # tracks in one plot: those with the most frames
 MOST_KEPT = 64  # most tracks kept in memory; beyond that the shorter half is dropped, so that a stream's memory is bounded
-
-MOST_POINTS = 4096
-"""Most points of a track; beyond that every second one is dropped. A plot is some 1,300 pixels wide."""
+MOST_POINTS = 4096  # of a track; beyond that every second one is dropped. A plot is some 1,300 pixels wide
 
 _logger = logging.getLogger("mien")
 
@@ -53,9 +53,10 @@ class VideoHistory:
     def add(self, predictions: Sequence[Prediction]) -> None:
         """Add the predictions of a frame."""
         for prediction in predictions:
-            if prediction.time is not None:
-                self.end = max(self.end, prediction.time + self.spacing)
-            if prediction.track is None or prediction.time is None or prediction.probabilities is None:
+            if prediction.time is None:
+                continue
+            self.end = max(self.end, prediction.time + self.spacing)
+            if prediction.track is None or prediction.probabilities is None:
                 continue
             self.labels = prediction.labels.names
             track = self.tracks.setdefault(prediction.track, TrackHistory())
@@ -121,14 +122,11 @@ def _with_legend(plot: Image.Image, labels: Sequence[str], colours: Sequence[str
     return picture
 
 
-def _runs(track: TrackHistory, spacing: float) -> list[tuple[np.ndarray, np.ndarray]]:
+def _runs(track: TrackHistory, spacing: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Split a track into runs: times (T,) and probabilities (K, T), the last extended to the end of its frame."""
-    times, runs, probabilities = (np.array(values) for values in zip(*track.points, strict=True))
-    cuts = [0, *(np.flatnonzero(np.diff(runs)) + 1).tolist(), len(times)]
-    return [
-        (np.append(times[start:end], times[end - 1] + spacing), np.vstack([probabilities[start:end], probabilities[end - 1]]).T)
-        for start, end in pairwise(cuts)
-    ]
+    for _, points in groupby(track.points, key=lambda point: point[1]):
+        times, _, probabilities = zip(*points, strict=True)
+        yield np.array([*times, times[-1] + spacing]), np.transpose([*probabilities, probabilities[-1]])
 
 
 class AnnotationWriter:
@@ -139,10 +137,7 @@ class AnnotationWriter:
         self._names: set[str] = set()
         self._numbers: dict[tuple[str, tuple[str, ...]], int] = {}
         self._video: _Video | None = None
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise MienError(f"The folder {str(folder)!r} cannot be made ({error.strerror}); choose another --draw.") from None
+        make_folder(folder, "--draw")
 
     def add(self, image: np.ndarray | None, predictions: Sequence[Prediction], rate: float | None = None) -> None:
         """Draw an image's predictions and save the picture under the image's name: JPEG for a JPEG, else PNG.
@@ -158,12 +153,12 @@ class AnnotationWriter:
         if rate is None:
             suffix = ".jpg" if source.suffix.lower() in (".jpg", ".jpeg", ".jpe", ".jfif") else ".png"
             self._write(annotate(image, predictions, font=self._font), f"{self._stem(source, (suffix,))}{suffix}")
-        else:
-            if self._video is None:
-                stem = self._stem(source, (VIDEO_SUFFIX, PLOT_SUFFIX))
-                height, width = image.shape[:2]
-                self._video = _Video(source, DrawnVideo(self.folder, stem, (width, height), rate), 1 / rate, self._font)
-            self._video.add(image, predictions)
+            return
+        if self._video is None:
+            stem = self._stem(source, (VIDEO_SUFFIX, PLOT_SUFFIX))
+            drawn = DrawnVideo(self.folder, stem, (image.shape[1], image.shape[0]), rate)
+            self._video = _Video(source, drawn, 1 / rate, self._font)
+        self._video.add(image, predictions)
 
     def close(self) -> None:
         """Finish the video in progress, if any, and plot its tracks; raise a MienError if one of them cannot be saved."""
@@ -206,11 +201,9 @@ class AnnotationWriter:
 
 def _is_drawn(path: Path) -> bool:
     """Tell whether a file is a picture drawn by mien."""
-    try:
-        with Image.open(path) as picture:
-            return bool(picture.getexif().get(ExifTags.Base.Software) == SOFTWARE)
-    except Exception:  # a damaged header raises whatever the parser of its format fails with
-        return False
+    with suppress(Exception), Image.open(path) as picture:  # a damaged header raises whatever its parser fails with
+        return bool(picture.getexif().get(ExifTags.Base.Software) == SOFTWARE)
+    return False
 
 
 class _Video:
@@ -220,7 +213,7 @@ class _Video:
         self.drawn, self._font = drawn, font
         self.history = VideoHistory(spacing)
         self._source, self._frame = source, -1
-        self._text_size: float | None = None
+        self._text_size = 0.0
 
     def continues_with(self, prediction: Prediction) -> bool:
         return Path(prediction.source) == self._source and prediction.frame is not None and prediction.frame > self._frame
@@ -229,7 +222,7 @@ class _Video:
         self._frame = predictions[0].frame or 0
         if boxes := [prediction.box for prediction in predictions if prediction.box is not None]:
             wanted = choose_text_size(boxes, max(image.shape[:2]))
-            before = wanted if self._text_size is None else self._text_size
+            before = self._text_size or wanted
             self._text_size = before + TEXT_SMOOTHING * (wanted - before)
         picture = annotate(image, predictions, enlarge=False, text_size=self._text_size, font=self._font)
         self.drawn.add(picture, predictions[0].time or 0.0)

@@ -129,7 +129,7 @@ def _hub_refusal(problem: Exception, repository: str, revision: str | None) -> s
 
 
 class Classifier:
-    """A model file, run by ONNX Runtime; thread-safe.
+    """A model file, run by ONNX Runtime; thread-safe. A pickle of it holds no weights: it opens the file again.
 
     Args:
         model: the path of a model file, a run folder, or the name of an embedded model.
@@ -327,8 +327,15 @@ def reweighted(probabilities: np.ndarray, factors: np.ndarray) -> np.ndarray:
     return np.asarray(weighted / weighted.sum(axis=-1, keepdims=True), dtype=np.float32)
 
 
-def _open_session(path: Path, providers: Sequence[str] | None, threads: int | None) -> Any:
-    """Open a model file as an onnxruntime.InferenceSession."""
+class _Session(onnxruntime.InferenceSession):  # type: ignore[misc, unused-ignore]
+    """A session that a pickle opens again, where the file or the embedded model of that name then is."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open_session, self.opened_with
+
+
+def _open_session(model: str | Path, providers: Sequence[str] | None, threads: int | None) -> _Session:
+    path = find_model(model)
     if threads is not None and threads < 1:
         raise MienError(f"The number of threads must be at least 1, not {threads}.")
     chosen = _choose_providers(providers)
@@ -337,10 +344,12 @@ def _open_session(path: Path, providers: Sequence[str] | None, threads: int | No
     # 0 is ONNX Runtime's default: one thread per physical core, which is too many if this process may use fewer
     options.intra_op_num_threads = threads or (0 if usable_cores() == os.cpu_count() else usable_cores())
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=chosen)
+        session = _Session(str(path), options, providers=chosen)
     except Exception as error:  # ONNX Runtime's errors share no public base class
         _logger.debug("ONNX Runtime on %s: %s", path, error)
         raise MienError(_open_failure(path, str(error))) from None
+    session.opened_with = path.stem if path.parent == MODELS else path.absolute(), providers, threads
+    return session
 
 
 def _choose_providers(wanted: Sequence[str] | None) -> list[str]:

@@ -19,6 +19,7 @@ YUNET = Path(__file__).parents[1] / "models" / "detectors" / "yunet.onnx"
 height and width in place of 640; the weights are the same (tests/inference/test_detection.py)."""
 
 DETECTORS = ("auto", "yunet", "none")
+Search = Callable[[np.ndarray], list[Face]]  # finds faces in an image (H, W, 3), in pixels of that image
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,6 @@ def crop_face(image: np.ndarray, face: Face, framing: Framing | None) -> np.ndar
     return _transformed(Image.fromarray(near), (side, side), np.column_stack([axes, corner]))
 
 
-Search = Callable[[np.ndarray], list[Face]]  # finds faces in an image (H, W, 3), in pixels of that image
-
-
 class Detector(Protocol):
     """A face detector."""
 
@@ -104,32 +102,23 @@ class YuNet:
     60 degrees; if none is found, the image may lie on its side, and is turned.
     """
 
-    SIZE, COARSE, FINE = 640, 256, 1280
-    """Longest side in pixels at which an image is searched: always; for faces that fill the image; for small faces."""
+    SIZES = (320, 640, 1280)
+    """Longest sides in pixels at which an image is searched in turn: always up to half of its own, or of the last of these, and
+    further if it may have faces that are too small (docs/predict.md has the figures)."""
 
-    SMALL = 24
-    """Pixels, at the first search, below which a face suggests that there are smaller ones: the image is searched finely."""
-
-    LARGE, LARGEST = 240, 400
-    """Pixels of a face: above the first, the image is searched coarsely too; up to the second, a search finds nearly all faces.
-    From 470 it finds 90%, with lower scores."""
+    COARSE, SIDEWAYS = 256, 640  # the same of smaller images and single faces, and of images that may lie on their side
+    SMALL = 24  # pixels of a face below which there may be others, too small for the search
+    DOUBT = 0.15  # score of a spot from which, in the coarsest search, it may be such a face
+    LARGEST = 400  # pixels of a face up to which a search finds nearly all; from 470 it finds 90%, with lower scores
 
     SCORE, SURE = 0.7, 0.85
     """Least score of a face, and of one in a turned image. Of 1,000 FER-2013 faces 96% score 0.7; of 17 sample photos without
     people (scikit-image's and scikit-learn's) two have something that does, and turned a third has, below 0.85."""
 
-    OVERLAP, DOUBLES = 0.3, 0.4
-    """Intersection over union above which two boxes are one face: in one search, and in several."""
-
-    TILTED, TURNED = 10, 45
-    """Degrees from which a face is looked at again upright, and from which also upside down."""
-
-    AROUND, CLOSE = 1.25, 192
-    """How much of a face's surroundings is looked at then, in sizes of the face, and at how many pixels of the longest side.
-    With 128 pixels the angles are worse."""
-
-    STRIDES = (8, 16, 32)
-    """Pixels from one cell of the network's three grids to the next."""
+    OVERLAP, DOUBLES = 0.3, 0.4  # intersection over union above which two boxes are one face: in one search, and in several
+    TILTED, TURNED = 10, 45  # degrees from which a face is looked at again upright, and from which also upside down
+    AROUND, CLOSE = 1.25, 192  # within how many of its sizes, and at how many pixels; with 128 the angles are worse
+    STRIDES = (8, 16, 32)  # pixels from one cell of the network's three grids to the next
 
     name = "yunet"
     framing: Framing | None = YUNET_FRAMING
@@ -139,41 +128,39 @@ class YuNet:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # images run in parallel, not one image's operations
         options.log_severity_level = 4
-        wrong = MienError(f"{str(path)!r} is not a YuNet model; leave out --detector to use the one that mien includes.")
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             (entry,), outputs = self._session.get_inputs(), self._session.get_outputs()
             self._input, self._fixed = entry.name, next((side for side in entry.shape[2:] if isinstance(side, int)), None)
-            if [output.name for output in outputs] != [
-                f"{name}_{s}" for name in ("cls", "obj", "bbox", "kps") for s in self.STRIDES
-            ]:
-                raise wrong
+            names = [f"{name}_{stride}" for name in ("cls", "obj", "bbox", "kps") for stride in self.STRIDES]
+            if [output.name for output in outputs] != names:
+                raise ValueError(names)
             self._search(np.zeros((32, 32, 3), np.uint8))
-        except MienError:
-            raise
         except Exception:  # ONNX Runtime's errors have no public base class
-            raise wrong from None
+            wrong = f"{str(path)!r} is not a YuNet model; leave out --detector to use the one that mien includes."
+            raise MienError(wrong) from None
 
     def detect(self, image: np.ndarray) -> list[Face]:
         """Find the faces of an image, largest first."""
-        longest = max(image.shape[:2])
-        most = self._fixed or self.FINE  # a file of fixed size takes no larger image
-        size = min(self.SIZE, max(longest, self.COARSE), most)
-        faces = search_resized(image, size, self._search)
-        if min(longest, most) > size and (not faces or min(max(face.size) for face in faces) < self.SMALL * longest / size):
-            size = min(self.FINE, longest, most)
-            faces = search_resized(image, size, self._search)
-        largest = max((max(face.size) for face in faces), default=longest) * size / longest
-        if size > self.COARSE and largest > self.LARGE:
+        longest, faces = max(image.shape[:2]), list[Face]()
+        most = min(longest, self._fixed or self.SIZES[-1])  # a file of fixed size takes no larger image
+        for size in sorted({max(self.COARSE, min(size, most)) for size in self.SIZES}):
+            found, scale = search_resized(image, size, self._search), size / longest
+            certain = [face for face in found if _score(face) >= self._score]
             # the finer search places a face better, unless the face is too large for it
-            better = [face for face in faces if max(face.size) * size / longest <= self.LARGEST]
-            coarse = search_resized(image, self.COARSE, self._search)
-            faces = better + coarse + [face for face in faces if face not in better]
+            better = [face for face in certain if max(face.size) * scale <= self.LARGEST]
+            faces = better + faces + [face for face in certain if face not in better]
+            smallest = min((max(face.size) for face in faces), default=0.0) * scale
+            in_doubt = size < self.SIZES[1] and len(found) > len(certain)
+            if not in_doubt and smallest >= self.SMALL and 2 * size >= most:
+                break
         if not faces:
-            turned = search_turned(image, self.SIZE, (90, -90, 180), self._search)
-            turned += search_turned(image, self.SIZE // 2, (45, -45, 135, -135), self._search)
-            faces = sorted((face for face in turned if _score(face) >= self.SURE), key=_score, reverse=True)
-        faces = sorted(distinct(faces, self.DOUBLES), key=lambda face: face.size[0] * face.size[1], reverse=True)
+            turned = search_resized(image, self.SIDEWAYS, self._search, (90, -90, 180))
+            turned += search_resized(image, self.SIDEWAYS // 2, self._search, (45, -45, 135, -135))
+            certain = [face for face in turned if _score(face) >= max(self.SURE, self._score)]
+            faces = sorted(certain, key=_score, reverse=True)
+        faces = [faces[number] for number in distinct(np.array([face.box for face in faces]).reshape(-1, 4), self.DOUBLES)]
+        faces.sort(key=lambda face: face.size[0] * face.size[1], reverse=True)
         return [self._righted(image, face) for face in faces]
 
     def _righted(self, image: np.ndarray, face: Face) -> Face:
@@ -189,8 +176,8 @@ class YuNet:
         near = image[top : round(face.centre[1] + reach) + 1, left : round(face.centre[0] + reach) + 1]
 
         def searched(before: Face, *turns: int) -> Face:
-            turned = search_turned(near, self.CLOSE, [before.angle + turn for turn in turns], self._search)
-            found = [_moved(other, np.eye(2), np.array([left, top])) for other in turned]
+            turned = search_resized(near, self.CLOSE, self._search, [before.angle + turn for turn in turns])
+            found = [_moved(other, np.eye(2), np.array([left, top])) for other in turned if _score(other) >= self._score]
             here = [other for other in found if math.dist(other.centre, face.centre) < max(face.size) / 2]  # no neighbour
             return max(here, key=_score, default=before)
 
@@ -202,29 +189,29 @@ class YuNet:
         return searched(best, 0)
 
     def _search(self, image: np.ndarray) -> list[Face]:
-        """Run the network on an image (H, W, 3) at its own size."""
+        """Run the network on an image (H, W, 3) at its own size, and turn its grids into faces, with those in doubt."""
         height, width = image.shape[:2]
         rows, columns = (self._fixed or -(-side // 32) * 32 for side in (height, width))
         pixels = np.zeros((1, 3, rows, columns), np.float32)
         pixels[0, :, :height, :width] = image.transpose(2, 0, 1)[::-1]  # BGR
-        return self._decode(self._session.run(None, {self._input: pixels}), columns)
-
-    def _decode(self, outputs: list[np.ndarray], width: int) -> list[Face]:
-        """Turn the network's grids into faces, as its authors' code does."""
-        faces = []
+        outputs = self._session.run(None, {self._input: pixels})
+        found = []
         for level, stride in enumerate(self.STRIDES):
-            class_score, object_score, boxes, points = (
-                outputs[level + 3 * kind][0] for kind in range(4)
-            )  # (cells, 1 | 4 | 10)
+            class_score, object_score, boxes, points = (grid[0] for grid in outputs[level::3])  # (cells, 1 | 4 | 10)
             scores = np.sqrt(np.clip(class_score, 0, 1) * np.clip(object_score, 0, 1))[:, 0]
-            for cell in np.flatnonzero(scores >= self._score):
-                corner = np.array([cell % (width // stride), cell // (width // stride)])
-                centre, half = (corner + boxes[cell, :2]) * stride, np.exp(boxes[cell, 2:]) * stride / 2
-                landmarks = ((points[cell].reshape(5, 2) + corner) * stride).astype(np.float32)
-                across = landmarks[1] - landmarks[0]
-                box = (*(centre - half).tolist(), *(centre + half).tolist())
-                faces.append(Face(box, float(scores[cell]), landmarks, float(np.degrees(np.arctan2(across[1], across[0])))))
-        return distinct(sorted(faces, key=_score, reverse=True), self.OVERLAP)
+            cells = np.flatnonzero(scores >= min(self._score, self.DOUBT))
+            corners = np.stack([cells % (columns // stride), cells // (columns // stride)], axis=1)
+            centres, halves = (corners + boxes[cells, :2]) * stride, np.exp(boxes[cells, 2:]) * stride / 2
+            landmarks = (points[cells] + np.tile(corners, 5)) * stride
+            found.append(np.column_stack([scores[cells], centres - halves, centres + halves, landmarks]))
+        table = np.concatenate(found)  # (faces, 15)
+        table = table[np.argsort(-table[:, 0], kind="stable")]
+        faces = []
+        for score, *numbers in table[distinct(table[:, 1:5], self.OVERLAP)].tolist():
+            landmarks = np.array(numbers[4:], np.float32).reshape(5, 2)
+            across = landmarks[1] - landmarks[0]
+            faces.append(Face(tuple(numbers[:4]), score, landmarks, float(np.degrees(np.arctan2(across[1], across[0])))))
+        return faces
 
 
 def open_detector(name: str = "auto", score: float | None = None) -> Detector:
@@ -253,49 +240,37 @@ def open_detector(name: str = "auto", score: float | None = None) -> Detector:
     return YuNet(path) if score is None else YuNet(path, score)
 
 
-def search_resized(image: np.ndarray, longest: int, search: Search) -> list[Face]:
-    """Search an image after resizing its longest side to `longest` pixels."""
-    resized, scale = _resized(image, longest)
-    return [_moved(face, np.eye(2) / scale, np.zeros(2)) for face in search(np.asarray(resized))]
-
-
-def search_turned(image: np.ndarray, longest: int, degrees: Iterable[float], search: Search) -> list[Face]:
-    """Search an image at that size after turning it counterclockwise by each of these angles.
-
-    A face that is upright in the turned image is turned clockwise by that angle in the image.
-    """
-    resized, scale = _resized(image, longest)
+def search_resized(image: np.ndarray, longest: int, search: Search, degrees: Iterable[float] = (0.0,)) -> list[Face]:
+    """Search an image with its longest side resized to `longest` pixels, turned counterclockwise by each of these angles."""
+    resized, scale = image, longest / max(image.shape[:2])
+    if scale != 1 or image.ndim == 2:
+        picture = Image.fromarray(image)
+        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+        filter = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
+        resized = np.asarray(picture.resize(size, filter, reducing_gap=2.0).convert("RGB"))
     faces = []
     for angle in degrees:
-        turned, turn, shift = _turned(resized, angle)
+        turned, turn, shift = _turned(resized, angle) if angle else (resized, np.eye(2), np.zeros(2))
         faces += [_moved(face, turn.T / scale, -turn.T @ shift / scale, angle) for face in search(turned)]
     return faces
 
 
-def distinct(faces: list[Face], overlap: float) -> list[Face]:
-    """Drop every face whose box overlaps that of an earlier one by more than this intersection over union."""
-    boxes = np.array([face.box for face in faces]).reshape(-1, 4)  # (N, 4)
+def distinct(boxes: np.ndarray, overlap: float) -> list[int]:
+    """Number the boxes (N, 4) that do not overlap an earlier one by more than this intersection over union."""
     areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    kept: list[int] = []
-    for number, box in enumerate(boxes):
-        sides = np.minimum(box[2:], boxes[kept, 2:]) - np.maximum(box[:2], boxes[kept, :2])
+    kept, left = [], np.arange(len(boxes))
+    while left.size:
+        first, left = left[0], left[1:]
+        kept.append(int(first))
+        sides = np.minimum(boxes[first, 2:], boxes[left, 2:]) - np.maximum(boxes[first, :2], boxes[left, :2])
         shared = np.prod(np.maximum(sides, 0), axis=1)
-        if not (shared > overlap * (areas[number] + areas[kept] - shared)).any():
-            kept.append(number)
-    return [faces[number] for number in kept]
+        left = left[shared <= overlap * (areas[first] + areas[left] - shared)]
+    return kept
 
 
-def _resized(image: np.ndarray, longest: int) -> tuple[Image.Image, float]:
-    """Resize an image so that its longest side has so many pixels: an RGB picture, and the scale."""
-    picture, scale = Image.fromarray(image), longest / max(image.shape[:2])
-    if scale != 1:
-        size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        picture = picture.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC, reducing_gap=2.0)
-    return picture.convert("RGB"), scale
-
-
-def _turned(picture: Image.Image, degrees: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Turn a picture counterclockwise on a canvas that holds all of it; also the rotation (2, 2) and shift (2,) into it."""
+def _turned(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Turn an image counterclockwise on a canvas that holds all of it; also the rotation (2, 2) and shift (2,) into it."""
+    picture = Image.fromarray(image)
     size = np.array(picture.size)
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     turn = np.array([[cosine, sine], [-sine, cosine]])
@@ -307,8 +282,7 @@ def _turned(picture: Image.Image, degrees: float) -> tuple[np.ndarray, np.ndarra
 
 def _transformed(picture: Image.Image, size: tuple[int, int], matrix: np.ndarray) -> np.ndarray:
     """Resample a picture bilinearly: `matrix` (2, 3) maps points of the result to points of the picture."""
-    data = tuple(matrix.ravel().tolist())
-    gray = (128,) * len(picture.getbands())
+    data, gray = tuple(matrix.ravel().tolist()), (128,) * len(picture.getbands())
     return np.asarray(picture.transform(size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR, fillcolor=gray))
 
 

@@ -3,7 +3,7 @@
 import logging
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, groupby
 from pathlib import Path
@@ -14,12 +14,11 @@ from PIL import Image, ImageDraw, ImageFont, features
 from mien.errors import MienError
 from mien.inference.prediction import Prediction
 
-FONT_FOLDERS = (
+FONT_FOLDERS = (  # where Linux, macOS and Windows keep fonts
     *("~/.fonts", "~/.local/share/fonts", "/usr/local/share/fonts", "/usr/share/fonts"),
     *("~/Library/Fonts", "/Library/Fonts", "/System/Library/Fonts"),
     *("$LOCALAPPDATA/Microsoft/Windows/Fonts", "$WINDIR/Fonts"),
 )
-"""Where Linux, macOS and Windows keep fonts."""
 
 STYLES = ("bold", "italic", "oblique", "light", "thin", "black", "serif", "mono", "condensed")
 """Fonts with these words in their names are used last."""
@@ -53,11 +52,8 @@ def choose_fonts(texts: tuple[str, ...], font: str | None = None) -> Mapping[str
         able[file] = {word for word in words if not lacking.intersection(word)}
         if set(words) == set().union(*able.values()):
             break
-    chosen = {}
-    for word in words:
-        having = [file for file in able if word in able[file]]
-        ranks = {file: (file in own, file == font, len(able[file])) for file in having}
-        chosen[word] = max(having, key=ranks.__getitem__, default=own[0])
+    best = sorted(able, key=lambda file: (file in own, file == font, len(able[file])), reverse=True)
+    chosen = {word: next((file for file in best if word in able[file]), own[0]) for word in words}
     if missing := [word for word in words if not any(word in having for having in able.values())]:
         _logger.warning("mien: no installed font has the letters of %s; name a font file with --font", ", ".join(missing))
     if any(unicodedata.bidirectional(char) in ("R", "AL") for char in drawn) and not features.check("raqm"):
@@ -77,9 +73,8 @@ def installed_fonts() -> list[str]:
 def _lacking(file: str | None, letters: set[str]) -> set[str]:
     """Return the letters that a font lacks, all if it cannot be used: those drawn as a code point that is no letter."""
     try:
-        font = (
-            ImageFont.load_default(16) if file is None else ImageFont.truetype(file, 16, layout_engine=ImageFont.Layout.BASIC)
-        )
+        basic = ImageFont.Layout.BASIC
+        font = ImageFont.load_default(16) if file is None else ImageFont.truetype(file, 16, layout_engine=basic)
         absent = font.getmask("\U0010ffff")
         drawn = {letter: font.getmask(letter) for letter in letters}
     except (OSError, ValueError):
@@ -117,11 +112,7 @@ def draw_text(draw: ImageDraw.ImageDraw, x: float, baseline: float, text: Text, 
 
 
 def annotate(
-    image: np.ndarray,
-    predictions: Sequence[Prediction],
-    enlarge: bool = True,
-    text_size: float | None = None,
-    font: str | None = None,
+    image: np.ndarray, predictions: Sequence[Prediction], enlarge: bool = True, text_size: float = 0.0, font: str | None = None
 ) -> Image.Image:
     """Draw boxes and labels on a copy of an image; without a face, the label is "no face".
 
@@ -147,15 +138,10 @@ def annotate(
     size = text_size or choose_text_size([box for box, _, _ in faces], max(picture.size))
     fonts = choose_fonts(predictions[0].labels.names, font)
     labels: list[Area] = []
-    for box, colour, text in faces:
-        label = set_text(text, size, fonts)
-        area = _place(_label_size(label), picture.size, box, 2 * line, labels)
-        _draw_label(draw, area, label, colour)
-        labels.append(area)
-    if not faces:
-        label = set_text("no face", size, {})
-        width, height = _label_size(label)
-        _draw_label(draw, (1, 1, 1 + width, 1 + height), label, "white")
+    for box, colour, text in faces or [((1.0, 1.0, 1.0, 1.0), "white", "no face")]:
+        label = set_text(text, size, fonts if faces else {})
+        labels.append(_place(_label_size(label), picture.size, box, 2 * line, labels))
+        _draw_label(draw, labels[-1], label, colour)
     return picture
 
 
@@ -189,22 +175,17 @@ def _draw_label(draw: ImageDraw.ImageDraw, area: Area, text: Text, colour: str) 
 
 def _place(label: tuple[float, float], size: tuple[int, int], box: Area, gap: float, labels: Sequence[Area]) -> Area:
     """Choose the first place of a label where it covers the other labels least."""
-    width, height = label
+    (width, height), (x1, y1, x2, y2) = label, box
+    right, middle = x2 - width, (x1 + x2 - width) / 2
+    # upper left corners, best first; all touch the box, so that the label is not read as a neighbour's
+    corners = [(x, y) for y in (y1 - height - gap, y1 + gap, y2 - height - gap, y2 + gap) for x in (x1, right, middle)]
+    sides = x2 + gap, x1 - width - gap, x1 + gap, right - gap
+    corners += [(x, y) for y in (y1, (y1 + y2 - height) / 2, y2 - height) for x in sides]
     areas = []
-    for x, y in _places(box, width, height, gap):
+    for x, y in corners:
         left, top = max(1.0, min(x, size[0] - 2 - width)), max(1.0, min(y, size[1] - 2 - height))  # inside the picture
         areas.append((left, top, left + width, top + height))
     return min(areas, key=lambda area: _covered(area, labels))
-
-
-def _places(box: Area, width: float, height: float, gap: float) -> Iterator[tuple[float, float]]:
-    """Yield upper left corners for a label, best first; all touch the box, so that the label is not read as a neighbour's."""
-    x1, y1, x2, y2 = box
-    right, middle = x2 - width, (x1 + x2 - width) / 2
-    for y in (y1 - height - gap, y1 + gap, y2 - height - gap, y2 + gap):
-        yield from ((x1, y), (right, y), (middle, y))
-    for y in (y1, (y1 + y2 - height) / 2, y2 - height):
-        yield from ((x2 + gap, y), (x1 - width - gap, y), (x1 + gap, y), (right - gap, y))
 
 
 def _covered(area: Area, others: Sequence[Area]) -> float:

@@ -29,12 +29,11 @@ LEAST_FULL = 0.1
 
 MOST_FACES = 32  # most faces of one call, and most rows of one picture
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # formats of the picture by the suffix of its file
-REGIONS = (
+REGIONS = (  # the ninths of a picture, left and right as seen by the viewer
     *("upper left", "upper middle", "upper right"),
     *("middle left", "centre", "middle right"),
     *("lower left", "lower middle", "lower right"),
 )
-"""The ninths of a picture, left and right as seen by the viewer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,12 +239,11 @@ def _draw_text(
     write(f"{label} {shown[label]:.0%}", 0, LARGE)
     top += 34
     if rival is not None:
-        prefix = "the prediction is" if shown[rival] > shown[label] else "then"
-        write(f"{prefix} {rival} {shown[rival]:.0%}", 0)
+        write(f"{'the prediction is' if shown[rival] > shown[label] else 'then'} {rival} {shown[rival]:.0%}", 0)
         top += 22
-    where = printable(Path(prediction.source).name) + (f" (face {prediction.face})" if several else "")
+    where = f" (face {prediction.face})" if several else ""
     where += "" if prediction.time is None else f" at {prediction.time:.1f} s"
-    write(where, 0, fill=FAINT)
+    write(printable(Path(prediction.source).name) + where, 0, fill=FAINT)
     top += 40
     bar = np.linspace(-1, 1, WORDS, dtype=np.float64)[None].repeat(16, axis=0)
     picture.paste(Image.fromarray(_coloured(np.full(bar.shape, 150.0), bar)), (left, top))
@@ -253,12 +251,11 @@ def _draw_text(
     short = label if len(label) <= 20 else f"{label[:17]}..."
     write("against it", 22)
     write(f"for {short}", 22, to_right=True)
-    support = "No part of the face supports it."
-    if each.region is not None and each.hidden is not None:
-        support = f"Most support comes from the {each.region}."
-        strongest = f"With its strongest patch hidden: {label} {each.hidden:.0%}"
-        write(strongest, 76)
-    write(support, 56)
+    if each.region is None:
+        write("No part of the face supports it.", 56)
+    else:
+        write(f"Most support comes from the {each.region}.", 56)
+        write(f"With its strongest patch hidden: {label} {each.hidden:.0%}", 76)
 
 
 def _fitted(text: str, size: int, fonts: Mapping[str, str | None]) -> Text:

@@ -7,13 +7,14 @@ import os
 import shutil
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.errors import MienError, printable
-from mien.images import IMAGE_SUFFIXES
+from mien.images import is_image_name
 from mien.inference.prediction import LANDMARKS, Prediction
 from mien.inference.sources import Source
 from mien.labels import LabelSet
@@ -103,16 +104,13 @@ class Tally:
 
     def __str__(self) -> str:
         """Format the counts: 3 images and 50 frames: 54 faces (1 unsure), 1 without a face, 1 failed."""
-        inputs = [_plural(self.images - self.frames, "image")] if self.images > self.frames or not self.frames else []
-        inputs += [_plural(self.frames, "frame")] if self.frames else []
-        parts = [_plural(self.faces, "face") + (f" ({self.unsure:,} unsure)" if self.unsure else "")]
-        parts += [f"{self.without_face:,} without a face"] if self.without_face else []
-        parts += [f"{self.failed:,} failed"] if self.failed else []
-        return f"{' and '.join(inputs)}: {', '.join(parts)}"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+        counts = {"image": self.images - self.frames, "frame": self.frames, "face": self.faces}
+        image, frame, face = (f"{count:,} {noun}{'s' * (count != 1)}" for noun, count in counts.items())
+        inputs = image if not self.frames else frame if self.images == self.frames else f"{image} and {frame}"
+        details = f" ({self.unsure:,} unsure)" if self.unsure else ""
+        details += f", {self.without_face:,} without a face" if self.without_face else ""
+        details += f", {self.failed:,} failed" if self.failed else ""
+        return f"{inputs}: {face}{details}"
 
 
 def write(predictions: Iterable[Prediction], labels: LabelSet, format: str, stream: Any) -> Tally:
@@ -127,10 +125,7 @@ def write(predictions: Iterable[Prediction], labels: LabelSet, format: str, stre
 
 def write_file(predictions: Iterable[Prediction], labels: LabelSet, format: str, path: Path) -> Tally:
     """Write predictions into a file, which is replaced if it exists, as `write` does."""
-    if format == "parquet":
-        with path.open("wb") as binary:
-            return write(predictions, labels, format, binary)
-    with path.open("w", encoding="utf-8", newline="") as stream:
+    with path.open("wb") if format == "parquet" else path.open("w", encoding="utf-8", newline="") as stream:
         return write(predictions, labels, format, stream)
 
 
@@ -261,14 +256,14 @@ def check_draw(draw: str | Path, source: Source, flag: str = "--draw") -> None:
     """Raise a MienError if a folder for pictures is that of an input or lies below one; a generator is not checked."""
     if not str(draw):
         raise MienError(f"The folder for the pictures has an empty name; name a folder with {flag}.")
-    folder = _resolved(Path(draw))
+    folder, reason = _resolved(Path(draw)), ""
     for path in _named(source):
-        if path.is_dir():
-            if _resolved(path) in (folder, *folder.parents):
-                reason = f"lies in the input {str(path)!r}, where its pictures would count as photos"
-                raise MienError(f"The folder {str(draw)!r} {reason}; choose another folder with {flag}.")
-        elif folder in (_resolved(path.parent), _resolved(path).parent):
-            raise MienError(f"The folder {str(draw)!r} is that of the input {str(path)!r}; choose another folder with {flag}.")
+        if path.is_dir() and _resolved(path) in (folder, *folder.parents):
+            reason = f"lies in the input {str(path)!r}, where its pictures would count as photos"
+        elif not path.is_dir() and folder in (_resolved(path.parent), _resolved(path).parent):
+            reason = f"is that of the input {str(path)!r}"
+        if reason:
+            raise MienError(f"The folder {str(draw)!r} {reason}; choose another folder with {flag}.")
 
 
 def check_out(out: str, source: Source) -> Path:
@@ -280,19 +275,19 @@ def check_out(out: str, source: Source) -> Path:
         raise MienError(f"{out!r} is a folder; name a file in it with --out.")
     if path.exists() and not path.is_file():
         raise MienError(f"{out!r} is not a regular file; choose another --out.")
-    file, is_image = _resolved(path), path.suffix.lower() in IMAGE_SUFFIXES
-    for named in map(_resolved, _named(source)):
-        if file == named or (is_image and named in file.parents):
-            raise MienError(f"{out!r} is one of the inputs, or would count as one; choose another --out.")
+    file = _resolved(path)
+    taken = (file, *file.parents) if is_image_name(out) else (file,)
+    if any(_resolved(named) in taken for named in _named(source)):
+        raise MienError(f"{out!r} is one of the inputs, or would count as one; choose another --out.")
     return path
 
 
-def make_folder_of(out: Path) -> None:
-    """Create the folder of an output file, or raise a MienError."""
+def make_folder(folder: Path, flag: str = "--out") -> None:
+    """Create a folder, or raise a MienError."""
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise MienError(f"The folder {str(out.parent)!r} cannot be made ({error.strerror}); choose another --out.") from None
+        raise MienError(f"The folder {str(folder)!r} cannot be made ({error.strerror}); choose another {flag}.") from None
 
 
 def _resolved(path: Path) -> Path:
@@ -302,13 +297,7 @@ def _resolved(path: Path) -> Path:
 def _named(source: Source) -> Iterator[Path]:
     """Yield the existing paths that a source names, and those that its patterns match."""
     for item in source if isinstance(source, Sequence) and not isinstance(source, str | bytes) else [source]:
-        if not isinstance(item, str | Path):
-            continue
-        path = Path(item)
-        try:
-            if glob.has_magic(str(item)) and not path.exists():
-                yield from map(Path, glob.iglob(str(item), recursive=True))  # noqa: PTH207 - as in sources
-            elif path.exists():
-                yield path
-        except OSError:
-            continue  # without permission to look at it, it is not read either
+        if isinstance(item, str | Path):
+            with suppress(OSError):  # without permission to look at it, it is not read either
+                is_there = Path(item).exists()
+                yield from map(Path, [item] if is_there else glob.iglob(str(item), recursive=True))  # noqa: PTH207 - as in sources

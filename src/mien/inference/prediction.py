@@ -16,21 +16,16 @@ from mien.labels import LabelSet
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 """The landmarks of a face in their order; the mouth's are its corners. Left and right are those of an upright picture."""
 
-_PILLOW = threading.Lock()
-"""A Pillow image loads lazily and is not thread-safe, and the same one may be given several times."""
+_PILLOW = threading.Lock()  # a Pillow image loads lazily and is not thread-safe, and the same one may be given several times
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One image of a source, or the reason why it could not be read.
+    """One image of a source, or the reason why it could not be read; source, frame, time and note as in a `Prediction`.
 
     Attributes:
-        source: the path, or "image N" for the N-th input if it has no path, from 0.
         image: uint8, (H, W) or (H, W, 3); None if it could not be read.
         error: why it could not be read; empty otherwise.
-        frame: number of the frame in a video, from 0.
-        time: seconds since the start of the video.
-        note: a remark on how it was read, such as "the first of several frames"; usually empty.
         rate: frames per second of its video; None for a single image.
     """
 
@@ -85,14 +80,11 @@ def read(image: Frame | Unread) -> Frame:
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One detected face of an image.
-
-    The landmarks are (5, 2), x and y in pixels, in the order of `LANDMARKS`.
-    """
+    """One detected face of an image."""
 
     box: tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels; may extend beyond the image
     score: float | None = None  # the detector's confidence, 0 to 1; None without detection
-    landmarks: np.ndarray | None = None
+    landmarks: np.ndarray | None = None  # (5, 2), x and y in pixels, in the order of `LANDMARKS`
     angle: float = 0.0  # degrees by which the face is rotated clockwise from upright
 
     @property
@@ -197,21 +189,15 @@ class Prediction:
         if self.box is None or self.probabilities is None or self.confidence is None:
             row["no_face"] = True
         else:
+            score = None if self.score is None else round(self.score, 4)
             row |= {} if self.track is None else {"track": self.track}
-            row |= {
-                "face": self.face,
-                "box": [round(edge, 1) for edge in self.box],
-                "score": None if self.score is None else round(self.score, 4),
-            }
+            row |= {"face": self.face, "box": [round(edge, 1) for edge in self.box], "score": score}
             if self.landmarks is not None and self.angle is not None:
                 points = np.round(self.landmarks.astype(float), 1).tolist()
                 row |= {"landmarks": dict(zip(LANDMARKS, points, strict=True)), "angle": round(self.angle, 1)}
-            row |= {
-                "label": self.label,
-                "confidence": round(self.confidence, 6),
-                "unsure": self.unsure,
-                "probabilities": {name: round(float(p), 6) for name, p in zip(self.labels, self.probabilities, strict=True)},
-            }
+            row |= {"label": self.label, "confidence": round(self.confidence, 6), "unsure": self.unsure}
+            shares = zip(self.labels, self.probabilities.tolist(), strict=True)
+            row["probabilities"] = {name: round(share, 6) for name, share in shares}
         return row | ({"note": encodable(self.note)} if self.note else {})
 
     @classmethod

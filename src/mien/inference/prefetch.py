@@ -1,19 +1,23 @@
 """Process items in several threads at once and in batches, in their order and in bounded memory."""
 
+import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
 LONGEST_WAIT = 1.0  # seconds after which a group is finished although it is not full, so that results keep coming
 AHEAD = 256  # most items in progress or waiting for earlier ones, and most items of a group, however small
 HELD_BYTES = 256 * 2**20  # memory that items and results may keep alive; no more items are read while it is exceeded
 
-GRACE, POLL = 0.5, 0.5
+GRACE, POLL = 0.5, 0.1
 """Seconds that closing waits for the reading thread, which may be blocked; and between two looks at the state while waiting,
 since no signal interrupts a wait on Windows."""
+
+_INTERRUPTS: list[int] = []  # signals noted by `deferred_interrupts`
 
 
 class Held(Protocol):
@@ -42,115 +46,152 @@ def prefetched(
     items; errors are raised here, one of `items` after the answers to earlier items. The threads end when the generator is
     closed, fails or is interrupted. If the iterable hangs, its thread does too, but Python exits all the same.
     """
-    ahead = _ReadAhead(items, work, threads)
-    group: list[Result] = []
-    groups: deque[tuple[int, Future[Answer]]] = deque()  # memory and answer of each group in progress
-    deadline = 0.0
-
-    def is_full() -> bool:
-        return len(group) >= AHEAD or sum(map(size, group)) >= full
-
+    run = _Run(items, work, finish, size, full, threads)
     try:
+        with deferred_interrupts():
+            run.reader.start()
         while True:
-            with ahead.changed:
-                while len(groups) <= threads and ahead.next_is_done() and not is_full():
-                    deadline = deadline if group else time.monotonic() + LONGEST_WAIT
-                    group.append(ahead.take())
-                remaining = deadline - time.monotonic() if group else POLL
-                if group and (is_full() or remaining <= 0 or ahead.exhausted()):
-                    future = ahead.pool.submit(finish, group)
-                    future.add_done_callback(ahead.wake)
-                    groups.append((sum(result.held_bytes for result in group), future))
-                    group = []
-                    continue
-                if not groups and ahead.exhausted():
-                    break
-                if not groups or not groups[0][1].done():
-                    ahead.changed.wait(min(POLL, remaining))
-                    continue
-            held, answer = groups.popleft()
-            yield answer.result()
-            ahead.release(held)
-        if ahead.failure is not None:
-            raise ahead.failure
+            with deferred_interrupts():
+                group = run.next_group()
+            if group is None:
+                break
+            yield group.result()
+        if run.failure is not None:
+            raise run.failure
     finally:
-        ahead.stop()
+        with deferred_interrupts():
+            run.stop()
 
 
-class _ReadAhead(Generic[Item, Result]):
-    """The reading thread, the pool, and the results in order; `changed` guards the state."""
+@contextmanager
+def deferred_interrupts() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt where `prefetched` waits, or else at the end; pressed again it raises at once.
 
-    def __init__(self, items: Iterable[Item], work: Callable[[Item], Result], threads: int) -> None:
-        self.changed = threading.Condition()
+    An interrupt anywhere else could leave a lock that other threads need, or a row half written. As in asyncio.run, only
+    Python's own handler is replaced, in the main thread.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    _INTERRUPTS.clear()
+    signal.signal(signal.SIGINT, _note_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    _raise_interrupt()
+
+
+def _note_interrupt(number: int, _: object) -> None:
+    if _INTERRUPTS:
+        raise KeyboardInterrupt
+    _INTERRUPTS.append(number)
+
+
+def _raise_interrupt() -> None:
+    if _INTERRUPTS:
+        _INTERRUPTS.clear()
+        raise KeyboardInterrupt
+
+
+class _Run(Generic[Item, Result, Answer]):
+    """The threads of `prefetched`, and the results and groups in order; `changed` guards the state."""
+
+    def __init__(
+        self,
+        items: Iterable[Item],
+        work: Callable[[Item], Result],
+        finish: Callable[[list[Result]], Answer],
+        size: Callable[[Result], int],
+        full: int,
+        threads: int,
+    ) -> None:
         self.failure: BaseException | None = None
-        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="mien")
-        self._items, self._work, self._most_unfinished = items, work, 2 * threads
-        self._futures: deque[Future[Result]] = deque()
-        self._unfinished = self._held = 0
+        self._items, self._work, self._finish, self._size, self._full, self._threads = items, work, finish, size, full, threads
+        self._changed = threading.Condition()
+        self._results: deque[Future[Result]] = deque()
+        self._group: list[Result] = []
+        self._deadline = 0.0  # of the group
+        self._groups: deque[tuple[int, Future[Answer]]] = deque()  # memory and answer of each group in progress
+        self._unfinished = self._held = self._given = 0  # items in progress; memory in all, and of the last answer
         self._ended = self._stopped = False
-        self._reader = threading.Thread(target=self._read, name="mien-reader", daemon=True)
-        self._reader.start()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mien")
+        self.reader = threading.Thread(target=self._read, name="mien-reader", daemon=True)
+
+    def next_group(self) -> Future[Answer] | None:
+        """Wait for the answer to the next group, while others are made; None after the last one."""
+        with self._changed:
+            self._held -= self._given
+            self._given = 0
+            self._changed.notify_all()
+            while True:
+                _raise_interrupt()
+                while len(self._groups) <= self._threads and self._results and self._results[0].done() and not self._is_full():
+                    self._deadline = self._deadline if self._group else time.monotonic() + LONGEST_WAIT
+                    self._group.append(self._results.popleft().result())
+                    self._changed.notify_all()
+                # no more results come: the items have ended, or memory is full until an answer is given
+                is_last = not self._results and (self._ended or self._held >= HELD_BYTES)
+                remaining = self._deadline - time.monotonic() if self._group else POLL
+                if self._group and (is_last or remaining <= 0 or self._is_full()):
+                    future = self._pool.submit(self._finish, self._group)
+                    future.add_done_callback(self._wake)
+                    self._groups.append((sum(result.held_bytes for result in self._group), future))
+                    self._group = []
+                elif self._groups and self._groups[0][1].done():
+                    self._given, future = self._groups.popleft()
+                    return future
+                elif is_last and not self._groups:
+                    return None
+                else:
+                    self._changed.wait(min(POLL, remaining))
 
     def stop(self) -> None:
         """End the threads: work in progress is finished, nothing else is started."""
         self._stopped = True
-        self.wake()
-        self.pool.shutdown(wait=True, cancel_futures=True)
-        self._reader.join(GRACE)
+        self._wake()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self.reader.ident:
+            self.reader.join(GRACE)
 
-    def next_is_done(self) -> bool:
-        return bool(self._futures) and self._futures[0].done()
+    def _is_full(self) -> bool:
+        return len(self._group) >= AHEAD or sum(map(self._size, self._group)) >= self._full
 
-    def exhausted(self) -> bool:
-        """Tell whether no more results come: the items have ended, or memory is full until a group is released."""
-        return not self._futures and (self._ended or self._held >= HELD_BYTES)
-
-    def take(self) -> Result:
-        """Take the next result, which must be ready."""
-        self.changed.notify_all()
-        return self._futures.popleft().result()
-
-    def release(self, held: int) -> None:
-        """Count this much memory as released."""
-        with self.changed:
-            self._held -= held
-        self.wake()
-
-    def wake(self, *_: object) -> None:
-        """Wake the threads that wait for a change."""
-        with self.changed:
-            self.changed.notify_all()
+    def _wake(self, *_: object) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     def _read(self) -> None:
         try:
             for item in self._items:
-                with self.changed:
-                    self.changed.wait_for(lambda: self._stopped or self._has_room())
+                with self._changed:
+                    self._changed.wait_for(lambda: self._stopped or self._has_room())
                     if self._stopped:
                         break
                     self._held += item.held_bytes
                     self._unfinished += 1
-                    future = self.pool.submit(self._process, item)
-                    self._futures.append(future)
-                    future.add_done_callback(self.wake)
+                    future = self._pool.submit(self._process, item)
+                    self._results.append(future)
+                    future.add_done_callback(self._wake)
         except BaseException as failure:  # raised again in the consumer's thread
             self.failure = failure
         finally:
             self._ended = True
-            self.wake()
+            self._wake()
             if isinstance(self._items, Generator):
                 self._items.close()  # releases files and cameras at once
 
     def _has_room(self) -> bool:
-        return self._unfinished < self._most_unfinished and len(self._futures) < AHEAD and self._held < HELD_BYTES
+        return self._unfinished < 2 * self._threads and len(self._results) < AHEAD and self._held < HELD_BYTES
 
     def _process(self, item: Item) -> Result:
         """Work on an item, and count the memory of its result in place of the item's."""
         try:
             result = self._work(item)
-            with self.changed:
+            with self._changed:
                 self._held += result.held_bytes - item.held_bytes
             return result
         finally:
-            with self.changed:
+            with self._changed:
                 self._unfinished -= 1

@@ -23,10 +23,10 @@ def log_path(out: Path) -> Path:
 
 
 class ResumeLog:
-    """The predictions of an unfinished run, beside its output file.
+    """The predictions of an unfinished run; without `resume`, an existing log is an error.
 
     A resumed run must have the same labels and `settings`, which are everything that determines the predictions, as plain
-    values, and at least the same inputs (`names`). Without `resume`, an existing log is an error.
+    values, and at least the same inputs (`names`).
     """
 
     def __init__(self, out: Path, labels: LabelSet, settings: dict[str, Any], names: list[str], resume: bool) -> None:
@@ -81,14 +81,13 @@ class ResumeLog:
                     return 0
                 self._check_header(json.loads(header))
                 end = start_of_last = len(header)
-                last, images = None, 0
+                last, images = "", 0
                 for line in file:
                     if not line.endswith(b"\n"):
                         break
                     row = json.loads(line)
                     if row["source"] != last:
-                        if last is not None:
-                            self.answered[last] += images
+                        self.answered[last] += images
                         last, images, start_of_last = row["source"], 0, end
                     images += not row.get("face") and not row.get("frame")  # the first row of an image or a video
                     end += len(line)

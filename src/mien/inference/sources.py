@@ -13,31 +13,22 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path, PurePath
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISFIFO
 from typing import Any, BinaryIO, TypeAlias, cast
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 import numpy as np
 from PIL import Image
 
+from mien import images
 from mien.errors import MienError
 from mien.files import missing_path
-from mien.images import (
-    CHANNELS,
-    HEAD_BYTES,
-    IMAGE_SUFFIXES,
-    ImageSource,
-    content_kind,
-    is_image_name,
-    reason_of,
-    walk,
-    zip_members,
-)
 from mien.inference.prediction import Frame, Unread, read
 from mien.inference.video import FETCH_ADVICE, camera_frames, is_stream, stream_frames, video_frames
 
-Item: TypeAlias = ImageSource | int | Frame | Unread
+Item: TypeAlias = images.ImageSource | int | Frame | Unread
 """One image, folder, pattern, zip or video; the number of a camera; or a frame of your own."""
 
 Source: TypeAlias = Item | Iterable[Item]  # the sources of `predict`: an item, or an iterable of items
@@ -71,19 +62,9 @@ def listed(
     """List the images of a source, in order and on demand; those of videos and cameras are already read.
 
     Folders are listed recursively in natural order (2 before 10), without hidden files and files that are no images. A pattern
-    may hold *, ?, [...] and **. Files and bytes are recognised by their content. What cannot be read becomes a frame with an
-    error.
-
-    Args:
-        source: a path, folder, pattern, zip, video, number of a camera, address, data URI, base64, bytes, file opened in binary
-            mode, Pillow image, array (H, W) or (H, W, 3) in RGB, frame, or an iterable of them; an array with one more axis in
-            front is several images, and an array of text is paths.
-        every: read every N-th frame of videos and cameras, from the first on.
-        skip: is called with the name of each file, before it is decoded, and returns whether to leave it out.
-        fetch: download photos from http and https addresses; without it they are errors.
-
-    Raises:
-        MienError: if `every` is not a whole number from 1 on, or the source is a tensor.
+    may hold *, ?, [...] and **. Files and bytes are recognised by their content; an array with one more axis than an image is
+    several images, and an array of text is paths. What cannot be read becomes a frame with an error. `skip` is called with the
+    name of each file, before it is decoded, and returns whether to leave it out; the other parameters are those of `predict`.
     """
     if every < 1 or every != int(every):
         raise MienError(f"`every` must be a whole number from 1 on, not {every}; 2 reads every second frame.")
@@ -102,9 +83,9 @@ def _listed(source: Source, every: int, skip: Callable[[str], bool], fetch: bool
                     if getattr(found, "frame", None) is not None or not skip(found.source):
                         yield found
             except Exception as problem:  # whatever a file or an object raises concerns this input only
-                yield Frame(name, error=f"The input {name!r} cannot be read ({reason_of(problem)}).")
+                yield Frame(name, error=f"The input {name!r} cannot be read ({images.reason_of(problem)}).")
     except Exception as problem:
-        reason = f"{type(problem).__name__} ({reason_of(problem)}); the {number + 1:,} before were read."
+        reason = f"{type(problem).__name__} ({images.reason_of(problem)}); the {number + 1:,} before were read."
         yield Frame(f"image {number + 1}", error=f"The iterable of inputs raised {reason}")
 
 
@@ -116,7 +97,7 @@ def _items(source: Source) -> Iterable[Item]:
         return source if isinstance(source, Iterable) else [source]
     if array.dtype.kind in "SUT" or (array.dtype.kind == "O" and array.ndim < 2):  # paths
         return cast(list[Item], array.ravel().tolist())
-    has_channels = array.shape[-1:] in CHANNELS
+    has_channels = array.shape[-1:] in images.CHANNELS
     if array.ndim == 3 and not has_channels and len(array) != 3:
         note = f"one of the gray images of an array {array.shape}"
         return (Unread(f"image {number}", image, note) for number, image in enumerate(array))
@@ -164,7 +145,7 @@ def inline_bytes(text: str) -> bytes | None:
     data = (unquote(data) if is_uri else text).replace("-", "+").replace("_", "/")
     if not is_uri:
         with suppress(ValueError):
-            is_uri = content_kind(base64.b64decode(data[:HEAD_BYTES] + "==")) != "" and not exists(Path(text))
+            is_uri = images.content_kind(base64.b64decode(data[: images.HEAD_BYTES] + "==")) != "" and not exists(Path(text))
     return base64.b64decode(data + "==") if is_uri else None
 
 
@@ -184,17 +165,17 @@ def _by_name(name: str, every: int, skip: Callable[[str], bool], fetch: bool) ->
     elif glob.has_magic(name) and not exists(Path(name)):
         found = sorted(glob.iglob(name, recursive=True), key=natural)  # noqa: PTH207 - Path.glob takes no absolute pattern
         files = [match for match in found if not os.path.isdir(match)]  # noqa: PTH112
-        for match in files:
-            yield from _file(match, match, every, skip)
+        for file in files:
+            yield from _file(file, file, every, skip)
         if not files:
             yield Frame(name, error=f"Nothing matches {name!r}.")
     else:
         yield from _file(str(Path(name)), str(Path(name)), every, skip)
 
 
-def _file(name: str, file: ImageSource, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
+def _file(name: str, file: images.ImageSource, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
     """List the images of a path, or of something in memory: of a zip, a video, or one image."""
-    kind = content_kind(file) if isinstance(file, bytes) else _kind(file) if isinstance(file, str) else "image"
+    kind = images.content_kind(file) if isinstance(file, bytes) else _kind(file) if isinstance(file, str) else "image"
     if kind == "zip":
         yield from zipped(name, io.BytesIO(file) if isinstance(file, bytes) else name)
     elif kind != "video":
@@ -205,29 +186,33 @@ def _file(name: str, file: ImageSource, every: int, skip: Callable[[str], bool])
 
 def _kind(path: str) -> str:
     """Return what a file is: an "image", "video" or "zip" by its content, else by its suffix, else ""."""
-    suffix = Path(path).suffix.lower()
+    kind = ""
     with suppress(OSError, ValueError):
-        if Path(path).is_fifo():
-            return ""  # opening a named pipe would block; `read_image` reports it
-        with Path(path).open("rb", buffering=0) as file:
-            if kind := content_kind(file.read(HEAD_BYTES)):
-                return kind
-    return "zip" if suffix == ZIP_SUFFIX else "video" if suffix in VIDEO_SUFFIXES else ""
+        # not Python's `open`, which takes twice as long; a named pipe would block, and `read_image` reports it
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+        try:
+            if S_ISFIFO(os.fstat(file).st_mode):
+                return ""
+            kind = images.content_kind(os.read(file, images.HEAD_BYTES))
+        finally:
+            os.close(file)
+    suffix = images.suffix_of(path)
+    return kind or ("zip" if suffix == ZIP_SUFFIX else "video" if suffix in VIDEO_SUFFIXES else "")
 
 
 def _folder(folder: Path, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
     """List the images in a folder and below; a folder that cannot be read becomes a frame with an error."""
     left_out: list[str] = []
-    is_empty = True
-    for name, status in walk(str(folder), natural):
-        path = str(folder / name)
-        suffix = Path(name).suffix.lower()
+    is_empty, start = True, str(folder / "x")[:-1]  # joined as text, since paths as objects take half of the time
+    for name, status in images.walk(str(folder), natural):
+        path = start + name.replace("/", os.sep)
+        suffix = images.suffix_of(name)
         if isinstance(status, OSError):
             is_empty = False
             yield Frame(path, error=f"The folder {path!r} cannot be read ({status.strerror}); check its permissions.")
         elif status and S_ISDIR(status.st_mode):
             continue
-        elif suffix in IMAGE_SUFFIXES or (not suffix and _kind(path) == "image"):
+        elif suffix in images.IMAGE_SUFFIXES or (not suffix and _kind(path) == "image"):
             is_empty = False
             yield from _file(path, path, every, skip)
         elif suffix in (*VIDEO_SUFFIXES, ZIP_SUFFIX):
@@ -246,17 +231,17 @@ def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
     """List the images in a zip in natural order, such as "photos.zip/inner/a.jpg"; each is unpacked on demand."""
     try:
         with zipfile.ZipFile(file) as archive:
-            members = zip_members(archive, natural)
-            images = [member for member in members if not member.endswith("/") and is_image_name(member)]
-            for member in images:
+            members = images.zip_members(archive, natural)
+            found = [member for member in members if not member.endswith("/") and images.is_image_name(member)]
+            for member in found:
                 yield _unpacked(archive, members[member], f"{name}/{member}")
-        error = "" if images else f"The zip {name!r} holds no images (.jpg, .png or the like); give one that does."
+        error = "" if found else f"The zip {name!r} holds no images (.jpg, .png or the like); give one that does."
     except FileNotFoundError:
         error = f"There is no zip {name!r}; check the path."
     except OSError as problem:
         error = f"The zip {name!r} cannot be opened ({problem.strerror or problem}); check its permissions."
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as problem:
-        error = f"{name!r} is damaged or no zip ({reason_of(problem)}); copy or download it again."
+        error = f"{name!r} is damaged or no zip ({images.reason_of(problem)}); copy or download it again."
     if error:
         yield Frame(name, error=error)
 
@@ -270,14 +255,15 @@ def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str) ->
     try:
         return Unread(source, archive.read(member))
     except (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, ValueError) as problem:
-        return Frame(source, error=f"The image {source!r} cannot be unpacked ({reason_of(problem)}); zip it again.")
+        return Frame(source, error=f"The image {source!r} cannot be unpacked ({images.reason_of(problem)}); zip it again.")
 
 
 def _is_photo_address(name: str, fetch: bool = False) -> bool:
     """Tell whether an address is that of a photo: by its suffix, or, with `fetch`, unless its suffix is that of a video."""
     path = PurePath(re.split("[?#]", name)[0])
     suffix = path.suffix.lower() if len(path.parts) > 2 else ""  # without a path there is none
-    return suffix in IMAGE_SUFFIXES or (fetch and name[:4].lower() == "http" and suffix not in (*VIDEO_SUFFIXES, ".m3u8"))
+    may_be_photo = fetch and name[:4].lower() == "http" and suffix not in (*VIDEO_SUFFIXES, ".m3u8")
+    return may_be_photo or suffix in images.IMAGE_SUFFIXES
 
 
 def _download(address: str) -> bytes:
@@ -296,7 +282,7 @@ def _download(address: str) -> bytes:
                 if len(content) > LARGEST_DOWNLOAD or time.monotonic() > deadline:
                     raise ValueError(f"more than {LARGEST_DOWNLOAD / 2**20:.0f} MB or {FETCH_SECONDS:.0f} seconds")
     except (OSError, ValueError, HTTPException) as problem:
-        reason = reason_of(problem if hasattr(problem, "code") else getattr(problem, "reason", problem))
+        reason = images.reason_of(problem if hasattr(problem, "code") else getattr(problem, "reason", problem))
         raise MienError(f"The photo {address!r} cannot be downloaded ({reason}); check the address and the network.") from None
     return bytes(content)
 
@@ -324,10 +310,8 @@ def not_a_file(name: str) -> str:
         advice = FETCH_ADVICE if name[:4].lower() == "http" else "download the photo first and give its path"
         return f"{name!r} is an address, not a path; {advice}."
     if name == "-" or name.startswith(("/dev/", "/proc/self/fd/")):
-        return (
-            f"{name!r} is no file, and no photo is read from standard input; save it to a file, then give its path. "
-            "(`mien predict -` reads a list of paths there.)"
-        )
+        advice = "save it to a file, then give its path. (`mien predict -` reads a list of paths there.)"
+        return f"{name!r} is no file, and no photo is read from standard input; {advice}"
     return "" if name else "An empty name is not a path; give the path of a photo."
 
 
@@ -345,28 +329,16 @@ def exists(path: Path) -> bool:
 
 
 def standard_input() -> BinaryIO:
-    """Open standard input once more, without Python's buffer.
-
-    A thread that waits for input holds the lock of sys.stdin's buffer, and Python aborts at exit if it cannot acquire it.
-    """
+    """Open standard input without a buffer: a waiting thread would hold its lock, and Python aborts at exit without that."""
     return io.FileIO(0, closefd=False)
 
 
 def read_paths(stream: BinaryIO, null: bool = False) -> Iterator[str]:
-    """Read paths, one a line, each as soon as it is complete.
-
-    Args:
-        stream: the bytes; a path is decoded as the system's file names are.
-        null: paths end with a zero byte instead, as from `find -print0`; only then can a name hold a line break.
-    """
-    end = b"\0" if null else b"\n"
-    rest, is_start, has_ended = b"", True, False
-    while not has_ended:
-        piece = stream.read(65536)
-        has_ended = not piece
-        if is_start:  # PowerShell begins with a byte-order mark
-            piece, is_start = piece.removeprefix(codecs.BOM_UTF8), False
-        *lines, rest = (rest + (piece or end)).split(end)
+    """Read paths, one a line or, with `null`, up to a zero byte, each as soon as it is complete."""
+    end, rest = b"\0" if null else b"\n", b""
+    for number, piece in enumerate(chain(iter(partial(stream.read, 65536), b""), [end])):
+        text = piece if number else piece.removeprefix(codecs.BOM_UTF8)  # PowerShell begins with a byte-order mark
+        *lines, rest = (rest + text).split(end)
         for line in lines:
             if name := line if null else line.rstrip(b"\r"):
                 yield os.fsdecode(name)

@@ -60,7 +60,7 @@ class Track:
         before = probabilities if self.average is None else self.average
         self.average = smooth(before, probabilities, self.seen - self.averaged, time_constant)
         self.averaged = self.seen
-        return self.average
+        return self.average.astype(np.float32)
 
 
 class Tracker:
@@ -95,12 +95,11 @@ class Tracker:
                 matches[free[column]] = tracks[row]
                 overlap[row], overlap[:, column] = -1.0, -1.0
         for index, box in enumerate(found):
-            if index in matches:
-                matches[index].update(box, time)
-            else:
+            if index not in matches:
                 matches[index] = Track(self._count, box, time, np.zeros(2))
                 self._count += 1
                 self.tracks.append(matches[index])
+            matches[index].update(box, time)
         return [matches[index] for index in range(len(found))]
 
 
@@ -136,10 +135,7 @@ class TrackSmoother:
         faces = [(row, row.box, row.probabilities) for row in rows if row.box is not None and row.probabilities is not None]
         tracks = tracker.update([box for _, box, _ in faces], first.time)
         tracked = [
-            replace(
-                row, track=track.number, probabilities=track.update_average(probabilities, self._smoothing).astype(np.float32)
-            )
-            for track, (row, _, probabilities) in zip(tracks, faces, strict=True)
+            replace(row, track=track.number, probabilities=track.update_average(probabilities, self._smoothing))
+            for track, (row, _, probabilities) in sorted(zip(tracks, faces, strict=True), key=lambda pair: pair[0].number)
         ]
-        by_track = sorted(tracked, key=lambda row: row.track or 0)
-        return [replace(row, face=number) for number, row in enumerate(by_track)] or rows
+        return [replace(row, face=number) for number, row in enumerate(tracked)] or rows

@@ -6,7 +6,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -37,10 +37,7 @@ STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "s
 """How the addresses of streams and the device files of cameras begin."""
 
 VIDEO_SUFFIX = ".mp4"  # container of drawn videos
-
-ENCODERS = ("libx264", "libopenh264", "mpeg4")
-"""Codecs of drawn videos, best first: H.264, which browsers play, else MPEG-4."""
-
+ENCODERS = ("libx264", "libopenh264", "mpeg4")  # codecs of drawn videos, best first: H.264, which browsers play, else MPEG-4
 TIME_BASE = Fraction(1, 1000)  # unit of the times of a drawn video's frames, in seconds
 SOFTWARE = "mien predict --draw"  # EXIF tag Software of a drawn picture, which marks it as replaceable
 
@@ -65,7 +62,7 @@ def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Ite
         yield Frame(name, error=f"There is no video {name!r}; check the path.")
         return
     except (OSError, ValueError) as error:
-        yield Frame(name, error=f"The video {name!r} cannot be opened: {getattr(error, 'strerror', None) or error}.")
+        yield Frame(name, error=f"The video {name!r} cannot be opened: {_reason(error)}.")
         return
     with file:
         size = file.seek(0, os.SEEK_END)
@@ -83,20 +80,21 @@ def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Ite
             yield Frame(name, error=f"{name!r} {problem}")
             return
         number, seconds = -1, 0.0
-        with video:
+        with closing(video):
             for number, decoded in enumerate(video):
                 seconds = video.seconds(decoded, number)
                 if number % every == 0:
                     yield video.frame(name, decoded, number, seconds, every)
-        problem = ""
-        if number < 0 and not (cut_off or video.failure or video.damaged):
-            problem = f"The video {name!r} holds no frames that can be decoded; copy or download it again."
-        elif number < 0 or cut_off or video.failure:
-            problem = f"The video {name!r} is cut off or damaged after {number + 1:,} frames; copy or download it again."
+        if cut_off or video.failure or (number < 0 and video.damaged):
+            problem = f"is cut off or damaged after {number + 1:,} frames"
+        elif number < 0:
+            problem = "holds no frames that can be decoded"
         elif video.damaged:
-            problem = f"The video {name!r} is damaged (frames skipped: {video.damaged:,}); copy or download it again."
-        if problem:
-            yield Frame(name, error=problem, frame=number + 1, time=seconds)
+            problem = f"is damaged (frames skipped: {video.damaged:,})"
+        else:
+            return
+        problem = f"The video {name!r} {problem}; copy or download it again."
+        yield Frame(name, error=problem, frame=number + 1, time=seconds)
 
 
 def camera_frames(number: int, every: int = 1) -> Iterator[Frame]:
@@ -112,7 +110,7 @@ def camera_frames(number: int, every: int = 1) -> Iterator[Frame]:
         reasons = "or another program uses it, or this program may not use it"
         return f"There is no {name} here, {reasons}; check the number (the first is 0)."
 
-    yield from _live_frames(name, lambda: _open_camera(number), every, 0, explain)
+    yield from _live_frames(name, partial(_open_camera, number), every, 0, explain)
 
 
 def stream_frames(address: str, every: int = 1) -> Iterator[Frame]:
@@ -139,7 +137,7 @@ def _live_frames(
         if failed:
             time.sleep(WAIT_SECONDS)
         try:
-            with _Video(connect()) as video:
+            with closing(_Video(connect())) as video:
                 if video.is_photo:
                     yield Frame(name, error=f"{name!r} is a photo, not a stream; {FETCH_ADVICE}.")
                     return
@@ -161,10 +159,9 @@ class _Input(io.BufferedReader):
     """A file for PyAV, which prints a traceback if `seek` raises an error; a damaged video may seek to before its start."""
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        try:
+        with suppress(OSError, ValueError):
             return super().seek(offset, whence)
-        except (OSError, ValueError):
-            return -1
+        return -1
 
 
 class _Video:
@@ -186,10 +183,7 @@ class _Video:
         self.is_file = container.duration is not None
         self.is_photo = container.format.name.endswith("_pipe")  # FFmpeg's names for single images
 
-    def __enter__(self) -> "_Video":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._container.close()
 
     def __iter__(self) -> Iterator[Any]:
@@ -306,12 +300,10 @@ class DrawnVideo:
         self.path, self._part = folder / f"{stem}{VIDEO_SUFFIX}", folder / f".{stem}.{os.getpid()}.part"
         self._size, self._last = size, -1
         codec = next((name for name in ENCODERS if name in av.codecs_available), None)
-        if codec is None:
-            raise self._failure(ValueError("PyAV has no encoder for it"))
-        try:
+        with self._saving():
+            if codec is None:
+                raise OSError("PyAV has no encoder for it")
             self._file = self._part.open("w+b")
-        except OSError as error:
-            raise self._failure(error) from None
         self._container = av.open(self._file, "w", format="mp4")
         stream: Any = self._container.add_stream(codec, rate=max(1, round(rate)))
         stream.width, stream.height = (side + side % 2 for side in size)
@@ -332,34 +324,35 @@ class DrawnVideo:
         """Finish the video and rename it; a MienError says why it could not be written, for example on a full disk."""
         try:
             self._encode(None)
-            self._container.close()
-            self._file.seek(0, os.SEEK_END)
-            self._file.write(MARK)
-            self._file.close()
-            self._part.replace(self.path)
-        except (OSError, av.FFmpegError) as error:
-            raise self._failure(error) from None
+            with self._saving(), self._file:
+                self._container.close()
+                self._file.seek(0, os.SEEK_END)
+                self._file.write(MARK)
+            with self._saving():
+                self._part.replace(self.path)
         finally:
-            self._file.close()
             with suppress(OSError):
+                self._file.close()
                 self._part.unlink()
 
     def _encode(self, frame: Any) -> None:
-        try:
+        with self._saving():
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
-        except (OSError, av.FFmpegError) as error:
-            raise self._failure(error) from None
 
-    def _failure(self, error: Exception) -> MienError:
-        return MienError(f"The video {str(self.path)!r} cannot be saved ({_reason(error)}); choose another --draw.")
+    @contextmanager
+    def _saving(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, av.FFmpegError) as error:
+            raise MienError(
+                f"The video {str(self.path)!r} cannot be saved ({_reason(error)}); choose another --draw."
+            ) from None
 
 
 def is_drawn_video(path: Path) -> bool:
     """Tell whether a file is a video drawn by mien."""
-    try:
-        with path.open("rb") as file:
-            file.seek(-len(MARK), os.SEEK_END)
-            return file.read() == MARK
-    except OSError:  # missing, shorter, or a folder
-        return False
+    with suppress(OSError), path.open("rb") as file:  # missing, shorter, or a folder
+        file.seek(-len(MARK), os.SEEK_END)
+        return file.read() == MARK
+    return False

@@ -149,7 +149,7 @@ def compare(
     """
     require("evaluate", "sklearn", "matplotlib", "jinja2")
     from mien.evaluation import comparison
-    from mien.inference.output import make_folder_of
+    from mien.inference.output import make_folder
 
     out = None if out is None else Path(out)
     format = format or FORMATS.get(out.suffix.lower() if out else "")
@@ -169,6 +169,6 @@ def compare(
         text = comparison.render(summaries, title, command, predictions, "html" if format == "html" else "md")
     if out is None:
         return text
-    make_folder_of(out)
+    make_folder(out.parent)
     write_whole(out, lambda part: part.write_text(text, encoding="utf-8"))
     return ""

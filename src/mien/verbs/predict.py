@@ -15,9 +15,10 @@ from typing import Any
 from mien.errors import MienError, printable
 from mien.inference.classifier import DEFAULT_MODEL, Classifier
 from mien.inference.explanation import MOST_FACES, Explanation, explain as explain_faces
-from mien.inference.output import Tally, check_out, check_parquet, choose_format, make_folder_of, write
+from mien.inference.output import Tally, check_out, check_parquet, choose_format, make_folder, write
 from mien.inference.pipeline import predict as classify_faces
 from mien.inference.prediction import Prediction
+from mien.inference.prefetch import deferred_interrupts
 from mien.inference.resume import ResumeLog, log_path
 from mien.inference.sources import camera_number, check_names, listed, read_paths, standard_input
 from mien.inference.video import is_stream
@@ -77,14 +78,15 @@ def predict(
         log = ResumeLog(path, labels, {"model": model, "detector": detector} | decisive, source, resume)
         if resume:
             items = listed(items, decisive.get("every", 1), log.skip, fetch)
-    with closing(classify_faces(items, opened, detector, fetch=fetch, **options)) as predictions:
-        found = _until_stopped(predictions, source)
+    with deferred_interrupts(), closing(classify_faces(items, opened, detector, fetch=fetch, **options)) as rows:
+        found = _until_stopped(rows, source)
         if log is None:
             tally = _to_standard_output(found, form, labels)
         else:
-            make_folder_of(log.path)
+            make_folder(log.path.parent)
             log.write(found)
-            tally = log.finish(form)
+    if log is not None:
+        tally = log.finish(form)
     say(f"mien: {tally}")
     # if no input at all could be read, the user named the wrong thing
     return 2 if 0 < tally.images == tally.failed else 1 if tally.failed else 0
@@ -136,7 +138,7 @@ def explain(source: list[str], out: str, model: str = DEFAULT_MODEL, detector: s
     """
     path = check_out(out, source)
     check_names(source)
-    make_folder_of(path)
+    make_folder(path.parent)
     explained = explain_faces(source, model=model, detector=detector, out=path, **options)
     for each in explained:
         _print_explanation(each)
