@@ -49,7 +49,7 @@ def complaint(capsys, words: list[str]) -> str:
         (["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.keep", '["happy", "sat"]'], "Did you mean 'sad'"),
         (
             ["train", "deepface-6", "--data", "{faces}", "--out", "y", "--recipe.keep", '["happy", "glee"]'],
-            "with --recipe.keep",
+            "with --labels, --recipe.keep and --recipe.merge",
         ),
         (["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.weights", "hub"], "not for compact_resnet"),
         (["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.weights", "model.pth"], "a .safetensors file"),

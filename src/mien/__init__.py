@@ -15,50 +15,30 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 if TYPE_CHECKING:
     from mien.data.faceset import FaceSet as FaceSet
     from mien.data.source import DataSource as DataSource
-    from mien.drawn import draw_face as draw_face
-    from mien.drawn import draw_faces as draw_faces
+    from mien.drawn import draw_face as draw_face, draw_faces as draw_faces
     from mien.errors import MienError as MienError
     from mien.evaluation.report import Report as Report
     from mien.inference.classifier import Classifier as Classifier
     from mien.inference.explanation import explain as explain
     from mien.inference.output import to_dataframe as to_dataframe
     from mien.inference.pipeline import predict as predict
-    from mien.inference.prediction import Frame as Frame
-    from mien.inference.prediction import Prediction as Prediction
-    from mien.labels import FER2013 as FER2013
-    from mien.labels import FERPLUS as FERPLUS
-    from mien.labels import LabelSet as LabelSet
-    from mien.training.recipe import Recipe as Recipe
-    from mien.training.recipe import load_recipe as load_recipe
+    from mien.inference.prediction import Frame as Frame, Prediction as Prediction
+    from mien.labels import FER2013 as FER2013, FERPLUS as FERPLUS, LabelSet as LabelSet
+    from mien.training.recipe import Recipe as Recipe, load_recipe as load_recipe
     from mien.verbs import read_faces as read_faces
     from mien.verbs.crop import crop as crop
-    from mien.verbs.evaluate import audit as audit
-    from mien.verbs.evaluate import compare as compare
-    from mien.verbs.evaluate import evaluate as evaluate
-    from mien.verbs.publish import push as push
-    from mien.verbs.publish import quantize as quantize
+    from mien.verbs.evaluate import audit as audit, compare as compare, evaluate as evaluate
+    from mien.verbs.publish import push as push, quantize as quantize
     from mien.verbs.train import train as train
 
-_NAMES = {
-    "mien.data.faceset": "FaceSet",
-    "mien.data.source": "DataSource",
-    "mien.drawn": "draw_face draw_faces",
-    "mien.errors": "MienError",
-    "mien.evaluation.report": "Report",
-    "mien.inference.classifier": "Classifier",
-    "mien.inference.explanation": "explain",
-    "mien.inference.output": "to_dataframe",
-    "mien.inference.pipeline": "predict",
-    "mien.inference.prediction": "Frame Prediction",
-    "mien.labels": "FER2013 FERPLUS LabelSet",
-    "mien.training.recipe": "Recipe load_recipe",
-    "mien.verbs": "read_faces",
-    "mien.verbs.crop": "crop",
-    "mien.verbs.evaluate": "audit compare evaluate",
-    "mien.verbs.publish": "push quantize",
-    "mien.verbs.train": "train",
-}
-_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
+_PLACES = """
+data.faceset.FaceSet  data.source.DataSource  drawn.draw_face  drawn.draw_faces  errors.MienError  evaluation.report.Report
+inference.classifier.Classifier  inference.explanation.explain  inference.output.to_dataframe  inference.pipeline.predict
+inference.prediction.Frame  inference.prediction.Prediction  labels.FER2013  labels.FERPLUS  labels.LabelSet
+training.recipe.Recipe  training.recipe.load_recipe  verbs.read_faces  verbs.crop.crop  verbs.evaluate.audit
+verbs.evaluate.compare  verbs.evaluate.evaluate  verbs.publish.push  verbs.publish.quantize  verbs.train.train
+"""
+_HOME = {name: f"mien.{module}" for module, _, name in (place.rpartition(".") for place in _PLACES.split())}
 
 __all__ = ["__version__", *_HOME]
 

@@ -17,32 +17,24 @@ from typing import Any, NoReturn, get_origin
 from mien import __version__
 from mien.errors import MienError, in_plain_words, printable, suggestion
 
+_VERBS = """
+train     train     Train a classifier: mien train RECIPE --data PATH --out RUN [--recipe.epochs 5 ...].
+evaluate  evaluate  Measure a model: mien evaluate MODEL --data PATH --out DIR [--split S] [--by COLUMN].
+predict   predict   Classify the faces of photos and videos: mien predict SOURCE ... [--model M] [--draw DIR].
+crop      crop      Crop the faces of labelled photos: mien crop PHOTOS --out FACES [--several largest|all|skip].
+explain   predict   Show which parts of a face decided the answer: mien explain SOURCE ... --out FILE.png.
+audit     evaluate  Find copies, conflicts and bad images in data: mien audit --data PATH --out DIR.
+compare   evaluate  Compare finished runs: mien compare RUN ... [--title TEXT] [--out FILE.md|.html|.json].
+quantize  publish   Write a smaller, faster int8 model: mien quantize MODEL --data PATH --out FILE.
+recipes   about     List the recipes, or print one with its network's layers: mien recipes [NAME].
+models    about     List the embedded models: mien models.
+push      publish   Upload a finished run to the Hugging Face hub: mien push RUN --to owner/name [--dry-run].
+doctor    about     Check the installation, and say what is missing: mien doctor.
+demo      demo      Run every step on drawn faces, in about two minutes: mien demo [--out DIR].
+"""
 VERBS = {
-    "train": ("mien.verbs.train", "Train a classifier: mien train RECIPE --data PATH --out RUN [--recipe.epochs 5 ...]."),
-    "evaluate": (
-        "mien.verbs.evaluate",
-        "Measure a model: mien evaluate MODEL --data PATH --out DIR [--split S] [--by COLUMN].",
-    ),
-    "predict": (
-        "mien.verbs.predict",
-        "Classify the faces of photos and videos: mien predict SOURCE ... [--model M] [--draw DIR].",
-    ),
-    "crop": (
-        "mien.verbs.crop",
-        "Crop the faces of labelled photos: mien crop PHOTOS --out FACES [--several largest|all|skip].",
-    ),
-    "explain": ("mien.verbs.predict", "Show which parts of a face decided the answer: mien explain SOURCE ... --out FILE.png."),
-    "audit": ("mien.verbs.evaluate", "Find copies, conflicts and bad images in data: mien audit --data PATH --out DIR."),
-    "compare": (
-        "mien.verbs.evaluate",
-        "Compare finished runs: mien compare RUN ... [--title TEXT] [--out FILE.md|.html|.json].",
-    ),
-    "quantize": ("mien.verbs.publish", "Write a smaller, faster int8 model: mien quantize MODEL --data PATH --out FILE."),
-    "recipes": ("mien.verbs.about", "List the recipes, or print one with its network's layers: mien recipes [NAME]."),
-    "models": ("mien.verbs.about", "List the embedded models: mien models."),
-    "push": ("mien.verbs.publish", "Upload a finished run to the Hugging Face hub: mien push RUN --to owner/name [--dry-run]."),
-    "doctor": ("mien.verbs.about", "Check the installation, and say what is missing: mien doctor."),
-    "demo": ("mien.verbs.demo", "Run every step on drawn faces, in about two minutes: mien demo [--out DIR]."),
+    verb: (f"mien.verbs.{module}", summary)
+    for verb, module, summary in (line.split(maxsplit=2) for line in _VERBS.strip().splitlines())
 }
 """Each verb's module, which has a function of its name, and its line in `mien --help`, which ends with its usage."""
 
@@ -57,16 +49,13 @@ BAD_PATH = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb.
+    """Run one verb with the words after `mien`, by default those of sys.argv, and return the exit status.
 
-    Args:
-        arguments: what follows `mien` on the command line; sys.argv, if not given.
-
-    Returns:
-        0 done, 1 done but some inputs failed, 2 the user's mistake, 130 interrupted.
+    It is 0 if all was done, 1 if some inputs failed, 2 for the user's mistake, 130 if interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    trains = arguments[:1] == ["train"]
+    writes_file = any(word.partition("=")[0] == "--out" for word in arguments)
+    can_resume = arguments[:1] == ["train"] or (arguments[:1] == ["predict"] and writes_file)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a console may lack letters
@@ -82,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(mistake))
     except KeyboardInterrupt:
         again = "" if "--resume" in arguments else " with --resume"
-        _complain("stopped" + (f" (the same command{again} continues)" if trains else ""))
+        _complain("stopped" + (f" (the same command{again} continues)" if can_resume else ""))
         return 130
     except OSError as problem:
         _abandon_output()
@@ -91,12 +80,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0  # the reader of the output has closed it, as `head` does
         where = f" ({problem.filename})" if problem.filename else ""
         if problem.errno in FULL_DISK:
-            again = "the same command with --resume continues" if trains else "run the same again"
+            again = "the same command with --resume continues" if can_resume else "run the same again"
             return _complain(f"The disk is full{where}; free some space, then {again}.")
         if problem.errno in BAD_PATH:
-            return _complain(
-                f"A file cannot be written or read{where}: {os.strerror(problem.errno or 0)}; choose another path."
-            )
+            reason = os.strerror(problem.errno or 0)
+            return _complain(f"A file cannot be written or read{where}: {reason}; choose another path.")
         raise
 
 
@@ -174,7 +162,7 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
     parameters = inspect.signature(function).parameters
     recipe, path, rest = None, Path(), words
     if "recipe" in parameters and not {"-h", "--help"}.intersection(words[:1]):
-        from mien.training.recipe import load_recipe, recipe_path
+        from mien.training.recipe import describe_overrides, load_recipe, recipe_path
 
         if not words or words[0].startswith("-"):
             raise MienError("Say which recipe to train: mien train RECIPE --data PATH --out RUN; `mien recipes` lists them.")
@@ -190,8 +178,6 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
     if parser.positional is not None and values[parser.positional.name] == "":
         raise MienError(f"{parser.positional.name.upper()} is empty; give it a path.")
     if recipe is not None:
-        from mien.training.recipe import describe_overrides
-
         values["recipe"] = describe_overrides(values["recipe"], recipe, path.stem)
     if "command" in parameters and values["out"] is not None:
         # a resumed run gives the same result as an unbroken one, so the noted command is one that works on its own
@@ -225,14 +211,9 @@ def _make_parser(verb: str, function: Callable[..., Any], recipe: Any) -> Any:
             return super().add_argument(*names, **options)
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = Parser(
-        prog=f"mien {verb}",
-        usage=f"{VERBS[verb][1].rpartition(': ')[2].rstrip('.')} [options]",
-        description=(inspect.getdoc(function) or "").partition("\n")[0],
-        exit_on_error=False,
-        allow_abbrev=False,
-        default_env=False,
-    )
+    usage = f"{VERBS[verb][1].rpartition(': ')[2].rstrip('.')} [options]"
+    title = (inspect.getdoc(function) or "").partition("\n")[0]
+    parser = Parser(prog=f"mien {verb}", usage=usage, description=title, exit_on_error=False, allow_abbrev=False)
     skip: set[str | int] = {"data", "recipe", "command", "run_verb"}
     parser.add_function_arguments(function, as_group=False, skip=skip, fail_untyped=False)
     if "data" in parameters:

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 
 
 class MienError(Exception):
-    """A mistake that only the user can correct: a path, a file, a setting.
+    """A mistake that only the user can correct; the message says what is wrong and what to do about it.
 
-    The message says what is wrong and what to do about it. The command line prints it and exits with 2; a bug raises
-    any other exception and shows its traceback.
+    The command line prints it and exits with 2; a bug raises any other exception and shows its traceback.
     """
 
 
@@ -20,32 +19,23 @@ def printable(text: str, encoding: str = "utf-8") -> str:
     return "".join(safe).encode(encoding, "backslashreplace").decode(encoding)
 
 
-KINDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "str": "a text",
-    "list": "a list such as [a, b]",
-    "dict": "pairs such as {a: [b, c]}",
-    "NoneType": "null",
-}
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "NoneType": "null"}
+KINDS |= {"list": "a list such as [a, b]", "dict": "pairs such as {a: [b, c]}"}
 """Names of types in error messages."""
 
 
 def in_plain_words(problem: str) -> str:
     """Turn jsonargparse's message about a value of the wrong type into one sentence, without a full stop."""
-    words = " ".join(
-        line.strip().lstrip("- ") if line.startswith(" ") else line for line in problem.splitlines() if line.strip()
-    )
+    lines = filter(str.strip, problem.splitlines())
+    words = " ".join(line.strip().lstrip("- ") if line.startswith(" ") else line for line in lines)
     words = re.sub(r'(?:Parser|Problem with) key "([\w.]+)":', r"--\1:", words)
     if union := re.search(r"^(.*?)Does not validate against any of the Union subtypes Subtypes: (.*?) Errors: .*", words):
         kinds = re.findall(r"int|float|bool|str|list|dict|NoneType", re.sub(r"\[(?:str|str, list\[str\])\]", "", union[2]))
         value = re.search(r"Given value: (.*)$", words) or re.search(r"Got value: (.*?)(?: Expected| Given|$)", words)
         return f"{union[1]}expected {' or '.join(KINDS[kind] for kind in kinds)}" + (f", not {value[1]}" if value else "")
     words = re.sub(r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", _one_of, words)
-    return re.sub(
-        r"Expected an? <class '(\w+)'>\. Got value: (.*)", lambda m: f"expected {KINDS.get(m[1], m[1])}, not {m[2]}", words
-    )
+    wrong_type = r"Expected an? <class '(\w+)'>\. Got value: (.*)"
+    return re.sub(wrong_type, lambda found: f"expected {KINDS.get(found[1], found[1])}, not {found[2]}", words)
 
 
 def _one_of(found: re.Match[str]) -> str:
@@ -58,9 +48,8 @@ def suggestion(
 ) -> str:
     """Suggest the known names that are most similar to a misspelt one; return `otherwise` where none is."""
     names = list(known)
-    near = difflib.get_close_matches(name, names, most, cutoff) or difflib.get_close_matches(
-        name.casefold(), names, most, cutoff
-    )
+    matches = (difflib.get_close_matches(word, names, most, cutoff) for word in (name, name.casefold()))
+    near = next(filter(None, matches), [])
     return phrase.format(" or ".join(near)) if near else otherwise
 
 

@@ -1,6 +1,5 @@
 """Files that are complete whenever they exist, paths that do not exist, and the cache folder."""
 
-import difflib
 import errno
 import os
 import tempfile
@@ -10,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from mien.errors import MienError
+from mien.errors import MienError, suggestion
 
 Result = TypeVar("Result")
 
@@ -18,8 +17,7 @@ Result = TypeVar("Result")
 def write_whole(path: Path, write: Callable[[Path], Result]) -> Result:
     """Write a file under a temporary name in the same folder, then rename it; an existing one stays if writing fails.
 
-    `write` is called with the temporary path and writes everything; its result is returned. An OSError names the file itself,
-    not its temporary name.
+    `write` is called with the temporary path, and its result is returned. An OSError names the file itself.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
@@ -37,11 +35,7 @@ def write_whole(path: Path, write: Callable[[Path], Result]) -> Result:
 
 @contextmanager
 def written_folder(out: Path, contents: str) -> Iterator[Path]:
-    """Give an empty folder next to `out` to write into; it replaces `out` when the block succeeds.
-
-    If the block fails, `out` stays as it was and nothing is left beside it. If `out` cannot be written, the MienError names
-    `contents`.
-    """
+    """Give an empty folder next to `out` to write into; it replaces `out` if the block succeeds, else `out` stays as it was."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent, ignore_cleanup_errors=True) as scratch:
@@ -78,8 +72,8 @@ def missing_path(path: Path) -> str:
         names = sorted(entry.name for entry in parent.iterdir())
     except OSError:
         names = []
-    near = difflib.get_close_matches(missing.name, names, n=1, cutoff=0.75)
-    hint = f"Did you mean {str(parent / near[0])!r}?" if near else f"The folder {str(parent)!r} has no {missing.name!r}."
+    near = suggestion(missing.name, names, phrase="{}", cutoff=0.75)
+    hint = f"Did you mean {str(parent / near)!r}?" if near else f"The folder {str(parent)!r} has no {missing.name!r}."
     return f"There is nothing at {str(path)!r}. {hint}"
 
 

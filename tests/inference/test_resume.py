@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import signal
 import subprocess
@@ -116,6 +117,18 @@ main(sys.argv[1:])
     assert not out.exists()
     assert main(words(photos, model, out, "--resume")) == 1
     assert rows_of(out) == whole["csv"]
+
+
+def test_a_full_disk_says_how_to_go_on(photos, model, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ResumeLog, "finish", full)
+    assert main(words(photos, model, tmp_path / "rows.csv")) == 2
+    assert "free some space, then the same command with --resume continues" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert main(words(photos, model, tmp_path / "rows.csv", "--resume")) == 1
+    assert len(rows_of(tmp_path / "rows.csv")) == COUNT + 1
 
 
 def test_an_interrupt_says_how_to_go_on(photos, model, tmp_path, monkeypatch, capsys):

@@ -61,9 +61,12 @@ def test_both_are_measured_on_the_validation_rows(run, faces, tmp_path, capsys):
 def test_a_model_with_two_heads_keeps_both(run, faces, tmp_path):
     rows = mien.read_faces(faces).split("validation")
     network = build_network("compact_resnet", NetworkSpec(14, size=48)).eval()
-    metadata = mien.Classifier(run).metadata | {
+    metadata = mien.Classifier(run).metadata
+    prior = json.loads(metadata["mien.prior"])["label"]
+    metadata |= {
         "mien.format": "2",
         "mien.heads": '["label", "crowd"]',
+        "mien.prior": json.dumps({"label": prior, "crowd": prior}),
         "mien.crowd_temperature": "1.0",
     }
     export(FaceNetwork(network, 0.5, 0.25, ("label", "crowd")), [1.0, 1.0], rows.images, metadata, tmp_path / "two.onnx")

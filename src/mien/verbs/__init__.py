@@ -21,6 +21,12 @@ def require(extra: str, *modules: str) -> None:
         raise MienError(f"Not installed, and needed for this: {', '.join(missing)}; run: pip install 'mien[{extra}]'")
 
 
+def say(text: str, quiet: bool = False) -> None:
+    """Print to stderr, unless quiet."""
+    if not quiet:
+        print(text, file=sys.stderr, flush=True)
+
+
 LOOSE, SAMPLE, LARGE = 0.7, 16, 64
 """Images of at least LARGE pixels look like photos if the face's square fills less than LOOSE of the shorter side in half of a
 SAMPLE. Medians of 32 images at 48 pixels: 0.86 to 1.02 on PublicTest, 0.82 to 0.88 on drawn faces, 0.55 to 0.66 on
@@ -76,19 +82,18 @@ def read_data(
     within = Path(faces.origin.path).resolve()
     if out is not None and faces.origin.kind.startswith(CLASS_FOLDERS) and within in (out.resolve(), *out.resolve().parents):
         raise MienError(f"{out} lies in the data {faces.origin.path}, where it would count as a label; choose another --out.")
-    if not quiet:
-        counts = [(name, int((faces.splits == SPLITS.index(name)).sum())) for name in faces.split_names]
-        splits = ", ".join("not divided" if name == "none" else f"{name} {count:,}" for name, count in counts)
-        print(f"reading {faces.origin.path} as {faces.origin.kind}: {len(faces):,} faces ({splits})", file=sys.stderr)
-        print(f"labels: {', '.join(faces.labels.names)}", file=sys.stderr)
-        if all(name.isdecimal() for name in faces.labels):
-            print('the labels are numbers; name them: --labels \'{"0": "neutral", ...}\'', file=sys.stderr)
-        if missed := faces.origin.without_face:
-            examples = ", ".join(missed[:5]) + (", ..." if len(missed) > 5 else "")
-            print(f"no face was found in {len(missed):,}, left out: {examples}", file=sys.stderr)
-        if source.detector == "none" and _look_like_photos(faces):
-            advice = "add --data.detector auto to find and crop the faces"
-            print(f"these look like photos, not like cropped faces: {advice}", file=sys.stderr)
+    if quiet:
+        return faces
+    counts = [(name, int((faces.splits == SPLITS.index(name)).sum())) for name in faces.split_names]
+    splits = ", ".join("not divided" if name == "none" else f"{name} {count:,}" for name, count in counts)
+    say(f"reading {faces.origin.path} as {faces.origin.kind}: {len(faces):,} faces ({splits})")
+    say(f"labels: {', '.join(faces.labels.names)}")
+    if all(name.isdecimal() for name in faces.labels):
+        say('the labels are numbers; name them: --labels \'{"0": "neutral", ...}\'')
+    if missed := faces.origin.without_face:
+        say(f"no face was found in {len(missed):,}, left out: {', '.join(missed[:5])}{', ...' if len(missed) > 5 else ''}")
+    if source.detector == "none" and _look_like_photos(faces):
+        say("these look like photos, not like cropped faces: add --data.detector auto to find and crop the faces")
     return faces
 
 

@@ -78,11 +78,10 @@ def models() -> str:
 def doctor(*, format: Literal["table", "json"] = "table") -> int:
     """Check whether mien works here: packages, models, detectors, cache, GPU. Downloads nothing.
 
+    The exit status is 0 if `mien predict` works, else 1.
+
     Args:
         format: table, or json for programs.
-
-    Returns:
-        The exit status: 0 if `mien predict` works, else 1.
     """
     found = diagnose()
     print(json.dumps(asdict(found), indent=2, ensure_ascii=False) if format == "json" else found.table())
@@ -134,12 +133,11 @@ class Diagnosis:
 
 
 def diagnose() -> Diagnosis:
-    """Check packages, models, detectors, the cache and GPUs, without a download and without importing PyTorch."""
+    """Check what `doctor` does, without importing PyTorch."""
     found = Diagnosis(settings={name: value for name, value in sorted(os.environ.items()) if name.startswith("MIEN_")})
     _check_packages(found)
     if found.works:
-        _check_models(found)
-        _check_detector(found)
+        _check_inference(found)
     return found
 
 
@@ -168,8 +166,8 @@ def _check_packages(found: Diagnosis) -> None:
             if not wanted.contains(number, prereleases=True):
                 found.advice.append(f"{name} is {number}, and mien needs {wanted}: pip install -U '{name}{wanted}'")
         if len(installed) > 1:
-            both = " and ".join(installed)
-            found.advice.append(f"{both} overwrite each other: pip uninstall {' '.join(installed)}, then install one")
+            advice = f"pip uninstall {' '.join(installed)}, then install one"
+            found.advice.append(f"{' and '.join(installed)} overwrite each other: {advice}")
         elif extra and not installed:
             found.missing.setdefault(extra, []).append(package)
         elif not installed:
@@ -190,11 +188,13 @@ def nvidia_gpus() -> list[str]:
     return []
 
 
-def _check_models(found: Diagnosis) -> None:
-    """Classify a gray image with each embedded model."""
+def _check_inference(found: Diagnosis) -> None:
+    """Classify a gray image with each embedded model, open the detector, and check the cache folder."""
     import numpy as np
 
+    from mien.files import cache_folder
     from mien.inference.classifier import DEFAULT_MODEL, Classifier, embedded_models
+    from mien.inference.detection import open_detector
 
     for name in dict.fromkeys([DEFAULT_MODEL, *embedded_models()]):
         try:
@@ -208,17 +208,8 @@ def _check_models(found: Diagnosis) -> None:
             found.fail(f"the model {name} does not answer ({first_line(problem)}): {AGAIN}", name == DEFAULT_MODEL)
     found.gpus = nvidia_gpus()
     if found.gpus and "CUDAExecutionProvider" not in found.providers:
-        found.advice.append(
-            "there is a GPU that ONNX Runtime does not use: pip uninstall onnxruntime, "
-            "then pip install 'onnxruntime-gpu[cuda,cudnn]'"
-        )
-
-
-def _check_detector(found: Diagnosis) -> None:
-    """Check the cache folder, and open the detector that `mien predict` uses."""
-    from mien.files import cache_folder
-    from mien.inference.detection import open_detector
-
+        advice = "pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]'"
+        found.advice.append(f"there is a GPU that ONNX Runtime does not use: {advice}")
     try:
         found.cache = str(cache_folder())
         if not os.access(found.cache, os.W_OK):

@@ -4,7 +4,6 @@ import base64
 import csv
 import io
 import re
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,14 +29,14 @@ from mien.inference.output import check_draw
 from mien.inference.prediction import Frame, Unread, read
 from mien.inference.sources import check_names, listed
 from mien.labels import LabelSet
-from mien.verbs import show_progress
+from mien.verbs import say, show_progress
 
 SHOWN, TILE = 120, 96  # most faces of a label on the page, and their longest side in pixels
 LONGEST = 200  # bytes of a file name without number and suffix; file systems take 255
 SEVERAL = "several faces were found"
 
 Tile = tuple[bool, float, str, str]
-"""A face of the page: whether its photo has no other, score, caption and picture; the most doubtful is the smallest."""
+"""A face of the page: whether its photo has no other, score, caption and HTML; the most doubtful is the smallest."""
 
 
 class Cropped(NamedTuple):
@@ -107,8 +106,7 @@ def crop(
     check_draw(out, names, "--out")
     check_empty(Path(out))
     rows = _read(names, every)
-    if not quiet:
-        print(f"reading {', '.join(names)[:200]} as {rows.kind}\nlabels: {', '.join(rows.labels)}", file=sys.stderr)
+    say(f"reading {', '.join(names)[:200]} as {rows.kind}\nlabels: {', '.join(rows.labels)}", quiet)
     cropper = FaceCropper(detector, margin, min_size, min_score)
     with written_folder(Path(out), "the faces") as folder:
         work = partial(_crop, labels=rows.labels, folder=folder, cropper=cropper, several=several, size=size)
@@ -116,16 +114,14 @@ def crop(
         crops = Crops(Path(out), *(counts[name] for name in ("photos", "faces", NO_FACE, SEVERAL, "failed")))
         if not crops.faces:
             raise MienError(f"There is no face to crop, and nothing was written. {crops.table()}.")
-    if not quiet:
-        print(f"faces   {crops.folder / 'manifest.csv'}\npage    {crops.folder / 'index.html'}", file=sys.stderr)
+    say(f"faces   {crops.folder / 'manifest.csv'}\npage    {crops.folder / 'index.html'}", quiet)
     return crops
 
 
 def _read(names: Sequence[str], every: int) -> Rows:
     """Read labelled photos, if the names are one path with labels; otherwise list photos without labels."""
     frames = listed(names, every)
-    path = Path(names[0] if len(names) == 1 else "")
-    if len(names) == 1 and (path.is_file() or path.is_dir()):
+    if len(names) == 1 and ((path := Path(names[0])).is_file() or path.is_dir()):
         tree = open_tree(path)
         format = recognise(tree)
         if format and (format != "folders" or any("/" in file for file in filter(is_image_name, tree.files))):
@@ -183,7 +179,7 @@ def _crop(
     except Exception as error:  # whatever a detector raises concerns this photo only
         return done._replace(remark=reason_of(error))
     if not faces:
-        return done._replace(remark=NO_FACE, tiles=[(True, 0.0, name, _thumbnail(image))])
+        return done._replace(remark=NO_FACE, tiles=[_tile(image, True, 0.0, name)])
     # a distribution over the labels has a column for each
     target = {"label": label} if isinstance(row.target, int) else dict(zip(labels, row.target.round(6).tolist(), strict=True))
     found, (height, width) = len(faces), image.shape[:2]
@@ -199,15 +195,17 @@ def _crop(
         cells = {"split": row.split, "photo": done.photo, **row.columns, "face": number, "score": score}
         written.append({"path": path, **target, **cells, **{edge: round(pixel, 1) for edge, pixel in box}})
         caption = f"{name}{f', {number + 1} of {found} faces' if found > 1 else ''}, score {score:.2f}"
-        tiles.append((found == 1, score, caption, _thumbnail(pixels)))
+        tiles.append(_tile(pixels, found == 1, score, caption))
     return done._replace(remark=SEVERAL if found > 1 else "", faces=written, tiles=tiles)
 
 
-def _thumbnail(pixels: np.ndarray) -> str:
+def _tile(pixels: np.ndarray, is_alone: bool, score: float, caption: str) -> Tile:
     picture, buffer = Image.fromarray(pixels), io.BytesIO()
     picture.thumbnail((TILE, TILE))
     picture.save(buffer, "jpeg", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    source = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    html = f'<figure><img src="{source}" alt=""><figcaption>{escape(caption)}</figcaption></figure>'
+    return is_alone, score, caption, html
 
 
 def _write(folder: Path, cropped: Iterable[Cropped], total: int | None) -> Counter[str]:
@@ -226,20 +224,17 @@ def _write(folder: Path, cropped: Iterable[Cropped], total: int | None) -> Count
             is_known = each.remark in ("", NO_FACE, SEVERAL)
             counts.update({"photos": 1, "faces": len(each.faces), each.remark if is_known else "failed": 1})
             if not is_known:
-                print(f"mien: {each.photo}: {each.remark}", file=sys.stderr)
-            of_label = tiles["" if each.remark == NO_FACE else each.label]
-            of_label += each.tiles
-            if len(of_label) > 2 * SHOWN:
-                of_label[:] = sorted(of_label)[:SHOWN]
+                say(f"mien: {each.photo}: {each.remark}")
+            title = "" if each.remark == NO_FACE else each.label
+            tiles[title] = sorted([*tiles[title], *each.tiles])[:SHOWN]
             if total:
                 show_progress(counts["photos"], total, "photos")
     tiles["photos without a face"] = tiles.pop("", [])
-    sections = "\n".join(_section(title, sorted(each)[:SHOWN]) for title, each in tiles.items() if each)
+    sections = [
+        "\n".join([f"<h2>{escape(title)} ({len(shown)} shown)</h2>\n<section>", *(tile[3] for tile in shown), "</section>"])
+        for title, shown in tiles.items()
+        if shown
+    ]
     template = Template(Path(__file__).with_name("crop.html").read_text(encoding="utf-8"))
-    (folder / "index.html").write_text(template.substitute(sections=sections), encoding="utf-8")
+    (folder / "index.html").write_text(template.substitute(sections="\n".join(sections)), encoding="utf-8")
     return counts
-
-
-def _section(title: str, tiles: Sequence[Tile]) -> str:
-    figures = (f'<figure><img src="{tile[3]}" alt=""><figcaption>{escape(tile[2])}</figcaption></figure>' for tile in tiles)
-    return "\n".join([f"<h2>{escape(title)} ({len(tiles)} shown)</h2>\n<section>", *figures, "</section>"])

@@ -1,6 +1,5 @@
 """Measuring a model on labelled faces, auditing these faces, and comparing finished runs."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from mien.data.faceset import FaceSet
 from mien.data.source import DataSource, as_source
 from mien.errors import MienError
 from mien.files import write_whole
-from mien.verbs import read_data, require
+from mien.verbs import read_data, require, say
 
 if TYPE_CHECKING:
     from mien.evaluation.audit import Audit
@@ -64,7 +63,10 @@ def evaluate(
 
     out = Path(out)
     classifier = Classifier(model, head=head, prior=prior)
-    _check_own_report(out, classifier.path)
+    own = out.parent / "model.onnx"
+    if out.name in ("report", "report-crowd") and out.exists() and own.is_file() and own.resolve() != classifier.path.resolve():
+        # `mien compare` would show it as a report of that run
+        raise MienError(f"{out} is the report of the run in {out.parent} on its own model; choose another --out.")
     if head is None:
         votes_are_targets = isinstance(data, DataSource) and data.votes is not None and data.votes_as != "beside"
         classifier = classifier.with_head("crowd" if votes_are_targets and "crowd" in classifier.heads else "label")
@@ -75,21 +77,13 @@ def evaluate(
     faces = read_data(data, classifier.size, classifier.channels, quiet, out)
     if classifier.head == "crowd" and faces.votes is not None:
         judged = faces.judged_by_votes()
-        print(f"judged by crowd votes: {len(faces) - len(judged):,} rows without clear votes left out", file=sys.stderr)
+        say(f"judged by crowd votes: {len(faces) - len(judged):,} rows without clear votes left out")
         faces = replace(judged, origin=replace(judged.origin, kind=f"{judged.origin.kind}, judged by the votes"))
     faces = fit_to_model(classifier.metadata.get("mien.recipe", ""), classifier.labels, faces, labels)
     log = classifier.path.parent / "log.csv" if (classifier.path.parent / "log.csv").is_file() else None
     report = report_on(classifier, faces, out, split, log=log, command=command, tta=tta, by=columns, merged=labels)
-    if not quiet:
-        print(f"report  {report.folder / 'index.html'}", file=sys.stderr)
+    say(f"report  {report.folder / 'index.html'}", quiet)
     return report
-
-
-def _check_own_report(out: Path, model: Path) -> None:
-    """Reject a run's own report folder for another model, since `mien compare` would show it as that run's."""
-    own = out.parent / "model.onnx"
-    if out.name in ("report", "report-crowd") and out.exists() and own.is_file() and own.resolve() != model.resolve():
-        raise MienError(f"{out} is the report of the run in {out.parent} on its own model; choose another --out.")
 
 
 def audit(
@@ -115,13 +109,13 @@ def audit(
     from mien.evaluation.audit import inspect
     from mien.evaluation.audit_page import check_places, write_audit
 
-    check_places(Path(out), None if write is None else Path(write))
-    found = inspect(read_data(data, 48, 1, quiet, Path(out)))
-    listed = write_audit(found, Path(out), None if write is None else Path(write), command)
-    if not quiet:
-        print(f"audit   {Path(out) / 'index.html'}", file=sys.stderr)
-    if write is not None and not quiet:
-        print(f"{listed:,} rows to leave out are listed in {write}: train with --data.drop {write}", file=sys.stderr)
+    folder, file = Path(out), None if write is None else Path(write)
+    check_places(folder, file)
+    found = inspect(read_data(data, 48, 1, quiet, folder))
+    listed = write_audit(found, folder, file, command)
+    say(f"audit   {folder / 'index.html'}", quiet)
+    if write is not None:
+        say(f"{listed:,} rows to leave out are listed in {write}: train with --data.drop {write}", quiet)
     return found
 
 
@@ -155,6 +149,7 @@ def compare(
     """
     require("evaluate", "sklearn", "matplotlib", "jinja2")
     from mien.evaluation import comparison
+    from mien.inference.output import make_folder
 
     out = None if out is None else Path(out)
     format = format or FORMATS.get(out.suffix.lower() if out else "")
@@ -174,8 +169,6 @@ def compare(
         text = comparison.render(summaries, title, command, predictions, "html" if format == "html" else "md")
     if out is None:
         return text
-    from mien.inference.output import make_folder
-
     make_folder(out.parent)
     write_whole(out, lambda part: part.write_text(text, encoding="utf-8"))
     return ""

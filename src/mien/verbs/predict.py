@@ -10,19 +10,23 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mien.errors import MienError, printable
-from mien.inference.classifier import DEFAULT_MODEL
+from mien.inference.classifier import DEFAULT_MODEL, Classifier
+from mien.inference.explanation import MOST_FACES, Explanation, explain as explain_faces
+from mien.inference.output import Tally, check_out, check_parquet, choose_format, make_folder, write
+from mien.inference.pipeline import predict as classify_faces
+from mien.inference.prediction import Prediction
+from mien.inference.prefetch import deferred_interrupts
+from mien.inference.resume import ResumeLog, log_path
+from mien.inference.sources import camera_number, check_names, listed, read_paths, standard_input
+from mien.inference.video import is_stream
+from mien.labels import LabelSet
+from mien.verbs import say
 
-if TYPE_CHECKING:
-    from mien.inference.explanation import Explanation
-    from mien.inference.output import Tally
-    from mien.inference.prediction import Prediction
-    from mien.labels import LabelSet
-
-SPEED_ONLY = ("batch_size", "threads", "font")  # options that do not change the predictions: a run may be resumed with others
+NOT_LOGGED = ("batch_size", "threads", "font", "draw")
+"""Options that do not change the predictions: a run may be resumed with others."""
 
 
 def predict(
@@ -33,11 +37,12 @@ def predict(
     out: str | None = None,
     resume: bool = False,
     null: bool = False,
-    draw: str | None = None,
     fetch: bool = False,
     **options: Any,
 ) -> int:
     """Find the faces of images and videos, and classify their expressions.
+
+    The exit status is 0, 1 if some inputs failed, 2 if all did.
 
     Args:
         source: photos, folders, patterns, zips, videos, numbers of cameras, addresses of streams or (with --fetch) photos,
@@ -48,70 +53,53 @@ def predict(
         out: a file to write instead of standard output.
         resume: continue a run into --out that was stopped.
         null: paths on stdin end with a zero byte, as those of `find -print0`.
-        draw: a folder for copies of the photos and videos with the predictions drawn in.
         fetch: download the photos whose http or https address is given.
         **options: see `mien.predict`.
-
-    Returns:
-        The exit status: 0, 1 if some inputs failed, 2 if all did, 130 if stopped with Ctrl-C.
     """
-    from mien.inference.classifier import Classifier
-    from mien.inference.output import check_out, check_parquet, choose_format, make_folder
-    from mien.inference.pipeline import predict as classify_faces
-    from mien.inference.prefetch import deferred_interrupts
-    from mien.inference.resume import ResumeLog, log_path
-    from mien.inference.sources import check_names, listed
-
     path = None if out is None else check_out(out, source)
     form = choose_format(format, path)
     if form == "parquet":
         check_parquet()
     if resume and path is None:
         raise MienError("--resume continues a file of predictions; name it with --out.")
-    if resume and draw is not None:
+    if resume and options.get("draw") is not None:
         raise MienError("--resume cannot know which pictures are drawn already; leave out --draw, or --resume.")
     if "-" not in source:
         check_names(source, fetch)
     opened = Classifier(model, threads=1, head=options.get("head"))
     labels, _ = opened.labels.merge(options.get("labels") or {})
     items: Any = source if "-" not in source else _paths(source, null)
-    if path is None:
-        with deferred_interrupts(), closing(classify_faces(items, opened, detector, draw, fetch=fetch, **options)) as rows:
-            return _exit_status(_to_standard_output(_until_stopped(rows, source), form, labels))
-    if resume and path.exists() and not log_path(path).exists():
-        print(f"mien: {str(path)!r} is whole, there is nothing to resume; leave out --resume to replace it", file=sys.stderr)
-        return 0
-    settings = {"model": model, "detector": detector}
-    settings |= {name: value for name, value in options.items() if name not in SPEED_ONLY}
-    log = ResumeLog(path, labels, settings, source, resume)
-    if resume:
-        items = listed(items, options.get("every", 1), log.skip, fetch)
-    with deferred_interrupts(), closing(classify_faces(items, opened, detector, draw, fetch=fetch, **options)) as rows:
-        make_folder(path.parent)
-        try:
-            log.write(_until_stopped(rows, source))
-        except KeyboardInterrupt:
-            print("mien: stopped (the same command with --resume continues)", file=sys.stderr)
-            return 130
-    return _exit_status(log.finish(form))
+    log = None
+    if path is not None:
+        if resume and path.exists() and not log_path(path).exists():
+            say(f"mien: {str(path)!r} is whole, there is nothing to resume; leave out --resume to replace it")
+            return 0
+        decisive = {name: value for name, value in options.items() if name not in NOT_LOGGED}
+        log = ResumeLog(path, labels, {"model": model, "detector": detector} | decisive, source, resume)
+        if resume:
+            items = listed(items, decisive.get("every", 1), log.skip, fetch)
+    with deferred_interrupts(), closing(classify_faces(items, opened, detector, fetch=fetch, **options)) as rows:
+        found = _until_stopped(rows, source)
+        if log is None:
+            tally = _to_standard_output(found, form, labels)
+        else:
+            make_folder(log.path.parent)
+            log.write(found)
+    if log is not None:
+        tally = log.finish(form)
+    say(f"mien: {tally}")
+    # if no input at all could be read, the user named the wrong thing
+    return 2 if 0 < tally.images == tally.failed else 1 if tally.failed else 0
 
 
 def _paths(source: list[str], null: bool) -> Iterator[str]:
     """Give the names, with the paths on standard input in place of a dash."""
-    from mien.inference.sources import read_paths, standard_input
-
     for name in source:
-        if name == "-":
-            yield from read_paths(standard_input(), null)
-        else:
-            yield name
+        yield from read_paths(standard_input(), null) if name == "-" else [name]
 
 
-def _until_stopped(predictions: "Iterator[Prediction]", source: list[str]) -> "Iterator[Prediction]":
+def _until_stopped(predictions: Iterator[Prediction], source: list[str]) -> Iterator[Prediction]:
     """Treat Ctrl-C as the normal end of a camera or a stream."""
-    from mien.inference.sources import camera_number
-    from mien.inference.video import is_stream
-
     try:
         yield from predictions
     except KeyboardInterrupt:
@@ -119,36 +107,27 @@ def _until_stopped(predictions: "Iterator[Prediction]", source: list[str]) -> "I
             raise
 
 
-def _to_standard_output(predictions: "Iterator[Prediction]", format: str, labels: "LabelSet") -> "Tally":
-    from mien.inference.output import write, write_file
-
+def _to_standard_output(predictions: Iterator[Prediction], format: str, labels: LabelSet) -> Tally:
     if sys.stdout is None:
         raise MienError("Standard output is closed; redirect it, or name a file with --out.")
-    if format == "table":
-        return write(predictions, labels, format, sys.stdout)
     if format != "parquet":
-        if isinstance(sys.stdout, io.TextIOWrapper):  # the same bytes as in a file
+        if format != "table" and isinstance(sys.stdout, io.TextIOWrapper):  # the same bytes as in a file
             sys.stdout.reconfigure(encoding="utf-8", newline="")
         return write(predictions, labels, format, sys.stdout)
     if sys.stdout.isatty():
         raise MienError("Parquet cannot be read on a terminal; name a file with --out.")
-    with tempfile.TemporaryDirectory() as folder:  # Parquet cannot be written to a pipe row by row
-        path = Path(folder) / "predictions.parquet"
-        tally = write_file(predictions, labels, format, path)
-        with path.open("rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer)
+    with tempfile.TemporaryFile() as file:  # Parquet cannot be written to a pipe row by row
+        tally = write(predictions, labels, format, file)
+        file.seek(0)
+        shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.buffer.flush()
     return tally
 
 
-def _exit_status(tally: "Tally") -> int:
-    print(f"mien: {tally}", file=sys.stderr)
-    # if no input at all could be read, the user named the wrong thing
-    return 2 if 0 < tally.images == tally.failed else 1 if tally.failed else 0
-
-
 def explain(source: list[str], out: str, model: str = DEFAULT_MODEL, detector: str = "auto", **options: Any) -> int:
     """Find the faces of images, and show which parts of each decided the answer.
+
+    The exit status is 0, 1 if some images failed, 2 if there is no face.
 
     Args:
         source: photos, folders or patterns; the first 32 faces are explained.
@@ -156,15 +135,7 @@ def explain(source: list[str], out: str, model: str = DEFAULT_MODEL, detector: s
         model: a model file, a run folder, a name that `mien models` lists, or hf:owner/name.
         detector: auto, yunet, none, or a YuNet .onnx file.
         **options: see `mien.explain`.
-
-    Returns:
-        The exit status: 0, 1 if some images failed, 2 if there is no face.
     """
-    from mien.inference.explanation import MOST_FACES
-    from mien.inference.explanation import explain as explain_faces
-    from mien.inference.output import check_out, make_folder
-    from mien.inference.sources import check_names
-
     path = check_out(out, source)
     check_names(source)
     make_folder(path.parent)
@@ -172,18 +143,18 @@ def explain(source: list[str], out: str, model: str = DEFAULT_MODEL, detector: s
     for each in explained:
         _print_explanation(each)
     if all(each.heat is None for each in explained):
-        print("mien: there is no face to explain, and no picture was written", file=sys.stderr)
+        say("mien: there is no face to explain, and no picture was written")
         return 2
     if len(explained) == MOST_FACES:
-        print(f"mien: only the first {MOST_FACES} faces are explained", file=sys.stderr)
-    print(f"picture {path}", file=sys.stderr)
+        say(f"mien: only the first {MOST_FACES} faces are explained")
+    say(f"picture {path}")
     return 1 if any(each.prediction.error for each in explained) else 0
 
 
-def _print_explanation(each: "Explanation") -> None:
+def _print_explanation(each: Explanation) -> None:
     found = each.prediction
     if each.heat is None or found.probabilities is None or each.label is None:
-        print(f"mien: {printable(found.error or f'{found.source}: no face found')}", file=sys.stderr)
+        say(f"mien: {printable(found.error or f'{found.source}: no face found')}")
         return
     time = "" if found.time is None else f" at {found.time:.2f} s"
     probability = float(found.probabilities[found.labels.index(each.label)])

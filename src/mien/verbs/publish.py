@@ -4,7 +4,6 @@ import functools
 import json
 import re
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +20,7 @@ from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
 from mien.errors import MienError, first_line
 from mien.files import write_whole
-from mien.verbs import read_data, require
+from mien.verbs import read_data, require, say
 
 if TYPE_CHECKING:
     from mien.evaluation.statistics import PairedTest, Proportion
@@ -45,14 +44,9 @@ class Quantized:
 
     def table(self) -> str:
         """Format it as text for a terminal."""
-        seen = "" if self.split in ("validation", "test") else ", which it may have been trained on"
-        part = {"none": "all rows"}.get(self.split, f"{self.split} split")
-        lines = [f"{self.paired.rows:,} faces, {part}{seen}"]
-        for name, accuracy, size in zip(("original", "int8"), self.accuracies, self.sizes, strict=True):
-            interval = f"{accuracy.low:.1%} to {accuracy.high:.1%}"
-            lines.append(f"{name:<10} accuracy {accuracy.value:.2%}   95% interval {interval}   {size / 1e6:.2f} MB")
-        change = f"{100 * self.paired.difference:+.2f} points ({100 * self.paired.low:+.2f} to {100 * self.paired.high:+.2f})"
-        return "\n".join([*lines, f"change     {change}; {self.speed:.1f} times as fast on one thread of this machine"])
+        from mien.evaluation.report_page import new_environment
+
+        return new_environment().get_template("quantized.txt").render(made=self)
 
 
 def quantize(
@@ -111,8 +105,7 @@ def quantize(
         median(timeit(functools.partial(each.predict_proba, face[None]), number=1) for face in measured.images[:TIMED])
         for each in both
     )
-    if not quiet:
-        print(f"model   {out}", file=sys.stderr)
+    say(f"model   {out}", quiet)
     accuracies = tuple(proportion(int(each.sum()), len(truth)) for each in right)
     return Quantized(out, split, accuracies, mcnemar(*right), tuple(each.path.stat().st_size for each in both), slow / fast)
 
@@ -164,18 +157,16 @@ def push(
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", to):
         raise MienError(f"{to!r} is not a valid name on the hub; write --to owner/name.")
     if license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license):
-        raise MienError(
-            f"{license!r} is not a licence identifier of the hub; write one such as apache-2.0, mit or cc-by-nc-4.0."
-        )
+        advice = "write one such as apache-2.0, mit or cc-by-nc-4.0"
+        raise MienError(f"{license!r} is not a licence identifier of the hub; {advice}.")
     if out is None and not dry_run:
         require("hub", "huggingface_hub")
         import huggingface_hub
 
         if huggingface_hub.get_token() is None:
-            raise MienError(
-                "There is no token of the Hugging Face hub; log in with `hf auth login`, or set HF_TOKEN to one with write "
-                "access. To see what would be uploaded, add --dry-run."
-            )
+            advice = "log in with `hf auth login`, or set HF_TOKEN to one with write access"
+            trial = "To see what would be uploaded, add --dry-run."
+            raise MienError(f"There is no token of the Hugging Face hub; {advice}. {trial}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         card = _gather(Path(run), to, license, folder)
@@ -195,10 +186,8 @@ def _gather(run: Path, to: str, licence: str | None, folder: Path) -> str:
 
     own = run / "report" / "metrics.json"
     if not (run / "model.onnx").is_file() or not own.is_file():
-        raise MienError(
-            f"{str(run)!r} is not the folder of a finished run, which has a model.onnx and a report; "
-            "name one that `mien train ... --out RUN` made."
-        )
+        advice = "name one that `mien train ... --out RUN` made"
+        raise MienError(f"{str(run)!r} is not the folder of a finished run, which has a model.onnx and a report; {advice}.")
     model = Classifier(run)
     sha256 = describe_model(model)["sha256"]
     records = {own: read_record(own)}
@@ -230,11 +219,9 @@ def model_card(
     from mien.evaluation.report import markdown_table
     from mien.evaluation.report_page import new_environment
 
-    environment = new_environment()
+    environment = new_environment(text=True)
     environment.filters |= {
         "interval": lambda share: "-" if share is None else "{value:.1%}, {low:.1%} to {high:.1%}".format(**share),
-        "percent": lambda share: "-" if share is None else f"{share:.1%}",
-        "decimal": lambda number: "-" if number is None else f"{number:.3f}",
         "slug": lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "faces",
         "yaml": lambda entry: yaml.safe_dump(entry, allow_unicode=True, width=74).strip(),  # 80 less the indentation there
         "table": markdown_table,
@@ -275,22 +262,21 @@ def _upload(folder: Path, to: str, private: bool) -> str:
     try:
         url = str(api.create_repo(to, private=private or None, exist_ok=True))
         if private and not api.repo_info(to).private:
-            raise MienError(
-                f"{to} is on the hub already and public; make it private on its page first, or leave out --private."
-            )
+            advice = "make it private on its page first, or leave out --private"
+            raise MienError(f"{to} is on the hub already and public; {advice}.")
         api.upload_folder(repo_id=to, folder_path=folder, commit_message="Upload a model with mien push")
+        return url
     except hub.HFValidationError as problem:
-        raise MienError(f"{to!r} is not a valid name on the hub ({first_line(problem)}).") from None
+        sentence = f"{to!r} is not a valid name on the hub ({first_line(problem)})."
     except hub.HfHubHTTPError as problem:
-        if (status := problem.response.status_code) in (401, 403):
-            raise MienError(
-                f"The hub does not let this token write to {to}; log in with one that has write access to it (`hf auth login`)."
-            ) from None
         message = (problem.server_message or first_line(problem)).rstrip(".")
-        raise MienError(f"The hub rejected {to} (status {status}): {message}.") from None
+        sentence = f"The hub rejected {to} (status {problem.response.status_code}): {message}."
+        if problem.response.status_code in (401, 403):
+            advice = "log in with one that has write access to it (`hf auth login`)"
+            sentence = f"The hub does not let this token write to {to}; {advice}."
     except Exception as problem:  # the hub's client passes on the errors of its HTTP library
         if isinstance(problem, MienError) or (isinstance(problem, OSError) and problem.filename is not None):
             raise  # the error above, or one of this machine's disk
         advice = "run the same command again with a network connection"
-        raise MienError(f"The hub could not be reached ({first_line(problem)}); {advice}.") from None
-    return url
+        sentence = f"The hub could not be reached ({first_line(problem)}); {advice}."
+    raise MienError(sentence)

@@ -1,6 +1,5 @@
 """Training: labelled faces to a model file."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +8,7 @@ from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
 from mien.errors import MienError
 from mien.training.recipe import Recipe, load_recipe
-from mien.verbs import read_data, require
+from mien.verbs import read_data, require, say
 
 if TYPE_CHECKING:
     from mien.evaluation.report import Report
@@ -56,28 +55,25 @@ def train(
         recipe = replace(recipe, merge={**(recipe.merge or {}), **labels})
     if out.exists() and not resume:
         raise MienError(f"{out} exists; choose another --out, or add --resume to continue that run.")
-    if resume and not out.exists() and not quiet:
-        print(f"there is no run in {out} yet; starting it", file=sys.stderr)
+    if resume and not out.exists():
+        say(f"there is no run in {out} yet; starting it", quiet)
     read = read_data(data, recipe.size, recipe.channels, quiet, out)
 
     # imported here, since these take seconds and most mistakes are found by now
     from mien.evaluation.report import evaluate as report_on
     from mien.inference.classifier import Classifier
-    from mien.training.train import arrange
-    from mien.training.train import train as train_model
+    from mien.training.train import arrange, train as train_model
 
     faces = arrange(recipe, read)
     model = train_model(recipe, faces, out, resume, device, threads, quiet)
     if skipped := faces.origin.skipped:
         (out / "skipped.txt").write_text("\n".join(skipped) + "\n", encoding="utf-8")
-        print(f"{len(skipped)} rows were left out; they are listed in {out / 'skipped.txt'}", file=sys.stderr)
+        say(f"{len(skipped)} rows were left out; they are listed in {out / 'skipped.txt'}")
     classifier = Classifier(model, head="label")
-    if not quiet:
-        print(f"writing {out / 'report'}", file=sys.stderr)
+    say(f"writing {out / 'report'}", quiet)
     report = report_on(classifier, faces, out / "report", "validation", log=out / "log.csv", command=command)
     if "crowd" in classifier.heads:
         judged = faces.judged_by_votes()
         report_on(classifier.with_head("crowd"), judged, out / "report-crowd", "validation", command=command)
-    if not quiet:
-        print(f"model   {model}\nreport  {report.folder / 'index.html'}", file=sys.stderr)
+    say(f"model   {model}\nreport  {report.folder / 'index.html'}", quiet)
     return report
