@@ -10,7 +10,7 @@ from mien.training.batches import DeviceFaces
 from mien.training.distillation import TAUGHT, Teachers, Views, load_teachers
 from mien.training.face_network import pixels
 from mien.training.recipe import Augmentation, Distillation, Votes
-from mien.training.train import train
+from mien.training.loop import train
 
 
 @pytest.fixture(scope="module")

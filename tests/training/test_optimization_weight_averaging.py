@@ -12,8 +12,8 @@ from mien.training.networks import build_network
 from mien.training.networks.blocks import NetworkSpec
 from mien.training.optimization import interpolate, moving_average
 from mien.training.recipe import Recipe
-from mien.training.run_folder import RunFolder
-from mien.training.train import train
+from mien.training.loop import RunFolder
+from mien.training.loop import train
 
 
 def test_an_interpolated_network_lies_where_the_share_says():

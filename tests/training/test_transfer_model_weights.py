@@ -18,7 +18,7 @@ from mien.training.networks import NETWORKS, build_network
 from mien.training.networks.blocks import NetworkSpec, head_of
 from mien.training.recipe import Votes, load_recipe
 from mien.training.task import ClassificationTask
-from mien.training.train import train
+from mien.training.loop import train
 from mien.training.transfer import load_weights, read_model_weights, starting_network
 
 

@@ -63,8 +63,8 @@ def train(
     # imported here, since these take seconds and most mistakes are found by now
     from mien.evaluation.report import evaluate as report_on
     from mien.inference.classifier import Classifier
-    from mien.training.train import arrange
-    from mien.training.train import train as train_model
+    from mien.training.loop import arrange
+    from mien.training.loop import train as train_model
 
     faces = arrange(recipe, read)
     model = train_model(recipe, faces, out, resume, device, threads, quiet)
