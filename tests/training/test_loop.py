@@ -17,8 +17,8 @@ from mien.errors import MienError
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
 from mien.training import loop
-from mien.training.recipe import Schedule, Votes
 from mien.training.loop import arrange, choose_device, train
+from mien.training.recipe import Schedule, Votes
 
 TRAIN = """
 import sys

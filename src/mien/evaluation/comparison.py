@@ -17,8 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from mien import __version__
 from mien.errors import MienError
 from mien.evaluation.plots import FAINT, INK, SERIES, add_legend, new_figure, new_rows, plain, style_axes
-from mien.evaluation.report import markdown_table
-from mien.evaluation.report_page import new_environment
+from mien.evaluation.report import markdown_table, new_environment
 from mien.evaluation.run_summary import RunSummary, read_summaries, run_and_report, summarise
 from mien.evaluation.statistics import SIGNIFICANT, PairedTest, holm, mcnemar, proportion
 

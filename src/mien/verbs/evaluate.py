@@ -112,8 +112,7 @@ def audit(
         MienError: if there are no faces, or the folder or the file holds something else; the sentence says what to do.
     """
     require("evaluate", "sklearn", "scipy", "matplotlib", "jinja2")
-    from mien.evaluation.audit import inspect
-    from mien.evaluation.audit_page import check_places, write_audit
+    from mien.evaluation.audit import check_places, inspect, write_audit
 
     check_places(Path(out), None if write is None else Path(write))
     found = inspect(read_data(data, 48, 1, quiet, Path(out)))
