@@ -280,11 +280,7 @@ def check_places(out: Path, write: Path | None) -> None:
 
 
 def write_audit(audit: Audit, out: Path, write: Path | None = None, command: str | None = None) -> int:
-    """Write the folder `out`, which replaces an earlier audit there, and the list of rows to leave out; return its length.
-
-    The list `write` may lie in that folder. `command` is the command line, noted on the page. MienError as `check_places`, or
-    if `out` cannot be written.
-    """
+    """Write the folder `out`, replacing an earlier audit, and the list `write` of rows to leave out; return its length."""
     check_places(out, write)
     is_inside = write is not None and write.resolve().parent == out.resolve()
     record = _record(audit, command, (*FILES, write.name) if write is not None and is_inside else FILES)
@@ -306,17 +302,14 @@ def write_audit(audit: Audit, out: Path, write: Path | None = None, command: str
 
 def render(audit: Audit, record: dict[str, Any]) -> str:
     """Write the page of an audit, from what was found and what audit.json holds."""
-    return (
-        new_environment()
-        .get_template("audit.html")
-        .render(
-            record=record,
-            findings=audit.findings,
-            cautions=[audit.describe_overlap(leak) for leak in audit.leaks],
-            overlaps={(each.split, each.other): each for each in audit.overlaps},
-            pictures=partial(_pictures, audit),
-            most_tiles=TILES,
-        )
+    template = new_environment().get_template("audit.html")
+    return template.render(
+        record=record,
+        findings=audit.findings,
+        cautions=[audit.describe_overlap(leak) for leak in audit.leaks],
+        overlaps={(each.split, each.other): each for each in audit.overlaps},
+        pictures=partial(_pictures, audit),
+        most_tiles=TILES,
     )
 
 

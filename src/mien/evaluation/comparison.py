@@ -85,13 +85,9 @@ class RunGroup(NamedTuple):
 
 
 def read_runs(sources: Sequence[Path]) -> tuple[list[RunSummary], dict[str, Path]]:
-    """Read the summaries of runs, and find their predictions, from run folders, folders of reports and JSON by `as_json`.
+    """Read the summaries of runs and, by their names, the paths of predictions.csv from run folders, reports and JSON.
 
-    Of runs with the same name the later one counts, which a line on stderr reports. MienError if a source is none of these.
-
-    Returns:
-        The summaries, those measured on the same faces together and the most accurate first; and the path of predictions.csv
-        by the name of the run, in the order of the sources. Runs from a JSON file have none.
+    Runs on the same faces come together, the most accurate first. Of runs with the same name the later one counts.
     """
     found: dict[str, RunSummary] = {}
     predictions: dict[str, Path] = {}
@@ -136,10 +132,7 @@ def render(
     predictions: Mapping[str, Path] | None = None,
     format: Literal["html", "md"] = "html",
 ) -> str:
-    """Write runs and predictions, as `read_runs` gives them, as a page that opens offline, or as Markdown tables.
-
-    Without predictions nothing is tested.
-    """
+    """Write runs and predictions, as `read_runs` gives them, as a page or Markdown; without predictions nothing is tested."""
     environment = new_environment(text=format == "md")
     environment.filters["table"] = markdown_table
     template = environment.get_template(f"comparison.{format}")
@@ -278,11 +271,7 @@ def plot_recalls(runs: Sequence[RunSummary], places: Places) -> Figure:
 
 
 def trainings(runs: Sequence[RunSummary]) -> dict[str, RunSummary]:
-    """Find the trainings of runs, because several reports on one model share one.
-
-    Returns the first run of each training that has a figure for an epoch, by the name of the run folder; where two folders of
-    one name trained differently, by the run's own name.
-    """
+    """Find the first run of each training that has figures, by its run folder; several reports on one model share one."""
     found: dict[str, RunSummary] = {}
     for each in runs:
         folder, curve = each.name.partition("/")[0], each.validation_accuracy_by_epoch

@@ -20,29 +20,16 @@ from mien.errors import MienError
 from mien.evaluation import plots, subgroups
 from mien.evaluation.label_match import match_labels
 from mien.evaluation.metrics import Metrics, are_votes, likely_mislabelled, measure
-from mien.evaluation.record import (
-    Record,
-    describe_data,
-    describe_model,
-    measure_before_temperature,
-    whole_folder,
-    write_rows,
-)
+from mien.evaluation.record import Record, describe_data, describe_model, measure_before_temperature, whole_folder, write_rows
 from mien.evaluation.run_summary import plot_learning, read_log
 from mien.evaluation.tta import check_kind, mean_over_views, measure_gain, predict_plain, predict_views
 from mien.inference.classifier import Classifier
 from mien.labels import LabelMap, LabelSet
 
-FILES = ("index.html", "metrics.json", "confusion.png", "predictions.csv")
-"""The files of a report; skipped.txt is added if images could not be read."""
-
+FILES = ("index.html", "metrics.json", "confusion.png", "predictions.csv")  # and skipped.txt if images could not be read
 TEMPLATES = Path(__file__).parent / "page"
-
-THUMBNAIL = 112
-"""Longest side of a face on a sheet, in pixels; larger ones are scaled down, so that a page stays small."""
-
-FACE, GAP, CAPTION = 1.06, 0.12, 0.52
-"""Inches on a sheet of faces: the side of a face, the gap between faces, the two lines below a face."""
+THUMBNAIL = 112  # longest side of a face on a sheet in pixels; larger ones are shrunk to keep the page small
+FACE, GAP, CAPTION = 1.06, 0.12, 0.52  # inches on a sheet: side of a face, gap between faces, two lines below a face
 
 
 @dataclass(frozen=True)
@@ -104,20 +91,18 @@ def evaluate(
         augmented = predict_views(model, rows.images, tta, batch_size, plain)
         views, truth, temperature = augmented[0], targets.argmax(axis=1), model_record["temperature"]
         probabilities = mean_over_views(views)
+        found = copies and subgroups.measure_training_copies(*copies, probabilities, targets, model.labels)
+        before = temperature and measure_before_temperature(views, truth, temperature, model.prior_factors)
         suspects = None if data_record["same_as_training"] else len(likely_mislabelled(probabilities, targets))
         record = Record(
             model=model_record,
             data=data_record,
             all_rows=measure(probabilities, targets, model.labels),
             likely_mislabelled=suspects,
-            before_temperature=measure_before_temperature(views, truth, temperature, model.prior_factors)
-            if temperature
-            else None,
+            before_temperature=before,
             crowd=_measure_crowd(rows, targets, probabilities, model.labels),
             test_time_augmentation=measure_gain(tta, plain, augmented, truth) if tta != "none" else None,
-            training_copies=subgroups.measure_training_copies(*copies, probabilities, targets, model.labels)
-            if copies
-            else None,
+            training_copies=found,
             subgroups=subgroups.measure_subgroups(groups_of_rows, probabilities, targets, model.labels),
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             mien_version=__version__,
@@ -163,13 +148,8 @@ def _tabulate_predictions(
     rows: FaceSet, probabilities: np.ndarray, truth: np.ndarray, labels: LabelSet, copies: np.ndarray | None
 ) -> Iterator[list[str]]:
     """Give the rows of predictions.csv, the header first."""
-    yield [
-        "id",
-        "true",
-        "predicted",
-        *(f"probability_{name}" for name in labels),
-        *([] if copies is None else ["copy_in_training"]),
-    ]
+    last = [] if copies is None else ["copy_in_training"]
+    yield ["id", "true", "predicted", *(f"probability_{name}" for name in labels), *last]
     for row, given in enumerate(probabilities):
         shares = [f"{share:.6f}" for share in given]
         copy = [] if copies is None else [copies[row]]

@@ -158,10 +158,7 @@ def open_run_folder(out: Path, resume: bool, recipe: Recipe, fingerprint: str) -
 
 
 class RunFolder:
-    """The epochs of a run and their files; a run that has a checkpoint is resumed from it.
-
-    `history` has a dict for each epoch, with the columns of log.csv; `best` is the one whose weights are kept.
-    """
+    """The epochs of a run, as in log.csv, the `best` one, whose weights are kept, and their files; resumed if possible."""
 
     def __init__(self, folder: Path, recipe: Recipe, task: ClassificationTask) -> None:
         self.folder, self.recipe, self.task = folder, recipe, task
@@ -188,15 +185,13 @@ class RunFolder:
         )
 
     def add(self, row: dict[str, float]) -> None:
-        """Write `weights.safetensors` if the epoch is the best, `log.csv` and `last.ckpt`.
-
-        In this order: if killed between two of them, a resumed run repeats the epoch and writes the same files again.
-        """
+        """Write `weights.safetensors` if the epoch is the best, `log.csv` and `last.ckpt`."""
         self.history.append(row)
         if self.best is None or self._score(row) > self._score(self.best):
             self.best = row
             weights = {name: value.contiguous() for name, value in self.task.best_model.state_dict().items()}
             write_whole(self.folder / "weights.safetensors", lambda path: path.write_bytes(save(weights)))
+        # in this order: if killed between two files, a resumed run repeats the epoch and writes the same files again
         lines = [",".join(row), *(",".join(str(round(value, 6)) for value in each.values()) for each in self.history)]
         log = "\n".join([*lines, ""])
         write_whole(self.folder / "log.csv", lambda path: path.write_text(log, encoding="utf-8"))
@@ -282,10 +277,7 @@ def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
 
 
 def _name_labels(recipe: Recipe, faces: FaceSet) -> FaceSet:
-    """Call labels as the model does that the weights come from, and report the labels that are not names of expressions.
-
-    Rows of labels such as Unknown, which that model does not know, are left out, so that its head can be used.
-    """
+    """Call labels as the model of the weights does, leave out those such as Unknown that it lacks, and report new ones."""
     known, decided = None, {new for _, new in label_changes(recipe.merge or {})}
     with suppress(MienError):  # a resumed run needs its initial weights no more; otherwise `starting_network` reports it
         if run := trained_run(recipe.weights):

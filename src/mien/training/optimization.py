@@ -43,11 +43,8 @@ def votes_loss(logits: Tensor, votes: Tensor) -> Tensor:
 
 
 def distillation_loss(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
-    """Compute cross-entropy of the student's softened logits with the teachers' probabilities (Hinton et al., 2015).
-
-    The factor temperature ** 2 keeps the size of the gradients.
-    """
-    return F.cross_entropy(logits / temperature, taught) * temperature**2
+    """Compute cross-entropy of softened logits with the teachers' probabilities (Hinton et al., 2015)."""
+    return F.cross_entropy(logits / temperature, taught) * temperature**2  # the factor keeps the size of the gradients
 
 
 def build_optimizer(network: nn.Module, head: nn.Module, how: recipe.Optimizer) -> Optimizer:
@@ -105,10 +102,7 @@ def moving_average(decay: float) -> Any:
 
 @torch.no_grad()
 def interpolate(network: nn.Module, start: nn.Module, trained: nn.Module, share: float) -> None:
-    """Set a network's weights to `share` of `start` and the rest of `trained` (WiSE-FT; Wortsman et al., 2022).
-
-    This keeps most of what was learned before further training. For BatchNorm statistics it is an approximation.
-    """
+    """Set a network's weights to `share` of `start` and the rest of `trained` (WiSE-FT; Wortsman et al., 2022)."""
     states = (module.state_dict().values() for module in (network, start, trained))
     for value, before, after in zip(*states, strict=True):
         value.copy_(torch.lerp(after, before, share) if value.is_floating_point() else after)

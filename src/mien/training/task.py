@@ -167,10 +167,7 @@ def distilled(losses: Sequence[Tensor], logits: Tensor, taught: Tensor, recipe: 
 
 
 def crop_side(recipe: Recipe, epoch: int) -> int | None:
-    """Return the side of the crop in an epoch, counted from 0, which grows from `crop_from` to `crop`; None for the whole face.
-
-    Smaller faces first train faster and overfit less (progressive learning; Tan and Le, EfficientNetV2, 2021).
-    """
+    """Return the side of the crop in an epoch, counted from 0 (progressive learning; Tan and Le, EfficientNetV2, 2021)."""
     if recipe.crop_from is None:
         return recipe.crop
     grown = epoch / max(1, recipe.epochs - 1)
