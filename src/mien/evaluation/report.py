@@ -91,13 +91,14 @@ def evaluate(
         augmented = predict_views(model, rows.images, tta, batch_size, plain)
         views, truth, temperature = augmented[0], targets.argmax(axis=1), model_record["temperature"]
         probabilities = mean_over_views(views)
+        metrics = measure(probabilities, targets, model.labels)
         found = copies and subgroups.measure_training_copies(*copies, probabilities, targets, model.labels)
         before = temperature and measure_before_temperature(views, truth, temperature, model.prior_factors)
         suspects = None if data_record["same_as_training"] else len(likely_mislabelled(probabilities, targets))
         record = Record(
             model=model_record,
             data=data_record,
-            all_rows=measure(probabilities, targets, model.labels),
+            all_rows=metrics,
             likely_mislabelled=suspects,
             before_temperature=before,
             crowd=_measure_crowd(rows, targets, probabilities, model.labels),
@@ -113,7 +114,7 @@ def evaluate(
         if learning:
             figures["learning"] = plot_learning(learning)
         for column, groups in record.subgroups.items():
-            figures[f"groups of {column}"] = plots.plot_subgroups(groups, record.all_rows.accuracy.value)
+            figures[f"groups of {column}"] = plots.plot_subgroups(groups, metrics.accuracy.value)
         page = render(record, figures, model.metadata.get("mien.recipe"))
         (folder / "index.html").write_text(page, encoding="utf-8")
         (folder / "confusion.png").write_bytes(plots.as_png(figures["confusion"]))
