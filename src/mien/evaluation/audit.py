@@ -124,9 +124,8 @@ def inspect(faces: FaceSet) -> Audit:
 def rows_to_leave_out(audit: Audit) -> dict[int, str]:
     """List the rows that training is better without, rising, with the reasons.
 
-    These are rows with a copy in a later split, and of training (or data without splits) blank rows and all copies but the
-    first, which goes too where their labels conflict. Rows of test always stay, and rows of validation too unless test has a
-    copy of them, so that figures with and without the list are measured on the same rows.
+    These are rows with a copy in a later split, so rows of test always stay; and of training (or data without splits) blank
+    rows and all copies but the first, which goes too where their labels conflict.
     """
     faces, splits = audit.faces, audit.faces.splits
     reasons: dict[int, str] = {}

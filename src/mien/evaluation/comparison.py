@@ -24,16 +24,12 @@ from mien.evaluation.statistics import SIGNIFICANT, PairedTest, holm, mcnemar, p
 Table = list[list[str]]  # rows of text, the header first
 Columns = dict[str, Callable[[RunSummary], str]]  # of a table with a row for each run
 
-REACHED: Columns = {
+REACHED: Columns = {  # what a run reached
     "accuracy, 95% interval": lambda run: f"{run.accuracy:.1%}, {run.low:.1%} to {run.high:.1%}",
     "macro-F1": lambda run: f"{run.macro_f1:.3f}",
 }
-"""Columns with what a run reached."""
-
-VIEWS: Columns = {"views": lambda run: run.test_time_augmentation or "one"}
-"""Added to `REACHED` where a run was measured with test-time augmentation."""
-
-COST: Columns = {
+VIEWS: Columns = {"views": lambda run: run.test_time_augmentation or "one"}  # where a run has test-time augmentation
+COST: Columns = {  # what a run cost; empty where it is not known
     "network": lambda run: run.network,
     "parameters": lambda run: f"{run.parameters:,}",
     "multiply-adds": lambda run: "" if run.multiply_adds is None else f"{run.multiply_adds / 1e6:,.1f}M",
@@ -42,7 +38,6 @@ COST: Columns = {
     "s an epoch": lambda run: "" if run.seconds_an_epoch is None else f"{run.seconds_an_epoch:,.1f}",
     "faces/s": lambda run: "" if run.faces_a_second is None else f"{run.faces_a_second:,.0f}",
 }
-"""Columns with what a run cost; empty where it is not known."""
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))

@@ -4,8 +4,7 @@ import numpy as np
 
 from mien.data.copies import SIDE, gray_chunks
 
-NEARLY_BLANK = 5.0
-"""Standard deviation of the pixels below which nothing is visible, in grays of 256. FER-2013's faintest face has 9."""
+NEARLY_BLANK = 5.0  # standard deviation of the pixels below which nothing is visible; FER-2013's faintest face has 9
 
 FAR_FROM_FACES = 4.0
 """Robust standard deviations from the usual distance beyond which an image may show no face: 78% of these rows of FER-2013

@@ -46,6 +46,7 @@ class RecordFile(NamedTuple):
 
 
 REPORT, AUDIT = RecordFile("metrics.json", "report", "mien evaluate"), RecordFile("audit.json", "audit", "mien audit")
+read_record = REPORT.read
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,6 @@ class Record:
         fields["subgroups"] = [{"column": name, "groups": groups} for name, groups in fields["subgroups"].items()]
         first = {name: fields.pop(name) for name in ("made_by", "format", "mien_version", "date", "command")}
         return json.dumps(first | fields, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """Read a metrics.json as `RecordFile.read` does."""
-    return REPORT.read(path)
 
 
 def describe_model(model: Classifier) -> dict[str, Any]:

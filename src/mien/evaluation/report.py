@@ -51,7 +51,8 @@ class Report:
 
     def table(self) -> str:
         """Write the metrics as text for a terminal: what was evaluated, the table, then cautions."""
-        return render_text(self.record)
+        template = new_environment(text=True).get_template("report.txt")
+        return template.render(record=self.record, cautions=cautions(self.record, "training_cautions.txt")).strip()
 
 
 def evaluate(
@@ -213,22 +214,19 @@ def aligned(rows: Sequence[Sequence[object]]) -> str:
 
 def render(record: Record, figures: Mapping[str, Figure], recipe: str | None) -> str:
     """Write the page, with the model's recipe as YAML text; a section without its figure is left out."""
-    environment = new_environment()
-    return environment.get_template("report.html").render(
-        record=record,
-        confusions=largest_confusions(record.all_rows),
-        cautions=cautions(record),
-        most_stored=MOST_DIGESTED,
-        enough=(subgroups.FEWEST_ROWS, round(100 * subgroups.WIDEST)),
-        figures=figures,
-        recipe=recipe,
+    return (
+        new_environment()
+        .get_template("report.html")
+        .render(
+            record=record,
+            confusions=largest_confusions(record.all_rows),
+            cautions=cautions(record),
+            most_stored=MOST_DIGESTED,
+            enough=(subgroups.FEWEST_ROWS, round(100 * subgroups.WIDEST)),
+            figures=figures,
+            recipe=recipe,
+        )
     )
-
-
-def render_text(record: Record) -> str:
-    """Write the metrics as text for a terminal: what was evaluated, the tables, then cautions."""
-    template = new_environment(text=True).get_template("report.txt")
-    return template.render(record=record, cautions=cautions(record, "training_cautions.txt")).strip()
 
 
 def cautions(record: Record, template: str = "cautions.txt") -> list[str]:

@@ -19,9 +19,7 @@ from mien.evaluation.plots import ACCENT, FAINT, INK, add_legend, new_figure, st
 from mien.evaluation.record import describe_model, read_record
 from mien.inference.classifier import Classifier
 
-COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
-"""Columns of log.csv that `plot_learning` needs."""
-
+COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")  # for `plot_learning`
 SUMMARY_COLUMNS = ("epoch", "validation_loss", "validation_accuracy", "seconds", "images_per_second")
 
 

@@ -23,7 +23,6 @@ from mien.training.recipe import Recipe
 from mien.training.transfer import TrainedRun
 
 TAUGHT = "taught.safetensors"  # file in a run folder: the teachers' predictions for each view
-
 CHUNK = 512
 
 

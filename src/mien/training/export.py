@@ -24,8 +24,7 @@ from mien.training.face_network import FaceNetwork
 from mien.training.optimization import with_votes
 from mien.training.recipe import Recipe
 
-LARGEST_DIFFERENCE = 1e-4
-"""Between probabilities of PyTorch and ONNX Runtime; float32 with another order of summation stays well below."""
+LARGEST_DIFFERENCE = 1e-4  # of probabilities; float32 with another order of summation stays well below
 
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:

@@ -15,11 +15,7 @@ from mien.training import recipe
 def classification_loss(
     logits: Tensor, targets: Tensor, smoothing: float = 0.0, weights: Tensor | None = None, focal_gamma: float = 0.0
 ) -> Tensor:
-    """Compute cross-entropy or focal loss (Lin et al., 2017) of logits (N, K) with target distributions (N, K).
-
-    With label weights (K,), PyTorch's mean divides by N for soft targets and by the summed weights for hard ones; this one
-    always divides by the summed weights, so that hard labels as distributions give PyTorch's hard-label loss.
-    """
+    """Compute cross-entropy or focal loss (Lin et al., 2017) of logits (N, K) with target distributions (N, K)."""
     log_probabilities = F.log_softmax(logits, dim=1)
     losses = -log_probabilities
     if focal_gamma:
@@ -27,6 +23,7 @@ def classification_loss(
     smoothed = targets * (1 - smoothing) + smoothing / targets.shape[1] if smoothing else targets
     if weights is None:
         return (smoothed * losses).sum() / len(targets)
+    # PyTorch's mean would divide by N for soft targets; the summed weights make hard ones give its hard-label loss
     return (smoothed * losses * weights).sum() / (targets * weights).sum()
 
 

@@ -23,9 +23,7 @@ from mien.errors import MienError
 from mien.files import write_whole
 from mien.training.transfer import QUANTIZED
 
-OPERATIONS = ["Conv", "Gemm", "MatMul", "Add"]
-"""Operations computed in int8, which take most of the time; converting others would only cost time."""
-
+OPERATIONS = ["Conv", "Gemm", "MatMul", "Add"]  # in int8; they take most of the time, converting others would only cost time
 BATCH = 64
 
 
