@@ -187,11 +187,11 @@ class RunFolder:
     def add(self, row: dict[str, float]) -> None:
         """Write `weights.safetensors` if the epoch is the best, `log.csv` and `last.ckpt`."""
         self.history.append(row)
+        # in this order: if killed between two files, a resumed run repeats the epoch and writes the same files again
         if self.best is None or self._score(row) > self._score(self.best):
             self.best = row
             weights = {name: value.contiguous() for name, value in self.task.best_model.state_dict().items()}
             write_whole(self.folder / "weights.safetensors", lambda path: path.write_bytes(save(weights)))
-        # in this order: if killed between two files, a resumed run repeats the epoch and writes the same files again
         lines = [",".join(row), *(",".join(str(round(value, 6)) for value in each.values()) for each in self.history)]
         log = "\n".join([*lines, ""])
         write_whole(self.folder / "log.csv", lambda path: path.write_text(log, encoding="utf-8"))
