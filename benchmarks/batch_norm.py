@@ -17,7 +17,7 @@ from mien.evaluation.report import markdown_table
 from mien.evaluation.statistics import mcnemar
 from mien.training.batches import DeviceFaces, in_order
 from mien.training.face_network import FaceNetwork, measure_batch_norm
-from mien.training.train import arrange
+from mien.training.loop import arrange
 from mien.training.transfer import TrainedRun
 from shared import parse
 

@@ -28,11 +28,11 @@ from torchvision import datasets, transforms
 import mien
 from mien.training.batches import DeviceFaces, TrainingBatches
 from mien.training.face_network import FaceNetwork
+from mien.training.loop import choose_device, describe_hardware
 from mien.training.networks import NETWORKS, build_network
 from mien.training.networks.blocks import NetworkSpec
 from mien.training.recipe import Augmentation, Balance, Recipe
 from mien.training.task import ClassificationTask
-from mien.training.train import choose_device, describe_hardware
 from shared import parse
 
 RECIPES = ("mien-s", "deepface-6", "mish-cnn", "six-conv", "wide-cnn")  # of their networks; others have the defaults

@@ -12,7 +12,7 @@ import pytest
 
 from mien.cli import main
 from mien.inference.classifier import Classifier
-from mien.training import run_folder
+from mien.training import loop
 from mien.training.recipe import load_recipe
 
 
@@ -154,7 +154,7 @@ def test_going_on_with_another_recipe_says_what_differs(run, faces, capsys):
 
 
 def test_a_full_disk_is_said_and_the_run_goes_on_afterwards(faces, run, tmp_path, monkeypatch, capsys, quick):
-    real, writes = run_folder.write_whole, []
+    real, writes = loop.write_whole, []
 
     def full_at_the_second(path, write):
         writes.append(path.name)
@@ -163,7 +163,7 @@ def test_a_full_disk_is_said_and_the_run_goes_on_afterwards(faces, run, tmp_path
         real(path, write)
 
     words = ["train", "mien-s", "--data", str(faces), "--out", str(tmp_path / "run"), *quick]
-    monkeypatch.setattr(run_folder, "write_whole", full_at_the_second)
+    monkeypatch.setattr(loop, "write_whole", full_at_the_second)
     assert "disk is full; free some space, then the same command with --resume continues" in complaint(capsys, words)
     assert not (tmp_path / "run" / "model.onnx").exists()
     assert main([*words, "--resume"]) == 0

@@ -9,8 +9,7 @@ import pytest
 from mien.data.faceset import SPLITS, FaceSet
 from mien.drawn import draw_face
 from mien.errors import MienError
-from mien.evaluation.audit import inspect, rows_to_leave_out
-from mien.evaluation.audit_page import write_audit
+from mien.evaluation.audit import inspect, rows_to_leave_out, write_audit
 from mien.images import prepare
 from mien.labels import FER2013
 

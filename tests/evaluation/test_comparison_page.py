@@ -14,7 +14,7 @@ import mien
 from mien.cli import main
 from mien.evaluation.comparison import as_json, render
 from mien.evaluation.plots import SERIES
-from mien.evaluation.report_page import TEMPLATES
+from mien.evaluation.report import TEMPLATES
 from mien.evaluation.run_summary import summarise
 from mien.inference.classifier import Classifier
 

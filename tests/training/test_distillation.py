@@ -9,8 +9,8 @@ from mien.errors import MienError
 from mien.training.batches import DeviceFaces
 from mien.training.distillation import TAUGHT, Teachers, Views, load_teachers
 from mien.training.face_network import pixels
+from mien.training.loop import train
 from mien.training.recipe import Augmentation, Distillation, Votes
-from mien.training.train import train
 
 
 @pytest.fixture(scope="module")

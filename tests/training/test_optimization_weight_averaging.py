@@ -8,12 +8,11 @@ from safetensors.torch import load_file
 from mien.cli import main
 from mien.errors import MienError
 from mien.inference.classifier import Classifier
+from mien.training.loop import RunFolder, train
 from mien.training.networks import build_network
 from mien.training.networks.blocks import NetworkSpec
 from mien.training.optimization import interpolate, moving_average
 from mien.training.recipe import Recipe
-from mien.training.run_folder import RunFolder
-from mien.training.train import train
 
 
 def test_an_interpolated_network_lies_where_the_share_says():

@@ -9,10 +9,10 @@ from safetensors.torch import load_file, save_file
 from mien.cli import main
 from mien.errors import MienError
 from mien.labels import LabelSet
+from mien.training.loop import train
 from mien.training.networks import NETWORKS, build_network
 from mien.training.networks.blocks import NetworkSpec, head_of
 from mien.training.recipe import Recipe, Votes, load_recipe
-from mien.training.train import train
 from mien.training.transfer import TrainedRun, head_only, load_weights, starting_network
 
 

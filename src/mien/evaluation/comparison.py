@@ -17,24 +17,19 @@ from matplotlib.ticker import MaxNLocator
 from mien import __version__
 from mien.errors import MienError
 from mien.evaluation.plots import FAINT, INK, SERIES, add_legend, new_figure, new_rows, plain, style_axes
-from mien.evaluation.report import markdown_table
-from mien.evaluation.report_page import new_environment
+from mien.evaluation.report import markdown_table, new_environment
 from mien.evaluation.run_summary import RunSummary, read_summaries, run_and_report, summarise
 from mien.evaluation.statistics import SIGNIFICANT, PairedTest, holm, mcnemar, proportion
 
 Table = list[list[str]]  # rows of text, the header first
 Columns = dict[str, Callable[[RunSummary], str]]  # of a table with a row for each run
 
-REACHED: Columns = {
+REACHED: Columns = {  # what a run reached
     "accuracy, 95% interval": lambda run: f"{run.accuracy:.1%}, {run.low:.1%} to {run.high:.1%}",
     "macro-F1": lambda run: f"{run.macro_f1:.3f}",
 }
-"""Columns with what a run reached."""
-
-VIEWS: Columns = {"views": lambda run: run.test_time_augmentation or "one"}
-"""Added to `REACHED` where a run was measured with test-time augmentation."""
-
-COST: Columns = {
+VIEWS: Columns = {"views": lambda run: run.test_time_augmentation or "one"}  # where a run has test-time augmentation
+COST: Columns = {  # what a run cost; empty where it is not known
     "network": lambda run: run.network,
     "parameters": lambda run: f"{run.parameters:,}",
     "multiply-adds": lambda run: "" if run.multiply_adds is None else f"{run.multiply_adds / 1e6:,.1f}M",
@@ -43,7 +38,6 @@ COST: Columns = {
     "s an epoch": lambda run: "" if run.seconds_an_epoch is None else f"{run.seconds_an_epoch:,.1f}",
     "faces/s": lambda run: "" if run.faces_a_second is None else f"{run.faces_a_second:,.0f}",
 }
-"""Columns with what a run cost; empty where it is not known."""
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
@@ -86,13 +80,9 @@ class RunGroup(NamedTuple):
 
 
 def read_runs(sources: Sequence[Path]) -> tuple[list[RunSummary], dict[str, Path]]:
-    """Read the summaries of runs, and find their predictions, from run folders, folders of reports and JSON by `as_json`.
+    """Read the summaries of runs and, by their names, the paths of predictions.csv from run folders, reports and JSON.
 
-    Of runs with the same name the later one counts, which a line on stderr reports. MienError if a source is none of these.
-
-    Returns:
-        The summaries, those measured on the same faces together and the most accurate first; and the path of predictions.csv
-        by the name of the run, in the order of the sources. Runs from a JSON file have none.
+    Runs on the same faces come together, the most accurate first. Of runs with the same name the later one counts.
     """
     found: dict[str, RunSummary] = {}
     predictions: dict[str, Path] = {}
@@ -137,10 +127,7 @@ def render(
     predictions: Mapping[str, Path] | None = None,
     format: Literal["html", "md"] = "html",
 ) -> str:
-    """Write runs and predictions, as `read_runs` gives them, as a page that opens offline, or as Markdown tables.
-
-    Without predictions nothing is tested.
-    """
+    """Write runs and predictions, as `read_runs` gives them, as a page or Markdown; without predictions nothing is tested."""
     environment = new_environment(text=format == "md")
     environment.filters["table"] = markdown_table
     template = environment.get_template(f"comparison.{format}")
@@ -279,11 +266,7 @@ def plot_recalls(runs: Sequence[RunSummary], places: Places) -> Figure:
 
 
 def trainings(runs: Sequence[RunSummary]) -> dict[str, RunSummary]:
-    """Find the trainings of runs, because several reports on one model share one.
-
-    Returns the first run of each training that has a figure for an epoch, by the name of the run folder; where two folders of
-    one name trained differently, by the run's own name.
-    """
+    """Find the first run of each training that has figures, by its run folder; several reports on one model share one."""
     found: dict[str, RunSummary] = {}
     for each in runs:
         folder, curve = each.name.partition("/")[0], each.validation_accuracy_by_epoch

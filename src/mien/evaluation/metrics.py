@@ -174,20 +174,14 @@ def filled_bins(bins: Sequence[ConfidenceBin]) -> list[tuple[int, float, Proport
 
 
 def expected_calibration_error(bins: Sequence[ConfidenceBin]) -> float:
-    """Average the distance between confidence and accuracy over the bins, weighted by their rows.
-
-    Source: Naeini et al., AAAI 2015; as in Guo et al., On calibration of modern neural networks, ICML 2017.
-    """
+    """Average the distance between confidence and accuracy, weighted by the rows of the bins (Naeini et al., AAAI 2015)."""
     filled = filled_bins(bins)
     gaps = sum(count * abs(confidence - accuracy.value) for count, confidence, accuracy in filled)
     return gaps / sum(count for count, _, _ in filled)
 
 
 def selective_accuracy(confidence: np.ndarray, right: np.ndarray) -> SelectiveAccuracy:
-    """Measure how accuracy rises if the least confident predictions are rejected; both arrays are (N,), N at least 1.
-
-    Source: El-Yaniv and Wiener, On the foundations of noise-free selective classification, JMLR 11, 2010.
-    """
+    """Measure accuracy without the least confident predictions (El-Yaniv and Wiener, JMLR 11, 2010); both arrays are (N,)."""
     falling, count = np.sort(confidence)[::-1], len(right)
     points = []
     for coverage in (1.0, 0.9, 0.8, 0.5):
@@ -200,26 +194,21 @@ def selective_accuracy(confidence: np.ndarray, right: np.ndarray) -> SelectiveAc
 
 
 def accuracy_by_coverage(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Compute the accuracy of the k most confident predictions for every k: (N,) float64, at k - 1.
-
-    Rows of equal confidence have no order, so each counts with their mean.
-    """
+    """Compute the accuracy of the k most confident predictions for every k: (N,) float64, at k - 1."""
     order = np.argsort(-confidence, kind="stable")
     _, tie, size = np.unique(confidence, return_inverse=True, return_counts=True)
+    # rows of equal confidence have no order, so each counts with their mean
     shared = (np.bincount(tie, weights=right) / size)[tie]
     accuracies: np.ndarray = np.cumsum(shared[order]) / np.arange(1, len(right) + 1)
     return accuracies
 
 
 def likely_mislabelled(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Find the rows (M,) that the model confidently predicts as another label, the least likely given label first.
+    """Find the rows (M,) that are confidently predicted as another label, the least likely given label first.
 
-    The threshold of a label is its mean probability over the rows labelled with it. A row is suspicious if another label is the
-    most likely of those whose thresholds its probabilities reach. The model must not have been trained on these rows. Its own
-    confusions are found too, so the rows need inspection.
-
-    Source: the confident joint of Northcutt, Jiang and Chuang, Confident learning: estimating uncertainty in dataset labels,
-    JAIR 70, 2021; ranked by self-confidence, the probability of the given label.
+    A row is suspicious if another label is the most likely of those whose thresholds it reaches. The model must not have been
+    trained on these rows; its own confusions are found too. Source: the confident joint of Northcutt, Jiang and Chuang, JAIR
+    70, 2021, ranked by self-confidence.
     """
     given, rows = targets.argmax(axis=1), np.arange(len(targets))
     own = probabilities[rows, given].astype(np.float64)

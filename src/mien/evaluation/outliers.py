@@ -4,8 +4,7 @@ import numpy as np
 
 from mien.data.copies import SIDE, gray_chunks
 
-NEARLY_BLANK = 5.0
-"""Standard deviation of the pixels below which nothing is visible, in grays of 256. FER-2013's faintest face has 9."""
+NEARLY_BLANK = 5.0  # standard deviation of the pixels below which nothing is visible; FER-2013's faintest face has 9
 
 FAR_FROM_FACES = 4.0
 """Robust standard deviations from the usual distance beyond which an image may show no face: 78% of these rows of FER-2013
@@ -17,7 +16,6 @@ ODD_SIZE = 3.0  # robust standard deviations from the usual height, width or asp
 LEAST_SPREAD = 1 / 3
 """Least standard deviation of sizes, in octaves: where all sizes are equal, nothing within a factor of 2 (`ODD_SIZE`
 times this) is odd."""
-
 
 BINS = 9  # orientations of gradients, over half a turn, as in Dalal and Triggs
 FACES = 2048  # faces whose gradients are computed at a time, which bounds memory
@@ -68,10 +66,7 @@ def _gradient_histograms(gray: np.ndarray) -> np.ndarray:
 
 
 def robust_deviations(values: np.ndarray, least: float = 0.0) -> np.ndarray:
-    """Compute how many robust standard deviations every value lies from the median, signed: (N,) to (N,), float64.
-
-    A standard deviation is at least `least`; where it is 0, because more than half of the values are equal, all lie 0 away.
-    """
+    """Compute how many robust standard deviations, of at least `least`, values lie from their median, signed: (N,), float64."""
     if not len(values):
         return np.zeros(0)
     distance = values.astype(np.float64) - np.median(values)
@@ -80,10 +75,7 @@ def robust_deviations(values: np.ndarray, least: float = 0.0) -> np.ndarray:
 
 
 def size_deviations(sizes: np.ndarray) -> np.ndarray:
-    """Compute how many robust standard deviations the size of every image lies from the usual one: (N, 2) to (N,), float64.
-
-    Height, width and their ratio are compared by their logarithms, and the largest deviation counts.
-    """
+    """Compute the largest robust deviation of each height, width and aspect ratio, by logarithms: (N, 2) to (N,), float64."""
     height, width = np.log2(sizes.astype(np.float64)).T
     deviations = [robust_deviations(octaves, LEAST_SPREAD) for octaves in (height, width, height - width)]
     return np.asarray(np.abs(deviations).max(axis=0))

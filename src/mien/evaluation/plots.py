@@ -33,17 +33,9 @@ WRONG = "#b3470f"  # a mistake; never its only sign
 SERIES = ("#20609f", "#b3480f", "#2f7d4f", "#7a4fa3", "#98700f", "#4a5561")
 """Runs in one figure; each has a marker of its own too."""
 
-THEME = {
-    INK: "ink",
-    FAINT: "faint",
-    MUTED: "muted",
-    RULE: "rule",
-    FILL: "fill",
-    ACCENT: "accent",
-    ON_FILL: "on-fill",
-    WRONG: "wrong",
-    **{colour: f"series-{number}" for number, colour in enumerate(SERIES, start=1)},
-}
+THEME = {INK: "ink", FAINT: "faint", MUTED: "muted", RULE: "rule"}
+THEME |= {FILL: "fill", ACCENT: "accent", ON_FILL: "on-fill", WRONG: "wrong"}
+THEME |= {colour: f"series-{number}" for number, colour in enumerate(SERIES, start=1)}
 """The CSS variables of the colours, defined in `page/report.css`, those of `SERIES` in `page/comparison.css`."""
 
 DASHED: dict[str, Any] = {"color": FAINT, "linewidth": 1, "linestyle": (0, (4, 3))}  # the style of reference lines
@@ -68,10 +60,7 @@ def new_rows(names: Sequence[str], width: float, row: float, margin: float) -> t
 def new_grid(
     count: int, columns: int, side: float, gap: tuple[float, float], margin: tuple[float, float, float, float]
 ) -> tuple[Figure, list[Axes]]:
-    """Make a figure of square panels, row by row, on a fixed grid, which needs no layout and does not move with its texts.
-
-    All sizes are in inches: the side of a panel, the gap to the right and below, the margin at the left, right, top and bottom.
-    """
+    """Make a fixed grid of square panels; in inches: side, gap (right, below) and margin (left, right, top, bottom)."""
     rows = math.ceil(count / columns)
     left, right, top, bottom = margin
     width = left + columns * side + (columns - 1) * gap[0] + right
@@ -150,10 +139,7 @@ def _ignore_missing_glyphs() -> Iterator[None]:
 
 
 def plot_confusion(metrics: Metrics) -> Figure:
-    """Plot the confusion matrix: a row per true label, its shares as colour and percent, its counts below them.
-
-    With more than 12 labels the cells show percent only, with more than 24 no text.
-    """
+    """Plot shares and counts of the confusion matrix; with more than 12 labels percent only, with more than 24 no text."""
     names = [plain(each.label) for each in metrics.labels]
     size = len(names)
     cell = 0.86 if size <= 12 else 0.5 if size <= 24 else 0.25
@@ -201,10 +187,7 @@ def plot_labels(metrics: Metrics) -> Figure:
 
 
 def plot_reliability(metrics: Metrics, before: Mapping[str, Any] | None = None) -> Figure:
-    """Plot accuracy against confidence in bins, with 95% intervals, above the number of faces in each bin.
-
-    The curve without the model's temperature, if `before` has it, is drawn behind in grey.
-    """
+    """Plot accuracy against confidence, with 95% intervals, grey without the temperature; below it the faces in each bin."""
     figure = new_figure(4.6, 4.8)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     style_axes(above, grid="both", percent="xy").set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
@@ -247,10 +230,7 @@ def plot_crowd(bands: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def plot_subgroups(groups: Sequence[Group], accuracy: float) -> Figure:
-    """Plot the accuracy of every group with its 95% interval; groups with too few rows are hollow and grey.
-
-    The dashed line is `accuracy`, that of all rows.
-    """
+    """Plot the accuracy of every group with its 95% interval, hollow and grey with too few rows; dashed: all rows."""
     figure, axes = new_rows([f"{plain(each.group)}, {each.n:,} faces" for each in groups], 7.0, 0.36, 0.9)
     axes.axvline(accuracy, **DASHED)
     for row, each in enumerate(groups):
@@ -283,10 +263,7 @@ def plot_coverage(probabilities: np.ndarray, targets: np.ndarray, metrics: Metri
 def plot_curves(
     kind: Literal["precision_recall", "roc"], probabilities: np.ndarray, targets: np.ndarray, metrics: Metrics
 ) -> Figure:
-    """Plot precision against recall, or the ROC curve, in a panel per label, with the area under the curve.
-
-    The dashed line is a random classifier. With up to 12 labels the curves of the others are drawn behind in grey.
-    """
+    """Plot precision against recall, or the ROC curve, with its area, in a panel per label; dashed is a random classifier."""
     truth, size, columns = targets.argmax(axis=1), len(metrics.labels), min(4, len(metrics.labels))
     style: Literal["default", "steps-post"] = "default" if kind == "roc" else "steps-post"
 

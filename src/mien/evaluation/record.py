@@ -46,6 +46,7 @@ class RecordFile(NamedTuple):
 
 
 REPORT, AUDIT = RecordFile("metrics.json", "report", "mien evaluate"), RecordFile("audit.json", "audit", "mien audit")
+read_record = REPORT.read
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,6 @@ class Record:
         fields["subgroups"] = [{"column": name, "groups": groups} for name, groups in fields["subgroups"].items()]
         first = {name: fields.pop(name) for name in ("made_by", "format", "mien_version", "date", "command")}
         return json.dumps(first | fields, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """Read a metrics.json as `RecordFile.read` does."""
-    return REPORT.read(path)
 
 
 def describe_model(model: Classifier) -> dict[str, Any]:
@@ -124,10 +120,7 @@ def describe_data(model: Mapping[str, Any], rows: FaceSet, split: str, merged: L
 
 
 def without_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Undo the temperature of probabilities (..., K), float32; a probability that float32 rounded to 0 stays 0.
-
-    The logits were the temperature times ln(probability), up to a constant that softmax removes.
-    """
+    """Undo the temperature of probabilities (..., K): logits were the temperature times ln(probability), up to a constant."""
     powers = (probabilities / probabilities.max(axis=-1, keepdims=True)).astype(np.float64) ** temperature
     undone: np.ndarray = (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
     return undone
@@ -136,12 +129,9 @@ def without_temperature(probabilities: np.ndarray, temperature: float) -> np.nda
 def measure_before_temperature(
     views: np.ndarray, truth: np.ndarray, temperature: float, factors: np.ndarray | None = None
 ) -> dict[str, Any]:
-    """Measure the mean over views (V, N, K) as it was before the temperature, against label indices (N,).
-
-    Without the factors (K,) of a prior, a probability would be (p / factor) ** temperature; with them it is that * factor.
-    """
+    """Measure the mean over views (V, N, K) as it was before the temperature, against label indices (N,)."""
     before = without_temperature(views, temperature)
-    if factors is not None:
+    if factors is not None:  # of a prior, (K,), by which probabilities were multiplied after the temperature
         before = reweighted(before, np.where(factors > 0, factors, 1.0) ** (1 - temperature))
     before = before.mean(axis=0)
     bins = reliability(before.max(axis=1), before.argmax(axis=1) == truth)

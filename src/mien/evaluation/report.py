@@ -1,36 +1,35 @@
 """The whole evaluation of a model on labelled faces, written as a report folder."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from PIL import Image
 
 from mien import __version__
 from mien.data.faceset import FaceSet
+from mien.data.signatures import MOST_DIGESTED
 from mien.errors import MienError
-from mien.evaluation import subgroups
+from mien.evaluation import plots, subgroups
 from mien.evaluation.label_match import match_labels
 from mien.evaluation.metrics import Metrics, are_votes, likely_mislabelled, measure
-from mien.evaluation.plots import as_png, plot_subgroups
-from mien.evaluation.record import (
-    Record,
-    describe_data,
-    describe_model,
-    measure_before_temperature,
-    whole_folder,
-    write_rows,
-)
-from mien.evaluation.report_page import draw, render, render_text
+from mien.evaluation.record import Record, describe_data, describe_model, measure_before_temperature, whole_folder, write_rows
 from mien.evaluation.run_summary import plot_learning, read_log
 from mien.evaluation.tta import check_kind, mean_over_views, measure_gain, predict_plain, predict_views
 from mien.inference.classifier import Classifier
 from mien.labels import LabelMap, LabelSet
 
-FILES = ("index.html", "metrics.json", "confusion.png", "predictions.csv")
-"""The files of a report; skipped.txt is added if images could not be read."""
+FILES = ("index.html", "metrics.json", "confusion.png", "predictions.csv")  # and skipped.txt if images could not be read
+TEMPLATES = Path(__file__).parent / "page"
+THUMBNAIL = 112  # longest side of a face on a sheet in pixels; larger ones are shrunk to keep the page small
+FACE, GAP, CAPTION = 1.06, 0.12, 0.52  # inches on a sheet: side of a face, gap between faces, two lines below a face
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,8 @@ class Report:
 
     def table(self) -> str:
         """Write the metrics as text for a terminal: what was evaluated, the table, then cautions."""
-        return render_text(self.record)
+        template = new_environment(text=True).get_template("report.txt")
+        return template.render(record=self.record, cautions=cautions(self.record, "training_cautions.txt")).strip()
 
 
 def evaluate(
@@ -67,30 +67,10 @@ def evaluate(
     by: Sequence[str] = (),
     merged: LabelMap | None = None,
 ) -> Report:
-    """Evaluate a model on labelled faces and write the report.
+    """Measure an opened model, or one of its heads, on faces of its size and channels, and write the folder of the report.
 
-    The folder contains index.html (one file, opens offline), metrics.json (its schema: `mien.evaluation.record`), confusion.png
-    and predictions.csv (id, true, predicted, a probability per label, and whether the row is a copy of a training face, if the
-    model file stores signatures of these).
-
-    Args:
-        model: the opened model file; its head is evaluated.
-        data: faces of the model's size and channels. Its labels are matched with the model's by name, in any order; labels of
-            the model that the data lack have no rows.
-        out: the folder to write; an earlier report there is replaced.
-        split: train, validation, test, none, or all; by default test if there is one, else validation, else all rows.
-        batch_size: faces per run of the model.
-        log: the log.csv of the model's training run, for its learning curves.
-        command: the command line to record in the report.
-        tta: test-time augmentation: none, flip or ten-crops (see `mien.evaluation.tta`). All metrics are then those of the mean
-            over the views, and the report shows its gain and cost.
-        by: columns of the data; the metrics are repeated for each of their values.
-        merged: what became of labels of the data before, to record.
-
-    Raises:
-        MienError: if the split does not exist, images or labels do not fit the model, the model predicts NaN, the log cannot be
-            read, the test-time augmentation or a column is unknown, the signatures of training faces are damaged, or `out`
-            cannot be written or is not a report of mien.
+    Labels are matched by name. Other parameters as `mien.evaluate`; `log` is the log.csv of the model's training, `by` lists
+    columns of the data, and `merged` says what became of their labels before, to record.
     """
     check_kind(tta)
     out = Path(out)
@@ -112,20 +92,19 @@ def evaluate(
         augmented = predict_views(model, rows.images, tta, batch_size, plain)
         views, truth, temperature = augmented[0], targets.argmax(axis=1), model_record["temperature"]
         probabilities = mean_over_views(views)
+        metrics = measure(probabilities, targets, model.labels)
+        found = copies and subgroups.measure_training_copies(*copies, probabilities, targets, model.labels)
+        before = temperature and measure_before_temperature(views, truth, temperature, model.prior_factors)
         suspects = None if data_record["same_as_training"] else len(likely_mislabelled(probabilities, targets))
         record = Record(
             model=model_record,
             data=data_record,
-            all_rows=measure(probabilities, targets, model.labels),
+            all_rows=metrics,
             likely_mislabelled=suspects,
-            before_temperature=measure_before_temperature(views, truth, temperature, model.prior_factors)
-            if temperature
-            else None,
+            before_temperature=before,
             crowd=_measure_crowd(rows, targets, probabilities, model.labels),
             test_time_augmentation=measure_gain(tta, plain, augmented, truth) if tta != "none" else None,
-            training_copies=subgroups.measure_training_copies(*copies, probabilities, targets, model.labels)
-            if copies
-            else None,
+            training_copies=found,
             subgroups=subgroups.measure_subgroups(groups_of_rows, probabilities, targets, model.labels),
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             mien_version=__version__,
@@ -136,10 +115,10 @@ def evaluate(
         if learning:
             figures["learning"] = plot_learning(learning)
         for column, groups in record.subgroups.items():
-            figures[f"groups of {column}"] = plot_subgroups(groups, record.all_rows.accuracy.value)
+            figures[f"groups of {column}"] = plots.plot_subgroups(groups, metrics.accuracy.value)
         page = render(record, figures, model.metadata.get("mien.recipe"))
         (folder / "index.html").write_text(page, encoding="utf-8")
-        (folder / "confusion.png").write_bytes(as_png(figures["confusion"]))
+        (folder / "confusion.png").write_bytes(plots.as_png(figures["confusion"]))
         kinds = copies[1] if copies else None
         write_rows(folder / "predictions.csv", _tabulate_predictions(rows, probabilities, truth, model.labels, kinds))
         if rows.origin.skipped:
@@ -171,13 +150,8 @@ def _tabulate_predictions(
     rows: FaceSet, probabilities: np.ndarray, truth: np.ndarray, labels: LabelSet, copies: np.ndarray | None
 ) -> Iterator[list[str]]:
     """Give the rows of predictions.csv, the header first."""
-    yield [
-        "id",
-        "true",
-        "predicted",
-        *(f"probability_{name}" for name in labels),
-        *([] if copies is None else ["copy_in_training"]),
-    ]
+    last = [] if copies is None else ["copy_in_training"]
+    yield ["id", "true", "predicted", *(f"probability_{name}" for name in labels), *last]
     for row, given in enumerate(probabilities):
         shares = [f"{share:.6f}" for share in given]
         copy = [] if copies is None else [copies[row]]
@@ -192,3 +166,123 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
     )
+
+
+def largest_confusions(metrics: Metrics, wanted: int = 5) -> list[tuple[str, str, int, float]]:
+    """Find the most frequent mistakes: true label, predicted label, count, and share of the true label's rows."""
+    found = [
+        (true.label, predicted.label, count, count / true.support)
+        for true, counts in zip(metrics.labels, metrics.confusion, strict=True)
+        for predicted, count in zip(metrics.labels, counts, strict=True)
+        if true is not predicted and count
+    ]
+    return sorted(found, key=lambda mistake: -mistake[2])[:wanted]
+
+
+def new_environment(text: bool = False) -> jinja2.Environment:
+    """Make the environment of the templates in page/, in which undefined names are errors; text has a plain dash and minus."""
+    missing, minus = ("-", "-") if text else ("\N{EN DASH}", "\N{MINUS SIGN}")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=jinja2.select_autoescape(),  # in HTML, not in Markdown and text
+        undefined=jinja2.StrictUndefined,
+        extensions=["jinja2.ext.do"],
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "aligned": aligned,
+        "count": lambda number: f"{number:,}",
+        "decimal": lambda number: missing if number is None else f"{number:.3f}",
+        "logarithm": math.log,
+        "percent": lambda share: missing if share is None else f"{share:.1%}",
+        "points": lambda share: missing if share is None else f"{100 * share:+.1f}".replace("-", minus),
+        "svg": lambda figure, title: Markup(plots.as_svg(figure, title)),
+    }
+    return environment
+
+
+def aligned(rows: Sequence[Sequence[object]]) -> str:
+    """Write rows of cells as lines, the first column left-aligned, the others right-aligned."""
+    cells = [list(map(str, row)) for row in rows]
+    first, *widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join([name.ljust(first), *(text.rjust(width) for text, width in zip(figures, widths, strict=True))])
+        for name, *figures in cells
+    )
+
+
+def render(record: Record, figures: Mapping[str, Figure], recipe: str | None) -> str:
+    """Write the page, with the model's recipe as YAML text; a section without its figure is left out."""
+    return (
+        new_environment()
+        .get_template("report.html")
+        .render(
+            record=record,
+            confusions=largest_confusions(record.all_rows),
+            cautions=cautions(record),
+            most_stored=MOST_DIGESTED,
+            enough=(subgroups.FEWEST_ROWS, round(100 * subgroups.WIDEST)),
+            figures=figures,
+            recipe=recipe,
+        )
+    )
+
+
+def cautions(record: Record, template: str = "cautions.txt") -> list[str]:
+    """List what makes the metrics less reliable; training_cautions.txt has what is known of rows of the training."""
+    return new_environment(text=True).get_template(template).render(record=record).splitlines()
+
+
+def choose_faces(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
+    """Choose the rows for each sheet of faces."""
+    falling = np.argsort(-probabilities.max(axis=1), kind="stable")
+    wrong = probabilities.argmax(axis=1) != targets.argmax(axis=1)
+    return {
+        "random": np.sort(np.random.default_rng(0).permutation(len(targets))[:9]),
+        "worst": falling[wrong[falling]][:24],
+        "uncertain": np.argsort(probabilities.max(axis=1), kind="stable")[:16],
+        "mislabelled": likely_mislabelled(probabilities, targets)[:24],
+    }
+
+
+def plot_faces(
+    images: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet, columns: int = 8
+) -> Figure:
+    """Draw faces side by side: the true label, below it the predicted one with its probability, marked if wrong."""
+    figure, panels = plots.new_grid(len(images), min(columns, len(images)), FACE, (GAP, CAPTION), (0, GAP, 0, CAPTION))
+    for panel, image, given, target in zip(panels, images, probabilities, targets, strict=True):
+        panel.set_axis_off()
+        small = Image.fromarray(image)
+        small.thumbnail((THUMBNAIL, THUMBNAIL))
+        panel.imshow(np.asarray(small), cmap="gray", vmin=0, vmax=255, interpolation="none")
+        truth, predicted = int(target.argmax()), int(given.argmax())
+        if truth == predicted:
+            prediction, colour = f"{plots.plain(labels[predicted], 10)} {given[predicted]:.0%}", plots.FAINT
+        else:
+            prediction, colour = f"✗ {plots.plain(labels[predicted], 8)} {given[predicted]:.0%}", plots.WRONG
+        for height, text, ink in ((-0.04, plots.plain(labels[truth], 14), plots.INK), (-0.2, prediction, colour)):
+            panel.text(0.5, height, text, transform=panel.transAxes, ha="center", va="top", fontsize=9, color=ink)
+    return figure
+
+
+def draw(
+    images: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet, record: Record
+) -> dict[str, Figure]:
+    """Draw every figure that the rows allow; subgroups and learning curves are drawn elsewhere."""
+    metrics = record.all_rows
+    figures = {
+        "confusion": plots.plot_confusion(metrics),
+        "labels": plots.plot_labels(metrics),
+        "reliability": plots.plot_reliability(metrics, record.before_temperature),
+        "coverage": plots.plot_coverage(probabilities, targets, metrics),
+        "precision_recall": plots.plot_curves("precision_recall", probabilities, targets, metrics),
+        "roc": plots.plot_curves("roc", probabilities, targets, metrics),
+    }
+    if record.crowd:
+        figures["crowd"] = plots.plot_crowd(record.crowd["bands"])
+    for name, rows in choose_faces(probabilities, targets).items():
+        if len(rows) and (name != "mislabelled" or record.likely_mislabelled):
+            columns = 9 if name == "random" else 8
+            figures[name] = plot_faces(images[rows], probabilities[rows], targets[rows], labels, columns)
+    return figures

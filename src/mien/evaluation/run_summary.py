@@ -19,9 +19,7 @@ from mien.evaluation.plots import ACCENT, FAINT, INK, add_legend, new_figure, st
 from mien.evaluation.record import describe_model, read_record
 from mien.inference.classifier import Classifier
 
-COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
-"""Columns of log.csv that `plot_learning` needs."""
-
+COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")  # for `plot_learning`
 SUMMARY_COLUMNS = ("epoch", "validation_loss", "validation_accuracy", "seconds", "images_per_second")
 
 
@@ -55,10 +53,7 @@ class RunSummary:
 
 
 def summarise(folder: Path) -> RunSummary:
-    """Summarise a finished run by its `report`, or the folder of another report, in a run folder or not.
-
-    MienError if it is neither, the run has not finished, or the report is about another model than the run's.
-    """
+    """Summarise a finished run by its `report`, or by the folder of another report, in a run folder or not."""
     run, report = run_and_report(folder)
     if not (report / "metrics.json").is_file():
         raise MienError(
@@ -155,10 +150,7 @@ def read_summaries(path: Path) -> list[RunSummary]:
 
 
 def read_log(path: Path, columns: Sequence[str] = COLUMNS) -> dict[str, np.ndarray]:
-    """Read columns of a run's log.csv: (epochs,), float64, NaN where a cell is empty.
-
-    MienError if the file is not there, lacks a column, has no rows, or holds something that is not a number.
-    """
+    """Read columns of a run's log.csv: (epochs,), float64, NaN where a cell is empty."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
@@ -177,10 +169,7 @@ def read_log(path: Path, columns: Sequence[str] = COLUMNS) -> dict[str, np.ndarr
 
 
 def plot_learning(log: dict[str, np.ndarray]) -> Figure:
-    """Draw loss and accuracy of training (grey) and validation (accent) over the epochs, from what `read_log` gives.
-
-    A dot marks the best epoch on validation, by loss on the left and by accuracy on the right; the title has its value.
-    """
+    """Draw loss and accuracy of training (grey) and validation (accent) over the epochs; a dot marks the best on validation."""
     figure = new_figure(9.0, 3.1)
     for axes, name, best in zip(figure.subplots(1, 2), ("loss", "accuracy"), (np.nanargmin, np.nanargmax), strict=True):
         style_axes(axes, grid="y", percent="y" if name == "accuracy" else "").set_xlabel("epoch")

@@ -32,10 +32,7 @@ class Proportion:
 
 
 def proportion(count: int, of: int) -> Proportion:
-    """Compute a share with its 95% Wilson score interval, which is valid for few rows and for shares near 0 and 1.
-
-    Source: E. B. Wilson, Probable inference, the law of succession, and statistical inference. JASA 22, 1927.
-    """
+    """Compute a share with its 95% score interval (Wilson, JASA 22, 1927), valid for few rows and for shares near 0 and 1."""
     low, high = binomtest(count, of).proportion_ci(method="wilson")
     return Proportion(count / of, float(low), float(high), count, of)
 
@@ -61,9 +58,7 @@ class Difference:
 def difference(first: Proportion, second: Proportion, correlation: float = 0.0) -> Difference:
     """Compute the difference of two shares with its 95% interval, which combines both Wilson intervals.
 
-    Shares of groups that have no row in common have no correlation. Sources: Newcombe, Interval estimation for the difference
-    between independent proportions, and Improved confidence intervals for the difference between binomial proportions based on
-    paired data, Statistics in Medicine 17, 1998, method 10 of each.
+    Sources: Newcombe, Statistics in Medicine 17, 1998, method 10 of both his papers: independent and paired proportions.
     """
 
     def margin(one: float, other: float) -> float:
@@ -91,9 +86,7 @@ class PairedTest:
 def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> PairedTest:
     """Test whether two models are equally accurate, by whether each is right on the same rows: booleans, (N,).
 
-    If the models are equally good, either one is right on such a row with probability 1/2: McNemar's exact test is the binomial
-    test on these rows. Source: McNemar, Note on the sampling error of the difference between correlated proportions or
-    percentages, Psychometrika 12, 1947; interval: see `difference`.
+    Source: McNemar, Psychometrika 12, 1947; the exact test is the binomial test on the rows that only one gets right.
     """
     rows = len(first_right)
     if first_right.shape != second_right.shape or not rows:
@@ -117,10 +110,7 @@ def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> PairedTest:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust the p-values of several tests, so that the chance of a single false positive among them keeps to the level.
-
-    Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 6, 1979.
-    """
+    """Adjust the p-values of several tests (Holm, Scandinavian Journal of Statistics 6, 1979)."""
     order = np.argsort(p_values, kind="stable")
     steps = np.array(p_values)[order] * np.arange(len(order), 0, -1)
     adjusted = np.empty(len(order))

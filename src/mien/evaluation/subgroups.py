@@ -109,11 +109,7 @@ class Mean:
 
 
 def measure_crowd(votes: np.ndarray, truth: np.ndarray, predicted: np.ndarray, judged_by_votes: bool) -> dict[str, Any] | None:
-    """Compare the crowd's votes with the model's mistakes; None if no row has votes.
-
-    Votes are (N, K), each row a distribution, or zeros where the crowd has no clear answer. The label and the prediction of
-    each row, (N,), are columns of the votes; a prediction without such a column is -1.
-    """
+    """Compare votes (N, K), zeros where unclear, with mistakes; None without votes. Predictions without a column are -1."""
     voted = votes.any(axis=1)
     if not voted.any():
         return None

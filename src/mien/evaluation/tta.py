@@ -31,12 +31,9 @@ def predict_plain(model: Classifier, faces: np.ndarray, batch_size: int) -> View
 
 
 def predict_views(model: Classifier, faces: np.ndarray, kind: str, batch_size: int, plain: Views) -> Views:
-    """Classify several views of each face, made for `batch_size` faces at a time; `plain` is from `predict_plain`.
+    """Classify several views of each face (Krizhevsky et al., NIPS 2012), made for `batch_size` faces at a time.
 
-    flip: the face and its mirror image. ten-crops: the four corners and the centre, each a crop of 11/12 of the side resized to
-    the model's size, and their mirror images.
-
-    Source: Krizhevsky, Sutskever and Hinton, ImageNet classification with deep convolutional neural networks, NIPS 2012.
+    flip: the face and its mirror image. ten-crops: four corners and the centre, enlarged, and their mirror images.
     """
     check_kind(kind)
     if kind == "none":

@@ -23,7 +23,6 @@ from mien.training.recipe import Recipe
 from mien.training.transfer import TrainedRun
 
 TAUGHT = "taught.safetensors"  # file in a run folder: the teachers' predictions for each view
-
 CHUNK = 512
 
 
@@ -63,10 +62,7 @@ def load_teachers(recipe: Recipe, faces: FaceSet) -> Teachers:
 
 
 class Views:
-    """A fixed number of augmented views of every training face, and the teachers' predictions for each view.
-
-    A view depends only on the seed and its number and is made again when needed; predictions are kept in the run folder `out`.
-    """
+    """Views of every training face, made again by seed and number when needed; predictions for them are kept in `out`."""
 
     def __init__(self, recipe: Recipe, faces: DeviceFaces, teachers: Teachers, out: Path) -> None:
         self.recipe, self.faces = recipe, faces

@@ -24,15 +24,11 @@ from mien.training.face_network import FaceNetwork
 from mien.training.optimization import with_votes
 from mien.training.recipe import Recipe
 
-LARGEST_DIFFERENCE = 1e-4
-"""Between probabilities of PyTorch and ONNX Runtime; float32 with another order of summation stays well below."""
+LARGEST_DIFFERENCE = 1e-4  # of probabilities; float32 with another order of summation stays well below
 
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
-    """Find the temperature in 0.05 to 20 with the lowest log loss (Guo et al., On calibration of modern neural networks, 2017).
-
-    Logits and targets are (N, K); rows of zeros in targets do not count, and without other rows the temperature is 1.
-    """
+    """Find the temperature in 0.05 to 20 with the lowest log loss (Guo et al., 2017); rows without targets do not count."""
     if not targets.any():
         return 1.0
     logits, targets = logits.double(), targets.double()
@@ -76,10 +72,7 @@ class _ProbabilityNetwork(nn.Module):
 def export(
     model: FaceNetwork, temperatures: Sequence[float], sample: np.ndarray, metadata: Mapping[str, str], path: Path
 ) -> float:
-    """Write model.onnx and return the largest difference of a probability from PyTorch on the uint8 faces in `sample`.
-
-    Temperatures divide the logits of each head. If the difference exceeds `LARGEST_DIFFERENCE`, no file is written.
-    """
+    """Write model.onnx if it gives PyTorch's probabilities for the faces in `sample`; return the largest difference."""
     network = _ProbabilityNetwork(model, temperatures).cpu().eval()
     nn.utils.convert_conv2d_weight_memory_format(network, torch.contiguous_format)
     faces = torch.from_numpy(np.array(sample))

@@ -15,11 +15,7 @@ from mien.training import recipe
 def classification_loss(
     logits: Tensor, targets: Tensor, smoothing: float = 0.0, weights: Tensor | None = None, focal_gamma: float = 0.0
 ) -> Tensor:
-    """Compute cross-entropy or focal loss (Lin et al., 2017) of logits (N, K) with target distributions (N, K).
-
-    With label weights (K,), PyTorch's mean divides by N for soft targets and by the summed weights for hard ones; this one
-    always divides by the summed weights, so that hard labels as distributions give PyTorch's hard-label loss.
-    """
+    """Compute cross-entropy or focal loss (Lin et al., 2017) of logits (N, K) with target distributions (N, K)."""
     log_probabilities = F.log_softmax(logits, dim=1)
     losses = -log_probabilities
     if focal_gamma:
@@ -27,6 +23,7 @@ def classification_loss(
     smoothed = targets * (1 - smoothing) + smoothing / targets.shape[1] if smoothing else targets
     if weights is None:
         return (smoothed * losses).sum() / len(targets)
+    # PyTorch's mean would divide by N for soft targets; the summed weights make hard ones give its hard-label loss
     return (smoothed * losses * weights).sum() / (targets * weights).sum()
 
 
@@ -43,11 +40,8 @@ def votes_loss(logits: Tensor, votes: Tensor) -> Tensor:
 
 
 def distillation_loss(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
-    """Compute cross-entropy of the student's softened logits with the teachers' probabilities (Hinton et al., 2015).
-
-    The factor temperature ** 2 keeps the size of the gradients.
-    """
-    return F.cross_entropy(logits / temperature, taught) * temperature**2
+    """Compute cross-entropy of softened logits with the teachers' probabilities (Hinton et al., 2015)."""
+    return F.cross_entropy(logits / temperature, taught) * temperature**2  # the factor keeps the size of the gradients
 
 
 def build_optimizer(network: nn.Module, head: nn.Module, how: recipe.Optimizer) -> Optimizer:
@@ -105,10 +99,7 @@ def moving_average(decay: float) -> Any:
 
 @torch.no_grad()
 def interpolate(network: nn.Module, start: nn.Module, trained: nn.Module, share: float) -> None:
-    """Set a network's weights to `share` of `start` and the rest of `trained` (WiSE-FT; Wortsman et al., 2022).
-
-    This keeps most of what was learned before further training. For BatchNorm statistics it is an approximation.
-    """
+    """Set a network's weights to `share` of `start` and the rest of `trained` (WiSE-FT; Wortsman et al., 2022)."""
     states = (module.state_dict().values() for module in (network, start, trained))
     for value, before, after in zip(*states, strict=True):
         value.copy_(torch.lerp(after, before, share) if value.is_floating_point() else after)

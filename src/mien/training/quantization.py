@@ -23,24 +23,12 @@ from mien.errors import MienError
 from mien.files import write_whole
 from mien.training.transfer import QUANTIZED
 
-OPERATIONS = ["Conv", "Gemm", "MatMul", "Add"]
-"""Operations computed in int8, which take most of the time; converting others would only cost time."""
-
+OPERATIONS = ["Conv", "Gemm", "MatMul", "Add"]  # in int8; they take most of the time, converting others would only cost time
 BATCH = 64
 
 
 def quantize(model: Path, faces: np.ndarray, metadata: Mapping[str, str], out: Path) -> None:
-    """Convert a float32 model file to int8.
-
-    Args:
-        model: the float32 model file.
-        faces: (N, H, W) or (N, H, W, 3), uint8: faces to measure the ranges of activations on; a thousand are enough.
-        metadata: metadata of the model file; the new file also gets `QUANTIZED`.
-        out: the file to write.
-
-    Raises:
-        MienError: if there are no faces or ONNX Runtime fails; no file is written then.
-    """
+    """Write a float32 model file as int8, with the ranges of activations measured on uint8 faces of its size."""
     if not len(faces):
         raise MienError("There are no faces to measure the ranges of activations on; give data with rows.")
     with tempfile.TemporaryDirectory() as folder:

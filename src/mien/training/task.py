@@ -31,11 +31,7 @@ from mien.training.transfer import head_only
 
 
 class ClassificationTask:
-    """Training of one network by one recipe, on the device of its training faces.
-
-    Loss and accuracy of the first head select the best epoch. The random generator is seeded at the start of every epoch, so
-    that an epoch depends only on the weights and the optimizer: a resumed run gives the same bits.
-    """
+    """Training of one network by one recipe, on the device of its training faces; the first head selects the best epoch."""
 
     def __init__(
         self,
@@ -66,6 +62,7 @@ class ClassificationTask:
     def start_epoch(self, epoch: int) -> TrainingBatches:
         """Seed dropout and augmentation, freeze or unfreeze the backbone, and return the batches; epochs count from 0."""
         faces = self.teachers.of_epoch(epoch) if isinstance(self.teachers, Views) else self.train_faces
+        # an epoch depends only on the weights and the optimizer: a resumed run gives the same bits
         torch.manual_seed(self.recipe.seed * 100_003 + epoch)
         head_only(self.model.network, epoch < self.recipe.head_epochs)
         self.epoch = epoch
@@ -167,10 +164,7 @@ def distilled(losses: Sequence[Tensor], logits: Tensor, taught: Tensor, recipe: 
 
 
 def crop_side(recipe: Recipe, epoch: int) -> int | None:
-    """Return the side of the crop in an epoch, counted from 0, which grows from `crop_from` to `crop`; None for the whole face.
-
-    Smaller faces first train faster and overfit less (progressive learning; Tan and Le, EfficientNetV2, 2021).
-    """
+    """Return the side of the crop in an epoch, counted from 0 (progressive learning; Tan and Le, EfficientNetV2, 2021)."""
     if recipe.crop_from is None:
         return recipe.crop
     grown = epoch / max(1, recipe.epochs - 1)

@@ -198,10 +198,7 @@ def _adapt_channels(weight: Tensor, like: Tensor) -> Tensor:
 
 
 def read_model_weights(file: Path, network: nn.Module) -> dict[str, Tensor]:
-    """Read the weights of a float32 model file, by their names in a network of the same kind.
-
-    A BatchNorm folded into the layer before it is restored as one that changes nothing but adds the bias.
-    """
+    """Read the weights of a float32 model file, by their names in a network of the same kind."""
     graph = onnx.load(file).graph
     weights = {
         tensor.name.removeprefix(PREFIX): torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer
@@ -211,7 +208,8 @@ def read_model_weights(file: Path, network: nn.Module) -> dict[str, Tensor]:
         for node in graph.node
         if node.op_type in ("Conv", "Gemm") and len(node.input) > 2
     }
-    for (layer, _), (norm, module) in pairwise(network.named_modules()):  # a BatchNorm follows its layer
+    # a BatchNorm follows its layer, into which it was folded: restored, it changes nothing but adds the bias
+    for (layer, _), (norm, module) in pairwise(network.named_modules()):
         bias = weights.get(biases.get(f"{layer}.weight", ""))
         if not isinstance(module, _BatchNorm) or f"{norm}.running_mean" in weights or bias is None:
             continue

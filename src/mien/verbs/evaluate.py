@@ -106,8 +106,7 @@ def audit(
         MienError: if there are no faces, or the folder or the file holds something else; the sentence says what to do.
     """
     require("evaluate", "sklearn", "scipy", "matplotlib", "jinja2")
-    from mien.evaluation.audit import inspect
-    from mien.evaluation.audit_page import check_places, write_audit
+    from mien.evaluation.audit import check_places, inspect, write_audit
 
     folder, file = Path(out), None if write is None else Path(write)
     check_places(folder, file)

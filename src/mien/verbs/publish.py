@@ -216,8 +216,7 @@ def model_card(
     repository: str, metadata: Mapping[str, str], records: Sequence[dict[str, Any]], licence: str | None = None
 ) -> str:
     """Write the card of a model file with this metadata, from its reports as `read_record` gives them, the training's first."""
-    from mien.evaluation.report import markdown_table
-    from mien.evaluation.report_page import new_environment
+    from mien.evaluation.report import markdown_table, new_environment
 
     environment = new_environment(text=True)
     environment.filters |= {

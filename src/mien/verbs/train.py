@@ -62,7 +62,7 @@ def train(
     # imported here, since these take seconds and most mistakes are found by now
     from mien.evaluation.report import evaluate as report_on
     from mien.inference.classifier import Classifier
-    from mien.training.train import arrange, train as train_model
+    from mien.training.loop import arrange, train as train_model
 
     faces = arrange(recipe, read)
     model = train_model(recipe, faces, out, resume, device, threads, quiet)

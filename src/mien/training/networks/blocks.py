@@ -74,11 +74,28 @@ class SqueezeExcitation(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """The activation of the sum of two branches (He et al., 2016)."""
+    """The activation of the sum of two convolutions and a shortcut (He et al., 2016); more channels halve the resolution."""
 
-    def __init__(self, residual: nn.Module, shortcut: nn.Module, activation: nn.Module) -> None:
+    def __init__(
+        self, spec: NetworkSpec, inputs: int, outputs: int, squeeze: bool, dropout: bool = False, pool: bool = False
+    ) -> None:
         super().__init__()
-        self.residual, self.shortcut, self.act = residual, shortcut, activation
+        stride = 1 if inputs == outputs else 2
+        self.residual = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            spec.act(),
+            *([nn.Dropout(spec.dropout)] if dropout else []),
+            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            *([SqueezeExcitation(outputs)] if squeeze else []),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1:
+            pooling = [nn.AvgPool2d(stride, ceil_mode=True)] if pool else []
+            convolution = nn.Conv2d(inputs, outputs, 1, stride=1 if pool else stride, bias=False)
+            self.shortcut = nn.Sequential(*pooling, convolution, nn.BatchNorm2d(outputs))
+        self.act = spec.act()
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride), rounded up."""

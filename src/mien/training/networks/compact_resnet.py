@@ -5,9 +5,11 @@ Shapes for gray 48-pixel faces: (1, 48, 48) -> (32, 24, 24) -> (32, 24, 24) -> (
 -> 224 -> classes. The option squeeze_excitation adds squeeze-and-excitation to every block.
 """
 
+from itertools import pairwise
+
 from torch import nn
 
-from mien.training.networks.blocks import NetworkSpec, ResidualBlock, SqueezeExcitation, check_size, with_stem_and_head
+from mien.training.networks.blocks import NetworkSpec, ResidualBlock, check_size, with_stem_and_head
 
 WIDTHS = (32, 64, 128, 224)
 
@@ -15,24 +17,6 @@ WIDTHS = (32, 64, 128, 224)
 def compact_resnet(spec: NetworkSpec) -> nn.Module:
     """Build the compact residual network."""
     check_size("compact_resnet", spec)
-    blocks = [
-        _block(spec, inputs, outputs, stride=1 if inputs == outputs else 2)
-        for inputs, outputs in zip((WIDTHS[0], *WIDTHS[:-1]), WIDTHS, strict=True)
-    ]
+    squeeze = bool(spec.options.get("squeeze_excitation"))
+    blocks = [ResidualBlock(spec, inputs, outputs, squeeze, pool=True) for inputs, outputs in pairwise((WIDTHS[0], *WIDTHS))]
     return with_stem_and_head(spec, blocks, WIDTHS, stride=2)
-
-
-def _block(spec: NetworkSpec, inputs: int, outputs: int, stride: int) -> nn.Module:
-    residual = nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        spec.act(),
-        nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        *([SqueezeExcitation(outputs)] if spec.options.get("squeeze_excitation") else []),
-    )
-    shortcut: nn.Module = nn.Identity()
-    if stride > 1:
-        pool, convolution = nn.AvgPool2d(stride, ceil_mode=True), nn.Conv2d(inputs, outputs, 1, bias=False)
-        shortcut = nn.Sequential(pool, convolution, nn.BatchNorm2d(outputs))
-    return ResidualBlock(residual, shortcut, spec.act())

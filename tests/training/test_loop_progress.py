@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mien.training.run_folder import gpu_busy
+from mien.training.loop import gpu_busy
 
 
 def test_only_a_gpu_is_asked_how_busy_it_is(monkeypatch):

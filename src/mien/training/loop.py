@@ -1,19 +1,22 @@
-"""Training from labelled faces to a run folder with a model file."""
+"""Training from labelled faces to a run folder with a model file: a plain loop, its files, and its progress on stderr."""
 
+import io
 import json
+import shutil
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+import yaml
+from safetensors.torch import load_file, save
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -21,16 +24,18 @@ from mien import __version__
 from mien.data.faceset import FaceSet, move_split
 from mien.data.signatures import as_text, describe_training_rows
 from mien.errors import MienError
+from mien.files import write_whole
 from mien.labels import is_no_expression, label_changes, meaning
 from mien.training.batches import DeviceFaces, in_order
 from mien.training.distillation import Views, load_teachers
 from mien.training.export import export, fit_temperature, training_priors
 from mien.training.face_network import FaceNetwork, spread_batch_norm
 from mien.training.networks import multiply_adds
-from mien.training.recipe import Recipe, shared_name
-from mien.training.run_folder import RunFolder, gpu_busy, open_run_folder, print_epoch
+from mien.training.recipe import Recipe, load_recipe, shared_name
 from mien.training.task import ClassificationTask
 from mien.training.transfer import is_model, starting_network, trained_run
+
+FIRST_LINE = "# what mien trained here; data: "  # of a run's recipe.yaml, before the fingerprint of the training rows
 
 
 def train(
@@ -42,23 +47,7 @@ def train(
     threads: int | None = None,
     quiet: bool = False,
 ) -> Path:
-    """Train a classifier and write it to a run folder.
-
-    Args:
-        recipe: the recipe.
-        faces: labelled faces, prepared by `arrange`.
-        out: the run folder; it must not exist, unless resumed.
-        resume: continue from the last checkpoint in the folder; the result is the same as without interruption.
-        device: auto, cpu, cuda, cuda:1 or mps.
-        threads: number of CPU threads; default all. Another number changes the order of summation, and so the last digits.
-        quiet: print nothing.
-
-    Returns:
-        The model file, `out/model.onnx`.
-
-    Raises:
-        MienError: if recipe, faces and folder do not fit each other, or training diverges.
-    """
+    """Train on faces prepared by `arrange`, write the run folder and return its model file; parameters as `mien.train`."""
     where = choose_device(device)
     if threads is not None and threads < 1:
         raise MienError(f"Training needs at least one thread, not {threads}.")
@@ -91,7 +80,7 @@ def train(
     return _finish(model, recipe, faces, validation_faces, out)
 
 
-def _fit(run: RunFolder, quiet: bool) -> None:
+def _fit(run: "RunFolder", quiet: bool) -> None:
     """Train epoch after epoch until the run is complete."""
     task, epochs, resumed = run.task, run.recipe.epochs, len(run.history)
     started = time.perf_counter()
@@ -118,6 +107,101 @@ def _fit(run: RunFolder, quiet: bool) -> None:
                 board.add_scalar(name, value, epoch)
             if not quiet:
                 print_epoch(run, (time.perf_counter() - started) / (epoch - resumed) * (epochs - epoch), busy)
+
+
+def print_epoch(run: "RunFolder", seconds_left: float, busy: str) -> None:
+    """Print the line of the last epoch."""
+    recipe, row = run.recipe, run.history[-1]
+    minutes, seconds = divmod(round(seconds_left), 60)
+    duration = f"{minutes // 60}:{minutes % 60:02}:{seconds:02}" if minutes >= 60 else f"{minutes}:{seconds:02}"
+    print(
+        f"epoch {row['epoch']:>3}/{recipe.epochs}  train loss {row['train_loss']:.4f}  "
+        f"validation loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.1%}"
+        f"{' (best)' if run.chosen is row else ''}  {row['images_per_second']:,.0f} images/s{busy}  {duration} left"
+        f"{'  head only' if row['epoch'] <= recipe.head_epochs else ''}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def gpu_busy(device: torch.device) -> str:
+    """Return the utilization of a GPU in words; empty for other devices, or if the driver or nvidia-ml-py does not give it."""
+    if device.type != "cuda":
+        return ""
+    try:
+        return f"  GPU {torch.cuda.utilization(device)}% busy"
+    except Exception:  # NVML's error classes exist only where it is installed, and no error should stop the training
+        return ""
+
+
+def open_run_folder(out: Path, resume: bool, recipe: Recipe, fingerprint: str) -> None:
+    """Create the run folder, or check that the run in it can be resumed with this recipe and fingerprint of training rows."""
+    recipe_file, first_line = out / "recipe.yaml", f"{FIRST_LINE}{fingerprint}\n"
+    if out.exists() and not resume:
+        raise MienError(f"{out} exists; choose another --out, or add --resume to resume that run.")
+    if recipe_file.is_file():
+        # loaded as a recipe: one of an older mien lacks keys, and was trained with their defaults
+        then, now = asdict(load_recipe(recipe_file)), yaml.safe_load(recipe.to_yaml())
+        changed = [f"its {key} is {then[key]}, not {now[key]}" for key in now if key != "description" and then[key] != now[key]]
+        if not recipe_file.read_text(encoding="utf-8").startswith(first_line):
+            changed.append("it was trained on other data")
+        if changed:
+            raise MienError(f"{out} cannot be resumed: {'; '.join(changed)}. Resume it with the same, or choose another --out.")
+    elif out.exists() and (not out.is_dir() or any(not path.name.endswith(".part") for path in out.iterdir())):
+        raise MienError(f"{out} is not a run folder (it has no recipe.yaml); choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(recipe_file, lambda path: path.write_text(first_line + recipe.to_yaml(), encoding="utf-8"))
+    for leftover in out.glob(".*.part"):
+        leftover.unlink()
+    if not (out / "last.ckpt").is_file():
+        shutil.rmtree(out / "tensorboard", ignore_errors=True)
+
+
+class RunFolder:
+    """The epochs of a run, as in log.csv, the `best` one, whose weights are kept, and their files; resumed if possible."""
+
+    def __init__(self, folder: Path, recipe: Recipe, task: ClassificationTask) -> None:
+        self.folder, self.recipe, self.task = folder, recipe, task
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, float] | None = None
+        if (folder / "last.ckpt").is_file():
+            state = torch.load(folder / "last.ckpt", map_location="cpu", weights_only=True)
+            if "history" not in state:
+                raise MienError(f"The checkpoint in {folder} is of an older mien; train again into another --out.")
+            self.history, self.best = state["history"], state["best"]
+            task.load_state_dict(state["task"])
+
+    @property
+    def chosen(self) -> dict[str, float] | None:
+        """The best epoch by validation; None if the last epoch is always kept."""
+        return None if self.recipe.select_by == "last" else self.best
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all epochs are done, or enough of them brought no improvement."""
+        done, patience = len(self.history), self.recipe.early_stopping
+        return done == self.recipe.epochs or (
+            patience is not None and self.best is not None and done - self.best["epoch"] >= patience
+        )
+
+    def add(self, row: dict[str, float]) -> None:
+        """Write `weights.safetensors` if the epoch is the best, `log.csv` and `last.ckpt`."""
+        self.history.append(row)
+        # in this order: if killed between two files, a resumed run repeats the epoch and writes the same files again
+        if self.best is None or self._score(row) > self._score(self.best):
+            self.best = row
+            weights = {name: value.contiguous() for name, value in self.task.best_model.state_dict().items()}
+            write_whole(self.folder / "weights.safetensors", lambda path: path.write_bytes(save(weights)))
+        lines = [",".join(row), *(",".join(str(round(value, 6)) for value in each.values()) for each in self.history)]
+        log = "\n".join([*lines, ""])
+        write_whole(self.folder / "log.csv", lambda path: path.write_text(log, encoding="utf-8"))
+        checkpoint = io.BytesIO()  # torch.save itself does not say that a disk is full
+        torch.save({"history": self.history, "best": self.best, "task": self.task.state_dict()}, checkpoint)
+        write_whole(self.folder / "last.ckpt", lambda path: path.write_bytes(checkpoint.getbuffer()))
+
+    def _score(self, row: dict[str, float]) -> float:
+        scores = {"accuracy": row["validation_accuracy"], "loss": -row["validation_loss"], "last": row["epoch"]}
+        return scores[self.recipe.select_by]
 
 
 @contextmanager
@@ -193,10 +277,7 @@ def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
 
 
 def _name_labels(recipe: Recipe, faces: FaceSet) -> FaceSet:
-    """Call labels as the model does that the weights come from, and report the labels that are not names of expressions.
-
-    Rows of labels such as Unknown, which that model does not know, are left out, so that its head can be used.
-    """
+    """Call labels as the model of the weights does, leave out those such as Unknown that it lacks, and report new ones."""
     known, decided = None, {new for _, new in label_changes(recipe.merge or {})}
     with suppress(MienError):  # a resumed run needs its initial weights no more; otherwise `starting_network` reports it
         if run := trained_run(recipe.weights):
@@ -222,10 +303,16 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
     truth = {"label": validation.targets.cpu(), "crowd": validation.votes.cpu()}
     temperatures = [fit_temperature(logits[:, number], truth[head]) for number, head in enumerate(model.heads)]
     train_rows = faces.split("train")
-    # without the folders of this machine
-    teachers = [shared_name(run) for run in recipe.distillation.teachers]
-    weights = None if recipe.weights is None else shared_name(recipe.weights)
-    shared_recipe = replace(recipe, weights=weights, distillation=replace(recipe.distillation, teachers=teachers))
+    # the recipe without the folders of this machine
+    taught = replace(recipe.distillation, teachers=[shared_name(run) for run in recipe.distillation.teachers])
+    shared_recipe = replace(recipe, weights=recipe.weights and shared_name(recipe.weights), distillation=taught)
+    trained_on = {
+        "kind": faces.origin.kind,
+        "path": Path(faces.origin.path).name,
+        "train_fingerprint": train_rows.fingerprint(),
+        "train_count": len(train_rows),
+        "validation_count": len(validation),
+    }
     metadata = {
         "mien.format": "1" if len(model.heads) == 1 else "2",
         "mien.labels": json.dumps(faces.labels.names),
@@ -238,17 +325,9 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
         "mien.parameters": str(sum(p.numel() for p in model.parameters())),
         "mien.multiply_adds": str(multiply_adds(model.cpu().network, recipe.channels, recipe.network_size)),
         "mien.hardware": describe_hardware(validation.device),
-        "mien.data": json.dumps(
-            {
-                "kind": faces.origin.kind,
-                "path": Path(faces.origin.path).name,
-                "train_fingerprint": train_rows.fingerprint(),
-                "train_count": len(train_rows),
-                "validation_count": len(validation),
-            }
-        ),
+        "mien.data": json.dumps(trained_on),
+        "mien.train_rows": as_text(describe_training_rows(train_rows.images)),
     }
-    metadata["mien.train_rows"] = as_text(describe_training_rows(train_rows.images))
     if len(model.heads) > 1:
         metadata |= {"mien.heads": json.dumps(model.heads), "mien.crowd_temperature": repr(temperatures[1])}
     export(model, temperatures, faces.split("validation").images[:256], metadata, out / "model.onnx")

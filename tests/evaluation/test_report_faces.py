@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mien.evaluation.plots import WRONG, as_svg
-from mien.evaluation.report_page import choose_faces, plot_faces
+from mien.evaluation.report import choose_faces, plot_faces
 from mien.labels import LabelSet
 
 LABELS = LabelSet(("happy", "sad"))

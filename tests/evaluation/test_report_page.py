@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mien.evaluation.plots import new_figure
-from mien.evaluation.report_page import largest_confusions, render
+from mien.evaluation.report import largest_confusions, render
 from mien.evaluation.statistics import PairedTest, proportion
 from mien.evaluation.subgroups import measure_crowd
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from mien.evaluation.report_page import cautions
+from mien.evaluation.report import cautions
 from mien.evaluation.statistics import Difference, proportion
 from mien.evaluation.subgroups import TrainingCopies
 

@@ -11,8 +11,8 @@ from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.inference.classifier import Classifier
 from mien.labels import FER2013, LabelSet
+from mien.training.loop import arrange
 from mien.training.recipe import load_recipe
-from mien.training.train import arrange
 from mien.verbs.train import train as train_verb
 
 
