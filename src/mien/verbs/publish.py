@@ -44,7 +44,7 @@ class Quantized:
 
     def table(self) -> str:
         """Format it as text for a terminal."""
-        from mien.evaluation.report_page import new_environment
+        from mien.evaluation.report import new_environment
 
         return new_environment().get_template("quantized.txt").render(made=self)
 
