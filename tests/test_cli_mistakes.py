@@ -32,6 +32,13 @@ def complaint(capsys, words: list[str]) -> str:
     ("words", "sentence"),
     [
         (["trian"], "no verb 'trian'; did you mean train"),
+        (["--verison"], "did you mean --version"),
+        (["predict", "x.jpg", "--forma", "json"], "Did you mean --format?"),
+        (["predict", "{faces}", "--font", "x.ttf"], "add --draw DIR, or leave out --font"),
+        (
+            ["evaluate", "{run}", "--data", "{faces}", "--out", "y", "--labels", '{{"negative": ["angry", "sad"]}}'],
+            "--labels counts angry as negative, but angry is a label of the model too",
+        ),
         (["{faces}"], "did you mean mien predict /"),
         (["train"], "which recipe"),
         (["train", "mien-z", "--data", "x", "--out", "y"], "no recipe 'mien-z'; did you mean mien-s"),
@@ -56,8 +63,12 @@ def complaint(capsys, words: list[str]) -> str:
         (["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.head_epochs", "99"], "head_epochs must be between"),
         (["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.enlarge_to", "9"], "enlarge_to must be at least"),
         (["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.optimizer.backbone_rate", "0"], "must be above 0"),
-        (["train", "mien-s", "--data", "{faces}", "--out", "y", "--device", "warp"], "no device 'warp'"),
-        (["train", "mien-s", "--data", "{faces}", "--out", "{run}"], "exists; choose another --out"),
+        (
+            ["train", "mien-s", "--data", "{faces}", "--out", "y", "--device", "warp"],
+            "no device 'warp' here; use auto or one of cpu",
+        ),
+        (["train", "mien-s", "--data", "{faces}", "--out", "{run}"], "exists; choose another --out, or add --resume"),
+        (["train", "mien-s", "--data", "{faces}", "--out", "{faces}"], "exists; choose another --out."),
         (["train", "mien-s", "--data", "x", "--out", "y", "--recipe.keep", "happy"], "--recipe.keep: expected"),
         (["train", "mien-s", "--data", "x", "--out", "y", "--recipe.optimizer.name", "sdg"], "not sdg; did you mean sgd"),
         (["train", "mien-s", "--data", "{faces}", "--out", "y", "--threads", "0"], "at least one thread"),

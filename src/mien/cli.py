@@ -131,7 +131,7 @@ def _run(arguments: list[str]) -> int:
     verb, words = arguments[0], arguments[1:]
     if verb not in VERBS:
         others = f"did you mean mien predict {verb}?" if Path(verb).exists() else f"there are {', '.join(VERBS)}."
-        raise MienError(f"There is no verb {verb!r}; {suggestion(verb, VERBS, others)}")
+        raise MienError(f"There is no verb {verb!r}; {suggestion(verb, (*VERBS, '--version', '--help'), others)}")
     function = getattr(import_module(VERBS[verb][0]), verb)
     result = function(**read_command_line(verb, function, words))
     if isinstance(result, int):
@@ -260,7 +260,8 @@ def _sentence(parser: Any, problem: str, flags: Mapping[str, Any], words: Sequen
     if unknown := re.search(r"[Uu]nrecognized arguments: (\S+)", sentence):
         before = words[words.index(unknown[1]) - 1] if unknown[1] in words[1:] else ""
         if unknown[1].startswith("--"):
-            hint = suggestion(unknown[1].split("=")[0], flags, phrase=" Did you mean {}?")
+            names = [flag.removeprefix("--") for flag in flags]
+            hint = suggestion(unknown[1].split("=")[0].removeprefix("--"), names, phrase=" Did you mean --{}?")
         elif flags.get(before) == 0:
             hint = f" {before} takes no value."
         elif "--data.path" in flags:

@@ -44,7 +44,7 @@ def test_labels_no_font_has_are_named_in_one_line(caplog):
     with caplog.at_level(logging.WARNING, "mien"):
         for _ in range(2):
             choose_fonts(("happy", "开心", "радость", "难过"))
-    assert caplog.messages == ["mien: no installed font has the letters of 开心, 难过; name a font file with --font"]
+    assert caplog.messages == ["mien: no installed font has the letters of 开心, 难过; name a font file that has, with --font"]
 
 
 def test_without_installed_fonts_labels_are_drawn_all_the_same(monkeypatch, caplog):

@@ -32,13 +32,6 @@ def with_labels(faces: FaceSet, labels: LabelMap, model: LabelSet | None = None,
 
     MienError if the map does not fit the data, a new name is none of the model's, or a label that gets one is another of them.
     """
-    try:
-        relabelled = faces.merge(labels)
-        for _, new in label_changes(labels):
-            if model and new is not None:
-                LabelSet(dict.fromkeys((*model, *merged))).index(new)
-    except MienError as problem:
-        raise MienError(f"--labels does not fit the data, which have {', '.join(faces.labels)}: {problem}") from None
     for name, new in label_changes(labels):
         own = faces.labels.find(name)
         if model and new is not None and own != new and own in model.names:
@@ -46,6 +39,13 @@ def with_labels(faces: FaceSet, labels: LabelMap, model: LabelSet | None = None,
                 f"--labels counts {own} as {new}, but {own} is a label of the model too, and predicting it would count "
                 "as wrong; merge only labels that the model does not know, or train with --recipe.merge."
             )
+    try:
+        relabelled = faces.merge(labels)
+        for _, new in label_changes(labels):
+            if model and new is not None:
+                LabelSet(dict.fromkeys((*model, *merged))).index(new)
+    except MienError as problem:
+        raise MienError(f"--labels does not fit the data, which have {', '.join(faces.labels)}: {problem}") from None
     return relabelled
 
 

@@ -99,6 +99,8 @@ def predict(
         raise MienError(f"The number of threads must be at least 1, not {threads}.")
     if not 0 <= smoothing < float("inf"):
         raise MienError(f"The smoothing is a number of seconds, 0 for none, not {smoothing:g}.")
+    if font is not None and draw is None:
+        raise MienError("The font is for drawings; add --draw DIR, or leave out --font.")
     if draw is not None:
         check_draw(draw, source)
     items = listed(source, every, lambda _: False, fetch)

@@ -118,7 +118,10 @@ def _one(item: Any, name: str, every: int, skip: Callable[[str], bool], fetch: b
     elif isinstance(item, str | os.PathLike):
         path = os.fsdecode(item)
         content = inline_bytes(path)
-        yield from _by_name(path, every, skip, fetch) if content is None else _file(name, content, every, skip)
+        if content == b"":
+            yield Frame(name, error="The data URI holds no data in valid base64 or percent encoding; encode the photo again.")
+        else:
+            yield from _by_name(path, every, skip, fetch) if content is None else _file(name, content, every, skip)
     elif hasattr(item, "requires_grad"):
         yield Frame(name, error=TENSOR)
     else:

@@ -228,7 +228,7 @@ def choose_device(name: str) -> torch.device:
         device = None
     if device is None or not available.get(device.type, False):
         names = ", ".join(kind for kind, is_there in available.items() if is_there)
-        raise MienError(f"There is no device {name!r} here; use auto or one of {names}.")
+        raise MienError(f"There is no device {name!r} here; use auto or one of {names} (GPUs are cuda or mps).")
     return device
 
 

@@ -170,4 +170,6 @@ def compare(
         return text
     make_folder(out.parent)
     write_whole(out, lambda part: part.write_text(text, encoding="utf-8"))
+    if command is not None:
+        say(f"comparison {out}")
     return ""

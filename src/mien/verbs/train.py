@@ -54,7 +54,8 @@ def train(
     if labels:
         recipe = replace(recipe, merge={**(recipe.merge or {}), **labels})
     if out.exists() and not resume:
-        raise MienError(f"{out} exists; choose another --out, or add --resume to continue that run.")
+        resumable = ", or add --resume to continue that run" if (out / "recipe.yaml").is_file() else ""
+        raise MienError(f"{out} exists; choose another --out{resumable}.")
     if resume and not out.exists():
         say(f"there is no run in {out} yet; starting it", quiet)
     read = read_data(data, recipe.size, recipe.channels, quiet, out)
@@ -65,6 +66,8 @@ def train(
     from mien.training.loop import arrange, train as train_model
 
     faces = arrange(recipe, read)
+    if faces.labels != read.labels:
+        say(f"labels of the model: {', '.join(faces.labels)}", quiet)
     model = train_model(recipe, faces, out, resume, device, threads, quiet)
     if skipped := faces.origin.skipped:
         (out / "skipped.txt").write_text("\n".join(skipped) + "\n", encoding="utf-8")
