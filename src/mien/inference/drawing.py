@@ -55,8 +55,8 @@ def choose_fonts(texts: tuple[str, ...], font: str | None = None) -> Mapping[str
     best = sorted(able, key=lambda file: (file in own, file == font, len(able[file])), reverse=True)
     chosen = {word: next((file for file in best if word in able[file]), own[0]) for word in words}
     if missing := [word for word in words if not any(word in having for having in able.values())]:
-        lacking = f"neither {font!r} nor an installed font has" if font else "no installed font has"
-        _logger.warning("mien: %s the letters of %s; name a font file that has, with --font", lacking, ", ".join(missing))
+        holders = f"neither {font!r} nor an installed font has" if font else "no installed font has"
+        _logger.warning("mien: %s the letters of %s; name a font file that has, with --font", holders, ", ".join(missing))
     if any(unicodedata.bidirectional(char) in ("R", "AL") for char in drawn) and not features.check("raqm"):
         _logger.warning("mien: Arabic and Hebrew are drawn in the wrong order, since Pillow finds no FriBiDi here; install it")
     return chosen
