@@ -23,14 +23,9 @@ MODELS = Path(__file__).parent.parent / "models"  # folder of the embedded model
 MODEL_FILE = "model.onnx"  # name of the model in a run folder and in a repository on the hub
 UNFINISHED = ("last.ckpt", "recipe.yaml")  # files of a run folder that exist before its model does
 
-HEADS = {"label": "probabilities", "crowd": "crowd_probabilities"}
-"""The graph's output of each head: the label of the data set, and the vote of FER+'s crowd of ten."""
-
-FORMATS = {"1": ("label",), "2": ("label", "crowd")}
-"""Versions of the metadata that this code reads, and the heads of each, in the order of the outputs, the default last."""
-
-Prior = float | str | Mapping[str, float]
-"""The prior of the predictions: "training", "balanced", a power between these (0 and 1), or a share for each label."""
+HEADS = {"label": "probabilities", "crowd": "crowd_probabilities"}  # the graph's output of each head
+FORMATS = {"1": ("label",), "2": ("label", "crowd")}  # heads of each version of the metadata, in their order, the default last
+Prior = float | str | Mapping[str, float]  # "training", "balanced", a power between these (0 and 1), or each label's share
 
 PRIORS: Mapping[str, Prior] = {"label": "training", "crowd": 0.25}
 """The default prior of each head: the power with the largest accuracy plus half of the balanced accuracy on PublicTest
@@ -79,10 +74,7 @@ def find_model(model: str | Path = DEFAULT_MODEL) -> Path:
 
 
 def fetch_model(name: str) -> Path:
-    """Download hf:owner/name or hf:owner/name@revision into the hub's cache, if it is missing or outdated there.
-
-    Without a connection the cached file is used, with a warning.
-    """
+    """Download hf:owner/name or hf:owner/name@revision into the hub's cache, if it is missing or outdated there."""
     parts = re.fullmatch(rf"{HUB_PREFIX}([\w.-]+/[\w.-]+)(?:@(\S+))?", name)
     if parts is None:
         raise MienError(f"{name!r} is not a model name of the hub; write hf:owner/name, or hf:owner/name@revision.")
@@ -200,26 +192,14 @@ class Classifier:
                 raise MienError(f"{name} names {len(self.labels)} labels but gives {columns} probabilities; export it again.")
 
     def with_head(self, head: str) -> "Classifier":
-        """Return a classifier that uses another head of the same model and shares the open file.
-
-        Raises:
-            MienError: if the model has no such head.
-        """
-        other = copy.copy(self)
-        other._choose(head, self._given_prior)
-        return other
+        """Return a classifier that uses another head and shares the open file; MienError if the model has no such head."""
+        return copy.copy(self)._choose(head, self._given_prior)
 
     def with_prior(self, prior: Prior | None) -> "Classifier":
-        """Return a classifier with another prior, or with the default one, that shares the open file.
+        """Return a classifier with another prior, or the default one, that shares the open file; MienError as for the class."""
+        return copy.copy(self)._choose(self.head, prior)
 
-        Raises:
-            MienError: as for the class.
-        """
-        other = copy.copy(self)
-        other._choose(self.head, prior)
-        return other
-
-    def _choose(self, head: str, prior: Prior | None) -> None:
+    def _choose(self, head: str, prior: Prior | None) -> "Classifier":
         if head not in self.heads:
             raise MienError(f"The model {str(self.path)!r} has no head {head!r}; choose {' or '.join(self.heads)}.")
         self.head, self._given_prior = head, prior
@@ -234,18 +214,18 @@ class Classifier:
         elif isinstance(prior, Real):
             prior = power = float(prior)
         if not 0 <= power <= 1:
-            raise MienError(
-                f"There is no prior {prior!r}; give training, balanced, a number from 0 to 1, or a share for each label."
-            )
+            known = "training, balanced, a number from 0 to 1, or a share for each label"
+            raise MienError(f"There is no prior {prior!r}; give {known}.")
         self.prior: Prior = prior
         self.prior_factors: np.ndarray | None = None
         if power and not self.training_priors:
-            name = repr(str(self.path))
-            raise MienError(f"{name} does not state its training prior; train it again with this mien, or leave out the prior.")
+            advice = "train it again with this mien, or leave out the prior"
+            raise MienError(f"{str(self.path)!r} does not state its training prior; {advice}.")
         if power:
             trained = self.training_priors[head]
             # a label that never occurred counts like the rarest one that did
             self.prior_factors = shares / np.maximum(trained, trained[trained > 0].min()) ** power
+        return self
 
     @property
     def face_shape(self) -> tuple[int, ...]:

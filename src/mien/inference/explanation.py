@@ -23,17 +23,11 @@ from mien.inference.sources import Source, listed
 
 SIDES = (1 / 8, 5 / 24, 7 / 24)  # sides of the hidden patches, as shares of the face's: 6, 10 and 14 of 48 pixels
 STRIDE = 1 / 12  # distance between two patches, as a share of the face's side
-
-LEAST_FULL = 0.1
-"""Smallest change of the log-odds that is shown in full colour; it is 2.5 points of probability at 50%, next to nothing."""
-
+LEAST_FULL = 0.1  # smallest change of the log-odds shown in full colour; 2.5 points of probability at 50%, next to nothing
 MOST_FACES = 32  # most faces of one call, and most rows of one picture
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # formats of the picture by the suffix of its file
-REGIONS = (  # the ninths of a picture, left and right as seen by the viewer
-    *("upper left", "upper middle", "upper right"),
-    *("middle left", "centre", "middle right"),
-    *("lower left", "lower middle", "lower right"),
-)
+REGIONS = [f"{row} {column}" for row in ("upper", "middle", "lower") for column in ("left", "middle", "right")]
+REGIONS[4] = "centre"  # of the ninths of a picture; left and right are as seen by the viewer
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,10 +168,7 @@ PANEL, GAP, WORDS = 256, 24, 300  # pixels: the longer side of a face, the margi
 FOR, AGAINST = (235, 100, 0), (60, 100, 235)  # orange and blue, which colour-blind people can distinguish
 LIGHTENED = 60  # gray level of black in the gray picture, 0 to 255: colour would be invisible on black hair
 STRONGEST = 0.8  # opacity of the colour at the strongest heat; the face shows through
-
-PAPER, INK, FAINT, FRAME = (255, 255, 255), (20, 20, 20), (95, 95, 95), (160, 160, 160)
-"""White paper with a frame, readable on a light and on a dark page."""
-
+PAPER, INK, FAINT, FRAME = (255, 255, 255), (20, 20, 20), (95, 95, 95), (160, 160, 160)  # readable on light and dark pages
 LARGE, SMALL = 22, 14  # text sizes in pixels
 
 
