@@ -26,11 +26,8 @@ UNFINISHED = ("last.ckpt", "recipe.yaml")  # files of a run folder that exist be
 HEADS = {"label": "probabilities", "crowd": "crowd_probabilities"}  # the graph's output of each head
 FORMATS = {"1": ("label",), "2": ("label", "crowd")}  # heads of each version of the metadata, in their order, the default last
 Prior = float | str | Mapping[str, float]  # "training", "balanced", a power between these (0 and 1), or each label's share
-
-PRIORS: Mapping[str, Prior] = {"label": "training", "crowd": 0.25}
-"""The default prior of each head: the power with the largest accuracy plus half of the balanced accuracy on PublicTest
-(benchmarks/unsure.py)."""
-
+# the default prior of each head: the power with the largest accuracy plus half of the balanced accuracy on PublicTest
+PRIORS: Mapping[str, Prior] = {"label": "training", "crowd": 0.25}  # benchmarks/unsure.py
 HUB_PREFIX = "hf:"
 HUB_TIMEOUT = 10.0  # seconds to wait for the hub's first answer; its client alone retries for half a minute without a network
 
@@ -55,10 +52,9 @@ def usable_cores() -> int:
 def find_model(model: str | Path = DEFAULT_MODEL) -> Path:
     """Find a model file by its path, its run folder, or the name of an embedded model or of one on the hub (hf:owner/name)."""
     path = fetch_model(str(model)) if is_on_hub(model) else Path(model).expanduser()
-    if path.is_file():
-        return path
-    if (path / MODEL_FILE).is_file():
-        return path / MODEL_FILE
+    for file in (path, path / MODEL_FILE):
+        if file.is_file():
+            return file
     if path.is_dir():
         if any((path / name).is_file() for name in UNFINISHED):
             raise MienError(f"The run in {str(path)!r} is not finished; finish it with its `mien train ...` and --resume.")
@@ -276,10 +272,9 @@ class Classifier:
         Raises:
             MienError: if an image cannot be read.
         """
+        several = not isinstance(faces, ImageSource)
         if isinstance(faces, np.ndarray):
             several = faces.ndim > 3 or (faces.ndim == 3 and faces.shape[2] not in (1, 3, 4))
-        else:
-            several = not isinstance(faces, ImageSource)
         images = iter(cast(Iterable[ImageSource], faces if several else [faces]))
         batches = [np.empty((0, len(self.labels)), dtype=np.float32)]
         while batch := [prepare(read_image(image), self.size, self.channels) for image in islice(images, max(1, batch_size))]:
@@ -336,9 +331,8 @@ def _choose_providers(wanted: Sequence[str] | None) -> list[str]:
     available = {_short(name): name for name in onnxruntime.get_available_providers()}
     if not wanted:  # only on request: TensorRT builds an engine for minutes, Azure calls a web service
         return [available[name] for name in ("cuda", "coreml", "cpu") if name in available]
-    for name in map(_short, wanted):
-        if name not in available:
-            raise MienError(f"ONNX Runtime has no provider {name!r} here; it has {', '.join(available)}.")
+    if missing := [name for name in map(_short, wanted) if name not in available]:
+        raise MienError(f"ONNX Runtime has no provider {missing[0]!r} here; it has {', '.join(available)}.")
     return [available[_short(name)] for name in wanted]
 
 

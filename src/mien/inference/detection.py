@@ -18,7 +18,6 @@ YUNET = Path(__file__).parents[1] / "models" / "detectors" / "yunet.onnx"
 """YuNet-n (Wu, Peng and Yu: YuNet, a tiny millisecond-level face detector, 2023), Apache-2.0: its authors' file with free
 height and width in place of 640; the weights are the same (tests/inference/test_detection.py)."""
 
-DETECTORS = ("auto", "yunet", "none")
 Search = Callable[[np.ndarray], list[Face]]  # finds faces in an image (H, W, 3), in pixels of that image
 
 
@@ -52,9 +51,7 @@ def crop_face(image: np.ndarray, face: Face, framing: Framing | None) -> np.ndar
     if min(top, left) >= 0 and bottom <= image.shape[0] and right <= image.shape[1]:
         near = image[top:bottom, left:right]
     else:  # replicate the border
-        rows = np.arange(top, bottom).clip(0, image.shape[0] - 1)
-        columns = np.arange(left, right).clip(0, image.shape[1] - 1)
-        near = image[rows[:, None], columns]
+        near = image.take(range(top, bottom), 0, mode="clip").take(range(left, right), 1, mode="clip")
     # The axes of the square in `near`, and the corner where they start.
     axes = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * (length / side)
     corner = np.array([x - left, y - top]) - axes @ np.full(2, side / 2)
@@ -90,19 +87,16 @@ class YuNet:
     60 degrees; if none is found, the image may lie on its side, and is turned.
     """
 
+    # Longest sides in pixels at which an image is searched in turn: always up to half of its own, or of the last of these, and
+    # further if it may have faces that are too small (docs/predict.md has the figures).
     SIZES = (320, 640, 1280)
-    """Longest sides in pixels at which an image is searched in turn: always up to half of its own, or of the last of these, and
-    further if it may have faces that are too small (docs/predict.md has the figures)."""
-
     COARSE, SIDEWAYS = 256, 640  # the same of smaller images and single faces, and of images that may lie on their side
     SMALL = 24  # pixels of a face below which there may be others, too small for the search
     DOUBT = 0.15  # score of a spot from which, in the coarsest search, it may be such a face
     LARGEST = 400  # pixels of a face up to which a search finds nearly all; from 470 it finds 90%, with lower scores
-
+    # Least score of a face, and of one in a turned image. Of 1,000 FER-2013 faces 96% score 0.7; of 17 sample photos without
+    # people (scikit-image's and scikit-learn's) two have something that does, and turned a third has, below 0.85.
     SCORE, SURE = 0.7, 0.85
-    """Least score of a face, and of one in a turned image. Of 1,000 FER-2013 faces 96% score 0.7; of 17 sample photos without
-    people (scikit-image's and scikit-learn's) two have something that does, and turned a third has, below 0.85."""
-
     OVERLAP, DOUBLES = 0.3, 0.4  # intersection over union above which two boxes are one face: in one search, and in several
     TILTED, TURNED = 10, 45  # degrees from which a face is looked at again upright, and from which also upside down
     AROUND, CLOSE = 1.25, 192  # within how many of its sizes, and at how many pixels; with 128 the angles are worse
@@ -213,7 +207,7 @@ def open_detector(name: str = "auto", score: float | None = None) -> Detector:
     if name == "haar":
         raise MienError("OpenCV's cascade is no longer part of mien; use yunet, which mien includes.")
     if path.suffix != ".onnx" and not path.is_file():
-        raise MienError(f"There is no detector {name!r}; choose {', '.join(DETECTORS)}, or the path of a YuNet .onnx file.")
+        raise MienError(f"There is no detector {name!r}; choose auto, yunet, none, or the path of a YuNet .onnx file.")
     if not path.is_file():
         raise MienError(f"There is no detector file {name!r}; check --detector and MIEN_DETECTOR.")
     return YuNet(path) if score is None else YuNet(path, score)

@@ -121,14 +121,12 @@ def _explanations(images: Iterable[ImageFaces], classifier: Classifier, label: s
             yield Explanation(row, name, crop, *occlusion_map(classifier, face, name))
 
 
-def occlusion_map(classifier: Classifier, face: np.ndarray, label: str) -> tuple[np.ndarray, float]:
+def occlusion_map(classifier: Classifier, face: np.ndarray, label: str) -> tuple[np.ndarray, float]:  # heat, hidden
     """Measure the effect of each part of a face on a label by hiding it (Zeiler and Fergus, 2014).
 
-    A patch is blended with the face's mean colour, with soft edges, since a network reacts to a hard edge itself. Patches of
-    three sizes are moved over the face; a pixel's heat is the mean fall of the log-odds over the patches that cover it,
-    averaged over the sizes. The model classifies about 500 images, whatever the size of its faces. On 40 PublicTest faces
-    deletion lowers the mean probability to 0.18 and insertion raises it to 0.66 (RISE: 0.16 and 0.62; hard edges: 0.18 and
-    0.62; benchmarks/explanation.py). Returns `heat` and `hidden` of an `Explanation`.
+    A patch is blended with the face's mean colour, with soft edges, since a network reacts to a hard edge itself. The model
+    classifies about 500 images, whatever the size of its faces. On 40 PublicTest faces deletion lowers the mean probability to
+    0.18 and insertion raises it to 0.66 (RISE: 0.16 and 0.62; hard edges: 0.18 and 0.62; benchmarks/explanation.py).
     """
     index, size = classifier.labels.index(label), classifier.size
     mean = face.mean(axis=(0, 1))
@@ -170,6 +168,7 @@ LIGHTENED = 60  # gray level of black in the gray picture, 0 to 255: colour woul
 STRONGEST = 0.8  # opacity of the colour at the strongest heat; the face shows through
 PAPER, INK, FAINT, FRAME = (255, 255, 255), (20, 20, 20), (95, 95, 95), (160, 160, 160)  # readable on light and dark pages
 LARGE, SMALL = 22, 14  # text sizes in pixels
+Fonts = Mapping[str, str | None]  # files by words, as `choose_fonts` gives them
 
 
 def draw_explanations(explanations: Sequence[Explanation], font: str | None = None) -> Image.Image:
@@ -212,9 +211,7 @@ def _coloured(gray: np.ndarray, heat: np.ndarray) -> np.ndarray:  # (H, W) from 
     return np.asarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8))
 
 
-def _draw_text(
-    picture: Image.Image, each: Explanation, left: int, top: int, several: bool, fonts: Mapping[str, str | None]
-) -> None:
+def _draw_text(picture: Image.Image, each: Explanation, left: int, top: int, several: bool, fonts: Fonts) -> None:
     """Write the prediction of a face, and the meaning of the colours."""
     prediction, label = each.prediction, each.label or ""
     assert prediction.probabilities is not None
@@ -249,7 +246,7 @@ def _draw_text(
         write(f"With its strongest patch hidden: {label} {each.hidden:.0%}", 76)
 
 
-def _fitted(text: str, size: int, fonts: Mapping[str, str | None]) -> Text:
+def _fitted(text: str, size: int, fonts: Fonts) -> Text:
     """Set a line of text, without letters in its middle where it would be wider than the column."""
     text = " ".join(text.split())
     line, kept = set_text(text, size, fonts), len(text)

@@ -62,8 +62,7 @@ class Tracker:
 
     Boxes are matched greedily with tracks by intersection over union (Bochinski et al., High-Speed Tracking-by-Detection
     Without Using Image Information, 2017): first with the extrapolated boxes, so that crossing faces keep their tracks, then
-    with the last ones, so that a face which stopped while undetected is found again. A track ends if its face was not detected
-    for `TRACK_LIFETIME` seconds, unless it was in the previous frame.
+    with the last ones, so that a face which stopped while undetected is found again.
     """
 
     def __init__(self) -> None:
