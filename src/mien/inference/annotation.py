@@ -98,8 +98,8 @@ def plot_tracks(history: VideoHistory, font: str | None = None) -> Image.Image |
         panel.grid(axis="y", color="#1d2733", alpha=0.25, linewidth=0.5)
         panel.set_facecolor("#f3f4f6")
     left_out = history.left_out + len(history.tracks) - len(tracks)
-    suffix = f"; {left_out} shorter tracks left out" if left_out else ""
-    panels[-1].set_xlabel(f"seconds{suffix}", fontsize=9, color="#6b7785")
+    seconds = f"seconds; {left_out} shorter tracks left out" if left_out else "seconds"
+    panels[-1].set_xlabel(seconds, fontsize=9, color="#6b7785")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150, facecolor="white")
     return _with_legend(Image.open(buffer).convert("RGB"), history.labels, colours, font)
@@ -142,8 +142,7 @@ class AnnotationWriter:
     def add(self, image: np.ndarray | None, predictions: Sequence[Prediction], rate: float | None = None) -> None:
         """Draw an image's predictions and save the picture under the image's name: JPEG for a JPEG, else PNG.
 
-        The frames of a video, which have a `rate` per second, become a video of the same size and a plot of its tracks, which
-        are saved when something else follows, or at `close`. The image is None if it could not be read.
+        The frames of a video have a `rate`; it and the plot of its tracks are saved when something else follows or at `close`.
         """
         source = Path(predictions[0].source)
         if self._video is not None and not self._video.continues_with(predictions[0]):
@@ -212,8 +211,7 @@ class _Video:
     def __init__(self, source: Path, drawn: DrawnVideo, spacing: float, font: str | None) -> None:
         self.drawn, self._font = drawn, font
         self.history = VideoHistory(spacing)
-        self._source, self._frame = source, -1
-        self._text_size = 0.0
+        self._source, self._frame, self._text_size = source, -1, 0.0
 
     def continues_with(self, prediction: Prediction) -> bool:
         return Path(prediction.source) == self._source and prediction.frame is not None and prediction.frame > self._frame

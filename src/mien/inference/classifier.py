@@ -23,19 +23,11 @@ MODELS = Path(__file__).parent.parent / "models"  # folder of the embedded model
 MODEL_FILE = "model.onnx"  # name of the model in a run folder and in a repository on the hub
 UNFINISHED = ("last.ckpt", "recipe.yaml")  # files of a run folder that exist before its model does
 
-HEADS = {"label": "probabilities", "crowd": "crowd_probabilities"}
-"""The graph's output of each head: the label of the data set, and the vote of FER+'s crowd of ten."""
-
-FORMATS = {"1": ("label",), "2": ("label", "crowd")}
-"""Versions of the metadata that this code reads, and the heads of each, in the order of the outputs, the default last."""
-
-Prior = float | str | Mapping[str, float]
-"""The prior of the predictions: "training", "balanced", a power between these (0 and 1), or a share for each label."""
-
-PRIORS: Mapping[str, Prior] = {"label": "training", "crowd": 0.25}
-"""The default prior of each head: the power with the largest accuracy plus half of the balanced accuracy on PublicTest
-(benchmarks/unsure.py)."""
-
+HEADS = {"label": "probabilities", "crowd": "crowd_probabilities"}  # the graph's output of each head
+FORMATS = {"1": ("label",), "2": ("label", "crowd")}  # heads of each version of the metadata, in their order, the default last
+Prior = float | str | Mapping[str, float]  # "training", "balanced", a power between these (0 and 1), or each label's share
+# the default prior of each head: the power with the largest accuracy plus half of the balanced accuracy on PublicTest
+PRIORS: Mapping[str, Prior] = {"label": "training", "crowd": 0.25}  # benchmarks/unsure.py
 HUB_PREFIX = "hf:"
 HUB_TIMEOUT = 10.0  # seconds to wait for the hub's first answer; its client alone retries for half a minute without a network
 
@@ -60,10 +52,9 @@ def usable_cores() -> int:
 def find_model(model: str | Path = DEFAULT_MODEL) -> Path:
     """Find a model file by its path, its run folder, or the name of an embedded model or of one on the hub (hf:owner/name)."""
     path = fetch_model(str(model)) if is_on_hub(model) else Path(model).expanduser()
-    if path.is_file():
-        return path
-    if (path / MODEL_FILE).is_file():
-        return path / MODEL_FILE
+    for file in (path, path / MODEL_FILE):
+        if file.is_file():
+            return file
     if path.is_dir():
         if any((path / name).is_file() for name in UNFINISHED):
             raise MienError(f"The run in {str(path)!r} is not finished; finish it with its `mien train ...` and --resume.")
@@ -79,10 +70,7 @@ def find_model(model: str | Path = DEFAULT_MODEL) -> Path:
 
 
 def fetch_model(name: str) -> Path:
-    """Download hf:owner/name or hf:owner/name@revision into the hub's cache, if it is missing or outdated there.
-
-    Without a connection the cached file is used, with a warning.
-    """
+    """Download hf:owner/name or hf:owner/name@revision into the hub's cache, if it is missing or outdated there."""
     parts = re.fullmatch(rf"{HUB_PREFIX}([\w.-]+/[\w.-]+)(?:@(\S+))?", name)
     if parts is None:
         raise MienError(f"{name!r} is not a model name of the hub; write hf:owner/name, or hf:owner/name@revision.")
@@ -200,26 +188,14 @@ class Classifier:
                 raise MienError(f"{name} names {len(self.labels)} labels but gives {columns} probabilities; export it again.")
 
     def with_head(self, head: str) -> "Classifier":
-        """Return a classifier that uses another head of the same model and shares the open file.
-
-        Raises:
-            MienError: if the model has no such head.
-        """
-        other = copy.copy(self)
-        other._choose(head, self._given_prior)
-        return other
+        """Return a classifier that uses another head and shares the open file; MienError if the model has no such head."""
+        return copy.copy(self)._choose(head, self._given_prior)
 
     def with_prior(self, prior: Prior | None) -> "Classifier":
-        """Return a classifier with another prior, or with the default one, that shares the open file.
+        """Return a classifier with another prior, or the default one, that shares the open file; MienError as for the class."""
+        return copy.copy(self)._choose(self.head, prior)
 
-        Raises:
-            MienError: as for the class.
-        """
-        other = copy.copy(self)
-        other._choose(self.head, prior)
-        return other
-
-    def _choose(self, head: str, prior: Prior | None) -> None:
+    def _choose(self, head: str, prior: Prior | None) -> "Classifier":
         if head not in self.heads:
             raise MienError(f"The model {str(self.path)!r} has no head {head!r}; choose {' or '.join(self.heads)}.")
         self.head, self._given_prior = head, prior
@@ -234,18 +210,18 @@ class Classifier:
         elif isinstance(prior, Real):
             prior = power = float(prior)
         if not 0 <= power <= 1:
-            raise MienError(
-                f"There is no prior {prior!r}; give training, balanced, a number from 0 to 1, or a share for each label."
-            )
+            known = "training, balanced, a number from 0 to 1, or a share for each label"
+            raise MienError(f"There is no prior {prior!r}; give {known}.")
         self.prior: Prior = prior
         self.prior_factors: np.ndarray | None = None
         if power and not self.training_priors:
-            name = repr(str(self.path))
-            raise MienError(f"{name} does not state its training prior; train it again with this mien, or leave out the prior.")
+            advice = "train it again with this mien, or leave out the prior"
+            raise MienError(f"{str(self.path)!r} does not state its training prior; {advice}.")
         if power:
             trained = self.training_priors[head]
             # a label that never occurred counts like the rarest one that did
             self.prior_factors = shares / np.maximum(trained, trained[trained > 0].min()) ** power
+        return self
 
     @property
     def face_shape(self) -> tuple[int, ...]:
@@ -296,10 +272,9 @@ class Classifier:
         Raises:
             MienError: if an image cannot be read.
         """
+        several = not isinstance(faces, ImageSource)
         if isinstance(faces, np.ndarray):
             several = faces.ndim > 3 or (faces.ndim == 3 and faces.shape[2] not in (1, 3, 4))
-        else:
-            several = not isinstance(faces, ImageSource)
         images = iter(cast(Iterable[ImageSource], faces if several else [faces]))
         batches = [np.empty((0, len(self.labels)), dtype=np.float32)]
         while batch := [prepare(read_image(image), self.size, self.channels) for image in islice(images, max(1, batch_size))]:
@@ -356,9 +331,8 @@ def _choose_providers(wanted: Sequence[str] | None) -> list[str]:
     available = {_short(name): name for name in onnxruntime.get_available_providers()}
     if not wanted:  # only on request: TensorRT builds an engine for minutes, Azure calls a web service
         return [available[name] for name in ("cuda", "coreml", "cpu") if name in available]
-    for name in map(_short, wanted):
-        if name not in available:
-            raise MienError(f"ONNX Runtime has no provider {name!r} here; it has {', '.join(available)}.")
+    if missing := [name for name in map(_short, wanted) if name not in available]:
+        raise MienError(f"ONNX Runtime has no provider {missing[0]!r} here; it has {', '.join(available)}.")
     return [available[_short(name)] for name in wanted]
 
 

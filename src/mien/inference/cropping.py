@@ -4,15 +4,12 @@ import numpy as np
 
 from mien.errors import MienError
 from mien.images import reason_of
-from mien.inference.detection import Detector, crop_face, open_detector
+from mien.inference.detection import Detector, Framing, crop_face, open_detector
 from mien.inference.prediction import Face
 
 
 class FaceCropper:
-    """Finds and crops the faces of images, for predictions and for training; safe to call from several threads.
-
-    The parameters are those of `mien.predict`. Raises a MienError if the detector cannot be opened or a number is out of range.
-    """
+    """Finds and crops the faces of images; safe to call from several threads. The parameters are those of `mien.predict`."""
 
     def __init__(
         self, detector: str | Detector = "auto", margin: float = 0.0, min_size: float = 0.0, min_score: float | None = None
@@ -20,9 +17,10 @@ class FaceCropper:
         if not -0.4 <= margin <= 2:
             raise MienError(f"The margin is a share of the face's square between -0.4 and 2, not {margin:g}.")
         self._detector = open_detector(detector, min_score) if isinstance(detector, str) else detector
-        if self._detector.framing is None and (margin or min_score is not None):
+        framing, factor = self._detector.framing, 1 + 2 * margin
+        if framing is None and (margin or min_score is not None):
             raise MienError("Without face detection there is no margin and no score; leave out margin and min_score.")
-        self._framing = self._detector.framing and self._detector.framing.with_margin(margin)
+        self._framing = framing and Framing(framing.side * factor, framing.rise / factor)  # with the same centre
         self._min_size, self._min_score = min_size, min_score or 0.0
 
     def faces(self, image: np.ndarray) -> list[tuple[Face, np.ndarray]]:

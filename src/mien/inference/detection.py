@@ -18,7 +18,6 @@ YUNET = Path(__file__).parents[1] / "models" / "detectors" / "yunet.onnx"
 """YuNet-n (Wu, Peng and Yu: YuNet, a tiny millisecond-level face detector, 2023), Apache-2.0: its authors' file with free
 height and width in place of 640; the weights are the same (tests/inference/test_detection.py)."""
 
-DETECTORS = ("auto", "yunet", "none")
 Search = Callable[[np.ndarray], list[Face]]  # finds faces in an image (H, W, 3), in pixels of that image
 
 
@@ -29,26 +28,15 @@ class Framing:
     side: float  # in extents of the face (`Face.extent`)
     rise: float  # of the square's centre above the face's (`Face.centre`), in sides of the square
 
-    def with_margin(self, margin: float) -> "Framing":
-        """Return the framing with the same centre and more room on every side, as a share of the square's side."""
-        factor = 1 + 2 * margin
-        return Framing(self.side * factor, self.rise / factor)
-
 
 YUNET_FRAMING = Framing(side=1.9, rise=0.07)
-"""FER-2013's square around YuNet's landmarks.
-
-Medians over 2,878 of 3,000 Training faces: side 1.883, rise 0.064, sideways 0.002 (benchmarks/framing.py). On 3,346 PublicTest
-faces, half of them rotated by 12 degrees, the crowd head of an earlier mien-s agreed with the majority on 83.3% (83.7% on the
-original faces; 82.1% without rotating them upright; 83.0, 83.4 and 79.8% with sides of 1.62, 1.8 and 2.3).
-"""
+"""FER-2013's square (benchmarks/framing.py). Medians of 2,878 of 3,000 Training faces: side 1.883, rise 0.064, sideways 0.002.
+On 3,346 PublicTest faces, half of them rotated by 12 degrees, the crowd head of an earlier mien-s agreed with the majority on
+83.3% (83.7% on the original faces; 82.1% without rotating upright; 83.0, 83.4 and 79.8% with sides of 1.62, 1.8 and 2.3)."""
 
 
 def crop_face(image: np.ndarray, face: Face, framing: Framing | None) -> np.ndarray:
-    """Crop the square around a face as the training faces are framed, rotated upright, at the image's own resolution.
-
-    The border of the image is replicated. Without a framing the box is cropped as it is, which need not be square.
-    """
+    """Crop the square around a face, rotated upright, at the image's own resolution; without a framing its box as it is."""
     if framing is None:
         x1, y1, x2, y2 = (round(edge) for edge in face.box)
         return image[max(0, y1) : y2, max(0, x1) : x2]
@@ -62,10 +50,8 @@ def crop_face(image: np.ndarray, face: Face, framing: Framing | None) -> np.ndar
     bottom, right = top + 2 * reach + 1, left + 2 * reach + 1
     if min(top, left) >= 0 and bottom <= image.shape[0] and right <= image.shape[1]:
         near = image[top:bottom, left:right]
-    else:
-        rows = np.arange(top, bottom).clip(0, image.shape[0] - 1)
-        columns = np.arange(left, right).clip(0, image.shape[1] - 1)
-        near = image[rows[:, None], columns]
+    else:  # replicate the border
+        near = image.take(range(top, bottom), 0, mode="clip").take(range(left, right), 1, mode="clip")
     # The axes of the square in `near`, and the corner where they start.
     axes = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * (length / side)
     corner = np.array([x - left, y - top]) - axes @ np.full(2, side / 2)
@@ -80,7 +66,6 @@ class Detector(Protocol):
 
     def detect(self, image: np.ndarray) -> list[Face]:
         """Find the faces of an image, uint8 (H, W) or (H, W, 3) RGB, largest first; safe to call from several threads."""
-        ...
 
 
 class WholeImage:
@@ -102,19 +87,16 @@ class YuNet:
     60 degrees; if none is found, the image may lie on its side, and is turned.
     """
 
+    # Longest sides in pixels at which an image is searched in turn: always up to half of its own, or of the last of these, and
+    # further if it may have faces that are too small (docs/predict.md has the figures).
     SIZES = (320, 640, 1280)
-    """Longest sides in pixels at which an image is searched in turn: always up to half of its own, or of the last of these, and
-    further if it may have faces that are too small (docs/predict.md has the figures)."""
-
     COARSE, SIDEWAYS = 256, 640  # the same of smaller images and single faces, and of images that may lie on their side
     SMALL = 24  # pixels of a face below which there may be others, too small for the search
     DOUBT = 0.15  # score of a spot from which, in the coarsest search, it may be such a face
     LARGEST = 400  # pixels of a face up to which a search finds nearly all; from 470 it finds 90%, with lower scores
-
+    # Least score of a face, and of one in a turned image. Of 1,000 FER-2013 faces 96% score 0.7; of 17 sample photos without
+    # people (scikit-image's and scikit-learn's) two have something that does, and turned a third has, below 0.85.
     SCORE, SURE = 0.7, 0.85
-    """Least score of a face, and of one in a turned image. Of 1,000 FER-2013 faces 96% score 0.7; of 17 sample photos without
-    people (scikit-image's and scikit-learn's) two have something that does, and turned a third has, below 0.85."""
-
     OVERLAP, DOUBLES = 0.3, 0.4  # intersection over union above which two boxes are one face: in one search, and in several
     TILTED, TURNED = 10, 45  # degrees from which a face is looked at again upright, and from which also upside down
     AROUND, CLOSE = 1.25, 192  # within how many of its sizes, and at how many pixels; with 128 the angles are worse
@@ -164,11 +146,7 @@ class YuNet:
         return [self._righted(image, face) for face in faces]
 
     def _righted(self, image: np.ndarray, face: Face) -> Face:
-        """Search again around a face that is tilted or scores low, with the image turned by its angle.
-
-        Landmarks of turned faces are inexact, and the angle too small. Turned far, YuNet takes other parts for the eyes, with a
-        lower score: then all directions are tried.
-        """
+        """Search again around a face that is tilted or scores low, upright: landmarks of tilted faces are inexact."""
         if abs(face.angle) < self.TILTED and _score(face) >= self.SURE:
             return face
         reach = self.AROUND * max(face.size)
@@ -182,7 +160,7 @@ class YuNet:
             return max(here, key=_score, default=before)
 
         best = searched(face, 0)
-        if _score(best) < self.SURE:
+        if _score(best) < self.SURE:  # turned far, YuNet takes other parts for the eyes
             best = max(best, searched(face, 60, 120, 180, 240, 300), key=_score)
         elif abs(best.angle) >= self.TURNED:
             best = max(best, searched(best, 180), key=_score)
@@ -215,15 +193,10 @@ class YuNet:
 
 
 def open_detector(name: str = "auto", score: float | None = None) -> Detector:
-    """Open a face detector.
+    """Open a face detector that finds faces from this score on, by default from its own.
 
-    Args:
-        name: "yunet", which mien includes; "auto", the same unless the variable MIEN_DETECTOR names another; "none", which
-            takes each whole image as one face; or the path of a YuNet .onnx file.
-        score: least score of a face, above 0 and below 1; the detector's own, if not given.
-
-    Raises:
-        MienError: if the name is unknown, the score out of range, or the file is missing or not a YuNet model.
+    The name is "yunet", which mien includes; "auto", the same unless the variable MIEN_DETECTOR names another; "none", which
+    takes each whole image as one face; or the path of a YuNet .onnx file.
     """
     if score is not None and not 0 < score < 1:
         raise MienError(f"The least score of a face must be above 0 and below 1, not {score:g}.")
@@ -234,7 +207,7 @@ def open_detector(name: str = "auto", score: float | None = None) -> Detector:
     if name == "haar":
         raise MienError("OpenCV's cascade is no longer part of mien; use yunet, which mien includes.")
     if path.suffix != ".onnx" and not path.is_file():
-        raise MienError(f"There is no detector {name!r}; choose {', '.join(DETECTORS)}, or the path of a YuNet .onnx file.")
+        raise MienError(f"There is no detector {name!r}; choose auto, yunet, none, or the path of a YuNet .onnx file.")
     if not path.is_file():
         raise MienError(f"There is no detector file {name!r}; check --detector and MIEN_DETECTOR.")
     return YuNet(path) if score is None else YuNet(path, score)

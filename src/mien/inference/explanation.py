@@ -23,17 +23,11 @@ from mien.inference.sources import Source, listed
 
 SIDES = (1 / 8, 5 / 24, 7 / 24)  # sides of the hidden patches, as shares of the face's: 6, 10 and 14 of 48 pixels
 STRIDE = 1 / 12  # distance between two patches, as a share of the face's side
-
-LEAST_FULL = 0.1
-"""Smallest change of the log-odds that is shown in full colour; it is 2.5 points of probability at 50%, next to nothing."""
-
+LEAST_FULL = 0.1  # smallest change of the log-odds shown in full colour; 2.5 points of probability at 50%, next to nothing
 MOST_FACES = 32  # most faces of one call, and most rows of one picture
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # formats of the picture by the suffix of its file
-REGIONS = (  # the ninths of a picture, left and right as seen by the viewer
-    *("upper left", "upper middle", "upper right"),
-    *("middle left", "centre", "middle right"),
-    *("lower left", "lower middle", "lower right"),
-)
+REGIONS = [f"{row} {column}" for row in ("upper", "middle", "lower") for column in ("left", "middle", "right")]
+REGIONS[4] = "centre"  # of the ninths of a picture; left and right are as seen by the viewer
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,14 +121,12 @@ def _explanations(images: Iterable[ImageFaces], classifier: Classifier, label: s
             yield Explanation(row, name, crop, *occlusion_map(classifier, face, name))
 
 
-def occlusion_map(classifier: Classifier, face: np.ndarray, label: str) -> tuple[np.ndarray, float]:
+def occlusion_map(classifier: Classifier, face: np.ndarray, label: str) -> tuple[np.ndarray, float]:  # heat, hidden
     """Measure the effect of each part of a face on a label by hiding it (Zeiler and Fergus, 2014).
 
-    A patch is blended with the face's mean colour, with soft edges, since a network reacts to a hard edge itself. Patches of
-    three sizes are moved over the face; a pixel's heat is the mean fall of the log-odds over the patches that cover it,
-    averaged over the sizes. The model classifies about 500 images, whatever the size of its faces. On 40 PublicTest faces
-    deletion lowers the mean probability to 0.18 and insertion raises it to 0.66 (RISE: 0.16 and 0.62; hard edges: 0.18 and
-    0.62; benchmarks/explanation.py). Returns `heat` and `hidden` of an `Explanation`.
+    A patch is blended with the face's mean colour, with soft edges, since a network reacts to a hard edge itself. The model
+    classifies about 500 images, whatever the size of its faces. On 40 PublicTest faces deletion lowers the mean probability to
+    0.18 and insertion raises it to 0.66 (RISE: 0.16 and 0.62; hard edges: 0.18 and 0.62; benchmarks/explanation.py).
     """
     index, size = classifier.labels.index(label), classifier.size
     mean = face.mean(axis=(0, 1))
@@ -174,11 +166,9 @@ PANEL, GAP, WORDS = 256, 24, 300  # pixels: the longer side of a face, the margi
 FOR, AGAINST = (235, 100, 0), (60, 100, 235)  # orange and blue, which colour-blind people can distinguish
 LIGHTENED = 60  # gray level of black in the gray picture, 0 to 255: colour would be invisible on black hair
 STRONGEST = 0.8  # opacity of the colour at the strongest heat; the face shows through
-
-PAPER, INK, FAINT, FRAME = (255, 255, 255), (20, 20, 20), (95, 95, 95), (160, 160, 160)
-"""White paper with a frame, readable on a light and on a dark page."""
-
+PAPER, INK, FAINT, FRAME = (255, 255, 255), (20, 20, 20), (95, 95, 95), (160, 160, 160)  # readable on light and dark pages
 LARGE, SMALL = 22, 14  # text sizes in pixels
+Fonts = Mapping[str, str | None]  # files by words, as `choose_fonts` gives them
 
 
 def draw_explanations(explanations: Sequence[Explanation], font: str | None = None) -> Image.Image:
@@ -221,9 +211,7 @@ def _coloured(gray: np.ndarray, heat: np.ndarray) -> np.ndarray:  # (H, W) from 
     return np.asarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8))
 
 
-def _draw_text(
-    picture: Image.Image, each: Explanation, left: int, top: int, several: bool, fonts: Mapping[str, str | None]
-) -> None:
+def _draw_text(picture: Image.Image, each: Explanation, left: int, top: int, several: bool, fonts: Fonts) -> None:
     """Write the prediction of a face, and the meaning of the colours."""
     prediction, label = each.prediction, each.label or ""
     assert prediction.probabilities is not None
@@ -258,7 +246,7 @@ def _draw_text(
         write(f"With its strongest patch hidden: {label} {each.hidden:.0%}", 76)
 
 
-def _fitted(text: str, size: int, fonts: Mapping[str, str | None]) -> Text:
+def _fitted(text: str, size: int, fonts: Fonts) -> Text:
     """Set a line of text, without letters in its middle where it would be wider than the column."""
     text = " ".join(text.split())
     line, kept = set_text(text, size, fonts), len(text)

@@ -23,10 +23,9 @@ from mien.inference.sources import Source, listed
 from mien.inference.tracking import SMOOTHING, TrackSmoother
 from mien.labels import LabelMap, move_shares
 
+# Confidence below which a prediction is called unsure. On PublicTest 77% of mien-s's predictions reach it, and 91% of these
+# agree with the majority of voters; of those below, 55% (benchmarks/unsure.py).
 UNSURE = 0.6
-"""Confidence below which a prediction is called unsure. On PublicTest 77% of mien-s's predictions reach it, and 91% of these
-agree with the majority of voters; of those below, 55% (benchmarks/unsure.py)."""
-
 MOST_THREADS = 8  # default limit of threads: each holds an image and a detector, some 100 MB
 
 
@@ -104,11 +103,9 @@ def predict(
     if draw is not None:
         check_draw(draw, source)
     items = listed(source, every, lambda _: False, fetch)
-    keep_images = draw is not None
     pipeline = FacePipeline(
-        model, detector, head, prior, faces, margin, min_size, min_score, threshold, batch_size, keep_images
+        model, detector, head, prior, faces, margin, min_size, min_score, threshold, batch_size, draw is not None, labels=labels
     )
-    pipeline.merge(labels or {})
     choose_fonts(pipeline.labels.names if draw else (), font)
     writer = None if draw is None else AnnotationWriter(Path(draw), font)
     return _predictions(pipeline.run(items, threads), TrackSmoother(smoothing) if track else None, writer)
@@ -139,8 +136,7 @@ class ImageFaces:
     @property
     def held_bytes(self) -> int:
         """Bytes of memory that it keeps alive."""
-        kept = 0 if self.image is None else self.image.nbytes
-        return kept + sum(array.nbytes for array in (*self.prepared, *self.crops))
+        return getattr(self.image, "nbytes", 0) + sum(array.nbytes for array in (*self.prepared, *self.crops))
 
 
 class FacePipeline:
@@ -160,6 +156,7 @@ class FacePipeline:
         batch_size: int = 64,
         keep_images: bool = False,
         keep_crops: bool = False,
+        labels: LabelMap | None = None,
     ) -> None:
         if batch_size < 1:
             raise MienError(f"The batch size must be at least 1, not {batch_size}.")
@@ -173,13 +170,9 @@ class FacePipeline:
             self.classifier = self.classifier.with_head(head)
         if prior is not None:
             self.classifier = self.classifier.with_prior(prior)
-        self.labels, self._new_index = self.classifier.labels, tuple(range(len(self.classifier.labels)))
+        self.labels, self._new_index = self.classifier.labels.merge(labels or {})
         self._threshold, self._batch_size = threshold, batch_size
         self._keep_images, self._keep_crops = keep_images, keep_crops
-
-    def merge(self, labels: LabelMap) -> None:
-        """Merge, rename and leave out labels of the model, as `LabelSet.merge` does."""
-        self.labels, self._new_index = self.classifier.labels.merge(labels)
 
     def run(self, items: Iterable[Frame | Unread], threads: int | None = None) -> Generator[ImageFaces, None, None]:
         """Process images in threads, and yield their faces in order."""

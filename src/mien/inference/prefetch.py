@@ -12,10 +12,8 @@ from typing import Generic, Protocol, TypeVar
 LONGEST_WAIT = 1.0  # seconds after which a group is finished although it is not full, so that results keep coming
 AHEAD = 256  # most items in progress or waiting for earlier ones, and most items of a group, however small
 HELD_BYTES = 256 * 2**20  # memory that items and results may keep alive; no more items are read while it is exceeded
-
-GRACE, POLL = 0.5, 0.1
-"""Seconds that closing waits for the reading thread, which may be blocked; and between two looks at the state while waiting,
-since no signal interrupts a wait on Windows."""
+GRACE = 0.5  # seconds that closing waits for the reading thread, which may be blocked
+POLL = 0.1  # seconds between two looks at the state while waiting, since no signal interrupts a wait on Windows
 
 _INTERRUPTS: list[int] = []  # signals noted by `deferred_interrupts`
 
@@ -42,11 +40,10 @@ def prefetched(
 ) -> Generator[Answer, None, None]:
     """Read `items` ahead, `work` on each, and `finish` the results in groups of the `size` `full`, all at the same time.
 
-    One thread reads the items; a pool of threads works on them and finishes the groups. The answers keep the order of the
-    items; errors are raised here, one of `items` after the answers to earlier items. The threads end when the generator is
-    closed, fails or is interrupted. If the iterable hangs, its thread does too, but Python exits all the same.
+    The answers keep the order of the items; errors are raised here, one of `items` after the answers to earlier items. The
+    threads end with the generator. If the iterable hangs, the thread that reads it does too, but Python exits all the same.
     """
-    run = _Run(items, work, finish, size, full, threads)
+    run = _Run(items, work, finish, lambda group: len(group) >= AHEAD or sum(map(size, group)) >= full, threads)
     try:
         with deferred_interrupts():
             run.reader.start()
@@ -67,8 +64,7 @@ def prefetched(
 def deferred_interrupts() -> Iterator[None]:
     """Let Ctrl-C raise KeyboardInterrupt where `prefetched` waits, or else at the end; pressed again it raises at once.
 
-    An interrupt anywhere else could leave a lock that other threads need, or a row half written. As in asyncio.run, only
-    Python's own handler is replaced, in the main thread.
+    Elsewhere it could leave a lock that other threads need, or a row half written. Only Python's own handler is replaced.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -103,12 +99,11 @@ class _Run(Generic[Item, Result, Answer]):
         items: Iterable[Item],
         work: Callable[[Item], Result],
         finish: Callable[[list[Result]], Answer],
-        size: Callable[[Result], int],
-        full: int,
+        is_full: Callable[[list[Result]], bool],
         threads: int,
     ) -> None:
         self.failure: BaseException | None = None
-        self._items, self._work, self._finish, self._size, self._full, self._threads = items, work, finish, size, full, threads
+        self._items, self._work, self._finish, self._is_full, self._threads = items, work, finish, is_full, threads
         self._changed = threading.Condition()
         self._results: deque[Future[Result]] = deque()
         self._group: list[Result] = []
@@ -127,14 +122,16 @@ class _Run(Generic[Item, Result, Answer]):
             self._changed.notify_all()
             while True:
                 _raise_interrupt()
-                while len(self._groups) <= self._threads and self._results and self._results[0].done() and not self._is_full():
+                while len(self._groups) <= self._threads and self._results and self._results[0].done():
+                    if self._is_full(self._group):
+                        break
                     self._deadline = self._deadline if self._group else time.monotonic() + LONGEST_WAIT
                     self._group.append(self._results.popleft().result())
                     self._changed.notify_all()
                 # no more results come: the items have ended, or memory is full until an answer is given
                 is_last = not self._results and (self._ended or self._held >= HELD_BYTES)
                 remaining = self._deadline - time.monotonic() if self._group else POLL
-                if self._group and (is_last or remaining <= 0 or self._is_full()):
+                if self._group and (is_last or remaining <= 0 or self._is_full(self._group)):
                     future = self._pool.submit(self._finish, self._group)
                     future.add_done_callback(self._wake)
                     self._groups.append((sum(result.held_bytes for result in self._group), future))
@@ -154,9 +151,6 @@ class _Run(Generic[Item, Result, Answer]):
         self._pool.shutdown(wait=True, cancel_futures=True)
         if self.reader.ident:
             self.reader.join(GRACE)
-
-    def _is_full(self) -> bool:
-        return len(self._group) >= AHEAD or sum(map(self._size, self._group)) >= self._full
 
     def _wake(self, *_: object) -> None:
         with self._changed:

@@ -1,8 +1,4 @@
-"""The log of an unfinished run, from which a run that was killed at any moment resumes.
-
-It lies beside the output file as FILE.part: a line of JSON with the settings, then one for each row. At the end it is converted
-to the output format and removed.
-"""
+"""The log of an unfinished run: FILE.part beside the output file, a line of JSON with the settings, then one for each row."""
 
 import json
 from collections import Counter
@@ -23,22 +19,16 @@ def log_path(out: Path) -> Path:
 
 
 class ResumeLog:
-    """The predictions of an unfinished run; without `resume`, an existing log is an error.
-
-    A resumed run must have the same labels and `settings`, which are everything that determines the predictions, as plain
-    values, and at least the same inputs (`names`).
-    """
+    """The predictions of an unfinished run; `settings` are everything that determines them, `names` the inputs."""
 
     def __init__(self, out: Path, labels: LabelSet, settings: dict[str, Any], names: list[str], resume: bool) -> None:
         self.path = log_path(out)
         self.answered: Counter[str] = Counter()  # how often each source is in the log already
         self._names = [encodable(name) for name in names]
         self._out, self._labels, self._settings = out, labels, json.loads(json.dumps(settings))
-        self._end = 0
-        if self.path.exists():
-            if not resume:
-                raise MienError(f"{str(self.path)!r} holds an unfinished run; add --resume, or remove that file.")
-            self._end = self._scan()
+        if self.path.exists() and not resume:
+            raise MienError(f"{str(self.path)!r} holds an unfinished run; add --resume, or remove that file.")
+        self._end = self._scan() if self.path.exists() else 0
 
     def skip(self, source: str) -> bool:
         """Tell whether a source is in the log already; one that was given twice is skipped once per entry."""

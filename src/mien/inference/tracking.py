@@ -13,26 +13,20 @@ SMOOTHING = 0.1
 does not (0.47 per second instead of 0.85), and costs expressions of one second 0.7 points and longer ones none; 0.3 s would
 cost them 9 (benchmarks/smoothing.py)."""
 
-TRACK_LIFETIME = 2.0
-"""Seconds that a track survives without its face: long enough for a look aside, during which detectors lose a face."""
-
-MIN_OVERLAP = 0.3
-"""Smallest intersection over union of two boxes of the same face; SORT's (Bewley et al., Simple Online and Realtime Tracking,
-2016)."""
-
+TRACK_LIFETIME = 2.0  # seconds that a track survives without its face: enough for a look aside, where detectors lose a face
+MIN_OVERLAP = (
+    0.3  # least intersection over union of one face's boxes (Bewley et al., Simple Online and Realtime Tracking, 2016)
+)
 SPEED_SMOOTHING = 0.1  # time constant in seconds of the moving average over a face's speed, since boxes jitter
 MOST_VIDEOS = 64  # videos whose tracks are kept at once: frames from the caller may come from several in turn
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 
 
 def smooth(before: np.ndarray, now: np.ndarray, elapsed: float, time_constant: float) -> np.ndarray:
-    """Update an exponential moving average of irregularly spaced values; a time constant of 0 returns the new value.
-
-    The old average keeps the weight exp(-elapsed / time_constant), whatever the frame rate (Eckner, Algorithms for Unevenly
-    Spaced Time Series: Moving Averages and Other Rolling Operators, 2012, EMA_next).
-    """
+    """Update an exponential moving average of irregularly spaced values; a time constant of 0 returns the new value."""
     if not time_constant:
         return now
+    # EMA_next of Eckner, Algorithms for Unevenly Spaced Time Series: Moving Averages and Other Rolling Operators, 2012
     weight = -math.expm1(-max(0.0, elapsed) / time_constant)
     return np.asarray(before + weight * (now - before))
 
@@ -68,15 +62,13 @@ class Tracker:
 
     Boxes are matched greedily with tracks by intersection over union (Bochinski et al., High-Speed Tracking-by-Detection
     Without Using Image Information, 2017): first with the extrapolated boxes, so that crossing faces keep their tracks, then
-    with the last ones, so that a face which stopped while undetected is found again. A track ends if its face was not detected
-    for `TRACK_LIFETIME` seconds, unless it was in the previous frame.
+    with the last ones, so that a face which stopped while undetected is found again.
     """
 
     def __init__(self) -> None:
         self.tracks: list[Track] = []
         self.frame = -1  # number of the last frame, set by the caller
-        self._count = 0
-        self._time = 0.0
+        self._count, self._time = 0, 0.0
 
     def update(self, boxes: Sequence[Box], time: float) -> list[Track]:
         """Match the boxes of the next frame with tracks; a time before the last one, as in damaged videos, counts as that."""
