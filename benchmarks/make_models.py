@@ -23,8 +23,7 @@ from mien.files import write_whole
 from mien.training.recipe import Distillation, Recipe, Votes, describe_overrides
 from shared import is_finished, parse
 
-BASE_SHARE = 0.65
-"""Share of the base in mien-s: of those tried, the one at which unchanged faces lose least for what degraded photos gain."""
+BASE_SHARE = 0.65  # of the base in mien-s: unchanged faces lose least there for what degraded photos gain
 MIEN = [sys.executable, "-m", "mien.cli"]
 
 

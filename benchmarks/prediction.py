@@ -126,5 +126,6 @@ if __name__ == "__main__":
             photos = [draw(Path(folder) / str(count), count, 320) for count in counts]
             how = (arguments.model, arguments.detector, arguments.threads)
             small, large = (in_fresh_process(peak_of_run, each, *how) for each in photos)
-            peaks = f"{counts[0]:,} photos {small:.0f} MB, {counts[1]:,} photos {large:.0f} MB"
-            print(f"peak of memory: {peaks}: {large - small:+.0f} (goal: up to 50)")
+            print(
+                f"peak of memory, {counts[1]:,} photos: {large:.0f} MB, {large - small:+.0f} to {counts[0]:,} (goal: up to 50)"
+            )

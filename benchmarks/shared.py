@@ -15,11 +15,7 @@ from mien.training.recipe import Recipe, flat
 
 
 def parse(doc: str | None, *positional: str, **options: Any) -> argparse.Namespace:
-    """Parse a benchmark's command line.
-
-    A positional argument is its name, followed by argparse's `nargs` if it has one: "runs +". An option is given by its
-    default, or by its type where it is required; False makes it a switch, a list takes several values.
-    """
+    """Parse a command line of names with their `nargs` ("runs +"), and options by default, or by type where required."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, *nargs in map(str.split, positional):
         parser.add_argument(name, nargs=nargs[0] if nargs else None)
@@ -44,8 +40,7 @@ def in_fresh_process(function: Callable, *arguments: Any) -> Any:
 
 def peak_megabytes() -> float:
     """Measure this process's peak of memory; on Linux getrusage would count the parent's too."""
-    status = Path("/proc/self/status")
-    if status.exists():
+    if (status := Path("/proc/self/status")).exists():
         return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1024)
 

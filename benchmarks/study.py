@@ -27,9 +27,7 @@ from mien.files import write_whole
 from mien.training.recipe import Balance, Votes
 from shared import is_finished, parse
 
-FIGURES = ("accuracy", "macro-F1", "recall")
-"""Computed for every variant; recall is that of one label."""
-
+FIGURES = ("accuracy", "macro-F1", "recall")  # of every variant; recall is that of one label
 RESAMPLES = 2000  # so that each end of a 95% interval is the 50th value from its side
 INTERVAL = "{}, {} to {}"
 

@@ -77,7 +77,7 @@ def test_the_embedded_model_gives_the_weights_of_the_head_that_is_wanted(drawn):
     assert torch.equal(head_of(both).weight[:7], head_of(label).weight)
     model = FaceNetwork.of(recipe, both).eval()
     for number, head in enumerate(("label", "crowd")):
-        classifier = Classifier("mien-s", head=head)
+        classifier = Classifier("mien-s", head=head, prior="training")
         key = "mien.temperature" if head == "label" else "mien.crowd_temperature"
         with torch.no_grad():
             logits = model(torch.from_numpy(np.array(drawn.images)))[:, number] / float(classifier.metadata[key])
