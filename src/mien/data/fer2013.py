@@ -48,9 +48,8 @@ def read(tree: Tree) -> Rows:
     if "emotion" not in columns or "pixels" not in columns:
         found = ", ".join(column[:20] for column in columns[:8])
         hint = " The contest's test.csv has no labels; take icml_face_data.csv." if columns == ["pixels"] else ""
-        raise MienError(
-            f"{tree.place(name)} must have the columns emotion, pixels and, optionally, Usage; it has {found}.{hint}"
-        )
+        wanted = "the columns emotion, pixels and, optionally, Usage"
+        raise MienError(f"{tree.place(name)} must have {wanted}; it has {found}.{hint}")
     # the first complete row decides how many pixels all rows have, if that is a square
     rows = islice(records(tree, name), 1, None)
     first = next((cells for _, cells in rows if len(cells) == len(columns)), [""] * len(columns))
@@ -124,12 +123,12 @@ def with_votes(rows: Rows, path: Path, votes_as: VotesAs) -> Rows:
     """
     counts, splits, numbers = _read_votes(path)
     shares, is_beside = vote_targets(counts, votes_as), votes_as == "beside"
-    if is_beside and set(rows.labels) != set(FER2013):
-        raise MienError(
-            f"Votes can be used beside FER-2013's seven labels only ({', '.join(FER2013)}), not beside "
-            f"{shortened(', '.join(rows.labels), 200)}; name FER-2013 as --data, or leave --data.votes_as beside out."
-        )
     if is_beside:
+        if set(rows.labels) != set(FER2013):
+            raise MienError(
+                f"Votes can be used beside FER-2013's seven labels only ({', '.join(FER2013)}), not beside "
+                f"{shortened(', '.join(rows.labels), 200)}; name FER-2013 as --data, or leave --data.votes_as beside out."
+            )
         shares = shares[:, [FER2013.index(name) for name in rows.labels]]
 
     def number_of(row: Row) -> int:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -34,13 +34,9 @@ LAST = (
 )
 """The columns before and after the probabilities with their types, the same in CSV, Parquet and pandas."""
 
-PANDAS = {"string": "string", "int64": "Int64", "float64": "float64", "float32": "float64", "bool": "boolean"}
-"""Their types in pandas, all nullable."""
-
+PANDAS = {"string": "string", "int64": "Int64", "float64": "float64", "float32": "float64", "bool": "boolean"}  # all nullable
 ROW_GROUP = 8192  # rows of a Parquet file that are held in memory before they are written
-
-SOURCE_WIDTH = 24
-"""Width of the source in the table; of longer ones the end is shown, which distinguishes the files of a folder."""
+SOURCE_WIDTH = 24  # of the source in the table; of longer ones the end is shown, which tells the files of a folder apart
 
 
 def columns(labels: Iterable[str]) -> list[tuple[str, str]]:
@@ -204,13 +200,7 @@ def _write_table(predictions: Iterable[Prediction], labels: LabelSet, stream: An
         stream.flush()
 
 
-WRITERS: dict[str, Callable[[Iterable[Prediction], LabelSet, Any], None]] = {
-    "table": _write_table,
-    "json": _write_json,
-    "jsonl": write_jsonl,
-    "csv": _write_csv,
-    "parquet": write_parquet,
-}
+WRITERS = {"table": _write_table, "json": _write_json, "jsonl": write_jsonl, "csv": _write_csv, "parquet": write_parquet}
 """The output formats; a file's suffix selects any but the table."""
 
 
