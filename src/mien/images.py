@@ -79,9 +79,8 @@ def walk(
 ) -> Iterator[tuple[str, os.stat_result | OSError | None]]:
     """List everything below a folder; hidden files, files of the operating system and links to a folder above are skipped.
 
-    Yields the name relative to the folder, with slashes and `prefix` before it, and its status: None for a link that leads
-    nowhere. A folder comes before its contents; one that cannot be listed also comes with the error. `key` sorts the names of
-    each folder; `above` are the real paths of the parent folders.
+    Yields `prefix` and the name relative to the folder, with slashes, and its status: None for a link that leads nowhere. A
+    folder comes before its contents; one that cannot be listed also comes with the error. `key` sorts the names of a folder.
     """
     here = os.path.realpath(folder)
     if here in above:

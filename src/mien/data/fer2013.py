@@ -117,9 +117,8 @@ def read_pixels(cell: Any, side: int | None = None) -> np.ndarray:
 def with_votes(rows: Rows, path: Path, votes_as: VotesAs) -> Rows:
     """Replace the targets of FER-2013's rows by FER+ votes, or add the votes to the rows.
 
-    Row N of the votes belongs to row N of fer2013.csv. Images named as FER+ names them (fer0000032.png) are matched by
-    name. The row of other images, such as those of the Kaggle folders, is not known. "distribution" leaves out rows won by
-    "unknown" or "not a face", "majority" rows without an emotion that has more than half of the votes; "beside" keeps all.
+    Row N of the votes belongs to row N of fer2013.csv, or to the image of that name (fer0000032.png). "distribution" leaves out
+    rows won by "unknown" or "not a face", "majority" rows without a label with over half of the votes; "beside" keeps all.
     """
     counts, splits, numbers = _read_votes(path)
     shares, is_beside = vote_targets(counts, votes_as), votes_as == "beside"

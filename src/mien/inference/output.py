@@ -110,10 +110,7 @@ class Tally:
 
 
 def write(predictions: Iterable[Prediction], labels: LabelSet, format: str, stream: Any) -> Tally:
-    """Write predictions in one of the `WRITERS` formats, each as soon as it comes, and return the counts.
-
-    The stream is a text stream, for CSV without translation of line ends; for Parquet a seekable binary stream.
-    """
+    """Write predictions in one of the `WRITERS` formats, each as soon as it comes, and return the counts."""
     tally = Tally()
     WRITERS[choose_format(format, None)](tally.count(predictions), labels, stream)
     return tally

@@ -190,10 +190,7 @@ class _Video:
             yield from decoded
 
     def _packets(self) -> Iterator[Any]:
-        """Read the packets; the last one, empty or None, makes the decoder give its last frames.
-
-        A damaged packet just before it is left out: it is only a part of one, and its failure would hide the last frames.
-        """
+        """Read the packets; the last one, empty or None, gives the last frames, which a damaged one before it would hide."""
         held = None
         try:
             for packet in self._container.demux(self._stream):
