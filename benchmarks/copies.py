@@ -4,7 +4,6 @@
 
 The fingerprints are random smooth thumbnails whose principal components fall off about as those of FER-2013's faces do. One in
 fifty is a copy of another, every second copy mirrored; it differs by something smooth, as much as FER-2013's near copies do.
-
 "CPU" is the time of the search, "per n log2 n" that time relative to the first row. "found" is the share of the planted copies
 among the pairs, then by correlation. "peak" is the memory of the process, one for each row.
 """

@@ -2,8 +2,7 @@
 
     python benchmarks/embed.py runs/models/mien-s mien-s --data fer2013.csv --votes fer2013new.csv
 
-The run is of a recipe with votes.head: one head for the label and one for the crowd. Both are measured again on PublicTest,
-each by both judges. --command is what made the run, where it is more than its own `mien train`.
+The run has two heads, both measured again on PublicTest by both judges. --command made the run, if not its own `mien train`.
 """
 
 import hashlib

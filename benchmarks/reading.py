@@ -3,8 +3,7 @@
     python benchmarks/reading.py PATH [--size 48] [--channels 1] [--batch-size 128]
 
 Each reading is a process of its own, with a cache that is empty at first and in a temporary folder. "read" is `read_faces`;
-"first batch" adds the split and the first training batch on the CPU, without the time to import torch; "peak" is the memory of
-the whole process until the faces are read. The first reading may find the source in the system's file cache.
+"first batch" adds the split and the first training batch on the CPU, without the import of torch; "peak" is until "read".
 """
 
 import os

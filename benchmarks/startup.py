@@ -2,8 +2,7 @@
 
     python benchmarks/startup.py [PHOTO] [--runs 10]
 
-Every verb's --help, and `mien predict PHOTO` where a photo is given, each as a whole process. The figures are medians, and
-ratios to `python -c pass` measured in the same rounds, so that machines can be compared.
+Every verb's --help, and `mien predict PHOTO`, each a process: medians, and ratios to `python -c pass` in the same rounds.
 """
 
 import os

@@ -4,8 +4,8 @@
 
 Plain: 4,096 training faces as PNG files in a folder per class, read by torchvision's ImageFolder with PIL transforms in a
 DataLoader with workers; float32, cross-entropy, `loss.item()` in every step. mien: the same faces, network, batch size,
-optimizer and kinds of augmentation, with the recipe's loss, schedule and moving average, but no balancing of labels. One loop
-drives both, in turn. "ratio with start" adds the wait for the first batch (the start of the workers) to an epoch of all rows.
+optimizer and kinds of augmentation, with the recipe's loss, schedule and average, but no balancing. One loop drives both, in
+turn. "ratio with start" adds the wait for the first batch (the start of the workers) to an epoch of all rows.
 """
 
 import os

@@ -20,10 +20,8 @@ from mien.errors import MienError
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
 """What `read_image` takes: a path, the bytes of an image file, a Pillow image, or an array."""
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".tif", ".tiff", ".bmp", ".dib", ".tga"}
-    | {".heic", ".heif", ".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm"}
-)
+_COMMON = ".jpg .jpeg .jpe .jfif .png .apng .gif .webp .tif .tiff .bmp .dib .tga"
+IMAGE_SUFFIXES = frozenset(f"{_COMMON} .heic .heif .avif .jp2 .j2k .ppm .pgm .pbm .pnm".split())
 """The files of a folder or zip that count as images, for training and prediction alike, in upper or lower case."""
 
 HEAD_BYTES = 512  # bytes of a file that `content_kind` needs
@@ -48,18 +46,10 @@ _NOISE = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}  # created by macOS,
 
 CHANNELS = ((1,), (2,), (3,), (4,))  # lengths of an axis that is one of channels: gray, gray with alpha, RGB, RGBA
 
-OVERSHOOT = 0.05
-"""Float values may exceed their scale by this share of it, since resizing with a cubic filter overshoots; they are clipped."""
-
-BLACK = 16 / 255
-"""Brightest value that is black, as a share of the scale (ITU-R BT.601): an array that would be this dark is rejected, for its
-scale is probably another."""
-
-MAX_MEGAPIXELS = 400
-"""Larger images are rejected: a small file can claim to be one and fill the memory. MIEN_MAX_MEGAPIXELS sets another limit."""
-
-LARGE_MEGAPIXELS = 50
-"""Larger images are decoded one at a time, whatever the number of threads: decoding takes several times their size."""
+OVERSHOOT = 0.05  # floats may exceed their scale by this share of it, since cubic resizing overshoots; they are clipped
+BLACK = 16 / 255  # brightest black, as a share of the scale (ITU-R BT.601): so dark an array probably has another scale
+MAX_MEGAPIXELS = 400  # a small file can claim to be larger and fill the memory; MIEN_MAX_MEGAPIXELS sets another limit
+LARGE_MEGAPIXELS = 50  # larger images are decoded one at a time: decoding takes several times their size
 
 _PILLOW_LIMIT = threading.Lock()
 _LARGE = threading.Lock()
@@ -89,9 +79,8 @@ def walk(
 ) -> Iterator[tuple[str, os.stat_result | OSError | None]]:
     """List everything below a folder; hidden files, files of the operating system and links to a folder above are skipped.
 
-    Yields the name relative to the folder, with slashes and `prefix` before it, and its status: None for a link that leads
-    nowhere. A folder comes before its contents; one that cannot be listed also comes with the error. `key` sorts the names of
-    each folder; `above` are the real paths of the parent folders.
+    Yields `prefix` and the name relative to the folder, with slashes, and its status: None for a link that leads nowhere. A
+    folder comes before its contents; one that cannot be listed also comes with the error. `key` sorts the names of a folder.
     """
     here = os.path.realpath(folder)
     if here in above:
@@ -233,21 +222,19 @@ def _register_heic() -> None:
 
 
 def _decode(image: Image.Image) -> tuple[np.ndarray, str]:
-    text, megapixels = os.environ.get("MIEN_MAX_MEGAPIXELS") or MAX_MEGAPIXELS, image.width * image.height / 1e6
+    text, size = os.environ.get("MIEN_MAX_MEGAPIXELS") or MAX_MEGAPIXELS, image.width * image.height / 1e6
     try:
         limit = float(text)
     except ValueError:
         raise MienError(f"cannot be read: MIEN_MAX_MEGAPIXELS must be a number of megapixels, not {text!r}.") from None
-    if not megapixels:
+    if not size:
         raise MienError(f"has no pixels ({image.width}x{image.height}); give another.")
-    if megapixels > limit:
-        raise MienError(
-            f"has {megapixels:.3g} megapixels and the limit is {limit:g}; make it smaller, or set MIEN_MAX_MEGAPIXELS."
-        )
+    if size > limit:
+        raise MienError(f"has {size:.3g} megapixels and the limit is {limit:g}; make it smaller, or set MIEN_MAX_MEGAPIXELS.")
     if image.format == "EPS":  # Pillow would pass the file to Ghostscript, which executes it
         raise MienError("is an EPS drawing; save it as JPEG or PNG.")
     try:
-        with _LARGE if megapixels > LARGE_MEGAPIXELS else nullcontext():
+        with _LARGE if size > LARGE_MEGAPIXELS else nullcontext():
             image.load()
             with suppress(Exception):  # a broken EXIF block does not spoil the picture
                 image = ImageOps.exif_transpose(image) if image.getexif().get(ExifTags.Base.Orientation, 1) != 1 else image

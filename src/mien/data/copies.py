@@ -16,7 +16,6 @@ PAIRS = 1024  # pairs compared at a time
 THUMBNAIL = 12  # height and width of a fingerprint in pixels
 SHIFT = 2  # largest offset between the crops of two copies, in pixels of 48
 NEIGHBOURS = 8  # most candidates per face, which bounds the cost where many faces look alike
-
 COMPONENTS = 16  # principal components that trees split on: three quarters of the variance of FER-2013's fingerprints
 TREES, LEAF = 24, 256  # number of trees, and most faces in a leaf. A pair is missed only if every tree separates it.
 
@@ -28,9 +27,7 @@ SAME_PICTURE = 0.9
 """Least correlation of the details of near copies. Of FER-2013's pairs at 0.84 to 0.87 nearly all show the same picture; at
 0.80 to 0.85 one in ten does not (docs/fer2013.md)."""
 
-FINE, COARSE = 1.0, 4.0
-"""Details lie between two Gaussian blurs, in pixels: finer is noise and compression, coarser is lighting and the position of
-the head, which strangers share."""
+FINE, COARSE = 1.0, 4.0  # blurs between which details lie, in pixels: finer is noise, coarser is lighting and the head's place
 
 
 @dataclass(frozen=True)
@@ -106,9 +103,7 @@ def alike(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Random projection trees (Dasgupta and Freund, 2008) halve the fingerprints until few are left, and only those are compared
     with each other, so time grows as N log N and memory as N; comparing all pairs would take hours for a million faces.
     The more faces there are, the more weakly correlated copies are missed, because more splits separate them (docs/fer2013.md).
-
-    Returns pairs (P, 2), int64, the smaller row first, and whether the second is mirrored (P,). A pair can occur in both
-    orientations.
+    Returns pairs (P, 2), the smaller row first, and whether the second is mirrored (P,); a pair can occur in both orientations.
     """
     symmetric = prints + mirrored(prints)  # what a face and its mirror image share, so one search finds both
     symmetric -= symmetric.mean(axis=0)

@@ -84,16 +84,13 @@ class FaceSet:
     def _check_distributions(self, name: str, rows: np.ndarray, or_zeros: str = "") -> None:
         shape = (len(self), len(self.labels))
         if rows.dtype != np.float32 or rows.shape != shape:
-            raise MienError(
-                f"{name.capitalize()} must be float32 {shape} for these images and labels, not {rows.dtype} {rows.shape}."
-            )
+            wanted = f"float32 {shape} for these images and labels"
+            raise MienError(f"{name.capitalize()} must be {wanted}, not {rows.dtype} {rows.shape}.")
         total = rows.sum(axis=1)
         good = (rows >= 0).all(axis=1) & (np.isclose(total, 1, atol=1e-3) | (bool(or_zeros) & (total == 0)))
         if not good.all():
-            row = int(good.argmin())
-            raise MienError(
-                f"Every row of the {name} must be shares that sum to 1{or_zeros}; row {row} is {rows[row].tolist()}."
-            )
+            row, shares = int(good.argmin()), rows[good.argmin()].tolist()
+            raise MienError(f"Every row of the {name} must be shares that sum to 1{or_zeros}; row {row} is {shares}.")
 
     @classmethod
     def from_arrays(
@@ -118,22 +115,17 @@ class FaceSet:
         """
         classes = np.asarray(classes)
         if classes.ndim != 1 or (len(classes) and classes.dtype.kind not in "iu"):
-            raise MienError(
-                f"Classes must be (N,) whole numbers, indices into the labels, not {classes.dtype} {classes.shape}."
-            )
+            found = f"{classes.dtype} {classes.shape}"
+            raise MienError(f"Classes must be (N,) whole numbers, indices into the labels, not {found}.")
         if len(classes) and (classes.min() < 0 or classes.max() >= len(labels)):
             raise MienError(f"Classes must lie between 0 and {len(labels) - 1}, not {classes.min()} to {classes.max()}.")
         names = ["none"] * len(images) if splits is None else list(splits)
         if unknown := sorted(set(names).difference(SPLITS)):
             raise MienError(f"A split is one of {', '.join(SPLITS)}, not {unknown[0]!r}.")
         ids = [str(i) for i in range(len(images))] if ids is None else list(ids)
-        return cls(
-            images=images,
-            targets=np.eye(len(labels), dtype=np.float32)[classes.astype(np.int64)],
-            labels=labels,
-            splits=np.array([SPLITS.index(name) for name in names], dtype=np.uint8),
-            ids=np.array([i.encode(errors="backslashreplace") for i in ids], dtype=bytes),
-        )
+        targets = np.eye(len(labels), dtype=np.float32)[classes.astype(np.int64)]
+        codes = np.array([SPLITS.index(name) for name in names], dtype=np.uint8)
+        return cls(images, targets, labels, codes, np.array([i.encode(errors="backslashreplace") for i in ids], dtype=bytes))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -236,9 +228,8 @@ class FaceSet:
             wanted = int(amount) if whole else max(1, round(float(amount) * len(rows)))
             if 0 < len(rows) <= wanted:
                 advice = "carve fewer (--recipe.carve)" if len(rows) > 1 else "add rows, or leave the label out"
-                raise MienError(
-                    f"Cannot carve {wanted} of the {len(rows)} rows of {name!r} out of {source!r}: one must stay; {advice}."
-                )
+                place = f"the {len(rows)} rows of {name!r} out of {source!r}"
+                raise MienError(f"Cannot carve {wanted} of {place}: one must stay; {advice}.")
             splits[random.permutation(rows)[:wanted]] = SPLITS.index(into)
         return replace(self, splits=splits)
 

@@ -48,9 +48,8 @@ def read(tree: Tree) -> Rows:
     if "emotion" not in columns or "pixels" not in columns:
         found = ", ".join(column[:20] for column in columns[:8])
         hint = " The contest's test.csv has no labels; take icml_face_data.csv." if columns == ["pixels"] else ""
-        raise MienError(
-            f"{tree.place(name)} must have the columns emotion, pixels and, optionally, Usage; it has {found}.{hint}"
-        )
+        wanted = "the columns emotion, pixels and, optionally, Usage"
+        raise MienError(f"{tree.place(name)} must have {wanted}; it has {found}.{hint}")
     # the first complete row decides how many pixels all rows have, if that is a square
     rows = islice(records(tree, name), 1, None)
     first = next((cells for _, cells in rows if len(cells) == len(columns)), [""] * len(columns))
@@ -118,18 +117,17 @@ def read_pixels(cell: Any, side: int | None = None) -> np.ndarray:
 def with_votes(rows: Rows, path: Path, votes_as: VotesAs) -> Rows:
     """Replace the targets of FER-2013's rows by FER+ votes, or add the votes to the rows.
 
-    Row N of the votes belongs to row N of fer2013.csv. Images named as FER+ names them (fer0000032.png) are matched by
-    name. The row of other images, such as those of the Kaggle folders, is not known. "distribution" leaves out rows won by
-    "unknown" or "not a face", "majority" rows without an emotion that has more than half of the votes; "beside" keeps all.
+    Row N of the votes belongs to row N of fer2013.csv, or to the image of that name (fer0000032.png). "distribution" leaves out
+    rows won by "unknown" or "not a face", "majority" rows without a label with over half of the votes; "beside" keeps all.
     """
     counts, splits, numbers = _read_votes(path)
     shares, is_beside = vote_targets(counts, votes_as), votes_as == "beside"
-    if is_beside and set(rows.labels) != set(FER2013):
-        raise MienError(
-            f"Votes can be used beside FER-2013's seven labels only ({', '.join(FER2013)}), not beside "
-            f"{shortened(', '.join(rows.labels), 200)}; name FER-2013 as --data, or leave --data.votes_as beside out."
-        )
     if is_beside:
+        if set(rows.labels) != set(FER2013):
+            raise MienError(
+                f"Votes can be used beside FER-2013's seven labels only ({', '.join(FER2013)}), not beside "
+                f"{shortened(', '.join(rows.labels), 200)}; name FER-2013 as --data, or leave --data.votes_as beside out."
+            )
         shares = shares[:, [FER2013.index(name) for name in rows.labels]]
 
     def number_of(row: Row) -> int:

@@ -62,10 +62,7 @@ def _rows(tree: Tree, kind: str, images: list[_Image]) -> Rows:
 
 
 def check_single(tree: Tree, holders: Collection[str], lists: Collection[str], top: str = "") -> None:
-    """Reject a folder of several data sets, or of one beside other images.
-
-    `holders` are the names of files that hold a data set, `lists` of those that list images.
-    """
+    """Reject a folder of several data sets, in files named as `holders` or listed by `lists`, or of one beside other images."""
     tables: dict[str, str] = {}  # by the name of a folder: a file that holds or lists a data set
     folders: dict[str, set[tuple[str, ...]]] = {}  # by the same: the folders below it that hold images
     known = {*holders, *lists}

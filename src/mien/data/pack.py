@@ -39,9 +39,8 @@ _NAMED = 5  # bad rows named in the message; if there are more, all are listed i
 _CHUNK = 32  # rows decoded by one thread at a time: passing on a single one costs more than decoding it
 _THREADS = min(8, os.cpu_count() or 1)
 
+# A row without its pixels: target, split, id, votes, height and width, columns.
 _Entry = tuple[int | np.ndarray, int, bytes, np.ndarray | None, tuple[int, ...], Mapping[str, str]]
-"""A row without its pixels: target, split, id, votes, height and width, columns."""
-
 Decoded = tuple[Row, np.ndarray, tuple[int, ...]]  # a row, its prepared face, and the height and width it had before
 
 
@@ -62,12 +61,8 @@ def write_pack(
     Rows in which `crop` finds no face are left out.
     """
     shape = (size, size) if channels == 1 else (size, size, 3)
-    metadata = {
-        "mien.format": FORMAT,
-        "mien.labels": json.dumps(list(rows.labels)),
-        "mien.origin": json.dumps({"kind": rows.kind, "path": source}),
-        "mien.stamp": stamp,
-    }
+    metadata = {"mien.format": FORMAT, "mien.labels": json.dumps(list(rows.labels))}
+    metadata |= {"mien.origin": json.dumps({"kind": rows.kind, "path": source}), "mien.stamp": stamp}
     start = -(-(len(json.dumps(metadata)) + _TENSOR_ROOM) // _BLOCK) * _BLOCK
 
     def write(part: Path) -> None:
@@ -107,10 +102,8 @@ def write_pack(
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, write)
     except OSError as error:
-        raise MienError(
-            f"Cannot write the packed faces to {path.parent}: {error.strerror or error}. "
-            "Make room there, or set MIEN_CACHE to another folder."
-        ) from error
+        advice = "Make room there, or set MIEN_CACHE to another folder."
+        raise MienError(f"Cannot write the packed faces to {path.parent}: {error.strerror or error}. {advice}") from error
 
 
 def decoded(rows: Iterable[Row | BadRow], size: int, channels: int, crop: Crop | None = None) -> Iterator[Decoded | BadRow]:
@@ -251,14 +244,9 @@ def read(tree: Tree) -> Rows:
     def rows() -> Iterator[Row]:
         for i, target in enumerate(faces.targets):
             height, width = faces.images.shape[1:3] if faces.sizes is None else faces.sizes[i].tolist()
-            yield Row(
-                faces.id(i),
-                SPLITS[faces.splits[i]],
-                target,
-                load=partial(faces.images.__getitem__, i),
-                votes=None if faces.votes is None else faces.votes[i],
-                size=(height, width),
-                columns={name: str(values[i]) for name, values in faces.columns.items()},
-            )
+            load, votes = partial(faces.images.__getitem__, i), None if faces.votes is None else faces.votes[i]
+            columns = {name: str(values[i]) for name, values in faces.columns.items()}
+            split = SPLITS[faces.splits[i]]
+            yield Row(faces.id(i), split, target, load, votes=votes, size=(height, width), columns=columns)
 
     return Rows(faces.origin.kind, faces.labels, rows(), len(faces))

@@ -133,10 +133,7 @@ def _reusable(pack: Path, stamp: str, skip_bad: bool) -> FaceSet | None:
 
 
 def drop_rows(faces: FaceSet, path: Path, some_are_gone: bool = False) -> FaceSet:
-    """Leave out the rows that a CSV file with the column id names, such as `mien audit --write` makes.
-
-    The origin's kind gets the number of rows. `some_are_gone`: rows of the list may have been left out before.
-    """
+    """Leave out the rows that a CSV file with the column id names; `some_are_gone`: it may also name rows left out before."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             table = csv.DictReader(file)

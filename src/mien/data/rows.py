@@ -29,11 +29,9 @@ from mien.files import missing_path
 from mien.images import member_name, read_image, walk, zip_members
 from mien.labels import FERPLUS, LabelSet, meaning
 
-_DAMAGED = (
-    *(OSError, EOFError, RuntimeError, NotImplementedError, UnicodeError),
-    *(zipfile.BadZipFile, zlib.error, tarfile.TarError, lzma.LZMAError),
-)
-"""What reading a damaged, encrypted or missing file raises, whether it is in an archive or not."""
+# What reading a damaged, encrypted or missing file raises, whether it is in an archive or not.
+_DAMAGED: tuple[type[Exception], ...] = (OSError, EOFError, RuntimeError, NotImplementedError, UnicodeError)
+_DAMAGED += (zipfile.BadZipFile, zlib.error, tarfile.TarError, lzma.LZMAError)
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".lst")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
@@ -191,10 +189,7 @@ def _is_table(name: str) -> bool:
 
 
 def records(tree: Tree, name: str) -> Iterator[tuple[int, list[str]]]:
-    """Read the cells of a table of text row by row, each row with the number of its line, from 1; blank lines are skipped.
-
-    Commas, semicolons, tabs or, where there are none in the first row, blanks separate the cells.
-    """
+    """Read the cells of a table of text row by row, each row with the number of its line, from 1; blank lines are skipped."""
     separator = ""
     try:
         with tree.open(name) as file:
@@ -268,10 +263,7 @@ def numbered_labels(names: Iterable[str]) -> dict[str, dict[str, str | None]]:
 
 
 def numbers_of(path: str, files: Iterable[str], names: Iterable[str]) -> tuple[str, dict[str, str | None]]:
-    """Describe the data set with these numbers, where the path or all file names tell it, and return the labels by number.
-
-    The rows of a number that stands for None are left out.
-    """
+    """Describe the data set with these numbers, where the path or all file names tell it, and return the labels by number."""
     numbers = sorted(filter(str.isdecimal, names), key=int)
     files, place = [PurePosixPath(file).name.casefold() for file in files], "/".join(Path(path).parts[-2:]).casefold()
     for set_, table in numbered_labels(numbers).items():
@@ -341,8 +333,7 @@ def split_of(word: str) -> str:
 def labels_from(names: Iterable[str]) -> tuple[LabelSet, dict[str, int]]:
     """Order label names, and find the index of each name.
 
-    Each name that means one of FER+'s eight expressions becomes its label. If there are two of these, they come first, in
-    FER-2013's order, so that models and data sets agree. The other names stay as they are and are sorted, numbers by value.
+    A name that means one of FER+'s eight expressions becomes its label; two or more of these come first, in FER-2013's order.
     """
     labels = {name: meaning(name) or name for name in names}
     expressions = [name for name in FERPLUS if name in labels.values()]

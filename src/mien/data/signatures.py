@@ -22,7 +22,6 @@ STRONGEST = 2.0  # waves are clipped at this multiple of the face's median, so t
 BLANK = 1.0  # a face whose grays have a smaller standard deviation shows no picture; only its exact pixels count
 MOST_SIGNED = 100_000  # up to this many training faces are stored as signatures, 16 characters each
 MOST_DIGESTED = 150_000  # up to this many are stored as digests of their pixels, 1 MB in all; more are not stored
-
 COARSEST = 3  # coarser waves, in half periods per face, show the lighting and where the head is, which strangers share
 PIXEL_DIGEST = 5  # bytes of a digest: of 150,000 faces and as many others, one in a hundred runs would see one false copy
 

@@ -155,18 +155,11 @@ def _open_parquet(tree: Tree, name: str) -> _Table:
                 yield from batch.to_pylist()
 
     word = re.split(r"[-_.]", PurePosixPath(name).name)[0].casefold()
-    return _Table(
-        name,
-        "faces as Parquet",
-        schema.names,
-        file.metadata.num_rows,
-        records,
-        split=word if split_word(word) else "",
-        # a column of bytes, or of Hugging Face's struct with bytes first
-        bytes_column=next((each.name for each in schema if "binary" in str(each.type).partition(",")[0]), None),
-        number_columns=[each.name for each in schema if re.match("u?int|float|double|halffloat|decimal", str(each.type))],
-        hub_names=hub_names,
-    )
+    split, count = word if split_word(word) else "", file.metadata.num_rows
+    # a column of bytes, or of Hugging Face's struct with bytes first
+    in_bytes = next((each.name for each in schema if "binary" in str(each.type).partition(",")[0]), None)
+    numbers = [each.name for each in schema if re.match("u?int|float|double|halffloat|decimal", str(each.type))]
+    return _Table(name, "faces as Parquet", schema.names, count, records, split, in_bytes, numbers, hub_names)
 
 
 @contextmanager
@@ -236,11 +229,7 @@ class _Manifest:
                     yield table, record[column]
 
     def _read_labels(self, paths: list[str]) -> tuple[LabelSet, Mapping[str, int | None], str]:
-        """Find the labels, the index of each word for one (None: its rows are left out), and what numbers stand for.
-
-        Numbers are FER-2013's labels where the splits are FER-2013's (Training, PublicTest, PrivateTest), the label names of
-        the Hugging Face hub, or those that `numbers_of` knows; otherwise they are names like any other.
-        """
+        """Find the labels, the index of each word for one (None: its rows are left out), and what numbers stand for."""
         if self.label is None:
             return (*labels_from(self.shares), "")
         words = {word for _, cell in self._cells(self.label) if (word := _word(cell))}
@@ -262,9 +251,7 @@ class _Manifest:
     def _find_images(self, paths: list[tuple[_Table, str]]) -> None:
         """Find where the images of a list are: their folder, relative to the table, and what is added to their names."""
         root, files = self.tree.root, set(self.tree.files)
-        for self.elsewhere in product(
-            _IMAGE_FOLDERS, ("", "_aligned")
-        ):  # RAF-DB's list names the photos, not the aligned faces
+        for self.elsewhere in product(_IMAGE_FOLDERS, ("", "_aligned")):  # RAF-DB lists photos, not aligned faces
             for table, cell in paths:
                 name = str(self._path(table, cell))
                 if os.path.isfile(root / name) if root else name in files:  # noqa: PTH113 - false for any odd name
@@ -295,15 +282,11 @@ class _Manifest:
                 if load is None:
                     raise MienError("there is no image")
                 box = [record[column] for column in self.box]
-                yield Row(
-                    id=(f"{name}#{','.join(map(str, box))}" if self.is_expw else name) or number or str(count),
-                    split=split_of(split),
-                    target=self._target(record),
-                    load=partial(_cropped, load, box, not self.is_expw) if box else load,
-                    place=place,
-                    number=int(number) if number.isdecimal() else None,
-                    columns={column: shortened(_word(record[column])) for column in self.carried},
-                )
+                id_ = (f"{name}#{','.join(map(str, box))}" if self.is_expw else name) or number or str(count)
+                load = partial(_cropped, load, box, not self.is_expw) if box else load
+                columns = {column: shortened(_word(record[column])) for column in self.carried}
+                row = int(number) if number.isdecimal() else None
+                yield Row(id_, split_of(split), self._target(record), load, place, row, columns=columns)
             except MienError as error:
                 yield BadRow(place, str(error))
 
@@ -321,9 +304,8 @@ class _Manifest:
         if self.label is not None:
             word = _word(record[self.label])
             if (target := self.index.get(word)) is None:
-                raise MienError(
-                    f"the label {shortened(word)!r} is none of {', '.join(self.labels)}" if word else "there is no label"
-                )
+                known = ", ".join(self.labels)
+                raise MienError(f"the label {shortened(word)!r} is none of {known}" if word else "there is no label")
             return target
         shares = np.zeros(len(self.labels), dtype=np.float32)
         for column in self.shares:

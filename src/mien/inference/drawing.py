@@ -20,9 +20,7 @@ FONT_FOLDERS = (  # where Linux, macOS and Windows keep fonts
     *("$LOCALAPPDATA/Microsoft/Windows/Fonts", "$WINDIR/Fonts"),
 )
 
-STYLES = ("bold", "italic", "oblique", "light", "thin", "black", "serif", "mono", "condensed")
-"""Fonts with these words in their names are used last."""
-
+STYLES = ("bold", "italic", "oblique", "light", "thin", "black", "serif", "mono", "condensed")  # these fonts are used last
 SMALLEST = 480  # pixels of the longest side below which a picture is enlarged first, to have room for text
 COLOURS = ("#ffd23f", "#4cc9f0", "#f28482", "#80ed99", "#c77dff", "#ff9f1c", "#a0c4ff", "#f9c6d7", "#b5e48c", "#e9c46a")
 """Colours of the labels in their order, all light enough for black text."""
@@ -35,10 +33,7 @@ _logger = logging.getLogger("mien")
 
 @lru_cache(maxsize=64)
 def choose_fonts(texts: tuple[str, ...], font: str | None = None) -> Mapping[str, str | None]:
-    """Choose a font file for each word of some texts: the given one, else Pillow's own (None), else an installed one.
-
-    A word whose letters no font has gets the first of these, and a warning says so.
-    """
+    """Choose a font file for each word of some texts: the given one, else Pillow's own (None), else an installed one."""
     try:
         _open_font(font, 16)
     except OSError:
@@ -55,8 +50,8 @@ def choose_fonts(texts: tuple[str, ...], font: str | None = None) -> Mapping[str
     best = sorted(able, key=lambda file: (file in own, file == font, len(able[file])), reverse=True)
     chosen = {word: next((file for file in best if word in able[file]), own[0]) for word in words}
     if missing := [word for word in words if not any(word in having for having in able.values())]:
-        holders = f"neither {font!r} nor an installed font has" if font else "no installed font has"
-        _logger.warning("mien: %s the letters of %s; name a font file that has, with --font", holders, ", ".join(missing))
+        none_has = f"neither {font!r} nor an installed font has" if font else "no installed font has"
+        _logger.warning("mien: %s the letters of %s; name a font file that has, with --font", none_has, ", ".join(missing))
     if any(unicodedata.bidirectional(char) in ("R", "AL") for char in drawn) and not features.check("raqm"):
         _logger.warning("mien: Arabic and Hebrew are drawn in the wrong order, since Pillow finds no FriBiDi here; install it")
     return chosen
@@ -141,8 +136,11 @@ def annotate(
     labels: list[Area] = []
     for box, colour, text in faces or [((1.0, 1.0, 1.0, 1.0), "white", "no face")]:
         label = set_text(text, size, fonts if faces else {})
-        labels.append(_place(_label_size(label), picture.size, box, 2 * line, labels))
-        _draw_label(draw, labels[-1], label, colour)
+        margin, (width, top, bottom) = max(2, round(label[-1][1].size / 6)), measure_text(label)
+        area = _place((width + 2 * margin, bottom - top + 2 * margin), picture.size, box, 2 * line, labels)
+        draw.rectangle(area, fill=colour, outline="black")
+        draw_text(draw, area[0] + margin, area[1] + margin - top, label, "black")
+        labels.append(area)
     return picture
 
 
@@ -158,20 +156,6 @@ def _draw_box(draw: ImageDraw.ImageDraw, box: Area, line: int, colour: str) -> N
     edge = max(1, line // 2)
     for grow, width, ink in ((edge, line + 2 * edge, "black"), (0, line, colour)):
         draw.rectangle((x1 - grow, y1 - grow, max(x1, x2) + grow, max(y1, y2) + grow), outline=ink, width=width)
-
-
-def _label_size(text: Text) -> tuple[float, float]:
-    width, top, bottom = measure_text(text)
-    return width + 2 * _margin(text), bottom - top + 2 * _margin(text)
-
-
-def _margin(text: Text) -> int:
-    return max(2, round(text[-1][1].size / 6))
-
-
-def _draw_label(draw: ImageDraw.ImageDraw, area: Area, text: Text, colour: str) -> None:
-    draw.rectangle(area, fill=colour, outline="black")
-    draw_text(draw, area[0] + _margin(text), area[1] + _margin(text) - measure_text(text)[1], text, "black")
 
 
 def _place(label: tuple[float, float], size: tuple[int, int], box: Area, gap: float, labels: Sequence[Area]) -> Area:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -34,13 +34,9 @@ LAST = (
 )
 """The columns before and after the probabilities with their types, the same in CSV, Parquet and pandas."""
 
-PANDAS = {"string": "string", "int64": "Int64", "float64": "float64", "float32": "float64", "bool": "boolean"}
-"""Their types in pandas, all nullable."""
-
+PANDAS = {"string": "string", "int64": "Int64", "float64": "float64", "float32": "float64", "bool": "boolean"}  # all nullable
 ROW_GROUP = 8192  # rows of a Parquet file that are held in memory before they are written
-
-SOURCE_WIDTH = 24
-"""Width of the source in the table; of longer ones the end is shown, which distinguishes the files of a folder."""
+SOURCE_WIDTH = 24  # of the source in the table; of longer ones the end is shown, which tells the files of a folder apart
 
 
 def columns(labels: Iterable[str]) -> list[tuple[str, str]]:
@@ -114,10 +110,7 @@ class Tally:
 
 
 def write(predictions: Iterable[Prediction], labels: LabelSet, format: str, stream: Any) -> Tally:
-    """Write predictions in one of the `WRITERS` formats, each as soon as it comes, and return the counts.
-
-    The stream is a text stream, for CSV without translation of line ends; for Parquet a seekable binary stream.
-    """
+    """Write predictions in one of the `WRITERS` formats, each as soon as it comes, and return the counts."""
     tally = Tally()
     WRITERS[choose_format(format, None)](tally.count(predictions), labels, stream)
     return tally
@@ -204,13 +197,7 @@ def _write_table(predictions: Iterable[Prediction], labels: LabelSet, stream: An
         stream.flush()
 
 
-WRITERS: dict[str, Callable[[Iterable[Prediction], LabelSet, Any], None]] = {
-    "table": _write_table,
-    "json": _write_json,
-    "jsonl": write_jsonl,
-    "csv": _write_csv,
-    "parquet": write_parquet,
-}
+WRITERS = {"table": _write_table, "json": _write_json, "jsonl": write_jsonl, "csv": _write_csv, "parquet": write_parquet}
 """The output formats; a file's suffix selects any but the table."""
 
 

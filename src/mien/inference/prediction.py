@@ -109,12 +109,8 @@ class Face:
 
     @property
     def extent(self) -> float:
-        """The scale of the face in pixels.
-
-        With landmarks it is the hypotenuse over the distance between the eyes and that from eyes to mouth: turning the head
-        shortens one, nodding the other. Without landmarks it is the square root of the box's area.
-        """
-        if self.landmarks is not None:
+        """The scale of the face in pixels."""
+        if self.landmarks is not None:  # turning the head shortens the distance between the eyes, nodding that to the mouth
             left_eye, right_eye, _, left_mouth, right_mouth = self.landmarks
             downwards = (left_mouth + right_mouth - left_eye - right_eye) / 2
             return float(np.hypot(np.linalg.norm(right_eye - left_eye), np.linalg.norm(downwards)))
@@ -203,9 +199,8 @@ class Prediction:
     @classmethod
     def from_dict(cls, row: dict[str, Any], labels: LabelSet, threshold: float = 0.0) -> "Prediction":
         """Make a prediction from the result of `to_dict`; a KeyError, TypeError or ValueError if the row is none."""
-        found: dict[str, Any] = {
-            key: row[key] for key in ("face", "score", "angle", "frame", "time", "track", "error", "note") if key in row
-        }
+        keys = ("face", "score", "angle", "frame", "time", "track", "error", "note")
+        found: dict[str, Any] = {key: row[key] for key in keys if key in row}
         if "box" in row:
             found["box"] = tuple(row["box"])
             found["probabilities"] = np.array([row["probabilities"][name] for name in labels], np.float32)

@@ -28,23 +28,18 @@ from mien.files import missing_path
 from mien.inference.prediction import Frame, Unread, read
 from mien.inference.video import FETCH_ADVICE, camera_frames, is_stream, stream_frames, video_frames
 
-Item: TypeAlias = images.ImageSource | int | Frame | Unread
-"""One image, folder, pattern, zip or video; the number of a camera; or a frame of your own."""
-
+Item: TypeAlias = images.ImageSource | int | Frame | Unread  # an image, folder, pattern, zip, video or camera
 Source: TypeAlias = Item | Iterable[Item]  # the sources of `predict`: an item, or an iterable of items
 
 SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Mapping, Image.Image)  # one input although some can be iterated
 
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv"}
-    | {".3gp", ".3g2", ".mts", ".m2ts", ".ts", ".ogv"}
-)
+_VIDEOS = ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .flv .3gp .3g2 .mts .m2ts .ts .ogv"
+VIDEO_SUFFIXES = frozenset(_VIDEOS.split())
 """Files with these suffixes are videos, unless their content is something else; so are others whose content is a video."""
 
 ZIP_SUFFIX = ".zip"
 LARGEST_MEMBER = 2**30  # bytes; a small zip can claim to hold a file that fills the memory
 ENCRYPTED = 0x1  # the flag of a zip member that needs a password (PKWARE's APPNOTE, 4.4.4)
-
 FETCH_SECONDS, LARGEST_DOWNLOAD = 30.0, 100 * 2**20  # for one photo: seconds, and bytes
 TENSOR = "A tensor is no image; give an array, uint8 (H, W, 3) in RGB, such as tensor.permute(1, 2, 0).numpy()."
 
@@ -119,7 +114,7 @@ def _one(item: Any, name: str, every: int, skip: Callable[[str], bool], fetch: b
         path = os.fsdecode(item)
         content = inline_bytes(path)
         if content == b"":
-            yield Frame(name, error="The data URI holds no data in valid base64 or percent encoding; encode the photo again.")
+            yield Frame(name, error="The data URI is empty, or no valid base64; encode the photo again.")
         else:
             yield from _by_name(path, every, skip, fetch) if content is None else _file(name, content, every, skip)
     elif hasattr(item, "requires_grad"):

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import av
 import numpy as np
@@ -23,18 +23,13 @@ LARGEST_CAMERA = 99  # cameras are numbered from 0; on a command line a longer n
 OPEN_SECONDS, READ_SECONDS = 10.0, 10.0  # seconds to wait for a stream to open, and for its next data
 
 FETCH_ADVICE = "download it first and give its path, or let `mien predict --fetch` (in Python fetch=True) download it"
-
-RECONNECTIONS, WAIT_SECONDS = 3, 2.0
-"""Attempts to open a broken stream again without a frame in between, and the seconds before each."""
-
-FAILURES = (av.FFmpegError, OSError, ValueError, LookupError, MemoryError, MienError)
-"""What PyAV raises where a video is damaged or out of reach, and what `_Video` raises where there is none."""
+RECONNECTIONS, WAIT_SECONDS = 3, 2.0  # attempts to open a broken stream again without a frame in between, and seconds before
+FAILURES = (av.FFmpegError, OSError, ValueError, LookupError, MemoryError, MienError)  # of PyAV, and of `_Video`
 
 BOXES = frozenset(b"ftyp styp moov moof mfra mdat free skip wide pnot udta uuid meta sidx ssix prft emsg pdin".split())
 """The boxes at the top of an MP4 or MOV file (ISO/IEC 14496-12, table 1); what else follows them is not part of the video."""
 
-STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "srt://", "/dev/video")
-"""How the addresses of streams and the device files of cameras begin."""
+STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "srt://", "/dev/video")  # of streams, cameras
 
 VIDEO_SUFFIX = ".mp4"  # container of drawn videos
 ENCODERS = ("libx264", "libopenh264", "mpeg4")  # codecs of drawn videos, best first: H.264, which browsers play, else MPEG-4
@@ -53,8 +48,7 @@ def is_stream(name: str) -> bool:
 def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Iterator[Frame]:
     """Read every N-th frame of a video file, or of the content of one, as a player shows them: upright, with square pixels.
 
-    There is at least one frame. Its time is its own timestamp, counted from the start of the file. A video that is cut off or
-    damaged gives the frames it has, and then one with an error.
+    A video that is cut off or damaged gives the frames it has, and then one with an error.
     """
     try:
         file = _Input(io.FileIO(name) if content is None else io.BytesIO(content))
@@ -114,10 +108,7 @@ def camera_frames(number: int, every: int = 1) -> Iterator[Frame]:
 
 
 def stream_frames(address: str, every: int = 1) -> Iterator[Frame]:
-    """Read every N-th frame of a network stream or device file, with the seconds since the first connection as time.
-
-    Each break is a frame with an error; after a break the address is opened again, up to RECONNECTIONS times.
-    """
+    """Read every N-th frame of a network stream or device file, with the seconds since the first connection as time."""
     options = {"rtsp_transport": "tcp"} if address.startswith("rtsp") else {}
     form, waits = "v4l2" if address.startswith("/dev/") else None, (OPEN_SECONDS, READ_SECONDS)
     connect = partial(av.open, address, format=form, options=options, timeout=waits, metadata_errors="replace")
@@ -199,10 +190,7 @@ class _Video:
             yield from decoded
 
     def _packets(self) -> Iterator[Any]:
-        """Read the packets; the last one, empty or None, makes the decoder give its last frames.
-
-        A damaged packet just before it is left out: it is only a part of one, and its failure would hide the last frames.
-        """
+        """Read the packets; the last one, empty or None, gives the last frames, which a damaged one before it would hide."""
         held = None
         try:
             for packet in self._container.demux(self._stream):
@@ -218,12 +206,9 @@ class _Video:
             yield None
 
     def seconds(self, decoded: Any, number: int) -> float:
-        """Return the time of a frame: its timestamp, or, where it has none, its number by the frame rate.
-
-        Where timestamps jump back, as in recordings that were joined, the times go on by a frame.
-        """
+        """Return the time of a frame: its timestamp, or, where it has none, its number by the frame rate."""
         time = number / self._rate if decoded.time is None else float(decoded.time) - self._start
-        if time + self._shift < self._last:
+        if time + self._shift < self._last:  # timestamps jump back where recordings were joined
             self._shift = self._last - time + (1 / self._rate if number else 0)
         self._last = time + self._shift
         return self._last
@@ -265,10 +250,7 @@ def _reason(error: Exception) -> str:
 
 
 def _claimed_size(file: BinaryIO) -> int:
-    """Add up the sizes that a file's outermost parts state, to the first that reaches over its end, is no part or states none.
-
-    These are the chunks of AVI (RIFF), the boxes of MP4 and MOV, and the header and segment of Matroska and WebM (EBML).
-    """
+    """Add up the sizes that a file's outermost parts state, to the first that ends after it, is no part or states none."""
     end, size = 0, file.seek(0, os.SEEK_END)
     while end < size:
         file.seek(end)
@@ -280,7 +262,7 @@ def _claimed_size(file: BinaryIO) -> int:
         elif head[4:8] in BOXES:
             step = int.from_bytes(head[:4], "big")
             step = int.from_bytes(head[8:], "big") if step == 1 else step  # 0 is to the end of the file
-        elif head[:4] in (b"\x1aE\xdf\xa3", b"\x18S\x80g"):
+        elif head[:4] in (b"\x1aE\xdf\xa3", b"\x18S\x80g"):  # header and segment of Matroska and WebM (EBML)
             length = 9 - head[4].bit_length()
             number = int.from_bytes(head[4 : 4 + length], "big") % 2 ** (7 * length)
             step = 4 + length + number if number < 2 ** (7 * length) - 1 else 0  # the same
@@ -291,10 +273,7 @@ def _claimed_size(file: BinaryIO) -> int:
 
 
 class DrawnVideo:
-    """A video in progress under a temporary name, H.264 in MP4; `close` renames it to `path`.
-
-    The codecs need even sides: the last row or column of an odd one is repeated. `rate` is a guess that helps the encoder.
-    """
+    """A video in progress under a temporary name, H.264 in MP4; `close` renames it to `path`; `rate` is a guess."""
 
     def __init__(self, folder: Path, stem: str, size: tuple[int, int], rate: float) -> None:
         self.path, self._part = folder / f"{stem}{VIDEO_SUFFIX}", folder / f".{stem}.{os.getpid()}.part"
@@ -305,11 +284,10 @@ class DrawnVideo:
                 raise OSError("PyAV has no encoder for it")
             self._file = self._part.open("w+b")
         self._container = av.open(self._file, "w", format="mp4")
-        stream: Any = self._container.add_stream(codec, rate=max(1, round(rate)))
-        stream.width, stream.height = (side + side % 2 for side in size)
+        self._stream = stream = cast(Any, self._container.add_stream(codec, rate=max(1, round(rate))))
+        stream.width, stream.height = (side + side % 2 for side in size)  # the codecs need even sides
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = TIME_BASE
-        self._stream = stream
 
     def add(self, picture: Image.Image, seconds: float) -> None:
         """Write a frame that is shown from this time until the next; one of another size is resized to the first one's."""
@@ -345,9 +323,8 @@ class DrawnVideo:
         try:
             yield
         except (OSError, av.FFmpegError) as error:
-            raise MienError(
-                f"The video {str(self.path)!r} cannot be saved ({_reason(error)}); choose another --draw."
-            ) from None
+            reason = _reason(error)
+            raise MienError(f"The video {str(self.path)!r} cannot be saved ({reason}); choose another --draw.") from None
 
 
 def is_drawn_video(path: Path) -> bool:
