@@ -1,7 +1,6 @@
 """What photos that are worse than the benchmark's cost a model: PublicTest's faces blurred, darkened, turned, covered ...
 
-After Benchmarking neural network robustness to common corruptions (Hendrycks and Dietterich, 2019), with changes that faces
-out of photos and videos have. With votes a model's crowd head is judged by what most people say of the unchanged face.
+After Hendrycks and Dietterich, 2019. With votes a model's crowd head is judged by what most people say of the unchanged face.
 
     python benchmarks/robustness.py mien-s runs/other --data fer2013.csv --votes fer2013new.csv
 """

@@ -2,9 +2,8 @@
 
     python benchmarks/signatures.py FER2013 [--tenth] [--sheet disputed.png]
 
-FER2013 is whatever `--data` takes. What `mien audit` finds with the faces of both sides counts as true: pairs whose details
-correlate by 0.90 or more. PublicTest is searched for copies of Training, or every tenth row of Training for copies of the rest.
-"disputed" are faces that only the signatures call near copies; --sheet shows them for the middle threshold.
+What `mien audit` finds counts as true: pairs whose details correlate by 0.90 or more. PublicTest is searched for copies of
+Training, or every tenth row of Training for copies of the rest. --sheet shows what only signatures call near copies.
 """
 
 import time

@@ -2,8 +2,8 @@
 
     python benchmarks/unsure.py --data fer2013.csv [--votes fer2013new.csv] [--model mien-s]
 
-Changes are from power 0 of the prior. A head's default is the power with the largest sum of accuracy and half the balanced
-accuracy; thresholds are under the default. With --votes the crowd head is judged by votes, else the label head. Intervals: 95%.
+Changes are from power 0. A head's default is the power with the largest sum of accuracy and half the balanced accuracy, for
+which thresholds are given. With --votes the crowd head is judged by votes, else the label head. Intervals: 95%.
 """
 
 import numpy as np
