@@ -38,8 +38,7 @@ VERBS = {
 }
 """Each verb's module, which has a function of its name, and its line in `mien --help`, which ends with its usage."""
 
-PATHS = ("--data", "--data.path", "--data.votes", "--data.drop", "--out", "--model", "--write")
-"""The flags that take paths."""
+PATHS = ("--data", "--data.path", "--data.votes", "--data.drop", "--out", "--model", "--write")  # flags that take paths
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BAD_PATH = (

@@ -2,15 +2,12 @@
 
 import numpy as np
 
-from mien.drawn.canvas import Canvas, Colour, Points, mix, smooth, symmetric
+from mien.drawn.canvas import Canvas, Points, mix, smooth, symmetric
 from mien.drawn.person import Movement, Person, draw_behind, draw_in_front
 
 _BROW_LINE, _EYE_LINE, _MOUTH_LINE = -0.33, -0.04, 0.76
 _SUNK = -0.03  # eyes lie this far below the front of the head
-_DARK: Colour = (30, 20, 20)
-_WHITE_OF_EYE: Colour = (238, 233, 228)
-_TEETH: Colour = (232, 226, 214)
-_INSIDE: Colour = (58, 18, 22)
+_DARK, _WHITE_OF_EYE, _TEETH, _INSIDE = (30, 20, 20), (238, 233, 228), (232, 226, 214), (58, 18, 22)  # the last: of the mouth
 _ACROSS = np.linspace(-1, 1, 17)  # from the left corner of an eye or a mouth to the right one
 
 
@@ -58,7 +55,7 @@ def _draw_skin(canvas: Canvas, person: Person, movement: Movement) -> None:
         (0.0, _MOUTH_LINE + 0.2 + 0.2 * drop, 0.17, 0.045, -0.22),  # under the lower lip
         (0.0, 1.1 + 0.12 * drop, 0.16, 0.09, 0.14),  # chin
     ]
-    mirrored = [(-x, y, width, height, light) for x, y, width, height, light in pairs]
+    mirrored = [(-x, *rest) for x, *rest in pairs]
     canvas.shade(canvas.project(*head_outline(person, movement)), person.skin, [*pairs, *mirrored, *middle])
 
 

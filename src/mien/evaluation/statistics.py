@@ -113,6 +113,5 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Adjust the p-values of several tests (Holm, Scandinavian Journal of Statistics 6, 1979)."""
     order = np.argsort(p_values, kind="stable")
     steps = np.array(p_values)[order] * np.arange(len(order), 0, -1)
-    adjusted = np.empty(len(order))
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(steps))
-    return list(adjusted.tolist())
+    adjusted = np.minimum(1, np.maximum.accumulate(steps))
+    return list(adjusted[np.argsort(order)].tolist())

@@ -222,14 +222,11 @@ def choose_device(name: str) -> torch.device:
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or not available.get(device.type, False):
-        names = ", ".join(kind for kind, is_there in available.items() if is_there)
-        raise MienError(f"There is no device {name!r} here; use auto or one of {names} (GPUs are cuda or mps).")
-    return device
+    with suppress(RuntimeError):
+        if available.get(torch.device(name).type):
+            return torch.device(name)
+    names = ", ".join(kind for kind, is_there in available.items() if is_there)
+    raise MienError(f"There is no device {name!r} here; use auto or one of {names} (GPUs are cuda or mps).")
 
 
 def describe_hardware(device: torch.device) -> str:

@@ -74,9 +74,8 @@ def is_model(weights: str | None) -> bool:
     """Return whether `Recipe.weights` names a model file: by its suffix, an embedded model, or one on the hub."""
     if weights is None:
         return False
-    if is_on_hub(weights) or Path(weights).suffix.lower() == ".onnx":
-        return True
-    return weights in embedded_models() and not Path(weights).exists()
+    is_file_or_hub = is_on_hub(weights) or Path(weights).suffix.lower() == ".onnx"
+    return is_file_or_hub or (weights in embedded_models() and not Path(weights).exists())
 
 
 def trained_run(weights: str | None) -> TrainedRun | None:
