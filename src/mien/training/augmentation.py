@@ -18,9 +18,8 @@ MOST_DEFOCUS, MOST_NOISE = 1 / 32, 0.1
 def place(faces: Tensor, how: Augmentation, crop: int | None = None) -> Tensor:
     """Apply the geometric changes, which keep the quality of the photo, and take a random square of side `crop` from each."""
     side = crop or faces.shape[-1]
-    if how.flip or how.rotation or how.translation or how.scale or side < faces.shape[-1]:
-        faces = _warp(faces, how, side)
-    return faces
+    is_warped = how.flip or how.rotation or how.translation or how.scale or side < faces.shape[-1]
+    return _warp(faces, how, side) if is_warped else faces
 
 
 def worsen(faces: Tensor, how: Augmentation) -> Tensor:
@@ -41,8 +40,7 @@ def worsen(faces: Tensor, how: Augmentation) -> Tensor:
 
 def mixed(strength: float, faces: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
     """Blend each face with another of the batch, and the targets in the same proportion (mixup; Zhang et al., 2018)."""
-    beta = torch.distributions.Beta(strength, strength)
-    share = beta.sample((len(faces),)).to(faces.device)
+    share = torch.distributions.Beta(strength, strength).sample((len(faces),)).to(faces.device)
     others = torch.randperm(len(faces), device=faces.device)
     blended = []
     for each in (faces, *targets):

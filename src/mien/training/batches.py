@@ -60,8 +60,9 @@ class DeviceFaces:
             images = torch.from_numpy(np.asarray(faces.images))
         self.images = images.to(device) if images.nbytes <= free / 2 else images
         self.targets = torch.from_numpy(np.array(faces.targets)).to(device)
-        votes = np.zeros_like(faces.targets) if faces.votes is None else np.array(faces.votes)
-        self.votes = torch.from_numpy(votes).to(device)
+        self.votes = (
+            torch.zeros_like(self.targets) if faces.votes is None else torch.from_numpy(np.array(faces.votes)).to(device)
+        )
         self.classes = faces.classes
         self.taught: Tensor | None = None
 

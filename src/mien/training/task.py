@@ -51,8 +51,7 @@ class ClassificationTask:
         self.trained, self.best_model = trained, trained if self.start is None else deepcopy(self.start)
         self.optimizer = build_optimizer(model, head_of(model.network), recipe.optimizer)
         self.schedule = build_schedule(self.optimizer, recipe.schedule, recipe.epochs * len(self._batches(train, 0)))
-        # bf16 is slower on most CPUs
-        self.autocast = torch.autocast("cuda", torch.bfloat16, enabled=train.device.type == "cuda")
+        self.autocast = torch.autocast("cuda", torch.bfloat16, enabled=train.device.type == "cuda")  # slower on most CPUs
         counts = np.bincount(train.classes, minlength=train.targets.shape[1])
         self.label_weights = torch.from_numpy(class_weights(counts)).to(train.device)
 
