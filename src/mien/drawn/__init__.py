@@ -38,8 +38,7 @@ def draw_face(expression: str, seed: int, size: int = 192) -> np.ndarray:
     """
     _check(expression, seed, size)
     person = Person(np.random.default_rng(seed))
-    # From 1: numpy pads seeds with zeros, so [seed, 0] would repeat the person's numbers.
-    random = np.random.default_rng([seed, 1 + FER2013.index(expression)])
+    random = np.random.default_rng([seed, 1 + FER2013.index(expression)])  # [seed, 0] would repeat the person's numbers
     movement = express(expression, random)
     extent = _SUPERSAMPLING * max(size, _MIN_DRAWN_SIZE)
     scale = extent / random.uniform(2.35, 2.75)

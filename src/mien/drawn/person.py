@@ -93,8 +93,7 @@ HAIR_STYLES = ("short", "curly", "long")
 
 def _between(random: np.random.Generator, colours: tuple[Colour, ...], position: float, spread: float = 6.0) -> Colour:
     """Interpolate in a row of colours at a position from 0 to 1, and vary the result a little."""
-    places = np.linspace(0, 1, len(colours))
-    mixed = [np.interp(position, places, channel) for channel in zip(*colours, strict=True)]
+    mixed = [np.interp(position, np.linspace(0, 1, len(colours)), channel) for channel in zip(*colours, strict=True)]
     red, green, blue = np.clip(mixed + random.normal(0, spread, 3), 8, 252).astype(int).tolist()
     return red, green, blue
 

@@ -38,10 +38,8 @@ COST: Columns = {  # what a run cost; empty where it is not known
     "s an epoch": lambda run: "" if run.seconds_an_epoch is None else f"{run.seconds_an_epoch:,.1f}",
     "faces/s": lambda run: "" if run.faces_a_second is None else f"{run.faces_a_second:,.0f}",
 }
-
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
-
 Places = Mapping[str, int]  # of a run among all runs of the page, by its name, for its colour, mark and dashes
 
 

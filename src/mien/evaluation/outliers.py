@@ -11,7 +11,6 @@ are "not a face" by FER+'s votes (docs/fer2013.md)."""
 
 TOO_DARK_OR_BRIGHT = 3.0  # robust standard deviations from the usual brightness
 ODD_SIZE = 3.0  # robust standard deviations from the usual height, width or aspect ratio, in logarithms
-
 LEAST_SPREAD = 1 / 3  # least standard deviation of sizes, in octaves: of equal sizes, nothing within a factor of 2 is odd
 BINS = 9  # orientations of gradients, over half a turn, as in Dalal and Triggs
 FACES = 2048  # faces whose gradients are computed at a time, which bounds memory

@@ -38,7 +38,6 @@ THEME |= {colour: f"series-{number}" for number, colour in enumerate(SERIES, sta
 """The CSS variables of the colours, defined in `page/report.css`, those of `SERIES` in `page/comparison.css`."""
 
 DASHED: dict[str, Any] = {"color": FAINT, "linewidth": 1, "linestyle": (0, (4, 3))}  # the style of reference lines
-
 Curve = tuple[np.ndarray, np.ndarray]
 
 

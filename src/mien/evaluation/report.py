@@ -111,8 +111,7 @@ def evaluate(
             figures["learning"] = plot_learning(learning)
         for column, groups in record.subgroups.items():
             figures[f"groups of {column}"] = plots.plot_subgroups(groups, metrics.accuracy.value)
-        page = render(record, figures, model.metadata.get("mien.recipe"))
-        (folder / "index.html").write_text(page, encoding="utf-8")
+        (folder / "index.html").write_text(render(record, figures, model.metadata.get("mien.recipe")), encoding="utf-8")
         (folder / "confusion.png").write_bytes(plots.as_png(figures["confusion"]))
         kinds = copies[1] if copies else None
         write_rows(folder / "predictions.csv", _tabulate_predictions(rows, probabilities, truth, model.labels, kinds))

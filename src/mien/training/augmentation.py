@@ -11,8 +11,7 @@ from torch import Tensor
 
 from mien.training.recipe import Augmentation
 
-MOST_DEFOCUS, MOST_NOISE = 1 / 32, 0.1
-"""Limits of `degradation`: standard deviation of the blur in sides of the face, and of the noise, where white is 1."""
+MOST_DEFOCUS, MOST_NOISE = 1 / 32, 0.1  # standard deviations: of the blur in sides of the face, of the noise where white is 1
 
 
 def place(faces: Tensor, how: Augmentation, crop: int | None = None) -> Tensor:
@@ -105,5 +104,4 @@ def _erase(faces: Tensor, probability: float) -> Tensor:
     y, x = torch.arange(height, device=faces.device), torch.arange(width, device=faces.device)
     in_rows, in_columns = (y >= top) & (y < top + tall), (x >= left) & (x < left + wide)
     chosen = (torch.rand(count, device=faces.device) < probability).view(-1, 1, 1, 1)
-    covered = in_rows[:, None, :, None] & in_columns[:, None, None, :] & chosen
-    return torch.where(covered, _uniform(faces, low=0.0), faces)
+    return torch.where(in_rows[:, None, :, None] & in_columns[:, None, None, :] & chosen, _uniform(faces, low=0.0), faces)

@@ -95,7 +95,7 @@ def _to_onnx(network: nn.Module, faces: Tensor, outputs: list[str]) -> onnx.Mode
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
+    with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):  # about its own internals
         program = torch.onnx.export(
             network,
             (faces,),

@@ -15,7 +15,6 @@ from mien.errors import MienError, in_plain_words, suggestion
 from mien.inference.classifier import is_on_hub
 
 RECIPES = Path(__file__).parent.parent / "recipes"
-
 TIMM, HUB = "timm:", "hub"  # prefix of timm's networks in `Recipe.network`; `Recipe.weights` for timm's pretrained weights
 LARGEST_SEED = 2**32 - 1  # the largest that numpy, PyTorch and scikit-learn all accept
 LARGEST_SIDE = 1024  # pixels; larger faces than those of any published expression data set
@@ -264,8 +263,7 @@ def recipe_path(name: str | Path) -> Path:
         if not path.is_file():
             raise MienError(f"There is no recipe file {str(name)!r}; run `mien recipes` for the list of mien's recipes.")
         return path
-    names = recipe_names()
-    if str(name) in names:
+    if str(name) in (names := recipe_names()):
         return RECIPES / f"{name}.yaml"
     hint = suggestion(str(name).lower(), names, f"the recipes are {', '.join(names)}.", most=3, cutoff=0.5)
     raise MienError(f"There is no recipe {str(name)!r}; {hint} The name of a recipe file of your own must end in .yaml.")

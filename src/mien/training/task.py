@@ -61,8 +61,7 @@ class ClassificationTask:
     def start_epoch(self, epoch: int) -> TrainingBatches:
         """Seed dropout and augmentation, freeze or unfreeze the backbone, and return the batches; epochs count from 0."""
         faces = self.teachers.of_epoch(epoch) if isinstance(self.teachers, Views) else self.train_faces
-        # an epoch depends only on the weights and the optimizer: a resumed run gives the same bits
-        torch.manual_seed(self.recipe.seed * 100_003 + epoch)
+        torch.manual_seed(self.recipe.seed * 100_003 + epoch)  # so that a resumed run gives the same bits
         head_only(self.model.network, epoch < self.recipe.head_epochs)
         self.epoch = epoch
         self.seen: list[tuple[int, Tensor, Tensor]] = []  # rows, loss and right predictions of every batch
@@ -166,5 +165,4 @@ def crop_side(recipe: Recipe, epoch: int) -> int | None:
     """Return the side of the crop in an epoch, counted from 0 (progressive learning; Tan and Le, EfficientNetV2, 2021)."""
     if recipe.crop_from is None:
         return recipe.crop
-    grown = epoch / max(1, recipe.epochs - 1)
-    return round(recipe.crop_from + grown * (recipe.seen - recipe.crop_from))
+    return round(recipe.crop_from + epoch / max(1, recipe.epochs - 1) * (recipe.seen - recipe.crop_from))

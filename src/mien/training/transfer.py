@@ -195,9 +195,8 @@ def _adapt_channels(weight: Tensor, like: Tensor) -> Tensor:
 def read_model_weights(file: Path, network: nn.Module) -> dict[str, Tensor]:
     """Read the weights of a float32 model file, by their names in a network of the same kind."""
     graph = onnx.load(file).graph
-    weights = {
-        tensor.name.removeprefix(PREFIX): torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer
-    }
+    arrays = {each.name.removeprefix(PREFIX): numpy_helper.to_array(each) for each in graph.initializer}
+    weights = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     biases = {
         node.input[1].removeprefix(PREFIX): node.input[2].removeprefix(PREFIX)
         for node in graph.node

@@ -26,8 +26,7 @@ from mien.inference.video import is_stream
 from mien.labels import LabelSet
 from mien.verbs import say
 
-NOT_LOGGED = ("batch_size", "threads", "font", "draw")
-"""Options that do not change the predictions: a run may be resumed with others."""
+NOT_LOGGED = ("batch_size", "threads", "font", "draw")  # do not change the predictions: a run may be resumed with others
 
 
 def predict(
