@@ -255,9 +255,8 @@ def _upload(folder: Path, to: str, private: bool) -> str:
     try:
         url = str(api.create_repo(to, private=private or None, exist_ok=True))
         if private and not api.repo_info(to).private:
-            raise MienError(
-                f"{to} is on the hub already and public; make it private on its page first, or leave out --private."
-            )
+            advice = "make it private on its page first, or leave out --private"
+            raise MienError(f"{to} is on the hub already and public; {advice}.")
         api.upload_folder(repo_id=to, folder_path=folder, commit_message="Upload a model with mien push")
         return url
     except hub.HFValidationError as problem:
