@@ -38,9 +38,7 @@ VERBS = {
 }
 """Each verb's module, which has a function of its name, and its line in `mien --help`, which ends with its usage."""
 
-PATHS = ("--data", "--data.path", "--data.votes", "--data.drop", "--out", "--model", "--write")
-"""The flags that take paths."""
-
+PATHS = ("--data", "--data.path", "--data.votes", "--data.drop", "--out", "--model", "--write")  # flags that take paths
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BAD_PATH = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR),
@@ -89,16 +87,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def program() -> NoReturn:
-    """Run one verb as the program `mien`, and exit even if a thread is still reading.
-
-    Such a thread may wait for input that never comes, and ending it in the middle of native code would abort the process.
-    """
+    """Run one verb as the program `mien`, and exit even if a thread is still waiting for input, which may never come."""
     status = main()
     if any(thread.daemon and thread.name.startswith("mien-") for thread in threading.enumerate()):
         with suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()
-        os._exit(status)
+        os._exit(status)  # ending a thread in the middle of native code would abort the process
     sys.exit(status)
 
 
@@ -231,23 +226,19 @@ def _make_parser(verb: str, function: Callable[..., Any], recipe: Any) -> Any:
 
 
 def _spelled_out(words: Sequence[str], flags: Mapping[str, Any]) -> Iterator[str]:
-    """Let `--data PATH` stand for `--data.path PATH`, `--dry-run` for `--dry_run`, and a list's flag be repeated.
-
-    jsonargparse's own flag for one more item of a list is `--by+`. An empty path is rejected: it would be the current folder,
-    and comes from an unset variable of the shell.
-    """
+    """Let `--data PATH` stand for `--data.path PATH`, `--dry-run` for `--dry_run`, and a list's flag be repeated."""
     before = ""
     for word in words:
         flag, equals, value = word.partition("=")
         if flag.startswith("--") and flag not in flags and (known := f"--{flag[2:].replace('-', '_')}") in flags:
             flag = known
         if (not word and before in PATHS) or (equals and not value and flag in PATHS):
-            raise MienError(f"{flag or before} is empty; give it a path.")
+            raise MienError(f"{flag or before} is empty; give it a path.")  # not the current folder: a variable may be unset
         before = flag
         if flag == "--data" and flag in flags:
             flag = "--data.path"
         elif "." not in flag and f"{flag}+" in flags:
-            flag = f"{flag}+"
+            flag = f"{flag}+"  # jsonargparse's flag for one more item of a list
         yield f"{flag}{equals}{value}" if flag.startswith("--") else word
 
 

@@ -23,7 +23,7 @@ _PEOPLE_PER_SEED = 1_000_000
 
 
 def draw_face(expression: str, seed: int, size: int = 192) -> np.ndarray:
-    """Draw one face, cropped as a face detector crops it.
+    """Draw one face, cropped as a face detector crops it: (size, size, 3), uint8, RGB.
 
     The seed alone decides the person, so one seed gives the same person with every expression; pose, light, background,
     blur and noise differ from picture to picture.
@@ -33,16 +33,12 @@ def draw_face(expression: str, seed: int, size: int = 192) -> np.ndarray:
         seed: the same expression and seed give the same pixels; 0 or more.
         size: height and width in pixels.
 
-    Returns:
-        (size, size, 3), uint8, RGB.
-
     Raises:
         MienError: if there is no such expression, or seed or size are out of range.
     """
     _check(expression, seed, size)
     person = Person(np.random.default_rng(seed))
-    # From 1: numpy pads seeds with zeros, so [seed, 0] would repeat the person's numbers.
-    random = np.random.default_rng([seed, 1 + FER2013.index(expression)])
+    random = np.random.default_rng([seed, 1 + FER2013.index(expression)])  # [seed, 0] would repeat the person's numbers
     movement = express(expression, random)
     extent = _SUPERSAMPLING * max(size, _MIN_DRAWN_SIZE)
     scale = extent / random.uniform(2.35, 2.75)
@@ -65,7 +61,7 @@ def draw_faces(
     validation: float = 0.0,
     test: float = 0.0,
 ) -> FaceSet:
-    """Draw a labelled set; no person is in two splits.
+    """Draw a labelled set, in rounds of one face of each label; no person is in two splits.
 
     Args:
         per_class: faces of each label.
@@ -74,10 +70,7 @@ def draw_faces(
         seed: the same arguments give the same set; sets of different seeds share no person.
         labels: which expressions, out of FER-2013's.
         validation: share of each label that goes to the split "validation".
-        test: share of each label that goes to the split "test".
-
-    Returns:
-        The faces, in rounds of one face of each label; without shares they have no splits.
+        test: share of each label that goes to the split "test"; without shares there are no splits.
 
     Raises:
         MienError: if a label cannot be drawn, or the shares leave no face for training.
@@ -97,8 +90,7 @@ def write_folder(per_class: int, out: Path, size: int = 96, seed: int = 0, valid
     """Write drawn faces as colour PNG files, a folder per split and in it a folder per label.
 
     A face is `out/train/happy/0001.png`; without shares for validation and test it is `out/happy/0001.png`. The parameters are
-    those of `draw_faces`; `out` may exist if it is empty. Raises a MienError if `out` is a file, is not empty or cannot be
-    written, or the shares leave no face for training.
+    those of `draw_faces`; `out` may exist if it is empty.
     """
     splits = _splits(per_class, validation, test)
     check_empty(out)
@@ -117,7 +109,7 @@ def draw_photo(
     """Draw several people, from left to right, in rows where one row is too narrow; the same arguments give the same picture.
 
     Returns the picture, (height, width, 3), uint8, RGB, and in the order of the expressions the box of each face from forehead
-    to chin: x1, y1, x2, y2 in pixels. Raises a MienError if there is no such expression, or the people do not fit into it.
+    to chin: x1, y1, x2, y2 in pixels.
     """
     for expression in expressions:
         _check(expression, seed, min(width, height))

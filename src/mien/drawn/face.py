@@ -2,15 +2,12 @@
 
 import numpy as np
 
-from mien.drawn.canvas import Canvas, Colour, Points, mix, smooth, symmetric
+from mien.drawn.canvas import Canvas, Points, mix, smooth, symmetric
 from mien.drawn.person import Movement, Person, draw_behind, draw_in_front
 
 _BROW_LINE, _EYE_LINE, _MOUTH_LINE = -0.33, -0.04, 0.76
 _SUNK = -0.03  # eyes lie this far below the front of the head
-_DARK: Colour = (30, 20, 20)
-_WHITE_OF_EYE: Colour = (238, 233, 228)
-_TEETH: Colour = (232, 226, 214)
-_INSIDE: Colour = (58, 18, 22)
+_DARK, _WHITE_OF_EYE, _TEETH, _INSIDE = (30, 20, 20), (238, 233, 228), (232, 226, 214), (58, 18, 22)  # the last: of the mouth
 _ACROSS = np.linspace(-1, 1, 17)  # from the left corner of an eye or a mouth to the right one
 
 
@@ -58,15 +55,14 @@ def _draw_skin(canvas: Canvas, person: Person, movement: Movement) -> None:
         (0.0, _MOUTH_LINE + 0.2 + 0.2 * drop, 0.17, 0.045, -0.22),  # under the lower lip
         (0.0, 1.1 + 0.12 * drop, 0.16, 0.09, 0.14),  # chin
     ]
-    mirrored = [(-x, y, width, height, light) for x, y, width, height, light in pairs]
+    mirrored = [(-x, *rest) for x, *rest in pairs]
     canvas.shade(canvas.project(*head_outline(person, movement)), person.skin, [*pairs, *mirrored, *middle])
 
 
 def _draw_beard(canvas: Canvas, person: Person, movement: Movement) -> None:
     outline, depth = head_outline(person, movement)
     lower = outline[:, 1] > 0  # from the right temple by the chin to the left one
-    pull = 0.06 * movement.corner_pull
-    edge = np.array([(0.78, 0.34), (0.6, 0.58), (0.46 + pull, 0.68), (0.24, 0.56)])
+    edge = np.array([(0.78, 0.34), (0.6, 0.58), (0.46 + 0.06 * movement.corner_pull, 0.68), (0.24, 0.56)])
     shape = np.concatenate([outline[lower], edge * (-1, 1), edge[::-1]])
     depths = np.concatenate([depth[lower], np.full(2 * len(edge), 0.3)])
     canvas.fill(shape, mix(person.hair, (20, 16, 16), 0.2), depths, opacity=0.75)
@@ -144,8 +140,7 @@ def _draw_eye(canvas: Canvas, person: Person, movement: Movement, side: int) -> 
         canvas.fill(opening, mix(_WHITE_OF_EYE, person.skin, 0.12), lift=_SUNK)
         for radius, colour in ((0.098, mix(person.eyes, _DARK, 0.55)), (0.08, person.eyes), (0.044, (14, 11, 11))):
             canvas.disc(across, down, radius, colour, lift=_SUNK)
-        shadow = mix(mix(person.skin, _DARK, 0.5), person.eyes, 0.2)
-        canvas.fill(_between(x, top - 0.05, top + 0.018), shadow, lift=_SUNK)
+        canvas.fill(_between(x, top - 0.05, top + 0.018), mix(mix(person.skin, _DARK, 0.5), person.eyes, 0.2), lift=_SUNK)
         canvas.disc(across - 0.034, down - 0.037, 0.0235, (250, 250, 250), lift=_SUNK)
     lashes = 0.028 * (1 - np.abs(_ACROSS) ** 4 * 0.6)
     canvas.stroke(np.column_stack([x + side * 0.012, top]), lashes, mix(_DARK, person.hair, 0.15), lift=_SUNK)

@@ -9,12 +9,7 @@ from mien.drawn.canvas import Canvas, Colour, mix, smooth, symmetric
 
 @dataclass(frozen=True)
 class Movement:
-    """What a face does, from 0 (at rest) to 1 (strong).
-
-    The names are those of the Facial Action Coding System, with the number of the action unit.
-
-    Source: Ekman, Friesen and Hager, Facial Action Coding System (2002).
-    """
+    """Action units, from 0 (at rest) to 1 (strong), by Ekman, Friesen and Hager, Facial Action Coding System (2002)."""
 
     inner_brow_raise: float = 0.0  # 1
     outer_brow_raise: float = 0.0  # 2
@@ -66,11 +61,9 @@ _FORMS = {
     "surprise": (Movement(**_WONDER, jaw_drop=1.0, lip_pucker=0.5), Movement(**_WONDER, jaw_drop=0.6, lip_pucker=0.8)),
     "neutral": (Movement(),),
 }
-"""The movements of each expression, in one or more typical forms.
-
-Source: Ekman and Friesen, Unmasking the Face (1975): in fear the raised brows are drawn together and the lips stretched, in
-surprise they are not; in anger the brows come down and the lids stare, in disgust the nose wrinkles.
-"""
+"""The movements of each expression, in one or more typical forms (Ekman and Friesen, Unmasking the Face, 1975): in fear the
+raised brows are drawn together and the lips stretched, in surprise they are not; in anger the brows come down and the lids
+stare, in disgust the nose wrinkles."""
 
 _RESTLESS = ("inner_brow_raise", "outer_brow_raise", "brow_lower", "lid_droop", "lid_tighten", "corner_depress", "lips_part")
 
@@ -80,8 +73,7 @@ def express(expression: str, random: np.random.Generator) -> Movement:
     forms = _FORMS[expression]
     form = asdict(forms[random.integers(len(forms))])
     intensity = random.uniform(0.7, 1.05)
-    # Each movement varies by itself, and a face at rest still moves a little.
-    rest = np.abs(random.normal(0, 0.05, len(_RESTLESS)))
+    rest = np.abs(random.normal(0, 0.05, len(_RESTLESS)))  # a face at rest still moves a little
     varied = {name: amount * intensity * random.uniform(0.82, 1.15) for name, amount in form.items() if amount}
     moved = form | dict(zip(_RESTLESS, rest.tolist(), strict=True)) | varied
     moved["gaze_down"] += random.normal(0, 0.12)
@@ -101,8 +93,7 @@ HAIR_STYLES = ("short", "curly", "long")
 
 def _between(random: np.random.Generator, colours: tuple[Colour, ...], position: float, spread: float = 6.0) -> Colour:
     """Interpolate in a row of colours at a position from 0 to 1, and vary the result a little."""
-    places = np.linspace(0, 1, len(colours))
-    mixed = [np.interp(position, places, channel) for channel in zip(*colours, strict=True)]
+    mixed = [np.interp(position, np.linspace(0, 1, len(colours)), channel) for channel in zip(*colours, strict=True)]
     red, green, blue = np.clip(mixed + random.normal(0, spread, 3), 8, 252).astype(int).tolist()
     return red, green, blue
 
@@ -124,8 +115,7 @@ class Person:
         self.beard = self.hair_style != "long" and random.uniform() < 0.3
         self.glasses = random.uniform() < 0.2
         self.hair_volume = random.uniform(0.0, 1.0)
-        self.jaw_width = random.uniform(-0.09, 0.09)
-        self.jaw_height = random.uniform(-0.09, 0.09)
+        self.jaw_width, self.jaw_height = random.uniform(-0.09, 0.09, 2).tolist()
         self.eye_width = random.uniform(0.185, 0.225)
         self.eye_height = random.uniform(0.85, 1.15)
         self.eye_spacing = random.uniform(0.385, 0.435)
@@ -138,7 +128,6 @@ class Person:
 
 
 # Hair, ears, neck, clothes and glasses. Symmetric shapes are given by their right half, from top to bottom.
-
 _EAR = np.array([(0.9, -0.15), (1.04, -0.2), (1.1, -0.05), (1.05, 0.2), (0.98, 0.36), (0.9, 0.32)])
 _NECK = [(-0.55, 0.6), (0.55, 0.6), (0.58, 1.6), (0.95, 2.1), (-0.95, 2.1), (-0.58, 1.6)]
 _SHOULDERS = [(0.0, 1.86), (0.5, 1.66), (0.9, 1.76), (1.65, 1.98), (2.12, 2.5), (2.25, 3.8), (2.3, 9.0), (0.0, 9.0)]

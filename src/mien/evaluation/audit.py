@@ -29,7 +29,6 @@ LEFT_OUT = ("id", "split", "label", "reason")  # columns of the list of rows to 
 TILES = 48  # most tiles shown of a kind
 BESIDE = 4  # most pictures in a tile, and most rows named in a picture's tooltip
 LONGEST = 96  # longest side of an embedded picture in pixels; larger ones are shrunk to keep the page small
-
 TRAIN = SPLITS.index("train")
 
 
@@ -250,14 +249,13 @@ KINDS: dict[str, Callable[[Audit], Finding | None]] = {
 """How each kind of finding is found, None where the data lack what it needs; page/audit.html describes them. The first four are
 certain; the others are for a person to judge."""
 
-THRESHOLDS = {
+THRESHOLDS = {  # the value beyond which a row is found, of the kinds that have one
     "near-copy": SAME_PICTURE,
     "blank": NEARLY_BLANK,
     "no-face": FAR_FROM_FACES,
     "brightness": TOO_DARK_OR_BRIGHT,
     "size": ODD_SIZE,
 }
-"""The value beyond which a row is found, of the kinds that have one."""
 
 
 def check_places(out: Path, write: Path | None) -> None:

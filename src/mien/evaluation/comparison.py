@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from mien import __version__
 from mien.errors import MienError
 from mien.evaluation.plots import FAINT, INK, SERIES, add_legend, new_figure, new_rows, plain, style_axes
-from mien.evaluation.report import markdown_table, new_environment
+from mien.evaluation.report import new_environment
 from mien.evaluation.run_summary import RunSummary, read_summaries, run_and_report, summarise
 from mien.evaluation.statistics import SIGNIFICANT, PairedTest, holm, mcnemar, proportion
 
@@ -38,10 +38,8 @@ COST: Columns = {  # what a run cost; empty where it is not known
     "s an epoch": lambda run: "" if run.seconds_an_epoch is None else f"{run.seconds_an_epoch:,.1f}",
     "faces/s": lambda run: "" if run.faces_a_second is None else f"{run.faces_a_second:,.0f}",
 }
-
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
-
 Places = Mapping[str, int]  # of a run among all runs of the page, by its name, for its colour, mark and dashes
 
 
@@ -128,9 +126,7 @@ def render(
     format: Literal["html", "md"] = "html",
 ) -> str:
     """Write runs and predictions, as `read_runs` gives them, as a page or Markdown; without predictions nothing is tested."""
-    environment = new_environment(text=format == "md")
-    environment.filters["table"] = markdown_table
-    template = environment.get_template(f"comparison.{format}")
+    template = new_environment(text=format == "md").get_template(f"comparison.{format}")
     return template.render(
         title=title,
         command=command,
@@ -160,9 +156,9 @@ def recall_table(summaries: Sequence[RunSummary]) -> Table:
 
 def duration(seconds: float) -> str:
     """Format a time in seconds, minutes, or hours and minutes."""
-    minutes = round(seconds / 60)
     if seconds < 59.5:
         return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
@@ -245,8 +241,7 @@ def plot_accuracies(runs: Sequence[RunSummary], places: Places) -> Figure:
 def plot_recalls(runs: Sequence[RunSummary], places: Places) -> Figure:
     """Draw the recall of every label that has faces, a row each, with a mark and a 95% interval (Wilson) for each run."""
     labels = list(dict.fromkeys(label for each in runs for label, value in each.recall.items() if value is not None))
-    step = 0.8 / len(runs)
-    row = max(0.42, 0.13 * len(runs) + 0.1)
+    step, row = 0.8 / len(runs), max(0.42, 0.13 * len(runs) + 0.1)
     figure, axes = new_rows([plain(label) for label in labels], width=7.6, row=row, margin=0.75 + _legend_height(runs))
     for number, each in enumerate(runs):
         colour, mark = _colour_and_mark(places[each.name])

@@ -14,9 +14,8 @@ from mien.data.rows import numbered_labels
 from mien.errors import MienError, suggestion
 from mien.labels import LabelMap, LabelSet, is_no_expression, label_changes, label_groups, meaning
 
-BLANK = "?"  # placeholder for a label of the data that the user must fill in
-
-SIMILAR_WORDS = {
+BLANK = "?"  # placeholder for a label of the data that the user must fill in: a copied wrong guess would be measured
+SIMILAR_WORDS = {  # names of similar expressions in other data; error messages suggest them, but nothing applies them
     "happy": ("joy", "smile", "smiling", "amusement"),
     "sad": ("grief", "sorrow", "crying"),
     "angry": ("rage", "mad"),
@@ -24,7 +23,6 @@ SIMILAR_WORDS = {
     "surprise": ("astonished", "amazed"),
     "neutral": ("calm", "nonexpression"),
 }
-"""Names of similar expressions in other data; they are suggested in error messages, but never applied by themselves."""
 
 
 def with_labels(faces: FaceSet, labels: LabelMap, model: LabelSet | None = None, merged: Collection[str] = ()) -> FaceSet:
@@ -85,8 +83,7 @@ def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet, given: LabelMap 
 def match_labels(labels: LabelSet, data: FaceSet, merged: LabelMap | None = None) -> np.ndarray:
     """Put the targets of the data into the model's label order, matching by name: (N, K), float32.
 
-    Labels without rows need no match. If rows have labels that the model lacks, MienError names those missing on either side
-    and suggests a value of --labels that includes those `merged` before.
+    Labels without rows need no match. MienError for others, which suggests a value of --labels with those `merged` before.
     """
     used = [name for name, shares in zip(data.labels, data.targets.T, strict=True) if shares.any()]
     if lacking := [name for name in used if name not in labels.names]:
@@ -134,10 +131,7 @@ def _flag(mapping: LabelMap) -> str:
 
 
 def _guess_partners(labels: LabelSet, lacking: list[str], absent: list[str]) -> dict[str, list[str]]:
-    """Guess the labels of the data for each label of the model: by synonym, by similarity, or because one is left on each side.
-
-    Others stay blank, since a wrong guess that is copied would be measured.
-    """
+    """Guess the labels of the data for each label of the model: by synonym, by similarity, or as the last left on each side."""
     guessed = dict.fromkeys(lacking, "")
     for name in lacking:
         word, choices = name.casefold(), absent or labels.names

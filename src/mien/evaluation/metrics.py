@@ -57,10 +57,7 @@ class LabelMetrics:
 
 @dataclass(frozen=True)
 class Metrics:
-    """The metrics of a model on some rows.
-
-    The true label of a row is its most likely one. Macro averages are over the labels that have rows.
-    """
+    """The metrics of a model on rows, whose true label is the most likely one; macro averages are over labels with rows."""
 
     n: int  # rows
     labels_with_rows: int
@@ -197,8 +194,7 @@ def accuracy_by_coverage(confidence: np.ndarray, right: np.ndarray) -> np.ndarra
     """Compute the accuracy of the k most confident predictions for every k: (N,) float64, at k - 1."""
     order = np.argsort(-confidence, kind="stable")
     _, tie, size = np.unique(confidence, return_inverse=True, return_counts=True)
-    # rows of equal confidence have no order, so each counts with their mean
-    shared = (np.bincount(tie, weights=right) / size)[tie]
+    shared = (np.bincount(tie, weights=right) / size)[tie]  # rows of equal confidence each count with their mean
     accuracies: np.ndarray = np.cumsum(shared[order]) / np.arange(1, len(right) + 1)
     return accuracies
 

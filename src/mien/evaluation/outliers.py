@@ -5,18 +5,13 @@ import numpy as np
 from mien.data.copies import SIDE, gray_chunks
 
 NEARLY_BLANK = 5.0  # standard deviation of the pixels below which nothing is visible; FER-2013's faintest face has 9
-
 FAR_FROM_FACES = 4.0
 """Robust standard deviations from the usual distance beyond which an image may show no face: 78% of these rows of FER-2013
 are "not a face" by FER+'s votes (docs/fer2013.md)."""
 
 TOO_DARK_OR_BRIGHT = 3.0  # robust standard deviations from the usual brightness
 ODD_SIZE = 3.0  # robust standard deviations from the usual height, width or aspect ratio, in logarithms
-
-LEAST_SPREAD = 1 / 3
-"""Least standard deviation of sizes, in octaves: where all sizes are equal, nothing within a factor of 2 (`ODD_SIZE`
-times this) is odd."""
-
+LEAST_SPREAD = 1 / 3  # least standard deviation of sizes, in octaves: of equal sizes, nothing within a factor of 2 is odd
 BINS = 9  # orientations of gradients, over half a turn, as in Dalal and Triggs
 FACES = 2048  # faces whose gradients are computed at a time, which bounds memory
 

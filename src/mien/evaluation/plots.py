@@ -30,8 +30,7 @@ FILL = "#1f5f9e"  # the accent colour as a background of text
 ACCENT = "#1f5f9f"  # the accent colour as a line or a mark; not quite FILL, so that a dark page can lighten it alone
 ON_FILL = "#ffffff"  # text on FILL
 WRONG = "#b3470f"  # a mistake; never its only sign
-SERIES = ("#20609f", "#b3480f", "#2f7d4f", "#7a4fa3", "#98700f", "#4a5561")
-"""Runs in one figure; each has a marker of its own too."""
+SERIES = ("#20609f", "#b3480f", "#2f7d4f", "#7a4fa3", "#98700f", "#4a5561")  # runs in one figure; each has its marker too
 
 THEME = {INK: "ink", FAINT: "faint", MUTED: "muted", RULE: "rule"}
 THEME |= {FILL: "fill", ACCENT: "accent", ON_FILL: "on-fill", WRONG: "wrong"}
@@ -39,7 +38,6 @@ THEME |= {colour: f"series-{number}" for number, colour in enumerate(SERIES, sta
 """The CSS variables of the colours, defined in `page/report.css`, those of `SERIES` in `page/comparison.css`."""
 
 DASHED: dict[str, Any] = {"color": FAINT, "linewidth": 1, "linestyle": (0, (4, 3))}  # the style of reference lines
-
 Curve = tuple[np.ndarray, np.ndarray]
 
 

@@ -80,12 +80,10 @@ class Record:
 def describe_model(model: Classifier) -> dict[str, Any]:
     """Describe a model from its file and its metadata."""
     path = Path(model.path)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     temperature = model.metadata.get("mien.crowd_temperature" if model.head == "crowd" else "mien.temperature")
     return {
         "file": path.name,
-        "sha256": digest,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "labels": model.labels.names,
         "size": model.size,  # side of its input in pixels
         "channels": model.channels,  # 1 gray, 3 RGB

@@ -34,15 +34,10 @@ FACE, GAP, CAPTION = 1.06, 0.12, 0.52  # inches on a sheet: side of a face, gap 
 
 @dataclass(frozen=True)
 class Report:
-    """The result of an evaluation.
+    """The result of an evaluation."""
 
-    Attributes:
-        record: the contents of metrics.json.
-        folder: the folder of the report; open its index.html.
-    """
-
-    record: Record
-    folder: Path
+    record: Record  # the contents of metrics.json
+    folder: Path  # of the report; open its index.html
 
     @property
     def metrics(self) -> Metrics:
@@ -116,8 +111,7 @@ def evaluate(
             figures["learning"] = plot_learning(learning)
         for column, groups in record.subgroups.items():
             figures[f"groups of {column}"] = plots.plot_subgroups(groups, metrics.accuracy.value)
-        page = render(record, figures, model.metadata.get("mien.recipe"))
-        (folder / "index.html").write_text(page, encoding="utf-8")
+        (folder / "index.html").write_text(render(record, figures, model.metadata.get("mien.recipe")), encoding="utf-8")
         (folder / "confusion.png").write_bytes(plots.as_png(figures["confusion"]))
         kinds = copies[1] if copies else None
         write_rows(folder / "predictions.csv", _tabulate_predictions(rows, probabilities, truth, model.labels, kinds))
@@ -198,6 +192,7 @@ def new_environment(text: bool = False) -> jinja2.Environment:
         "percent": lambda share: missing if share is None else f"{share:.1%}",
         "points": lambda share: missing if share is None else f"{100 * share:+.1f}".replace("-", minus),
         "svg": lambda figure, title: Markup(plots.as_svg(figure, title)),
+        "table": markdown_table,
     }
     return environment
 
@@ -214,19 +209,10 @@ def aligned(rows: Sequence[Sequence[object]]) -> str:
 
 def render(record: Record, figures: Mapping[str, Figure], recipe: str | None) -> str:
     """Write the page, with the model's recipe as YAML text; a section without its figure is left out."""
-    return (
-        new_environment()
-        .get_template("report.html")
-        .render(
-            record=record,
-            confusions=largest_confusions(record.all_rows),
-            cautions=cautions(record),
-            most_stored=MOST_DIGESTED,
-            enough=(subgroups.FEWEST_ROWS, round(100 * subgroups.WIDEST)),
-            figures=figures,
-            recipe=recipe,
-        )
-    )
+    template = new_environment().get_template("report.html")
+    enough = (subgroups.FEWEST_ROWS, round(100 * subgroups.WIDEST))
+    found = {"confusions": largest_confusions(record.all_rows), "cautions": cautions(record), "figures": figures}
+    return template.render(record=record, most_stored=MOST_DIGESTED, enough=enough, recipe=recipe, **found)
 
 
 def cautions(record: Record, template: str = "cautions.txt") -> list[str]:

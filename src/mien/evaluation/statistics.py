@@ -56,10 +56,7 @@ class Difference:
 
 
 def difference(first: Proportion, second: Proportion, correlation: float = 0.0) -> Difference:
-    """Compute the difference of two shares with its 95% interval, which combines both Wilson intervals.
-
-    Sources: Newcombe, Statistics in Medicine 17, 1998, method 10 of both his papers: independent and paired proportions.
-    """
+    """Compute the difference of two shares with its 95% interval (Newcombe, Statistics in Medicine 17, 1998, method 10)."""
 
     def margin(one: float, other: float) -> float:
         return math.sqrt(max(one**2 - 2 * correlation * one * other + other**2, 0))
@@ -80,14 +77,11 @@ class PairedTest:
     difference: float  # accuracy of the second minus that of the first, -1 to 1
     low: float  # of its 95% interval (Newcombe)
     high: float
-    p_value: float  # of McNemar's exact test, two-sided
+    p_value: float  # of McNemar's exact test, two-sided: the binomial test on the rows that only one gets right
 
 
 def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> PairedTest:
-    """Test whether two models are equally accurate, by whether each is right on the same rows: booleans, (N,).
-
-    Source: McNemar, Psychometrika 12, 1947; the exact test is the binomial test on the rows that only one gets right.
-    """
+    """Test whether two models are equally accurate, by their right answers, booleans (N,) (McNemar, Psychometrika 12, 1947)."""
     rows = len(first_right)
     if first_right.shape != second_right.shape or not rows:
         raise MienError(f"A paired test needs the same rows of both models, not {rows} and {len(second_right)} rows.")
@@ -113,6 +107,5 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Adjust the p-values of several tests (Holm, Scandinavian Journal of Statistics 6, 1979)."""
     order = np.argsort(p_values, kind="stable")
     steps = np.array(p_values)[order] * np.arange(len(order), 0, -1)
-    adjusted = np.empty(len(order))
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(steps))
-    return list(adjusted.tolist())
+    adjusted = np.minimum(1, np.maximum.accumulate(steps))
+    return list(adjusted[np.argsort(order)].tolist())

@@ -20,14 +20,11 @@ from mien.labels import LabelSet
 
 NOT_SAID = "not said"  # the group of the rows with an empty cell in the column
 MOST_GROUPS = 50  # a column with more values than this is rejected
-
 FEWEST_ROWS, WIDEST = 30, 0.20
 """A group with fewer rows, or with a wider 95% interval of its accuracy, is too small: the rule of the National Survey of
 Children's Health (United States Census Bureau, 2016) for its subgroups."""
 
-BANDS = (0.0, 0.5, 0.7, 0.9, 1.0)
-"""Edges of the bands of crowd agreement, the share of a face's votes that its most frequent label has."""
-
+BANDS = (0.0, 0.5, 0.7, 0.9, 1.0)  # edges of the bands of crowd agreement, the share of votes for the most frequent label
 TRAINING_ROWS_KEY = "mien.train_rows"  # metadata key of a model file that holds signatures of its training faces
 
 

@@ -13,9 +13,7 @@ from mien.inference.classifier import Classifier
 
 VIEWS = {"none": 1, "flip": 2, "ten-crops": 10}  # the number of views for each kind of test-time augmentation
 CROP = 11 / 12  # side of a crop relative to the face: 44 of 48 pixels
-
-Views = tuple[np.ndarray, float]
-"""Probabilities of each view, (V, N, K), float32, and the seconds it took to make and classify the views."""
+Views = tuple[np.ndarray, float]  # probabilities of each view, (V, N, K), float32, and the seconds they took
 
 
 def check_kind(kind: str) -> None:

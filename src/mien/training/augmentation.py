@@ -11,16 +11,14 @@ from torch import Tensor
 
 from mien.training.recipe import Augmentation
 
-MOST_DEFOCUS, MOST_NOISE = 1 / 32, 0.1
-"""Limits of `degradation`: standard deviation of the blur in sides of the face, and of the noise, where white is 1."""
+MOST_DEFOCUS, MOST_NOISE = 1 / 32, 0.1  # standard deviations: of the blur in sides of the face, of the noise where white is 1
 
 
 def place(faces: Tensor, how: Augmentation, crop: int | None = None) -> Tensor:
     """Apply the geometric changes, which keep the quality of the photo, and take a random square of side `crop` from each."""
     side = crop or faces.shape[-1]
-    if how.flip or how.rotation or how.translation or how.scale or side < faces.shape[-1]:
-        faces = _warp(faces, how, side)
-    return faces
+    is_warped = how.flip or how.rotation or how.translation or how.scale or side < faces.shape[-1]
+    return _warp(faces, how, side) if is_warped else faces
 
 
 def worsen(faces: Tensor, how: Augmentation) -> Tensor:
@@ -41,8 +39,7 @@ def worsen(faces: Tensor, how: Augmentation) -> Tensor:
 
 def mixed(strength: float, faces: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
     """Blend each face with another of the batch, and the targets in the same proportion (mixup; Zhang et al., 2018)."""
-    beta = torch.distributions.Beta(strength, strength)
-    share = beta.sample((len(faces),)).to(faces.device)
+    share = torch.distributions.Beta(strength, strength).sample((len(faces),)).to(faces.device)
     others = torch.randperm(len(faces), device=faces.device)
     blended = []
     for each in (faces, *targets):
@@ -107,5 +104,4 @@ def _erase(faces: Tensor, probability: float) -> Tensor:
     y, x = torch.arange(height, device=faces.device), torch.arange(width, device=faces.device)
     in_rows, in_columns = (y >= top) & (y < top + tall), (x >= left) & (x < left + wide)
     chosen = (torch.rand(count, device=faces.device) < probability).view(-1, 1, 1, 1)
-    covered = in_rows[:, None, :, None] & in_columns[:, None, None, :] & chosen
-    return torch.where(covered, _uniform(faces, low=0.0), faces)
+    return torch.where(in_rows[:, None, :, None] & in_columns[:, None, None, :] & chosen, _uniform(faces, low=0.0), faces)

@@ -55,13 +55,13 @@ class DeviceFaces:
     def __init__(self, faces: FaceSet, device: torch.device) -> None:
         self.device = device
         free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
-        # torch warns about read-only memory maps; nothing here writes to them
-        with warnings.catch_warnings(action="ignore", category=UserWarning):
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # of read-only memory maps; nothing writes to them
             images = torch.from_numpy(np.asarray(faces.images))
         self.images = images.to(device) if images.nbytes <= free / 2 else images
         self.targets = torch.from_numpy(np.array(faces.targets)).to(device)
-        votes = np.zeros_like(faces.targets) if faces.votes is None else np.array(faces.votes)
-        self.votes = torch.from_numpy(votes).to(device)
+        self.votes = (
+            torch.zeros_like(self.targets) if faces.votes is None else torch.from_numpy(np.array(faces.votes)).to(device)
+        )
         self.classes = faces.classes
         self.taught: Tensor | None = None
 

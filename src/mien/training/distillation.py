@@ -87,5 +87,4 @@ class Views:
             torch.manual_seed(self.recipe.seed * 100_003 + 50_000 + number)
             for part in torch.split(self.faces.images, CHUNK):
                 placed = place(pixels(part.cpu()), self.recipe.augmentation, self.recipe.crop)
-                worsened = worsen(placed, self.recipe.augmentation)
-                yield placed, (worsened.clamp(0, 1) * 255).round().to(torch.uint8)
+                yield placed, (worsen(placed, self.recipe.augmentation).clamp(0, 1) * 255).round().to(torch.uint8)

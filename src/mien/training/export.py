@@ -80,8 +80,7 @@ def export(
         expected = [probabilities.numpy() for probabilities in network(faces)]
     outputs = [HEADS[head] for head in model.heads]
     content = _with_metadata(_to_onnx(network, faces[:2], outputs), metadata)
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    found = session.run(outputs, {"faces": sample})
+    found = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]).run(outputs, {"faces": sample})
     difference = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
     if not difference <= LARGEST_DIFFERENCE:
         raise MienError(
@@ -96,8 +95,7 @@ def _to_onnx(network: nn.Module, faces: Tensor, outputs: list[str]) -> onnx.Mode
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
-    # the exporter warns about its own internals
-    with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
+    with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):  # about its own internals
         program = torch.onnx.export(
             network,
             (faces,),
@@ -114,8 +112,7 @@ def _to_onnx(network: nn.Module, faces: Tensor, outputs: list[str]) -> onnx.Mode
 
 def _with_metadata(model: onnx.ModelProto, metadata: Mapping[str, str]) -> bytes:
     for node in model.graph.node:
-        # the exporter leaves Python stack traces, with paths of the machine that trained
-        del node.metadata_props[:]
+        del node.metadata_props[:]  # Python stack traces, with paths of the machine that trained
         node.doc_string = ""
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         del value.metadata_props[:]

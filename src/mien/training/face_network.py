@@ -48,8 +48,7 @@ class FaceNetwork(nn.Module):
         """Map cropped float32 faces (N, C, H, W) between 0 and 1 to logits (N, heads, K)."""
         normalised = (faces - self.mean) / self.std
         if self.enlarge_to is not None:
-            sides = (self.enlarge_to, self.enlarge_to)
-            normalised = F.interpolate(normalised, sides, mode="bilinear", align_corners=False)
+            normalised = F.interpolate(normalised, [self.enlarge_to] * 2, mode="bilinear", align_corners=False)
         logits: Tensor = self.network(normalised.contiguous(memory_format=torch.channels_last))
         return logits.float().reshape(-1, len(self.heads), logits.shape[1] // len(self.heads))
 

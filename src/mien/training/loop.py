@@ -193,8 +193,7 @@ class RunFolder:
             weights = {name: value.contiguous() for name, value in self.task.best_model.state_dict().items()}
             write_whole(self.folder / "weights.safetensors", lambda path: path.write_bytes(save(weights)))
         lines = [",".join(row), *(",".join(str(round(value, 6)) for value in each.values()) for each in self.history)]
-        log = "\n".join([*lines, ""])
-        write_whole(self.folder / "log.csv", lambda path: path.write_text(log, encoding="utf-8"))
+        write_whole(self.folder / "log.csv", lambda path: path.write_text("\n".join([*lines, ""]), encoding="utf-8"))
         checkpoint = io.BytesIO()  # torch.save itself does not say that a disk is full
         torch.save({"history": self.history, "best": self.best, "task": self.task.state_dict()}, checkpoint)
         write_whole(self.folder / "last.ckpt", lambda path: path.write_bytes(checkpoint.getbuffer()))
@@ -222,14 +221,11 @@ def choose_device(name: str) -> torch.device:
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or not available.get(device.type, False):
-        names = ", ".join(kind for kind, is_there in available.items() if is_there)
-        raise MienError(f"There is no device {name!r} here; use auto or one of {names} (GPUs are cuda or mps).")
-    return device
+    with suppress(RuntimeError):
+        if available.get(torch.device(name).type):
+            return torch.device(name)
+    names = ", ".join(kind for kind, is_there in available.items() if is_there)
+    raise MienError(f"There is no device {name!r} here; use auto or one of {names} (GPUs are cuda or mps).")
 
 
 def describe_hardware(device: torch.device) -> str:
@@ -259,9 +255,8 @@ def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
         faces = move_split(faces, "none", "train")
     if not recipe.own_validation:
         faces = move_split(faces, "validation", "test")
-    counts = faces.split("train").counts()
-    empty = [name for name, count in zip(faces.labels.names, counts, strict=True) if count == 0]
-    present = [name for name in faces.labels.names if name not in empty]
+    empty = [name for name, count in zip(faces.labels, faces.split("train").counts(), strict=True) if count == 0]
+    present = [name for name in faces.labels if name not in empty]
     if len(present) < 2:
         raise MienError(f"Training needs faces of at least two labels; there are only rows of {', '.join(present) or 'none'}.")
     if empty:
@@ -303,9 +298,8 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
     truth = {"label": validation.targets.cpu(), "crowd": validation.votes.cpu()}
     temperatures = [fit_temperature(logits[:, number], truth[head]) for number, head in enumerate(model.heads)]
     train_rows = faces.split("train")
-    # the recipe without the folders of this machine
     taught = replace(recipe.distillation, teachers=[shared_name(run) for run in recipe.distillation.teachers])
-    shared_recipe = replace(recipe, weights=recipe.weights and shared_name(recipe.weights), distillation=taught)
+    without_folders = replace(recipe, weights=recipe.weights and shared_name(recipe.weights), distillation=taught)
     trained_on = {
         "kind": faces.origin.kind,
         "path": Path(faces.origin.path).name,
@@ -319,7 +313,7 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
         "mien.size": str(recipe.size),
         "mien.channels": str(recipe.channels),
         "mien.version": __version__,
-        "mien.recipe": shared_recipe.to_yaml(),
+        "mien.recipe": without_folders.to_yaml(),
         "mien.prior": json.dumps(training_priors(recipe, train_rows)),
         "mien.temperature": repr(temperatures[0]),
         "mien.parameters": str(sum(p.numel() for p in model.parameters())),

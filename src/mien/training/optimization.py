@@ -100,6 +100,5 @@ def moving_average(decay: float) -> Any:
 @torch.no_grad()
 def interpolate(network: nn.Module, start: nn.Module, trained: nn.Module, share: float) -> None:
     """Set a network's weights to `share` of `start` and the rest of `trained` (WiSE-FT; Wortsman et al., 2022)."""
-    states = (module.state_dict().values() for module in (network, start, trained))
-    for value, before, after in zip(*states, strict=True):
+    for value, before, after in zip(*(each.state_dict().values() for each in (network, start, trained)), strict=True):
         value.copy_(torch.lerp(after, before, share) if value.is_floating_point() else after)

@@ -34,8 +34,7 @@ def quantize(model: Path, faces: np.ndarray, metadata: Mapping[str, str], out: P
     with tempfile.TemporaryDirectory() as folder:
         merged, small = Path(folder) / "merged.onnx", Path(folder) / "int8.onnx"
         try:
-            # ONNX Runtime prints its progress to stdout
-            with contextlib.redirect_stdout(io.StringIO()):
+            with contextlib.redirect_stdout(io.StringIO()):  # ONNX Runtime prints its progress
                 quant_pre_process(str(model), str(merged), skip_symbolic_shape=True)
                 layers = [node.name for node in onnx.load(merged).graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
                 quantize_static(
@@ -62,8 +61,7 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]
     """Batches of faces for ONNX Runtime."""
 
     def __init__(self, faces: np.ndarray) -> None:
-        # ONNX Runtime needs batches of one size: the last batch overlaps the one before
-        last = max(0, len(faces) - BATCH)
+        last = max(0, len(faces) - BATCH)  # ONNX Runtime needs batches of one size: the last overlaps the one before
         self._parts = iter([faces[min(start, last) :][:BATCH] for start in range(0, len(faces), BATCH)])
 
     def get_next(self) -> dict[str, Any] | None:

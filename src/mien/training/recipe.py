@@ -15,10 +15,7 @@ from mien.errors import MienError, in_plain_words, suggestion
 from mien.inference.classifier import is_on_hub
 
 RECIPES = Path(__file__).parent.parent / "recipes"
-
-TIMM, HUB = "timm:", "hub"
-"""Prefix of timm's networks in `Recipe.network`, and the value of `Recipe.weights` for timm's pretrained weights."""
-
+TIMM, HUB = "timm:", "hub"  # prefix of timm's networks in `Recipe.network`; `Recipe.weights` for timm's pretrained weights
 LARGEST_SEED = 2**32 - 1  # the largest that numpy, PyTorch and scikit-learn all accept
 LARGEST_SIDE = 1024  # pixels; larger faces than those of any published expression data set
 
@@ -243,11 +240,8 @@ RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     ("between 0 and 1, where white is 1", lambda x: 0 <= x <= 1, _augmented("brightness", "contrast", "noise")),
     ("between 0 and 180 degrees", lambda x: 0 <= x <= 180, _augmented("rotation")),
     ("a share below 1 or a whole number of rows", lambda x: x > 0 and (isinstance(x, int) or x < 1), "carve"),
-    (
-        "0 or more",
-        lambda x: 0 <= x < inf,
-        "focal_gamma mixup votes.head optimizer.weight_decay schedule.patience distillation.views",
-    ),
+    ("0 or more", lambda x: 0 <= x < inf, "focal_gamma mixup votes.head optimizer.weight_decay"),
+    ("0 or more", lambda x: 0 <= x < inf, "schedule.patience distillation.views"),
     (f"between 0 and {LARGEST_SEED:,}", lambda x: 0 <= x <= LARGEST_SEED, "seed"),
     (f"between 1 and {LARGEST_SIDE:,} pixels", lambda x: 1 <= x <= LARGEST_SIDE, "size enlarge_to"),
     ("at least 1", lambda x: x >= 1, "epochs batch_size early_stopping"),
@@ -269,8 +263,7 @@ def recipe_path(name: str | Path) -> Path:
         if not path.is_file():
             raise MienError(f"There is no recipe file {str(name)!r}; run `mien recipes` for the list of mien's recipes.")
         return path
-    names = recipe_names()
-    if str(name) in names:
+    if str(name) in (names := recipe_names()):
         return RECIPES / f"{name}.yaml"
     hint = suggestion(str(name).lower(), names, f"the recipes are {', '.join(names)}.", most=3, cutoff=0.5)
     raise MienError(f"There is no recipe {str(name)!r}; {hint} The name of a recipe file of your own must end in .yaml.")

@@ -51,8 +51,7 @@ class ClassificationTask:
         self.trained, self.best_model = trained, trained if self.start is None else deepcopy(self.start)
         self.optimizer = build_optimizer(model, head_of(model.network), recipe.optimizer)
         self.schedule = build_schedule(self.optimizer, recipe.schedule, recipe.epochs * len(self._batches(train, 0)))
-        # bf16 is slower on most CPUs
-        self.autocast = torch.autocast("cuda", torch.bfloat16, enabled=train.device.type == "cuda")
+        self.autocast = torch.autocast("cuda", torch.bfloat16, enabled=train.device.type == "cuda")  # slower on most CPUs
         counts = np.bincount(train.classes, minlength=train.targets.shape[1])
         self.label_weights = torch.from_numpy(class_weights(counts)).to(train.device)
 
@@ -62,8 +61,7 @@ class ClassificationTask:
     def start_epoch(self, epoch: int) -> TrainingBatches:
         """Seed dropout and augmentation, freeze or unfreeze the backbone, and return the batches; epochs count from 0."""
         faces = self.teachers.of_epoch(epoch) if isinstance(self.teachers, Views) else self.train_faces
-        # an epoch depends only on the weights and the optimizer: a resumed run gives the same bits
-        torch.manual_seed(self.recipe.seed * 100_003 + epoch)
+        torch.manual_seed(self.recipe.seed * 100_003 + epoch)  # so that a resumed run gives the same bits
         head_only(self.model.network, epoch < self.recipe.head_epochs)
         self.epoch = epoch
         self.seen: list[tuple[int, Tensor, Tensor]] = []  # rows, loss and right predictions of every batch
@@ -167,5 +165,4 @@ def crop_side(recipe: Recipe, epoch: int) -> int | None:
     """Return the side of the crop in an epoch, counted from 0 (progressive learning; Tan and Le, EfficientNetV2, 2021)."""
     if recipe.crop_from is None:
         return recipe.crop
-    grown = epoch / max(1, recipe.epochs - 1)
-    return round(recipe.crop_from + grown * (recipe.seen - recipe.crop_from))
+    return round(recipe.crop_from + epoch / max(1, recipe.epochs - 1) * (recipe.seen - recipe.crop_from))

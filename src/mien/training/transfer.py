@@ -57,8 +57,7 @@ class TrainedRun:
         recipe = yaml.safe_load(model.metadata.get("mien.recipe", ""))
         if not recipe:
             raise MienError(f"{name} does not contain its recipe, so its weights cannot be used; use another model.")
-        if str(recipe.get("network", "")).startswith(TIMM):
-            # other layers are folded in timm's networks
+        if str(recipe.get("network", "")).startswith(TIMM):  # in which other layers are folded
             raise MienError(f"Weights of timm's networks cannot be read from a model file; use the run folder of {name}.")
         return cls(recipe_from_dict(recipe), model.labels, model.path)
 
@@ -74,9 +73,8 @@ def is_model(weights: str | None) -> bool:
     """Return whether `Recipe.weights` names a model file: by its suffix, an embedded model, or one on the hub."""
     if weights is None:
         return False
-    if is_on_hub(weights) or Path(weights).suffix.lower() == ".onnx":
-        return True
-    return weights in embedded_models() and not Path(weights).exists()
+    is_file_or_hub = is_on_hub(weights) or Path(weights).suffix.lower() == ".onnx"
+    return is_file_or_hub or (weights in embedded_models() and not Path(weights).exists())
 
 
 def trained_run(weights: str | None) -> TrainedRun | None:
@@ -182,27 +180,23 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
             "Convert a model that you trust with safetensors.torch.save_file(model.state_dict(), FILE)."
         )
     try:
-        tensors = load_file(file)
+        return {name.removeprefix("network."): value for name, value in load_file(file).items()}  # a prefix in run folders
     except SafetensorError as problem:
         raise MienError(f"The weights in {file} cannot be read ({problem}); is the file whole?") from None
-    return {name.removeprefix("network."): value for name, value in tensors.items()}  # a prefix in run folders
 
 
 def _adapt_channels(weight: Tensor, like: Tensor) -> Tensor:
     """Adapt a first convolution between one and three channels; other weights stay the same."""
     if weight.ndim != 4 or like.ndim != 4 or {weight.shape[1], like.shape[1]} != {1, 3}:
         return weight
-    if like.shape[1] == 1:
-        return weight.float().sum(1, keepdim=True)
-    return weight.float().expand(-1, 3, -1, -1) / 3
+    return weight.float().sum(1, keepdim=True) if like.shape[1] == 1 else weight.float().expand(-1, 3, -1, -1) / 3
 
 
 def read_model_weights(file: Path, network: nn.Module) -> dict[str, Tensor]:
     """Read the weights of a float32 model file, by their names in a network of the same kind."""
     graph = onnx.load(file).graph
-    weights = {
-        tensor.name.removeprefix(PREFIX): torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer
-    }
+    arrays = {each.name.removeprefix(PREFIX): numpy_helper.to_array(each) for each in graph.initializer}
+    weights = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     biases = {
         node.input[1].removeprefix(PREFIX): node.input[2].removeprefix(PREFIX)
         for node in graph.node
@@ -220,5 +214,4 @@ def read_model_weights(file: Path, network: nn.Module) -> dict[str, Tensor]:
             f"{norm}.running_var": torch.ones_like(bias),
             f"{layer}.bias": torch.zeros_like(bias),
         }
-    wanted = network.state_dict()
-    return {name: value for name, value in weights.items() if name in wanted}
+    return {name: weights[name] for name in network.state_dict() if name in weights}

@@ -67,10 +67,7 @@ def read_faces(
 def read_data(
     data: "FaceSet | DataSource | str | Path", size: int, channels: int, quiet: bool, out: Path | None = None
 ) -> "FaceSet":
-    """Read labelled faces in a model's size and channels, and print to stderr which format they were read as.
-
-    Raise a MienError if `out`, the folder to write, lies among the folders of the labels: it would count as a label next time.
-    """
+    """Read labelled faces in a model's size and channels, and print to stderr which format they were read as."""
     from mien.data.faceset import SPLITS, FaceSet
     from mien.data.folders import CLASS_FOLDERS
     from mien.data.source import as_source

@@ -16,19 +16,14 @@ from mien import __version__
 from mien.errors import MienError, first_line
 from mien.verbs import require
 
-USES = {
+USES = {  # what each extra is for, an extra before those that include it
     "evaluate": "mien evaluate, audit and compare, and Parquet files",
     "train": "mien train and quantize",
     "hub": "models by hf:owner/name, and mien push",
     "timm": "recipes with networks of timm",
 }
-"""What each extra is for, an extra before those that include it."""
-
-RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")
-"""Packages with the module onnxruntime: one of them is enough, and two overwrite each other's files."""
-
+RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")  # one is enough
 NEEDED_MODULES = ("numpy", "PIL", "av", "onnxruntime", "jsonargparse")  # the modules that `mien predict` imports
-
 AGAIN = "pip install --force-reinstall mien"
 
 

@@ -35,8 +35,7 @@ SHOWN, TILE = 120, 96  # most faces of a label on the page, and their longest si
 LONGEST = 200  # bytes of a file name without number and suffix; file systems take 255
 SEVERAL = "several faces were found"
 
-Tile = tuple[bool, float, str, str]
-"""A face of the page: whether its photo has no other, score, caption and HTML; the most doubtful is the smallest."""
+Tile = tuple[bool, float, str, str]  # a face of the page: is it alone, score, caption, HTML; the most doubtful is the smallest
 
 
 class Cropped(NamedTuple):

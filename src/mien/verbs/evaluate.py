@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from mien.evaluation.audit import Audit
     from mien.evaluation.report import Report
 
+# the formats of `mien compare` by the ending of its file; table is Markdown
 FORMATS = {"": "table", ".md": "table", ".txt": "table", ".json": "json", ".html": "html", ".htm": "html"}
-"""The formats of `mien compare` by the ending of its file; table is Markdown."""
 
 
 def evaluate(
@@ -53,8 +53,7 @@ def evaluate(
         command: the command line, to be noted in the report.
 
     Raises:
-        MienError: if model and data do not fit each other, or the folder is the report of another model's run; the sentence
-            says what to do.
+        MienError: if model and data do not fit each other, or the folder is the report of another model's run.
     """
     require("evaluate", "sklearn", "matplotlib", "jinja2")
     from mien.evaluation.label_match import fit_to_model
@@ -63,9 +62,8 @@ def evaluate(
 
     out = Path(out)
     classifier = Classifier(model, head=head, prior=prior)
-    own = out.parent / "model.onnx"
+    own = out.parent / "model.onnx"  # `mien compare` would show the report as one of this model
     if out.name in ("report", "report-crowd") and out.exists() and own.is_file() and own.resolve() != classifier.path.resolve():
-        # `mien compare` would show it as a report of that run
         raise MienError(f"{out} is the report of the run in {out.parent} on its own model; choose another --out.")
     if head is None:
         votes_are_targets = isinstance(data, DataSource) and data.votes is not None and data.votes_as != "beside"

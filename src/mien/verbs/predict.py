@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import chain
 from typing import Any
 
 from mien.errors import MienError, printable
@@ -25,8 +26,7 @@ from mien.inference.video import is_stream
 from mien.labels import LabelSet
 from mien.verbs import say
 
-NOT_LOGGED = ("batch_size", "threads", "font", "draw")
-"""Options that do not change the predictions: a run may be resumed with others."""
+NOT_LOGGED = ("batch_size", "threads", "font", "draw")  # do not change the predictions: a run may be resumed with others
 
 
 def predict(
@@ -68,7 +68,9 @@ def predict(
         check_names(source, fetch)
     opened = Classifier(model, threads=1, head=options.get("head"))
     labels, _ = opened.labels.merge(options.get("labels") or {})
-    items: Any = source if "-" not in source else _paths(source, null)
+    items: Any = source
+    if "-" in source:
+        items = chain.from_iterable(read_paths(standard_input(), null) if name == "-" else [name] for name in source)
     log = None
     if path is not None:
         if resume and path.exists() and not log_path(path).exists():
@@ -90,12 +92,6 @@ def predict(
     say(f"mien: {tally}")
     # if no input at all could be read, the user named the wrong thing
     return 2 if 0 < tally.images == tally.failed else 1 if tally.failed else 0
-
-
-def _paths(source: list[str], null: bool) -> Iterator[str]:
-    """Give the names, with the paths on standard input in place of a dash."""
-    for name in source:
-        yield from read_paths(standard_input(), null) if name == "-" else [name]
 
 
 def _until_stopped(predictions: Iterator[Prediction], source: list[str]) -> Iterator[Prediction]:

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from mien.evaluation.statistics import PairedTest, Proportion
 
 TIMED = 64  # faces that are timed one by one
-
-MARK = "library_name: mien"
-"""A line in the head of our model cards; only a folder with such a card may have its files replaced."""
+MARK = "library_name: mien"  # a line in the head of model cards; only a folder with such a card may have its files replaced
 
 
 @dataclass(frozen=True)
@@ -97,11 +95,9 @@ def quantize(
     chosen = np.random.default_rng(0).permutation(len(known))[:faces]
     out.parent.mkdir(parents=True, exist_ok=True)
     write_int8(original.path, known.images[np.sort(chosen)], original.metadata, out)
-    small = Classifier(out, head="label", threads=1)
-    both = (original, small)
+    both = (original, Classifier(out, head="label", threads=1))
     right = [each.predict_proba(measured.images).argmax(axis=1) == truth for each in both]
-    slow, fast = (
-        # one face at a time; the median, since the machine may be busy with other work
+    slow, fast = (  # one face at a time; the median, since the machine may be busy with other work
         median(timeit(functools.partial(each.predict_proba, face[None]), number=1) for face in measured.images[:TIMED])
         for each in both
     )
@@ -150,8 +146,7 @@ def push(
         dry_run: only show the card and list the files that would be uploaded.
 
     Raises:
-        MienError: if the run is not finished, the name is invalid, there is no token, or the hub rejects the upload; the
-            sentence says what to do.
+        MienError: if the run is not finished, the name is invalid, there is no token, or the hub rejects the upload.
     """
     require("evaluate", "sklearn", "scipy")
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", to):
@@ -216,14 +211,13 @@ def model_card(
     repository: str, metadata: Mapping[str, str], records: Sequence[dict[str, Any]], licence: str | None = None
 ) -> str:
     """Write the card of a model file with this metadata, from its reports as `read_record` gives them, the training's first."""
-    from mien.evaluation.report import markdown_table, new_environment
+    from mien.evaluation.report import new_environment
 
     environment = new_environment(text=True)
     environment.filters |= {
         "interval": lambda share: "-" if share is None else "{value:.1%}, {low:.1%} to {high:.1%}".format(**share),
         "slug": lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "faces",
         "yaml": lambda entry: yaml.safe_dump(entry, allow_unicode=True, width=74).strip(),  # 80 less the indentation there
-        "table": markdown_table,
     }
     recipe = yaml.safe_load(metadata.get("mien.recipe") or "{}") or {}
     data = json.loads(metadata.get("mien.data") or "{}")

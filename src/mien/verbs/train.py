@@ -76,7 +76,6 @@ def train(
     say(f"writing {out / 'report'}", quiet)
     report = report_on(classifier, faces, out / "report", "validation", log=out / "log.csv", command=command)
     if "crowd" in classifier.heads:
-        judged = faces.judged_by_votes()
-        report_on(classifier.with_head("crowd"), judged, out / "report-crowd", "validation", command=command)
+        report_on(classifier.with_head("crowd"), faces.judged_by_votes(), out / "report-crowd", "validation", command=command)
     say(f"model   {model}\nreport  {report.folder / 'index.html'}", quiet)
     return report
