@@ -194,10 +194,12 @@ def endless():
 stopped = 0
 for _ in range(200):
     answers = prefetched(endless(), lambda frame: frame, len, lambda _: 1, 4, 3)
-    signal.setitimer(signal.ITIMER_REAL, random.uniform(0.002, 0.008))
+    # again after half a second: Python ignores an interrupt that comes while it calls a weak reference's callback
+    signal.setitimer(signal.ITIMER_REAL, random.uniform(0.002, 0.008), 0.5)
     try:
         for _ in answers: pass
     except KeyboardInterrupt:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         stopped += 1
     answers.close()
 print(stopped)
