@@ -78,7 +78,8 @@ def _listed(source: Source, every: int, skip: Callable[[str], bool], fetch: bool
                     if getattr(found, "frame", None) is not None or not skip(found.source):
                         yield found
             except Exception as problem:  # whatever a file or an object raises concerns this input only
-                yield Frame(name, error=f"The input {name!r} cannot be read ({images.reason_of(problem)}).")
+                place = str(item) if isinstance(item, str | Path) and not str(item).startswith("data:") else name
+                yield Frame(place, error=f"The input {place!r} cannot be read ({images.reason_of(problem)}).")
     except Exception as problem:
         reason = f"{type(problem).__name__} ({images.reason_of(problem)}); the {number + 1:,} before were read."
         yield Frame(f"image {number + 1}", error=f"The iterable of inputs raised {reason}")

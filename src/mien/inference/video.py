@@ -164,7 +164,9 @@ class _Video:
         if not streams:
             container.close()
             raise MienError("holds no moving picture, at most sound or a cover, or is damaged; give a video.")
-        self._stream = max(streams, key=lambda stream: stream.width * stream.height)  # others are previews
+        self._stream = max(
+            streams, key=lambda stream: getattr(stream, "width", 0) * getattr(stream, "height", 0)
+        )  # others are previews
         self._stream.thread_type = "AUTO"
         self._start = (container.start_time or 0) / av.time_base
         self.failure, self.damaged = "", 0
