@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.images import IMAGE_SUFFIXES, content_kind
+from mien.images import HEAD_BYTES, IMAGE_SUFFIXES, content_kind
 from mien.inference.sources import check_names, frames, inline_bytes
 
 GRAY = np.random.default_rng(0).integers(0, 256, (20, 30)).astype(np.uint8)
@@ -163,6 +163,8 @@ def test_a_video_may_be_base64_too(clip):
         (f"data:image/png;base64,{as_base64(encoded()[:60])}", "is damaged"),
         (f"data:image/svg+xml,{quote('<svg/>')}", "is not in a format"),
         (as_base64(encoded()[:60]), "is damaged"),
+        (f"data:image/png;base64,{as_base64(encoded()[:60])}A", "'image 0' cannot be read (Invalid base64"),
+        (f"{as_base64(encoded()[:60].ljust(HEAD_BYTES + 1))}A", "'image 0' cannot be read (Invalid base64"),
         ("iVBORw", "no image"),
         (as_base64(b"Good morning to all of you"), "no image"),
     ],

@@ -78,7 +78,7 @@ def _listed(source: Source, every: int, skip: Callable[[str], bool], fetch: bool
                     if getattr(found, "frame", None) is not None or not skip(found.source):
                         yield found
             except Exception as problem:  # whatever a file or an object raises concerns this input only
-                place = str(item) if isinstance(item, str | Path) and not str(item).startswith("data:") else name
+                place = str(item) if isinstance(item, str | Path) and exists(Path(item)) else name  # not base64
                 yield Frame(place, error=f"The input {place!r} cannot be read ({images.reason_of(problem)}).")
     except Exception as problem:
         reason = f"{type(problem).__name__} ({images.reason_of(problem)}); the {number + 1:,} before were read."
