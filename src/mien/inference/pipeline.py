@@ -98,16 +98,18 @@ def predict(
         raise MienError(f"The number of threads must be at least 1, not {threads}.")
     if not 0 <= smoothing < float("inf"):
         raise MienError(f"The smoothing is a number of seconds, 0 for none, not {smoothing:g}.")
-    if font is not None and draw is None:
-        raise MienError("The font is for drawings; add --draw DIR, or leave out --font.")
     if draw is not None:
         check_draw(draw, source)
-    items = listed(source, every, lambda _: False, fetch)
+    elif font is not None:
+        raise MienError("The font is for drawings; add --draw DIR, or leave out --font.")
+    items = listed(source, every, fetch=fetch)
     pipeline = FacePipeline(
         model, detector, head, prior, faces, margin, min_size, min_score, threshold, batch_size, draw is not None, labels=labels
     )
-    choose_fonts(pipeline.labels.names if draw else (), font)
-    writer = None if draw is None else AnnotationWriter(Path(draw), font)
+    writer = None
+    if draw is not None:
+        choose_fonts(pipeline.labels.names, font)  # a font that cannot be used is reported before the work
+        writer = AnnotationWriter(Path(draw), font)
     return _predictions(pipeline.run(items, threads), TrackSmoother(smoothing) if track else None, writer)
 
 
@@ -165,7 +167,7 @@ class FacePipeline:
         if faces and detector not in ("auto", "none"):
             raise MienError("Cropped faces need no detector; leave out the detector, or faces.")
         self._cropper = FaceCropper("none" if faces else detector, margin, min_size, min_score)
-        self.classifier = model if isinstance(model, Classifier) else Classifier(model, threads=1, head=head, prior=prior)
+        self.classifier = model if isinstance(model, Classifier) else Classifier(model, threads=1)
         if head is not None:
             self.classifier = self.classifier.with_head(head)
         if prior is not None:
