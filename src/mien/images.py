@@ -1,5 +1,6 @@
 """Image files: their names, their place in folders and zips, their pixels, and the only preparation of a face."""
 
+import base64
 import functools
 import io
 import os
@@ -296,3 +297,11 @@ def _to_bytes(values: np.ndarray, scales: tuple[int, ...] = ()) -> tuple[np.ndar
         raise MienError(f"has values from {low:g} to {high:g}; scale them to {usual}.")
     pixels = np.rint(np.clip(np.multiply(values, 255 / scale, dtype=np.float32), 0, 255))
     return pixels.astype(np.uint8), f"{values.dtype} values from {low:.3g} to {high:.3g} read as 0 to {scale}"
+
+
+def as_data_uri(picture: Image.Image, longest: int, format: str) -> str:
+    """Shrink a picture so that its longest side has at most so many pixels, and write it as a data URI for a page."""
+    buffer = io.BytesIO()
+    picture.thumbnail((longest, longest))
+    picture.save(buffer, format, quality=85)  # which PNG ignores
+    return f"data:image/{format};base64,{base64.b64encode(buffer.getvalue()).decode()}"

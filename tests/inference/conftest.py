@@ -1,4 +1,7 @@
+import http.server
 import json
+import threading
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -90,6 +93,29 @@ def write_video(path, count=40, rate=10, size=(96, 64), codec="mjpeg", times=Non
 @pytest.fixture(name="write_video")
 def video_writer():
     return write_video
+
+
+class QuietServer(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_):
+        pass  # a client that hangs up is part of the tests
+
+
+@pytest.fixture
+def serve():
+    """Start a web server on this machine, by its handler and, for https, a TLS context: its address."""
+    with ExitStack() as stack:
+
+        def start(handler, context=None):
+            server = QuietServer(("127.0.0.1", 0), handler)
+            if context is not None:
+                server.socket = context.wrap_socket(server.socket, server_side=True)
+            thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+            thread.start()
+            for end in (server.server_close, thread.join, server.shutdown):  # the last one first
+                stack.callback(end)
+            return f"{'https' if context else 'http'}://127.0.0.1:{server.server_port}"
+
+        yield start
 
 
 @dataclass

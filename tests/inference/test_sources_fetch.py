@@ -6,7 +6,6 @@ import json
 import shutil
 import ssl
 import subprocess
-import threading
 import time
 
 import numpy as np
@@ -84,23 +83,12 @@ class Site(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class Server(http.server.ThreadingHTTPServer):
-    def handle_error(self, *_):
-        pass  # a client that hangs up is part of the tests
-
-
 @pytest.fixture
-def site(monkeypatch):
+def site(monkeypatch, serve):
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     Site.requested.clear()
-    server = Server(("127.0.0.1", 0), Site)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    return serve(Site)
 
 
 def fetched(*addresses):
@@ -181,20 +169,13 @@ def test_an_address_that_leads_nowhere_is_a_row(address, says):
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="makes a certificate with openssl")
-def test_a_certificate_is_checked(tmp_path):
+def test_a_certificate_is_checked(tmp_path, serve):
     key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
     words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1"]
     subprocess.run([*words, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    server = Server(("127.0.0.1", 0), Site)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    (frame,) = fetched(f"https://127.0.0.1:{server.server_port}/a.png")
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    (frame,) = fetched(f"{serve(Site, context)}/a.png")
     assert "certificate verify failed" in frame.error
 
 

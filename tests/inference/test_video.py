@@ -266,16 +266,9 @@ def test_a_camera_that_is_plugged_out_gives_its_frames_and_says_so(monkeypatch):
 
 
 @pytest.fixture
-def address(tmp_path):
+def address(tmp_path, serve):
     """A web server on this machine that serves the files of the test's folder."""
-    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    return serve(partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path)))
 
 
 def test_a_stream_is_read_to_its_end(tmp_path, address, write_video, capfd):
@@ -308,7 +301,7 @@ from mien import cli
 from mien.inference import pipeline as predicting
 from mien.inference.prediction import Frame
 
-def endless(*_):
+def endless(*_, **__):
     yield Frame("first", np.zeros((60, 60), np.uint8))
     print("reading", file=sys.stderr, flush=True)
     while True:

@@ -1,7 +1,5 @@
 """Find copies, conflicting labels, images without a face and outliers in labelled faces, and write them as a folder."""
 
-import base64
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -22,6 +20,7 @@ from mien.evaluation import outliers
 from mien.evaluation.outliers import FAR_FROM_FACES, NEARLY_BLANK, ODD_SIZE, TOO_DARK_OR_BRIGHT
 from mien.evaluation.record import AUDIT, check_replaceable, whole_folder, write_rows
 from mien.evaluation.report import new_environment
+from mien.images import as_data_uri
 
 FILES = ("index.html", "findings.csv", "audit.json")
 FINDINGS = ("id", "split", "label", "finding", "partner", "value")  # columns of findings.csv
@@ -316,15 +315,12 @@ def _pictures(audit: Audit, tile: Tile) -> list[dict[str, Any]]:
     for rows in tile.pictures[:BESIDE]:
         image = Image.fromarray(np.asarray(audit.faces.images[rows[0]]))
         image = ImageOps.mirror(image) if tile.mirrored and rows is tile.pictures[-1] else image
-        image.thumbnail((LONGEST, LONGEST))
-        buffer = io.BytesIO()
-        image.save(buffer, "png")
         described = [audit.describe_row(int(row)) for row in rows]
         kinds = Counter(label if split == "none" else f"{split} {label}" for _, split, label in described)
         ids = ", ".join(name for name, _, _ in described[:BESIDE])
         drawn.append(
             {
-                "source": "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode(),
+                "source": as_data_uri(image, LONGEST, "png"),
                 "captions": [kind if len(rows) == 1 else f"{count} {kind}" for kind, count in kinds.items()],
                 "ids": ids if len(rows) <= BESIDE else f"{ids}, ...",
             }

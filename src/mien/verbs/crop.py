@@ -1,8 +1,6 @@
 """`mien crop`: photos to cropped faces, framed as for predictions, with a manifest and a page to check them."""
 
-import base64
 import csv
-import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +21,7 @@ from mien.data.rows import BadRow, Row, Rows, open_tree
 from mien.data.source import DataSource
 from mien.errors import MienError, printable
 from mien.files import check_empty, written_folder
-from mien.images import is_image_name, prepare, reason_of
+from mien.images import as_data_uri, is_image_name, prepare, reason_of
 from mien.inference.cropping import FaceCropper
 from mien.inference.output import check_draw
 from mien.inference.prediction import Frame, Unread, read
@@ -199,10 +197,7 @@ def _crop(
 
 
 def _tile(pixels: np.ndarray, is_alone: bool, score: float, caption: str) -> Tile:
-    picture, buffer = Image.fromarray(pixels), io.BytesIO()
-    picture.thumbnail((TILE, TILE))
-    picture.save(buffer, "jpeg", quality=85)
-    source = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    source = as_data_uri(Image.fromarray(pixels), TILE, "jpeg")
     html = f'<figure><img src="{source}" alt=""><figcaption>{escape(caption)}</figcaption></figure>'
     return is_alone, score, caption, html
 
