@@ -191,11 +191,10 @@ class FacePipeline:
         height, width = frame.image.shape[:2]
         rows = []
         for number, (face, _) in enumerate(faces):
-            found_row = replace(row, face=number, box=face.clipped(width, height), score=face.score)
+            found: dict[str, Any] = {"face": number, "box": face.clipped(width, height), "score": face.score}
             if face.landmarks is not None:
-                landmarks, angle = face.landmarks.astype(np.float32), 180 - (180 - face.angle) % 360
-                found_row = replace(found_row, landmarks=landmarks, angle=angle)
-            rows.append(found_row)
+                found |= {"landmarks": face.landmarks.astype(np.float32), "angle": 180 - (180 - face.angle) % 360}
+            rows.append(replace(row, **found))
         crops = [crop for _, crop in faces] if self._keep_crops else []
         return ImageFaces(rows or [row], prepared, crops, kept, frame.rate)
 
