@@ -132,7 +132,7 @@ def test_a_bad_annotation_is_a_bad_row(content, reason, save, tmp_path, monkeypa
 def test_annotations_without_an_expression_are_an_error(save, tmp_path):
     save("faces/images/0.jpg")
     annotate(tmp_path / "faces", 0, "8")
-    with pytest.raises(MienError, match=r"has AffectNet's annotations \(\*_exp.npy\), but none is the number"):
+    with pytest.raises(MienError, match=r"has AffectNet's annotations \(\*_exp.npy\), but none with an expression"):
         read_faces(tmp_path / "faces")
 
 

@@ -80,23 +80,18 @@ def _read_annotated(tree: Tree, files: list[str]) -> Rows:
         annotation = f"{folder}annotations/{PurePosixPath(name).stem}{_ANNOTATION}"
         try:
             value = int(float(np.load(io.BytesIO(tree.read(annotation)), allow_pickle=False).item()))
-            if not 0 <= value <= 10:
-                raise ValueError(value)
-            numbers[file] = str(value)
-        except MienError as error:
-            bad.append(BadRow(file, f"of its annotation {annotation}: {error}"))
-        except Exception:  # whatever NumPy raises if the file is damaged
-            bad.append(BadRow(file, f"its annotation {annotation} is not a number from 0 to 10 in NumPy's format"))
+            numbers[file] = str(range(11).index(value))
+        except Exception as error:  # whatever NumPy raises if the file is damaged
+            reason = error if isinstance(error, MienError) else "it is not a number from 0 to 10 in NumPy's format"
+            bad.append(BadRow(file, f"of its annotation {annotation}: {reason}"))
     said, table = numbers_of("affectnet", (), set(numbers.values()))
     images = []
     for file, number in numbers.items():
         if label := table.get(number):
-            split = next(filter(None, map(_folder_split, reversed(file.split("/")[:-1]))), "none")
+            split = next(filter(None, map(_folder_split, file.split("/"))), "none")
             images.append((split, label, file))
     if not images:
-        raise MienError(
-            f"{tree.path} has AffectNet's annotations (*{_ANNOTATION}), but none is the number of an expression, 0 to 7."
-        )
+        raise MienError(f"{tree.path} has AffectNet's annotations (*{_ANNOTATION}), but none with an expression, 0 to 7.")
     rows = _rows(tree, f"AffectNet's annotations{said}", images)
     return replace(rows, rows=chain(rows.rows, bad), count=len(images) + len(bad))
 

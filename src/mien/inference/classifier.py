@@ -197,15 +197,7 @@ class Classifier:
         return copy.copy(self)._choose(self.head, prior)
 
     def with_labels(self, changes: LabelMap) -> "Classifier":
-        """Return a classifier whose labels are changed, and their probabilities added, and that shares the open file.
-
-        Args:
-            changes: what becomes of labels, as for `mien.predict`; the probability of one that is left out is shared among the
-                others.
-
-        Raises:
-            MienError: as for `LabelSet.merge`.
-        """
+        """Return a classifier with labels changed as by `mien.predict`, with the open file; MienError if one is unknown."""
         changed = copy.copy(self)
         changed.labels, new_index = self.labels.merge(changes)
         changed._new_index = tuple(new_index[old] if old >= 0 else -1 for old in self._new_index)

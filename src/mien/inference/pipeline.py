@@ -169,15 +169,8 @@ class FacePipeline:
     def find(self, item: Frame | Unread) -> ImageFaces:
         """Read an image, and detect, crop and prepare its faces."""
         frame = read(item)
-        row = Prediction(
-            frame.source,
-            self.classifier.labels,
-            error=frame.error,
-            frame=frame.frame,
-            time=frame.time,
-            threshold=self._threshold,
-            note=frame.note,
-        )
+        moment: dict[str, Any] = {"frame": frame.frame, "time": frame.time, "note": frame.note, "error": frame.error}
+        row = Prediction(frame.source, self.classifier.labels, threshold=self._threshold, **moment)
         if frame.image is None:
             return ImageFaces([row])
         kept = frame.image if self._keep_images else None

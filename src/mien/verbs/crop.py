@@ -36,6 +36,7 @@ SHOWN, TILE = 120, 96  # most faces of a label on the page, and their longest si
 LONGEST = 200  # bytes of a file name without number and suffix; file systems take 255
 SEVERAL = "several faces were found"
 KEPT = {"largest": "the largest was cropped", "all": "all were cropped", "skip": "none was cropped"}  # by --several
+LEFT_OUT = "photos without a face", "photos with several faces, of which none was cropped"  # headings of the page
 LOG = "photos.jsonl"  # of an unfinished run: a line with its settings, then one for each photo
 Photos = Iterator[tuple[Row | BadRow, str, str]]  # with their labels and the places of their faces
 
@@ -283,18 +284,17 @@ def _write(folder: Path, several: str) -> None:
             if each.faces and not manifest.tell():
                 faces.writerow(each.faces[0])
             faces.writerows(face.values() for face in each.faces)
-            name = PurePath(each.photo).name
-            which = "" if each.found < 2 else ", {} of {} faces" + (" (the largest)" if several == "largest" else "")
-            title = each.label if each.faces else f"photos with several faces, of which {KEPT[several]}" if each.found else ""
+            name, suffix = PurePath(each.photo).name, " (the largest)" if several == "largest" else ""
+            title = each.label if each.faces else LEFT_OUT[each.found > 1]
             shown = [(True, 0.0, name, each.picture)] if each.picture else []
             for face in each.faces:
-                caption = f"{name}{which.format(face['face'] + 1, each.found)}, score {face['score']:.2f}"
+                which = f", {face['face'] + 1} of {each.found} faces{suffix}" if each.found > 1 else ""
+                caption = f"{name}{which}, score {face['score']:.2f}"
                 shown.append((each.found == 1, face["score"], caption, face["path"]))
             tiles[title] = sorted([*tiles[title], *shown])[:SHOWN]
-    tiles["photos without a face"] = tiles.pop("", [])
     sections = []
-    for title, shown in tiles.items():
-        if shown:
+    for title in [*(title for title in tiles if title not in LEFT_OUT), *reversed(LEFT_OUT)]:
+        if shown := tiles[title]:
             figures = "\n".join(_figure(folder, caption, place) for _, _, caption, place in shown)
             sections.append(f"<h2>{escape(title)} ({len(shown)} shown)</h2>\n<section>\n{figures}\n</section>")
     template = Template(Path(__file__).with_name("crop.html").read_text(encoding="utf-8"))
