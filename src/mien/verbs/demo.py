@@ -1,14 +1,17 @@
 """Every step on drawn faces, with the verbs as they are typed: data, training, report, predictions for photos."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from mien.errors import MienError
+from mien.files import check_place, sweep, write_whole
 from mien.verbs import require, say
 
 FACES_PER_LABEL = 160
 MARK = "about-this-folder.txt"
+TITLE = "Made by `mien demo`, which replaces these files when run again:"
 STEPS = Path(__file__).with_name("demo.txt")  # of each step its title, the words after `mien`, and what came out
 
 
@@ -22,17 +25,42 @@ def demo(*, out: Path = Path("demo"), run_verb: Callable[[list[str]], int]) -> i
         run_verb: runs the words after `mien`.
     """
     require("train", "torch", "sklearn", "matplotlib")
+    check_place(out)
+    if out.exists():
+        _check_earlier(out)
+        shutil.rmtree(os.path.realpath(out))
+    Path(os.path.realpath(out)).mkdir(parents=True)
+    try:
+        return _run_steps(out, run_verb)
+    finally:
+        _list_files(out)
+
+
+def _check_earlier(out: Path) -> None:
+    """Raise a MienError unless a folder holds nothing but an earlier demo."""
+    if not (out / MARK).is_file() or not (text := (out / MARK).read_text(encoding="utf-8", errors="replace")).startswith(TITLE):
+        raise MienError(f"{out} exists and is not a demo's folder; choose another with --out.")
+    sweep(out)
+    if foreign := sorted(_files(out).difference(text.splitlines(), [MARK])):
+        raise MienError(f"{out} holds {foreign[0]!r}, which is not part of the demo in it; move it, or choose another --out.")
+
+
+def _files(out: Path) -> set[str]:
+    return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_symlink() or not path.is_dir()}
+
+
+def _list_files(out: Path) -> None:
+    """List the files of the demo in one of them, which marks them as replaceable."""
+    write_whole(out / MARK, lambda part: part.write_text("\n".join([TITLE, *sorted(_files(out))]), encoding="utf-8"))
+
+
+def _run_steps(out: Path, run_verb: Callable[[list[str]], int]) -> int:
     import matplotlib
     from PIL import Image
 
     from mien.drawn import draw_photo, write_folder
 
-    if out.exists() and not (out / MARK).is_file():
-        raise MienError(f"{out} exists and is not a demo's folder; choose another with --out.")
-    if out.exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    (out / MARK).write_text("Made by `mien demo`, which replaces this whole folder when run again.\n", encoding="utf-8")
+    _list_files(out)
     say(f"1/5  Drawing {FACES_PER_LABEL} faces for each of seven expressions, as PNG files in a folder per label.")
     # validation and test show other people than training; a random split would share people between them
     write_folder(FACES_PER_LABEL, out / "faces", validation=0.15, test=0.2)
@@ -41,6 +69,7 @@ def demo(*, out: Path = Path("demo"), run_verb: Callable[[list[str]], int]) -> i
     say(f"     Look at {out / 'faces'} and {photo}.")
     places = {"out": out, "samples": Path(matplotlib.get_data_path()) / "sample_data"}
     for step in STEPS.read_text(encoding="utf-8").split("\n\n"):
+        _list_files(out)
         *title, command, result = step.splitlines()
         words = [word.format(**places) for word in command.split()]
         say("\n".join(["", *title, f"     $ mien {' '.join(words)}"]))

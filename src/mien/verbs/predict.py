@@ -56,7 +56,7 @@ def predict(
         fetch: download the photos whose http or https address is given.
         **options: see `mien.predict`.
     """
-    path = None if out is None else check_out(out, source)
+    path = None if out is None else check_out(out, source, model, detector)
     form = choose_format(format, path)
     if form == "parquet":
         check_parquet()
@@ -132,10 +132,8 @@ def explain(source: list[str], out: str, model: str = DEFAULT_MODEL, detector: s
         detector: auto, yunet, none, or a YuNet .onnx file.
         **options: see `mien.explain`.
     """
-    path = check_out(out, source)
     check_names(source)
-    make_folder(path.parent)
-    explained = explain_faces(source, model=model, detector=detector, out=path, **options)
+    explained = explain_faces(source, model=model, detector=detector, out=out, **options)
     for each in explained:
         _print_explanation(each)
     if all(each.heat is None for each in explained):
@@ -143,7 +141,7 @@ def explain(source: list[str], out: str, model: str = DEFAULT_MODEL, detector: s
         return 2
     if len(explained) == MOST_FACES:
         say(f"mien: only the first {MOST_FACES} faces are explained")
-    say(f"picture {path}")
+    say(f"picture {out}")
     return 1 if any(each.prediction.error for each in explained) else 0
 
 

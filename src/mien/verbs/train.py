@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
-from mien.errors import MienError
-from mien.training.recipe import Recipe, load_recipe
+from mien.training.recipe import Recipe, check_run_folder, load_recipe
 from mien.verbs import read_data, require, say
 
 if TYPE_CHECKING:
@@ -53,9 +52,7 @@ def train(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if labels:
         recipe = replace(recipe, merge={**(recipe.merge or {}), **labels})
-    if out.exists() and not resume:
-        resumable = ", or add --resume to continue that run" if (out / "recipe.yaml").is_file() else ""
-        raise MienError(f"{out} exists; choose another --out{resumable}.")
+    check_run_folder(out, resume)
     if resume and not out.exists():
         say(f"there is no run in {out} yet; starting it", quiet)
     read = read_data(data, recipe.size, recipe.channels, quiet, out)
