@@ -105,7 +105,7 @@ def identity(path: Path) -> tuple[int, int] | None:
     return None
 
 
-def check_place(out: str | Path, inputs: object = (), flag: str = "--out") -> Path:
+def check_place(out: str | Path, inputs: object = (), flag: str = "--out", contents: str = "output") -> Path:
     """Return `out` as a path; MienError if nothing can be written there, or one of the inputs is there."""
     path = Path(out)
     if not str(out):
@@ -121,7 +121,8 @@ def check_place(out: str | Path, inputs: object = (), flag: str = "--out") -> Pa
                 raise PermissionError(errno.EACCES, f"{str(place)!r} is not writable")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise MienError(f"{str(out)!r} cannot be made ({reason}); choose another path for {flag}.") from None
+        cause = f"Cannot write the {contents} to {str(out)!r}: it cannot be made ({reason})"
+        raise MienError(f"{cause}; choose another path for {flag}.") from None
     if (own := identity(path)) and own in map(identity, named_files(inputs)):
         raise MienError(f"{str(out)!r} is one of the inputs; choose another {flag}.")
     return path
@@ -142,7 +143,7 @@ def check_file(out: str | Path, kind: FileKind, inputs: object = (), flag: str =
 
 def check_folder(out: Path, kind: FolderKind, inputs: object = ()) -> bool:
     """Return True for an earlier folder of this kind, False for none; MienError if `out` holds anything else, or an input."""
-    check_place(out, inputs)
+    check_place(out, inputs, contents=kind.name)
     if out.exists() and not out.is_dir():
         raise MienError(f"{out} is a file; give a folder for the report.")
     present = sorted(out.iterdir()) if out.exists() else []

@@ -19,7 +19,7 @@ from mien.inference.classifier import is_on_hub
 RECIPES = Path(__file__).parent.parent / "recipes"
 TIMM, HUB = "timm:", "hub"  # prefix of timm's networks in `Recipe.network`; `Recipe.weights` for timm's pretrained weights
 FIRST_LINE = "# what mien trained here; data: "  # of a run's recipe.yaml, before the fingerprint of the training rows
-RUN_RECIPE = FileKind("the recipe of a run", FIRST_LINE.encode().join([rb"\A", b""]))
+RUN_RECIPE = FileKind("the recipe of a run", rb"\A" + FIRST_LINE.encode())
 LARGEST_SEED = 2**32 - 1  # the largest that numpy, PyTorch and scikit-learn all accept
 LARGEST_SIDE = 1024  # pixels; larger faces than those of any published expression data set
 

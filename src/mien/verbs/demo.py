@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mien.errors import MienError
-from mien.files import check_place, sweep, write_whole
+from mien.files import check_place, is_temporary, write_whole
 from mien.verbs import require, say
 
 FACES_PER_LABEL = 160
@@ -40,13 +40,13 @@ def _check_earlier(out: Path) -> None:
     """Raise a MienError unless a folder holds nothing but an earlier demo."""
     if not (out / MARK).is_file() or not (text := (out / MARK).read_text(encoding="utf-8", errors="replace")).startswith(TITLE):
         raise MienError(f"{out} exists and is not a demo's folder; choose another with --out.")
-    sweep(out)
     if foreign := sorted(_files(out).difference(text.splitlines(), [MARK])):
         raise MienError(f"{out} holds {foreign[0]!r}, which is not part of the demo in it; move it, or choose another --out.")
 
 
 def _files(out: Path) -> set[str]:
-    return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_symlink() or not path.is_dir()}
+    found = [path.relative_to(out) for path in out.rglob("*") if path.is_symlink() or not path.is_dir()]
+    return {path.as_posix() for path in found if not any(map(is_temporary, (path, *path.parents)))}
 
 
 def _list_files(out: Path) -> None:
