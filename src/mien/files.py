@@ -22,12 +22,9 @@ Result = TypeVar("Result")
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 HEAD, TAIL = 4096, 65536  # bytes at both ends of a file in which a kind is recognised; a Parquet footer has some 10,000
 STDIN = "/dev/stdin"
-ABANDONED = (
-    86400  # seconds after which a temporary file of another machine is removed: nobody can ask whether its process lives
-)
-MANY = 100  # files of a folder from which flushing the whole system is faster than each of them (7 ms on one machine)
+ABANDONED = 86400  # age in seconds at which temporary files of another machine are removed, whose processes cannot be looked up
 _HOST = f"{zlib.crc32(node().encode()):08x}"
-_TEMPORARY = re.compile(r"\.(?P<name>.*)\.mien-(?P<host>[0-9a-f]{8})-(?P<process>\d{1,10})-\d+\.part", re.DOTALL)
+_TEMPORARY = re.compile(r"\.(?P<name>.*)\.mien-(?P<host>[0-9a-f]{8})-(?P<process>\d{1,9})-\d+\.part", re.DOTALL)
 
 
 class FileKind(NamedTuple):
@@ -51,8 +48,8 @@ class FolderKind(NamedTuple):
     record: str  # name of the JSON file
     name: str  # in error messages
     made_by: str  # the same key of the JSON file
-    format: int = 1  # version of the schema; it rises when a field is removed or changes its meaning, but not for new fields
     patterns: Mapping[str, bytes] = {}  # of files in it, as for `FileKind`
+    format: int = 1  # version of the schema; it rises when a field is removed or changes its meaning, but not for new fields
 
     def read(self, path: Path) -> dict[str, Any]:
         """Read the JSON file; MienError if it cannot be read, mien did not write it, or its format is newer than this mien."""
@@ -71,16 +68,10 @@ class FolderKind(NamedTuple):
 
 
 REPORT = FolderKind(
-    "metrics.json",
-    "report",
-    "mien evaluate",
-    patterns={"index.html": rb'content="mien evaluate ', "predictions.csv": rb"\Aid,true,predicted,probability_"},
+    "metrics.json", "report", "mien evaluate", {"index.html": rb'content="mien evaluate ', "predictions.csv": rb"\Aid,true,"}
 )
 AUDIT = FolderKind(
-    "audit.json",
-    "audit",
-    "mien audit",
-    patterns={"index.html": rb'content="mien audit ', "findings.csv": rb"\Aid,split,label,finding,partner,value\r?\n"},
+    "audit.json", "audit", "mien audit", {"index.html": rb'content="mien audit ', "findings.csv": rb"\Aid,split,label,finding,"}
 )
 INT8_MODEL = FileKind("an int8 model of mien", rb"mien\.quantized")
 EXCLUDED_ROWS = FileKind("a list written by mien audit", rb"\Aid,split,label,reason\r?\n")
@@ -146,17 +137,18 @@ def check_folder(out: Path, kind: FolderKind, inputs: object = ()) -> bool:
     check_place(out, inputs, contents=kind.name)
     if out.exists() and not out.is_dir():
         raise MienError(f"{out} is a file; give a folder for the report.")
-    present = sorted(out.iterdir()) if out.exists() else []
+    present = sorted(path for path in out.rglob("*") if path.is_symlink() or not path.is_dir()) if out.exists() else []
     if not present:
         return False
     if not (out / kind.record).is_file():
-        raise MienError(f"{str(out)!r} exists and is not a report of mien; choose another folder, or empty it.")
+        raise MienError(f"{str(out)!r} exists and is not a report of {kind.made_by}; choose another folder, or empty it.")
     files = kind.read(out / kind.record).get("files")
     for path in present:
-        is_listed = isinstance(files, list) and path.name in files and path.is_file() and not path.is_symlink()
-        if not is_listed or not FileKind(path.name, kind.patterns.get(path.name, b"")).matches(path):
+        name = path.relative_to(out).as_posix()
+        is_own = isinstance(files, list) and name in files and path.is_file() and not path.is_symlink()
+        if not is_own or not FileKind(name, kind.patterns.get(name, b"")).matches(path):
             advice = "move it, or choose another folder"
-            raise MienError(f"{out} holds {path.name!r}, which is not part of the {kind.name} in it; {advice}.")
+            raise MienError(f"{out} holds {name!r}, which is not part of the {kind.name} in it; {advice}.")
     for path in named_files(inputs):
         if identity(out) in map(identity, Path(os.path.realpath(path)).parents):
             raise MienError(f"{out} holds the input {str(path)!r}; choose another --out.")
@@ -179,7 +171,14 @@ def write_whole(path: Path, write: Callable[[Path], Result], kind: FileKind | No
     temporary = temporary_path(path)
     try:
         result = write(temporary)
-        put_in_place(temporary, path, kind, durable)
+        if durable:
+            _flush(temporary)
+        if kind is not None:
+            check_file(path, kind, flag="output")
+            sweep(temporary.parent)
+        temporary.replace(os.path.realpath(path))
+        if durable:
+            _flush(temporary.parent)
         return result
     except OSError as error:
         if error.errno is None or str(error.filename or temporary) != str(temporary):
@@ -202,30 +201,17 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{name}.mien-{_HOST}-{os.getpid()}-{threading.get_ident()}.part")
 
 
-def put_in_place(temporary: Path, path: Path, kind: FileKind | None = None, durable: bool = True) -> None:
-    """Rename a temporary file to its path, where only a file of this kind is replaced."""
-    if kind is not None:
-        check_file(path, kind, flag="output")
-        sweep(temporary.parent)
-    if durable:
-        _flush(temporary)
-    temporary.replace(os.path.realpath(path))
-    if durable:
-        _flush(temporary.parent)
-
-
-def _flush(*paths: Path) -> None:
-    """Wait until files and folders are on the disk; without it a power failure could leave a renamed file empty."""
-    for path in paths:
+def _flush(path: Path) -> None:
+    """Wait until a file or folder is on the disk; otherwise a power failure could leave a renamed file empty."""
+    if os.name == "posix":
+        descriptor = os.open(path, os.O_RDONLY)
         try:
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            os.fsync(descriptor)
         except OSError as error:
             if error.errno in (*FULL_DISK, errno.EIO):
-                raise  # others: not every system can do this
+                raise  # others: not every file system can do this
+        finally:
+            os.close(descriptor)
 
 
 def sweep(folder: Path) -> None:
@@ -243,14 +229,12 @@ def sweep(folder: Path) -> None:
 
 
 def _is_in_use(path: Path, host: str, process: int) -> bool:
-    if host != _HOST or os.name == "nt":
+    if host != _HOST or os.name != "posix":
         return time.time() - path.lstat().st_mtime < ABANDONED
     try:
         os.kill(process, 0)  # sends nothing
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # it is another user's
-        return True
+    except OSError as error:
+        return error.errno != errno.ESRCH
     return True
 
 
@@ -269,8 +253,8 @@ def written_folder(out: Path, contents: str, check: Callable[[Path], object] = c
         whole, old = scratch / "new", scratch / "old"
         whole.mkdir()  # with the usual permissions; the scratch folder is closed to others
         yield whole
-        files = list(whole.rglob("*"))
-        os.sync() if len(files) > MANY and hasattr(os, "sync") else _flush(*files, whole)
+        for path in (*whole.iterdir(), whole):  # not thousands of pictures in folders below: 7 ms each on one machine
+            _flush(path)
         check(out)
         if place.exists():
             place.rename(old)

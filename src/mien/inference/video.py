@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from mien.errors import MienError
-from mien.files import FileKind, put_in_place, temporary_path
+from mien.files import FileKind, temporary_path, write_whole
 from mien.inference.prediction import Frame
 
 LARGEST_CAMERA = 99  # cameras are numbered from 0; on a command line a longer number is the name of a file
@@ -313,7 +313,7 @@ class DrawnVideo:
                 self._file.seek(0, os.SEEK_END)
                 self._file.write(MARK)
             with self._saving():
-                put_in_place(self._part, self.path, DRAWN)
+                write_whole(self.path, self._part.replace, DRAWN)
         finally:
             with suppress(OSError):
                 self._file.close()

@@ -1,17 +1,16 @@
 """Every step on drawn faces, with the verbs as they are typed: data, training, report, predictions for photos."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from mien.errors import MienError
-from mien.files import check_place, is_temporary, write_whole
+from mien.files import FolderKind, check_folder, is_temporary, write_whole
 from mien.verbs import require, say
 
 FACES_PER_LABEL = 160
-MARK = "about-this-folder.txt"
-TITLE = "Made by `mien demo`, which replaces these files when run again:"
+DEMO = FolderKind("about-this-folder.json", "demo", "mien demo")  # all of which `mien demo` replaces when run again
 STEPS = Path(__file__).with_name("demo.txt")  # of each step its title, the words after `mien`, and what came out
 
 
@@ -25,33 +24,21 @@ def demo(*, out: Path = Path("demo"), run_verb: Callable[[list[str]], int]) -> i
         run_verb: runs the words after `mien`.
     """
     require("train", "torch", "sklearn", "matplotlib")
-    check_place(out)
-    if out.exists():
-        _check_earlier(out)
+    if check_folder(out, DEMO):
         shutil.rmtree(os.path.realpath(out))
-    Path(os.path.realpath(out)).mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
     try:
         return _run_steps(out, run_verb)
     finally:
         _list_files(out)
 
 
-def _check_earlier(out: Path) -> None:
-    """Raise a MienError unless a folder holds nothing but an earlier demo."""
-    if not (out / MARK).is_file() or not (text := (out / MARK).read_text(encoding="utf-8", errors="replace")).startswith(TITLE):
-        raise MienError(f"{out} exists and is not a demo's folder; choose another with --out.")
-    if foreign := sorted(_files(out).difference(text.splitlines(), [MARK])):
-        raise MienError(f"{out} holds {foreign[0]!r}, which is not part of the demo in it; move it, or choose another --out.")
-
-
-def _files(out: Path) -> set[str]:
-    found = [path.relative_to(out) for path in out.rglob("*") if path.is_symlink() or not path.is_dir()]
-    return {path.as_posix() for path in found if not any(map(is_temporary, (path, *path.parents)))}
-
-
 def _list_files(out: Path) -> None:
-    """List the files of the demo in one of them, which marks them as replaceable."""
-    write_whole(out / MARK, lambda part: part.write_text("\n".join([TITLE, *sorted(_files(out))]), encoding="utf-8"))
+    """Write the list of all files, by which the next demo knows what it may replace."""
+    found = [path.relative_to(out) for path in out.rglob("*") if not path.is_dir()]
+    files = [DEMO.record, *(path.as_posix() for path in found if not any(map(is_temporary, (path, *path.parents))))]
+    record = json.dumps({"made_by": DEMO.made_by, "format": DEMO.format, "files": files}, indent=2)
+    write_whole(out / DEMO.record, lambda part: part.write_text(record, encoding="utf-8"))
 
 
 def _run_steps(out: Path, run_verb: Callable[[list[str]], int]) -> int:
