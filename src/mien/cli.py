@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if sys.stdout is not None:
                 sys.stdout.flush()  # shows at the latest here if it cannot be written
     except MienError as mistake:
-        return _complain(str(mistake))
+        is_full = can_resume and getattr(mistake.__cause__, "errno", None) in FULL_DISK
+        return _complain(f"{mistake}{' Then the same command with --resume continues.' if is_full else ''}")
     except KeyboardInterrupt:
         again = "" if "--resume" in arguments else " with --resume"
         _complain("stopped" + (f" (the same command{again} continues)" if can_resume else ""))

@@ -64,34 +64,32 @@ def read_faces(
     return reading.read_faces(source, size, channels, progress, open_crop)
 
 
-def named_by(data: "FaceSet | DataSource | str | Path") -> list[Path | str | None]:
-    """List the files and folders that labelled faces are read from, which no output may replace."""
+def inputs_of(data: "FaceSet | DataSource | str | Path", out: Path | None = None) -> list[Path | str | None]:
+    """List the files and folders that faces are read from, for `check_place`; MienError if `out` is below class folders."""
     from mien.data.faceset import FaceSet
-    from mien.data.source import as_source
-
-    if isinstance(data, FaceSet):
-        return [data.origin.path]
-    source = as_source(data)
-    return [source.path, source.votes, source.drop, source.detector]
-
-
-def read_data(
-    data: "FaceSet | DataSource | str | Path", size: int, channels: int, quiet: bool, out: Path | None = None
-) -> "FaceSet":
-    """Read labelled faces in a model's size and channels, and print to stderr which format they were read as."""
-    from mien.data.faceset import SPLITS, FaceSet
     from mien.data.folders import CLASS_FOLDERS
     from mien.data.reading import read_rows
     from mien.data.rows import open_tree
     from mien.data.source import as_source
 
     if isinstance(data, FaceSet):
-        return data
+        return [data.origin.path]
     source = as_source(data)
     path = source.path.expanduser()
     is_within = out is not None and path.resolve() in (out.resolve(), *out.resolve().parents)
     if is_within and read_rows(open_tree(path), source).kind.startswith(CLASS_FOLDERS):
         raise MienError(f"{out} lies in the data {path}, where it would count as a label; choose another --out.")
+    return [source.path, source.votes, source.drop, source.detector]
+
+
+def read_data(data: "FaceSet | DataSource | str | Path", size: int, channels: int, quiet: bool) -> "FaceSet":
+    """Read labelled faces in a model's size and channels, and print to stderr which format they were read as."""
+    from mien.data.faceset import SPLITS, FaceSet
+    from mien.data.source import as_source
+
+    if isinstance(data, FaceSet):
+        return data
+    source = as_source(data)
     faces = read_faces(source, size, channels, None if quiet else partial(show_progress, noun="faces"))
     if quiet:
         return faces

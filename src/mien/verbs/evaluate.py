@@ -9,7 +9,7 @@ from mien.data.faceset import FaceSet
 from mien.data.source import DataSource, as_source
 from mien.errors import MienError
 from mien.files import AUDIT, EXCLUDED_ROWS, REPORT, FileKind, check_file, check_folder, write_whole
-from mien.verbs import named_by, read_data, require, say
+from mien.verbs import inputs_of, read_data, require, say
 
 if TYPE_CHECKING:
     from mien.evaluation.audit import Audit
@@ -63,7 +63,7 @@ def evaluate(
     """
     require("evaluate", "sklearn", "matplotlib", "jinja2")
     out = Path(out)
-    is_earlier = check_folder(out, REPORT, [*named_by(data), model])
+    is_earlier = check_folder(out, REPORT, [*inputs_of(data, out), model])
     from mien.evaluation.label_match import fit_to_model
     from mien.evaluation.report import evaluate as report_on
     from mien.inference.classifier import Classifier
@@ -79,7 +79,7 @@ def evaluate(
     if columns and not isinstance(data, FaceSet):
         data = as_source(data)
         data = replace(data, columns=list(dict.fromkeys([*(data.columns or ()), *columns])))
-    faces = read_data(data, classifier.size, classifier.channels, quiet, out)
+    faces = read_data(data, classifier.size, classifier.channels, quiet)
     if classifier.head == "crowd" and faces.votes is not None:
         judged = faces.judged_by_votes()
         say(f"judged by crowd votes: {len(faces) - len(judged):,} rows without clear votes left out")
@@ -117,16 +117,16 @@ def audit(
     """
     require("evaluate", "sklearn", "scipy", "matplotlib", "jinja2")
     folder, file = Path(out), None if write is None else Path(write)
-    is_earlier = check_folder(folder, AUDIT, named_by(data))
+    is_earlier = check_folder(folder, AUDIT, inputs_of(data, folder))
     if file is not None:
-        check_file(str(write), EXCLUDED_ROWS, named_by(data), "--write")
+        check_file(str(write), EXCLUDED_ROWS, inputs_of(data), "--write")
         own = (*AUDIT.patterns, AUDIT.record)
         is_own = file.name.casefold() in own and file.resolve().parent == folder.resolve()
         if is_own or file.resolve() == folder.resolve():
             raise MienError(f"{write} is what the audit itself writes; choose another name for --write.")
     from mien.evaluation.audit import inspect, write_audit
 
-    found = inspect(read_data(data, 48, 1, quiet, folder))
+    found = inspect(read_data(data, 48, 1, quiet))
     listed = write_audit(found, folder, file, command)
     say_written("audit   ", folder, is_earlier, quiet)
     if write is not None:

@@ -20,7 +20,7 @@ from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
 from mien.errors import MienError, first_line
 from mien.files import INT8_MODEL, FileKind, check_file, check_place, identity, write_whole
-from mien.verbs import named_by, read_data, require, say
+from mien.verbs import inputs_of, read_data, require, say
 
 if TYPE_CHECKING:
     from mien.evaluation.statistics import PairedTest, Proportion
@@ -84,7 +84,7 @@ def quantize(
         raise MienError(f"A model file ends in .onnx; choose such a name for --out, not {str(out)!r}.")
     if (own := identity(Path(out))) and own == identity(find_model(model)):
         raise MienError(f"{str(out)!r} is the model itself; give --out another name.")
-    out = check_file(out, INT8_MODEL, named_by(data))
+    out = check_file(out, INT8_MODEL, inputs_of(data))
     from mien.evaluation.label_match import fit_to_model, match_labels
     from mien.evaluation.statistics import mcnemar, proportion
     from mien.training.quantization import quantize as write_int8

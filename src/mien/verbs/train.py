@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
 from mien.training.recipe import Recipe, check_run_folder, load_recipe
-from mien.verbs import read_data, require, say
+from mien.verbs import inputs_of, read_data, require, say
 
 if TYPE_CHECKING:
     from mien.evaluation.report import Report
@@ -55,7 +55,8 @@ def train(
     check_run_folder(out, resume)
     if resume and not out.exists():
         say(f"there is no run in {out} yet; starting it", quiet)
-    read = read_data(data, recipe.size, recipe.channels, quiet, out)
+    inputs_of(data, out)  # rejects an `out` among them
+    read = read_data(data, recipe.size, recipe.channels, quiet)
 
     # imported here, since these take seconds and most mistakes are found by now
     from mien.evaluation.report import evaluate as report_on
