@@ -135,7 +135,7 @@ def test_what_is_not_of_mien_stays_under_every_name(case, given, tmp_path, monke
     outs += {"file": ["mine", "mine/", "link"], "folder": ["mine", "link", "."], "pictures": []}[kind]
     outs += [f"mine/{file.name}/below{suffix}", "x" * 300 + suffix]
     for out in outs:
-        assert "choose" in (said := refused(case, given, out, capsys)) or "name another" in said or "name a f" in said, said
+        assert re.search("choose|name another|name a f|give a folder|must end in", refused(case, given, out, capsys))
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case[0] != "demo"], ids="-".join)

@@ -120,11 +120,7 @@ def inspect(faces: FaceSet) -> Audit:
 
 
 def rows_to_leave_out(audit: Audit) -> dict[int, str]:
-    """List the rows that training is better without, rising, with the reasons.
-
-    These are rows with a copy in a later split, so rows of test always stay; and of training (or data without splits) blank
-    rows and all copies but the first, which goes too where their labels conflict.
-    """
+    """List the rows that training is better without, rising, with the reasons; rows of test always stay."""
     faces, splits = audit.faces, audit.faces.splits
     reasons: dict[int, str] = {}
     for members in _groups(audit.copies.group):

@@ -26,10 +26,7 @@ SIMILAR_WORDS = {  # names of similar expressions in other data; error messages 
 
 
 def with_labels(faces: FaceSet, labels: LabelMap, model: LabelSet | None = None, merged: Collection[str] = ()) -> FaceSet:
-    """Merge, rename or leave out labels of the data as the user asks; `merged` are the labels that the model's recipe merges.
-
-    MienError if the map does not fit the data, a new name is none of the model's, or a label that gets one is another of them.
-    """
+    """Merge, rename or leave out labels of the data as the user asks; `merged` are the labels that the model's recipe merges."""
     for name, new in label_changes(labels):
         own = faces.labels.find(name)
         if model and new is not None and own != new and own in model.names:
@@ -48,12 +45,9 @@ def with_labels(faces: FaceSet, labels: LabelMap, model: LabelSet | None = None,
 
 
 def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet, given: LabelMap | None = None) -> FaceSet:
-    """Merge, rename and leave out labels of the data as the user asks and as the model needs, and report it on stderr.
+    """Merge, rename and leave out labels of the data: as `given`, as the model's recipe (YAML, or "") merges, then as it names.
 
-    First come the user's `given` labels, then those that the model's recipe (YAML, or "") merges, then other names of the
-    model's labels. The rows of labels that the model does not know are left out. If one of these may be a label of the model
-    that the data lack, or almost no label is known, nothing is left out, so that `match_labels` explains the difference. If the
-    model was validated on rows carved from training, the data's own validation rows become test rows.
+    Nothing is left out if almost no label is known, or one may be a label that the data lack: `match_labels` explains that.
     """
     made = yaml.safe_load(recipe) or {}
     merge = dict(label_changes(made.get("merge") or {}))

@@ -258,7 +258,7 @@ def check_draw(draw: str | Path, source: Source, flag: str = "--draw") -> None:
         if path.is_dir() and identity(path) in map(identity, (folder, *folder.parents)):
             reason = f"lies in the input {str(path)!r}, where its pictures would count as photos"
         holders = [] if path.is_dir() or str(path) == STDIN else [path.parent, Path(os.path.realpath(path)).parent]
-        if folder.is_dir() and identity(folder) in map(identity, holders):
+        if (own := identity(folder)) and own in map(identity, holders):
             reason = f"is that of the input {str(path)!r}"
         if reason:
             raise MienError(f"The folder {str(draw)!r} {reason}; choose another folder with {flag}.")
