@@ -20,7 +20,7 @@ from mien.errors import MienError, suggestion
 Result = TypeVar("Result")
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-HEAD, TAIL = 4096, 65536  # bytes at both ends of a file in which a kind is recognised; a Parquet footer has some 10,000
+HEAD, TAIL = 16384, 65536  # bytes at both ends of a file in which a kind is recognised; a Parquet footer has some 10,000
 STDIN = "/dev/stdin"
 ABANDONED = 86400  # age in seconds at which temporary files of another machine are removed, whose processes cannot be looked up
 _HOST = f"{zlib.crc32(node().encode()):08x}"
@@ -187,11 +187,6 @@ def write_whole(path: Path, write: Callable[[Path], Result], kind: FileKind | No
     finally:
         with suppress(OSError):  # does not exist, or its folder is not one
             temporary.unlink()
-
-
-def is_temporary(path: Path) -> bool:
-    """Tell whether a file or folder has a name that `temporary_path` gives."""
-    return _TEMPORARY.fullmatch(path.name) is not None
 
 
 def temporary_path(path: Path) -> Path:

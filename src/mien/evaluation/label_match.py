@@ -26,7 +26,7 @@ SIMILAR_WORDS = {  # names of similar expressions in other data; error messages 
 
 
 def with_labels(faces: FaceSet, labels: LabelMap, model: LabelSet | None = None, merged: Collection[str] = ()) -> FaceSet:
-    """Merge, rename or leave out labels of the data as the user asks; `merged` are the labels that the model's recipe merges."""
+    """Merge, rename or leave out labels of the data as the user asks; `merged` are those that the model's recipe merges."""
     for name, new in label_changes(labels):
         own = faces.labels.find(name)
         if model and new is not None and own != new and own in model.names:

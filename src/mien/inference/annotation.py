@@ -1,5 +1,6 @@
 """A folder of annotated copies: pictures, videos, and plots of their tracks over time."""
 
+import errno
 import io
 import logging
 import math
@@ -15,7 +16,6 @@ from PIL import ExifTags, Image, ImageDraw
 from mien.errors import MienError
 from mien.files import identity, sweep, write_whole
 from mien.inference.drawing import COLOURS, annotate, choose_fonts, choose_text_size, draw_text, measure_text, set_text
-from mien.inference.output import make_folder
 from mien.inference.prediction import Prediction
 from mien.inference.video import DRAWN, SOFTWARE, VIDEO_SUFFIX, DrawnVideo
 
@@ -136,7 +136,12 @@ class AnnotationWriter:
         self._names: set[str] = set()
         self._numbers: dict[tuple[str, tuple[str, ...]], int] = {}
         self._video: _Video | None = None
-        make_folder(folder, "--draw")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK):
+                raise PermissionError(errno.EACCES, "it is not writable")
+        except OSError as error:
+            raise MienError(f"The folder {str(folder)!r} cannot be made ({error.strerror}); choose another --draw.") from None
         sweep(folder)
 
     def add(self, image: np.ndarray | None, predictions: Sequence[Prediction], rate: float | None = None) -> None:

@@ -17,7 +17,7 @@ from mien.files import FileKind, write_whole
 from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior
 from mien.inference.detection import Detector
 from mien.inference.drawing import Text, choose_fonts, draw_text, measure_text, set_text
-from mien.inference.output import check_out, make_folder
+from mien.inference.output import check_out
 from mien.inference.pipeline import FacePipeline, ImageFaces
 from mien.inference.prediction import Prediction
 from mien.inference.sources import Source, listed
@@ -113,7 +113,7 @@ def explain(
         picture = draw_explanations(explanations, font)
         form, exif = FORMATS[Path(out).suffix.lower()], Image.Exif()
         exif[ExifTags.Base.Software] = SOFTWARE
-        make_folder(Path(out).parent)
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
         write_whole(Path(out), lambda part: picture.save(part, form, exif=exif), EXPLAINED)
     return explanations
 

@@ -1,7 +1,6 @@
 """Write predictions as they come: a table for people; JSON, JSON Lines, CSV, Parquet and data frames for programs."""
 
 import csv
-import errno
 import json
 import os
 import shutil
@@ -271,13 +270,3 @@ def check_out(out: str | Path, source: Source, *others: object, kind: FileKind =
         if any(path.is_dir() and identity(path) in above for path in named_files(source)):
             raise MienError(f"{str(out)!r} would count as one of the inputs; choose another --out.")
     return check_file(out, kind, [source, *others])
-
-
-def make_folder(folder: Path, flag: str = "--out") -> None:
-    """Create a folder, or raise a MienError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(errno.EACCES, "it is not writable")
-    except OSError as error:
-        raise MienError(f"The folder {str(folder)!r} cannot be made ({error.strerror}); choose another {flag}.") from None

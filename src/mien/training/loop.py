@@ -24,7 +24,7 @@ from mien import __version__
 from mien.data.faceset import FaceSet, move_split
 from mien.data.signatures import as_text, describe_training_rows
 from mien.errors import MienError
-from mien.files import sweep, write_whole
+from mien.files import write_whole
 from mien.labels import is_no_expression, label_changes, meaning
 from mien.training.batches import DeviceFaces, in_order
 from mien.training.distillation import Views, load_teachers
@@ -146,7 +146,6 @@ def open_run_folder(out: Path, resume: bool, recipe: Recipe, fingerprint: str) -
             raise MienError(f"{out} cannot be resumed: {'; '.join(changed)}. Resume it with the same, or choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
     write_whole(recipe_file, lambda path: path.write_text(first_line + recipe.to_yaml(), encoding="utf-8"))
-    sweep(out)
     if not (out / "last.ckpt").is_file():
         shutil.rmtree(out / "tensorboard", ignore_errors=True)
 

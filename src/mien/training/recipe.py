@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 
 from mien.errors import MienError, in_plain_words, suggestion
-from mien.files import FileKind, check_place, is_temporary
+from mien.files import FileKind, check_place, sweep
 from mien.inference.classifier import is_on_hub
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -303,7 +303,8 @@ def check_run_folder(out: Path, resume: bool) -> None:
     is_run = RUN_RECIPE.matches(out / "recipe.yaml")
     if os.path.lexists(out) and not resume:
         raise MienError(f"{out} exists; choose another --out{', or add --resume to continue that run' if is_run else ''}.")
-    if os.path.lexists(out) and not is_run and (not out.is_dir() or not all(map(is_temporary, out.iterdir()))):
+    sweep(out)
+    if os.path.lexists(out) and not is_run and (not out.is_dir() or any(out.iterdir())):
         raise MienError(f"{out} is not a run folder (it has no recipe.yaml of a run); choose another --out.")
 
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from mien.files import FolderKind, check_folder, is_temporary, write_whole
+from mien.files import FolderKind, check_folder, write_whole
 from mien.verbs import require, say
 
 FACES_PER_LABEL = 160
@@ -35,8 +35,7 @@ def demo(*, out: Path = Path("demo"), run_verb: Callable[[list[str]], int]) -> i
 
 def _list_files(out: Path) -> None:
     """Write the list of all files, by which the next demo knows what it may replace."""
-    found = [path.relative_to(out) for path in out.rglob("*") if not path.is_dir()]
-    files = [DEMO.record, *(path.as_posix() for path in found if not any(map(is_temporary, (path, *path.parents))))]
+    files = [DEMO.record, *(path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir())]
     record = json.dumps({"made_by": DEMO.made_by, "format": DEMO.format, "files": files}, indent=2)
     write_whole(out / DEMO.record, lambda part: part.write_text(record, encoding="utf-8"))
 

@@ -16,7 +16,7 @@ from typing import Any
 from mien.errors import MienError, printable
 from mien.inference.classifier import DEFAULT_MODEL, Classifier
 from mien.inference.explanation import MOST_FACES, Explanation, explain as explain_faces
-from mien.inference.output import Tally, check_out, check_parquet, choose_format, make_folder, write
+from mien.inference.output import Tally, check_out, check_parquet, choose_format, write
 from mien.inference.pipeline import predict as classify_faces
 from mien.inference.prediction import Prediction
 from mien.inference.prefetch import deferred_interrupts
@@ -85,7 +85,7 @@ def predict(
         if log is None:
             tally = _to_standard_output(found, form, labels)
         else:
-            make_folder(log.path.parent)
+            log.path.parent.mkdir(parents=True, exist_ok=True)
             log.write(found)
     if log is not None:
         tally = log.finish(form)

@@ -248,7 +248,7 @@ def _without_home(text: str) -> str:
 
 def _check_hub_folder(out: Path, run: str | Path) -> None:
     """Raise a MienError unless `out` is missing, empty, or what an earlier push wrote, maybe with files of other names."""
-    check_place(out, run)
+    check_place(out)
     if out.exists() and not out.is_dir():
         raise MienError(f"{str(out)!r} is a file; name a folder with --out.")
     present = list(out.iterdir()) if out.exists() else []
@@ -257,6 +257,7 @@ def _check_hub_folder(out: Path, run: str | Path) -> None:
     for path in present:
         if path.name in ("model.onnx", "recipe.yaml") or re.fullmatch(r"metrics.*\.json", path.name):
             check_file(path, HUB_FILES[path.suffix])
+    check_place(out, run)
 
 
 def _upload(folder: Path, to: str, private: bool) -> str:
