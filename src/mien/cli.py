@@ -112,11 +112,8 @@ def _report_bug(bug: Exception) -> int:
     """Report an exception that nothing expected, and return EX_SOFTWARE of BSD's sysexits.h."""
     if os.environ.get("MIEN_DEBUG"):
         traceback.print_exception(bug)
-    what, where = (
-        f"{type(bug).__name__}: {first_line(bug)}",
-        "where you got mien, with the command and what MIEN_DEBUG=1 prints",
-    )
-    _complain(f"This is a bug in mien ({what}); please report it {where}.")
+    report = "please report it where you got mien, with the command and what MIEN_DEBUG=1 prints"
+    _complain(f"This is a bug in mien ({type(bug).__name__}: {first_line(bug)}); {report}.")
     return 70
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mien.evaluation.statistics import PairedTest, Proportion
 
 TIMED = 64  # faces that are timed one by one
-CARD = FileKind("a model card of mien push", rb"\A---\n.*\nlibrary_name: mien\n")
+CARD = FileKind("a model card of mien push", rb"\A---\n(.*\n)?library_name: mien\n")
 HUB_FILES = {  # by the ending of their names
     ".md": CARD,
     ".yaml": FileKind("the recipe of a run", rb"\A(# what mien trained here; data: [^\n]*\n)?description: "),
