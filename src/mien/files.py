@@ -60,10 +60,8 @@ class FolderKind(NamedTuple):
         if not isinstance(record, dict) or record.get("made_by") != self.made_by:
             raise MienError(f"{path} is not the {path.name} of a mien {self.name}.")
         if not isinstance(record.get("format"), int) or record["format"] > self.format:
-            raise MienError(
-                f"{path} has format {record.get('format')}; this version of mien reads format {self.format}. "
-                "Use the version that wrote it."
-            )
+            found = f"{path} has format {record.get('format')}; this version of mien reads format {self.format}"
+            raise MienError(f"{found}. Use the version that wrote it.")
         return record
 
 

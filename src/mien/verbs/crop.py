@@ -100,8 +100,8 @@ def crop(
     if size is not None and size < 1:
         raise MienError(f"The size of the faces is at least 1 pixel, not {size}.")
     names = [str(photos)] if isinstance(photos, str | Path) else [str(name) for name in photos]
-    check_empty(Path(out))
     check_draw(out, names, "--out")
+    check_empty(Path(out))
     rows = _read(names, every)
     say(f"reading {', '.join(names)[:200]} as {rows.kind}\nlabels: {', '.join(rows.labels)}", quiet)
     cropper = FaceCropper(detector, margin, min_size, min_score)
