@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import mien
 from mien.cli import main
 from mien.files import sweep, temporary_path, write_whole, written_folder
 
@@ -129,6 +130,7 @@ def test_a_full_disk_at_the_last_moment_is_not_ignored(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kilobytes", [1, 100])
 def test_after_a_full_disk_the_advice_works(kilobytes, run, faces, tmp_path, capsys, quick):
     """A limit on the size of files stops the run at its first or a later file; then its own advice continues it."""
+    mien.read_faces(faces)  # packs them, without a limit
     words = ["train", "mien-s", "--data", str(faces), "--out", str(tmp_path / "run"), *quick]
     limited = f"ulimit -f {kilobytes} && exec {sys.executable} -m mien.cli {' '.join(words)}"
     done = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, check=False)
