@@ -127,6 +127,7 @@ def test_a_full_disk_at_the_last_moment_is_not_ignored(tmp_path, monkeypatch):
     assert (tmp_path / "a.txt").read_text() == "old"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kilobytes", [1, 100])
 def test_after_a_full_disk_the_advice_works(kilobytes, run, faces, tmp_path, capsys, quick):
     """A limit on the size of files stops the run at its first or a later file; then its own advice continues it."""
