@@ -144,7 +144,7 @@ def test_after_a_full_disk_the_advice_works(kilobytes, run, faces, tmp_path, cap
 
 
 def test_an_unexpected_exception_is_reported_as_a_bug(monkeypatch, capsys):
-    def broken(*_):
+    def broken():
         raise ZeroDivisionError("division by\nzero")
 
     monkeypatch.setattr("mien.verbs.about.recipes", broken)
