@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any, NoReturn, get_origin
 
 from mien import __version__
-from mien.errors import MienError, in_plain_words, printable, suggestion
+from mien.errors import MienError, first_line, in_plain_words, printable, suggestion
+from mien.files import FULL_DISK
 
 _VERBS = """
 train     train     Train a classifier: mien train RECIPE --data PATH --out RUN [--recipe.epochs 5 ...].
@@ -39,7 +41,6 @@ VERBS = {
 """Each verb's module, which has a function of its name, and its line in `mien --help`, which ends with its usage."""
 
 PATHS = ("--data", "--data.path", "--data.votes", "--data.drop", "--out", "--model", "--write")  # flags that take paths
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BAD_PATH = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR),
     *(errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO, errno.EBADF, errno.EIO),
@@ -49,7 +50,7 @@ BAD_PATH = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb with the words after `mien`, by default those of sys.argv, and return the exit status.
 
-    It is 0 if all was done, 1 if some inputs failed, 2 for the user's mistake, 130 if interrupted.
+    It is 0 if all was done, 1 if some inputs failed, 2 for the user's mistake, 70 for a bug in mien, 130 if interrupted.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     writes_file = any(word.partition("=")[0] == "--out" for word in arguments)
@@ -66,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if sys.stdout is not None:
                 sys.stdout.flush()  # shows at the latest here if it cannot be written
     except MienError as mistake:
-        return _complain(str(mistake))
+        is_full = can_resume and getattr(mistake.__cause__, "errno", None) in FULL_DISK
+        return _complain(f"{mistake}{' Then the same command with --resume continues.' if is_full else ''}")
     except KeyboardInterrupt:
         again = "" if "--resume" in arguments else " with --resume"
         _complain("stopped" + (f" (the same command{again} continues)" if can_resume else ""))
@@ -83,7 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if problem.errno in BAD_PATH:
             reason = os.strerror(problem.errno or 0)
             return _complain(f"A file cannot be written or read{where}: {reason}; choose another path.")
-        raise
+        return _report_bug(problem)
+    except Exception as bug:
+        return _report_bug(bug)
 
 
 def program() -> NoReturn:
@@ -102,6 +106,15 @@ def _complain(sentence: str) -> int:
         print(f"mien: {printable(sentence)}", file=sys.stderr)
     _abandon_output()
     return 2
+
+
+def _report_bug(bug: Exception) -> int:
+    """Report an exception that nothing expected, and return EX_SOFTWARE of BSD's sysexits.h."""
+    if os.environ.get("MIEN_DEBUG"):
+        traceback.print_exception(bug)
+    report = "please report it where you got mien, with the command and what MIEN_DEBUG=1 prints"
+    _complain(f"This is a bug in mien ({type(bug).__name__}: {first_line(bug)}); {report}.")
+    return 70
 
 
 def _abandon_output() -> None:

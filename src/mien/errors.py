@@ -8,7 +8,7 @@ from collections.abc import Iterable
 class MienError(Exception):
     """A mistake that only the user can correct; the message says what is wrong and what to do about it.
 
-    The command line prints it and exits with 2; a bug raises any other exception and shows its traceback.
+    The command line prints it and exits with 2; a bug raises any other exception, which exits with 70.
     """
 
 

@@ -1,28 +1,182 @@
-"""Files that are complete whenever they exist, paths that do not exist, and the cache folder."""
+"""Outputs that replace only what mien wrote and are complete whenever they exist, paths that do not exist, the cache folder."""
 
 import errno
+import glob
+import json
 import os
-import tempfile
+import re
+import shutil
 import threading
-from collections.abc import Callable, Iterator
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from platform import node
+from typing import Any, NamedTuple, TypeVar
 
 from mien.errors import MienError, suggestion
 
 Result = TypeVar("Result")
 
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+HEAD, TAIL = 16384, 65536  # bytes at both ends of a file in which a kind is recognised; a Parquet footer has some 10,000
+STDIN = "/dev/stdin"
+ABANDONED = 86400  # age in seconds at which temporary files of another machine are removed, whose processes cannot be looked up
+_HOST = f"{zlib.crc32(node().encode()):08x}"
+_TEMPORARY = re.compile(r"\.(?P<name>.*)\.mien-(?P<host>[0-9a-f]{8})-(?P<process>\d{1,9})-\d+\.part", re.DOTALL)
 
-def write_whole(path: Path, write: Callable[[Path], Result]) -> Result:
+
+class FileKind(NamedTuple):
+    """A kind of file that mien writes, which only mien may replace."""
+
+    name: str  # in error messages
+    pattern: bytes  # found in the first HEAD or the last TAIL bytes of each file of the kind, and of no other
+
+    def matches(self, path: Path) -> bool:
+        """Tell whether a path is a file of this kind."""
+        with suppress(OSError), path.open("rb") as file:
+            ends = file.read(HEAD)
+            file.seek(max(len(ends), file.seek(0, os.SEEK_END) - TAIL))
+            return re.search(self.pattern, ends + file.read(), re.DOTALL) is not None
+        return False
+
+
+class FolderKind(NamedTuple):
+    """A kind of folder that mien writes: a JSON file identifies it, and lists its files."""
+
+    record: str  # name of the JSON file
+    name: str  # in error messages
+    made_by: str  # the same key of the JSON file
+    patterns: Mapping[str, bytes] = {}  # of files in it, as for `FileKind`
+    format: int = 1  # version of the schema; it rises when a field is removed or changes its meaning, but not for new fields
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """Read the JSON file; MienError if it cannot be read, mien did not write it, or its format is newer than this mien."""
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise MienError(f"Cannot read {path} of a mien {self.name}: {error}.") from error
+        if not isinstance(record, dict) or record.get("made_by") != self.made_by:
+            raise MienError(f"{path} is not the {path.name} of a mien {self.name}.")
+        if not isinstance(record.get("format"), int) or record["format"] > self.format:
+            found = f"{path} has format {record.get('format')}; this version of mien reads format {self.format}"
+            raise MienError(f"{found}. Use the version that wrote it.")
+        return record
+
+
+REPORT = FolderKind(
+    "metrics.json", "report", "mien evaluate", {"index.html": rb'content="mien evaluate ', "predictions.csv": rb"\Aid,true,"}
+)
+AUDIT = FolderKind(
+    "audit.json", "audit", "mien audit", {"index.html": rb'content="mien audit ', "findings.csv": rb"\Aid,split,label,finding,"}
+)
+INT8_MODEL = FileKind("an int8 model of mien", rb"mien\.quantized")
+EXCLUDED_ROWS = FileKind("a list written by mien audit", rb"\Aid,split,label,reason\r?\n")
+
+
+def named_files(*inputs: object) -> Iterator[Path]:
+    """Yield the existing files and folders that inputs name: paths, patterns, "-" for stdin, and sequences of these."""
+    for item in inputs:
+        if isinstance(item, str | Path):
+            with suppress(OSError, ValueError, RuntimeError):  # without permission to look at it, it is not read either
+                path = Path(STDIN if item == "-" else item).expanduser()
+                yield from [path] if path.exists() else map(Path, glob.iglob(str(item), recursive=True))  # noqa: PTH207 - as in sources
+        elif isinstance(item, Sequence) and not isinstance(item, bytes | bytearray | memoryview):
+            yield from named_files(*item)
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return what all names of a file or folder share, such as links and relative paths; None if there is nothing."""
+    with suppress(OSError, ValueError):
+        status = path.stat()
+        return status.st_dev, status.st_ino
+    return None
+
+
+def check_place(out: str | Path, inputs: object = (), flag: str = "--out", contents: str = "output") -> Path:
+    """Return `out` as a path; MienError if nothing can be written there, or one of the inputs is there."""
+    path = Path(out)
+    if not str(out):
+        raise MienError(f"{flag} is empty; give it a path.")
+    try:
+        with suppress(FileNotFoundError):
+            path.lstat()
+        above = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+        if not above.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{str(above)!r} is not a folder")
+        for place in (above, path):
+            if place.exists() and not os.access(place, os.W_OK):
+                raise PermissionError(errno.EACCES, f"{str(place)!r} is not writable")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        cause = f"Cannot write the {contents} to {str(out)!r}: it cannot be made ({reason})"
+        raise MienError(f"{cause}; choose another path for {flag}.") from None
+    if (own := identity(path)) and own in map(identity, named_files(inputs)):
+        raise MienError(f"{str(out)!r} is one of the inputs; choose another {flag}.")
+    return path
+
+
+def check_file(out: str | Path, kind: FileKind, inputs: object = (), flag: str = "--out") -> Path:
+    """Return `out` as a path; MienError if a file cannot be written there, or would replace an input or one of another kind."""
+    if str(out) == "-" or str(out).startswith(("/dev/", "/proc/")):
+        where = "`mien predict` and `mien compare` without it write to standard output"
+        raise MienError(f"{str(out)!r} is not a file; name one with {flag} ({where}).")
+    if os.path.isdir(out) or str(out).endswith(("/", os.sep)):  # noqa: PTH112 - which raises if a name is too long
+        raise MienError(f"{str(out)!r} is a folder; name a file in it with {flag}.")
+    path = check_place(out, inputs, flag)
+    if path.exists() and not kind.matches(path) and not (path.is_file() and path.stat().st_size == 0):
+        raise MienError(f"{str(out)!r} exists and is not {kind.name}, so it is not replaced; choose another {flag}.")
+    return path
+
+
+def check_folder(out: Path, kind: FolderKind, inputs: object = ()) -> bool:
+    """Return True for an earlier folder of this kind, False for none; MienError if `out` holds anything else, or an input."""
+    check_place(out, inputs, contents=kind.name)
+    if out.exists() and not out.is_dir():
+        raise MienError(f"{out} is a file; give a folder for the report.")
+    present = sorted(path for path in out.rglob("*") if path.is_symlink() or not path.is_dir()) if out.exists() else []
+    if not present:
+        return False
+    if not (out / kind.record).is_file():
+        raise MienError(f"{str(out)!r} exists and is not a report of {kind.made_by}; choose another folder, or empty it.")
+    files = kind.read(out / kind.record).get("files")
+    for path in present:
+        name = path.relative_to(out).as_posix()
+        is_own = isinstance(files, list) and name in files and path.is_file() and not path.is_symlink()
+        if not is_own or not FileKind(name, kind.patterns.get(name, b"")).matches(path):
+            advice = "move it, or choose another folder"
+            raise MienError(f"{out} holds {name!r}, which is not part of the {kind.name} in it; {advice}.")
+    for path in named_files(inputs):
+        if identity(out) in map(identity, Path(os.path.realpath(path)).parents):
+            raise MienError(f"{out} holds the input {str(path)!r}; choose another --out.")
+    return True
+
+
+def check_empty(out: Path) -> None:
+    """Raise a MienError if nothing can be written at `out`, or it is a file or a folder with anything in it."""
+    check_place(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise MienError(f"{out} exists and is not an empty folder; name another one, or remove it first.")
+
+
+def write_whole(path: Path, write: Callable[[Path], Result], kind: FileKind | None = None, durable: bool = True) -> Result:
     """Write a file under a temporary name in the same folder, then rename it; an existing one stays if writing fails.
 
-    `write` is called with the temporary path, and its result is returned. An OSError names the file itself.
+    `write` is called with the temporary path, and its result is returned. An OSError names the file itself. A MienError is
+    raised if an existing file is not of the `kind`. A `durable` file is complete after a power failure too. A link stays.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    temporary = temporary_path(path)
     try:
         result = write(temporary)
-        temporary.replace(path)
+        if durable:
+            _flush(temporary)
+        if kind is not None:
+            check_file(path, kind, flag="output")
+            sweep(temporary.parent)
+        temporary.replace(os.path.realpath(path))
+        if durable:
+            _flush(temporary.parent)
         return result
     except OSError as error:
         if error.errno is None or str(error.filename or temporary) != str(temporary):
@@ -33,37 +187,87 @@ def write_whole(path: Path, write: Callable[[Path], Result]) -> Result:
             temporary.unlink()
 
 
+def temporary_path(path: Path) -> Path:
+    """Name a temporary file beside a file, or beside the target of a link, which `sweep` finds if this process is killed."""
+    path = Path(os.path.realpath(path))
+    name = os.fsdecode(os.fsencode(path.name)[:150])  # file systems take names of 255 bytes
+    return path.with_name(f".{name}.mien-{_HOST}-{os.getpid()}-{threading.get_ident()}.part")
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file or folder is on the disk; otherwise a power failure could leave a renamed file empty."""
+    if os.name == "posix":
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno in (*FULL_DISK, errno.EIO):
+                raise  # others: not every file system can do this
+        finally:
+            os.close(descriptor)
+
+
+def sweep(folder: Path) -> None:
+    """Remove temporary files and folders that killed processes left in a folder; a report that one was replacing comes back."""
+    with suppress(OSError):  # another process may remove them first
+        for path in [Path(entry) for entry in os.scandir(folder) if ".mien-" in entry.name]:
+            if (found := _TEMPORARY.fullmatch(path.name)) is None or _is_in_use(path, found["host"], int(found["process"])):
+                continue
+            if (path / "old").is_dir() and not os.path.lexists(folder / found["name"]):
+                (path / "old").rename(folder / found["name"])
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+
+
+def _is_in_use(path: Path, host: str, process: int) -> bool:
+    if host != _HOST or os.name != "posix":
+        return time.time() - path.lstat().st_mtime < ABANDONED
+    try:
+        os.kill(process, 0)  # sends nothing
+    except OSError as error:
+        return error.errno != errno.ESRCH
+    return True
+
+
 @contextmanager
-def written_folder(out: Path, contents: str, part: Path | None = None) -> Iterator[Path]:
+def written_folder(
+    out: Path, contents: str, check: Callable[[Path], object] = check_empty, part: Path | None = None
+) -> Iterator[Path]:
     """Give a folder next to `out` to write into; it replaces `out` if the block succeeds, else `out` stays as it was.
 
-    The folder is a new one, which is removed if the block fails, or `part`, which then stays.
+    The folder is a new one, which is removed if the block fails, or `part`, which then stays. `check` raises a MienError, before
+    the block and after it, if `out` holds what must not be replaced. A link stays.
     """
+    check(out)
+    place, scratch = Path(os.path.realpath(out)), temporary_path(out)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent, ignore_cleanup_errors=True) as scratch:
-            whole, old = part or Path(scratch, "new"), Path(scratch, "old")
-            whole.mkdir(exist_ok=True)  # with the usual permissions; the scratch folder is closed to others
-            yield whole
-            if out.exists():
-                out.rename(old)
-            try:
-                whole.rename(out)
-            except BaseException:  # Ctrl-C too: the earlier folder must not be deleted with the scratch folder
-                if old.exists():
-                    old.rename(out)
-                raise
+        place.parent.mkdir(parents=True, exist_ok=True)
+        sweep(place.parent)
+        scratch.mkdir(mode=0o700)
+        whole, old = part or scratch / "new", scratch / "old"
+        whole.mkdir(exist_ok=True)  # with the usual permissions; the scratch folder is closed to others
+        yield whole
+        for path in (*whole.iterdir(), whole):  # not thousands of pictures in folders below: 7 ms each on one machine
+            _flush(path)
+        check(out)
+        if place.exists():
+            place.rename(old)
+        try:
+            whole.rename(place)
+        except BaseException:  # Ctrl-C too: the earlier folder must not be deleted with the scratch folder
+            if old.exists():
+                old.rename(place)
+            raise
+        _flush(place.parent)
     except OSError as error:
         reason, advice = error.strerror or str(error), "Choose another --out, or change its permissions"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in FULL_DISK:
             reason, advice = "the disk is full, or a limit on files is reached", "Free some space, or choose another --out"
         raise MienError(f"Cannot write {contents} to {out}: {reason}. {advice}.") from error
-
-
-def check_empty(out: Path) -> None:
-    """Raise a MienError if `out` is a file or a folder with anything in it."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise MienError(f"{out} exists and is not an empty folder; name another one, or remove it first.")
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def missing_path(path: Path) -> str:

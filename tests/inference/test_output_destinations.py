@@ -6,8 +6,9 @@ from PIL import Image
 
 from mien.cli import main
 from mien.errors import MienError
-from mien.inference.output import check_draw, check_out, choose_format
+from mien.inference.output import check_draw, check_out, choose_format, write_file
 from mien.inference.pipeline import predict
+from mien.labels import FER2013
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_a_wanted_format_counts_more_than_a_suffix(tmp_path):
 
 
 def test_a_file_of_earlier_answers_may_be_replaced(photos):
-    (photos / "rows.csv").write_text("old")
+    write_file([], FER2013, "csv", photos / "rows.csv")
     assert check_out(str(photos / "rows.csv"), [str(photos)]) == photos / "rows.csv"
 
 

@@ -62,8 +62,7 @@ def stopped(photos, model, tmp_path, monkeypatch):
         if not journal.exists():
             with monkeypatch.context() as patch:
                 patch.setattr(ResumeLog, "finish", killed)
-                with pytest.raises(ZeroDivisionError):
-                    main(words(photos, model, tmp_path / "broken" / "rows.jsonl"))
+                assert main(words(photos, model, tmp_path / "broken" / "rows.jsonl")) == 70
         content = journal.read_bytes()
         out.parent.mkdir(exist_ok=True)
         log_path(out).write_bytes(content[: int(len(content) * keep) if isinstance(keep, float) else keep])
@@ -149,8 +148,7 @@ def test_a_source_with_several_rows_is_answered_anew_unless_all_of_them_are_ther
     assert [json.loads(line)["frame"] for line in wanted.splitlines()] == [*range(5), *range(5), *range(5)]
     with monkeypatch.context() as patch:
         patch.setattr(ResumeLog, "finish", lambda self, form: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            main(arguments)
+        assert main(arguments) == 70
     lines = log_path(tmp_path / "rows.jsonl").read_bytes().splitlines(keepends=True)
     for count in range(1, len(lines) + 1):
         log_path(tmp_path / "rows.jsonl").write_bytes(b"".join(lines[:count]))

@@ -5,7 +5,7 @@ from PIL import Image
 from mien.errors import MienError
 from mien.inference import video
 from mien.inference.sources import frames
-from mien.inference.video import ENCODERS, MARK, DrawnVideo, is_drawn_video
+from mien.inference.video import DRAWN, ENCODERS, MARK, DrawnVideo
 
 
 def picture(shade, size=(96, 64)):
@@ -27,7 +27,7 @@ def test_it_plays_with_its_frames_its_size_and_its_rate(encoder, rate, tmp_path,
     np.testing.assert_allclose([frame.time for frame in found], np.arange(10) / rate, atol=0.001)
     np.testing.assert_allclose([frame.image[..., 0].mean() for frame in found], np.arange(0, 250, 25), atol=8)
     assert {frame.image.shape for frame in found} == {(64, 96, 3)}
-    assert is_drawn_video(drawn.path)
+    assert DRAWN.matches(drawn.path)
 
 
 def test_uneven_times_stay_as_they_are(tmp_path):
@@ -73,6 +73,6 @@ def test_a_video_that_could_not_be_written_is_said_and_nothing_stays(tmp_path):
 def test_only_the_mark_at_its_end_tells_a_drawn_video(tmp_path):
     for name, content, drawn in (("a", MARK, True), ("b", MARK + b"x", False), ("c", b"", False), ("d", b"x" * 99, False)):
         (tmp_path / name).write_bytes(content)
-        assert is_drawn_video(tmp_path / name) is drawn
-    assert not is_drawn_video(tmp_path / "gone")
-    assert not is_drawn_video(tmp_path)
+        assert DRAWN.matches(tmp_path / name) is drawn
+    assert not DRAWN.matches(tmp_path / "gone")
+    assert not DRAWN.matches(tmp_path)

@@ -6,7 +6,6 @@ generate an example of it in tests/data.
 
 import csv
 import os
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -21,7 +20,7 @@ from mien.data.pack import Crop, Progress, open_pack, pack_stamp, write_pack
 from mien.data.rows import Rows, Tree, digest, open_tree, shortened, stamp_of
 from mien.data.source import DataSource, as_source
 from mien.errors import MienError
-from mien.files import cache_folder
+from mien.files import cache_folder, sweep
 
 FORMATS: dict[str, tuple[Callable[[Tree], object], Callable[..., Rows]]] = {
     "pack": (lambda tree: tree.is_single_file and pack_stamp(tree.path) is not None, pack.read),
@@ -88,10 +87,7 @@ def _read_all(
             raise MienError("The detector is opened by mien.read_faces; call that.")
         crop = open_crop(detector)
         rows = replace(rows, kind=f"{rows.kind}, faces found by {Path(detector).name}")
-    for part in cached.parent.glob("*.part"):  # half-written by a killed process; another process may remove it first
-        with suppress(OSError):
-            if time.time() - part.stat().st_mtime > 86400:
-                part.unlink()
+    sweep(cached.parent)
     write_pack(cached, rows, size, channels, str(path), stamp, source.skip_bad, progress, crop)
     return open_pack(cached)
 

@@ -18,11 +18,11 @@ from mien.data.faceset import SPLITS, FaceSet
 from mien.errors import MienError
 from mien.evaluation import outliers
 from mien.evaluation.outliers import FAR_FROM_FACES, NEARLY_BLANK, ODD_SIZE, TOO_DARK_OR_BRIGHT
-from mien.evaluation.record import AUDIT, check_replaceable, whole_folder, write_rows
+from mien.evaluation.record import write_rows
 from mien.evaluation.report import new_environment
+from mien.files import AUDIT, EXCLUDED_ROWS, check_folder, written_folder
 from mien.images import as_data_uri
 
-FILES = ("index.html", "findings.csv", "audit.json")
 FINDINGS = ("id", "split", "label", "finding", "partner", "value")  # columns of findings.csv
 LEFT_OUT = ("id", "split", "label", "reason")  # columns of the list of rows to leave out
 TILES = 48  # most tiles shown of a kind
@@ -120,11 +120,7 @@ def inspect(faces: FaceSet) -> Audit:
 
 
 def rows_to_leave_out(audit: Audit) -> dict[int, str]:
-    """List the rows that training is better without, rising, with the reasons.
-
-    These are rows with a copy in a later split, so rows of test always stay; and of training (or data without splits) blank
-    rows and all copies but the first, which goes too where their labels conflict.
-    """
+    """List the rows that training is better without, rising, with the reasons; rows of test always stay."""
     faces, splits = audit.faces, audit.faces.splits
     reasons: dict[int, str] = {}
     for members in _groups(audit.copies.group):
@@ -257,31 +253,13 @@ THRESHOLDS = {  # the value beyond which a row is found, of the kinds that have 
 }
 
 
-def check_places(out: Path, write: Path | None) -> None:
-    """Check before an audit that it can be written: MienError if its folder or its list holds anything but an earlier one."""
-    check_replaceable(out, AUDIT)
-    if write is None:
-        return
-    if write.resolve() in (out.resolve(), *(out.resolve() / name for name in FILES)):
-        raise MienError(f"{write} is what the audit itself writes; choose another name for --write.")
-    if write.is_dir():
-        raise MienError(f"{write} is a folder; name a file for the list, such as {write / 'clean.csv'}.")
-    if write.parent.exists() and not write.parent.is_dir():
-        raise MienError(f"{write.parent} is a file, so the list cannot be written into it; choose another --write.")
-    if write.exists():
-        with write.open("rb") as file:
-            first = file.readline(200)
-        if first.strip() != ",".join(LEFT_OUT).encode():
-            raise MienError(f"{write} exists and is not a list written by mien audit; choose another --write.")
-
-
 def write_audit(audit: Audit, out: Path, write: Path | None = None, command: str | None = None) -> int:
     """Write the folder `out`, replacing an earlier audit, and the list `write` of rows to leave out; return its length."""
-    check_places(out, write)
     is_inside = write is not None and write.resolve().parent == out.resolve()
-    record = _record(audit, command, (*FILES, write.name) if write is not None and is_inside else FILES)
+    files = (*AUDIT.patterns, AUDIT.record)
+    record = _record(audit, command, (*files, write.name) if write is not None and is_inside else files)
     reasons = {} if write is None else rows_to_leave_out(audit)
-    with whole_folder(out, AUDIT) as folder:
+    with written_folder(out, "the audit", partial(check_folder, kind=AUDIT)) as folder:
         (folder / "index.html").write_text(render(audit, record), encoding="utf-8")
         found = (
             (*audit.describe_row(row), kind, audit.faces.id(partner) if partner >= 0 else "", f"{value:.4g}")
@@ -290,9 +268,12 @@ def write_audit(audit: Audit, out: Path, write: Path | None = None, command: str
         )
         write_rows(folder / "findings.csv", [FINDINGS, *found])
         (folder / "audit.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    if write is not None:
+        rows = [LEFT_OUT, *((*audit.describe_row(row), reason) for row, reason in reasons.items())]
+        if write is not None and is_inside:
+            write_rows(folder / write.name, rows)
+    if write is not None and not is_inside:
         write.parent.mkdir(parents=True, exist_ok=True)
-        write_rows(write, [LEFT_OUT, *((*audit.describe_row(row), reason) for row, reason in reasons.items())])
+        write_rows(write, rows, EXCLUDED_ROWS)
     return len(reasons)
 
 

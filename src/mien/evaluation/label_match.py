@@ -35,11 +35,9 @@ def with_labels(faces: FaceSet, labels: LabelMap) -> FaceSet:
 def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet, given: LabelMap | None = None) -> FaceSet:
     """Merge, rename and leave out labels of the data as the user asks and as the model needs, and report it on stderr.
 
-    First come the user's `given` changes of labels of the data, then those that the model's recipe (YAML, or "") merges, then
-    the given changes that only the model knows, then other names of the model's labels, which are changed as given. The rows of
-    labels that the model does not know are left out. If one of these may be a label of the model that the data lack, or almost
-    no label is known, nothing is left out, so that `match_labels` explains the difference. If the model was validated on rows
-    carved from training, the data's own validation rows become test rows.
+    The order: the `given` changes of labels of the data, those that the model's recipe (YAML, or "") merges, the given changes
+    that only the model knows, other names of the model's labels. Nothing is left out if almost no label is known, or one may be
+    a label that the data lack: `match_labels` explains that.
     """
     made = yaml.safe_load(recipe) or {}
     given, merge = given or {}, dict(label_changes(made.get("merge") or {}))

@@ -1,51 +1,23 @@
-"""The contents of metrics.json, whose keys docs/evaluate.md describes, and the folder of a report."""
+"""The contents of metrics.json, whose keys docs/evaluate.md describes, and tables as CSV."""
 
 import csv
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import log_loss
 
 from mien.data.faceset import FaceSet
-from mien.errors import MienError
 from mien.evaluation.metrics import Metrics, expected_calibration_error, reliability
 from mien.evaluation.subgroups import Group, TrainingCopies
-from mien.files import write_whole, written_folder
+from mien.files import REPORT, FileKind, write_whole
 from mien.inference.classifier import Classifier, reweighted
 from mien.labels import LabelMap, label_groups
 
-
-class RecordFile(NamedTuple):
-    """The JSON file that identifies a folder that mien wrote, and lists its files."""
-
-    name: str
-    kind: str  # of the folder
-    made_by: str
-    format: int = 1  # version of the schema; it rises when a field is removed or changes its meaning, but not for new fields
-
-    def read(self, path: Path) -> dict[str, Any]:
-        """Read it; MienError if it cannot be read, mien did not write it, or its format is newer than this mien."""
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise MienError(f"Cannot read {path} of a mien {self.kind}: {error}.") from error
-        if not isinstance(record, dict) or record.get("made_by") != self.made_by:
-            raise MienError(f"{path} is not the {path.name} of a mien {self.kind}.")
-        if not isinstance(record.get("format"), int) or record["format"] > self.format:
-            raise MienError(
-                f"{path} has format {record.get('format')}; this version of mien reads format {self.format}. "
-                "Use the version that wrote it."
-            )
-        return record
-
-
-REPORT, AUDIT = RecordFile("metrics.json", "report", "mien evaluate"), RecordFile("audit.json", "audit", "mien audit")
 read_record = REPORT.read
 
 
@@ -141,30 +113,11 @@ def measure_before_temperature(
     }
 
 
-def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV file."""
+def write_rows(path: Path, rows: Iterable[Sequence[object]], kind: FileKind | None = None) -> None:
+    """Write a CSV file, which may replace one of this kind."""
 
     def write(part: Path) -> None:
         with part.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows(rows)
 
-    write_whole(path, write)
-
-
-def whole_folder(out: Path, record: RecordFile = REPORT) -> AbstractContextManager[Path]:
-    """Give an empty folder next to `out` to write into; it replaces `out`, a report of this kind, when the block succeeds."""
-    check_replaceable(out, record)
-    return written_folder(out, "the report")
-
-
-def check_replaceable(out: Path, record: RecordFile = REPORT) -> None:
-    """Check that `out` contains nothing but a report of this kind, before the work for `whole_folder` begins."""
-    if out.exists() and not out.is_dir():
-        raise MienError(f"{out} is a file; give a folder for the report.")
-    present = {path.name for path in out.iterdir()} if out.exists() else set()
-    if present and record.name not in present:
-        raise MienError(f"{str(out)!r} exists and is not a report of mien; choose another folder, or empty it.")
-    if present and (foreign := sorted(present.difference(record.read(out / record.name)["files"]))):
-        raise MienError(
-            f"{out} holds {foreign[0]!r}, which is not part of the report in it; move it, or choose another folder."
-        )
+    write_whole(path, write, kind)

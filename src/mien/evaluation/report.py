@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from mien.errors import MienError
 from mien.evaluation import plots, subgroups
 from mien.evaluation.label_match import match_labels
 from mien.evaluation.metrics import Metrics, are_votes, likely_mislabelled, measure
-from mien.evaluation.record import Record, describe_data, describe_model, measure_before_temperature, whole_folder, write_rows
+from mien.evaluation.record import Record, describe_data, describe_model, measure_before_temperature, write_rows
 from mien.evaluation.run_summary import plot_learning, read_log
 from mien.evaluation.tta import check_kind, mean_over_views, measure_gain, predict_plain, predict_views
+from mien.files import REPORT, check_folder, written_folder
 from mien.inference.classifier import Classifier
 from mien.labels import LabelMap, LabelSet
 
@@ -81,7 +83,7 @@ def evaluate(
     model_record = describe_model(model)
     data_record = describe_data(model_record, rows, split, merged)
     groups_of_rows = subgroups.group_values(rows, by)
-    with whole_folder(out) as folder:
+    with written_folder(out, "the report", partial(check_folder, kind=REPORT)) as folder:
         copies = subgroups.find_training_copies(model, rows.images)
         plain = predict_plain(model, rows.images, batch_size)
         augmented = predict_views(model, rows.images, tta, batch_size, plain)

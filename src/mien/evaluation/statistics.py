@@ -92,15 +92,8 @@ def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> PairedTest:
     corrected = max(surplus - rows / 2, 0) if surplus > 0 else surplus  # method 10's continuity correction
     margins = first.count * (rows - first.count) * second.count * (rows - second.count)
     change = difference(second, first, corrected / math.sqrt(margins) if margins else 0.0)
-    return PairedTest(
-        rows=rows,
-        only_first=only_first,
-        only_second=only_second,
-        difference=(only_second - only_first) / rows,
-        low=change.low,
-        high=change.high,
-        p_value=float(binomtest(only_second, only_first + only_second).pvalue) if only_first + only_second else 1.0,
-    )
+    p_value = float(binomtest(only_second, only_first + only_second).pvalue) if only_first + only_second else 1.0
+    return PairedTest(rows, only_first, only_second, (only_second - only_first) / rows, change.low, change.high, p_value)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -71,17 +71,10 @@ def measure_subgroups(
 
     def measure_group(name: str, members: np.ndarray) -> Group:
         metrics, others = measure(probabilities[members], targets[members], labels), share_true(right[~members])
-        return Group(
-            group=name,
-            n=metrics.n,
-            enough=metrics.n >= FEWEST_ROWS and metrics.accuracy.high - metrics.accuracy.low <= WIDEST,
-            accuracy=metrics.accuracy,
-            balanced_accuracy=metrics.balanced_accuracy,
-            macro_f1=metrics.macro_f1,
-            expected_calibration_error=metrics.expected_calibration_error,
-            labels=metrics.labels,
-            gap=difference(metrics.accuracy, others) if others else None,
-        )
+        enough = metrics.n >= FEWEST_ROWS and metrics.accuracy.high - metrics.accuracy.low <= WIDEST
+        same = ("n", "accuracy", "balanced_accuracy", "macro_f1", "expected_calibration_error", "labels")
+        gap = difference(metrics.accuracy, others) if others else None
+        return Group(group=name, enough=enough, gap=gap, **{field: getattr(metrics, field) for field in same})
 
     return {
         column: tuple(measure_group(name, of_rows == name) for name in sorted(set(of_rows.tolist()), key=_group_order))

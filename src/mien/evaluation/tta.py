@@ -11,7 +11,7 @@ from mien.evaluation.statistics import mcnemar, proportion
 from mien.images import prepare
 from mien.inference.classifier import Classifier
 
-VIEWS = {"none": 1, "flip": 2, "ten-crops": 10}  # the number of views for each kind of test-time augmentation
+VIEWS = {"none": 1, "flip": 2, "ten-crops": 10}  # of each face: with its mirror image, four corners and the centre
 CROP = 11 / 12  # side of a crop relative to the face: 44 of 48 pixels
 Views = tuple[np.ndarray, float]  # probabilities of each view, (V, N, K), float32, and the seconds they took
 
@@ -29,10 +29,7 @@ def predict_plain(model: Classifier, faces: np.ndarray, batch_size: int) -> View
 
 
 def predict_views(model: Classifier, faces: np.ndarray, kind: str, batch_size: int, plain: Views) -> Views:
-    """Classify several views of each face (Krizhevsky et al., NIPS 2012), made for `batch_size` faces at a time.
-
-    flip: the face and its mirror image. ten-crops: four corners and the centre, enlarged, and their mirror images.
-    """
+    """Classify several views of each face (Krizhevsky et al., NIPS 2012), made for `batch_size` faces at a time."""
     check_kind(kind)
     if kind == "none":
         return plain

@@ -1,11 +1,11 @@
 """A folder of annotated copies: pictures, videos, and plots of their tracks over time."""
 
+import errno
 import io
 import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count, groupby
 from pathlib import Path
@@ -14,11 +14,10 @@ import numpy as np
 from PIL import ExifTags, Image, ImageDraw
 
 from mien.errors import MienError
-from mien.files import write_whole
+from mien.files import identity, sweep, write_whole
 from mien.inference.drawing import COLOURS, annotate, choose_fonts, choose_text_size, draw_text, measure_text, set_text
-from mien.inference.output import make_folder
 from mien.inference.prediction import Prediction
-from mien.inference.video import SOFTWARE, VIDEO_SUFFIX, DrawnVideo, is_drawn_video
+from mien.inference.video import DRAWN, SOFTWARE, VIDEO_SUFFIX, DrawnVideo
 
 PLOT_SUFFIX = ".tracks.png"
 TEXT_SMOOTHING = 0.05  # weight of a frame's text size in its moving average over a video, since the sizes of faces jitter
@@ -137,7 +136,13 @@ class AnnotationWriter:
         self._names: set[str] = set()
         self._numbers: dict[tuple[str, tuple[str, ...]], int] = {}
         self._video: _Video | None = None
-        make_folder(folder, "--draw")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK):
+                raise PermissionError(errno.EACCES, "it is not writable")
+        except OSError as error:
+            raise MienError(f"The folder {str(folder)!r} cannot be made ({error.strerror}); choose another --draw.") from None
+        sweep(folder)
 
     def add(self, image: np.ndarray | None, predictions: Sequence[Prediction], rate: float | None = None) -> None:
         """Draw an image's predictions and save the picture under the image's name: JPEG for a JPEG, else PNG.
@@ -173,7 +178,7 @@ class AnnotationWriter:
         exif[ExifTags.Base.Software] = SOFTWARE
         form = "JPEG" if path.suffix == ".jpg" else "PNG"
         try:
-            write_whole(path, lambda part: picture.save(part, form, quality=92, exif=exif))
+            write_whole(path, lambda part: picture.save(part, form, quality=92, exif=exif), durable=False)
         except OSError as error:
             reason = error.strerror or error
             raise MienError(f"The picture {str(path)!r} cannot be saved ({reason}); choose another --draw.") from None
@@ -195,14 +200,9 @@ class AnnotationWriter:
         path = self.folder / name
         if name.casefold() in self._names:
             return False
-        return not os.path.lexists(path) or (path.resolve() != source.resolve() and (_is_drawn(path) or is_drawn_video(path)))
-
-
-def _is_drawn(path: Path) -> bool:
-    """Tell whether a file is a picture drawn by mien."""
-    with suppress(Exception), Image.open(path) as picture:  # a damaged header raises whatever its parser fails with
-        return bool(picture.getexif().get(ExifTags.Base.Software) == SOFTWARE)
-    return False
+        return not os.path.lexists(path) or (
+            identity(path) != identity(source) and not path.is_symlink() and DRAWN.matches(path)
+        )
 
 
 class _Video:

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import ExifTags, Image, ImageDraw
 
 from mien.errors import MienError, printable
-from mien.files import write_whole
+from mien.files import FileKind, write_whole
 from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior, open_classifier
 from mien.inference.cropping import FaceCropper
 from mien.inference.detection import Detector
 from mien.inference.drawing import Text, choose_fonts, draw_text, measure_text, set_text
+from mien.inference.output import check_out
 from mien.inference.pipeline import FacePipeline, ImageFaces
 from mien.inference.prediction import Prediction
 from mien.inference.sources import Source, listed
@@ -28,6 +29,8 @@ STRIDE = 1 / 12  # distance between two patches, as a share of the face's side
 LEAST_FULL = 0.1  # smallest change of the log-odds shown in full colour; 2.5 points of probability at 50%, next to nothing
 MOST_FACES = 32  # most faces of one call, and most rows of one picture
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # formats of the picture by the suffix of its file
+SOFTWARE = "mien explain"  # EXIF tag Software of the picture, which marks it as replaceable
+EXPLAINED = FileKind("a picture of mien explain", SOFTWARE.encode() + rb"\0")
 REGIONS = [f"{row} {column}" for row in ("upper", "middle", "lower") for column in ("left", "middle", "right")]
 REGIONS[4] = "centre"  # of the ninths of a picture; left and right are as seen by the viewer
 
@@ -104,6 +107,8 @@ def explain(
     """
     if out is not None and Path(out).suffix.lower() not in FORMATS:
         raise MienError(f"The picture {str(out)!r} must end in {', '.join(FORMATS)}.")
+    if out is not None:
+        check_out(out, source, model, detector, font, kind=EXPLAINED)
     pipeline = FacePipeline(open_classifier(model, head, prior, labels), FaceCropper(detector, faces=faces), keep_crops=True)
     choose_fonts((), font)
     if label is not None:
@@ -112,8 +117,10 @@ def explain(
         explanations = list(islice(_explanations(images, pipeline.classifier, label), MOST_FACES))
     if out is not None and any(each.heat is not None for each in explanations):
         picture = draw_explanations(explanations, font)
-        form = FORMATS[Path(out).suffix.lower()]
-        write_whole(Path(out), lambda part: picture.save(part, form))
+        form, exif = FORMATS[Path(out).suffix.lower()], Image.Exif()
+        exif[ExifTags.Base.Software] = SOFTWARE
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(Path(out), lambda part: picture.save(part, form, exif=exif), EXPLAINED)
     return explanations
 
 

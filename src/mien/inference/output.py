@@ -1,19 +1,18 @@
 """Write predictions as they come: a table for people; JSON, JSON Lines, CSV, Parquet and data frames for programs."""
 
 import csv
-import glob
 import json
 import os
 import shutil
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.errors import MienError, printable
+from mien.files import STDIN, FileKind, check_file, identity, named_files
 from mien.images import is_image_name
 from mien.inference.prediction import LANDMARKS, Prediction
 from mien.inference.sources import Source
@@ -33,6 +32,14 @@ LAST = (
     ("angle", "float64"),
 )
 """The columns before and after the probabilities with their types, the same in CSV, Parquet and pandas."""
+
+MADE_BY = "mien predict"  # in the metadata of a Parquet file
+_FIRST, _LAST = (",".join(name for name, _ in columns).encode() for columns in (FIRST, LAST))
+PREDICTIONS = FileKind(
+    "a file of predictions",
+    rb"\A" + _FIRST + rb",[^\n]*" + _LAST + rb"\n|\Asource {20}face  box |\A\[\]\n\Z|" + MADE_BY.encode() + rb".*PAR1\Z|"
+    rb'\A(\[\n)?\{"source": "([^"\\]|\\.)*", "(frame|error|no_face|track|face)": ',
+)  # by format: CSV, table, empty JSON, Parquet, JSON and JSON lines
 
 PANDAS = {"string": "string", "int64": "Int64", "float64": "float64", "float32": "float64", "bool": "boolean"}  # all nullable
 ROW_GROUP = 8192  # rows of a Parquet file that are held in memory before they are written
@@ -161,7 +168,9 @@ def check_parquet() -> Any:
 def write_parquet(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:
     """Write Parquet in row groups, so that memory does not grow with the number of rows."""
     pyarrow = check_parquet()
-    schema = pyarrow.schema([pyarrow.field(name, pyarrow.type_for_alias(kind)) for name, kind in columns(labels)])
+    schema = pyarrow.schema(
+        [pyarrow.field(name, pyarrow.type_for_alias(kind)) for name, kind in columns(labels)], {"made_by": MADE_BY}
+    )
     with pyarrow.parquet.ParquetWriter(stream, schema) as writer:
         rows = map(column_values, predictions)
         while group := list(islice(rows, ROW_GROUP)):
@@ -243,48 +252,21 @@ def check_draw(draw: str | Path, source: Source, flag: str = "--draw") -> None:
     """Raise a MienError if a folder for pictures is that of an input or lies below one; a generator is not checked."""
     if not str(draw):
         raise MienError(f"The folder for the pictures has an empty name; name a folder with {flag}.")
-    folder, reason = _resolved(Path(draw)), ""
-    for path in _named(source):
-        if path.is_dir() and _resolved(path) in (folder, *folder.parents):
+    folder, reason = Path(os.path.realpath(draw)), ""
+    for path in named_files(source):
+        if path.is_dir() and identity(path) in map(identity, (folder, *folder.parents)):
             reason = f"lies in the input {str(path)!r}, where its pictures would count as photos"
-        elif not path.is_dir() and folder in (_resolved(path.parent), _resolved(path).parent):
+        holders = [] if path.is_dir() or str(path) == STDIN else [path.parent, Path(os.path.realpath(path)).parent]
+        if (own := identity(folder)) and own in map(identity, holders):
             reason = f"is that of the input {str(path)!r}"
         if reason:
             raise MienError(f"The folder {str(draw)!r} {reason}; choose another folder with {flag}.")
 
 
-def check_out(out: str, source: Source) -> Path:
-    """Return the path of an output file; raise a MienError if it is an input, a folder, or not a regular file."""
-    if out == "-" or out.startswith(("/dev/", "/proc/")):
-        raise MienError(f"{out!r} is not a file; name one with --out (`mien predict` without it writes to standard output).")
-    path = Path(out)
-    if path.is_dir() or out.endswith("/"):
-        raise MienError(f"{out!r} is a folder; name a file in it with --out.")
-    if path.exists() and not path.is_file():
-        raise MienError(f"{out!r} is not a regular file; choose another --out.")
-    file = _resolved(path)
-    taken = (file, *file.parents) if is_image_name(out) else (file,)
-    if any(_resolved(named) in taken for named in _named(source)):
-        raise MienError(f"{out!r} is one of the inputs, or would count as one; choose another --out.")
-    return path
-
-
-def make_folder(folder: Path, flag: str = "--out") -> None:
-    """Create a folder, or raise a MienError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MienError(f"The folder {str(folder)!r} cannot be made ({error.strerror}); choose another {flag}.") from None
-
-
-def _resolved(path: Path) -> Path:
-    return Path(os.path.realpath(path))  # as `Path.resolve`, but circular links are no error
-
-
-def _named(source: Source) -> Iterator[Path]:
-    """Yield the existing paths that a source names, and those that its patterns match."""
-    for item in source if isinstance(source, Sequence) and not isinstance(source, str | bytes) else [source]:
-        if isinstance(item, str | Path):
-            with suppress(OSError):  # without permission to look at it, it is not read either
-                is_there = Path(item).exists()
-                yield from map(Path, [item] if is_there else glob.iglob(str(item), recursive=True))  # noqa: PTH207 - as in sources
+def check_out(out: str | Path, source: Source, *others: object, kind: FileKind = PREDICTIONS) -> Path:
+    """Return the path of an output file; raise a MienError if it would replace an input or a file of another kind."""
+    if is_image_name(str(out)):
+        above = [identity(folder) for folder in Path(os.path.realpath(out)).parents]
+        if any(path.is_dir() and identity(path) in above for path in named_files(source)):
+            raise MienError(f"{str(out)!r} would count as one of the inputs; choose another --out.")
+    return check_file(out, kind, [source, *others])

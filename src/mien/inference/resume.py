@@ -8,7 +8,7 @@ from typing import Any
 
 from mien.errors import MienError
 from mien.files import write_whole
-from mien.inference.output import Tally, write_file, write_jsonl
+from mien.inference.output import PREDICTIONS, Tally, write_file, write_jsonl
 from mien.inference.prediction import Prediction, encodable
 from mien.labels import LabelSet
 
@@ -30,6 +30,10 @@ class ResumeLog:
             raise MienError(f"{str(self.path)!r} holds an unfinished run; add --resume, or remove that file.")
         self._end = self._scan() if self.path.exists() else 0
 
+    def _header(self) -> bytes:
+        names = {"labels": self._labels.names, "settings": self._settings, "names": self._names}
+        return f"{json.dumps(names)}\n".encode()
+
     def skip(self, source: str) -> bool:
         """Tell whether a source is in the log already; one that was given twice is skipped once per entry."""
         name = encodable(source)
@@ -40,15 +44,15 @@ class ResumeLog:
 
     def write(self, predictions: Iterable[Prediction]) -> None:
         """Append predictions as they come; an interruption before the first one leaves no log."""
-        header = json.dumps({"labels": self._labels.names, "settings": self._settings, "names": self._names})
+        header = self._header()
         try:
             with self.path.open("a", encoding="utf-8", newline="") as stream:
                 stream.truncate(self._end)
                 if not self._end:
-                    stream.write(f"{header}\n")
+                    stream.write(header.decode())
                 write_jsonl(predictions, self._labels, stream)
         except BaseException:
-            if not self._end and self.path.is_file() and self.path.stat().st_size <= len(header) + 1:
+            if not self._end and self.path.is_file() and self.path.stat().st_size <= len(header):
                 self.path.unlink()
             raise
 
@@ -58,7 +62,7 @@ class ResumeLog:
         with self.path.open("rb") as file:
             file.readline()
             rows = (Prediction.from_dict(json.loads(line), self._labels, threshold) for line in file)
-            tally = write_whole(self._out, lambda path: write_file(rows, self._labels, format, path))
+            tally = write_whole(self._out, lambda path: write_file(rows, self._labels, format, path), PREDICTIONS)
         self.path.unlink()
         return tally
 
@@ -67,7 +71,7 @@ class ResumeLog:
         try:
             with self.path.open("rb") as file:
                 header = file.readline()
-                if not header.endswith(b"\n"):
+                if not header.endswith(b"\n") and self._header().startswith(header):
                     return 0
                 self._check_header(json.loads(header))
                 end = start_of_last = len(header)

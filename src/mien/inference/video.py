@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import struct
 import sys
 import time
@@ -17,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from mien.errors import MienError
+from mien.files import FileKind, temporary_path, write_whole
 from mien.inference.prediction import Frame
 
 LARGEST_CAMERA = 99  # cameras are numbered from 0; on a command line a longer number is the name of a file
@@ -38,6 +40,7 @@ SOFTWARE = "mien predict --draw"  # EXIF tag Software of a drawn picture, which 
 
 MARK = struct.pack(">I4s", 8 + len(SOFTWARE), b"free") + SOFTWARE.encode()
 """The same for a drawn video, at its end: a box of free space, which players skip (ISO/IEC 14496-12, 8.1.2)."""
+DRAWN = FileKind("drawn by mien predict", re.escape(SOFTWARE.encode()) + rb"\0|" + re.escape(MARK) + rb"\Z")
 
 
 def is_stream(name: str) -> bool:
@@ -278,7 +281,8 @@ class DrawnVideo:
     """A video in progress under a temporary name, H.264 in MP4; `close` renames it to `path`; `rate` is a guess."""
 
     def __init__(self, folder: Path, stem: str, size: tuple[int, int], rate: float) -> None:
-        self.path, self._part = folder / f"{stem}{VIDEO_SUFFIX}", folder / f".{stem}.{os.getpid()}.part"
+        self.path = folder / f"{stem}{VIDEO_SUFFIX}"
+        self._part = temporary_path(self.path)
         self._size, self._last = size, -1
         codec = next((name for name in ENCODERS if name in av.codecs_available), None)
         with self._saving():
@@ -309,7 +313,7 @@ class DrawnVideo:
                 self._file.seek(0, os.SEEK_END)
                 self._file.write(MARK)
             with self._saving():
-                self._part.replace(self.path)
+                write_whole(self.path, self._part.replace, DRAWN)
         finally:
             with suppress(OSError):
                 self._file.close()
@@ -327,11 +331,3 @@ class DrawnVideo:
         except (OSError, av.FFmpegError) as error:
             reason = _reason(error)
             raise MienError(f"The video {str(self.path)!r} cannot be saved ({reason}); choose another --draw.") from None
-
-
-def is_drawn_video(path: Path) -> bool:
-    """Tell whether a file is a video drawn by mien."""
-    with suppress(OSError), path.open("rb") as file:  # missing, shorter, or a folder
-        file.seek(-len(MARK), os.SEEK_END)
-        return file.read() == MARK
-    return False

@@ -31,11 +31,9 @@ from mien.training.distillation import Views, load_teachers
 from mien.training.export import export, fit_temperature, training_priors
 from mien.training.face_network import FaceNetwork, spread_batch_norm
 from mien.training.networks import multiply_adds
-from mien.training.recipe import Recipe, load_recipe, shared_name
+from mien.training.recipe import FIRST_LINE, Recipe, check_run_folder, load_recipe, shared_name
 from mien.training.task import ClassificationTask
 from mien.training.transfer import is_model, starting_network, trained_run
-
-FIRST_LINE = "# what mien trained here; data: "  # of a run's recipe.yaml, before the fingerprint of the training rows
 
 
 def train(
@@ -137,8 +135,7 @@ def gpu_busy(device: torch.device) -> str:
 def open_run_folder(out: Path, resume: bool, recipe: Recipe, fingerprint: str) -> None:
     """Create the run folder, or check that the run in it can be resumed with this recipe and fingerprint of training rows."""
     recipe_file, first_line = out / "recipe.yaml", f"{FIRST_LINE}{fingerprint}\n"
-    if out.exists() and not resume:
-        raise MienError(f"{out} exists; choose another --out, or add --resume to resume that run.")
+    check_run_folder(out, resume)
     if recipe_file.is_file():
         # loaded as a recipe: one of an older mien lacks keys, and was trained with their defaults
         then, now = asdict(load_recipe(recipe_file)), yaml.safe_load(recipe.to_yaml())
@@ -147,12 +144,8 @@ def open_run_folder(out: Path, resume: bool, recipe: Recipe, fingerprint: str) -
             changed.append("it was trained on other data")
         if changed:
             raise MienError(f"{out} cannot be resumed: {'; '.join(changed)}. Resume it with the same, or choose another --out.")
-    elif out.exists() and (not out.is_dir() or any(not path.name.endswith(".part") for path in out.iterdir())):
-        raise MienError(f"{out} is not a run folder (it has no recipe.yaml); choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
     write_whole(recipe_file, lambda path: path.write_text(first_line + recipe.to_yaml(), encoding="utf-8"))
-    for leftover in out.glob(".*.part"):
-        leftover.unlink()
     if not (out / "last.ckpt").is_file():
         shutil.rmtree(out / "tensorboard", ignore_errors=True)
 

@@ -20,7 +20,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from mien.errors import MienError
-from mien.files import write_whole
+from mien.files import INT8_MODEL, write_whole
 from mien.training.transfer import QUANTIZED
 
 OPERATIONS = ["Conv", "Gemm", "MatMul", "Add"]  # in int8; they take most of the time, converting others would only cost time
@@ -49,12 +49,14 @@ def quantize(model: Path, faces: np.ndarray, metadata: Mapping[str, str], out: P
                     activation_type=QuantType.QUInt8,
                     weight_type=QuantType.QInt8,
                 )
+        except OSError:
+            raise
         except Exception as error:  # ONNX Runtime's errors have no common public base class
             reason = " ".join(str(error).split()) or type(error).__name__
             raise MienError(f"{str(model)!r} cannot be converted to int8 ({reason}); keep it in float32.") from error
         quantized = onnx.load(small)
     onnx.helper.set_model_props(quantized, {**metadata, QUANTIZED: "int8"})
-    write_whole(out, lambda part: part.write_bytes(quantized.SerializeToString()))
+    write_whole(out, lambda part: part.write_bytes(quantized.SerializeToString()), INT8_MODEL)
 
 
 class _Batches(CalibrationDataReader):  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
@@ -12,10 +13,13 @@ from typing import Any, Literal
 import yaml
 
 from mien.errors import MienError, in_plain_words, suggestion
+from mien.files import FileKind, check_place, sweep
 from mien.inference.classifier import is_on_hub
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 TIMM, HUB = "timm:", "hub"  # prefix of timm's networks in `Recipe.network`; `Recipe.weights` for timm's pretrained weights
+FIRST_LINE = "# what mien trained here; data: "  # of a run's recipe.yaml, before the fingerprint of the training rows
+RUN_RECIPE = FileKind("the recipe of a run", rb"\A" + FIRST_LINE.encode())
 LARGEST_SEED = 2**32 - 1  # the largest that numpy, PyTorch and scikit-learn all accept
 LARGEST_SIDE = 1024  # pixels; larger faces than those of any published expression data set
 
@@ -291,6 +295,17 @@ def load_recipe(name: str | Path) -> Recipe:
         return recipe_from_dict(content)
     except MienError as problem:
         raise MienError(f"{path}: {problem}") from None
+
+
+def check_run_folder(out: Path, resume: bool) -> None:
+    """Raise a MienError unless a run can be started in this folder, or resumed there."""
+    check_place(out)
+    is_run = RUN_RECIPE.matches(out / "recipe.yaml")
+    if os.path.lexists(out) and not resume:
+        raise MienError(f"{out} exists; choose another --out{', or add --resume to continue that run' if is_run else ''}.")
+    sweep(out)
+    if os.path.lexists(out) and not is_run and (not out.is_dir() or any(out.iterdir())):
+        raise MienError(f"{out} is not a run folder (it has no recipe.yaml of a run); choose another --out.")
 
 
 def recipe_from_dict(content: Mapping[str, Any]) -> Recipe:

@@ -64,21 +64,33 @@ def read_faces(
     return reading.read_faces(source, size, channels, progress, open_crop)
 
 
-def read_data(
-    data: "FaceSet | DataSource | str | Path", size: int, channels: int, quiet: bool, out: Path | None = None
-) -> "FaceSet":
+def inputs_of(data: "FaceSet | DataSource | str | Path", out: Path | None = None) -> list[Path | str | None]:
+    """List the files and folders that faces are read from, for `check_place`; MienError if `out` is below class folders."""
+    from mien.data.faceset import FaceSet
+    from mien.data.folders import CLASS_FOLDERS
+    from mien.data.reading import read_rows
+    from mien.data.rows import open_tree
+    from mien.data.source import as_source
+
+    if isinstance(data, FaceSet):
+        return [data.origin.path]
+    source = as_source(data)
+    path = source.path.expanduser()
+    is_within = out is not None and path.resolve() in (out.resolve(), *out.resolve().parents)
+    if is_within and read_rows(open_tree(path), source).kind.startswith(CLASS_FOLDERS):
+        raise MienError(f"{out} lies in the data {path}, where it would count as a label; choose another --out.")
+    return [source.path, source.votes, source.drop, source.detector]
+
+
+def read_data(data: "FaceSet | DataSource | str | Path", size: int, channels: int, quiet: bool) -> "FaceSet":
     """Read labelled faces in a model's size and channels, and print to stderr which format they were read as."""
     from mien.data.faceset import SPLITS, FaceSet
-    from mien.data.folders import CLASS_FOLDERS
     from mien.data.source import as_source
 
     if isinstance(data, FaceSet):
         return data
     source = as_source(data)
     faces = read_faces(source, size, channels, None if quiet else partial(show_progress, noun="faces"))
-    within = Path(faces.origin.path).resolve()
-    if out is not None and faces.origin.kind.startswith(CLASS_FOLDERS) and within in (out.resolve(), *out.resolve().parents):
-        raise MienError(f"{out} lies in the data {faces.origin.path}, where it would count as a label; choose another --out.")
     if quiet:
         return faces
     counts = [(name, int((faces.splits == SPLITS.index(name)).sum())) for name in faces.split_names]

@@ -125,7 +125,7 @@ def crop(
     count = _skip_logged(part / LOG, json.loads(json.dumps(settings)), left)
     cropped = in_threads(partial(_crop, labels=rows.labels, folder=part, cropper=cropper, several=several, size=size), left, 1)
     try:
-        with written_folder(out, "the faces", part) as folder:
+        with written_folder(out, "the faces", part=part) as folder:
             with (folder / LOG).open("a", encoding="utf-8") as log:
                 log.write("" if count else f"{json.dumps(settings)}\n")
                 for each in cropped:

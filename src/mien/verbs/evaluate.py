@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource, as_source
 from mien.errors import MienError
-from mien.files import write_whole
+from mien.files import AUDIT, EXCLUDED_ROWS, REPORT, FileKind, check_file, check_folder, write_whole
 from mien.labels import select_changes
-from mien.verbs import read_data, require, say
+from mien.verbs import inputs_of, read_data, require, say
 
 if TYPE_CHECKING:
     from mien.evaluation.audit import Audit
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 # the formats of `mien compare` by the ending of its file; table is Markdown
 FORMATS = {"": "table", ".md": "table", ".txt": "table", ".json": "json", ".html": "html", ".htm": "html"}
+MARK = "<!-- written by mien compare -->"  # begins Markdown without a command line
+COMPARISON = FileKind(
+    "written by mien compare",
+    rb"\A(# [^\n]*\n\n)?Accuracy is given with [^`]*Written by: `mien compare |\A<!-- written by mien compare -->|"
+    rb'\A\[\s*\{\s*"name": [^\n]*\s*"recipe": [^\n]*\s*"network": |\A<!doctype html>.*content="mien compare ',
+)
 
 
 def evaluate(
@@ -57,11 +63,12 @@ def evaluate(
         MienError: if model and data do not fit each other, or the folder is the report of another model's run.
     """
     require("evaluate", "sklearn", "matplotlib", "jinja2")
+    out = Path(out)
+    is_earlier = check_folder(out, REPORT, [*inputs_of(data, out), model])
     from mien.evaluation.label_match import fit_to_model
     from mien.evaluation.report import evaluate as report_on
     from mien.inference.classifier import Classifier
 
-    out = Path(out)
     classifier = Classifier(model, head=head, prior=prior)
     own = out.parent / "model.onnx"  # `mien compare` would show the report as one of this model
     if out.name in ("report", "report-crowd") and out.exists() and own.is_file() and own.resolve() != classifier.path.resolve():
@@ -73,7 +80,7 @@ def evaluate(
     if columns and not isinstance(data, FaceSet):
         data = as_source(data)
         data = replace(data, columns=list(dict.fromkeys([*(data.columns or ()), *columns])))
-    faces = read_data(data, classifier.size, classifier.channels, quiet, out)
+    faces = read_data(data, classifier.size, classifier.channels, quiet)
     if classifier.head == "crowd" and faces.votes is not None:
         judged = faces.judged_by_votes()
         say(f"judged by crowd votes: {len(faces) - len(judged):,} rows without clear votes left out")
@@ -82,8 +89,13 @@ def evaluate(
     classifier = classifier.with_labels(select_changes(labels or {}, classifier.labels.find))
     log = classifier.path.parent / "log.csv" if (classifier.path.parent / "log.csv").is_file() else None
     report = report_on(classifier, faces, out, split, log=log, command=command, tta=tta, by=columns, merged=labels)
-    say(f"report  {report.folder / 'index.html'}", quiet)
+    say_written("report  ", out, is_earlier, quiet)
     return report
+
+
+def say_written(kind: str, out: Path, is_earlier: bool, quiet: bool) -> None:
+    """Print where a page is, and whether it replaced an earlier one."""
+    say(f"{kind}{out / 'index.html'}{', which replaces an earlier one' if is_earlier else ''}", quiet and not is_earlier)
 
 
 def audit(
@@ -108,15 +120,21 @@ def audit(
         MienError: if there are no faces, or the folder or the file holds something else; the sentence says what to do.
     """
     require("evaluate", "sklearn", "scipy", "matplotlib", "jinja2")
-    from mien.evaluation.audit import check_places, inspect, write_audit
+    folder, file = Path(out), None if write is None else Path(write)
+    is_earlier = check_folder(folder, AUDIT, inputs_of(data, folder))
+    if file is not None:
+        check_file(str(write), EXCLUDED_ROWS, inputs_of(data), "--write")
+        own = (*AUDIT.patterns, AUDIT.record)
+        is_own = file.name.casefold() in own and file.resolve().parent == folder.resolve()
+        if is_own or file.resolve() == folder.resolve():
+            raise MienError(f"{write} is what the audit itself writes; choose another name for --write.")
+    from mien.evaluation.audit import inspect, write_audit
     from mien.evaluation.label_match import with_labels
 
-    folder, file = Path(out), None if write is None else Path(write)
-    check_places(folder, file)
-    faces = read_data(data, 48, 1, quiet, folder)
+    faces = read_data(data, 48, 1, quiet)
     found = inspect(with_labels(faces, labels) if labels else faces)
     listed = write_audit(found, folder, file, command)
-    say(f"audit   {folder / 'index.html'}", quiet)
+    say_written("audit   ", folder, is_earlier, quiet)
     if write is not None:
         say(f"{listed:,} rows to leave out are listed in {write}: train with --data.drop {write}", quiet)
     return found
@@ -151,9 +169,6 @@ def compare(
         MienError: if one is none of these, the format is unknown, or a title is given to JSON, which has none.
     """
     require("evaluate", "sklearn", "matplotlib", "jinja2")
-    from mien.evaluation import comparison
-    from mien.inference.output import make_folder
-
     out = None if out is None else Path(out)
     format = format or FORMATS.get(out.suffix.lower() if out else "")
     if format is None:
@@ -165,6 +180,9 @@ def compare(
     sources = [Path(run) for run in runs]
     if not sources:
         raise MienError("There are no runs to compare; name at least one.")
+    is_earlier = out is not None and check_file(out, COMPARISON, sources).exists()
+    from mien.evaluation import comparison
+
     summaries, predictions = comparison.read_runs(sources)
     if format == "json":
         text = comparison.as_json(summaries)
@@ -172,8 +190,9 @@ def compare(
         text = comparison.render(summaries, title, command, predictions, "html" if format == "html" else "md")
     if out is None:
         return text
-    make_folder(out.parent)
-    write_whole(out, lambda part: part.write_text(text, encoding="utf-8"))
-    if command is not None:
-        say(f"comparison {out}")
+    if command is None and format == "table":
+        text = f"{MARK}\n\n{text}"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(out, lambda part: part.write_text(text, encoding="utf-8"), COMPARISON)
+    say(f"comparison {out}{', which replaces an earlier one' if is_earlier else ''}", command is None and not is_earlier)
     return ""

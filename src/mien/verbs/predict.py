@@ -16,7 +16,7 @@ from typing import Any
 from mien.errors import MienError, printable
 from mien.inference.classifier import DEFAULT_MODEL, Classifier
 from mien.inference.explanation import MOST_FACES, Explanation, explain as explain_faces
-from mien.inference.output import Tally, check_out, check_parquet, choose_format, make_folder, write
+from mien.inference.output import Tally, check_out, check_parquet, choose_format, write
 from mien.inference.pipeline import predict as classify_faces
 from mien.inference.prediction import Prediction
 from mien.inference.prefetch import deferred_interrupts
@@ -56,7 +56,7 @@ def predict(
         fetch: download the photos whose http or https address is given.
         **options: see `mien.predict`.
     """
-    path = None if out is None else check_out(out, source)
+    path = None if out is None else check_out(out, source, model, detector)
     form = choose_format(format, path)
     if form == "parquet":
         check_parquet()
@@ -85,7 +85,7 @@ def predict(
         if log is None:
             tally = _to_standard_output(found, form, labels)
         else:
-            make_folder(log.path.parent)
+            log.path.parent.mkdir(parents=True, exist_ok=True)
             log.write(found)
     if log is not None:
         tally = log.finish(form)
@@ -135,10 +135,8 @@ def explain(
         fetch: download the photos whose http or https address is given.
         **options: see `mien.explain`.
     """
-    path = check_out(out, source)
     check_names(source, fetch)
-    make_folder(path.parent)
-    explained = explain_faces(source, model=model, detector=detector, out=path, fetch=fetch, **options)
+    explained = explain_faces(source, model=model, detector=detector, out=out, fetch=fetch, **options)
     for each in explained:
         _print_explanation(each)
     if all(each.heat is None for each in explained):
@@ -146,7 +144,7 @@ def explain(
         return 2
     if len(explained) == MOST_FACES:
         say(f"mien: only the first {MOST_FACES} faces are explained")
-    say(f"picture {path}")
+    say(f"picture {out}")
     return 1 if any(each.prediction.error for each in explained) else 0
 
 

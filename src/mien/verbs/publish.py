@@ -19,15 +19,21 @@ import yaml
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
 from mien.errors import MienError, first_line
-from mien.files import write_whole
+from mien.files import INT8_MODEL, FileKind, check_file, check_place, identity, write_whole
 from mien.labels import select_changes
-from mien.verbs import read_data, require, say
+from mien.verbs import inputs_of, read_data, require, say
 
 if TYPE_CHECKING:
     from mien.evaluation.statistics import PairedTest, Proportion
 
 TIMED = 64  # faces that are timed one by one
-MARK = "library_name: mien"  # a line in the head of model cards; only a folder with such a card may have its files replaced
+CARD = FileKind("a model card of mien push", rb"\A---\n(.*\n)?library_name: mien\n")
+HUB_FILES = {  # by the ending of their names
+    ".md": CARD,
+    ".yaml": FileKind("the recipe of a run", rb"\A(# what mien trained here; data: [^\n]*\n)?description: "),
+    ".json": FileKind("the metrics.json of a mien report", rb'\A\{\s*"made_by": "mien evaluate",'),
+    ".onnx": FileKind("a model of mien", rb"\A.{0,9}\x12.mien|mien\.quantized"),
+}
 
 
 @dataclass(frozen=True)
@@ -71,20 +77,21 @@ def quantize(
         MienError: if the model is an int8 model already, or the data do not fit it; the sentence says what to do.
     """
     require("train", "onnx", "sklearn", "scipy")
+    from mien.inference.classifier import Classifier, find_model
+
+    if faces < 1:
+        raise MienError(f"The ranges are measured on at least 1 face, not {faces}.")
+    if Path(out).suffix.lower() != ".onnx":
+        raise MienError(f"A model file ends in .onnx; choose such a name for --out, not {str(out)!r}.")
+    if (own := identity(Path(out))) and own == identity(find_model(model)):
+        raise MienError(f"{str(out)!r} is the model itself; give --out another name.")
+    out = check_file(out, INT8_MODEL, inputs_of(data))
     from mien.evaluation.label_match import fit_to_model, match_labels
     from mien.evaluation.statistics import mcnemar, proportion
-    from mien.inference.classifier import Classifier
     from mien.training.quantization import quantize as write_int8
     from mien.training.transfer import QUANTIZED
 
-    out = Path(out)
-    if faces < 1:
-        raise MienError(f"The ranges are measured on at least 1 face, not {faces}.")
-    if out.suffix.lower() != ".onnx":
-        raise MienError(f"A model file ends in .onnx; choose such a name for --out, not {str(out)!r}.")
     original = Classifier(model, head="label", threads=1)
-    if out.exists() and out.samefile(original.path):
-        raise MienError(f"{str(out)!r} is the model itself; give --out another name.")
     if kind := original.metadata.get(QUANTIZED):
         raise MienError(f"{str(original.path)!r} is in {kind} already; give the float32 model that it was made from.")
     given = read_data(data, original.size, original.channels, quiet)
@@ -165,6 +172,8 @@ def push(
             advice = "log in with `hf auth login`, or set HF_TOKEN to one with write access"
             trial = "To see what would be uploaded, add --dry-run."
             raise MienError(f"There is no token of the Hugging Face hub; {advice}. {trial}")
+    if out is not None:
+        _check_hub_folder(Path(out), run)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         card = _gather(Path(run), to, license, folder)
@@ -173,7 +182,9 @@ def push(
             return Pushed(to, files, card)
         if out is None:
             return Pushed(to, files, card, url=_upload(folder, to, private))
-        _copy(folder, Path(out))
+        Path(out).mkdir(parents=True, exist_ok=True)
+        for path in sorted(folder.iterdir()):
+            write_whole(Path(out, path.name), functools.partial(shutil.copyfile, path), HUB_FILES[path.suffix])
         return Pushed(to, files, card, folder=Path(out))
 
 
@@ -238,16 +249,18 @@ def _without_home(text: str) -> str:
     return text
 
 
-def _copy(folder: Path, out: Path) -> None:
+def _check_hub_folder(out: Path, run: str | Path) -> None:
+    """Raise a MienError unless `out` is missing, empty, or what an earlier push wrote, maybe with files of other names."""
+    check_place(out)
     if out.exists() and not out.is_dir():
         raise MienError(f"{str(out)!r} is a file; name a folder with --out.")
-    if out.is_dir() and any(out.iterdir()):
-        card = out / "README.md"
-        if not card.is_file() or MARK not in card.read_text(encoding="utf-8", errors="replace"):
-            raise MienError(f"The folder {str(out)!r} holds other files; choose another --out.")
-    out.mkdir(parents=True, exist_ok=True)
-    for path in folder.iterdir():
-        write_whole(out / path.name, functools.partial(shutil.copyfile, path))
+    present = list(out.iterdir()) if out.exists() else []
+    if present and not CARD.matches(out / "README.md"):
+        raise MienError(f"The folder {str(out)!r} holds other files; choose another --out.")
+    for path in present:
+        if path.name in ("model.onnx", "recipe.yaml") or re.fullmatch(r"metrics.*\.json", path.name):
+            check_file(path, HUB_FILES[path.suffix])
+    check_place(out, run)
 
 
 def _upload(folder: Path, to: str, private: bool) -> str:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
-from mien.errors import MienError
-from mien.training.recipe import Recipe, load_recipe
-from mien.verbs import read_data, require, say
+from mien.training.recipe import Recipe, check_run_folder, load_recipe
+from mien.verbs import inputs_of, read_data, require, say
 
 if TYPE_CHECKING:
     from mien.evaluation.report import Report
@@ -53,12 +52,11 @@ def train(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if labels:
         recipe = replace(recipe, merge={**(recipe.merge or {}), **labels})
-    if out.exists() and not resume:
-        resumable = ", or add --resume to continue that run" if (out / "recipe.yaml").is_file() else ""
-        raise MienError(f"{out} exists; choose another --out{resumable}.")
+    check_run_folder(out, resume)
     if resume and not out.exists():
         say(f"there is no run in {out} yet; starting it", quiet)
-    read = read_data(data, recipe.size, recipe.channels, quiet, out)
+    inputs_of(data, out)  # rejects an `out` among them
+    read = read_data(data, recipe.size, recipe.channels, quiet)
 
     # imported here, since these take seconds and most mistakes are found by now
     from mien.evaluation.report import evaluate as report_on

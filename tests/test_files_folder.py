@@ -1,11 +1,14 @@
 import errno
 import json
 import os
+from functools import partial
 
 import pytest
 
 from mien.errors import MienError
-from mien.evaluation.record import whole_folder
+from mien.files import REPORT, check_folder, written_folder
+
+whole_folder = partial(written_folder, contents="the report", check=partial(check_folder, kind=REPORT))
 
 
 def write_report(out, text="new"):
