@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mien.errors import MienError
-from mien.images import prepare, reason_of
+from mien.images import prepare
 from mien.inference.annotation import AnnotationWriter
 from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior, usable_cores
 from mien.inference.cropping import FaceCropper
@@ -21,6 +21,7 @@ from mien.inference.prediction import Frame, Prediction, Unread, read
 from mien.inference.prefetch import prefetched
 from mien.inference.sources import Source, listed
 from mien.inference.tracking import SMOOTHING, TrackSmoother
+from mien.inputs import pixels_in_flight, reason_of
 from mien.labels import LabelMap, move_shares
 
 # Confidence below which a prediction is called unsure. On PublicTest 77% of mien-s's predictions reach it, and 91% of these
@@ -183,6 +184,7 @@ class FacePipeline:
         with closing(groups):
             yield from chain.from_iterable(groups)
 
+    @pixels_in_flight()
     def find(self, item: Frame | Unread) -> ImageFaces:
         """Read an image, and detect, crop and prepare its faces."""
         frame = read(item)

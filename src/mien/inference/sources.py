@@ -9,13 +9,12 @@ import os
 import re
 import time
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path, PurePath
-from stat import S_ISDIR, S_ISFIFO
+from stat import S_ISDIR
 from typing import Any, BinaryIO, TypeAlias, cast
 from urllib.parse import quote, unquote, unquote_to_bytes
 
@@ -27,6 +26,7 @@ from mien.errors import MienError
 from mien.files import missing_path
 from mien.inference.prediction import Frame, Unread, read
 from mien.inference.video import FETCH_ADVICE, camera_frames, is_stream, stream_frames, video_frames
+from mien.inputs import LARGEST_MEMBER, BoundedReader, failure, open_file, reason_of, unpack
 
 Item: TypeAlias = images.ImageSource | int | Frame | Unread  # an image, folder, pattern, zip, video or camera
 Source: TypeAlias = Item | Iterable[Item]  # the sources of `predict`: an item, or an iterable of items
@@ -38,10 +38,14 @@ VIDEO_SUFFIXES = frozenset(_VIDEOS.split())
 """Files with these suffixes are videos, unless their content is something else; so are others whose content is a video."""
 
 ZIP_SUFFIX = ".zip"
-LARGEST_MEMBER = 2**30  # bytes; a small zip can claim to hold a file that fills the memory
+FAULTS = {"zip": ("is damaged or no zip", "copy or download it again")}
+FAULTS["video"] = ("is damaged or not a video", "save it as MP4 (H.264)")
 ENCRYPTED = 0x1  # the flag of a zip member that needs a password (PKWARE's APPNOTE, 4.4.4)
+LONGEST_LINE = 2**28  # bytes of a line on standard input, which may be a photo or video in base64
 FETCH_SECONDS, LARGEST_DOWNLOAD = 30.0, 100 * 2**20  # for one photo: seconds, and bytes
 TENSOR = "A tensor is no image; give an array, uint8 (H, W, 3) in RGB, such as tensor.permute(1, 2, 0).numpy()."
+
+_PART = re.compile(r"\[!?(\]?[^]]*)]|.", re.DOTALL)  # of a pattern: a set of characters, or a character
 
 _logger = logging.getLogger("mien")
 
@@ -79,9 +83,9 @@ def _listed(source: Source, every: int, skip: Callable[[str], bool], fetch: bool
                         yield found
             except Exception as problem:  # whatever a file or an object raises concerns this input only
                 place = str(item) if isinstance(item, str | Path) and exists(Path(item)) else name  # not base64
-                yield Frame(place, error=f"The input {place!r} cannot be read ({images.reason_of(problem)}).")
+                yield Frame(place, error=failure(f"input {place!r}", problem))
     except Exception as problem:
-        reason = f"{type(problem).__name__} ({images.reason_of(problem)}); the {number + 1:,} before were read."
+        reason = f"{type(problem).__name__} ({reason_of(problem)}); the {number + 1:,} before were read."
         yield Frame(f"image {number + 1}", error=f"The iterable of inputs raised {reason}")
 
 
@@ -127,7 +131,7 @@ def _one(item: Any, name: str, every: int, skip: Callable[[str], bool], fetch: b
                 item.seek(0)  # as Pillow does: what was just written to a file leaves it at its end
             item = item.read()
             if not isinstance(item, bytes | bytearray | memoryview):
-                raise MienError(f"it gives {type(item).__name__}, not bytes; open it in binary mode, 'rb'")
+                raise MienError(f"gives {type(item).__name__}, not bytes; open it in binary mode, 'rb'.")
         if isinstance(item, bytearray | memoryview):
             item = bytes(item)
         elif not isinstance(item, Image.Image):
@@ -162,40 +166,59 @@ def _by_name(name: str, every: int, skip: Callable[[str], bool], fetch: bool) ->
     elif os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises an error where a path may not be examined
         yield from _folder(Path(name), every, skip)
     elif glob.has_magic(name) and not exists(Path(name)):
-        found = sorted(glob.iglob(name, recursive=True), key=natural)  # noqa: PTH207 - Path.glob takes no absolute pattern
-        files = [match for match in found if not os.path.isdir(match)]  # noqa: PTH112
-        for file in files:
+        is_empty = True
+        for file in _matches(name):
+            is_empty = False
             yield from _file(file, file, every, skip)
-        if not files:
+        if is_empty:
             yield Frame(name, error=f"Nothing matches {name!r}.")
     else:
         yield from _file(str(Path(name)), str(Path(name)), every, skip)
 
 
+def _matches(pattern: str) -> list[str]:
+    """List the files that a pattern matches, in natural order; parts of it that exist as they are written are no patterns."""
+    parts, base = pattern.replace(os.sep, "/").split("/"), ""
+    while len(parts) > 1 and (not glob.has_magic(parts[0]) or exists(Path(base + parts[0]))):
+        base += parts.pop(0) + "/"
+    if "**" not in parts:
+        found = glob.glob(glob.escape(base) + "/".join(parts))  # noqa: PTH207 - Path.glob takes no absolute pattern
+        return sorted((path for path in found if not os.path.isdir(path)), key=natural)  # noqa: PTH112
+    # By the walker, since glob follows links to folders above for ever. A folder that cannot be read is said.
+    wanted = "".join("([^/]+/)*" if part == "**" else f"{_PART.sub(_as_regex, part)}/" for part in parts)
+    wanted = wanted.removesuffix("/") if parts[-1] != "**" else f"{wanted}[^/]+"
+    return [
+        base + name
+        for name, status in images.walk(base or ".", natural)
+        if isinstance(status, OSError) or (re.fullmatch(wanted, name) and not (status and S_ISDIR(status.st_mode)))
+    ]
+
+
+def _as_regex(part: re.Match[str]) -> str:
+    if part[1] is not None:
+        return f"[{'^' if part[0][1] == '!' else ''}{re.escape(part[1])}]".replace(r"\-", "-")
+    return {"*": "[^/]*", "?": "[^/]"}.get(part[0]) or re.escape(part[0])
+
+
 def _file(name: str, file: images.ImageSource, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
     """List the images of a path, or of something in memory: of a zip, a video, or one image."""
     kind = images.content_kind(file) if isinstance(file, bytes) else _kind(file) if isinstance(file, str) else "image"
-    if kind == "zip":
-        yield from zipped(name, io.BytesIO(file) if isinstance(file, bytes) else name)
-    elif kind != "video":
-        yield Unread(name, file)
-    elif not skip(name):
-        yield from video_frames(name, every, file if isinstance(file, bytes) else None)
+    try:
+        if kind == "zip":
+            yield from zipped(name, io.BytesIO(file) if isinstance(file, bytes) else name)
+        elif kind != "video":
+            yield Unread(name, file)
+        elif not skip(name):
+            yield from video_frames(name, every, file if isinstance(file, bytes) else None)
+    except Exception as problem:  # whatever is wrong with a file concerns only this one
+        yield Frame(name, error=failure(f"{kind} {name!r}", problem, *FAULTS[kind]))
 
 
 def _kind(path: str) -> str:
     """Return what a file is: an "image", "video" or "zip" by its content, else by its suffix, else ""."""
-    kind = ""
-    with suppress(OSError, ValueError):
-        # not Python's `open`, which takes twice as long; a named pipe would block, and `read_image` reports it
-        file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
-        try:
-            if S_ISFIFO(os.fstat(file).st_mode):
-                return ""
-            kind = images.content_kind(os.read(file, images.HEAD_BYTES))
-        finally:
-            os.close(file)
-    suffix = images.suffix_of(path)
+    kind, suffix = "", images.suffix_of(path)
+    with suppress(OSError, MienError), open_file(path) as file:
+        kind = images.content_kind(file.read(images.HEAD_BYTES))
     return kind or ("zip" if suffix == ZIP_SUFFIX else "video" if suffix in VIDEO_SUFFIXES else "")
 
 
@@ -208,7 +231,8 @@ def _folder(folder: Path, every: int, skip: Callable[[str], bool]) -> Iterator[F
         suffix = images.suffix_of(name)
         if isinstance(status, OSError):
             is_empty = False
-            yield Frame(path, error=f"The folder {path!r} cannot be read ({status.strerror}); check its permissions.")
+            noun = "image" if suffix in images.IMAGE_SUFFIXES else "folder"
+            yield Frame(path, error=f"The {noun} {path!r} cannot be read ({status.strerror}).")
         elif status and S_ISDIR(status.st_mode):
             continue
         elif suffix in images.IMAGE_SUFFIXES or (not suffix and _kind(path) == "image"):
@@ -220,41 +244,42 @@ def _folder(folder: Path, every: int, skip: Callable[[str], bool]) -> Iterator[F
         advice = "give one that does, or name videos and zips."
         yield Frame(str(folder), error=f"The folder {str(folder)!r} holds no images (.jpg, .png or the like); {advice}")
     elif left_out:
-        _logger.warning(
-            f"mien: the folder {str(folder)!r} also holds {len(left_out):,} of videos and zips, which are not read; "
-            f"name them themselves, such as {left_out[0]!r}"
-        )
+        _say_left_out("folder", str(folder), left_out)
+
+
+def _say_left_out(kind: str, name: str, left_out: list[str]) -> None:
+    say = "mien: the %s %r also holds %s of videos and zips, which are not read; %s them themselves, such as %r"
+    _logger.warning(say, kind, name, f"{len(left_out):,}", "unpack and name" if kind == "zip" else "name", left_out[0])
 
 
 def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
     """List the images in a zip in natural order, such as "photos.zip/inner/a.jpg"; each is unpacked on demand."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            members = images.zip_members(archive, natural)
-            found = [member for member in members if not member.endswith("/") and images.is_image_name(member)]
-            for member in found:
-                yield _unpacked(archive, members[member], f"{name}/{member}")
-        error = "" if found else f"The zip {name!r} holds no images (.jpg, .png or the like); give one that does."
-    except FileNotFoundError:
-        error = f"There is no zip {name!r}; check the path."
-    except OSError as problem:
-        error = f"The zip {name!r} cannot be opened ({problem.strerror or problem}); check its permissions."
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as problem:
-        error = f"{name!r} is damaged or no zip ({images.reason_of(problem)}); copy or download it again."
-    if error:
-        yield Frame(name, error=error)
+    with (
+        BoundedReader(open_file(file).detach()) if isinstance(file, str) else file as opened,
+        zipfile.ZipFile(opened) as archive,
+    ):
+        members = images.zip_members(archive, natural)
+        found = [member for member in members if not member.endswith("/") and images.is_image_name(member)]
+        for member in found:
+            yield _unpacked(archive, members[member], f"{name}/{member}")
+    left_out = [member for member in members if images.suffix_of(member) in (*VIDEO_SUFFIXES, ZIP_SUFFIX)]
+    if not found:
+        inside = f", but videos or zips, such as {left_out[0]!r}; unpack it" if left_out else "; give one that does"
+        yield Frame(name, error=f"The zip {name!r} holds no images (.jpg, .png or the like){inside}.")
+    elif left_out:
+        _say_left_out("zip", name, left_out)
 
 
 def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str) -> Frame | Unread:
-    if member.flag_bits & ENCRYPTED:
-        return Frame(source, error=f"The image {source!r} needs a password; unpack the zip first, then give its folder.")
-    if member.file_size > LARGEST_MEMBER:
-        gigabytes = member.file_size / 2**30
-        return Frame(source, error=f"The image {source!r} would unpack to {gigabytes:.1f} GB; unpack it, and make it smaller.")
     try:
-        return Unread(source, archive.read(member))
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, ValueError) as problem:
-        return Frame(source, error=f"The image {source!r} cannot be unpacked ({images.reason_of(problem)}); zip it again.")
+        if member.flag_bits & ENCRYPTED:
+            raise MienError("needs a password; unpack the zip first, then give its folder.")
+        if member.file_size > LARGEST_MEMBER:
+            raise MienError(f"would unpack to {member.file_size / 2**30:.1f} GB; unpack it, and make it smaller.")
+        with archive.open(member) as file:
+            return Unread(source, unpack(file, LARGEST_MEMBER))
+    except Exception as problem:  # each compression raises its own
+        return Frame(source, error=failure(f"image {source!r}", problem, "cannot be unpacked", "zip it again"))
 
 
 def _is_photo_address(name: str, fetch: bool = False) -> bool:
@@ -281,15 +306,15 @@ def _download(address: str) -> bytes:
                 if len(content) > LARGEST_DOWNLOAD or time.monotonic() > deadline:
                     raise ValueError(f"more than {LARGEST_DOWNLOAD / 2**20:.0f} MB or {FETCH_SECONDS:.0f} seconds")
     except (OSError, ValueError, HTTPException) as problem:
-        reason = images.reason_of(problem if hasattr(problem, "code") else getattr(problem, "reason", problem))
+        reason = reason_of(problem if hasattr(problem, "code") else getattr(problem, "reason", problem))
         raise MienError(f"The photo {address!r} cannot be downloaded ({reason}); check the address and the network.") from None
     return bytes(content)
 
 
 def natural(name: str) -> list[tuple[bool, int, str]]:
     """Sort key with the numbers in a name as numbers, 2 before 10, and numbers before letters."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", name.casefold())
-    return [(False, int(part), "") if part[0] in "0123456789" else (True, 0, part) for part in parts]
+    parts = re.findall(r"[0-9]+|[^0-9]+", name.casefold())  # by their length: Python converts no long ones
+    return [(False, len(part.lstrip("0")), part.lstrip("0")) if part[0] in "0123456789" else (True, 0, part) for part in parts]
 
 
 def check_names(names: Sequence[str], fetch: bool = False) -> None:
@@ -298,7 +323,7 @@ def check_names(names: Sequence[str], fetch: bool = False) -> None:
         is_address = is_stream(name) and (fetch or not _is_photo_address(name))
         if is_address or camera_number(name) is not None or inline_bytes(name) is not None:
             return
-        if not not_a_file(name) and (exists(Path(name)) or glob.glob(name, recursive=True)):  # noqa: PTH207
+        if not not_a_file(name) and (exists(Path(name)) or (glob.has_magic(name) and _matches(name))):
             return
     raise MienError(not_a_file(names[0]) or missing_path(Path(names[0])))
 
@@ -334,10 +359,14 @@ def standard_input() -> BinaryIO:
 
 def read_paths(stream: BinaryIO, null: bool = False) -> Iterator[str]:
     """Read paths, one a line or, with `null`, up to a zero byte, each as soon as it is complete."""
-    end, rest = b"\0" if null else b"\n", b""
+    end, line = b"\0" if null else b"\n", bytearray()
     for number, piece in enumerate(chain(iter(partial(stream.read, 65536), b""), [end])):
         text = piece if number else piece.removeprefix(codecs.BOM_UTF8)  # PowerShell begins with a byte-order mark
-        *lines, rest = (rest + text).split(end)
-        for line in lines:
-            if name := line if null else line.rstrip(b"\r"):
-                yield os.fsdecode(name)
+        for position, part in enumerate(text.split(end)):
+            if position:
+                if name := bytes(line if null else line.rstrip(b"\r")):
+                    yield os.fsdecode(name)
+                line.clear()
+            line += part
+        if len(line) > LONGEST_LINE:
+            raise MienError(f"a line on standard input has more than {LONGEST_LINE / 2**20:.0f} MB; give a path in each")
