@@ -121,8 +121,12 @@ def _predictions(
     with nullcontext() if writer is None else closing(writer), closing(images):
         for image in images:
             rows = image.rows if smoother is None else smoother.update(image.rows)
-            if writer is not None:
-                writer.add(image.image, rows, image.rate)
+            try:
+                if writer is not None:
+                    writer.add(image.image, rows, image.rate)
+            except Exception as problem:  # the rows are right all the same
+                note = f"not drawn ({reason_of(problem)})"
+                rows = [replace(row, note=f"{row.note}, {note}" if row.note else note) for row in rows]
             yield from rows
 
 
