@@ -3,6 +3,7 @@
 import base64
 import errno
 import functools
+import glob
 import io
 import math
 import os
@@ -47,6 +48,7 @@ _KINDS = {
 }
 """How files begin: the formats of Pillow that have a signature, zips, and the containers of videos."""
 
+_PART = re.compile(r"\[!?(\]?[^]]*)]|.", re.DOTALL)  # of a pattern: a set of characters, or a character
 _NOISE = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}  # created by macOS, Windows and network drives
 
 CHANNELS = ((1,), (2,), (3,), (4,))  # lengths of an axis that is one of channels: gray, gray with alpha, RGB, RGBA
@@ -132,6 +134,30 @@ def walk(folder: str, key: Callable[[str], Any] = str) -> Iterator[tuple[str, os
             continue
         if visits[here] <= MOST_VISITS:
             ways.append((f"{name}/" if name else "", iter(found), above | {here}))
+
+
+def matching(pattern: str, key: Callable[[str], Any] = str) -> list[str]:
+    """List the files that a pattern matches, sorted; parts of it that exist as they are written are no patterns."""
+    parts, base = pattern.replace(os.sep, "/").split("/"), ""
+    while len(parts) > 1 and (not glob.has_magic(parts[0]) or os.path.lexists(base + parts[0])):
+        base += parts.pop(0) + "/"
+    if "**" not in parts:
+        found = glob.glob(glob.escape(base) + "/".join(parts))  # noqa: PTH207 - Path.glob takes no absolute pattern
+        return sorted((path for path in found if not os.path.isdir(path)), key=key)  # noqa: PTH112
+    # By the walker, since glob follows links to folders above for ever. A folder that cannot be read is said.
+    wanted = "".join("([^/]+/)*" if part == "**" else f"{_PART.sub(_as_regex, part)}/" for part in parts)
+    wanted = wanted.removesuffix("/") if parts[-1] != "**" else f"{wanted}[^/]+"
+    return [
+        base + name
+        for name, status in walk(base or ".", key)
+        if isinstance(status, OSError) or (re.fullmatch(wanted, name) and not (status and stat.S_ISDIR(status.st_mode)))
+    ]
+
+
+def _as_regex(part: re.Match[str]) -> str:
+    if part[1] is not None:
+        return f"[{'^' if part[0][1] == '!' else ''}{re.escape(part[1])}]".replace(r"\-", "-")
+    return {"*": "[^/]*", "?": "[^/]"}.get(part[0]) or re.escape(part[0])
 
 
 def member_name(name: str) -> str:

@@ -1,7 +1,6 @@
 """Write predictions as they come: a table for people; JSON, JSON Lines, CSV, Parquet and data frames for programs."""
 
 import csv
-import glob
 import json
 import os
 import shutil
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.errors import MienError, printable
-from mien.images import is_image_name
+from mien.images import is_image_name, matching
 from mien.inference.prediction import LANDMARKS, Prediction
 from mien.inference.sources import Source
 from mien.labels import LabelSet
@@ -287,4 +286,4 @@ def _named(source: Source) -> Iterator[Path]:
         if isinstance(item, str | Path):
             with suppress(OSError):  # without permission to look at it, it is not read either
                 is_there = Path(item).exists()
-                yield from map(Path, [item] if is_there else glob.iglob(str(item), recursive=True))  # noqa: PTH207 - as in sources
+                yield from map(Path, [item] if is_there else matching(str(item)))

@@ -45,8 +45,6 @@ LONGEST_LINE = 2**28  # bytes of a line on standard input, which may be a photo 
 FETCH_SECONDS, LARGEST_DOWNLOAD = 30.0, 100 * 2**20  # for one photo: seconds, and bytes
 TENSOR = "A tensor is no image; give an array, uint8 (H, W, 3) in RGB, such as tensor.permute(1, 2, 0).numpy()."
 
-_PART = re.compile(r"\[!?(\]?[^]]*)]|.", re.DOTALL)  # of a pattern: a set of characters, or a character
-
 _logger = logging.getLogger("mien")
 
 
@@ -142,7 +140,7 @@ def _one(item: Any, name: str, every: int, skip: Callable[[str], bool], fetch: b
 def inline_bytes(text: str) -> bytes | None:
     """Decode a data URI (RFC 2397), or an image, video or zip in base64 of either alphabet; None if the text is neither."""
     header, comma, data = text.partition(",")
-    is_uri = bool(comma) and header[:5].lower() == "data:"
+    is_uri = bool(comma) and header[:5].lower() == "data:" and not exists(Path(text))
     if is_uri and not header.lower().endswith(";base64"):
         return unquote_to_bytes(data)
     data = (unquote(data) if is_uri else text).replace("-", "+").replace("_", "/")
@@ -167,37 +165,13 @@ def _by_name(name: str, every: int, skip: Callable[[str], bool], fetch: bool) ->
         yield from _folder(Path(name), every, skip)
     elif glob.has_magic(name) and not exists(Path(name)):
         is_empty = True
-        for file in _matches(name):
+        for file in images.matching(name, natural):
             is_empty = False
             yield from _file(file, file, every, skip)
         if is_empty:
             yield Frame(name, error=f"Nothing matches {name!r}.")
     else:
         yield from _file(str(Path(name)), str(Path(name)), every, skip)
-
-
-def _matches(pattern: str) -> list[str]:
-    """List the files that a pattern matches, in natural order; parts of it that exist as they are written are no patterns."""
-    parts, base = pattern.replace(os.sep, "/").split("/"), ""
-    while len(parts) > 1 and (not glob.has_magic(parts[0]) or exists(Path(base + parts[0]))):
-        base += parts.pop(0) + "/"
-    if "**" not in parts:
-        found = glob.glob(glob.escape(base) + "/".join(parts))  # noqa: PTH207 - Path.glob takes no absolute pattern
-        return sorted((path for path in found if not os.path.isdir(path)), key=natural)  # noqa: PTH112
-    # By the walker, since glob follows links to folders above for ever. A folder that cannot be read is said.
-    wanted = "".join("([^/]+/)*" if part == "**" else f"{_PART.sub(_as_regex, part)}/" for part in parts)
-    wanted = wanted.removesuffix("/") if parts[-1] != "**" else f"{wanted}[^/]+"
-    return [
-        base + name
-        for name, status in images.walk(base or ".", natural)
-        if isinstance(status, OSError) or (re.fullmatch(wanted, name) and not (status and S_ISDIR(status.st_mode)))
-    ]
-
-
-def _as_regex(part: re.Match[str]) -> str:
-    if part[1] is not None:
-        return f"[{'^' if part[0][1] == '!' else ''}{re.escape(part[1])}]".replace(r"\-", "-")
-    return {"*": "[^/]*", "?": "[^/]"}.get(part[0]) or re.escape(part[0])
 
 
 def _file(name: str, file: images.ImageSource, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
@@ -321,9 +295,12 @@ def check_names(names: Sequence[str], fetch: bool = False) -> None:
     """Raise a `MienError` if there is nothing under any of the names, with the most similar path to the first."""
     for name in names:
         is_address = is_stream(name) and (fetch or not _is_photo_address(name))
-        if is_address or camera_number(name) is not None or inline_bytes(name) is not None:
+        try:
+            if is_address or camera_number(name) is not None or inline_bytes(name) is not None:
+                return
+        except ValueError:  # damaged base64, which its row says
             return
-        if not not_a_file(name) and (exists(Path(name)) or (glob.has_magic(name) and _matches(name))):
+        if not not_a_file(name) and (exists(Path(name)) or (glob.has_magic(name) and images.matching(name, natural))):
             return
     raise MienError(not_a_file(names[0]) or missing_path(Path(names[0])))
 
