@@ -180,6 +180,7 @@ def test_folders_that_link_to_each_other_are_read_in_bounded_time(tmp_path):
     assert time.monotonic() - start < 10
 
 
+@pytest.mark.slow
 def test_folders_of_any_depth_are_read_or_said(tmp_path, model):
     place = os.open(tmp_path, os.O_RDONLY)
     for depth in range(2100):
