@@ -10,6 +10,7 @@ import threading
 import time
 import zlib
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,6 +18,7 @@ from PIL import Image
 from mien import inputs
 from mien.errors import MienError
 from mien.images import read_image
+from mien.inference.video import video_frames
 from mien.inputs import BoundedReader, check_pixels, failure, open_file, pixels_in_flight, unpack
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
@@ -183,3 +185,16 @@ def test_a_reader_takes_no_more_than_the_limit_at_a_time(monkeypatch):
 )
 def test_whatever_is_raised_becomes_a_sentence(error, says):
     assert failure("image 'a'", error, "is damaged", "save it again") == says
+
+
+def test_a_video_of_larger_frames_than_the_limit_is_refused(tmp_path, monkeypatch):
+    path = str(tmp_path / "clip.avi")
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mjpeg", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 800, 600, "yuvj420p"
+        container.mux(stream.encode(av.VideoFrame(800, 600, "yuvj420p")))
+        container.mux(stream.encode(None))
+    assert [frame.error for frame in video_frames(path)] == [""]
+    monkeypatch.setenv("MIEN_MAX_MEGAPIXELS", "1")
+    (row,) = video_frames(path)
+    assert "more than 0.25 megapixels" in row.error

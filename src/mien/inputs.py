@@ -28,13 +28,10 @@ def open_file(path: str | Path) -> io.BufferedReader:
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             kind = "a named pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
             raise MienError(f"is {kind}, not a file; save its content to a file, then give its path.")
-        return io.open(path, "rb", opener=_open_without_waiting)  # noqa: UP020
+        # without waiting, for /proc/kmsg and the like count as files
+        return io.open(path, "rb", opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: UP020
     except ValueError as error:
         raise MienError(f"cannot be opened: {error}.") from None
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # such as /proc/kmsg, which counts as a file
 
 
 def unpack(file: IO[bytes], limit: int = LARGEST_MEMBER) -> bytes:

@@ -222,8 +222,8 @@ def _folder(folder: Path, every: int, skip: Callable[[str], bool]) -> Iterator[F
 
 
 def _say_left_out(kind: str, name: str, left_out: list[str]) -> None:
-    say = "mien: the %s %r also holds %s of videos and zips, which are not read; %s them themselves, such as %r"
-    _logger.warning(say, kind, name, f"{len(left_out):,}", "unpack and name" if kind == "zip" else "name", left_out[0])
+    held = f"the {kind} {name!r} also holds {len(left_out):,} of videos and zips, which are not read"
+    _logger.warning("mien: %s; name them themselves, such as %r", held, left_out[0])
 
 
 def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
@@ -310,7 +310,7 @@ def not_a_file(name: str) -> str:
     if re.match(r"[a-z][a-z0-9+.-]+://", name, re.IGNORECASE):
         advice = FETCH_ADVICE if name[:4].lower() == "http" else "download the photo first and give its path"
         return f"{name!r} is an address, not a path; {advice}."
-    if name == "-" or name.startswith(("/dev/", "/proc/self/fd/")):
+    if name == "-" or (name.startswith(("/dev/", "/proc/self/fd/")) and not name.startswith("/dev/shm/")):
         advice = "save it to a file, then give its path. (`mien predict -` reads a list of paths there.)"
         return f"{name!r} is no file, and no photo is read from standard input; {advice}"
     return "" if name else "An empty name is not a path; give the path of a photo."

@@ -74,7 +74,8 @@ def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Ite
         if cut_off or video.failure or (number < 0 and video.damaged):
             problem = f"is cut off or damaged after {number + 1:,} frames"
         elif number < 0:
-            problem = "holds no frames that can be decoded"
+            larger = f", or frames of more than {pixel_limit() * FRAME_SHARE / 1e6:g} megapixels" if not video.pixels else ""
+            problem = f"holds no frames that can be decoded{larger}"
         elif video.damaged:
             problem = f"is damaged (frames skipped: {video.damaged:,})"
         else:
@@ -157,11 +158,12 @@ class _Video:
             container.close()
             raise MienError("holds no moving picture, at most sound or a cover, or is damaged; give a video.")
         self._stream = stream = max(streams, key=_pixels)  # others are previews
-        if _pixels(stream):
+        self.pixels = _pixels(stream)  # 0 where FFmpeg refused them
+        if self.pixels:
             check_pixels(stream.width, stream.height, FRAME_SHARE)
         stream.thread_type = "AUTO"
-        if _pixels(stream) > SMALL:  # each thread decodes a frame of its own
-            stream.codec_context.thread_count = min(os.cpu_count() or 1, max(1, int(IN_FLIGHT / 4 / _pixels(stream))))
+        if self.pixels > SMALL:  # each thread decodes a frame of its own
+            stream.codec_context.thread_count = min(os.cpu_count() or 1, max(1, int(IN_FLIGHT / 4 / self.pixels)))
         stream.codec_context.options = _bounded()  # frames may be larger than the stream says
         self._start = (container.start_time or 0) / av.time_base
         self.failure, self.damaged = "", 0
