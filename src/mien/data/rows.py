@@ -27,7 +27,7 @@ import numpy as np
 from mien.errors import MienError
 from mien.files import missing_path
 from mien.images import member_name, read_image, walk, zip_members
-from mien.inputs import BoundedReader, open_file, reason_of, unpack
+from mien.inputs import open_file, reason_of, unpack
 from mien.labels import FERPLUS, LabelSet, meaning
 
 # What reading a damaged, encrypted or missing file raises, whether it is in an archive or not.
@@ -144,7 +144,7 @@ def _archive(path: Path, members: Iterable[str], open_member: Callable[[str], Ab
 
 
 def _zip(path: Path) -> Tree:
-    archive = zipfile.ZipFile(BoundedReader(open_file(path).detach()))
+    archive = zipfile.ZipFile(path)
     lock = threading.Lock()  # ZipFile counts its open members without one
     members = zip_members(archive)
 
