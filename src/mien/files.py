@@ -1,7 +1,6 @@
 """Outputs that replace only what mien wrote and are complete whenever they exist, paths that do not exist, the cache folder."""
 
 import errno
-import glob
 import json
 import os
 import re
@@ -76,12 +75,12 @@ EXCLUDED_ROWS = FileKind("a list written by mien audit", rb"\Aid,split,label,rea
 
 
 def named_files(*inputs: object) -> Iterator[Path]:
-    """Yield the existing files and folders that inputs name: paths, patterns, "-" for stdin, and sequences of these."""
+    """Yield the existing files and folders that inputs name: paths, "-" for stdin, and sequences of these."""
     for item in inputs:
         if isinstance(item, str | Path):
             with suppress(OSError, ValueError, RuntimeError):  # without permission to look at it, it is not read either
                 path = Path(STDIN if item == "-" else item).expanduser()
-                yield from [path] if path.exists() else map(Path, glob.iglob(str(item), recursive=True))  # noqa: PTH207 - as in sources
+                yield from [path] if path.exists() else []
         elif isinstance(item, Sequence) and not isinstance(item, bytes | bytearray | memoryview):
             yield from named_files(*item)
 
@@ -237,8 +236,8 @@ def written_folder(
 ) -> Iterator[Path]:
     """Give a folder next to `out` to write into; it replaces `out` if the block succeeds, else `out` stays as it was.
 
-    The folder is a new one, which is removed if the block fails, or `part`, which then stays. `check` raises a MienError, before
-    the block and after it, if `out` holds what must not be replaced. A link stays.
+    The folder is a new one, which is removed if the block fails, or `part`, which then stays. `check` is called before the block
+    and after it, and raises a MienError if `out` holds what must not be replaced. A link stays.
     """
     check(out)
     place, scratch = Path(os.path.realpath(out)), temporary_path(out)

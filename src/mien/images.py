@@ -1,22 +1,27 @@
 """Image files: their names, their place in folders and zips, their pixels, and the only preparation of a face."""
 
 import base64
+import errno
 import functools
+import glob
 import io
+import math
 import os
 import re
+import stat
 import threading
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from stat import S_ISDIR
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from mien.errors import MienError
+from mien.inputs import IN_FLIGHT, check_pixels, failure, open_file, pixels_in_flight
 
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
 """What `read_image` takes: a path, the bytes of an image file, a Pillow image, or an array."""
@@ -43,17 +48,35 @@ _KINDS = {
 }
 """How files begin: the formats of Pillow that have a signature, zips, and the containers of videos."""
 
+_PART = re.compile(r"\[!?(\]?[^]]*)]|.", re.DOTALL)  # of a pattern: a set of characters, or a character
 _NOISE = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}  # created by macOS, Windows and network drives
 
 CHANNELS = ((1,), (2,), (3,), (4,))  # lengths of an axis that is one of channels: gray, gray with alpha, RGB, RGBA
 
 OVERSHOOT = 0.05  # floats may exceed their scale by this share of it, since cubic resizing overshoots; they are clipped
 BLACK = 16 / 255  # brightest black, as a share of the scale (ITU-R BT.601): so dark an array probably has another scale
-MAX_MEGAPIXELS = 400  # a small file can claim to be larger and fill the memory; MIEN_MAX_MEGAPIXELS sets another limit
-LARGE_MEGAPIXELS = 50  # larger images are decoded one at a time: decoding takes several times their size
+BAND = 2**18  # pixels that are converted at a time: copies of a whole image take several times its memory, and longer
+MOST_VISITS = 8  # so many times links lead to a folder: among folders that link to each other there are millions of ways
+
+CONTAINERS = (b"\0\0\1\0", b"\0\0\2\0", b"icns", b"BLP1", b"BLP2")
+"""How files begin that hold an image of another size than they say: ICO, CUR, ICNS and BLP."""
+
+CONTAINED = 2**23  # pixels; Pillow rejects twice as many. The largest icons have 1024 x 1024
+REJECTED = {"EPS", "WMF", "FITS", "IPTC", "BUFR", "GRIB", "HDF5", "FPX", "MIC", "MPEG"}
+"""Formats that Pillow hands to other programs (EPS would be executed by Ghostscript), or unpacks without a limit."""
+
+_TURNS: dict[int, tuple[Image.Transpose, Callable[[np.ndarray], np.ndarray]]] = {
+    2: (Image.Transpose.FLIP_LEFT_RIGHT, lambda seen: seen[:, ::-1]),
+    3: (Image.Transpose.ROTATE_180, lambda seen: seen[::-1, ::-1]),
+    4: (Image.Transpose.FLIP_TOP_BOTTOM, lambda seen: seen[::-1]),
+    5: (Image.Transpose.TRANSPOSE, lambda seen: seen.swapaxes(0, 1)),
+    6: (Image.Transpose.ROTATE_270, np.rot90),
+    7: (Image.Transpose.TRANSVERSE, lambda seen: seen[::-1, ::-1].swapaxes(0, 1)),
+    8: (Image.Transpose.ROTATE_90, lambda seen: np.rot90(seen, -1)),
+}
+"""How an image becomes upright, and back, by its EXIF orientation (TIFF 6.0, tag 274)."""
 
 _PILLOW_LIMIT = threading.Lock()
-_LARGE = threading.Lock()
 
 
 def suffix_of(name: str) -> str:
@@ -75,32 +98,66 @@ def _is_noise(name: str) -> bool:
     return name in _NOISE or (name.startswith(".") and name not in (".", ".."))
 
 
-def walk(
-    folder: str, key: Callable[[str], Any] = str, prefix: str = "", above: frozenset[str] = frozenset()
-) -> Iterator[tuple[str, os.stat_result | OSError | None]]:
+def walk(folder: str, key: Callable[[str], Any] = str) -> Iterator[tuple[str, os.stat_result | OSError | None]]:
     """List everything below a folder; hidden files, files of the operating system and links to a folder above are skipped.
 
-    Yields `prefix` and the name relative to the folder, with slashes, and its status: None for a link that leads nowhere. A
-    folder comes before its contents; one that cannot be listed also comes with the error. `key` sorts the names of a folder.
+    Yields the name relative to the folder, with slashes, and its status: None for a link that leads nowhere, an error for what
+    may not be examined. A folder comes before its contents; one that cannot be listed also comes with the error. `key` sorts
+    the names of a folder.
     """
-    here = os.path.realpath(folder)
-    if here in above:
-        return
-    try:
-        with os.scandir(folder) as entries:  # sorted by name: entries take five times the memory
-            names = sorted((entry.name for entry in entries if not _is_noise(entry.name)), key=key)
-    except OSError as error:
-        yield prefix.rstrip("/"), error
-        return
-    for name in names:
-        path = os.path.join(folder, name)  # noqa: PTH118 - a million paths as objects take seconds
+    visits: Counter[tuple[int, int]] = Counter()
+    # the folders that are being listed: prefix of the names, names that are left, and the folders above
+    ways: list[tuple[str, Iterator[str], frozenset[tuple[int, int]]]] = [("", iter([""]), frozenset())]
+    while ways:
+        prefix, names, above = ways[-1]
+        if (last := next(names, None)) is None:
+            ways.pop()
+            continue
+        name = prefix + last
+        path = os.path.join(folder, name) if name else folder  # noqa: PTH118 - a million paths as objects take seconds
         try:
             status = os.stat(path)  # noqa: PTH116
-        except OSError:
-            status = None
-        yield prefix + name, status
-        if status and S_ISDIR(status.st_mode):
-            yield from walk(path, key, f"{prefix}{name}/", above | {here})
+        except OSError as error:
+            yield name, None if name and error.errno in (errno.ENOENT, errno.ELOOP) else error
+            continue
+        if name:
+            yield name, status
+        here = status.st_dev, status.st_ino
+        if here in above or (name and not stat.S_ISDIR(status.st_mode)):
+            continue
+        visits[here] += 1
+        try:
+            with os.scandir(path) as entries:  # sorted by name: entries take five times the memory
+                found = sorted((entry.name for entry in entries if not _is_noise(entry.name)), key=key)
+        except OSError as error:
+            yield name, error
+            continue
+        if visits[here] <= MOST_VISITS or not os.path.islink(path):  # noqa: PTH114
+            ways.append((f"{name}/" if name else "", iter(found), above | {here}))
+
+
+def matching(pattern: str, key: Callable[[str], Any] = str) -> list[str]:
+    """List the files that a pattern matches, sorted; parts of it that exist as they are written are no patterns."""
+    parts, base = pattern.replace(os.sep, "/").split("/"), ""
+    while len(parts) > 1 and (not glob.has_magic(parts[0]) or os.path.lexists(base + parts[0])):
+        base += parts.pop(0) + "/"
+    if "**" not in parts:
+        found = glob.glob(glob.escape(base) + "/".join(parts))  # noqa: PTH207 - Path.glob takes no absolute pattern
+        return sorted((path for path in found if not os.path.isdir(path)), key=key)  # noqa: PTH112
+    # By the walker, since glob follows links to folders above for ever. A folder that cannot be read is said.
+    wanted = "".join("([^/]+/)*" if part == "**" else f"{_PART.sub(_as_regex, part)}/" for part in parts)
+    wanted = wanted.removesuffix("/") if parts[-1] != "**" else f"{wanted}[^/]+"
+    return [
+        base + name
+        for name, status in walk(base or ".", key)
+        if isinstance(status, OSError) or (re.fullmatch(wanted, name) and not (status and stat.S_ISDIR(status.st_mode)))
+    ]
+
+
+def _as_regex(part: re.Match[str]) -> str:
+    if part[1] is not None:
+        return f"[{'^' if part[0][1] == '!' else ''}{re.escape(part[1])}]".replace(r"\-", "-")
+    return {"*": "[^/]*", "?": "[^/]"}.get(part[0]) or re.escape(part[0])
 
 
 def member_name(name: str) -> str:
@@ -130,26 +187,23 @@ def read_with_note(source: ImageSource, name: str = "") -> tuple[np.ndarray, str
     """Read an image as `read_image` does, and note what was left out or inferred; `name` is that of bytes in errors."""
     if not isinstance(source, ImageSource):
         raise MienError(f"An image is a path, bytes, a Pillow image or an array, not {type(source).__name__}.")
-    label, remedy = "The image array", "save or download it again"
+    what, remedy = "image array", "save or download it again"
     if isinstance(source, Image.Image):
-        label, remedy = "The Pillow image", "load it before its file is closed, or save it again"
+        what, remedy = "Pillow image", "load it before its file is closed, or save it again"
     elif isinstance(source, bytes):
-        label = f"The image {name!r}" if name else "The image in these bytes"
+        what = f"image {name!r}" if name else "image in these bytes"
     elif not isinstance(source, np.ndarray):
-        label = f"The image {str(source)!r}"
+        what = f"image {str(source)!r}"
     try:
-        if isinstance(source, np.ndarray):
-            return _from_array(np.asarray(source))
-        if isinstance(source, Image.Image):
-            return _decode(source)
-        with io.BytesIO(source) if isinstance(source, bytes) else _opened(Path(source)) as file:
-            return _from_file(file)
-    except FileNotFoundError:
-        raise MienError(f"There is no image {str(source)!r}; check the path.") from None
-    except MienError as error:
-        raise MienError(f"{label} {error}") from None
+        with pixels_in_flight():
+            if isinstance(source, np.ndarray):
+                return _from_array(np.asarray(source))
+            if isinstance(source, Image.Image):
+                return _decode(source)
+            with io.BytesIO(source) if isinstance(source, bytes) else open_file(source) as file:
+                return _from_file(file)
     except Exception as error:  # parsers of damaged files raise OSError, SyntaxError, ValueError, struct.error and more
-        raise MienError(f"{label} is damaged ({reason_of(error)}); {remedy}.") from None
+        raise MienError(failure(what, error, "is damaged", remedy)) from None
 
 
 def prepare(image: np.ndarray, size: int, channels: int) -> np.ndarray:
@@ -172,19 +226,6 @@ def prepare(image: np.ndarray, size: int, channels: int) -> np.ndarray:
     return pixels if pixels.shape == shape else np.repeat(pixels[:, :, None], 3, axis=2)
 
 
-def _opened(path: Path) -> BinaryIO:
-    try:
-        if path.is_fifo():  # opening it would block until something is written
-            raise MienError("is a named pipe; save its output to a file.")
-        return path.open("rb")
-    except FileNotFoundError:
-        raise
-    except IsADirectoryError:
-        raise MienError("is a folder, not an image.") from None
-    except (OSError, ValueError) as error:
-        raise MienError(f"cannot be opened: {getattr(error, 'strerror', None) or error}.") from None
-
-
 def _from_file(file: BinaryIO) -> tuple[np.ndarray, str]:
     if not file.read(1):
         raise MienError("is empty (0 bytes); copy or download it again.")
@@ -192,8 +233,11 @@ def _from_file(file: BinaryIO) -> tuple[np.ndarray, str]:
     try:
         image = _open(file)
     except UnidentifiedImageError:
-        file.seek(4)
-        hint = " (it is HEIC: pip install pillow-heif)" if file.read(8) in HEIC else ""
+        file.seek(0)
+        head = file.read(HEAD_BYTES)
+        hint = " (it is HEIC: pip install pillow-heif)" if head[4:12] in HEIC else ""
+        if (kind := content_kind(head)) in ("zip", "video"):
+            raise MienError(f"is a {kind}, which is not read here; name it itself, or unpack it first.") from None
         raise MienError(f"is not in a format that can be read{hint}; save it as JPEG or PNG.") from None
     with image:
         pixels, note = _decode(image)
@@ -205,11 +249,23 @@ def _from_file(file: BinaryIO) -> tuple[np.ndarray, str]:
 
 def _open(file: BinaryIO) -> Image.Image:
     _register_heic()
-    # Pillow's own limit, a global of 89 megapixels that warns, is off while the header is read; `_decode` checks the size.
+    is_container = file.read(4) in CONTAINERS
+    file.seek(0)
+    # Pillow's own limit is of 89 megapixels and warns; `_decode` checks the size that a header states.
+    with _pillow_limit(CONTAINED if is_container else None):
+        image = Image.open(file)
+        if is_container:
+            image.load()
+        return image
+
+
+@contextmanager
+def _pillow_limit(pixels: int | None) -> Iterator[None]:
+    """Set Pillow's limit, a global, for the block."""
     with _PILLOW_LIMIT:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, pixels
         try:
-            return Image.open(file)
+            yield
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
@@ -223,46 +279,47 @@ def _register_heic() -> None:
 
 
 def _decode(image: Image.Image) -> tuple[np.ndarray, str]:
-    text, size = os.environ.get("MIEN_MAX_MEGAPIXELS") or MAX_MEGAPIXELS, image.width * image.height / 1e6
+    tags = getattr(image, "tag_v2", {})
+    tile = [tags.get(tag, 0) for tag in (ExifTags.Base.TileWidth, ExifTags.Base.TileLength)]
+    check_pixels(*max(image.size, tile, key=math.prod))  # each tile of a TIFF is decoded whole
+    if image.format in REJECTED:
+        raise MienError(f"is a file of the format {image.format}; save it as JPEG or PNG.")
     try:
-        limit = float(text)
-    except ValueError:
-        raise MienError(f"cannot be read: MIEN_MAX_MEGAPIXELS must be a number of megapixels, not {text!r}.") from None
-    if not size:
-        raise MienError(f"has no pixels ({image.width}x{image.height}); give another.")
-    if size > limit:
-        raise MienError(f"has {size:.3g} megapixels and the limit is {limit:g}; make it smaller, or set MIEN_MAX_MEGAPIXELS.")
-    if image.format == "EPS":  # Pillow would pass the file to Ghostscript, which executes it
-        raise MienError("is an EPS drawing; save it as JPEG or PNG.")
-    try:
-        with _LARGE if size > LARGE_MEGAPIXELS else nullcontext():
+        # Pillow checks the tiles of a TIFF, and takes it whole for one
+        with _pillow_limit(None) if image.format == "TIFF" and math.prod(image.size) > IN_FLIGHT / 2 else nullcontext():
             image.load()
-            with suppress(Exception):  # a broken EXIF block does not spoil the picture
-                image = ImageOps.exif_transpose(image) if image.getexif().get(ExifTags.Base.Orientation, 1) != 1 else image
-            return _pixels(image)
+        orientation = 1
+        with suppress(Exception):  # a broken EXIF block does not spoil the picture
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return _pixels(image, orientation)
     except MemoryError:
         raise MienError(f"does not fit into memory ({image.width}x{image.height}); make it smaller.") from None
 
 
-def reason_of(error: Exception) -> str:
-    """Return the message of an exception in one line, or its type where it has none."""
-    return "out of memory" if isinstance(error, MemoryError) else " ".join(str(error).split()) or type(error).__name__
-
-
-def _pixels(image: Image.Image) -> tuple[np.ndarray, str]:
-    """Convert an image of any Pillow mode to uint8 gray or RGB, and note the scale if it was inferred."""
-    if image.mode.startswith("I"):
-        return _to_bytes(np.asarray(image), (65535,))[0], ""  # 16 bits, which Pillow holds in 16 or in 32
-    if image.mode == "F":
-        return _to_bytes(np.asarray(image))
-    if image.mode == "LAB":
-        return np.asarray(image.getchannel("L")), ""  # Pillow cannot convert it to RGB; lightness is enough for a face
-    gray = image.mode in ("1", "L", "LA", "La")
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    wanted = "L" if gray else "RGB"
-    return np.asarray(image if image.mode == wanted else image.convert(wanted)), ""
+def _pixels(image: Image.Image, orientation: int = 1) -> tuple[np.ndarray, str]:
+    """Convert an image of any Pillow mode to uint8 gray or RGB, upright, and note the scale if it was inferred."""
+    note = ""
+    if image.mode.startswith("I"):  # 16 bits, which Pillow holds in 16 or in 32
+        image = Image.fromarray(_to_bytes(np.asarray(image), (65535,))[0])
+    elif image.mode == "F":
+        values, note = _to_bytes(np.asarray(image))
+        image = Image.fromarray(values)
+    elif image.mode == "LAB":
+        image = image.getchannel("L")  # Pillow cannot convert it to RGB; lightness is enough for a face
+    wanted = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+    has_alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+    turn, turn_back = _TURNS.get(orientation, (None, np.asarray))
+    size = image.size if orientation in (5, 6, 7, 8) else image.size[::-1]
+    pixels = np.empty(size if wanted == "L" else (*size, 3), np.uint8)
+    stored, rows = turn_back(pixels), max(1, BAND // image.width)
+    for top in range(0, image.height, rows):
+        part = image if rows >= image.height else image.crop((0, top, image.width, min(top + rows, image.height)))
+        if has_alpha:
+            part = (part.convert("LA") if part.mode == "La" else part).convert("RGBA")
+            part = Image.alpha_composite(Image.new("RGBA", part.size, "white"), part)
+        part = part if part.mode == wanted else part.convert(wanted)
+        stored[top : top + rows] = turn_back(np.asarray(part if turn is None else part.transpose(turn)))
+    return pixels, note
 
 
 def _from_array(array: np.ndarray) -> tuple[np.ndarray, str]:
@@ -273,6 +330,7 @@ def _from_array(array: np.ndarray) -> tuple[np.ndarray, str]:
         advice = f"; write array.transpose({order}) if its channels come first" if order else ""
         advice += f"{', or' if order else '; write'} list(array) if it holds several images" if array.ndim > 2 else ""
         raise MienError(f"must be (H, W), (H, W, 3) or (H, W, 4) with pixels in it, not {array.shape}{advice}.")
+    check_pixels(array.shape[1], array.shape[0])
     pixels, note = (array, "") if array.dtype == np.uint8 else _to_bytes(array)
     if pixels.ndim == 2 or pixels.shape[2] == 3:
         return pixels, note
@@ -295,8 +353,13 @@ def _to_bytes(values: np.ndarray, scales: tuple[int, ...] = ()) -> tuple[np.ndar
     if not scale or not -slack * scale <= low or (scale != scales[0] and high <= BLACK * scale):
         usual = " or ".join(f"0 to {scale}" for scale in scales)
         raise MienError(f"has values from {low:g} to {high:g}; scale them to {usual}.")
-    pixels = np.rint(np.clip(np.multiply(values, 255 / scale, dtype=np.float32), 0, 255))
-    return pixels.astype(np.uint8), f"{values.dtype} values from {low:.3g} to {high:.3g} read as 0 to {scale}"
+    pixels = np.empty(values.shape, np.uint8)
+    rows = max(1, BAND // values[0].size)
+    for top in range(0, len(values), rows):
+        pixels[top : top + rows] = np.rint(
+            np.clip(np.multiply(values[top : top + rows], 255 / scale, dtype=np.float32), 0, 255)
+        )
+    return pixels, f"{values.dtype} values from {low:.3g} to {high:.3g} read as 0 to {scale}"
 
 
 def as_data_uri(picture: Image.Image, longest: int, format: str) -> str:

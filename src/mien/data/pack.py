@@ -23,6 +23,7 @@ from mien.data.rows import BadRow, Row, Rows, Tree
 from mien.errors import MienError
 from mien.files import write_whole
 from mien.images import prepare
+from mien.inputs import pixels_in_flight, reason_of
 from mien.labels import LabelSet
 
 FORMAT = "1"  # written into every pack; packs of another format are rejected, or made again in the cache
@@ -127,6 +128,7 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item], at_a_time:
         pool.shutdown(cancel_futures=True)
 
 
+@pixels_in_flight()
 def _decode(row: Row | BadRow, size: int, channels: int, crop: Crop | None) -> Decoded | BadRow:
     if isinstance(row, BadRow):
         return row
@@ -136,8 +138,8 @@ def _decode(row: Row | BadRow, size: int, channels: int, crop: Crop | None) -> D
         if face is None:
             return BadRow(row.place or row.id, NO_FACE)
         return row, prepare(face, size, channels), (row.size if face is image else None) or face.shape[:2]
-    except MienError as error:
-        return BadRow(row.place or row.id, str(error))
+    except Exception as error:  # whatever reading a row raises concerns this row only
+        return BadRow(row.place or row.id, reason_of(error))
 
 
 def _check(good: int, bad: list[str], kind: str, path: Path, skip_bad: bool, source: str) -> None:

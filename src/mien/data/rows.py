@@ -27,6 +27,7 @@ import numpy as np
 from mien.errors import MienError
 from mien.files import missing_path
 from mien.images import member_name, read_image, walk, zip_members
+from mien.inputs import open_file, reason_of, unpack
 from mien.labels import FERPLUS, LabelSet, meaning
 
 # What reading a damaged, encrypted or missing file raises, whether it is in an archive or not.
@@ -71,8 +72,10 @@ class Tree:
                 return file.read()
         except (FileNotFoundError, IsADirectoryError, KeyError):
             raise MienError("there is no such file") from None
-        except _DAMAGED as error:
-            raise MienError(f"it cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        except MienError as error:
+            raise MienError(f"it {error}") from None
+        except Exception as error:  # each compression raises its own
+            raise MienError(f"it cannot be read: {reason_of(error)}") from error
 
     def read_image(self, name: str) -> np.ndarray:
         """Decode an image file."""
@@ -96,7 +99,7 @@ def open_tree(path: Path) -> Tree:
             found = [(name, status is not None and S_ISDIR(status.st_mode)) for name, status in _entries(path)]
             files = tuple(name for name, is_folder in found if not is_folder)
             folders = tuple(name for name, is_folder in found if is_folder)
-            return Tree(path, files, folders, lambda name: (path / name).open("rb"), path)
+            return Tree(path, files, folders, lambda name: open_file(path / name), path)
         with path.open("rb") as file:
             magic = file.read(4)
         if magic == b"PK\x03\x04":
@@ -108,17 +111,19 @@ def open_tree(path: Path) -> Tree:
         is_gzip = magic.startswith(b"\x1f\x8b")
         name = path.name.removesuffix(".gz") if is_gzip else path.name
 
-        def open_file(file: str) -> IO[bytes]:
-            return cast(IO[bytes], gzip.open(path)) if is_gzip and file == name else (path.parent / file).open("rb")
+        def open_named(file: str) -> IO[bytes]:
+            return cast(IO[bytes], gzip.open(path)) if is_gzip and file == name else open_file(path.parent / file)
 
-        return Tree(path, (name,), (), open_file, path.parent)
-    except _DAMAGED as error:
+        return Tree(path, (name,), (), open_named, path.parent)
+    except MienError:
+        raise
+    except Exception as error:  # archives raise what their parsers fail with
         place = str(getattr(error, "filename", None) or path)  # it may be deep in the folder
         advice = ""
         if isinstance(error, PermissionError):
             advice = f" Allow yourself to read it (chmod -R u+rX '{place}')"
             advice += "." if place == str(path) else f", or move it out of {path}."
-        raise MienError(f"Cannot read {place}: {getattr(error, 'strerror', None) or error}.{advice}") from error
+        raise MienError(f"Cannot read {place}: {reason_of(error)}.{advice}") from error
 
 
 def _entries(root: Path) -> Iterator[tuple[str, os.stat_result | None]]:
@@ -146,8 +151,8 @@ def _zip(path: Path) -> Tree:
     def open_member(name: str) -> IO[bytes]:
         if _is_table(name):
             return archive.open(members[name])
-        with lock:
-            return io.BytesIO(archive.read(members[name]))
+        with lock, archive.open(members[name]) as member:
+            return io.BytesIO(unpack(member))
 
     return _archive(path, members, open_member)
 

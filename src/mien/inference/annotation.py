@@ -18,6 +18,7 @@ from mien.files import identity, sweep, write_whole
 from mien.inference.drawing import COLOURS, annotate, choose_fonts, choose_text_size, draw_text, measure_text, set_text
 from mien.inference.prediction import Prediction
 from mien.inference.video import DRAWN, SOFTWARE, VIDEO_SUFFIX, DrawnVideo
+from mien.inputs import reason_of
 
 PLOT_SUFFIX = ".tracks.png"
 TEXT_SMOOTHING = 0.05  # weight of a frame's text size in its moving average over a video, since the sizes of faces jitter
@@ -165,13 +166,16 @@ class AnnotationWriter:
         self._video.add(image, predictions)
 
     def close(self) -> None:
-        """Finish the video in progress, if any, and plot its tracks; raise a MienError if one of them cannot be saved."""
+        """Finish the video in progress, if any, and plot its tracks; a warning says which of them cannot be saved."""
         video, self._video = self._video, None
         if video is None:
             return
-        video.drawn.close()
-        if video.history.tracks and (plot := plot_tracks(video.history, self._font)):
-            self._write(plot, f"{video.drawn.path.stem}{PLOT_SUFFIX}")
+        try:
+            video.drawn.close()
+            if video.history.tracks and (plot := plot_tracks(video.history, self._font)):
+                self._write(plot, f"{video.drawn.path.stem}{PLOT_SUFFIX}")
+        except Exception as problem:
+            _logger.warning("mien: %r is not drawn (%s)", str(video.drawn.path), reason_of(problem))
 
     def _write(self, picture: Image.Image, name: str) -> None:
         path, exif = self.folder / name, Image.Exif()
@@ -185,7 +189,7 @@ class AnnotationWriter:
 
     def _stem(self, source: Path, suffixes: tuple[str, ...]) -> str:
         """Choose a name that is free with all suffixes: images of several folders may share theirs, and files may exist."""
-        stem = source.stem[:150] or "image"  # addresses can be longer than a name may be
+        stem = source.stem.encode(errors="ignore")[:150].decode(errors="ignore") or "image"  # addresses may be longer
         key = stem.casefold(), suffixes
         for number in count(self._numbers.get(key, 1)):  # smaller ones are taken
             name = stem if number == 1 else f"{stem}-{number}"

@@ -3,9 +3,9 @@
 import numpy as np
 
 from mien.errors import MienError
-from mien.images import reason_of
 from mien.inference.detection import Detector, Framing, crop_face, open_detector
 from mien.inference.prediction import Face
+from mien.inputs import reason_of
 
 
 class FaceCropper:

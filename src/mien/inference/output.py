@@ -7,13 +7,14 @@ import shutil
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from glob import has_magic
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.errors import MienError, printable
 from mien.files import STDIN, FileKind, check_file, identity, named_files
-from mien.images import is_image_name
+from mien.images import is_image_name, matching
 from mien.inference.prediction import LANDMARKS, Prediction
 from mien.inference.sources import Source
 from mien.labels import LabelSet
@@ -248,12 +249,19 @@ def _left(text: str, width: int) -> str:
     return text + " " * (width - _width(text))
 
 
+def _named(source: Source) -> list[Path]:
+    """List the existing files and folders that a source names, and those that its patterns match."""
+    items = source if isinstance(source, list | tuple) else [source]
+    patterns = [item for item in items if isinstance(item, str) and has_magic(item)]
+    return [*named_files(source), *(Path(path) for pattern in patterns for path in matching(pattern))]
+
+
 def check_draw(draw: str | Path, source: Source, flag: str = "--draw") -> None:
     """Raise a MienError if a folder for pictures is that of an input or lies below one; a generator is not checked."""
     if not str(draw):
         raise MienError(f"The folder for the pictures has an empty name; name a folder with {flag}.")
     folder, reason = Path(os.path.realpath(draw)), ""
-    for path in named_files(source):
+    for path in _named(source):
         if path.is_dir() and identity(path) in map(identity, (folder, *folder.parents)):
             reason = f"lies in the input {str(path)!r}, where its pictures would count as photos"
         holders = [] if path.is_dir() or str(path) == STDIN else [path.parent, Path(os.path.realpath(path)).parent]
@@ -267,6 +275,6 @@ def check_out(out: str | Path, source: Source, *others: object, kind: FileKind =
     """Return the path of an output file; raise a MienError if it would replace an input or a file of another kind."""
     if is_image_name(str(out)):
         above = [identity(folder) for folder in Path(os.path.realpath(out)).parents]
-        if any(path.is_dir() and identity(path) in above for path in named_files(source)):
+        if any(path.is_dir() and identity(path) in above for path in _named(source)):
             raise MienError(f"{str(out)!r} would count as one of the inputs; choose another --out.")
-    return check_file(out, kind, [source, *others])
+    return check_file(out, kind, [_named(source), *others])

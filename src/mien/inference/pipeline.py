@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mien.errors import MienError
-from mien.images import prepare, reason_of
+from mien.images import prepare
 from mien.inference.annotation import AnnotationWriter
 from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior, open_classifier, usable_cores
 from mien.inference.cropping import FaceCropper
@@ -21,6 +21,7 @@ from mien.inference.prediction import Frame, Prediction, Unread, read
 from mien.inference.prefetch import prefetched
 from mien.inference.sources import Source, listed
 from mien.inference.tracking import SMOOTHING, TrackSmoother
+from mien.inputs import pixels_in_flight, reason_of
 
 # Confidence below which a prediction is called unsure. On PublicTest 77% of mien-s's predictions reach it, and 91% of these
 # agree with the majority of voters; of those below, 55% (benchmarks/unsure.py).
@@ -118,8 +119,12 @@ def _predictions(
     with nullcontext() if writer is None else closing(writer), closing(images):
         for image in images:
             rows = image.rows if smoother is None else smoother.update(image.rows)
-            if writer is not None:
-                writer.add(image.image, rows, image.rate)
+            try:
+                if writer is not None:
+                    writer.add(image.image, rows, image.rate)
+            except Exception as problem:  # the rows are right all the same
+                note = f"not drawn ({reason_of(problem)})"
+                rows = [replace(row, note=f"{row.note}, {note}" if row.note else note) for row in rows]
             yield from rows
 
 
@@ -166,6 +171,7 @@ class FacePipeline:
         with closing(groups):
             yield from chain.from_iterable(groups)
 
+    @pixels_in_flight()
     def find(self, item: Frame | Unread) -> ImageFaces:
         """Read an image, and detect, crop and prepare its faces."""
         frame = read(item)

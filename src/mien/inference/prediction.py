@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from mien.errors import MienError
-from mien.images import ImageSource, read_with_note, reason_of
+from mien.images import ImageSource, read_with_note
+from mien.inputs import failure
 from mien.labels import LabelSet
 
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
@@ -71,10 +72,9 @@ def read(image: Frame | Unread) -> Frame:
         with _PILLOW if isinstance(image.image, Image.Image) else nullcontext():
             content: Any = image.image() if isinstance(image.image, partial) else image.image
             pixels, note = read_with_note(content, image.source)
-    except MienError as error:
-        return replace(frame, image=None, error=str(error), note="")
     except Exception as error:  # whatever an object raises that only looks like an image
-        return replace(frame, image=None, error=f"The image {image.source!r} cannot be read ({reason_of(error)}).", note="")
+        reason = str(error) if isinstance(error, MienError) else failure(f"image {image.source!r}", error)
+        return replace(frame, image=None, error=reason, note="")
     return replace(frame, image=pixels, note=", ".join(filter(None, (frame.note, note))))
 
 

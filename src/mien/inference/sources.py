@@ -9,13 +9,12 @@ import os
 import re
 import time
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain
 from pathlib import Path, PurePath
-from stat import S_ISDIR, S_ISFIFO
+from stat import S_ISDIR
 from typing import Any, BinaryIO, TypeAlias, cast
 from urllib.parse import quote, unquote, unquote_to_bytes
 
@@ -27,6 +26,7 @@ from mien.errors import MienError
 from mien.files import missing_path
 from mien.inference.prediction import Frame, Unread, read
 from mien.inference.video import FETCH_ADVICE, camera_frames, is_stream, stream_frames, video_frames
+from mien.inputs import LARGEST_MEMBER, BoundedReader, failure, open_file, reason_of, unpack
 
 Item: TypeAlias = images.ImageSource | int | Frame | Unread  # an image, folder, pattern, zip, video or camera
 Source: TypeAlias = Item | Iterable[Item]  # the sources of `predict`: an item, or an iterable of items
@@ -38,8 +38,10 @@ VIDEO_SUFFIXES = frozenset(_VIDEOS.split())
 """Files with these suffixes are videos, unless their content is something else; so are others whose content is a video."""
 
 ZIP_SUFFIX = ".zip"
-LARGEST_MEMBER = 2**30  # bytes; a small zip can claim to hold a file that fills the memory
+FAULTS = {"zip": ("is damaged or no zip", "copy or download it again")}
+FAULTS["video"] = ("is damaged or not a video", "save it as MP4 (H.264)")
 ENCRYPTED = 0x1  # the flag of a zip member that needs a password (PKWARE's APPNOTE, 4.4.4)
+LONGEST_LINE = 2**28  # bytes of a line on standard input, which may be a photo or video in base64
 FETCH_SECONDS, LARGEST_DOWNLOAD = 30.0, 100 * 2**20  # for one photo: seconds, and bytes
 TENSOR = "A tensor is no image; give an array, uint8 (H, W, 3) in RGB, such as tensor.permute(1, 2, 0).numpy()."
 
@@ -79,9 +81,9 @@ def _listed(source: Source, every: int, skip: Callable[[str], bool], fetch: bool
                         yield found
             except Exception as problem:  # whatever a file or an object raises concerns this input only
                 place = str(item) if isinstance(item, str | Path) and exists(Path(item)) else name  # not base64
-                yield Frame(place, error=f"The input {place!r} cannot be read ({images.reason_of(problem)}).")
+                yield Frame(place, error=failure(f"input {place!r}", problem))
     except Exception as problem:
-        reason = f"{type(problem).__name__} ({images.reason_of(problem)}); the {number + 1:,} before were read."
+        reason = f"{type(problem).__name__} ({reason_of(problem)}); the {number + 1:,} before were read."
         yield Frame(f"image {number + 1}", error=f"The iterable of inputs raised {reason}")
 
 
@@ -127,7 +129,7 @@ def _one(item: Any, name: str, every: int, skip: Callable[[str], bool], fetch: b
                 item.seek(0)  # as Pillow does: what was just written to a file leaves it at its end
             item = item.read()
             if not isinstance(item, bytes | bytearray | memoryview):
-                raise MienError(f"it gives {type(item).__name__}, not bytes; open it in binary mode, 'rb'")
+                raise MienError(f"gives {type(item).__name__}, not bytes; open it in binary mode, 'rb'.")
         if isinstance(item, bytearray | memoryview):
             item = bytes(item)
         elif not isinstance(item, Image.Image):
@@ -138,7 +140,7 @@ def _one(item: Any, name: str, every: int, skip: Callable[[str], bool], fetch: b
 def inline_bytes(text: str) -> bytes | None:
     """Decode a data URI (RFC 2397), or an image, video or zip in base64 of either alphabet; None if the text is neither."""
     header, comma, data = text.partition(",")
-    is_uri = bool(comma) and header[:5].lower() == "data:"
+    is_uri = bool(comma) and header[:5].lower() == "data:" and not exists(Path(text))
     if is_uri and not header.lower().endswith(";base64"):
         return unquote_to_bytes(data)
     data = (unquote(data) if is_uri else text).replace("-", "+").replace("_", "/")
@@ -162,11 +164,11 @@ def _by_name(name: str, every: int, skip: Callable[[str], bool], fetch: bool) ->
     elif os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises an error where a path may not be examined
         yield from _folder(Path(name), every, skip)
     elif glob.has_magic(name) and not exists(Path(name)):
-        found = sorted(glob.iglob(name, recursive=True), key=natural)  # noqa: PTH207 - Path.glob takes no absolute pattern
-        files = [match for match in found if not os.path.isdir(match)]  # noqa: PTH112
-        for file in files:
+        is_empty = True
+        for file in images.matching(name, natural):
+            is_empty = False
             yield from _file(file, file, every, skip)
-        if not files:
+        if is_empty:
             yield Frame(name, error=f"Nothing matches {name!r}.")
     else:
         yield from _file(str(Path(name)), str(Path(name)), every, skip)
@@ -175,27 +177,22 @@ def _by_name(name: str, every: int, skip: Callable[[str], bool], fetch: bool) ->
 def _file(name: str, file: images.ImageSource, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
     """List the images of a path, or of something in memory: of a zip, a video, or one image."""
     kind = images.content_kind(file) if isinstance(file, bytes) else _kind(file) if isinstance(file, str) else "image"
-    if kind == "zip":
-        yield from zipped(name, io.BytesIO(file) if isinstance(file, bytes) else name)
-    elif kind != "video":
-        yield Unread(name, file)
-    elif not skip(name):
-        yield from video_frames(name, every, file if isinstance(file, bytes) else None)
+    try:
+        if kind == "zip":
+            yield from zipped(name, io.BytesIO(file) if isinstance(file, bytes) else name)
+        elif kind != "video":
+            yield Unread(name, file)
+        elif not skip(name):
+            yield from video_frames(name, every, file if isinstance(file, bytes) else None)
+    except Exception as problem:  # whatever is wrong with a file concerns only this one
+        yield Frame(name, error=failure(f"{kind} {name!r}", problem, *FAULTS[kind]))
 
 
 def _kind(path: str) -> str:
     """Return what a file is: an "image", "video" or "zip" by its content, else by its suffix, else ""."""
-    kind = ""
-    with suppress(OSError, ValueError):
-        # not Python's `open`, which takes twice as long; a named pipe would block, and `read_image` reports it
-        file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
-        try:
-            if S_ISFIFO(os.fstat(file).st_mode):
-                return ""
-            kind = images.content_kind(os.read(file, images.HEAD_BYTES))
-        finally:
-            os.close(file)
-    suffix = images.suffix_of(path)
+    kind, suffix = "", images.suffix_of(path)
+    with suppress(OSError, MienError), open_file(path) as file:
+        kind = images.content_kind(file.read(images.HEAD_BYTES))
     return kind or ("zip" if suffix == ZIP_SUFFIX else "video" if suffix in VIDEO_SUFFIXES else "")
 
 
@@ -208,7 +205,8 @@ def _folder(folder: Path, every: int, skip: Callable[[str], bool]) -> Iterator[F
         suffix = images.suffix_of(name)
         if isinstance(status, OSError):
             is_empty = False
-            yield Frame(path, error=f"The folder {path!r} cannot be read ({status.strerror}); check its permissions.")
+            noun = "image" if suffix in images.IMAGE_SUFFIXES else "folder"
+            yield Frame(path, error=f"The {noun} {path!r} cannot be read ({status.strerror}).")
         elif status and S_ISDIR(status.st_mode):
             continue
         elif suffix in images.IMAGE_SUFFIXES or (not suffix and _kind(path) == "image"):
@@ -220,41 +218,42 @@ def _folder(folder: Path, every: int, skip: Callable[[str], bool]) -> Iterator[F
         advice = "give one that does, or name videos and zips."
         yield Frame(str(folder), error=f"The folder {str(folder)!r} holds no images (.jpg, .png or the like); {advice}")
     elif left_out:
-        _logger.warning(
-            f"mien: the folder {str(folder)!r} also holds {len(left_out):,} of videos and zips, which are not read; "
-            f"name them themselves, such as {left_out[0]!r}"
-        )
+        _say_left_out("folder", str(folder), left_out)
+
+
+def _say_left_out(kind: str, name: str, left_out: list[str]) -> None:
+    held = f"the {kind} {name!r} also holds {len(left_out):,} of videos and zips, which are not read"
+    _logger.warning("mien: %s; name them themselves, such as %r", held, left_out[0])
 
 
 def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
     """List the images in a zip in natural order, such as "photos.zip/inner/a.jpg"; each is unpacked on demand."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            members = images.zip_members(archive, natural)
-            found = [member for member in members if not member.endswith("/") and images.is_image_name(member)]
-            for member in found:
-                yield _unpacked(archive, members[member], f"{name}/{member}")
-        error = "" if found else f"The zip {name!r} holds no images (.jpg, .png or the like); give one that does."
-    except FileNotFoundError:
-        error = f"There is no zip {name!r}; check the path."
-    except OSError as problem:
-        error = f"The zip {name!r} cannot be opened ({problem.strerror or problem}); check its permissions."
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as problem:
-        error = f"{name!r} is damaged or no zip ({images.reason_of(problem)}); copy or download it again."
-    if error:
-        yield Frame(name, error=error)
+    with (
+        BoundedReader(open_file(file).detach()) if isinstance(file, str) else file as opened,
+        zipfile.ZipFile(opened) as archive,
+    ):
+        members = images.zip_members(archive, natural)
+        found = [member for member in members if not member.endswith("/") and images.is_image_name(member)]
+        for member in found:
+            yield _unpacked(archive, members[member], f"{name}/{member}")
+    left_out = [member for member in members if images.suffix_of(member) in (*VIDEO_SUFFIXES, ZIP_SUFFIX)]
+    if not found:
+        inside = f", but videos or zips, such as {left_out[0]!r}; unpack it" if left_out else "; give one that does"
+        yield Frame(name, error=f"The zip {name!r} holds no images (.jpg, .png or the like){inside}.")
+    elif left_out:
+        _say_left_out("zip", name, left_out)
 
 
 def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str) -> Frame | Unread:
-    if member.flag_bits & ENCRYPTED:
-        return Frame(source, error=f"The image {source!r} needs a password; unpack the zip first, then give its folder.")
-    if member.file_size > LARGEST_MEMBER:
-        gigabytes = member.file_size / 2**30
-        return Frame(source, error=f"The image {source!r} would unpack to {gigabytes:.1f} GB; unpack it, and make it smaller.")
     try:
-        return Unread(source, archive.read(member))
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, ValueError) as problem:
-        return Frame(source, error=f"The image {source!r} cannot be unpacked ({images.reason_of(problem)}); zip it again.")
+        if member.flag_bits & ENCRYPTED:
+            raise MienError("needs a password; unpack the zip first, then give its folder.")
+        if member.file_size > LARGEST_MEMBER:
+            raise MienError(f"would unpack to {member.file_size / 2**30:.1f} GB; unpack it, and make it smaller.")
+        with archive.open(member) as file:
+            return Unread(source, unpack(file, LARGEST_MEMBER))
+    except Exception as problem:  # each compression raises its own
+        return Frame(source, error=failure(f"image {source!r}", problem, "cannot be unpacked", "zip it again"))
 
 
 def _is_photo_address(name: str, fetch: bool = False) -> bool:
@@ -281,24 +280,27 @@ def _download(address: str) -> bytes:
                 if len(content) > LARGEST_DOWNLOAD or time.monotonic() > deadline:
                     raise ValueError(f"more than {LARGEST_DOWNLOAD / 2**20:.0f} MB or {FETCH_SECONDS:.0f} seconds")
     except (OSError, ValueError, HTTPException) as problem:
-        reason = images.reason_of(problem if hasattr(problem, "code") else getattr(problem, "reason", problem))
+        reason = reason_of(problem if hasattr(problem, "code") else getattr(problem, "reason", problem))
         raise MienError(f"The photo {address!r} cannot be downloaded ({reason}); check the address and the network.") from None
     return bytes(content)
 
 
 def natural(name: str) -> list[tuple[bool, int, str]]:
     """Sort key with the numbers in a name as numbers, 2 before 10, and numbers before letters."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", name.casefold())
-    return [(False, int(part), "") if part[0] in "0123456789" else (True, 0, part) for part in parts]
+    parts = re.findall(r"[0-9]+|[^0-9]+", name.casefold())  # by their length: Python converts no long ones
+    return [(False, len(part.lstrip("0")), part.lstrip("0")) if part[0] in "0123456789" else (True, 0, part) for part in parts]
 
 
 def check_names(names: Sequence[str], fetch: bool = False) -> None:
     """Raise a `MienError` if there is nothing under any of the names, with the most similar path to the first."""
     for name in names:
         is_address = is_stream(name) and (fetch or not _is_photo_address(name))
-        if is_address or camera_number(name) is not None or inline_bytes(name) is not None:
+        try:
+            if is_address or camera_number(name) is not None or inline_bytes(name) is not None:
+                return
+        except ValueError:  # damaged base64, which its row says
             return
-        if not not_a_file(name) and (exists(Path(name)) or glob.glob(name, recursive=True)):  # noqa: PTH207
+        if not not_a_file(name) and (exists(Path(name)) or (glob.has_magic(name) and images.matching(name, natural))):
             return
     raise MienError(not_a_file(names[0]) or missing_path(Path(names[0])))
 
@@ -308,7 +310,7 @@ def not_a_file(name: str) -> str:
     if re.match(r"[a-z][a-z0-9+.-]+://", name, re.IGNORECASE):
         advice = FETCH_ADVICE if name[:4].lower() == "http" else "download the photo first and give its path"
         return f"{name!r} is an address, not a path; {advice}."
-    if name == "-" or name.startswith(("/dev/", "/proc/self/fd/")):
+    if name == "-" or (name.startswith(("/dev/", "/proc/self/fd/")) and not name.startswith("/dev/shm/")):
         advice = "save it to a file, then give its path. (`mien predict -` reads a list of paths there.)"
         return f"{name!r} is no file, and no photo is read from standard input; {advice}"
     return "" if name else "An empty name is not a path; give the path of a photo."
@@ -334,10 +336,14 @@ def standard_input() -> BinaryIO:
 
 def read_paths(stream: BinaryIO, null: bool = False) -> Iterator[str]:
     """Read paths, one a line or, with `null`, up to a zero byte, each as soon as it is complete."""
-    end, rest = b"\0" if null else b"\n", b""
+    end, line = b"\0" if null else b"\n", bytearray()
     for number, piece in enumerate(chain(iter(partial(stream.read, 65536), b""), [end])):
         text = piece if number else piece.removeprefix(codecs.BOM_UTF8)  # PowerShell begins with a byte-order mark
-        *lines, rest = (rest + text).split(end)
-        for line in lines:
-            if name := line if null else line.rstrip(b"\r"):
-                yield os.fsdecode(name)
+        for position, part in enumerate(text.split(end)):
+            if position:
+                if name := bytes(line if null else line.rstrip(b"\r")):
+                    yield os.fsdecode(name)
+                line.clear()
+            line += part
+        if len(line) > LONGEST_LINE:
+            raise MienError(f"a line on standard input has more than {LONGEST_LINE / 2**20:.0f} MB; give a path in each")

@@ -20,13 +20,19 @@ from PIL import Image
 from mien.errors import MienError
 from mien.files import FileKind, temporary_path, write_whole
 from mien.inference.prediction import Frame
+from mien.inputs import IN_FLIGHT, SMALL, check_pixels, open_file, pixel_limit, reason_of
 
 LARGEST_CAMERA = 99  # cameras are numbered from 0; on a command line a longer number is the name of a file
 OPEN_SECONDS, READ_SECONDS = 10.0, 10.0  # seconds to wait for a stream to open, and for its next data
 
 FETCH_ADVICE = "download it first and give its path, or let `mien predict --fetch` (in Python fetch=True) download it"
 RECONNECTIONS, WAIT_SECONDS = 3, 2.0  # attempts to open a broken stream again without a frame in between, and seconds before
-FAILURES = (av.FFmpegError, OSError, ValueError, LookupError, MemoryError, MienError)  # of PyAV, and of `_Video`
+
+FRAME_SHARE = 1 / 4  # limit of a frame's pixels, as a share of an image's: a decoder holds several frames
+REFERRING = frozenset(
+    ["concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest"]
+)
+"""FFmpeg's formats that name other files or addresses."""
 
 BOXES = frozenset(b"ftyp styp moov moof mfra mdat free skip wide pnot udta uuid meta sidx ssix prft emsg pdin".split())
 """The boxes at the top of an MP4 or MOV file (ISO/IEC 14496-12, table 1); what else follows them is not part of the video."""
@@ -53,29 +59,15 @@ def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Ite
 
     A video that is cut off or damaged gives the frames it has, and then one with an error.
     """
-    try:
-        file = _Input(io.FileIO(name) if content is None else io.BytesIO(content))
-    except FileNotFoundError:
-        yield Frame(name, error=f"There is no video {name!r}; check the path.")
-        return
-    except (OSError, ValueError) as error:
-        yield Frame(name, error=f"The video {name!r} cannot be opened: {_reason(error)}.")
-        return
-    with file:
+    with _Input(open_file(name).detach() if content is None else io.BytesIO(content)) as file:
         size = file.seek(0, os.SEEK_END)
         if not size:
-            yield Frame(name, error=f"The video {name!r} is empty (0 bytes); copy or download it again.")
-            return
+            raise MienError("is empty (0 bytes); copy or download it again.")
         cut_off = _claimed_size(file) > size
         file.seek(0)
-        try:
-            # Opened by its content, for FFmpeg takes some names for addresses; and it may open nothing else.
-            options = {"protocol_whitelist": "none"}
-            video = _Video(av.open(file, metadata_errors="replace", container_options=options))
-        except FAILURES as error:
-            problem = str(error) if isinstance(error, MienError) else "is damaged or not a video; save it as MP4 (H.264)."
-            yield Frame(name, error=f"{name!r} {problem}")
-            return
+        # Opened by its content, for FFmpeg takes some names for addresses; and it may open nothing else.
+        confined = {"protocol_whitelist": "none", "format_whitelist": ",".join(av.formats_available - REFERRING)}
+        video = _Video(av.open(file, metadata_errors="replace", container_options=confined, options=_bounded()))
         number, seconds = -1, 0.0
         with closing(video):
             for number, decoded in enumerate(video):
@@ -85,7 +77,8 @@ def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Ite
         if cut_off or video.failure or (number < 0 and video.damaged):
             problem = f"is cut off or damaged after {number + 1:,} frames"
         elif number < 0:
-            problem = "holds no frames that can be decoded"
+            larger = f", or frames of more than {pixel_limit() * FRAME_SHARE / 1e6:g} megapixels" if not video.pixels else ""
+            problem = f"holds no frames that can be decoded{larger}"
         elif video.damaged:
             problem = f"is damaged (frames skipped: {video.damaged:,})"
         else:
@@ -112,7 +105,7 @@ def camera_frames(number: int, every: int = 1) -> Iterator[Frame]:
 
 def stream_frames(address: str, every: int = 1) -> Iterator[Frame]:
     """Read every N-th frame of a network stream or device file, with the seconds since the first connection as time."""
-    options = {"rtsp_transport": "tcp"} if address.startswith("rtsp") else {}
+    options = _bounded() | ({"rtsp_transport": "tcp"} if address.startswith("rtsp") else {})
     form, waits = "v4l2" if address.startswith("/dev/") else None, (OPEN_SECONDS, READ_SECONDS)
     connect = partial(av.open, address, format=form, options=options, timeout=waits, metadata_errors="replace")
 
@@ -142,8 +135,8 @@ def _live_frames(
             if video.is_file and not video.failure:
                 return
             reason = video.failure or "no more data"
-        except FAILURES as failure:
-            reason = _reason(failure)
+        except Exception as failure:
+            reason = reason_of(failure)
         failed += 1
         error = explain(number > 0, reason, failed <= reconnections)
         yield Frame(name, error=error, frame=number or None, time=time.monotonic() - start if number else None)
@@ -167,10 +160,14 @@ class _Video:
         if not streams:
             container.close()
             raise MienError("holds no moving picture, at most sound or a cover, or is damaged; give a video.")
-        self._stream = max(
-            streams, key=lambda stream: getattr(stream, "width", 0) * getattr(stream, "height", 0)
-        )  # others are previews
-        self._stream.thread_type = "AUTO"
+        self._stream = stream = max(streams, key=_pixels)  # others are previews
+        self.pixels = _pixels(stream)  # 0 where FFmpeg refused them
+        if self.pixels:
+            check_pixels(stream.width, stream.height, FRAME_SHARE)
+        stream.thread_type = "AUTO"
+        if self.pixels > SMALL:  # each thread decodes a frame of its own
+            stream.codec_context.thread_count = min(os.cpu_count() or 1, max(1, int(IN_FLIGHT / 4 / self.pixels)))
+        stream.codec_context.options = _bounded()  # frames may be larger than the stream says
         self._start = (container.start_time or 0) / av.time_base
         self.failure, self.damaged = "", 0
         self._last = self._shift = 0.0
@@ -188,7 +185,7 @@ class _Video:
         for packet in self._packets():
             try:
                 decoded = self._stream.decode(packet)
-            except FAILURES:
+            except Exception:
                 self.damaged += begun  # a trimmed video may begin with frames that need earlier ones
                 continue
             begun = begun or bool(decoded)
@@ -206,8 +203,8 @@ class _Video:
                 held = packet if packet.is_corrupt else None
                 if held is None:
                     yield packet
-        except FAILURES as error:
-            self.failure = _reason(error)
+        except Exception as error:
+            self.failure = reason_of(error)
             yield None
 
     def seconds(self, decoded: Any, number: int) -> float:
@@ -223,12 +220,21 @@ class _Video:
         try:
             shape = self._stream.sample_aspect_ratio or 1
             width = max(1, round(decoded.width * shape)) if 0.1 < shape < 10 else decoded.width
+            check_pixels(width, decoded.height, FRAME_SHARE)
             pixels = decoded.to_ndarray(format="rgb24", width=width, height=decoded.height)
             pixels = np.ascontiguousarray(_upright(pixels, decoded.side_data.get("DISPLAYMATRIX")))
-        except FAILURES:
+        except Exception:
             return Frame(name, error=f"Frame {number} of {name!r} is damaged.", frame=number, time=seconds)
         note = "damaged in the video" if decoded.is_corrupt else ""
         return Frame(name, pixels, frame=number, time=seconds, rate=self._rate / every, note=note)
+
+
+def _bounded() -> dict[str, str]:
+    return {"max_pixels": str(int(min(pixel_limit() * FRAME_SHARE, 2**31 - 1)))}
+
+
+def _pixels(stream: Any) -> int:
+    return int(getattr(stream, "width", 0) * getattr(stream, "height", 0))
 
 
 def _upright(pixels: np.ndarray, matrix: Any) -> np.ndarray:
@@ -247,11 +253,6 @@ def _open_camera(number: int) -> Any:
         names = [device.description or device.name for device in av.enumerate_input_devices("dshow")]
         return av.open(f"video={names[number]}", format="dshow", timeout=OPEN_SECONDS)
     return av.open(f"/dev/video{number}", format="v4l2", timeout=OPEN_SECONDS)
-
-
-def _reason(error: Exception) -> str:
-    """Describe a failure of PyAV in a few words, without the address."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _claimed_size(file: BinaryIO) -> int:
@@ -329,5 +330,5 @@ class DrawnVideo:
         try:
             yield
         except (OSError, av.FFmpegError) as error:
-            reason = _reason(error)
+            reason = reason_of(error)
             raise MienError(f"The video {str(self.path)!r} cannot be saved ({reason}); choose another --draw.") from None

@@ -23,12 +23,13 @@ from mien.data.rows import BadRow, Row, Rows, open_tree
 from mien.data.source import DataSource
 from mien.errors import MienError, printable
 from mien.files import check_empty, written_folder
-from mien.images import as_data_uri, is_image_name, prepare, reason_of
+from mien.images import as_data_uri, is_image_name, prepare
 from mien.inference.cropping import FaceCropper
 from mien.inference.output import check_draw
 from mien.inference.prediction import Frame, Unread, read
 from mien.inference.resume import log_path
 from mien.inference.sources import check_names, listed
+from mien.inputs import pixels_in_flight, reason_of
 from mien.labels import LabelSet
 from mien.verbs import say, show_progress
 
@@ -234,6 +235,7 @@ def _unused(names: Sequence[str], taken: Counter[str]) -> str:
     return path
 
 
+@pixels_in_flight()
 def _crop(
     photo: tuple[Row | BadRow, str, str], labels: LabelSet, folder: Path, cropper: FaceCropper, several: str, size: int | None
 ) -> Cropped:
