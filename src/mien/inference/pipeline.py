@@ -193,6 +193,8 @@ class FacePipeline:
         kept = frame.image if self._keep_images else None
         try:
             faces = self._cropper.faces(frame.image)
+            if not all(np.isfinite([*face.box, face.score or 0, face.angle]).all() for face, _ in faces):
+                raise ValueError("a box, score or angle is not a finite number")
             # a copy, since the result may be a view that keeps the whole image alive
             prepared = [prepare(crop, self.classifier.size, self.classifier.channels).copy() for _, crop in faces]
         except Exception as error:  # whatever a detector or damaged pixels raise concerns this image only
@@ -211,11 +213,21 @@ class FacePipeline:
 
     def classify(self, group: list[ImageFaces]) -> list[ImageFaces]:
         """Add the probabilities to every row with a face."""
-        faces = [face for image in group for face in image.prepared]
-        answers = self.classifier.predict_proba(np.stack(faces), self._batch_size) if faces else np.empty((0, 0))
-        if faces and self.labels != self.classifier.labels:
-            answers = move_shares(np.maximum(answers, np.finfo(np.float32).tiny), self._new_index, len(self.labels))
-        probabilities = iter(answers)
+        answers = iter(self._answers([face for image in group for face in image.prepared]))
         for image in group:
-            image.rows = [row if row.face is None else replace(row, probabilities=next(probabilities)) for row in image.rows]
+            image.rows = [row if row.face is None else replace(row, **next(answers)) for row in image.rows]
         return group
+
+    def _answers(self, faces: list[np.ndarray]) -> list[dict[str, Any]]:
+        """Give the probabilities of each face, or the error where the model fails on it."""
+        if not faces:
+            return []
+        try:
+            answers = self.classifier.predict_proba(np.stack(faces), self._batch_size)
+        except MienError as error:
+            if len(faces) == 1:
+                return [{"error": str(error)}]
+            return [answer for face in faces for answer in self._answers([face])]
+        if self.labels != self.classifier.labels:
+            answers = move_shares(np.maximum(answers, np.finfo(np.float32).tiny), self._new_index, len(self.labels))
+        return [{"probabilities": answer} for answer in answers]
