@@ -1,0 +1,216 @@
+"""Model files of the user's: download them from the Hugging Face hub, and check them before they are opened.
+
+A model file is a program, and a damaged or crafted one can run for ever, take all memory or crash ONNX Runtime. Each is
+therefore first opened and run in a child process with limits, once for each content.
+"""
+
+import hashlib
+import logging
+import mmap
+import os
+import re
+import subprocess
+import sys
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from mien import __version__
+from mien.errors import MienError, first_line
+from mien.files import cache_folder
+
+MODEL_FILE = "model.onnx"  # name of the model in a run folder and in a repository on the hub
+UNFINISHED = ("last.ckpt", "recipe.yaml")  # files of a run folder that exist before its model does
+HUB_PREFIX = "hf:"
+HUB_TIMEOUT = 10.0  # seconds to wait for the hub's first answer; its client alone retries for half a minute without a network
+
+LARGEST = 2**31  # bytes of a model file: the most that ONNX's format allows
+# Limits of the child: CPU seconds and bytes of memory, and further ones for each byte of the file. Importing takes 0.5 seconds
+# and 145 MB, opening and running mien-s (4.7 MB) 0.1 seconds and 90 MB.
+SECONDS, SECONDS_PER_BYTE = 8, 5e-8
+MEMORY, MEMORY_PER_BYTE = 2**31, 4
+PATIENCE = 6  # seconds of waiting for one of CPU time, on a busy machine
+REJECTED = 3  # exit status of the child after it printed why it rejects the file
+TOO_SLOW = 24  # SIGXCPU, which ends a process that has used its CPU time
+
+# what a file that is no model may be, by its beginning
+CONTENTS = {
+    rb"$": "empty; copy or download it again",
+    rb"<": "a web page, not a model; download the file itself",
+    rb"version https://git-lfs": "a pointer of Git LFS, not the file itself; run: git lfs pull",
+    rb"PK": "a zip or a file of PyTorch, not an ONNX model; export it as ONNX, or give a run folder",
+    rb"[\x09-\x7e]{99}": "text, not an ONNX model; give a run folder or its model.onnx",
+}
+
+_logger = logging.getLogger("mien")
+_passed: set[str] = set()  # keys of the files that this process need not check
+
+
+def is_on_hub(model: str | Path) -> bool:
+    """Tell whether a model's name is one on the Hugging Face hub."""
+    return str(model).startswith(HUB_PREFIX)
+
+
+def fetch_model(name: str) -> Path:
+    """Download hf:owner/name or hf:owner/name@revision into the hub's cache, if it is missing or outdated there."""
+    parts = re.fullmatch(rf"{HUB_PREFIX}([\w.-]+/[\w.-]+)(?:@(\S+))?", name)
+    if parts is None:
+        raise MienError(f"{name!r} is not a model name of the hub; write hf:owner/name, or hf:owner/name@revision.")
+    try:
+        import huggingface_hub
+    except ModuleNotFoundError:
+        raise MienError(f"{name!r} needs huggingface_hub, which is not installed; run: pip install 'mien[hub]'") from None
+    location: dict[str, Any] = {"repo_id": parts[1], "filename": MODEL_FILE, "revision": parts[2]}
+    try:
+        # one request before the download, which would retry again and again without a network
+        huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(**location), timeout=HUB_TIMEOUT)
+    except Exception as problem:  # the client passes on the errors of whichever HTTP library it uses
+        if refusal := _hub_refusal(problem, parts[1], parts[2]):
+            raise MienError(refusal) from None
+        reason = first_line(problem)
+        try:
+            path = Path(huggingface_hub.hf_hub_download(**location, local_files_only=True))
+        except FileNotFoundError:
+            advice = f"try again with a network, or get its {MODEL_FILE} otherwise and give --model that path."
+            raise MienError(f"The hub could not be reached ({reason}), and {name} is not cached; {advice}") from None
+        _logger.warning("mien: the hub could not be reached (%s); using the cached %s", reason, name)
+        return path
+    try:
+        return Path(huggingface_hub.hf_hub_download(**location))
+    except Exception as problem:
+        if isinstance(problem, OSError) and problem.errno is not None:
+            raise  # an error of the local disk
+        raise MienError(f"{name} could not be fetched ({first_line(problem)}); try again.") from None
+
+
+def _hub_refusal(problem: Exception, repository: str, revision: str | None) -> str:
+    """Explain an error that the hub itself returned; empty if it was not reached."""
+    from huggingface_hub import errors
+
+    model = f"the model {repository!r}"
+    refusals = {  # subclasses first
+        errors.GatedRepoError: f"Access to {model} is restricted; request it on its page, then run `hf auth login`.",
+        errors.RepositoryNotFoundError: f"The hub does not have {model}, or it is private; check it, or run `hf auth login`.",
+        errors.RevisionNotFoundError: f"On the hub {model} has no revision {revision!r}; check it, or leave out @{revision}.",
+        errors.EntryNotFoundError: f"On the hub {model} has no {MODEL_FILE}; choose a model uploaded by `mien push`.",
+        errors.HFValidationError: f"{repository!r} is not a valid name on the hub; write hf:owner/name.",
+    }
+    return next((refusal for kind, refusal in refusals.items() if isinstance(problem, kind)), "")
+
+
+def check_file(path: Path, opener: str) -> None:
+    """Raise a MienError unless `opener` ("module:name", called with the path) opens a model file within limits.
+
+    A file that passed is remembered by its SHA-256, in the cache folder too.
+    """
+    name, size = repr(str(path)), path.stat().st_size
+    if size > LARGEST:
+        raise MienError(f"{name} has {size / 1e9:.1f} GB, more than a model file can have; give a {MODEL_FILE} of mien.")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        key = f"{hashlib.sha256(content).hexdigest()}-{opener.rpartition(':')[2]}-{__version__}-{onnxruntime.__version__}"
+        if content.find(b"\n\x08location\x12") >= 0:  # the beginning of an entry of TensorProto.external_data
+            advice = "save it as one file: onnx.save(onnx.load(FILE), NEW_FILE)"
+            raise MienError(f"{name} keeps its weights in other files; {advice}")
+    marker = None
+    with suppress(MienError, OSError):  # without a cache folder each process checks the file again
+        marker = cache_folder() / "models" / key
+        if marker.exists():
+            _passed.add(key)
+    if key in _passed:
+        return
+    _run_child(path, opener, key, size)
+    _passed.add(key)
+    with suppress(OSError):
+        if marker is not None:
+            marker.parent.mkdir(exist_ok=True)
+            marker.touch()
+
+
+def _run_child(path: Path, opener: str, key: str, size: int) -> None:
+    seconds = round(SECONDS + size * SECONDS_PER_BYTE)
+    given = str(path), opener, key, seconds, MEMORY + size * MEMORY_PER_BYTE
+    command = [sys.executable, "-c", f"from mien.inference.model_file import run_limited; run_limited(*{given!r})"]
+    folders = os.pathsep.join(map(os.path.abspath, sys.path))
+    settings = {"PYTHONPATH": folders, "PYTHONIOENCODING": "utf-8:backslashreplace", "OMP_NUM_THREADS": "1"}
+    status, told = 1, ""
+    with suppress(OSError):
+        if sys.executable and not hasattr(sys, "frozen"):  # a frozen program has no Python to start
+            try:
+                done = subprocess.run(
+                    command,
+                    env=os.environ | settings,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    timeout=PATIENCE * seconds,
+                    check=False,
+                )
+                status, told = done.returncode, done.stdout.decode(errors="replace").strip()
+            except subprocess.TimeoutExpired:
+                status = -TOO_SLOW
+    if status == REJECTED:
+        raise MienError(told.splitlines()[-1])
+    if status == -TOO_SLOW:
+        raise MienError(f"{str(path)!r} takes more than {seconds} seconds for a few faces; give a {MODEL_FILE} of mien.")
+    if status < 0 or status > REJECTED:
+        raise MienError(f"{str(path)!r} takes too much memory, or crashes ONNX Runtime; give a {MODEL_FILE} of mien.")
+    if status:  # no child could be started
+        _passed.add(key)
+        _open(path, opener)
+
+
+def _open(path: Path, opener: str) -> None:
+    module, _, name = opener.partition(":")
+    getattr(import_module(module), name)(path)
+
+
+def run_limited(path: str, opener: str, key: str, seconds: int, memory: int) -> None:
+    """Open a model file in this process with limits on CPU time and memory, and exit."""
+    _passed.add(key)
+    import_module(opener.partition(":")[0])
+    with suppress(ImportError):  # on Windows
+        import resource
+
+        for limit, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory)):
+            with suppress(ValueError, OSError):  # a lower limit is in force
+                resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
+    status = 0
+    try:
+        _open(Path(path), opener)
+    except Exception as problem:
+        reason = str(problem) if isinstance(problem, MienError) else f"{path!r} cannot be used ({first_line(problem)})."
+        print(" ".join(reason.split()), flush=True)
+        status = REJECTED
+    os._exit(status)  # ONNX Runtime may crash while it cleans up
+
+
+def short_reason(error: Exception) -> str:
+    """Shorten an error of ONNX Runtime, which refers to its source code."""
+    text = str(error)
+    if isinstance(error, MemoryError) or re.search(r"bad_alloc|allocate memory", text):
+        return "it needs too much memory"
+    return first_line(Exception(text.rpartition("Status Message: ")[2]))[:200]
+
+
+def open_failure(path: Path, error: str) -> str:
+    """Explain why a file cannot be opened."""
+    name, run = repr(str(path)), path.parent
+    if not os.access(path, os.R_OK):
+        return f"The model file {name} cannot be read; change its permissions, or give another."
+    if re.search(r"unsupported model ir version|opset \d+ is under development", error, re.IGNORECASE):
+        return f"{name} was written for a newer ONNX Runtime; run: pip install -U onnxruntime"
+    if operation := re.search(r"(\S+?)(?:\(-?\d+\))? is not a registered function/op|No Op registered for (\S+)", error):
+        return f"{name} uses the operation {operation[1] or operation[2]}, which ONNX Runtime does not know; export it again."
+    if path.suffix.lower() == ".onnx":
+        with path.open("rb") as file:
+            start = file.read(200).lstrip()
+        if kind := next((kind for beginning, kind in CONTENTS.items() if re.match(beginning, start)), None):
+            return f"{name} is {kind}."
+        return f"{name} is damaged or no ONNX file; copy it again, or give a run folder or its {MODEL_FILE}."
+    if (run / MODEL_FILE).is_file():
+        return f"{name} is not the model of its run; give the run folder {str(run)!r} or its {MODEL_FILE}."
+    if any((run / file).is_file() for file in UNFINISHED):
+        return f"{name} is of an unfinished run; finish it with its `mien train ...` and --resume, then give its folder."
+    return f"{name} is no model file; give a run folder, its {MODEL_FILE}, or a name that `mien models` lists."
