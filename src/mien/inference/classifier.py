@@ -313,7 +313,7 @@ def _open_session(model: str | Path, providers: Sequence[str] | None, threads: i
     options.intra_op_num_threads = threads or (0 if usable_cores() == os.cpu_count() else usable_cores())
     try:
         if path.parent != MODELS:
-            check_file(path, "mien.inference.classifier:try_model")
+            check_file(path, try_model)
         session = _Session(str(path), options, providers=chosen)
         session.metadata = dict(session.get_modelmeta().custom_metadata_map)
     except MienError:

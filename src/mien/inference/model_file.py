@@ -11,8 +11,8 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,13 @@ HUB_PREFIX = "hf:"
 HUB_TIMEOUT = 10.0  # seconds to wait for the hub's first answer; its client alone retries for half a minute without a network
 
 LARGEST = 2**31  # bytes of a model file: the most that ONNX's format allows
-# Limits of the child: CPU seconds and bytes of memory, and further ones for each byte of the file. Importing takes 0.5 seconds
+EXTERNAL = b"\n\x08location\x12"  # in the file: how the entry of an array begins that says in which other file it is
+# Limits of the child, and further ones for each byte of the file: CPU seconds and bytes of memory. Importing takes 0.5 seconds
 # and 145 MB, opening and running mien-s (4.7 MB) 0.1 seconds and 90 MB.
 SECONDS, SECONDS_PER_BYTE = 8, 5e-8
 MEMORY, MEMORY_PER_BYTE = 2**31, 4
-PATIENCE = 6  # seconds of waiting for one of CPU time, on a busy machine
-REJECTED = 3  # exit status of the child after it printed why it rejects the file
+PATIENCE = 6  # seconds of waiting for each second of CPU time, on a busy machine
 TOO_SLOW = 24  # SIGXCPU, which ends a process that has used its CPU time
-
 # what a file that is no model may be, by its beginning
 CONTENTS = {
     rb"$": "empty; copy or download it again",
@@ -47,6 +46,12 @@ CONTENTS = {
 
 _logger = logging.getLogger("mien")
 _passed: set[str] = set()  # keys of the files that this process need not check
+
+
+def sha256(path: Path) -> str:
+    """Compute the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_on_hub(model: str | Path) -> bool:
@@ -101,89 +106,66 @@ def _hub_refusal(problem: Exception, repository: str, revision: str | None) -> s
     return next((refusal for kind, refusal in refusals.items() if isinstance(problem, kind)), "")
 
 
-def check_file(path: Path, opener: str) -> None:
-    """Raise a MienError unless `opener` ("module:name", called with the path) opens a model file within limits.
-
-    A file that passed is remembered by its SHA-256, in the cache folder too.
-    """
+def check_file(path: Path, opener: Callable[[Path], object]) -> None:
+    """Raise a MienError unless a child process with limits opens a model file; what passed is remembered by its SHA-256."""
     name, size = repr(str(path)), path.stat().st_size
     if size > LARGEST:
         raise MienError(f"{name} has {size / 1e9:.1f} GB, more than a model file can have; give a {MODEL_FILE} of mien.")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        key = f"{hashlib.sha256(content).hexdigest()}-{opener.rpartition(':')[2]}-{__version__}-{onnxruntime.__version__}"
-        if content.find(b"\n\x08location\x12") >= 0:  # the beginning of an entry of TensorProto.external_data
-            advice = "save it as one file: onnx.save(onnx.load(FILE), NEW_FILE)"
-            raise MienError(f"{name} keeps its weights in other files; {advice}")
-    marker = None
-    with suppress(MienError, OSError):  # without a cache folder each process checks the file again
-        marker = cache_folder() / "models" / key
-        if marker.exists():
+    key = f"{sha256(path)}-{opener.__name__}-{__version__}-{onnxruntime.__version__}"
+    with suppress(MienError, OSError):  # without a cache folder, each process checks the file
+        if (cache_folder() / "models" / key).exists():
             _passed.add(key)
     if key in _passed:
         return
-    _run_child(path, opener, key, size)
-    _passed.add(key)
-    with suppress(OSError):
-        if marker is not None:
-            marker.parent.mkdir(exist_ok=True)
-            marker.touch()
-
-
-def _run_child(path: Path, opener: str, key: str, size: int) -> None:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content.find(EXTERNAL) >= 0:
+            raise MienError(f"{name} keeps weights in other files; make one file of it: onnx.save(onnx.load(FILE), NEW_FILE)")
     seconds = round(SECONDS + size * SECONDS_PER_BYTE)
-    given = str(path), opener, key, seconds, MEMORY + size * MEMORY_PER_BYTE
-    command = [sys.executable, "-c", f"from mien.inference.model_file import run_limited; run_limited(*{given!r})"]
-    folders = os.pathsep.join(map(os.path.abspath, sys.path))
-    settings = {"PYTHONPATH": folders, "PYTHONIOENCODING": "utf-8:backslashreplace", "OMP_NUM_THREADS": "1"}
-    status, told = 1, ""
-    with suppress(OSError):
-        if sys.executable and not hasattr(sys, "frozen"):  # a frozen program has no Python to start
-            try:
-                done = subprocess.run(
-                    command,
-                    env=os.environ | settings,
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    timeout=PATIENCE * seconds,
-                    check=False,
-                )
-                status, told = done.returncode, done.stdout.decode(errors="replace").strip()
-            except subprocess.TimeoutExpired:
-                status = -TOO_SLOW
-    if status == REJECTED:
-        raise MienError(told.splitlines()[-1])
-    if status == -TOO_SLOW:
-        raise MienError(f"{str(path)!r} takes more than {seconds} seconds for a few faces; give a {MODEL_FILE} of mien.")
-    if status < 0 or status > REJECTED:
-        raise MienError(f"{str(path)!r} takes too much memory, or crashes ONNX Runtime; give a {MODEL_FILE} of mien.")
-    if status:  # no child could be started
+    call = f"run_limited({opener.__name__}, {str(path)!r}, {key!r}, {seconds}, {MEMORY + size * MEMORY_PER_BYTE})"
+    command = f"from {opener.__module__} import {opener.__name__}; from {__name__} import run_limited; {call}"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)), "OMP_NUM_THREADS": "1"}
+    if hasattr(sys, "frozen"):  # a program without a Python that could be started
         _passed.add(key)
-        _open(path, opener)
-
-
-def _open(path: Path, opener: str) -> None:
-    module, _, name = opener.partition(":")
-    getattr(import_module(module), name)(path)
-
-
-def run_limited(path: str, opener: str, key: str, seconds: int, memory: int) -> None:
-    """Open a model file in this process with limits on CPU time and memory, and exit."""
+        opener(path)
+        return
+    try:
+        run = subprocess.run(
+            [sys.executable, "-c", command],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PATIENCE * seconds,
+            check=False,
+        )
+        status, told = run.returncode, run.stdout.decode(errors="replace").strip()
+    except subprocess.TimeoutExpired:
+        status, told = -TOO_SLOW, ""
+    if status == -TOO_SLOW:
+        told = f"{name} takes more than {seconds} seconds for a few faces; give a {MODEL_FILE} of mien."
+    if status:
+        raise MienError(told or f"{name} takes too much memory, or crashes ONNX Runtime (status {status}); give a {MODEL_FILE} of mien.")
     _passed.add(key)
-    import_module(opener.partition(":")[0])
-    with suppress(ImportError):  # on Windows
+    with suppress(MienError, OSError):
+        (cache_folder() / "models").mkdir(exist_ok=True)
+        (cache_folder() / "models" / key).touch()
+
+
+def run_limited(opener: Callable[[Path], object], path: str, key: str, seconds: int, memory: int) -> None:
+    """Open a model file in this process with limits on CPU time and memory, print what is wrong with it, and exit."""
+    _passed.add(key)
+    with suppress(ImportError, ValueError, OSError):  # on Windows; or a lower limit is in force
         import resource
 
-        for limit, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory)):
-            with suppress(ValueError, OSError):  # a lower limit is in force
-                resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
-    status = 0
+        for limit, value in ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory)):
+            resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
+    problem = ""
     try:
-        _open(Path(path), opener)
-    except Exception as problem:
-        reason = str(problem) if isinstance(problem, MienError) else f"{path!r} cannot be used ({first_line(problem)})."
-        print(" ".join(reason.split()), flush=True)
-        status = REJECTED
-    os._exit(status)  # ONNX Runtime may crash while it cleans up
+        opener(Path(path))
+    except Exception as error:
+        problem = str(error) if isinstance(error, MienError) else f"{path!r} cannot be used ({first_line(error)})."
+    sys.stdout.buffer.write(problem.encode(errors="backslashreplace"))
+    sys.stdout.flush()
+    os._exit(bool(problem))  # ONNX Runtime may crash while it cleans up
 
 
 def short_reason(error: Exception) -> str:

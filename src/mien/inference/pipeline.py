@@ -193,8 +193,6 @@ class FacePipeline:
         kept = frame.image if self._keep_images else None
         try:
             faces = self._cropper.faces(frame.image)
-            if not all(np.isfinite([*face.box, face.score or 0, face.angle]).all() for face, _ in faces):
-                raise ValueError("a box, score or angle is not a finite number")
             # a copy, since the result may be a view that keeps the whole image alive
             prepared = [prepare(crop, self.classifier.size, self.classifier.channels).copy() for _, crop in faces]
         except Exception as error:  # whatever a detector or damaged pixels raise concerns this image only
