@@ -143,7 +143,9 @@ def check_file(path: Path, opener: Callable[[Path], object]) -> None:
     if status == -TOO_SLOW:
         told = f"{name} takes more than {seconds} seconds for a few faces; give a {MODEL_FILE} of mien."
     if status:
-        raise MienError(told or f"{name} takes too much memory, or crashes ONNX Runtime (status {status}); give a {MODEL_FILE} of mien.")
+        raise MienError(
+            told or f"{name} takes too much memory, or crashes ONNX Runtime (status {status}); give a {MODEL_FILE} of mien."
+        )
     _passed.add(key)
     with suppress(MienError, OSError):
         (cache_folder() / "models").mkdir(exist_ok=True)
