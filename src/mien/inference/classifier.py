@@ -40,6 +40,7 @@ FIELDS: Mapping[str, tuple[Any, float, float, str]] = {
     "prior": (dict, 0, 2, "{}"),
     "data": (dict, 0, 100, "{}"),
 }
+MOST_TEXT = 50_000  # characters of one of these values: room for 1,000 labels
 FACE_TOLERANCE = 1e-3  # of the sum of a face's probabilities; float32 with any order of summation stays below 1e-5
 
 _logger = logging.getLogger("mien")
@@ -127,6 +128,8 @@ class Classifier:
             if values["heads"] != list(self.heads):
                 raise ValueError(f"heads {values['heads']} in format {version}")
             self.labels = LabelSet(values["labels"])
+            if values["channels"] == 2:
+                raise ValueError("channels is 2")
             self.size, self.channels, self.parameters = (values[key] for key in ("size", "channels", "parameters"))
             priors = values["prior"]
             self.training_priors = {head: as_shares(priors[head], self.labels) for head in self.heads if priors}
@@ -266,7 +269,7 @@ def _value(metadata: Mapping[str, str], key: str) -> Any:
     with suppress(ValueError, RecursionError):
         value = json.loads(text)
     size = len(value) if isinstance(value, list | dict) else value
-    if not isinstance(value, kind) or isinstance(value, bool) or not least <= size <= most:
+    if not isinstance(value, kind) or isinstance(value, bool) or len(text) > MOST_TEXT or not least <= size <= most:
         raise ValueError(f"{key} is {text[:40]!r}")
     return value
 
@@ -330,11 +333,15 @@ def try_model(path: Path) -> None:
     import yaml
 
     model = Classifier(path, threads=1)
-    recipe = yaml.safe_load(model.metadata.get("mien.recipe", "")) or {}
-    if not (
-        isinstance(recipe, dict) and isinstance(recipe.get("keep") or [], list) and isinstance(recipe.get("merge") or {}, dict)
-    ):
-        raise MienError(f"The recipe in the metadata of {str(path)!r} is damaged; export the model again.")
+    try:
+        recipe = yaml.safe_load(model.metadata.get("mien.recipe", "")) or {}
+        rows = json.loads(model.metadata.get("mien.train_rows") or "{}")
+        kinds = (recipe, dict), (rows, dict), (recipe.get("keep") or [], list), (recipe.get("merge") or {}, dict)
+        is_sound = all(isinstance(value, kind) for value, kind in kinds)
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError):
+        is_sound = False
+    if not is_sound:
+        raise MienError(f"The recipe or the train_rows in the metadata of {str(path)!r} are damaged; export the model again.")
     faces = np.stack([np.full(model.face_shape, value, np.uint8) for value in (0, 128, 255)])
     for head in model.heads:
         for count in (1, len(faces)):

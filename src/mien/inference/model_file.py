@@ -38,7 +38,7 @@ TOO_SLOW = 24  # SIGXCPU, which ends a process that has used its CPU time
 # what a file that is no model may be, by its beginning
 CONTENTS = {
     rb"$": "empty; copy or download it again",
-    rb"<": "a web page, not a model; download the file itself",
+    rb"(?i)<(!|html|\?xml)": "a web page, not a model; download the file itself",
     rb"version https://git-lfs": "a pointer of Git LFS, not the file itself; run: git lfs pull",
     rb"PK": "a zip or a file of PyTorch, not an ONNX model; export it as ONNX, or give a run folder",
     rb"[\x09-\x7e]{99}": "text, not an ONNX model; give a run folder or its model.onnx",
