@@ -41,7 +41,7 @@ FIELDS: Mapping[str, tuple[Any, float, float, str]] = {
     "data": (dict, 0, 100, "{}"),
 }
 MOST_TEXT = 50_000  # characters of one of these values: room for 1,000 labels
-FACE_TOLERANCE = 1e-3  # of the sum of a face's probabilities; float32 with any order of summation stays below 1e-5
+SUM_TOLERANCE = 1e-3  # of the sum of a face's probabilities; float32 with any order of summation stays below 1e-5
 
 _logger = logging.getLogger("mien")
 
@@ -128,9 +128,9 @@ class Classifier:
             if values["heads"] != list(self.heads):
                 raise ValueError(f"heads {values['heads']} in format {version}")
             self.labels = LabelSet(values["labels"])
-            if values["channels"] == 2:
-                raise ValueError("channels is 2")
             self.size, self.channels, self.parameters = (values[key] for key in ("size", "channels", "parameters"))
+            if self.channels == 2:
+                raise ValueError("channels is 2")
             priors = values["prior"]
             self.training_priors = {head: as_shares(priors[head], self.labels) for head in self.heads if priors}
         except (KeyError, ValueError, TypeError, MienError) as error:
@@ -153,11 +153,9 @@ class Classifier:
         for output in outputs:
             if isinstance(columns := output.shape[1], int) and columns != len(self.labels):
                 raise MienError(f"{name} names {len(self.labels)} labels but gives {columns} probabilities; export it again.")
-        if any(isinstance(value.shape[0], int) for value in (*inputs, *outputs)):
-            raise MienError(f"{name} takes a fixed number of faces, not any; export it again.")
-        sides = inputs[0].shape[1:]
-        if any(isinstance(side, int) and side != own for side, own in zip(sides, self.face_shape, strict=True)):
-            raise MienError(f"{name} names faces of {self.face_shape} but takes {tuple(sides)}; export it again.")
+        shape, own = inputs[0].shape, ("N", *self.face_shape)
+        if any(isinstance(side, int) and side != wanted for side, wanted in zip(shape, own, strict=True)):
+            raise MienError(f"{name} takes faces {tuple(shape)}, but its metadata say {own}; export it again.")
 
     def with_head(self, head: str) -> "Classifier":
         """Return a classifier that uses another head and shares the open file; MienError if the model has no such head."""
@@ -232,7 +230,8 @@ class Classifier:
         except Exception as error:  # ONNX Runtime's errors share no public base class
             _logger.debug("ONNX Runtime on %s: %s", self.path, error)
             raise MienError(f"{str(self.path)!r} fails on faces ({short_reason(error)}); give another model.") from None
-        if len(probabilities) != len(faces) or not is_distribution(probabilities).all():
+        is_distribution = (probabilities >= 0).all() and (np.abs(probabilities.sum(axis=1) - 1) <= SUM_TOLERANCE).all()
+        if len(probabilities) != len(faces) or not is_distribution:  # NaN is neither
             raise MienError(f"{str(self.path)!r} gives values for faces that are not probabilities; give another model.")
         return probabilities if self.prior_factors is None else reweighted(probabilities, self.prior_factors)
 
@@ -284,11 +283,6 @@ def as_shares(given: Mapping[str, float], labels: LabelSet) -> np.ndarray:
     if not all(isinstance(value, Real) and 0 <= value < float("inf") for value in values) or not any(values):
         raise MienError(f"The shares of a prior are numbers of 0 or more and not all 0, not {dict(given)}.")
     return np.array(values, dtype=np.float64) / sum(values)
-
-
-def is_distribution(probabilities: np.ndarray) -> np.ndarray:
-    """Tell which rows (N, K) are finite, not negative, and have a sum of 1: (N,), bool."""
-    return np.asarray((probabilities >= 0).all(axis=1) & (np.abs(probabilities.sum(axis=1) - 1) <= FACE_TOLERANCE))
 
 
 def reweighted(probabilities: np.ndarray, factors: np.ndarray) -> np.ndarray:

@@ -29,8 +29,8 @@ HUB_TIMEOUT = 10.0  # seconds to wait for the hub's first answer; its client alo
 
 LARGEST = 2**31  # bytes of a model file: the most that ONNX's format allows
 EXTERNAL = b"\n\x08location\x12"  # in the file: how the entry of an array begins that says in which other file it is
-# Limits of the child, and further ones for each byte of the file: CPU seconds and bytes of memory. Importing takes 0.5 seconds
-# and 145 MB, opening and running mien-s (4.7 MB) 0.1 seconds and 90 MB.
+# Limits of the child, and what each byte of the file adds: CPU seconds, and bytes of address space. The imports take 0.3 seconds
+# and 156 MB, opening and running mien-s (4.7 MB) another 0.1 seconds and 20 MB.
 SECONDS, SECONDS_PER_BYTE = 8, 5e-8
 MEMORY, MEMORY_PER_BYTE = 2**31, 4
 PATIENCE = 6  # seconds of waiting for each second of CPU time, on a busy machine
@@ -42,6 +42,7 @@ CONTENTS = {
     rb"version https://git-lfs": "a pointer of Git LFS, not the file itself; run: git lfs pull",
     rb"PK": "a zip or a file of PyTorch, not an ONNX model; export it as ONNX, or give a run folder",
     rb"[\x09-\x7e]{99}": "text, not an ONNX model; give a run folder or its model.onnx",
+    rb"": "damaged or no ONNX file; copy it again, or give a run folder or its model.onnx",
 }
 
 _logger = logging.getLogger("mien")
@@ -123,29 +124,20 @@ def check_file(path: Path, opener: Callable[[Path], object]) -> None:
     seconds = round(SECONDS + size * SECONDS_PER_BYTE)
     call = f"run_limited({opener.__name__}, {str(path)!r}, {key!r}, {seconds}, {MEMORY + size * MEMORY_PER_BYTE})"
     command = f"from {opener.__module__} import {opener.__name__}; from {__name__} import run_limited; {call}"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)), "OMP_NUM_THREADS": "1"}
+    settings = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)), "OMP_NUM_THREADS": "1"}
     if hasattr(sys, "frozen"):  # a program without a Python that could be started
         _passed.add(key)
         opener(path)
         return
     try:
-        run = subprocess.run(
-            [sys.executable, "-c", command],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PATIENCE * seconds,
-            check=False,
-        )
+        words, patience = [sys.executable, "-c", command], PATIENCE * seconds
+        run = subprocess.run(words, env=settings, capture_output=True, timeout=patience, check=False)
         status, told = run.returncode, run.stdout.decode(errors="replace").strip()
     except subprocess.TimeoutExpired:
         status, told = -TOO_SLOW, ""
-    if status == -TOO_SLOW:
-        told = f"{name} takes more than {seconds} seconds for a few faces; give a {MODEL_FILE} of mien."
     if status:
-        raise MienError(
-            told or f"{name} takes too much memory, or crashes ONNX Runtime (status {status}); give a {MODEL_FILE} of mien."
-        )
+        slow, crash = f"takes more than {seconds} seconds for a few faces", "takes too much memory, or crashes ONNX Runtime"
+        raise MienError(told or f"{name} {slow if status == -TOO_SLOW else crash}; give a {MODEL_FILE} of mien.")
     _passed.add(key)
     with suppress(MienError, OSError):
         (cache_folder() / "models").mkdir(exist_ok=True)
@@ -190,9 +182,7 @@ def open_failure(path: Path, error: str) -> str:
     if path.suffix.lower() == ".onnx":
         with path.open("rb") as file:
             start = file.read(200).lstrip()
-        if kind := next((kind for beginning, kind in CONTENTS.items() if re.match(beginning, start)), None):
-            return f"{name} is {kind}."
-        return f"{name} is damaged or no ONNX file; copy it again, or give a run folder or its {MODEL_FILE}."
+        return f"{name} is {next(kind for beginning, kind in CONTENTS.items() if re.match(beginning, start))}."
     if (run / MODEL_FILE).is_file():
         return f"{name} is not the model of its run; give the run folder {str(run)!r} or its {MODEL_FILE}."
     if any((run / file).is_file() for file in UNFINISHED):

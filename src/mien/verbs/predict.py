@@ -83,11 +83,7 @@ def predict(
         decisive = {name: value for name, value in options.items() if name not in NOT_LOGGED} | {"fetch": fetch}
         file = detector_file("none" if options.get("faces") else detector)
         decisive |= {"model": model, "model_sha256": sha256(opened.path), "mien": __version__}
-        decisive |= (
-            {"detector": "none", "detector_sha256": ""}
-            if file is None
-            else {"detector": file.name, "detector_sha256": sha256(file)}
-        )
+        decisive |= {"detector": file.name if file else "none", "detector_sha256": file and sha256(file)}
         log = ResumeLog(path, labels, decisive, source, resume)
         if resume:
             items = listed(items, decisive.get("every", 1), log.skip, fetch)
