@@ -29,7 +29,7 @@ HUB_TIMEOUT = 10.0  # seconds to wait for the hub's first answer; its client alo
 
 LARGEST = 2**31  # bytes of a model file: the most that ONNX's format allows
 EXTERNAL = b"\n\x08location\x12"  # in the file: how the entry of an array begins that says in which other file it is
-# Limits of the child, and what each byte of the file adds: CPU seconds, and bytes of address space. The imports take 0.3 seconds
+# Limits of the child, and what each byte of the file adds: CPU seconds, bytes of address space. The imports take 0.3 seconds
 # and 156 MB, opening and running mien-s (4.7 MB) another 0.1 seconds and 20 MB.
 SECONDS, SECONDS_PER_BYTE = 8, 5e-8
 MEMORY, MEMORY_PER_BYTE = 2**31, 4

@@ -1,4 +1,4 @@
-"""Conversion of a model file to int8 by static quantization (Jacob et al., 2018): a quarter of the size, and faster on most CPUs.
+"""Conversion of a model file to int8 by static quantization (Jacob et al., 2018): a quarter of the size, faster on most CPUs.
 
 int8 weights with a scale for each output channel, uint8 activations with a scale for each tensor, measured on faces without the
 rarest hundred-thousandths at both ends: on 4,096 training faces, predictions of mien-s differ from float32 by 0.0008 nats (by
