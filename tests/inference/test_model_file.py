@@ -353,7 +353,7 @@ def test_every_byte_of_a_model_may_be_wrong(model):
 def test_a_file_is_checked_once_for_its_content(model, cache, monkeypatch):
     started = []
     run = subprocess.run
-    monkeypatch.setattr(module.subprocess, "run", lambda *words, **options: started.append(1) or run(*words, **options))
+    monkeypatch.setattr(subprocess, "run", lambda *words, **options: started.append(1) or run(*words, **options))
     Classifier(model)
     Classifier(model)
     assert len(started) == 1
@@ -378,7 +378,7 @@ def test_without_a_cache_folder_models_open_all_the_same(model, tmp_path, monkey
 
 def test_in_a_program_without_python_the_check_runs_in_its_own_process(model, monkeypatch):
     monkeypatch.setattr(sys, "frozen", True, raising=False)
-    monkeypatch.setattr(module.subprocess, "run", None)
+    monkeypatch.setattr(subprocess, "run", None)
     assert Classifier(model).size == 48
     with pytest.raises(MienError, match="not probabilities"):
         Classifier(crafted(model, constant_answer(*[0] * 7)))

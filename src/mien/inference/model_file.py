@@ -6,10 +6,8 @@ therefore first opened and run in a child process with limits, once for each con
 
 import hashlib
 import logging
-import mmap
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -118,6 +116,9 @@ def check_file(path: Path, opener: Callable[[Path], object]) -> None:
             _passed.add(key)
     if key in _passed:
         return
+    import mmap  # only here: embedded models open faster
+    import subprocess
+
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(EXTERNAL) >= 0:
             raise MienError(f"{name} keeps weights in other files; make one file of it: onnx.save(onnx.load(FILE), NEW_FILE)")
