@@ -17,6 +17,7 @@ from mien.errors import MienError
 from mien.inference import model_file as module
 from mien.inference.classifier import Classifier, embedded_models
 from mien.inference.detection import YUNET, YuNet
+from mien.labels import FER2013
 
 
 @pytest.fixture(autouse=True)
@@ -299,6 +300,9 @@ def test_a_file_that_is_no_model_says_what_it_is(tmp_path, model):
             "damaged",
         ),
         ("prior", '{"crowd": {}}', "damaged"),
+        ("prior", json.dumps({"label": dict.fromkeys(FER2013.names, 1e308)}), "numbers of 0 or more"),
+        ("prior", json.dumps({"label": dict.fromkeys(FER2013.names, 10**400)}), "numbers of 0 or more"),
+        ("prior", json.dumps({"label": dict.fromkeys(FER2013.names, 0)}), "numbers of 0 or more"),
         ("data", "[]", "data"),
         ("data", "{", "data"),
         ("recipe", "network: [", "recipe"),

@@ -280,7 +280,7 @@ def as_shares(given: Mapping[str, float], labels: LabelSet) -> np.ndarray:
     if missing := [name for name in labels if name not in given]:
         raise MienError(f"The prior has no share for {', '.join(missing)}; give one for each label, 0 if it never occurs.")
     values = [given[name] for name in labels]
-    if not all(isinstance(value, Real) and 0 <= value < float("inf") for value in values) or not any(values):
+    if not all(isinstance(value, Real) and 0 <= value < 1e12 for value in values) or not any(values):
         raise MienError(f"The shares of a prior are numbers of 0 or more and not all 0, not {dict(given)}.")
     return np.array(values, dtype=np.float64) / sum(values)
 

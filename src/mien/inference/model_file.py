@@ -126,17 +126,19 @@ def check_file(path: Path, opener: Callable[[Path], object]) -> None:
     call = f"run_limited({opener.__name__}, {str(path)!r}, {key!r}, {seconds}, {MEMORY + size * MEMORY_PER_BYTE})"
     command = f"from {opener.__module__} import {opener.__name__}; from {__name__} import run_limited; {call}"
     settings = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)), "OMP_NUM_THREADS": "1"}
-    if hasattr(sys, "frozen"):  # a program without a Python that could be started
+    words, status, told = [sys.executable or "", "-c", command], 1, ""
+    try:
+        if not hasattr(sys, "frozen"):  # a program without a Python that could be started
+            run = subprocess.run(words, env=settings, capture_output=True, timeout=PATIENCE * seconds, check=False)
+            status, told = run.returncode, run.stdout.decode(errors="replace").strip()
+    except subprocess.TimeoutExpired:
+        status = -TOO_SLOW
+    except OSError as problem:
+        _logger.debug("no child process: %s", problem)
+    if status == 1 and not told:  # no child process could be started
         _passed.add(key)
         opener(path)
-        return
-    try:
-        words, patience = [sys.executable, "-c", command], PATIENCE * seconds
-        run = subprocess.run(words, env=settings, capture_output=True, timeout=patience, check=False)
-        status, told = run.returncode, run.stdout.decode(errors="replace").strip()
-    except subprocess.TimeoutExpired:
-        status, told = -TOO_SLOW, ""
-    if status:
+    elif status:
         slow, crash = f"takes more than {seconds} seconds for a few faces", "takes too much memory, or crashes ONNX Runtime"
         raise MienError(told or f"{name} {slow if status == -TOO_SLOW else crash}; give a {MODEL_FILE} of mien.")
     _passed.add(key)
