@@ -32,6 +32,7 @@ EXTERNAL = b"\n\x08location\x12"  # in the file: how the entry of an array begin
 SECONDS, SECONDS_PER_BYTE = 8, 5e-8
 MEMORY, MEMORY_PER_BYTE = 2**31, 4
 PATIENCE = 6  # seconds of waiting for each second of CPU time, on a busy machine
+REJECTED = 2  # exit status of the child if it does not open the file; it prints why
 TOO_SLOW = 24  # SIGXCPU, which ends a process that has used its CPU time
 # what a file that is no model may be, by its beginning
 CONTENTS = {
@@ -135,7 +136,7 @@ def check_file(path: Path, opener: Callable[[Path], object]) -> None:
         status = -TOO_SLOW
     except OSError as problem:
         _logger.debug("no child process: %s", problem)
-    if status == 1 and not told:  # no child process could be started
+    if status == 1:  # no child process could be started
         _passed.add(key)
         opener(path)
     elif status:
@@ -155,14 +156,16 @@ def run_limited(opener: Callable[[Path], object], path: str, key: str, seconds: 
 
         for limit, value in ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory)):
             resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
-    problem = ""
+    status = REJECTED
     try:
         opener(Path(path))
+        status = 0
     except Exception as error:
         problem = str(error) if isinstance(error, MienError) else f"{path!r} cannot be used ({first_line(error)})."
-    sys.stdout.buffer.write(problem.encode(errors="backslashreplace"))
-    sys.stdout.flush()
-    os._exit(bool(problem))  # ONNX Runtime may crash while it cleans up
+        sys.stdout.buffer.write(problem.encode(errors="backslashreplace"))
+        sys.stdout.flush()
+    finally:
+        os._exit(status)  # at once: ONNX Runtime may crash while it cleans up
 
 
 def short_reason(error: Exception) -> str:
