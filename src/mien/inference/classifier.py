@@ -338,8 +338,7 @@ def try_model(path: Path) -> None:
         raise MienError(f"The recipe or the train_rows in the metadata of {str(path)!r} are damaged; export the model again.")
     faces = np.stack([np.full(model.face_shape, value, np.uint8) for value in (0, 128, 255)])
     for head in model.heads:
-        for count in (1, len(faces)):
-            model.with_head(head).predict_proba(faces[:count])
+        model.with_head(head).predict_proba(faces, batch_size=2)  # two faces, then one
 
 
 def _choose_providers(wanted: Sequence[str] | None) -> list[str]:
