@@ -14,7 +14,7 @@ from mien.inference.detection import YUNET
 from mien.inference.resume import ResumeLog, log_path
 from mien.verbs import predict as module
 
-COUNT = 8
+COUNT = 5
 
 
 @pytest.fixture

@@ -134,7 +134,7 @@ class Classifier:
             priors = values["prior"]
             self.training_priors = {head: as_shares(priors[head], self.labels) for head in self.heads if priors}
         except (KeyError, ValueError, TypeError, MienError) as error:
-            raise MienError(f"The metadata of {name} are damaged ({error}); export the model again.") from None
+            raise MienError(f"The metadata of {name} are damaged ({str(error)[:200]}); export the model again.") from None
         self._check_graph(name)
         self._choose(self.heads[-1] if head is None else head, prior)
 
