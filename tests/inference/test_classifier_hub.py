@@ -21,7 +21,8 @@ from huggingface_hub.errors import (
 )
 
 from mien.errors import MienError
-from mien.inference.classifier import Classifier, fetch_model, find_model
+from mien.inference.classifier import Classifier, find_model
+from mien.inference.model_file import fetch_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

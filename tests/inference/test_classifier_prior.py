@@ -198,7 +198,7 @@ def test_another_prior_is_another_run(both, tmp_path, capsys):
 
     settings = {"prior": SHARES}
     log = ResumeLog(tmp_path / "out.csv", FER2013, settings, ["a"], resume=False)
-    log.path.write_text(json.dumps({"labels": FER2013.names, "settings": settings, "names": ["a"]}) + "\n")
+    log.write([])
     ResumeLog(tmp_path / "out.csv", FER2013, settings, ["a"], resume=True)
     with pytest.raises(MienError, match=r"has prior .* not balanced"):
         ResumeLog(tmp_path / "out.csv", FER2013, {"prior": "balanced"}, ["a"], resume=True)

@@ -115,7 +115,8 @@ def group_by_faces(summaries: Sequence[RunSummary], predictions: Mapping[str, Pa
 
 def as_json(summaries: Sequence[RunSummary]) -> str:
     """Write the summaries as a JSON list; the keys are the fields of `RunSummary`."""
-    return json.dumps([asdict(each) for each in summaries], indent=2, ensure_ascii=False) + "\n"
+    rows = json.loads(json.dumps([asdict(each) for each in summaries]), parse_constant=lambda _: None)  # JSON has no NaN
+    return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
 
 
 def render(

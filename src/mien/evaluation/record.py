@@ -1,7 +1,6 @@
 """The contents of metrics.json, whose keys docs/evaluate.md describes, and tables as CSV."""
 
 import csv
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,6 +15,7 @@ from mien.evaluation.metrics import Metrics, expected_calibration_error, reliabi
 from mien.evaluation.subgroups import Group, TrainingCopies
 from mien.files import REPORT, FileKind, write_whole
 from mien.inference.classifier import Classifier, reweighted
+from mien.inference.model_file import sha256
 from mien.labels import LabelMap, label_groups
 
 read_record = REPORT.read
@@ -55,7 +55,7 @@ def describe_model(model: Classifier) -> dict[str, Any]:
     temperature = model.metadata.get("mien.crowd_temperature" if model.head == "crowd" else "mien.temperature")
     return {
         "file": path.name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": sha256(path),
         "labels": model.labels.names,
         "size": model.size,  # side of its input in pixels
         "channels": model.channels,  # 1 gray, 3 RGB

@@ -94,14 +94,14 @@ def _training(run: Path, report: Path, record: dict[str, Any]) -> dict[str, Any]
     model = Classifier(run)
     if record["model"]["sha256"] != describe_model(model)["sha256"]:
         raise MienError(f"The report {report} is about another model than {model.path}; evaluate that one into it.")
-    log, recipe = read_log(run / "log.csv", SUMMARY_COLUMNS), yaml.safe_load(model.metadata["mien.recipe"])
+    log, recipe = read_log(run / "log.csv", SUMMARY_COLUMNS), yaml.safe_load(model.metadata.get("mien.recipe", "")) or {}
     multiply_adds = model.metadata.get("mien.multiply_adds")
     own = run / "report" / "metrics.json"
     trained = read_record(own)["command"] if own.is_file() else None
     commands = dict.fromkeys(command for command in (trained, record["command"]) if command)
     return {
         "recipe": recipe.get("description") or "",
-        "network": recipe["network"],
+        "network": recipe.get("network", ""),
         "multiply_adds": int(multiply_adds) if multiply_adds else None,
         "epochs": len(log["epoch"]),
         "best_epoch": best_epoch(log, recipe.get("select_by", "accuracy")),

@@ -4,8 +4,8 @@ import copy
 import json
 import logging
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from numbers import Real
 from pathlib import Path
@@ -14,29 +14,36 @@ from typing import Any, cast
 import numpy as np
 import onnxruntime
 
-from mien.errors import MienError, first_line, suggestion
+from mien.errors import MienError, suggestion
 from mien.images import ImageSource, prepare, read_image
+from mien.inference.model_file import MODEL_FILE, UNFINISHED, check_file, fetch_model, is_on_hub, open_failure, short_reason
 from mien.labels import LabelMap, LabelSet, move_shares
 
 DEFAULT_MODEL = "mien-s"
 MODELS = Path(__file__).parent.parent / "models"  # folder of the embedded models: one .onnx file each with its card
-MODEL_FILE = "model.onnx"  # name of the model in a run folder and in a repository on the hub
-UNFINISHED = ("last.ckpt", "recipe.yaml")  # files of a run folder that exist before its model does
 
 HEADS = {"label": "probabilities", "crowd": "crowd_probabilities"}  # the graph's output of each head
 FORMATS = {"1": ("label",), "2": ("label", "crowd")}  # heads of each version of the metadata, in their order, the default last
 Prior = float | str | Mapping[str, float]  # "training", "balanced", a power between these (0 and 1), or each label's share
 # the default prior of each head: the power with the largest accuracy plus half of the balanced accuracy on PublicTest
 PRIORS: Mapping[str, Prior] = {"label": "training", "crowd": 0.25}  # benchmarks/unsure.py
-HUB_PREFIX = "hf:"
-HUB_TIMEOUT = 10.0  # seconds to wait for the hub's first answer; its client alone retries for half a minute without a network
+# JSON values in the metadata: type, least and largest number or length, and what a missing one means
+FIELDS: Mapping[str, tuple[Any, float, float, str]] = {
+    "labels": (list, 1, 1000, ""),
+    "heads": (list, 1, 2, '["label"]'),
+    "size": (int, 1, 1024, ""),
+    "channels": (int, 1, 3, ""),
+    "parameters": (int, 0, 1e12, "0"),
+    "multiply_adds": (int, 0, 1e15, "0"),
+    "temperature": (int | float, 1e-3, 1e3, "1"),
+    "crowd_temperature": (int | float, 1e-3, 1e3, "1"),
+    "prior": (dict, 0, 2, "{}"),
+    "data": (dict, 0, 100, "{}"),
+}
+MOST_TEXT = 50_000  # characters of one of these values: room for 1,000 labels
+SUM_TOLERANCE = 1e-3  # of the sum of a face's probabilities; float32 with any order of summation stays below 1e-5
 
 _logger = logging.getLogger("mien")
-
-
-def is_on_hub(model: str | Path) -> bool:
-    """Tell whether a model's name is one on the Hugging Face hub."""
-    return str(model).startswith(HUB_PREFIX)
 
 
 def embedded_models() -> list[str]:
@@ -67,53 +74,6 @@ def find_model(model: str | Path = DEFAULT_MODEL) -> Path:
         raise MienError(f"There is no model file {str(model)!r}; check the path, or use a name: {known}.")
     hint = suggestion(str(model), names, phrase=" Did you mean {!r}?")
     raise MienError(f"There is no model {str(model)!r}; there are {known}.{hint}")
-
-
-def fetch_model(name: str) -> Path:
-    """Download hf:owner/name or hf:owner/name@revision into the hub's cache, if it is missing or outdated there."""
-    parts = re.fullmatch(rf"{HUB_PREFIX}([\w.-]+/[\w.-]+)(?:@(\S+))?", name)
-    if parts is None:
-        raise MienError(f"{name!r} is not a model name of the hub; write hf:owner/name, or hf:owner/name@revision.")
-    try:
-        import huggingface_hub
-    except ModuleNotFoundError:
-        raise MienError(f"{name!r} needs huggingface_hub, which is not installed; run: pip install 'mien[hub]'") from None
-    location: dict[str, Any] = {"repo_id": parts[1], "filename": MODEL_FILE, "revision": parts[2]}
-    try:
-        # one request before the download, which would retry again and again without a network
-        huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(**location), timeout=HUB_TIMEOUT)
-    except Exception as problem:  # the client passes on the errors of whichever HTTP library it uses
-        if refusal := _hub_refusal(problem, parts[1], parts[2]):
-            raise MienError(refusal) from None
-        reason = first_line(problem)
-        try:
-            path = Path(huggingface_hub.hf_hub_download(**location, local_files_only=True))
-        except FileNotFoundError:
-            advice = f"try again with a network, or get its {MODEL_FILE} otherwise and give --model that path."
-            raise MienError(f"The hub could not be reached ({reason}), and {name} is not cached; {advice}") from None
-        _logger.warning("mien: the hub could not be reached (%s); using the cached %s", reason, name)
-        return path
-    try:
-        return Path(huggingface_hub.hf_hub_download(**location))
-    except Exception as problem:
-        if isinstance(problem, OSError) and problem.errno is not None:
-            raise  # an error of the local disk
-        raise MienError(f"{name} could not be fetched ({first_line(problem)}); try again.") from None
-
-
-def _hub_refusal(problem: Exception, repository: str, revision: str | None) -> str:
-    """Explain an error that the hub itself returned; empty if it was not reached."""
-    from huggingface_hub import errors
-
-    model = f"the model {repository!r}"
-    refusals = {  # subclasses first
-        errors.GatedRepoError: f"Access to {model} is restricted; request it on its page, then run `hf auth login`.",
-        errors.RepositoryNotFoundError: f"The hub does not have {model}, or it is private; check it, or run `hf auth login`.",
-        errors.RevisionNotFoundError: f"On the hub {model} has no revision {revision!r}; check it, or leave out @{revision}.",
-        errors.EntryNotFoundError: f"On the hub {model} has no {MODEL_FILE}; choose a model uploaded by `mien push`.",
-        errors.HFValidationError: f"{repository!r} is not a valid name on the hub; write hf:owner/name.",
-    }
-    return next((refusal for kind, refusal in refusals.items() if isinstance(problem, kind)), "")
 
 
 class Classifier:
@@ -155,7 +115,7 @@ class Classifier:
     ) -> None:
         self.path = find_model(model)
         self._session = _open_session(self.path, providers, threads)
-        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.metadata: dict[str, str] = self._session.metadata
         name = repr(str(self.path))
         if "mien.labels" not in self.metadata:
             raise MienError(f"{name} is an ONNX file, but not one of mien's: it has no labels. Give a {MODEL_FILE} of mien.")
@@ -164,19 +124,26 @@ class Classifier:
             raise MienError(f"{name} has the format {version}, and this mien reads {known}; install a newer mien.")
         self.heads = FORMATS[version]
         try:
-            if (heads := json.loads(self.metadata.get("mien.heads", '["label"]'))) != list(self.heads):
-                raise ValueError(f"heads {heads} in format {version}")
-            self.labels = self._file_labels = LabelSet(json.loads(self.metadata["mien.labels"]))
-            self.size = int(self.metadata["mien.size"])
-            self.channels = int(self.metadata["mien.channels"])
-            self.parameters = int(self.metadata.get("mien.parameters") or 0)
-            priors = json.loads(self.metadata.get("mien.prior", "{}"))
+            values = {key: _value(self.metadata, key) for key in FIELDS}
+            if values["heads"] != list(self.heads):
+                raise ValueError(f"heads {values['heads']} in format {version}")
+            self.labels = self._file_labels = LabelSet(values["labels"])
+            self.size, self.channels, self.parameters = (values[key] for key in ("size", "channels", "parameters"))
+            if self.channels == 2:
+                raise ValueError("channels is 2")
+            priors = values["prior"]
             self.training_priors = {head: as_shares(priors[head], self.labels) for head in self.heads if priors}
         except (KeyError, ValueError, TypeError, MienError) as error:
-            raise MienError(f"The metadata of {name} are damaged ({error}); export the model again.") from None
+            raise MienError(f"The metadata of {name} are damaged ({str(error)[:200]}); export the model again.") from None
         self._new_index: tuple[int, ...] = tuple(range(len(self.labels)))  # of each label of the file, as of `LabelSet.merge`
         self._check_graph(name)
         self._choose(self.heads[-1] if head is None else head, prior)
+
+    def __repr__(self) -> str:
+        name = self.path.stem if self.path.parent == MODELS else str(self.path)
+        prior = "shares" if isinstance(self.prior, Mapping) else self.prior
+        colour = "gray" if self.channels == 1 else "RGB"
+        return f"Classifier({name!r}, head={self.head}, prior={prior}, {len(self.labels)} labels, {self.size} px {colour})"
 
     def _check_graph(self, name: str) -> None:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -187,6 +154,9 @@ class Classifier:
         for output in outputs:
             if isinstance(columns := output.shape[1], int) and columns != len(self.labels):
                 raise MienError(f"{name} names {len(self.labels)} labels but gives {columns} probabilities; export it again.")
+        shape, own = inputs[0].shape, ("N", *self.face_shape)
+        if any(isinstance(side, int) and side != wanted for side, wanted in zip(shape, own, strict=True)):
+            raise MienError(f"{name} takes faces {tuple(shape)}, but its metadata say {own}; export it again.")
 
     def with_head(self, head: str) -> "Classifier":
         """Return a classifier that uses another head and shares the open file; MienError if the model has no such head."""
@@ -257,7 +227,7 @@ class Classifier:
             float32, (N, K), each row the probabilities of the labels by the head in use; (0, K) for no faces.
 
         Raises:
-            MienError: if the faces have another type or shape.
+            MienError: if the faces have another type or shape, or the model gives values that are no probabilities.
         """
         if not isinstance(faces, np.ndarray) or faces.dtype != np.uint8 or faces.shape[1:] != self.face_shape:
             found = f"{faces.dtype} {faces.shape}" if isinstance(faces, np.ndarray) else type(faces).__name__
@@ -266,9 +236,16 @@ class Classifier:
         if batch_size < 1:
             raise MienError(f"The batch size must be at least 1, not {batch_size}.")
         output, batches = HEADS[self.head], [np.empty((0, len(self._file_labels)), dtype=np.float32)]
-        for start in range(0, len(faces), batch_size):
-            batches += self._session.run([output], {"faces": faces[start : start + batch_size]})
-        probabilities = np.concatenate(batches)
+        try:
+            for start in range(0, len(faces), batch_size):
+                batches += self._session.run([output], {"faces": faces[start : start + batch_size]})
+            probabilities = np.concatenate(batches)
+        except Exception as error:  # ONNX Runtime's errors share no public base class
+            _logger.debug("ONNX Runtime on %s: %s", self.path, error)
+            raise MienError(f"{str(self.path)!r} fails on faces ({short_reason(error)}); give another model.") from None
+        is_distribution = (probabilities >= 0).all() and (np.abs(probabilities.sum(axis=1) - 1) <= SUM_TOLERANCE).all()
+        if len(probabilities) != len(faces) or not is_distribution:  # NaN is neither
+            raise MienError(f"{str(self.path)!r} gives values for faces that are not probabilities; give another model.")
         if self.prior_factors is not None:
             probabilities = reweighted(probabilities, self.prior_factors)
         if not self.has_merged_labels:
@@ -300,6 +277,19 @@ class Classifier:
         return probabilities if several else probabilities[0]
 
 
+def _value(metadata: Mapping[str, str], key: str) -> Any:
+    """Read one of the `FIELDS`; ValueError if it is damaged."""
+    kind, least, most, default = FIELDS[key]
+    value: Any = None
+    text = metadata.get(f"mien.{key}") or default
+    with suppress(ValueError, RecursionError):
+        value = json.loads(text)
+    size = len(value) if isinstance(value, list | dict) else value
+    if not isinstance(value, kind) or isinstance(value, bool) or len(text) > MOST_TEXT or not least <= size <= most:
+        raise ValueError(f"{key} is {text[:40]!r}")
+    return value
+
+
 def open_classifier(
     model: str | Path | Classifier, head: str | None = None, prior: Prior | None = None, labels: LabelMap | None = None
 ) -> Classifier:
@@ -319,7 +309,7 @@ def as_shares(given: Mapping[str, float], labels: LabelSet) -> np.ndarray:
     if missing := [name for name in labels if name not in given]:
         raise MienError(f"The prior has no share for {', '.join(missing)}; give one for each label, 0 if it never occurs.")
     values = [given[name] for name in labels]
-    if not all(isinstance(value, Real) and 0 <= value < float("inf") for value in values) or not any(values):
+    if not all(isinstance(value, Real) and 0 <= value < 1e12 for value in values) or not any(values):
         raise MienError(f"The shares of a prior are numbers of 0 or more and not all 0, not {dict(given)}.")
     return np.array(values, dtype=np.float64) / sum(values)
 
@@ -344,16 +334,40 @@ def _open_session(model: str | Path, providers: Sequence[str] | None, threads: i
         raise MienError(f"The number of threads must be at least 1, not {threads}.")
     chosen = _choose_providers(providers)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only: warnings about graphs are of no use to a user
+    options.log_severity_level = 4  # none: exceptions have the errors, and warnings about graphs are of no use to a user
     # 0 is ONNX Runtime's default: one thread per physical core, which is too many if this process may use fewer
     options.intra_op_num_threads = threads or (0 if usable_cores() == os.cpu_count() else usable_cores())
     try:
+        if path.parent != MODELS:
+            check_file(path, try_model)
         session = _Session(str(path), options, providers=chosen)
+        session.metadata = dict(session.get_modelmeta().custom_metadata_map)
+    except MienError:
+        raise
     except Exception as error:  # ONNX Runtime's errors share no public base class
         _logger.debug("ONNX Runtime on %s: %s", path, error)
-        raise MienError(_open_failure(path, str(error))) from None
+        raise MienError(open_failure(path, str(error))) from None
     session.opened_with = path.stem if path.parent == MODELS else path.absolute(), providers, threads
     return session
+
+
+def try_model(path: Path) -> None:
+    """Open a model file, check its recipe, and classify a black, a gray and a white face with each head."""
+    import yaml
+
+    model = Classifier(path, threads=1)
+    try:
+        recipe = yaml.safe_load(model.metadata.get("mien.recipe", "")) or {}
+        rows = json.loads(model.metadata.get("mien.train_rows") or "{}")
+        kinds = (recipe, dict), (rows, dict), (recipe.get("keep") or [], list), (recipe.get("merge") or {}, dict)
+        is_sound = all(isinstance(value, kind) for value, kind in kinds)
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError):
+        is_sound = False
+    if not is_sound:
+        raise MienError(f"The recipe or the train_rows in the metadata of {str(path)!r} are damaged; export the model again.")
+    faces = np.stack([np.full(model.face_shape, value, np.uint8) for value in (0, 128, 255)])
+    for head in model.heads:
+        model.with_head(head).predict_proba(faces, batch_size=2)  # two faces, then one
 
 
 def _choose_providers(wanted: Sequence[str] | None) -> list[str]:
@@ -367,19 +381,3 @@ def _choose_providers(wanted: Sequence[str] | None) -> list[str]:
 
 def _short(provider: str) -> str:
     return provider.removesuffix("ExecutionProvider").lower()
-
-
-def _open_failure(path: Path, error: str) -> str:
-    """Explain why a file cannot be opened; ONNX Runtime's own messages refer to its source code."""
-    name, run = repr(str(path)), path.parent
-    if not os.access(path, os.R_OK):
-        return f"The model file {name} cannot be read; change its permissions, or give another."
-    if re.search(r"unsupported model ir version|opset \d+ is under development", error, re.IGNORECASE):
-        return f"{name} was written for a newer ONNX Runtime; run: pip install -U onnxruntime"
-    if path.suffix.lower() == ".onnx":
-        return f"{name} is damaged or no ONNX file; copy it again, or give a run folder or its {MODEL_FILE}."
-    if (run / MODEL_FILE).is_file():
-        return f"{name} is not the model of its run; give the run folder {str(run)!r} or its {MODEL_FILE}."
-    if any((run / file).is_file() for file in UNFINISHED):
-        return f"{name} is of an unfinished run; finish it with its `mien train ...` and --resume, then give its folder."
-    return f"{name} is no model file; give a run folder, its {MODEL_FILE}, or a name that `mien models` lists."

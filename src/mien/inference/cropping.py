@@ -24,6 +24,8 @@ class FaceCropper:
         detector = "none" if faces else detector
         if not -0.4 <= margin <= 2:
             raise MienError(f"The margin is a share of the face's square between -0.4 and 2, not {margin:g}.")
+        if not 0 <= min_size < float("inf"):
+            raise MienError(f"The smallest size of a face is a number of pixels, 0 or more, not {min_size:g}.")
         self._detector = open_detector(detector, min_score) if isinstance(detector, str) else detector
         framing, factor = self._detector.framing, 1 + 2 * margin
         if framing is None and (margin or min_score is not None):
@@ -33,7 +35,11 @@ class FaceCropper:
 
     def faces(self, image: np.ndarray) -> list[tuple[Face, np.ndarray]]:
         """Find the faces of an image, uint8 (H, W) or (H, W, 3), largest first, each with its crop."""
-        found = [face for face in self._detector.detect(image) if min(face.size) >= self._min_size]
+        found = self._detector.detect(image)
+        numbers = [number for face in found for number in (*face.box, face.score or 0, face.angle, *face.centre)]
+        if not np.isfinite(numbers).all():
+            raise ValueError("a box, score or landmark is not a finite number")
+        found = [face for face in found if min(face.size) >= self._min_size]
         faces = [face for face in found if face.score is None or face.score >= self._min_score]
         return [(face, crop_face(image, face, self._framing)) for face in faces]
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from mien.errors import MienError
 from mien.images import BAND
+from mien.inference.model_file import check_file
 from mien.inference.prediction import Face
 
 YUNET = Path(__file__).parents[1] / "models" / "detectors" / "yunet.onnx"
@@ -112,6 +113,8 @@ class YuNet:
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # images run in parallel, not one image's operations
         options.log_severity_level = 4
         try:
+            if path != YUNET:
+                check_file(path, YuNet)
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             (entry,), outputs = self._session.get_inputs(), self._session.get_outputs()
             self._input, self._fixed = entry.name, next((side for side in entry.shape[2:] if isinstance(side, int)), None)
@@ -119,9 +122,9 @@ class YuNet:
             if [output.name for output in outputs] != names:
                 raise ValueError(names)
             self._search(np.zeros((32, 32, 3), np.uint8))
-        except Exception:  # ONNX Runtime's errors have no public base class
-            wrong = f"{str(path)!r} is not a YuNet model; leave out --detector to use the one that mien includes."
-            raise MienError(wrong) from None
+        except Exception as error:  # ONNX Runtime's errors have no public base class
+            reason = str(error) if isinstance(error, MienError) else f"{str(path)!r} is not a YuNet model"
+            raise MienError(f"{reason.rstrip('.')}; leave out --detector to use the one that mien includes.") from None
 
     def detect(self, image: np.ndarray) -> list[Face]:
         """Find the faces of an image, largest first."""
@@ -195,16 +198,23 @@ class YuNet:
 
 
 def open_detector(name: str = "auto", score: float | None = None) -> Detector:
-    """Open a face detector that finds faces from this score on, by default from its own.
-
-    The name is "yunet", which mien includes; "auto", the same unless the variable MIEN_DETECTOR names another; "none", which
-    takes each whole image as one face; or the path of a YuNet .onnx file.
-    """
+    """Open the face detector in `detector_file` that finds faces from this score on, by default from its own."""
     if score is not None and not 0 < score < 1:
         raise MienError(f"The least score of a face must be above 0 and below 1, not {score:g}.")
+    if (path := detector_file(name)) is None:
+        return WholeImage()
+    return YuNet(path) if score is None else YuNet(path, score)
+
+
+def detector_file(name: str) -> Path | None:
+    """Find the file of a detector.
+
+    The name is "yunet", which mien includes; "auto", the same unless the variable MIEN_DETECTOR names another; "none", which
+    takes each whole image as one face and has no file; or the path of a YuNet .onnx file.
+    """
     name = os.environ.get("MIEN_DETECTOR") or "yunet" if name == "auto" else name
     if name == "none":
-        return WholeImage()
+        return None
     path = YUNET if name in ("auto", "yunet") else Path(name)
     if name == "haar":
         raise MienError("OpenCV's cascade is no longer part of mien; use yunet, which mien includes.")
@@ -212,7 +222,7 @@ def open_detector(name: str = "auto", score: float | None = None) -> Detector:
         raise MienError(f"There is no detector {name!r}; choose auto, yunet, none, or the path of a YuNet .onnx file.")
     if not path.is_file():
         raise MienError(f"There is no detector file {name!r}; check --detector and MIEN_DETECTOR.")
-    return YuNet(path) if score is None else YuNet(path, score)
+    return path
 
 
 def search_resized(image: np.ndarray, longest: int, search: Search, degrees: Iterable[float] = (0.0,)) -> list[Face]:

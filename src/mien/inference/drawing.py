@@ -134,7 +134,7 @@ def annotate(
     size = text_size or choose_text_size([box for box, _, _ in faces], max(picture.size))
     fonts = choose_fonts(predictions[0].labels.names, font)
     labels: list[Area] = []
-    for box, colour, text in faces or [((1.0, 1.0, 1.0, 1.0), "white", "no face")]:
+    for box, colour, text in faces or [((1.0, 1.0, 1.0, 1.0), "white", "error" if predictions[0].error else "no face")]:
         label = set_text(text, size, fonts if faces else {})
         margin, (width, top, bottom) = max(2, round(label[-1][1].size / 6)), measure_text(label)
         area = _place((width + 2 * margin, bottom - top + 2 * margin), picture.size, box, 2 * line, labels)

@@ -130,8 +130,12 @@ def _explanations(images: Iterable[ImageFaces], classifier: Classifier, label: s
             yield Explanation(image.rows[0])
             continue
         for row, crop, face in zip(image.rows, image.crops, image.prepared, strict=True):
-            name = label or row.label or ""
-            yield Explanation(row, name, crop, *occlusion_map(classifier, face, name))
+            name = label or row.label
+            yield (
+                Explanation(row)
+                if row.error or not name
+                else Explanation(row, name, crop, *occlusion_map(classifier, face, name))
+            )
 
 
 def occlusion_map(classifier: Classifier, face: np.ndarray, label: str) -> tuple[np.ndarray, float]:  # heat, hidden

@@ -97,7 +97,7 @@ class Tally:
     def count(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
         """Count predictions while passing them on."""
         for prediction in predictions:
-            self.faces += prediction.face is not None
+            self.faces += prediction.face is not None and not prediction.error
             self.unsure += bool(prediction.unsure)
             self.without_face += prediction.no_face
             self.failed += bool(prediction.error)
@@ -138,15 +138,14 @@ def _write_json(predictions: Iterable[Prediction], _: LabelSet, stream: Any) -> 
     stream.write("\n]\n" if separator == "," else "[]\n")
 
 
-def write_jsonl(predictions: Iterable[Prediction], _: LabelSet, stream: Any) -> None:
-    """Write one JSON object per line."""
+def _write_jsonl(predictions: Iterable[Prediction], _: LabelSet, stream: Any) -> None:
     for prediction in predictions:
         stream.write(f"{_json(prediction)}\n")
         stream.flush()
 
 
 def _json(prediction: Prediction) -> str:
-    return json.dumps(prediction.to_dict(), ensure_ascii=False)
+    return json.dumps(prediction.to_dict(), ensure_ascii=False, allow_nan=False)
 
 
 def _write_csv(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:
@@ -207,7 +206,7 @@ def _write_table(predictions: Iterable[Prediction], labels: LabelSet, stream: An
         stream.flush()
 
 
-WRITERS = {"table": _write_table, "json": _write_json, "jsonl": write_jsonl, "csv": _write_csv, "parquet": write_parquet}
+WRITERS = {"table": _write_table, "json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv, "parquet": write_parquet}
 """The output formats; a file's suffix selects any but the table."""
 
 

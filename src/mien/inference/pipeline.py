@@ -199,9 +199,19 @@ class FacePipeline:
 
     def classify(self, group: list[ImageFaces]) -> list[ImageFaces]:
         """Add the probabilities to every row with a face."""
-        faces = [face for image in group for face in image.prepared]
-        answers = self.classifier.predict_proba(np.stack(faces), self._batch_size) if faces else np.empty((0, 0))
-        probabilities = iter(answers)
+        answers = iter(self._answers([face for image in group for face in image.prepared]))
         for image in group:
-            image.rows = [row if row.face is None else replace(row, probabilities=next(probabilities)) for row in image.rows]
+            image.rows = [row if row.face is None else replace(row, **next(answers)) for row in image.rows]
         return group
+
+    def _answers(self, faces: list[np.ndarray]) -> list[dict[str, Any]]:
+        """Give the probabilities of each face, or the error where the model fails on it."""
+        if not faces:
+            return []
+        try:
+            answers = self.classifier.predict_proba(np.stack(faces), self._batch_size)
+        except MienError as error:
+            if len(faces) == 1:
+                return [{"error": str(error)}]
+            return [answer for face in faces for answer in self._answers([face])]
+        return [{"probabilities": answer} for answer in answers]

@@ -155,6 +155,12 @@ class Prediction:
     landmarks: np.ndarray | None = None
     angle: float | None = None
 
+    def __repr__(self) -> str:
+        place = self.source if self.time is None else f"{self.source} at {self.time:.2f} s"
+        if self.error or self.label is None:
+            return f"Prediction({place!r}, {f'error: {self.error}' if self.error else 'no face'})"
+        return f"Prediction({place!r}, face {self.face}: {self.label} {self.confidence:.0%})"
+
     @property
     def no_face(self) -> bool:
         """Whether the image was read and has no face."""
@@ -180,8 +186,8 @@ class Prediction:
         row: dict[str, Any] = {"source": encodable(self.source)}
         if self.frame is not None:
             row |= {"frame": self.frame, "time": None if self.time is None else round(self.time, 3)}
-        if self.error:
-            return row | {"error": encodable(self.error)}
+        if self.error:  # of one face, or of the whole image
+            return row | ({} if self.face is None else {"face": self.face}) | {"error": encodable(self.error)}
         if self.box is None or self.probabilities is None or self.confidence is None:
             row["no_face"] = True
         else:

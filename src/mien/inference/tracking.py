@@ -14,9 +14,8 @@ does not (0.47 per second instead of 0.85), and costs expressions of one second 
 cost them 9 (benchmarks/smoothing.py)."""
 
 TRACK_LIFETIME = 2.0  # seconds that a track survives without its face: enough for a look aside, where detectors lose a face
-MIN_OVERLAP = (
-    0.3  # least intersection over union of one face's boxes (Bewley et al., Simple Online and Realtime Tracking, 2016)
-)
+# least intersection over union of one face's boxes (Bewley et al., Simple Online and Realtime Tracking, 2016)
+MIN_OVERLAP = 0.3
 SPEED_SMOOTHING = 0.1  # time constant in seconds of the moving average over a face's speed, since boxes jitter
 MOST_VIDEOS = 64  # videos whose tracks are kept at once: frames from the caller may come from several in turn
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
@@ -113,9 +112,9 @@ class TrackSmoother:
         self._videos: dict[str, Tracker] = {}  # the most recent last
 
     def update(self, rows: list[Prediction]) -> list[Prediction]:
-        """Return the rows of one image ordered by track; photos and errors unchanged. A smaller frame number starts anew."""
+        """Return the rows of one image ordered by track, errors last; photos unchanged. A smaller frame number starts anew."""
         first = rows[0]
-        if first.error or first.frame is None or first.time is None:
+        if first.frame is None or first.time is None or (first.error and first.face is None):
             return rows
         tracker = self._videos.pop(first.source, None)
         if tracker is None or first.frame <= tracker.frame:
@@ -130,4 +129,5 @@ class TrackSmoother:
             replace(row, track=track.number, probabilities=track.update_average(probabilities, self._smoothing))
             for track, (row, _, probabilities) in sorted(zip(tracks, faces, strict=True), key=lambda pair: pair[0].number)
         ]
+        tracked += [row for row in rows if row.error]
         return [replace(row, face=number) for number, row in enumerate(tracked)] or rows

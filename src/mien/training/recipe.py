@@ -14,7 +14,7 @@ import yaml
 
 from mien.errors import MienError, in_plain_words, suggestion
 from mien.files import FileKind, check_place, sweep
-from mien.inference.classifier import is_on_hub
+from mien.inference.model_file import is_on_hub
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 TIMM, HUB = "timm:", "hub"  # prefix of timm's networks in `Recipe.network`; `Recipe.weights` for timm's pretrained weights

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mien.errors import MienError
-from mien.inference.classifier import Classifier, embedded_models, is_on_hub
+from mien.inference.classifier import Classifier, embedded_models
+from mien.inference.model_file import is_on_hub
 from mien.labels import LabelSet
 from mien.training.face_network import FaceNetwork
 from mien.training.networks import build_network

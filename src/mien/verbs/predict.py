@@ -13,9 +13,12 @@ from contextlib import closing
 from itertools import chain
 from typing import Any
 
+from mien import __version__
 from mien.errors import MienError, printable
 from mien.inference.classifier import DEFAULT_MODEL, Classifier
+from mien.inference.detection import detector_file
 from mien.inference.explanation import MOST_FACES, Explanation, explain as explain_faces
+from mien.inference.model_file import sha256
 from mien.inference.output import Tally, check_out, check_parquet, choose_format, write
 from mien.inference.pipeline import predict as classify_faces
 from mien.inference.prediction import Prediction
@@ -26,7 +29,8 @@ from mien.inference.video import is_stream
 from mien.labels import LabelSet
 from mien.verbs import say
 
-NOT_LOGGED = ("batch_size", "threads", "font", "draw")  # do not change the predictions: a run may be resumed with others
+# options that do not change the rows, so that a run may be resumed with others; the log has all others, and names of inputs
+NOT_LOGGED = ("source", "out", "format", "resume", "null", "batch_size", "threads", "font", "draw")
 
 
 def predict(
@@ -76,8 +80,11 @@ def predict(
         if resume and path.exists() and not log_path(path).exists():
             say(f"mien: {str(path)!r} is whole, there is nothing to resume; leave out --resume to replace it")
             return 0
-        decisive = {name: value for name, value in options.items() if name not in NOT_LOGGED}
-        log = ResumeLog(path, labels, {"model": model, "detector": detector} | decisive, source, resume)
+        decisive = {name: value for name, value in options.items() if name not in NOT_LOGGED} | {"fetch": fetch}
+        file = detector_file("none" if options.get("faces") else detector)
+        decisive |= {"model": model, "model_sha256": sha256(opened.path), "mien": __version__}
+        decisive |= {"detector": file.name if file else "none", "detector_sha256": file and sha256(file)}
+        log = ResumeLog(path, labels, decisive, source, resume)
         if resume:
             items = listed(items, decisive.get("every", 1), log.skip, fetch)
     with deferred_interrupts(), closing(classify_faces(items, opened, detector, fetch=fetch, **options)) as rows:
@@ -91,7 +98,7 @@ def predict(
         tally = log.finish(form)
     say(f"mien: {tally}")
     # if no input at all could be read, the user named the wrong thing
-    return 2 if 0 < tally.images == tally.failed else 1 if tally.failed else 0
+    return 0 if not tally.failed else 1 if tally.faces or tally.without_face else 2
 
 
 def _until_stopped(predictions: Iterator[Prediction], source: list[str]) -> Iterator[Prediction]:

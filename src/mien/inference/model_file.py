@@ -1,0 +1,196 @@
+"""Model files of the user's: download them from the Hugging Face hub, and check them before they are opened.
+
+A model file is a program, and a damaged or crafted one can run for ever, take all memory or crash ONNX Runtime. Each is
+therefore first opened and run in a child process with limits, once for each content.
+"""
+
+import hashlib
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from mien import __version__
+from mien.errors import MienError, first_line
+from mien.files import cache_folder
+
+MODEL_FILE = "model.onnx"  # name of the model in a run folder and in a repository on the hub
+UNFINISHED = ("last.ckpt", "recipe.yaml")  # files of a run folder that exist before its model does
+HUB_PREFIX = "hf:"
+HUB_TIMEOUT = 10.0  # seconds to wait for the hub's first answer; its client alone retries for half a minute without a network
+
+LARGEST = 2**31  # bytes of a model file: the most that ONNX's format allows
+EXTERNAL = b"\n\x08location\x12"  # in the file: how the entry of an array begins that says in which other file it is
+# Limits of the child, and what each byte of the file adds: CPU seconds, bytes of address space. The imports take 0.3 seconds
+# and 156 MB, opening and running mien-s (4.7 MB) another 0.1 seconds and 20 MB.
+SECONDS, SECONDS_PER_BYTE = 8, 5e-8
+MEMORY, MEMORY_PER_BYTE = 2**31, 4
+PATIENCE = 6  # seconds of waiting for each second of CPU time, on a busy machine
+REJECTED = 2  # exit status of the child if it does not open the file; it prints why
+TOO_SLOW = 24  # SIGXCPU, which ends a process that has used its CPU time
+# what a file that is no model may be, by its beginning
+CONTENTS = {
+    rb"$": "empty; copy or download it again",
+    rb"(?i)<(!|html|\?xml)": "a web page, not a model; download the file itself",
+    rb"version https://git-lfs": "a pointer of Git LFS, not the file itself; run: git lfs pull",
+    rb"PK": "a zip or a file of PyTorch, not an ONNX model; export it as ONNX, or give a run folder",
+    rb"[\x09-\x7e]{99}": "text, not an ONNX model; give a run folder or its model.onnx",
+    rb"": "damaged or no ONNX file; copy it again, or give a run folder or its model.onnx",
+}
+
+_logger = logging.getLogger("mien")
+_passed: set[str] = set()  # keys of the files that this process need not check
+
+
+def sha256(path: Path) -> str:
+    """Compute the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_on_hub(model: str | Path) -> bool:
+    """Tell whether a model's name is one on the Hugging Face hub."""
+    return str(model).startswith(HUB_PREFIX)
+
+
+def fetch_model(name: str) -> Path:
+    """Download hf:owner/name or hf:owner/name@revision into the hub's cache, if it is missing or outdated there."""
+    parts = re.fullmatch(rf"{HUB_PREFIX}([\w.-]+/[\w.-]+)(?:@(\S+))?", name)
+    if parts is None:
+        raise MienError(f"{name!r} is not a model name of the hub; write hf:owner/name, or hf:owner/name@revision.")
+    try:
+        import huggingface_hub
+    except ModuleNotFoundError:
+        raise MienError(f"{name!r} needs huggingface_hub, which is not installed; run: pip install 'mien[hub]'") from None
+    location: dict[str, Any] = {"repo_id": parts[1], "filename": MODEL_FILE, "revision": parts[2]}
+    try:
+        # one request before the download, which would retry again and again without a network
+        huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(**location), timeout=HUB_TIMEOUT)
+    except Exception as problem:  # the client passes on the errors of whichever HTTP library it uses
+        if refusal := _hub_refusal(problem, parts[1], parts[2]):
+            raise MienError(refusal) from None
+        reason = first_line(problem)
+        try:
+            path = Path(huggingface_hub.hf_hub_download(**location, local_files_only=True))
+        except FileNotFoundError:
+            advice = f"try again with a network, or get its {MODEL_FILE} otherwise and give --model that path."
+            raise MienError(f"The hub could not be reached ({reason}), and {name} is not cached; {advice}") from None
+        _logger.warning("mien: the hub could not be reached (%s); using the cached %s", reason, name)
+        return path
+    try:
+        return Path(huggingface_hub.hf_hub_download(**location))
+    except Exception as problem:
+        if isinstance(problem, OSError) and problem.errno is not None:
+            raise  # an error of the local disk
+        raise MienError(f"{name} could not be fetched ({first_line(problem)}); try again.") from None
+
+
+def _hub_refusal(problem: Exception, repository: str, revision: str | None) -> str:
+    """Explain an error that the hub itself returned; empty if it was not reached."""
+    from huggingface_hub import errors
+
+    model = f"the model {repository!r}"
+    refusals = {  # subclasses first
+        errors.GatedRepoError: f"Access to {model} is restricted; request it on its page, then run `hf auth login`.",
+        errors.RepositoryNotFoundError: f"The hub does not have {model}, or it is private; check it, or run `hf auth login`.",
+        errors.RevisionNotFoundError: f"On the hub {model} has no revision {revision!r}; check it, or leave out @{revision}.",
+        errors.EntryNotFoundError: f"On the hub {model} has no {MODEL_FILE}; choose a model uploaded by `mien push`.",
+        errors.HFValidationError: f"{repository!r} is not a valid name on the hub; write hf:owner/name.",
+    }
+    return next((refusal for kind, refusal in refusals.items() if isinstance(problem, kind)), "")
+
+
+def check_file(path: Path, opener: Callable[[Path], object]) -> None:
+    """Raise a MienError unless a child process with limits opens a model file; what passed is remembered by its SHA-256."""
+    name, size = repr(str(path)), path.stat().st_size
+    if size > LARGEST:
+        raise MienError(f"{name} has {size / 1e9:.1f} GB, more than a model file can have; give a {MODEL_FILE} of mien.")
+    key = f"{sha256(path)}-{opener.__name__}-{__version__}-{onnxruntime.__version__}"
+    with suppress(MienError, OSError):  # without a cache folder, each process checks the file
+        if (cache_folder() / "models" / key).exists():
+            _passed.add(key)
+    if key in _passed:
+        return
+    import mmap  # only here: embedded models open faster
+    import subprocess
+
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        if content.find(EXTERNAL) >= 0:
+            raise MienError(f"{name} keeps weights in other files; make one file of it: onnx.save(onnx.load(FILE), NEW_FILE)")
+    seconds = round(SECONDS + size * SECONDS_PER_BYTE)
+    call = f"run_limited({opener.__name__}, {str(path)!r}, {key!r}, {seconds}, {MEMORY + size * MEMORY_PER_BYTE})"
+    command = f"from {opener.__module__} import {opener.__name__}; from {__name__} import run_limited; {call}"
+    settings = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)), "OMP_NUM_THREADS": "1"}
+    words, status, told = [sys.executable or "", "-c", command], 1, ""
+    try:
+        if not hasattr(sys, "frozen"):  # a program without a Python that could be started
+            run = subprocess.run(words, env=settings, capture_output=True, timeout=PATIENCE * seconds, check=False)
+            status, told = run.returncode, run.stdout.decode(errors="replace").strip()
+    except subprocess.TimeoutExpired:
+        status = -TOO_SLOW
+    except OSError as problem:
+        _logger.debug("no child process: %s", problem)
+    if status == 1:  # no child process could be started
+        _passed.add(key)
+        opener(path)
+    elif status:
+        slow, crash = f"takes more than {seconds} seconds for a few faces", "takes too much memory, or crashes ONNX Runtime"
+        raise MienError(told or f"{name} {slow if status == -TOO_SLOW else crash}; give a {MODEL_FILE} of mien.")
+    _passed.add(key)
+    with suppress(MienError, OSError):
+        (cache_folder() / "models").mkdir(exist_ok=True)
+        (cache_folder() / "models" / key).touch()
+
+
+def run_limited(opener: Callable[[Path], object], path: str, key: str, seconds: int, memory: int) -> None:
+    """Open a model file in this process with limits on CPU time and memory, print what is wrong with it, and exit."""
+    _passed.add(key)
+    with suppress(ImportError, ValueError, OSError):  # on Windows; or a lower limit is in force
+        import resource
+
+        for limit, value in ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory)):
+            resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
+    status = REJECTED
+    try:
+        opener(Path(path))
+        status = 0
+    except Exception as error:
+        problem = str(error) if isinstance(error, MienError) else f"{path!r} cannot be used ({first_line(error)})."
+        sys.stdout.buffer.write(problem.encode(errors="backslashreplace"))
+        sys.stdout.flush()
+    finally:
+        os._exit(status)  # at once: ONNX Runtime may crash while it cleans up
+
+
+def short_reason(error: Exception) -> str:
+    """Shorten an error of ONNX Runtime, which refers to its source code."""
+    text = str(error)
+    if isinstance(error, MemoryError) or re.search(r"bad_alloc|allocate memory", text):
+        return "it needs too much memory"
+    return first_line(Exception(text.rpartition("Status Message: ")[2]))[:200]
+
+
+def open_failure(path: Path, error: str) -> str:
+    """Explain why a file cannot be opened."""
+    name, run = repr(str(path)), path.parent
+    if not os.access(path, os.R_OK):
+        return f"The model file {name} cannot be read; change its permissions, or give another."
+    if re.search(r"unsupported model ir version|opset \d+ is under development", error, re.IGNORECASE):
+        return f"{name} was written for a newer ONNX Runtime; run: pip install -U onnxruntime"
+    if operation := re.search(r"(\S+?)(?:\(-?\d+\))? is not a registered function/op|No Op registered for (\S+)", error):
+        return f"{name} uses the operation {operation[1] or operation[2]}, which ONNX Runtime does not know; export it again."
+    if path.suffix.lower() == ".onnx":
+        with path.open("rb") as file:
+            start = file.read(200).lstrip()
+        return f"{name} is {next(kind for beginning, kind in CONTENTS.items() if re.match(beginning, start))}."
+    if (run / MODEL_FILE).is_file():
+        return f"{name} is not the model of its run; give the run folder {str(run)!r} or its {MODEL_FILE}."
+    if any((run / file).is_file() for file in UNFINISHED):
+        return f"{name} is of an unfinished run; finish it with its `mien train ...` and --resume, then give its folder."
+    return f"{name} is no model file; give a run folder, its {MODEL_FILE}, or a name that `mien models` lists."
