@@ -3,11 +3,13 @@
 import errno
 import inspect
 import io
+import logging
 import os
 import re
 import shlex
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -15,27 +17,10 @@ from pathlib import Path
 from typing import Any, NoReturn, get_origin
 
 from mien import __version__
-from mien.errors import MienError, in_plain_words, printable, suggestion
+from mien.errors import MienError, discard, in_plain_words, say, show, suggestion
 
-_VERBS = """
-train     train     Train a classifier: mien train RECIPE --data PATH --out RUN [--recipe.epochs 5 ...].
-evaluate  evaluate  Measure a model: mien evaluate MODEL --data PATH --out DIR [--split S] [--by COLUMN].
-predict   predict   Classify the faces of photos and videos: mien predict SOURCE ... [--model M] [--draw DIR].
-crop      crop      Crop the faces of labelled photos: mien crop PHOTOS --out FACES [--several largest|all|skip].
-explain   predict   Show which parts of a face decided the answer: mien explain SOURCE ... --out FILE.png.
-audit     evaluate  Find copies, conflicts and bad images in data: mien audit --data PATH --out DIR.
-compare   evaluate  Compare finished runs: mien compare RUN ... [--title TEXT] [--out FILE.md|.html|.json].
-quantize  publish   Write a smaller, faster int8 model: mien quantize MODEL --data PATH --out FILE.
-recipes   about     List the recipes, or print one with its network's layers: mien recipes [NAME].
-models    about     List the embedded models: mien models.
-push      publish   Upload a finished run to the Hugging Face hub: mien push RUN --to owner/name [--dry-run].
-doctor    about     Check the installation, and say what is missing: mien doctor.
-demo      demo      Run every step on drawn faces, in about two minutes: mien demo [--out DIR].
-"""
-VERBS = {
-    verb: (f"mien.verbs.{module}", summary)
-    for verb, module, summary in (line.split(maxsplit=2) for line in _VERBS.strip().splitlines())
-}
+_TABLE = Path(__file__).with_name("verbs.txt").read_text(encoding="utf-8").splitlines()
+VERBS = {verb: (f"mien.verbs.{room}", summary) for verb, room, summary in (line.split(maxsplit=2) for line in _TABLE)}
 """Each verb's module, which has a function of its name, and its line in `mien --help`, which ends with its usage."""
 
 PATHS = ("--data", "--data.path", "--data.votes", "--data.drop", "--out", "--model", "--write")  # flags that take paths
@@ -54,13 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     writes_file = any(word.partition("=")[0] == "--out" for word in arguments)
     can_resume = arguments[:1] == ["train"] or (arguments[:1] == ["predict"] and writes_file)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a console may lack letters
-    if sys.stderr is None:  # it is closed
-        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    _prepare_streams()
     try:
         try:
+            if sys.stdout is None and not writes_file:
+                raise MienError("Standard output is closed; leave it open, or redirect it to a file.")
             return _run(arguments)
         finally:
             if sys.stdout is not None:
@@ -72,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain("stopped" + (f" (the same command{again} continues)" if can_resume else ""))
         return 130
     except OSError as problem:
-        _abandon_output()
+        discard(sys.stdout)
         closed_pipe = os.name == "nt" and problem.errno == errno.EINVAL and not problem.filename
         if isinstance(problem, BrokenPipeError) or closed_pipe:
             return 0  # the reader of the output has closed it, as `head` does
@@ -88,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def program() -> NoReturn:
     """Run one verb as the program `mien`, and exit even if a thread is still waiting for input, which may never come."""
+    warnings.showwarning = lambda message, category, *_: say(f"{category.__name__}: {message}")
     status = main()
     if any(thread.daemon and thread.name.startswith("mien-") for thread in threading.enumerate()):
         with suppress(OSError, ValueError):
@@ -97,31 +81,40 @@ def program() -> NoReturn:
     sys.exit(status)
 
 
-def _complain(sentence: str) -> int:
-    with suppress(OSError):
-        print(f"mien: {printable(sentence)}", file=sys.stderr)
-    _abandon_output()
-    return 2
-
-
-def _abandon_output() -> None:
-    """Discard what cannot be written to stdout and stderr; without this Python would complain about it at exit."""
-    for stream in (sys.stdout, sys.stderr):
+def _prepare_streams() -> None:
+    """Let stdout, stderr and the libraries' warnings do no harm, however mien was started and whatever they say."""
+    for number in range(3):
         try:
-            stream.flush()
-        except (OSError, AttributeError):
-            with suppress(OSError, AttributeError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            os.set_blocking(number, True)  # whoever started mien may share a stream that is not
+        except OSError:
+            with suppress(OSError):
+                os.fstat(number)
+                continue
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it takes the number, so that no file of mien's does
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a console may lack letters
+    if sys.stderr is None:  # it is closed
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: say(record.getMessage())  # type: ignore[method-assign]
+    logging.lastResort = handler
+
+
+def _complain(sentence: str) -> int:
+    say(f"mien: {sentence}")
+    discard(sys.stdout)
+    return 2
 
 
 def _run(arguments: list[str]) -> int:
     if arguments[:1] == ["help"] and arguments[1:2]:
         arguments = [arguments[1], "--help"]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_overview())
+        show(_overview())
         return 0
     if arguments[0] in ("--version", "-V"):
-        print(f"mien {__version__}")
+        show(f"mien {__version__}")
         return 0
     verb, words = arguments[0], arguments[1:]
     if verb not in VERBS:
@@ -131,10 +124,8 @@ def _run(arguments: list[str]) -> int:
     result = function(**read_command_line(verb, function, words))
     if isinstance(result, int):
         return result
-    if isinstance(result, str) and sys.stdout is None:
-        raise MienError("Standard output is closed; leave it open, or redirect it to a file.")
     if text := result if isinstance(result, str) else result.table():
-        print(text.removesuffix("\n"))
+        show(text.removesuffix("\n"))
     return 1 if getattr(result, "failed", 0) else 0
 
 

@@ -8,7 +8,6 @@ import yaml
 
 from mien.drawn.canvas import Canvas, Colour, mix, smooth, symmetric
 
-
 _PEOPLE = yaml.safe_load(Path(__file__).with_name("people.yaml").read_text(encoding="utf-8"))
 _SHAPES = {name: np.array(points) for name, points in _PEOPLE["shapes"].items()}
 HAIR_STYLES = ("short", "curly", "long")

@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import sys
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -11,7 +10,7 @@ import yaml
 
 from mien.data.faceset import FaceSet, move_split
 from mien.data.rows import numbered_labels
-from mien.errors import MienError, suggestion
+from mien.errors import MienError, say, suggestion
 from mien.labels import LabelMap, LabelSet, is_no_expression, label_changes, label_groups, meaning
 
 BLANK = "?"  # placeholder for a label of the data that the user must fill in: a copied wrong guess would be measured
@@ -61,7 +60,7 @@ def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet, given: LabelMap 
         faces = with_labels(faces, given, labels, merge)
     if made.get("own_validation") is False and "validation" in faces.split_names:
         faces = move_split(faces, "validation", "test")
-        print("the model was validated on rows carved from training: the data's validation rows are test rows", file=sys.stderr)
+        say("the model was validated on rows carved from training: the data's validation rows are test rows")
     if merge := {own: new for name, new in merge.items() if (own := faces.labels.find(name))}:
         faces = faces.merge(merge)
     if other := {name: own for name in faces.labels if (own := labels.find(name)) not in (name, None)}:
@@ -76,7 +75,7 @@ def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet, given: LabelMap 
     order = made.get("keep") or faces.labels.names
     kept = faces.keep([name for name in order if name in faces.labels.names and name in labels.names])
     without = f"{len(faces) - len(kept):,} rows of other labels left out ({', '.join(unknown)})"
-    print(f"the model knows {', '.join(labels)}: {without}; to map one: {_flag({unknown[0]: labels[-1]})}", file=sys.stderr)
+    say(f"the model knows {', '.join(labels)}: {without}; to map one: {_flag({unknown[0]: labels[-1]})}")
     return replace(kept, origin=replace(kept.origin, kind=f"{kept.origin.kind}, without {', '.join(unknown)}"))
 
 

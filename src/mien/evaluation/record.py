@@ -141,7 +141,7 @@ def measure_before_temperature(
     }
 
 
-def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
+def write_rows(path: Path, rows: Iterable[Iterable[object]]) -> None:
     """Write a CSV file."""
 
     def write(part: Path) -> None:

@@ -52,13 +52,13 @@ class ResumeLog:
                 self.path.unlink()
             raise
 
-    def finish(self, format: str) -> Tally:
+    def finish(self, format: str, csv_safe: bool = False) -> Tally:
         """Convert the log to the output file, and remove it."""
         threshold = self._settings.get("threshold", 0.0)
         with self.path.open("rb") as file:
             file.readline()
             rows = (Prediction.from_dict(json.loads(line), self._labels, threshold) for line in file)
-            tally = write_whole(self._out, lambda path: write_file(rows, self._labels, format, path))
+            tally = write_whole(self._out, lambda path: write_file(rows, self._labels, format, path, csv_safe))
         self.path.unlink()
         return tally
 

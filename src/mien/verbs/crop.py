@@ -19,7 +19,7 @@ from mien.data.pack import in_threads
 from mien.data.reading import read_rows, recognise
 from mien.data.rows import BadRow, Row, Rows, open_tree
 from mien.data.source import DataSource
-from mien.errors import MienError, printable
+from mien.errors import MienError, printable, say, spreadsheet_safe
 from mien.files import check_empty, written_folder
 from mien.images import as_data_uri, is_image_name, prepare, reason_of
 from mien.inference.cropping import FaceCropper
@@ -27,7 +27,7 @@ from mien.inference.output import check_draw
 from mien.inference.prediction import Frame, Unread, read
 from mien.inference.sources import check_names, listed
 from mien.labels import LabelSet
-from mien.verbs import say, show_progress
+from mien.verbs import show_progress
 
 SHOWN, TILE = 120, 96  # most faces of a label on the page, and their longest side in pixels
 LONGEST = 200  # bytes of a file name without number and suffix; file systems take 255
@@ -76,6 +76,7 @@ def crop(
     size: int | None = None,
     every: int = 1,
     quiet: bool = False,
+    csv_safe: bool = False,
 ) -> Crops:
     """Find the faces of photos, and write them as PNG files in a folder per label, framed as for predictions.
 
@@ -92,6 +93,7 @@ def crop(
         size: height and width in pixels to resize the faces to; if not given, they keep the resolution of the photo.
         every: of videos, use every N-th frame.
         quiet: print no progress to stderr.
+        csv_safe: in photos.csv, an apostrophe before text that a spreadsheet would run as a formula; manifest.csv stays exact.
 
     Raises:
         MienError: if the folder is not empty, lies in the photos or cannot be written, a number is out of range, or there is no
@@ -103,15 +105,17 @@ def crop(
     check_draw(out, names, "--out")
     check_empty(Path(out))
     rows = _read(names, every)
-    say(f"reading {', '.join(names)[:200]} as {rows.kind}\nlabels: {', '.join(rows.labels)}", quiet)
+    say(f"reading {', '.join(names)[:200]} as {rows.kind}", quiet)
+    say(f"labels: {', '.join(rows.labels)}", quiet)
     cropper = FaceCropper(detector, margin, min_size, min_score)
     with written_folder(Path(out), "the faces") as folder:
         work = partial(_crop, labels=rows.labels, folder=folder, cropper=cropper, several=several, size=size)
-        counts = _write(folder, in_threads(work, _with_places(rows), 1), None if quiet else rows.count)
+        counts = _write(folder, in_threads(work, _with_places(rows), 1), None if quiet else rows.count, csv_safe)
         crops = Crops(Path(out), *(counts[name] for name in ("photos", "faces", NO_FACE, SEVERAL, "failed")))
         if not crops.faces:
             raise MienError(f"There is no face to crop, and nothing was written. {crops.table()}.")
-    say(f"faces   {crops.folder / 'manifest.csv'}\npage    {crops.folder / 'index.html'}", quiet)
+    say(f"faces   {crops.folder / 'manifest.csv'}", quiet)
+    say(f"page    {crops.folder / 'index.html'}", quiet)
     return crops
 
 
@@ -202,7 +206,7 @@ def _tile(pixels: np.ndarray, is_alone: bool, score: float, caption: str) -> Til
     return is_alone, score, caption, html
 
 
-def _write(folder: Path, cropped: Iterable[Cropped], total: int | None) -> Counter[str]:
+def _write(folder: Path, cropped: Iterable[Cropped], total: int | None, csv_safe: bool) -> Counter[str]:
     """Write both tables and the page, and count."""
     counts: Counter[str] = Counter()
     tiles: dict[str, list[Tile]] = defaultdict(list)
@@ -211,7 +215,8 @@ def _write(folder: Path, cropped: Iterable[Cropped], total: int | None) -> Count
         faces, photos = csv.writer(manifest), csv.writer(table)
         photos.writerow(("photo", "frame", "label", "split", "cropped", "remark"))
         for each in cropped:
-            photos.writerow((*each[:4], len(each.faces), each.remark))
+            row = (*each[:4], len(each.faces), each.remark)
+            photos.writerow(map(spreadsheet_safe, row) if csv_safe else row)
             if each.faces and not counts["faces"]:
                 faces.writerow(each.faces[0])
             faces.writerows(face.values() for face in each.faces)

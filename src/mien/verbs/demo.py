@@ -4,8 +4,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from mien.errors import MienError
-from mien.verbs import require, say
+from mien.errors import MienError, say
+from mien.verbs import require
 
 FACES_PER_LABEL = 160
 MARK = "about-this-folder.txt"
@@ -43,9 +43,11 @@ def demo(*, out: Path = Path("demo"), run_verb: Callable[[list[str]], int]) -> i
     for step in STEPS.read_text(encoding="utf-8").split("\n\n"):
         *title, command, result = step.splitlines()
         words = [word.format(**places) for word in command.split()]
-        say("\n".join(["", *title, f"     $ mien {' '.join(words)}"]))
+        for line in ("", *title, f"     $ mien {' '.join(words)}"):
+            say(line)
         if status := run_verb(words):
             return status
         say(f"     {result.format(**places)}")
-    say(f"\nDone. Everything lies in {out}; `mien demo` replaces it when run again.")
+    say("")
+    say(f"Done. Everything lies in {out}; `mien demo` replaces it when run again.")
     return 0

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource, as_source
-from mien.errors import MienError
+from mien.errors import MienError, say
 from mien.files import write_whole
-from mien.verbs import read_data, require, say
+from mien.verbs import read_data, require
 
 if TYPE_CHECKING:
     from mien.evaluation.audit import Audit
@@ -90,6 +90,7 @@ def audit(
     write: str | Path | None = None,
     quiet: bool = False,
     command: str | None = None,
+    csv_safe: bool = False,
 ) -> "Audit":
     """Find copies, conflicting labels, images without a face and outliers in labelled faces, and show them on a page.
 
@@ -99,6 +100,8 @@ def audit(
         write: a CSV file for the rows to leave out of training; train with --data.drop FILE.
         quiet: print no progress to stderr.
         command: the command line, to be noted on the page.
+        csv_safe: in findings.csv, an apostrophe before text that a spreadsheet would run as a formula; the file of `write`
+            stays exact.
 
     Raises:
         MienError: if there are no faces, or the folder or the file holds something else; the sentence says what to do.
@@ -109,7 +112,7 @@ def audit(
     folder, file = Path(out), None if write is None else Path(write)
     check_places(folder, file)
     found = inspect(read_data(data, 48, 1, quiet, folder))
-    listed = write_audit(found, folder, file, command)
+    listed = write_audit(found, folder, file, command, csv_safe)
     say(f"audit   {folder / 'index.html'}", quiet)
     if write is not None:
         say(f"{listed:,} rows to leave out are listed in {write}: train with --data.drop {write}", quiet)
