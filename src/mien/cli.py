@@ -161,8 +161,12 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
         values: dict[str, Any] = vars(parser.instantiate(parser.parse_args(rest)))
     except ArgumentError as problem:
         raise MienError(_sentence(parser, str(problem), flags, rest)) from None
-    if parser.positional is not None and values[parser.positional.name] == "":
-        raise MienError(f"{parser.positional.name.upper()} is empty; give it a path.")
+    except UnicodeDecodeError:  # --recipe, --recipe.optimizer and the like may name a file
+        raise MienError("A file that should hold settings is not text in UTF-8; give a YAML file.") from None
+    if parser.positional is not None:
+        named = values[parser.positional.name]
+        if "" in (named if isinstance(named, list) else [named]):
+            raise MienError(f"{parser.positional.name.upper()} is empty; give it a path or a name.")
     if recipe is not None:
         values["recipe"] = describe_overrides(values["recipe"], recipe, path.stem)
     if "command" in parameters and values["out"] is not None:
@@ -218,7 +222,7 @@ def _make_parser(verb: str, function: Callable[..., Any], recipe: Any) -> Any:
 
 def _spelled_out(words: Sequence[str], flags: Mapping[str, Any]) -> Iterator[str]:
     """Let `--data PATH` stand for `--data.path PATH`, `--dry-run` for `--dry_run`, and a list's flag be repeated."""
-    before = ""
+    before, given = "", set()
     for word in words:
         flag, equals, value = word.partition("=")
         if flag.startswith("--") and flag not in flags and (known := f"--{flag[2:].replace('-', '_')}") in flags:
@@ -230,20 +234,35 @@ def _spelled_out(words: Sequence[str], flags: Mapping[str, Any]) -> Iterator[str
             flag = "--data.path"
         elif "." not in flag and f"{flag}+" in flags:
             flag = f"{flag}+"  # jsonargparse's flag for one more item of a list
+        if flag in given and flags.get(flag, 0) != 0 and not flag.endswith("+"):
+            raise MienError(f"{flag.removesuffix('.path')} is given twice; give it once.")
+        given.add(flag)
         yield f"{flag}{equals}{value}" if flag.startswith("--") else word
+
+
+_ARGPARSE = {
+    r"argument (\S+?)(?:\.path)?: expected (?:one|at least one) argument": r"\1 needs a value",
+    r"argument (\S+): ignored explicit argument .*": r"\1 takes no value",
+    r"arguments: ?$": "arguments: an empty text",
+    r"(\S+): Unable to load config '(.*?)'.*": r"\1 needs a YAML file with settings, which '\2' is not",
+}
+"""Messages of argparse and jsonargparse in plain words."""
 
 
 def _sentence(parser: Any, problem: str, flags: Mapping[str, Any], words: Sequence[str]) -> str:
     """Turn jsonargparse's error message into one sentence, with a hint where there is one."""
     sentence, hint = in_plain_words(problem), ""
+    for pattern, words_for in _ARGPARSE.items():
+        sentence = re.sub(pattern, words_for, sentence)
     if missing := re.search(r"the following arguments are required: (.+)", sentence):
         names = [f"--{name.removesuffix('.path')}" if f"--{name}" in flags else name.upper() for name in missing[1].split(", ")]
         sentence = f"missing: {', '.join(names)}"
     if unknown := re.search(r"[Uu]nrecognized arguments: (\S+)", sentence):
         before = words[words.index(unknown[1]) - 1] if unknown[1] in words[1:] else ""
         if unknown[1].startswith("--"):
-            names = [flag.removeprefix("--") for flag in flags]
-            hint = suggestion(unknown[1].split("=")[0].removeprefix("--"), names, phrase=" Did you mean --{}?")
+            name, names = unknown[1].split("=")[0].removeprefix("--"), [flag.removeprefix("--") for flag in flags]
+            names = [each for each in names if each.endswith(f".{name.replace('-', '_')}")][:1] or names
+            hint = suggestion(name, names, phrase=" Did you mean --{}?", cutoff=0.3 if len(names) == 1 else 0.6)
         elif flags.get(before) == 0:
             hint = f" {before} takes no value."
         elif "--data.path" in flags:

@@ -85,8 +85,8 @@ def in_plain_words(problem: str) -> str:
         value = re.search(r"Given value: (.*)$", words) or re.search(r"Got value: (.*?)(?: Expected| Given|$)", words)
         return f"{union[1]}expected {' or '.join(KINDS[kind] for kind in kinds)}" + (f", not {value[1]}" if value else "")
     words = re.sub(r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", _one_of, words)
-    wrong_type = r"Expected an? <class '(\w+)'>\. Got value: (.*)"
-    return re.sub(wrong_type, lambda found: f"expected {KINDS.get(found[1], found[1])}, not {found[2]}", words)
+    wrong_type = r"Expected an? <class '(\w+)'>\. Got value: ?(.*)"
+    return re.sub(wrong_type, lambda found: f"expected {KINDS.get(found[1], found[1])}, not {found[2] or 'nothing'}", words)
 
 
 def _one_of(found: re.Match[str]) -> str:

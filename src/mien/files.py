@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -65,6 +66,8 @@ def check_empty(out: Path) -> None:
 
 def missing_path(path: Path) -> str:
     """Describe a path that does not exist, with the most similar name in the nearest folder that does."""
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):  # Path has merged the slashes
+        return f"There is nothing at {str(path)!r}. An address is not a path: download it first, and give the path of the file."
     missing, parent = path, path.parent
     try:
         while not parent.is_dir() and parent != parent.parent:

@@ -18,6 +18,7 @@ from mien.evaluation.plots import FAINT, INK, SERIES, add_legend, new_figure, ne
 from mien.evaluation.report import new_environment
 from mien.evaluation.run_summary import RunSummary, read_summaries, run_and_report, summarise
 from mien.evaluation.statistics import SIGNIFICANT, PairedTest, holm, mcnemar, proportion
+from mien.files import missing_path
 
 Table = list[list[str]]  # rows of text, the header first
 Columns = dict[str, Callable[[RunSummary], str]]  # of a table with a row for each run
@@ -83,6 +84,8 @@ def read_runs(sources: Sequence[Path]) -> tuple[list[RunSummary], dict[str, Path
     found: dict[str, RunSummary] = {}
     predictions: dict[str, Path] = {}
     for source in sources:
+        if not source.exists():
+            raise MienError(missing_path(source))
         is_json = source.suffix.lower() == ".json" and not source.is_dir()
         path = None if is_json else run_and_report(source)[1] / "predictions.csv"
         for each in read_summaries(source) if is_json else [summarise(source)]:

@@ -18,6 +18,8 @@ class FaceCropper:
             raise MienError(f"The margin is a share of the face's square between -0.4 and 2, not {margin:g}.")
         self._detector = open_detector(detector, min_score) if isinstance(detector, str) else detector
         framing, factor = self._detector.framing, 1 + 2 * margin
+        if min_size < 0:
+            raise MienError(f"The smallest size of a face is 0 pixels or more, not {min_size:g}.")
         if framing is None and (margin or min_score is not None):
             raise MienError("Without face detection there is no margin and no score; leave out margin and min_score.")
         self._framing = framing and Framing(framing.side * factor, framing.rise / factor)  # with the same centre

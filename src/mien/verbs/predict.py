@@ -63,6 +63,8 @@ def predict(
         check_parquet()
     if csv_safe and form != "csv":
         raise MienError(f"--csv-safe is for CSV, not for {form}; add --format csv, or leave it out.")
+    if null and "-" not in source:
+        raise MienError("--null is for paths on standard input; give - as SOURCE, or leave it out.")
     if resume and path is None:
         raise MienError("--resume continues a file of predictions; name it with --out.")
     if resume and options.get("draw") is not None:
