@@ -11,17 +11,9 @@ import yaml
 from mien.data.faceset import FaceSet, move_split
 from mien.data.rows import numbered_labels
 from mien.errors import MienError, say, suggestion
-from mien.labels import LabelMap, LabelSet, is_no_expression, label_changes, label_groups, meaning
+from mien.labels import SIMILAR_WORDS, LabelMap, LabelSet, is_no_expression, label_changes, label_groups, meaning
 
 BLANK = "?"  # placeholder for a label of the data that the user must fill in: a copied wrong guess would be measured
-SIMILAR_WORDS = {  # names of similar expressions in other data; error messages suggest them, but nothing applies them
-    "happy": ("joy", "smile", "smiling", "amusement"),
-    "sad": ("grief", "sorrow", "crying"),
-    "angry": ("rage", "mad"),
-    "fear": ("terror", "scared"),
-    "surprise": ("astonished", "amazed"),
-    "neutral": ("calm", "nonexpression"),
-}
 
 
 def with_labels(faces: FaceSet, labels: LabelMap, model: LabelSet | None = None, merged: Collection[str] = ()) -> FaceSet:
@@ -134,7 +126,7 @@ def _guess_partners(labels: LabelSet, lacking: list[str], absent: list[str]) -> 
     guessed = dict.fromkeys(lacking, "")
     for name in lacking:
         word, choices = name.casefold(), absent or labels.names
-        similar = next((label for label, words in SIMILAR_WORDS.items() if word in words), "")
+        similar = next((label for label, words in SIMILAR_WORDS.items() if word in words.split()), "")
         synonyms = [synonym for synonym in (meaning(word), similar) if synonym in choices]
         guessed[name] = synonyms[0] if synonyms else suggestion(word, choices, phrase="{}", cutoff=0.75)
     unknown = [name for name, partner in guessed.items() if not partner]
