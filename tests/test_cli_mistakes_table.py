@@ -82,7 +82,10 @@ def test_there_are_hundreds_of_mistakes_over_all_verbs():
     }
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "other"])
+SLOW = pytest.param("train", marks=pytest.mark.slow)  # a parser with all settings of a recipe takes 0.3 s
+
+
+@pytest.mark.parametrize("verb", [SLOW, *(verb for verb in VERBS if verb != "train"), "other"])
 def test_a_mistake_exits_with_2_and_one_sentence_and_writes_nothing(verb, places, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     before, wrong = files(places[""], places["faces"], tmp_path), []

@@ -16,7 +16,7 @@ LabelMap = Mapping[str, str | Sequence[str] | None]
 
 _WORDS = yaml.safe_load(Path(__file__).with_name("labels.yaml").read_text(encoding="utf-8"))
 SIMILAR_WORDS: dict[str, str] = _WORDS["similar"]
-_MEANINGS = {word: name for name, words in _WORDS["same"].items() for word in words.split()}
+_MEANINGS: dict[str, str] = {word: name for name, words in _WORDS["same"].items() for word in words.split()}
 _NO_EXPRESSION = re.compile(r"none|others?|unknown|uncertain|undefined|unlabell?ed|ambiguous|no(n|ta)?face|nf")
 
 
