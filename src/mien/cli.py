@@ -3,12 +3,14 @@
 import errno
 import inspect
 import io
+import logging
 import os
 import re
 import shlex
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -16,28 +18,11 @@ from pathlib import Path
 from typing import Any, NoReturn, get_origin
 
 from mien import __version__
-from mien.errors import MienError, first_line, in_plain_words, printable, suggestion
+from mien.errors import MienError, discard, first_line, in_plain_words, say, show, suggestion
 from mien.files import FULL_DISK
 
-_VERBS = """
-train     train     Train a classifier: mien train RECIPE --data PATH --out RUN [--recipe.epochs 5 ...].
-evaluate  evaluate  Measure a model: mien evaluate MODEL --data PATH --out DIR [--split S] [--by COLUMN].
-predict   predict   Classify the faces of photos and videos: mien predict SOURCE ... [--model M] [--draw DIR].
-crop      crop      Crop the faces of labelled photos: mien crop PHOTOS --out FACES [--several largest|all|skip].
-explain   predict   Show which parts of a face decided the answer: mien explain SOURCE ... --out FILE.png.
-audit     evaluate  Find copies, conflicts and bad images in data: mien audit --data PATH --out DIR.
-compare   evaluate  Compare finished runs: mien compare RUN ... [--title TEXT] [--out FILE.md|.html|.json].
-quantize  publish   Write a smaller, faster int8 model: mien quantize MODEL --data PATH --out FILE.
-recipes   about     List the recipes, or print one with its network's layers: mien recipes [NAME].
-models    about     List the embedded models: mien models.
-push      publish   Upload a finished run to the Hugging Face hub: mien push RUN --to owner/name [--dry-run].
-doctor    about     Check the installation, and say what is missing: mien doctor.
-demo      demo      Run every step on drawn faces, in about two minutes: mien demo [--out DIR].
-"""
-VERBS = {
-    verb: (f"mien.verbs.{module}", summary)
-    for verb, module, summary in (line.split(maxsplit=2) for line in _VERBS.strip().splitlines())
-}
+_TABLE = Path(__file__).with_name("verbs.txt").read_text(encoding="utf-8").splitlines()
+VERBS = {verb: (f"mien.verbs.{room}", summary) for verb, room, summary in (line.split(maxsplit=2) for line in _TABLE)}
 """Each verb's module, which has a function of its name, and its line in `mien --help`, which ends with its usage."""
 
 PATHS = ("--data", "--data.path", "--data.votes", "--data.drop", "--out", "--model", "--write")  # flags that take paths
@@ -55,13 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     writes_file = any(word.partition("=")[0] == "--out" for word in arguments)
     can_resume = arguments[:1] == ["train"] or (arguments[:1] == ["predict"] and writes_file)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a console may lack letters
-    if sys.stderr is None:  # it is closed
-        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    _prepare_streams()
     try:
         try:
+            if sys.stdout is None and not writes_file:
+                raise MienError("Standard output is closed; leave it open, or redirect it to a file.")
             return _run(arguments)
         finally:
             if sys.stdout is not None:
@@ -74,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain("stopped" + (f" (the same command{again} continues)" if can_resume else ""))
         return 130
     except OSError as problem:
-        _abandon_output()
+        discard(sys.stdout)
         closed_pipe = os.name == "nt" and problem.errno == errno.EINVAL and not problem.filename
         if isinstance(problem, BrokenPipeError) or closed_pipe:
             return 0  # the reader of the output has closed it, as `head` does
@@ -92,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def program() -> NoReturn:
     """Run one verb as the program `mien`, and exit even if a thread is still waiting for input, which may never come."""
+    warnings.showwarning = lambda message, category, *_: say(f"{category.__name__}: {message}")
     status = main()
     if any(thread.daemon and thread.name.startswith("mien-") for thread in threading.enumerate()):
         with suppress(OSError, ValueError):
@@ -101,40 +85,50 @@ def program() -> NoReturn:
     sys.exit(status)
 
 
+def _prepare_streams() -> None:
+    """Let stdout, stderr and the libraries' warnings do no harm, however mien was started and whatever they say."""
+    for number in range(3):
+        try:
+            os.set_blocking(number, True)  # whoever started mien may share a stream that is not
+        except OSError:
+            with suppress(OSError):
+                os.fstat(number)
+                continue
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it takes the number, so that no file of mien's does
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a console may lack letters
+    if sys.stderr is None:  # it is closed
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: say(record.getMessage())  # type: ignore[method-assign]
+    logging.lastResort = handler
+
+
 def _complain(sentence: str) -> int:
-    with suppress(OSError):
-        print(f"mien: {printable(sentence)}", file=sys.stderr)
-    _abandon_output()
+    say(f"mien: {sentence}")
+    discard(sys.stdout)
     return 2
 
 
 def _report_bug(bug: Exception) -> int:
     """Report an exception that nothing expected, and return EX_SOFTWARE of BSD's sysexits.h."""
     if os.environ.get("MIEN_DEBUG"):
-        traceback.print_exception(bug)
+        for line in traceback.format_exception(bug):
+            say(line.rstrip())
     report = "please report it where you got mien, with the command and what MIEN_DEBUG=1 prints"
     _complain(f"This is a bug in mien ({type(bug).__name__}: {first_line(bug)}); {report}.")
     return 70
-
-
-def _abandon_output() -> None:
-    """Discard what cannot be written to stdout and stderr; without this Python would complain about it at exit."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, AttributeError):
-            with suppress(OSError, AttributeError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _run(arguments: list[str]) -> int:
     if arguments[:1] == ["help"] and arguments[1:2]:
         arguments = [arguments[1], "--help"]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_overview())
+        show(_overview())
         return 0
     if arguments[0] in ("--version", "-V"):
-        print(f"mien {__version__}")
+        show(f"mien {__version__}")
         return 0
     verb, words = arguments[0], arguments[1:]
     if verb not in VERBS:
@@ -144,10 +138,8 @@ def _run(arguments: list[str]) -> int:
     result = function(**read_command_line(verb, function, words))
     if isinstance(result, int):
         return result
-    if isinstance(result, str) and sys.stdout is None:
-        raise MienError("Standard output is closed; leave it open, or redirect it to a file.")
     if text := result if isinstance(result, str) else result.table():
-        print(text.removesuffix("\n"))
+        show(text.removesuffix("\n"))
     return 1 if getattr(result, "failed", 0) else 0
 
 
@@ -183,8 +175,12 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
         values: dict[str, Any] = vars(parser.instantiate(parser.parse_args(rest)))
     except ArgumentError as problem:
         raise MienError(_sentence(parser, str(problem), flags, rest)) from None
-    if parser.positional is not None and values[parser.positional.name] == "":
-        raise MienError(f"{parser.positional.name.upper()} is empty; give it a path.")
+    except UnicodeDecodeError:  # --recipe, --recipe.optimizer and the like may name a file
+        raise MienError("A file that should hold settings is not text in UTF-8; give a YAML file.") from None
+    if parser.positional is not None:
+        named = values[parser.positional.name]
+        if "" in (named if isinstance(named, list) else [named]):
+            raise MienError(f"{parser.positional.name.upper()} is empty; give it a path or a name.")
     if recipe is not None:
         values["recipe"] = describe_overrides(values["recipe"], recipe, path.stem)
     if "command" in parameters and values["out"] is not None:
@@ -240,7 +236,7 @@ def _make_parser(verb: str, function: Callable[..., Any], recipe: Any) -> Any:
 
 def _spelled_out(words: Sequence[str], flags: Mapping[str, Any]) -> Iterator[str]:
     """Let `--data PATH` stand for `--data.path PATH`, `--dry-run` for `--dry_run`, and a list's flag be repeated."""
-    before = ""
+    before, given = "", set()
     for word in words:
         flag, equals, value = word.partition("=")
         if flag.startswith("--") and flag not in flags and (known := f"--{flag[2:].replace('-', '_')}") in flags:
@@ -252,20 +248,35 @@ def _spelled_out(words: Sequence[str], flags: Mapping[str, Any]) -> Iterator[str
             flag = "--data.path"
         elif "." not in flag and f"{flag}+" in flags:
             flag = f"{flag}+"  # jsonargparse's flag for one more item of a list
+        if flag in given and flags.get(flag, 0) != 0 and not flag.endswith("+"):
+            raise MienError(f"{flag.removesuffix('.path')} is given twice; give it once.")
+        given.add(flag)
         yield f"{flag}{equals}{value}" if flag.startswith("--") else word
+
+
+_ARGPARSE = {
+    r"argument (\S+?)(?:\.path)?: expected (?:one|at least one) argument": r"\1 needs a value",
+    r"argument (\S+): ignored explicit argument .*": r"\1 takes no value",
+    r"arguments: ?$": "arguments: an empty text",
+    r"(\S+): Unable to load config '(.*?)'.*": r"\1 needs a YAML file with settings, which '\2' is not",
+}
+"""Messages of argparse and jsonargparse in plain words."""
 
 
 def _sentence(parser: Any, problem: str, flags: Mapping[str, Any], words: Sequence[str]) -> str:
     """Turn jsonargparse's error message into one sentence, with a hint where there is one."""
     sentence, hint = in_plain_words(problem), ""
+    for pattern, words_for in _ARGPARSE.items():
+        sentence = re.sub(pattern, words_for, sentence)
     if missing := re.search(r"the following arguments are required: (.+)", sentence):
         names = [f"--{name.removesuffix('.path')}" if f"--{name}" in flags else name.upper() for name in missing[1].split(", ")]
         sentence = f"missing: {', '.join(names)}"
     if unknown := re.search(r"[Uu]nrecognized arguments: (\S+)", sentence):
         before = words[words.index(unknown[1]) - 1] if unknown[1] in words[1:] else ""
         if unknown[1].startswith("--"):
-            names = [flag.removeprefix("--") for flag in flags]
-            hint = suggestion(unknown[1].split("=")[0].removeprefix("--"), names, phrase=" Did you mean --{}?")
+            name, names = unknown[1].split("=")[0].removeprefix("--"), [flag.removeprefix("--") for flag in flags]
+            names = [each for each in names if each.endswith(f".{name.replace('-', '_')}")][:1] or names
+            hint = suggestion(name, names, phrase=" Did you mean --{}?", cutoff=0.3 if len(names) == 1 else 0.6)
         elif flags.get(before) == 0:
             hint = f" {before} takes no value."
         elif "--data.path" in flags:

@@ -1,8 +1,14 @@
 """The error for mistakes that a user can correct, and texts in the form in which they are printed."""
 
 import difflib
+import json
+import os
 import re
+import sys
+import unicodedata
 from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, TextIO
 
 
 class MienError(Exception):
@@ -12,11 +18,56 @@ class MienError(Exception):
     """
 
 
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four are full-width
+
+
 def printable(text: str, encoding: str = "utf-8") -> str:
     """Escape what would break a line or move the cursor, and what the encoding lacks."""
     keep = "\u200c\u200d"  # invisible parts of Persian words and of emoji
     safe = (char if char.isprintable() or char in keep else char.encode("unicode_escape").decode() for char in text)
     return "".join(safe).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Write JSON in which everything that would move a terminal's cursor is escaped; readers get the exact value."""
+
+    def escaped(found: re.Match[str]) -> str:
+        return json.dumps(found[0])[1:-1] if unicodedata.category(found[0])[0] in "CZ" else found[0]
+
+    return re.sub(r"[^\n -~]", escaped, json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False))
+
+
+def spreadsheet_safe(cell: Any) -> Any:
+    """Put an apostrophe before text that a spreadsheet would run as a formula (OWASP, CSV Injection); numbers stay."""
+    return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" ").startswith(FORMULA_STARTS) else cell
+
+
+def say(text: str, quiet: bool = False) -> None:
+    """Print a line to stderr, escaped, unless quiet; where stderr is closed or full the line is lost, and the work goes on."""
+    if not quiet and sys.stderr is not None:
+        try:
+            print(printable(text), file=sys.stderr, flush=True)
+        except (OSError, ValueError):
+            discard(sys.stderr)
+
+
+def show(text: str) -> None:
+    """Print the lines of a result to stdout, each escaped."""
+    try:
+        print(*map(printable, text.split("\n")), sep="\n", flush=True)
+    except BrokenPipeError:  # the reader has seen enough, as `head` does
+        discard(sys.stdout)
+
+
+def discard(stream: TextIO | None) -> None:
+    """Drop what a stream holds if it cannot be written; Python would complain about it at exit."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "NoneType": "null"}
@@ -34,8 +85,8 @@ def in_plain_words(problem: str) -> str:
         value = re.search(r"Given value: (.*)$", words) or re.search(r"Got value: (.*?)(?: Expected| Given|$)", words)
         return f"{union[1]}expected {' or '.join(KINDS[kind] for kind in kinds)}" + (f", not {value[1]}" if value else "")
     words = re.sub(r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", _one_of, words)
-    wrong_type = r"Expected an? <class '(\w+)'>\. Got value: (.*)"
-    return re.sub(wrong_type, lambda found: f"expected {KINDS.get(found[1], found[1])}, not {found[2]}", words)
+    wrong_type = r"Expected an? <class '(\w+)'>\. Got value: ?(.*)"
+    return re.sub(wrong_type, lambda found: f"expected {KINDS.get(found[1], found[1])}, not {found[2] or 'nothing'}", words)
 
 
 def _one_of(found: re.Match[str]) -> str:

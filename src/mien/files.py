@@ -236,8 +236,8 @@ def written_folder(
 ) -> Iterator[Path]:
     """Give a folder next to `out` to write into; it replaces `out` if the block succeeds, else `out` stays as it was.
 
-    The folder is a new one, which is removed if the block fails, or `part`, which then stays. Before and after the block `check`
-    raises a MienError if `out` holds what must not be replaced. A link stays.
+    The folder is a new one, which is removed if the block fails, or `part`, which then stays. `check` raises a MienError if `out`
+    holds what must not be replaced; it is called before and after the block. A link stays.
     """
     check(out)
     place, scratch = Path(os.path.realpath(out)), temporary_path(out)
@@ -271,6 +271,8 @@ def written_folder(
 
 def missing_path(path: Path) -> str:
     """Describe a path that does not exist, with the most similar name in the nearest folder that does."""
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):  # Path has merged the slashes
+        return f"There is nothing at {str(path)!r}. An address is not a path: download it first, and give the path of the file."
     missing, parent = path, path.parent
     try:
         while not parent.is_dir() and parent != parent.parent:

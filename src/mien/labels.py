@@ -3,8 +3,10 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import yaml
 
 from mien.errors import MienError, suggestion
 
@@ -12,17 +14,9 @@ LabelMap = Mapping[str, str | Sequence[str] | None]
 """What becomes of labels: `{"joy": "happy"}` renames or merges one, `{"happy": ["joy", "smile"]}` merges several, and
 `{"contempt": null}` leaves one out. Labels that are not named stay."""
 
-_WORDS = {
-    "angry": "angry anger ang an",
-    "disgust": "disgust disgusted dis di",
-    "fear": "fear fearful afraid fea fe af",
-    "happy": "happy happiness hap ha",
-    "sad": "sad sadness sa",
-    "surprise": "surprise surprised suprise suprised sur su",
-    "neutral": "neutral neutrality neu ne",
-    "contempt": "contempt contemptuous",
-}
-_MEANINGS = {word: name for name, words in _WORDS.items() for word in words.split()}
+_WORDS = yaml.safe_load(Path(__file__).with_name("labels.yaml").read_text(encoding="utf-8"))
+SIMILAR_WORDS: dict[str, str] = _WORDS["similar"]
+_MEANINGS: dict[str, str] = {word: name for name, words in _WORDS["same"].items() for word in words.split()}
 _NO_EXPRESSION = re.compile(r"none|others?|unknown|uncertain|undefined|unlabell?ed|ambiguous|no(n|ta)?face|nf")
 
 

@@ -137,7 +137,7 @@ def drop_rows(faces: FaceSet, path: Path, some_are_gone: bool = False) -> FaceSe
                 raise MienError(f"{path} has no column 'id'; give a CSV file that mien audit --write made.")
             excluded = np.array(sorted({record["id"].encode() for record in table if record["id"]}), dtype=bytes)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
+        reason = error.strerror if isinstance(error, OSError) else "it is not a CSV file"
         raise MienError(f"Cannot read the list of rows to leave out, {path}: {reason}.") from None
     known = np.isin(excluded, faces.ids)
     unknown = [bytes(name).decode(errors="replace") for name in excluded[~known]]

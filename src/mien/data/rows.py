@@ -215,7 +215,7 @@ def records(tree: Tree, name: str) -> Iterator[tuple[int, list[str]]]:
     except _DAMAGED as error:
         raise MienError(f"{tree.place(name)} is damaged or cut short: {error}. Download or create it again.") from error
     except csv.Error as error:
-        raise MienError(f"{tree.place(name)} is not a table of comma-separated values: {error}.") from error
+        raise MienError(f"{tree.place(name)} is not a table of comma-separated values; save it as CSV.") from error
 
 
 def stamp_of(paths: Iterable[Path]) -> str:

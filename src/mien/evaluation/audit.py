@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from mien import __version__
 from mien.data.copies import SAME_PICTURE, Copies, find_copies
 from mien.data.faceset import SPLITS, FaceSet
-from mien.errors import MienError
+from mien.errors import MienError, spreadsheet_safe
 from mien.evaluation import outliers
 from mien.evaluation.outliers import FAR_FROM_FACES, NEARLY_BLANK, ODD_SIZE, TOO_DARK_OR_BRIGHT
 from mien.evaluation.record import write_rows
@@ -253,7 +253,7 @@ THRESHOLDS = {  # the value beyond which a row is found, of the kinds that have 
 }
 
 
-def write_audit(audit: Audit, out: Path, write: Path | None = None, command: str | None = None) -> int:
+def write_audit(audit: Audit, out: Path, write: Path | None = None, command: str | None = None, csv_safe: bool = False) -> int:
     """Write the folder `out`, replacing an earlier audit, and the list `write` of rows to leave out; return its length."""
     is_inside = write is not None and write.resolve().parent == out.resolve()
     files = (*AUDIT.patterns, AUDIT.record)
@@ -266,7 +266,7 @@ def write_audit(audit: Audit, out: Path, write: Path | None = None, command: str
             for kind, finding in audit.findings.items()
             for row, partner, value in zip(*(each.tolist() for each in finding[:3]), strict=True)
         )
-        write_rows(folder / "findings.csv", [FINDINGS, *found])
+        write_rows(folder / "findings.csv", (map(spreadsheet_safe, row) if csv_safe else row for row in (FINDINGS, *found)))
         (folder / "audit.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         rows = [LEFT_OUT, *((*audit.describe_row(row), reason) for row, reason in reasons.items())]
         if write is not None and is_inside:

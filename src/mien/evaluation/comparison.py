@@ -1,8 +1,6 @@
 """Compare finished runs, on a page, as Markdown tables or as JSON."""
 
 import csv
-import json
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,11 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mien import __version__
-from mien.errors import MienError
+from mien.errors import MienError, say, to_json
 from mien.evaluation.plots import FAINT, INK, SERIES, add_legend, new_figure, new_rows, plain, style_axes
 from mien.evaluation.report import new_environment
 from mien.evaluation.run_summary import RunSummary, read_summaries, run_and_report, summarise
 from mien.evaluation.statistics import SIGNIFICANT, PairedTest, holm, mcnemar, proportion
+from mien.files import missing_path
 
 Table = list[list[str]]  # rows of text, the header first
 Columns = dict[str, Callable[[RunSummary], str]]  # of a table with a row for each run
@@ -85,11 +84,13 @@ def read_runs(sources: Sequence[Path]) -> tuple[list[RunSummary], dict[str, Path
     found: dict[str, RunSummary] = {}
     predictions: dict[str, Path] = {}
     for source in sources:
+        if not source.exists():
+            raise MienError(missing_path(source))
         is_json = source.suffix.lower() == ".json" and not source.is_dir()
         path = None if is_json else run_and_report(source)[1] / "predictions.csv"
         for each in read_summaries(source) if is_json else [summarise(source)]:
             if each.name in found:
-                print(f"There are several runs {each.name}; the one in {source} is used", file=sys.stderr)
+                say(f"There are several runs {each.name}; the one in {source} is used")
             found[each.name] = each
             if path is not None and path.is_file():
                 predictions[each.name] = path
@@ -116,7 +117,7 @@ def group_by_faces(summaries: Sequence[RunSummary], predictions: Mapping[str, Pa
 def as_json(summaries: Sequence[RunSummary]) -> str:
     """Write the summaries as a JSON list; the keys are the fields of `RunSummary`."""
     rows = json.loads(json.dumps([asdict(each) for each in summaries]), parse_constant=lambda _: None)  # JSON has no NaN
-    return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+    return to_json(rows, indent=2) + "\n"
 
 
 def render(

@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -10,18 +9,19 @@ import yaml
 
 from mien.data.faceset import FaceSet, move_split
 from mien.data.rows import numbered_labels
-from mien.errors import MienError, suggestion
-from mien.labels import LabelMap, LabelSet, is_no_expression, label_changes, label_groups, meaning, select_changes
+from mien.errors import MienError, say, suggestion
+from mien.labels import (
+    SIMILAR_WORDS,
+    LabelMap,
+    LabelSet,
+    is_no_expression,
+    label_changes,
+    label_groups,
+    meaning,
+    select_changes,
+)
 
 BLANK = "?"  # placeholder for a label of the data that the user must fill in: a copied wrong guess would be measured
-SIMILAR_WORDS = {  # names of similar expressions in other data; error messages suggest them, but nothing applies them
-    "happy": ("joy", "smile", "smiling", "amusement"),
-    "sad": ("grief", "sorrow", "crying"),
-    "angry": ("rage", "mad"),
-    "fear": ("terror", "scared"),
-    "surprise": ("astonished", "amazed"),
-    "neutral": ("calm", "nonexpression"),
-}
 
 
 def with_labels(faces: FaceSet, labels: LabelMap) -> FaceSet:
@@ -50,7 +50,7 @@ def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet, given: LabelMap 
             LabelSet(dict.fromkeys((*labels, *merge))).index(new)
     if made.get("own_validation") is False and "validation" in faces.split_names:
         faces = move_split(faces, "validation", "test")
-        print("the model was validated on rows carved from training: the data's validation rows are test rows", file=sys.stderr)
+        say("the model was validated on rows carved from training: the data's validation rows are test rows")
     if merge := {own: new for name, new in merge.items() if (own := faces.labels.find(name))}:
         faces = faces.merge(merge)
     if later := select_changes(of_model, lambda name: not data_labels.find(name) and faces.labels.find(name)):
@@ -67,7 +67,7 @@ def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet, given: LabelMap 
     order = labels.names if made.get("keep") else faces.labels.names
     kept = faces.keep([name for name in order if name in faces.labels.names and name in labels.names])
     without = f"{len(faces) - len(kept):,} rows of other labels left out ({', '.join(unknown)})"
-    print(f"the model knows {', '.join(labels)}: {without}; to map one: {_flag({unknown[0]: labels[-1]})}", file=sys.stderr)
+    say(f"the model knows {', '.join(labels)}: {without}; to map one: {_flag({unknown[0]: labels[-1]})}")
     return replace(kept, origin=replace(kept.origin, kind=f"{kept.origin.kind}, without {', '.join(unknown)}"))
 
 
@@ -126,7 +126,7 @@ def _guess_partners(labels: LabelSet, lacking: list[str], absent: list[str]) -> 
     guessed = dict.fromkeys(lacking, "")
     for name in lacking:
         word, choices = name.casefold(), absent or labels.names
-        similar = next((label for label, words in SIMILAR_WORDS.items() if word in words), "")
+        similar = next((label for label, words in SIMILAR_WORDS.items() if word in words.split()), "")
         synonyms = [synonym for synonym in (meaning(word), similar) if synonym in choices]
         guessed[name] = synonyms[0] if synonyms else suggestion(word, choices, phrase="{}", cutoff=0.75)
     unknown = [name for name, partner in guessed.items() if not partner]

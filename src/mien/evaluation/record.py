@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ def measure_before_temperature(
     }
 
 
-def write_rows(path: Path, rows: Iterable[Sequence[object]], kind: FileKind | None = None) -> None:
+def write_rows(path: Path, rows: Iterable[Iterable[object]], kind: FileKind | None = None) -> None:
     """Write a CSV file, which may replace one of this kind."""
 
     def write(part: Path) -> None:

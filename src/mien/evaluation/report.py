@@ -17,7 +17,7 @@ from PIL import Image
 from mien import __version__
 from mien.data.faceset import FaceSet
 from mien.data.signatures import MOST_DIGESTED
-from mien.errors import MienError
+from mien.errors import MienError, printable
 from mien.evaluation import plots, subgroups
 from mien.evaluation.label_match import match_labels
 from mien.evaluation.metrics import Metrics, are_votes, likely_mislabelled, measure
@@ -157,7 +157,7 @@ def _tabulate_predictions(
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     """Write a Markdown table, aligned in its source too, from the header and the rows; bars and line breaks are escaped."""
-    cells = [[" ".join(cell.split()).replace("|", r"\|") for cell in row] for row in rows]
+    cells = [[printable(" ".join(cell.split())).replace("|", r"\|") for cell in row] for row in rows]
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
     cells.insert(1, ["-" * width for width in widths])
     return "\n".join(
@@ -177,9 +177,14 @@ def largest_confusions(metrics: Metrics, wanted: int = 5) -> list[tuple[str, str
 
 
 def new_environment(text: bool = False) -> jinja2.Environment:
-    """Make the environment of the templates in page/, in which undefined names are errors; text has a plain dash and minus."""
+    """Make the environment of the templates in page/, in which undefined names are errors.
+
+    In text dash and minus are plain, and a value stays on its line, unless it is a table or YAML.
+    """
     missing, minus = ("-", "-") if text else ("\N{EN DASH}", "\N{MINUS SIGN}")
+    lines = Markup if text else str
     environment = jinja2.Environment(
+        finalize=(lambda value: printable(value) if type(value) is str else value) if text else None,
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=jinja2.select_autoescape(),  # in HTML, not in Markdown and text
         undefined=jinja2.StrictUndefined,
@@ -188,21 +193,21 @@ def new_environment(text: bool = False) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "aligned": aligned,
+        "aligned": lambda rows: lines(aligned(rows)),
         "count": lambda number: f"{number:,}",
         "decimal": lambda number: missing if number is None else f"{number:.3f}",
         "logarithm": math.log,
         "percent": lambda share: missing if share is None else f"{share:.1%}",
         "points": lambda share: missing if share is None else f"{100 * share:+.1f}".replace("-", minus),
         "svg": lambda figure, title: Markup(plots.as_svg(figure, title)),
-        "table": markdown_table,
+        "table": lambda rows: lines(markdown_table(rows)),
     }
     return environment
 
 
 def aligned(rows: Sequence[Sequence[object]]) -> str:
     """Write rows of cells as lines, the first column left-aligned, the others right-aligned."""
-    cells = [list(map(str, row)) for row in rows]
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
     first, *widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
         "  ".join([name.ljust(first), *(text.rjust(width) for text, width in zip(figures, widths, strict=True))])

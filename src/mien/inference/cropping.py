@@ -28,6 +28,8 @@ class FaceCropper:
             raise MienError(f"The smallest size of a face is a number of pixels, 0 or more, not {min_size:g}.")
         self._detector = open_detector(detector, min_score) if isinstance(detector, str) else detector
         framing, factor = self._detector.framing, 1 + 2 * margin
+        if min_size < 0:
+            raise MienError(f"The smallest size of a face is 0 pixels or more, not {min_size:g}.")
         if framing is None and (margin or min_score is not None):
             raise MienError("Without face detection there is no margin and no score; leave out margin and min_score.")
         self._framing = framing and Framing(framing.side * factor, framing.rise / factor)  # with the same centre

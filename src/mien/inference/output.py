@@ -1,18 +1,18 @@
 """Write predictions as they come: a table for people; JSON, JSON Lines, CSV, Parquet and data frames for programs."""
 
 import csv
-import json
 import os
 import shutil
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from glob import has_magic
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mien.errors import MienError, printable
+from mien.errors import MienError, printable, spreadsheet_safe, to_json
 from mien.files import STDIN, FileKind, check_file, identity, named_files
 from mien.images import is_image_name, matching
 from mien.inference.prediction import LANDMARKS, Prediction
@@ -117,42 +117,38 @@ class Tally:
         return f"{inputs}: {face}{details}"
 
 
-def write(predictions: Iterable[Prediction], labels: LabelSet, format: str, stream: Any) -> Tally:
+def write(predictions: Iterable[Prediction], labels: LabelSet, format: str, stream: Any, csv_safe: bool = False) -> Tally:
     """Write predictions in one of the `WRITERS` formats, each as soon as it comes, and return the counts."""
-    tally = Tally()
-    WRITERS[choose_format(format, None)](tally.count(predictions), labels, stream)
+    tally, writer = Tally(), WRITERS[choose_format(format, None)]
+    (partial(_write_csv, safe=True) if csv_safe else writer)(tally.count(predictions), labels, stream)
     return tally
 
 
-def write_file(predictions: Iterable[Prediction], labels: LabelSet, format: str, path: Path) -> Tally:
+def write_file(predictions: Iterable[Prediction], labels: LabelSet, format: str, path: Path, csv_safe: bool = False) -> Tally:
     """Write predictions into a file, which is replaced if it exists, as `write` does."""
     with path.open("wb") if format == "parquet" else path.open("w", encoding="utf-8", newline="") as stream:
-        return write(predictions, labels, format, stream)
+        return write(predictions, labels, format, stream, csv_safe)
 
 
 def _write_json(predictions: Iterable[Prediction], _: LabelSet, stream: Any) -> None:
     separator = "["
     for prediction in predictions:
-        stream.write(f"{separator}\n{_json(prediction)}")
+        stream.write(f"{separator}\n{to_json(prediction.to_dict())}")
         separator = ","
     stream.write("\n]\n" if separator == "," else "[]\n")
 
 
 def _write_jsonl(predictions: Iterable[Prediction], _: LabelSet, stream: Any) -> None:
     for prediction in predictions:
-        stream.write(f"{_json(prediction)}\n")
+        stream.write(f"{to_json(prediction.to_dict())}\n")
         stream.flush()
 
 
-def _json(prediction: Prediction) -> str:
-    return json.dumps(prediction.to_dict(), ensure_ascii=False, allow_nan=False)
-
-
-def _write_csv(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:
+def _write_csv(predictions: Iterable[Prediction], labels: LabelSet, stream: Any, safe: bool = False) -> None:
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(name for name, _ in columns(labels))
-    for prediction in predictions:
-        writer.writerow(column_values(prediction))
+    names = [name for name, _ in columns(labels)]
+    for row in chain([names], map(column_values, predictions)):
+        writer.writerow(map(spreadsheet_safe, row) if safe else row)
         stream.flush()
 
 

@@ -61,14 +61,14 @@ class ResumeLog:
                 self.path.unlink(missing_ok=True)
             raise
 
-    def finish(self, format: str) -> Tally:
+    def finish(self, format: str, csv_safe: bool = False) -> Tally:
         """Convert the log to the output file, and remove it."""
         if "-" in self._names and (others := +self.answered):
             raise MienError(self._other_input(next(iter(others))))
         threshold = self._settings.get("threshold", 0.0)
         lines = islice(self._lines(), 1, None)
         rows = (Prediction.from_dict(line, self._labels, threshold) for line, _, _ in lines)
-        tally = write_whole(self._out, lambda path: write_file(rows, self._labels, format, path), PREDICTIONS)
+        tally = write_whole(self._out, lambda path: write_file(rows, self._labels, format, path, csv_safe), PREDICTIONS)
         self.path.unlink()
         return tally
 

@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import re
+import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -331,6 +332,8 @@ def exists(path: Path) -> bool:
 
 def standard_input() -> BinaryIO:
     """Open standard input without a buffer: a waiting thread would hold its lock, and Python aborts at exit without that."""
+    if sys.stdin is None:
+        raise MienError("Standard input is closed, so no paths can be read from it; leave it open, or name the photos.")
     return io.FileIO(0, closefd=False)
 
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from mien import __version__
 from mien.data.faceset import FaceSet, move_split
 from mien.data.signatures import as_text, describe_training_rows
-from mien.errors import MienError
+from mien.errors import MienError, say
 from mien.files import write_whole
 from mien.labels import is_no_expression, label_changes, meaning
 from mien.training.batches import DeviceFaces, in_order
@@ -58,8 +58,7 @@ def train(
     teachers = load_teachers(recipe, faces) if recipe.distillation.teachers else None
     open_run_folder(out, resume, recipe, faces.split("train").fingerprint())
     if (out / "model.onnx").is_file():
-        if not quiet:
-            print(f"{out} is already finished", file=sys.stderr)
+        say(f"{out} is already finished", quiet)
         return out / "model.onnx"
 
     train_faces, validation_faces = (DeviceFaces(faces.split(name), where) for name in ("train", "validation"))
@@ -72,8 +71,7 @@ def train(
         _fit(run, quiet)
     if run.best is None or not np.isfinite(run.best["validation_loss"]):
         raise MienError("Training diverged: the validation loss is not a number; lower --recipe.optimizer.learning_rate.")
-    if not quiet:
-        print(f"calibrating and writing {out / 'model.onnx'}", file=sys.stderr)
+    say(f"calibrating and writing {out / 'model.onnx'}", quiet)
     model.load_state_dict(load_file(out / "weights.safetensors"))
     return _finish(model, recipe, faces, validation_faces, out)
 
@@ -82,8 +80,8 @@ def _fit(run: "RunFolder", quiet: bool) -> None:
     """Train epoch after epoch until the run is complete."""
     task, epochs, resumed = run.task, run.recipe.epochs, len(run.history)
     started = time.perf_counter()
-    if resumed and not quiet:
-        print(f"resuming after epoch {resumed}", file=sys.stderr)
+    if resumed:
+        say(f"resuming after epoch {resumed}", quiet)
     bar = partial(tqdm, disable=quiet or not sys.stderr.isatty(), unit=" images", leave=False, dynamic_ncols=True)
     with SummaryWriter(run.folder / "tensorboard") as board:
         while not run.is_complete:
@@ -112,13 +110,11 @@ def print_epoch(run: "RunFolder", seconds_left: float, busy: str) -> None:
     recipe, row = run.recipe, run.history[-1]
     minutes, seconds = divmod(round(seconds_left), 60)
     duration = f"{minutes // 60}:{minutes % 60:02}:{seconds:02}" if minutes >= 60 else f"{minutes}:{seconds:02}"
-    print(
+    say(
         f"epoch {row['epoch']:>3}/{recipe.epochs}  train loss {row['train_loss']:.4f}  "
         f"validation loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.1%}"
         f"{' (best)' if run.chosen is row else ''}  {row['images_per_second']:,.0f} images/s{busy}  {duration} left"
-        f"{'  head only' if row['epoch'] <= recipe.head_epochs else ''}",
-        file=sys.stderr,
-        flush=True,
+        f"{'  head only' if row['epoch'] <= recipe.head_epochs else ''}"
     )
 
 
@@ -260,7 +256,7 @@ def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
         faces = faces.carve(recipe.carve, seed=recipe.seed)
         amount = f"{recipe.carve:.0%}" if isinstance(recipe.carve, float) else recipe.carve
         count = len(faces.split("validation"))
-        print(f"carved {amount} of each label's training rows for validation, {count} rows", file=sys.stderr)
+        say(f"carved {amount} of each label's training rows for validation, {count} rows")
     return faces
 
 
@@ -276,10 +272,10 @@ def _name_labels(recipe: Recipe, faces: FaceSet) -> FaceSet:
         count, faces = len(faces), faces.merge(dict.fromkeys(left_out))
         new = [name for name in new if name not in left_out]
         rows = f"{count - len(faces):,} rows of {', '.join(left_out)} left out"
-        print(f"{rows}; to train on them: --labels '{json.dumps({left_out[0]: left_out[0]})}'", file=sys.stderr)
+        say(f"{rows}; to train on them: --labels '{json.dumps({left_out[0]: left_out[0]})}'")
     if 0 < len(new) < len(faces.labels):
         flag = f"--labels '{json.dumps({new[0]: None})}'"
-        print(f"labels of their own: {', '.join(new)}; to leave one out: {flag}", file=sys.stderr)
+        say(f"labels of their own: {', '.join(new)}; to leave one out: {flag}")
     return faces
 
 

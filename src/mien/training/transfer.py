@@ -4,7 +4,6 @@ Yosinski et al., How transferable are features in deep neural networks?, 2014; l
 discriminative fine-tuning (Howard and Ruder, 2018).
 """
 
-import sys
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mien.errors import MienError
+from mien.errors import MienError, say
 from mien.inference.classifier import Classifier, embedded_models
 from mien.inference.model_file import is_on_hub
 from mien.labels import LabelSet
@@ -118,7 +117,7 @@ def _with_weights(recipe: Recipe, labels: LabelSet) -> nn.Module:
     if mismatch and recipe.weights_share:
         raise MienError(f"weights_share needs weights with the same head, but {mismatch}; remove weights_share.")
     if mismatch:
-        print(f"the head starts with random weights: {mismatch}", file=sys.stderr)
+        say(f"the head starts with random weights: {mismatch}")
     return network
 
 

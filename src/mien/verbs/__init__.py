@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.errors import MienError
+from mien.errors import MienError, say
 
 if TYPE_CHECKING:
     from mien.data.faceset import FaceSet
@@ -19,12 +19,6 @@ def require(extra: str, *modules: str) -> None:
 
     if missing := [name for name in modules if find_spec(name) is None]:
         raise MienError(f"Not installed, and needed for this: {', '.join(missing)}; run: pip install 'mien[{extra}]'")
-
-
-def say(text: str, quiet: bool = False) -> None:
-    """Print to stderr, unless quiet."""
-    if not quiet:
-        print(text, file=sys.stderr, flush=True)
 
 
 LOOSE, SAMPLE, LARGE = 0.7, 16, 64
@@ -121,6 +115,6 @@ def _look_like_photos(faces: "FaceSet") -> bool:
 
 def show_progress(done: int, total: int | None, noun: str) -> None:
     """Print how many faces or photos have been read, if stderr is a terminal."""
-    if sys.stderr.isatty():
+    if sys.stderr and sys.stderr.isatty():
         of_all = f" of {total:,}" if total else ""
         print(f"\rreading {done:,}{of_all} {noun}", end="\n" if done == total else "", file=sys.stderr, flush=True)

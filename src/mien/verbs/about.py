@@ -1,6 +1,5 @@
 """`mien recipes`, `mien models` and `mien doctor`: what is installed, and whether it works."""
 
-import json
 import os
 import platform
 import subprocess
@@ -13,7 +12,7 @@ from importlib import import_module, metadata
 from typing import Literal
 
 from mien import __version__
-from mien.errors import MienError, first_line
+from mien.errors import MienError, first_line, printable, say, show, to_json
 from mien.verbs import require
 
 USES = {  # what each extra is for, an extra before those that include it
@@ -49,7 +48,7 @@ def recipes(name: str | None = None) -> str:
         table = as_table(network, recipe.channels, recipe.network_size)
         return "\n".join([text, *(f"# {line}".rstrip() for line in table.splitlines())])  # comments, so that all of it is YAML
     except MienError as missing:
-        print(f"mien: without the network's layers: {missing}", file=sys.stderr)
+        say(f"mien: without the network's layers: {missing}")
         return text
 
 
@@ -79,7 +78,7 @@ def doctor(*, format: Literal["table", "json"] = "table") -> int:
         format: table, or json for programs.
     """
     found = diagnose()
-    print(json.dumps(asdict(found), indent=2, ensure_ascii=False) if format == "json" else found.table())
+    show(to_json(asdict(found), indent=2) if format == "json" else found.table())
     return 0 if found.works else 1
 
 
@@ -122,9 +121,9 @@ class Diagnosis:
         }
         lines = [f"mien {self.mien}   Python {self.python}   {self.system}", ""]
         for title, part in parts.items():
-            lines += [f"{title if number == 0 else '':<11}{line}" for number, line in enumerate(part)]
+            lines += [f"{title if number == 0 else '':<11}{printable(line)}" for number, line in enumerate(part)]
         works = "mien predict " + ("works; still:" if self.works else "does not work:")
-        return "\n".join([*lines, "", *([works, *self.advice] if self.advice else ["all is well"])])
+        return "\n".join([*lines, "", *([works, *map(printable, self.advice)] if self.advice else ["all is well"])])
 
 
 def diagnose() -> Diagnosis:

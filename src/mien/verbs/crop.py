@@ -21,7 +21,7 @@ from mien.data.pack import in_threads
 from mien.data.reading import read_rows, recognise
 from mien.data.rows import BadRow, Row, Rows, open_tree
 from mien.data.source import DataSource
-from mien.errors import MienError, printable
+from mien.errors import MienError, printable, say, spreadsheet_safe
 from mien.files import check_empty, written_folder
 from mien.images import as_data_uri, is_image_name, prepare
 from mien.inference.cropping import FaceCropper
@@ -31,7 +31,7 @@ from mien.inference.resume import log_path
 from mien.inference.sources import check_names, listed
 from mien.inputs import pixels_in_flight, reason_of
 from mien.labels import LabelSet
-from mien.verbs import say, show_progress
+from mien.verbs import show_progress
 
 SHOWN, TILE = 120, 96  # most faces of a label on the page, and their longest side in pixels
 LONGEST = 200  # bytes of a file name without number and suffix; file systems take 255
@@ -84,6 +84,7 @@ def crop(
     every: int = 1,
     quiet: bool = False,
     resume: bool = False,
+    csv_safe: bool = False,
 ) -> Crops:
     """Find the faces of photos, and write them as PNG files in a folder per label, framed as for predictions.
 
@@ -101,6 +102,7 @@ def crop(
         every: of videos, use every N-th frame.
         quiet: print no progress to stderr.
         resume: continue an interrupted run with the same options, whose faces are in a folder with .part after its name.
+        csv_safe: in photos.csv, an apostrophe before text that a spreadsheet would run as a formula; manifest.csv stays exact.
 
     Raises:
         MienError: if the folder is not empty, lies in the photos or cannot be written, a number is out of range, or there is no
@@ -119,7 +121,8 @@ def crop(
         raise MienError(f"{str(part)!r} holds an unfinished run; add --resume, or remove that folder.")
     cropper = FaceCropper(detector, margin, min_size, min_score)
     rows = _read(names, every)
-    say(f"reading {', '.join(names)[:200]} as {rows.kind}\nlabels: {', '.join(rows.labels)}", quiet)
+    say(f"reading {', '.join(names)[:200]} as {rows.kind}", quiet)
+    say(f"labels: {', '.join(rows.labels)}", quiet)
     settings = {"photos": names, "labels": rows.labels.names, "several": several, "detector": detector, "margin": margin}
     settings |= {"min_size": min_size, "min_score": min_score, "size": size, "every": every}
     left = _with_places(rows)
@@ -137,7 +140,7 @@ def crop(
                         say(f"mien: {each.photo}: {each.remark}")
                     if rows.count and not quiet:
                         show_progress(count, rows.count, "photos")
-            _write(folder, several)
+            _write(folder, several, csv_safe)
             crops = replace(_counted(folder), folder=out)
             if not crops.faces:
                 count = 0
@@ -147,7 +150,8 @@ def crop(
         if not count:
             shutil.rmtree(part, ignore_errors=True)
         raise
-    say(f"faces   {out / 'manifest.csv'}\npage    {out / 'index.html'}", quiet)
+    say(f"faces   {out / 'manifest.csv'}", quiet)
+    say(f"page    {out / 'index.html'}", quiet)
     return crops
 
 
@@ -269,7 +273,7 @@ def _crop(
     return done._replace(remark=SEVERAL if len(faces) > 1 else "", found=len(faces), faces=written)
 
 
-def _write(folder: Path, several: str) -> None:
+def _write(folder: Path, several: str, csv_safe: bool) -> None:
     """Write both tables and the page from the log."""
     tiles: dict[str, list[tuple[bool, float, str, str]]] = defaultdict(list)  # is it alone, score, caption, file or data URI
     as_text = partial(Path.open, mode="w", encoding="utf-8", newline="")
@@ -282,7 +286,8 @@ def _write(folder: Path, several: str) -> None:
         photos.writerow(("photo", "frame", "label", "split", "cropped", "remark"))
         log.readline()
         for each in (Cropped(*json.loads(line)) for line in log):
-            photos.writerow((*each[:4], len(each.faces), each.remark))
+            row = (*each[:4], len(each.faces), each.remark)
+            photos.writerow(map(spreadsheet_safe, row) if csv_safe else row)
             if each.faces and not manifest.tell():
                 faces.writerow(each.faces[0])
             faces.writerows(face.values() for face in each.faces)

@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from mien.errors import say
 from mien.files import FolderKind, check_folder, write_whole
-from mien.verbs import require, say
+from mien.verbs import require
 
 FACES_PER_LABEL = 160
 DEMO = FolderKind("about-this-folder.json", "demo", "mien demo")  # all of which `mien demo` replaces when run again
@@ -58,9 +59,11 @@ def _run_steps(out: Path, run_verb: Callable[[list[str]], int]) -> int:
         _list_files(out)
         *title, command, result = step.splitlines()
         words = [word.format(**places) for word in command.split()]
-        say("\n".join(["", *title, f"     $ mien {' '.join(words)}"]))
+        for line in ("", *title, f"     $ mien {' '.join(words)}"):
+            say(line)
         if status := run_verb(words):
             return status
         say(f"     {result.format(**places)}")
-    say(f"\nDone. Everything lies in {out}; `mien demo` replaces it when run again.")
+    say("")
+    say(f"Done. Everything lies in {out}; `mien demo` replaces it when run again.")
     return 0

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource, as_source
-from mien.errors import MienError
+from mien.errors import MienError, say
 from mien.files import AUDIT, EXCLUDED_ROWS, REPORT, FileKind, check_file, check_folder, write_whole
 from mien.labels import select_changes
-from mien.verbs import inputs_of, read_data, require, say
+from mien.verbs import inputs_of, read_data, require
 
 if TYPE_CHECKING:
     from mien.evaluation.audit import Audit
@@ -105,6 +105,7 @@ def audit(
     quiet: bool = False,
     command: str | None = None,
     labels: dict[Any, Any] | None = None,
+    csv_safe: bool = False,
 ) -> "Audit":
     """Find copies, conflicting labels, images without a face and outliers in labelled faces, and show them on a page.
 
@@ -115,6 +116,8 @@ def audit(
         quiet: print no progress to stderr.
         command: the command line, to be noted on the page.
         labels: what becomes of labels of the data, as for `mien train`: merged labels are no conflict.
+        csv_safe: in findings.csv, an apostrophe before text that a spreadsheet would run as a formula; the file of `write`
+            stays exact.
 
     Raises:
         MienError: if there are no faces, or the folder or the file holds something else; the sentence says what to do.
@@ -133,7 +136,7 @@ def audit(
 
     faces = read_data(data, 48, 1, quiet)
     found = inspect(with_labels(faces, labels) if labels else faces)
-    listed = write_audit(found, folder, file, command)
+    listed = write_audit(found, folder, file, command, csv_safe)
     say_written("audit   ", folder, is_earlier, quiet)
     if write is not None:
         say(f"{listed:,} rows to leave out are listed in {write}: train with --data.drop {write}", quiet)

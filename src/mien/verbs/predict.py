@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any
 
 from mien import __version__
-from mien.errors import MienError, printable
+from mien.errors import MienError, printable, say, show
 from mien.inference.classifier import DEFAULT_MODEL, Classifier
 from mien.inference.detection import detector_file
 from mien.inference.explanation import MOST_FACES, Explanation, explain as explain_faces
@@ -27,10 +27,9 @@ from mien.inference.resume import ResumeLog, log_path
 from mien.inference.sources import camera_number, check_names, listed, read_paths, standard_input
 from mien.inference.video import is_stream
 from mien.labels import LabelSet
-from mien.verbs import say
 
 # options that do not change the rows, so that a run may be resumed with others; the log has all others, and names of inputs
-NOT_LOGGED = ("source", "out", "format", "resume", "null", "batch_size", "threads", "font", "draw")
+NOT_LOGGED = ("source", "out", "format", "resume", "null", "batch_size", "threads", "font", "draw", "csv_safe")
 
 
 def predict(
@@ -42,6 +41,7 @@ def predict(
     resume: bool = False,
     null: bool = False,
     fetch: bool = False,
+    csv_safe: bool = False,
     **options: Any,
 ) -> int:
     """Find the faces of images and videos, and classify their expressions.
@@ -58,12 +58,17 @@ def predict(
         resume: continue a run into --out that was stopped.
         null: paths on stdin end with a zero byte, as those of `find -print0`.
         fetch: download the photos whose http or https address is given.
+        csv_safe: in CSV, an apostrophe before text that a spreadsheet would run as a formula, such as a file name with =.
         **options: see `mien.predict`.
     """
     path = None if out is None else check_out(out, source, model, detector)
     form = choose_format(format, path)
     if form == "parquet":
         check_parquet()
+    if csv_safe and form != "csv":
+        raise MienError(f"--csv-safe is for CSV, not for {form}; add --format csv, or leave it out.")
+    if null and "-" not in source:
+        raise MienError("--null is for paths on standard input; give - as SOURCE, or leave it out.")
     if resume and path is None:
         raise MienError("--resume continues a file of predictions; name it with --out.")
     if resume and options.get("draw") is not None:
@@ -90,12 +95,12 @@ def predict(
     with deferred_interrupts(), closing(classify_faces(items, opened, detector, fetch=fetch, **options)) as rows:
         found = _until_stopped(rows, source)
         if log is None:
-            tally = _to_standard_output(found, form, labels)
+            tally = _to_standard_output(found, form, labels, csv_safe)
         else:
             log.path.parent.mkdir(parents=True, exist_ok=True)
             log.write(found)
     if log is not None:
-        tally = log.finish(form)
+        tally = log.finish(form, csv_safe)
     say(f"mien: {tally}")
     # if no input at all could be read, the user named the wrong thing
     return 0 if not tally.failed else 1 if tally.faces or tally.without_face else 2
@@ -110,13 +115,11 @@ def _until_stopped(predictions: Iterator[Prediction], source: list[str]) -> Iter
             raise
 
 
-def _to_standard_output(predictions: Iterator[Prediction], format: str, labels: LabelSet) -> Tally:
-    if sys.stdout is None:
-        raise MienError("Standard output is closed; redirect it, or name a file with --out.")
+def _to_standard_output(predictions: Iterator[Prediction], format: str, labels: LabelSet, csv_safe: bool) -> Tally:
     if format != "parquet":
         if format != "table" and isinstance(sys.stdout, io.TextIOWrapper):  # the same bytes as in a file
             sys.stdout.reconfigure(encoding="utf-8", newline="")
-        return write(predictions, labels, format, sys.stdout)
+        return write(predictions, labels, format, sys.stdout, csv_safe)
     if sys.stdout.isatty():
         raise MienError("Parquet cannot be read on a terminal; name a file with --out.")
     with tempfile.TemporaryFile() as file:  # Parquet cannot be written to a pipe row by row
@@ -144,24 +147,26 @@ def explain(
     """
     check_names(source, fetch)
     explained = explain_faces(source, model=model, detector=detector, out=out, fetch=fetch, **options)
+    shown = [_describe(each) for each in explained if each.heat is not None]
     for each in explained:
-        _print_explanation(each)
-    if all(each.heat is None for each in explained):
+        if each.heat is None:
+            say(f"mien: {each.prediction.error or f'{each.prediction.source}: no face found'}")
+    if not shown:
         say("mien: there is no face to explain, and no picture was written")
         return 2
+    show("\n".join(shown))
     if len(explained) == MOST_FACES:
         say(f"mien: only the first {MOST_FACES} faces are explained")
     say(f"picture {out}")
     return 1 if any(each.prediction.error for each in explained) else 0
 
 
-def _print_explanation(each: Explanation) -> None:
-    found = each.prediction
-    if each.heat is None or found.probabilities is None or each.label is None:
-        say(f"mien: {printable(found.error or f'{found.source}: no face found')}")
-        return
+def _describe(each: Explanation) -> str:
+    """Describe an explained face in a line."""
+    found, label = each.prediction, each.label or ""
+    assert found.probabilities is not None
     time = "" if found.time is None else f" at {found.time:.2f} s"
-    probability = float(found.probabilities[found.labels.index(each.label)])
-    answer = "" if each.label == found.label else f"  (the answer is {found.label} {found.confidence:.0%})"
+    probability = float(found.probabilities[found.labels.index(label)])
+    answer = "" if label == found.label else f"  (the answer is {found.label} {found.confidence:.0%})"
     region = f"most of it from the {each.region}; {each.hidden:.0%} without" if each.region else "no part supports it"
-    print(printable(f"{found.source}{time}  face {found.face}  {each.label} {probability:.0%}{answer}  {region}"))
+    return printable(f"{found.source}{time}  face {found.face}  {label} {probability:.0%}{answer}  {region}")

@@ -18,10 +18,10 @@ import yaml
 
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
-from mien.errors import MienError, first_line
+from mien.errors import MienError, first_line, say
 from mien.files import INT8_MODEL, FileKind, check_file, check_place, identity, write_whole
 from mien.labels import select_changes
-from mien.verbs import inputs_of, read_data, require, say
+from mien.verbs import inputs_of, read_data, require
 
 if TYPE_CHECKING:
     from mien.evaluation.statistics import PairedTest, Proportion
@@ -226,13 +226,17 @@ def model_card(
     repository: str, metadata: Mapping[str, str], records: Sequence[dict[str, Any]], licence: str | None = None
 ) -> str:
     """Write the card of a model file with this metadata, from its reports as `read_record` gives them, the training's first."""
+    from markupsafe import Markup
+
     from mien.evaluation.report import new_environment
 
     environment = new_environment(text=True)
     environment.filters |= {
         "interval": lambda share: "-" if share is None else "{value:.1%}, {low:.1%} to {high:.1%}".format(**share),
         "slug": lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "faces",
-        "yaml": lambda entry: yaml.safe_dump(entry, allow_unicode=True, width=74).strip(),  # 80 less the indentation there
+        "yaml": lambda entry: Markup(
+            yaml.safe_dump(entry, allow_unicode=True, width=74).strip()
+        ),  # 80 less the indentation there
     }
     recipe = yaml.safe_load(metadata.get("mien.recipe") or "{}") or {}
     data = json.loads(metadata.get("mien.data") or "{}")

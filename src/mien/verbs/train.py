@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
+from mien.errors import say
 from mien.training.recipe import Recipe, check_run_folder, load_recipe
-from mien.verbs import inputs_of, read_data, require, say
+from mien.verbs import inputs_of, read_data, require
 
 if TYPE_CHECKING:
     from mien.evaluation.report import Report
@@ -75,5 +76,6 @@ def train(
     report = report_on(classifier, faces, out / "report", "validation", log=out / "log.csv", command=command)
     if "crowd" in classifier.heads:
         report_on(classifier.with_head("crowd"), faces.judged_by_votes(), out / "report-crowd", "validation", command=command)
-    say(f"model   {model}\nreport  {report.folder / 'index.html'}", quiet)
+    say(f"model   {model}", quiet)
+    say(f"report  {report.folder / 'index.html'}", quiet)
     return report
