@@ -19,6 +19,15 @@ def printable(text: str, encoding: str = "utf-8") -> str:
     return "".join(safe).encode(encoding, "backslashreplace").decode(encoding)
 
 
+def shortened(value: object, most: int = 60) -> str:
+    """Shorten what is quoted in a message: a cell may hold thousands of characters, bytes that are no text, or digits."""
+    try:
+        text = str(value).encode(errors="backslashreplace").decode()
+    except ValueError:  # Python refuses to write whole numbers of more than 4,300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "NoneType": "null"}
 KINDS |= {"list": "a list such as [a, b]", "dict": "pairs such as {a: [b, c]}"}
 """Names of types in error messages."""

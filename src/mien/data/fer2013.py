@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from mien.data.faceset import SPLITS
-from mien.data.rows import BadRow, Row, Rows, Tree, open_tree, records, shortened, split_of
+from mien.data.rows import BadRow, Row, Rows, Tree, open_tree, records, split_of
 from mien.data.source import VotesAs
-from mien.errors import MienError
+from mien.errors import MienError, shortened
 from mien.labels import FER2013, FERPLUS, meaning
 
 FILE_NAMES = ("fer2013.csv", "icml_face_data.csv", "train.csv")  # by priority: the first two have the rows of train.csv too

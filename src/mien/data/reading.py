@@ -18,9 +18,9 @@ from mien import __version__
 from mien.data import fer2013, folders, pack, tables
 from mien.data.faceset import FaceSet
 from mien.data.pack import Crop, Progress, open_pack, pack_stamp, write_pack
-from mien.data.rows import Rows, Tree, digest, open_tree, shortened, stamp_of
+from mien.data.rows import Rows, Tree, digest, open_tree, stamp_of
 from mien.data.source import DataSource, as_source
-from mien.errors import MienError
+from mien.errors import MienError, shortened
 from mien.files import cache_folder
 
 FORMATS: dict[str, tuple[Callable[[Tree], object], Callable[..., Rows]]] = {

@@ -24,7 +24,7 @@ from typing import IO, cast
 
 import numpy as np
 
-from mien.errors import MienError
+from mien.errors import MienError, shortened
 from mien.files import missing_path
 from mien.images import member_name, read_image, walk, zip_members
 from mien.labels import FERPLUS, LabelSet, meaning
@@ -308,12 +308,6 @@ class Rows:
     rows: Iterable[Row | BadRow]  # read on demand, once
     count: int | None = None  # the number of rows, where it is known beforehand
     files: tuple[Path, ...] = ()  # the files besides the source itself; packed rows are stale when one of them changes
-
-
-def shortened(text: str, most: int = 60) -> str:
-    """Shorten text quoted in a message: a cell may hold thousands of characters, and bytes that are no text."""
-    text = text.encode(errors="backslashreplace").decode()
-    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 @functools.cache

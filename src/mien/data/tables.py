@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mien.data.fer2013 import read_pixels
-from mien.data.rows import BadRow, Row, Rows, Tree, decode, labels_from, numbers_of, records, shortened, split_of, split_word
-from mien.errors import MienError, suggestion
+from mien.data.rows import BadRow, Row, Rows, Tree, decode, labels_from, numbers_of, records, split_of, split_word
+from mien.errors import MienError, shortened, suggestion
 from mien.images import is_image_name
 from mien.labels import FER2013, LabelSet
 

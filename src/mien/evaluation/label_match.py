@@ -7,12 +7,12 @@ from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
-import yaml
 
 from mien.data.faceset import FaceSet, move_split
 from mien.data.rows import numbered_labels
 from mien.errors import MienError, suggestion
 from mien.labels import LabelMap, LabelSet, is_no_expression, label_changes, label_groups, meaning
+from mien.text_files import parse_yaml
 
 BLANK = "?"  # placeholder for a label of the data that the user must fill in: a copied wrong guess would be measured
 SIMILAR_WORDS = {  # names of similar expressions in other data; error messages suggest them, but nothing applies them
@@ -55,7 +55,7 @@ def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet, given: LabelMap 
     that the data lack, or almost no label is known, nothing is left out, so that `match_labels` explains the difference. If the
     model was validated on rows carved from training, the data's own validation rows become test rows.
     """
-    made = yaml.safe_load(recipe) or {}
+    made = parse_yaml(recipe or "{}", "The recipe in the model file")
     merge = dict(label_changes(made.get("merge") or {}))
     if given:
         faces = with_labels(faces, given, labels, merge)

@@ -19,6 +19,7 @@ from mien.evaluation.subgroups import Group, TrainingCopies
 from mien.files import write_whole, written_folder
 from mien.inference.classifier import Classifier, reweighted
 from mien.labels import LabelMap, label_groups
+from mien.text_files import read_json
 
 
 class RecordFile(NamedTuple):
@@ -31,10 +32,7 @@ class RecordFile(NamedTuple):
 
     def read(self, path: Path) -> dict[str, Any]:
         """Read it; MienError if it cannot be read, mien did not write it, or its format is newer than this mien."""
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise MienError(f"Cannot read {path} of a mien {self.kind}: {error}.") from error
+        record = read_json(path, f"{path} of a mien {self.kind}")
         if not isinstance(record, dict) or record.get("made_by") != self.made_by:
             raise MienError(f"{path} is not the {path.name} of a mien {self.kind}.")
         if not isinstance(record.get("format"), int) or record["format"] > self.format:

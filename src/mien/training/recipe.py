@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 import yaml
 
-from mien.errors import MienError, in_plain_words, suggestion
+from mien.errors import MienError, in_plain_words, shortened, suggestion
 from mien.inference.classifier import is_on_hub
+from mien.text_files import LARGEST_YAML, parse_yaml, read_text
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 TIMM, HUB = "timm:", "hub"  # prefix of timm's networks in `Recipe.network`; `Recipe.weights` for timm's pretrained weights
@@ -197,7 +198,7 @@ class Recipe:
         for key, rule, holds in checks:
             value = attrgetter(key)(self)
             if value is not None and not holds(value):
-                raise MienError(f"The recipe's {key} must be {rule}, not {value}.")
+                raise MienError(f"The recipe's {key} must be {rule}, not {shortened(value)}.")
         if self.distillation.views and (self.crop_from is not None or self.balance.augment_minorities):
             raise MienError("The recipe's distillation.views must be 0 with crop_from or balance.augment_minorities.")
         if self.weights == HUB and not self.network.startswith(TIMM):
@@ -279,14 +280,7 @@ def load_recipe(name: str | Path) -> Recipe:
         MienError: if the recipe does not exist, is not valid YAML, or has an unknown key or a wrong value.
     """
     path = recipe_path(name)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        mark = getattr(problem, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise MienError(f"The recipe {path} is not valid YAML{where}: {getattr(problem, 'problem', problem)}.") from None
-    if not isinstance(content, dict):
-        raise MienError(f"The recipe {path} must contain keys and values, such as `epochs: 30`.")
+    content = parse_yaml(read_text(path, f"the recipe {path}", LARGEST_YAML), f"The recipe {path}")
     try:
         return recipe_from_dict(content)
     except MienError as problem:

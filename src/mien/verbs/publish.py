@@ -20,6 +20,7 @@ from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
 from mien.errors import MienError, first_line
 from mien.files import write_whole
+from mien.text_files import parse_yaml
 from mien.verbs import read_data, require, say
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ def model_card(
         "slug": lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "faces",
         "yaml": lambda entry: yaml.safe_dump(entry, allow_unicode=True, width=74).strip(),  # 80 less the indentation there
     }
-    recipe = yaml.safe_load(metadata.get("mien.recipe") or "{}") or {}
+    recipe = parse_yaml(metadata.get("mien.recipe") or "{}", "The recipe in the model file")
     data = json.loads(metadata.get("mien.data") or "{}")
     given = {"repository": repository, "licence": licence, "records": records, "metadata": metadata}
     return environment.get_template("model_card.md").render(recipe=recipe, data=data, **given) + "\n"
