@@ -64,7 +64,9 @@ def check_empty(out: Path) -> None:
 
 
 def missing_path(path: Path) -> str:
-    """Describe a path that does not exist, with the most similar name in the nearest folder that does."""
+    """Describe a path that is no file or does not exist, with the most similar name in the nearest folder that does."""
+    if path.exists():
+        return f"{str(path)!r} is a pipe or a device; save what comes from it to a file, and name that."
     missing, parent = path, path.parent
     try:
         while not parent.is_dir() and parent != parent.parent:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from mien.errors import MienError
+from mien.errors import MienError, check_number, shortened
 
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
 """What `read_image` takes: a path, the bytes of an image file, a Pillow image, or an array."""
@@ -49,6 +49,7 @@ CHANNELS = ((1,), (2,), (3,), (4,))  # lengths of an axis that is one of channel
 
 OVERSHOOT = 0.05  # floats may exceed their scale by this share of it, since cubic resizing overshoots; they are clipped
 BLACK = 16 / 255  # brightest black, as a share of the scale (ITU-R BT.601): so dark an array probably has another scale
+LARGEST_FACE = 4096  # side in pixels of a prepared or drawn face: four times that of the largest recipe
 MAX_MEGAPIXELS = 400  # a small file can claim to be larger and fill the memory; MIEN_MAX_MEGAPIXELS sets another limit
 LARGE_MEGAPIXELS = 50  # larger images are decoded one at a time: decoding takes several times their size
 
@@ -150,6 +151,13 @@ def read_with_note(source: ImageSource, name: str = "") -> tuple[np.ndarray, str
         raise MienError(f"{label} {error}") from None
     except Exception as error:  # parsers of damaged files raise OSError, SyntaxError, ValueError, struct.error and more
         raise MienError(f"{label} is damaged ({reason_of(error)}); {remedy}.") from None
+
+
+def check_faces_shape(size: int, channels: int) -> None:
+    """Raise a MienError unless faces can have this side in pixels and this number of channels."""
+    check_number("The size of the faces", size, 1, LARGEST_FACE)
+    if channels not in (1, 3) or isinstance(channels, bool):
+        raise MienError(f"Faces have 1 or 3 channels, not {shortened(channels)}.")
 
 
 def prepare(image: np.ndarray, size: int, channels: int) -> np.ndarray:

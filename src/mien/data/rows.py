@@ -1,6 +1,5 @@
 """What every reader works with: the files at a path, the words of data sets, and labelled images that are not decoded yet."""
 
-import codecs
 import csv
 import functools
 import gzip
@@ -17,7 +16,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import chain
+from functools import partial
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISREG
 from typing import IO, cast
@@ -28,6 +27,7 @@ from mien.errors import MienError, shortened
 from mien.files import missing_path
 from mien.images import member_name, read_image, walk, zip_members
 from mien.labels import FERPLUS, LabelSet, meaning
+from mien.text_files import MOST_CELLS, text_lines
 
 # What reading a damaged, encrypted or missing file raises, whether it is in an archive or not.
 _DAMAGED: tuple[type[Exception], ...] = (OSError, EOFError, RuntimeError, NotImplementedError, UnicodeError)
@@ -193,28 +193,27 @@ def records(tree: Tree, name: str) -> Iterator[tuple[int, list[str]]]:
     separator = ""
     try:
         with tree.open(name) as file:
-            first = file.readline()
-            if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # "Unicode text" of a spreadsheet
-                lines: Iterable[bytes] = (first + file.read()).decode("utf-16").encode().splitlines()
-            else:
-                lines = chain([first.removeprefix(codecs.BOM_UTF8)], file)
-            for number, line in enumerate(lines, start=1):
-                text = line.rstrip(b"\r\n").decode(errors="surrogateescape")
-                if not separator and text.lower().startswith("sep="):  # written by spreadsheets
-                    separator = text[4:5]
+            for number, line in text_lines(file):
+                if not separator and line.lower().startswith("sep="):  # written by spreadsheets
+                    separator = line[4:5]
                 elif line.strip():
-                    separator = separator or (max(",;\t", key=text.count) if re.search("[,;\t]", text) else " ")
-                    reader = csv.reader([text], delimiter=separator, skipinitialspace=True)
-                    cells = next(reader) if '"' in text else text.split(separator)  # which is faster
+                    separator = separator or (max(",;\t", key=line.count) if re.search("[,;\t]", line) else " ")
+                    reader = csv.reader([line], delimiter=separator, skipinitialspace=True)
+                    cells = next(reader) if '"' in line else line.split(separator)  # which is faster
+                    if len(cells) > MOST_CELLS:
+                        raise ValueError(f"line {number} has more than {MOST_CELLS:,} cells")
                     yield number, [cell.strip() for cell in cells if cell or separator != " "]
     except _DAMAGED as error:
         raise MienError(f"{tree.place(name)} is damaged or cut short: {error}. Download or create it again.") from error
-    except csv.Error as error:
+    except (csv.Error, ValueError) as error:
         raise MienError(f"{tree.place(name)} is not a table of comma-separated values: {error}.") from error
 
 
+_MARKS = ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")
+
+
 def stamp_of(paths: Iterable[Path]) -> str:
-    """Hash the sizes and times of files, and of all files of folders; adding, removing and writing files changes the hash."""
+    """Hash the sizes, times and inodes of files, and of all files of folders; writing a file changes its ctime in any case."""
     marks: list[str] = []
     for path in paths:
         marks.append(str(path))
@@ -222,7 +221,7 @@ def stamp_of(paths: Iterable[Path]) -> str:
             entries = _entries(path) if path.is_dir() else [(str(path), path.stat())]
             for name, status in entries:
                 is_file = status and not S_ISDIR(status.st_mode)
-                marks.append(f"{name}\t{status.st_size}\t{status.st_mtime_ns}" if status and is_file else name)
+                marks.append(f"{name}\t{list(map(partial(getattr, status), _MARKS))}" if is_file else name)
     return digest(marks)
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import chain, product, repeat
+from itertools import islice, product
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -75,15 +75,22 @@ def read_csv(tree: Tree, carried: Sequence[str] = ()) -> Rows:
 
 
 def _open_csv(tree: Tree, name: str) -> _Table:
-    rows = [cells for _, cells in records(tree, name)]
-    if not rows:
+    first = next((cells for _, cells in records(tree, name)), [])
+    if not first:
         raise MienError(f"{tree.place(name)} is empty; give a table with the columns path and label.")
-    has_header = not any(map(is_image_name, rows[0]))
-    columns = rows.pop(0) if has_header else _columns_without_header(rows[0], tree.place(name))
-    cells = [dict(zip(columns, chain(row, repeat("", len(columns))), strict=False)) for row in rows]
+    has_header = not any(map(is_image_name, first))
+    columns = first if has_header else _columns_without_header(first, tree.place(name))
+
+    places = {column: place for place, column in enumerate(columns)}
+
+    def rows(wanted: list[str]) -> Iterator[dict[str, Any]]:  # read each time, so that no table is kept in memory
+        for _, cells in islice(records(tree, name), has_header, None):
+            yield {column: cells[places[column]] if places[column] < len(cells) else "" for column in wanted}
+
     word = PurePosixPath(name).stem if "subDirectory_filePath" in columns else ""  # training.csv and validation.csv
     kind = "a manifest as CSV" if has_header else "a list of images without a header"
-    return _Table(name, kind, columns, len(rows), lambda _: cells, split=word if split_word(word) else "")
+    count = sum(1 for _ in rows([]))
+    return _Table(name, kind, columns, count, rows, split=word if split_word(word) else "")
 
 
 def find_csv(tree: Tree) -> list[str]:

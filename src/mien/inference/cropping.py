@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mien.errors import MienError
+from mien.errors import MienError, check_number
 from mien.images import reason_of
 from mien.inference.detection import Detector, Framing, crop_face, open_detector
 from mien.inference.prediction import Face
@@ -14,8 +14,8 @@ class FaceCropper:
     def __init__(
         self, detector: str | Detector = "auto", margin: float = 0.0, min_size: float = 0.0, min_score: float | None = None
     ) -> None:
-        if not -0.4 <= margin <= 2:
-            raise MienError(f"The margin is a share of the face's square between -0.4 and 2, not {margin:g}.")
+        check_number("The margin, a share of the face's square,", margin, -0.4, 2, whole=False)
+        check_number("The least size of a face in pixels", min_size, 0, whole=False)
         self._detector = open_detector(detector, min_score) if isinstance(detector, str) else detector
         framing, factor = self._detector.framing, 1 + 2 * margin
         if framing is None and (margin or min_score is not None):

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from mien.errors import MienError
+from mien.errors import MienError, check_number
 from mien.inference.prediction import Face
 
 YUNET = Path(__file__).parents[1] / "models" / "detectors" / "yunet.onnx"
@@ -198,8 +198,8 @@ def open_detector(name: str = "auto", score: float | None = None) -> Detector:
     The name is "yunet", which mien includes; "auto", the same unless the variable MIEN_DETECTOR names another; "none", which
     takes each whole image as one face; or the path of a YuNet .onnx file.
     """
-    if score is not None and not 0 < score < 1:
-        raise MienError(f"The least score of a face must be above 0 and below 1, not {score:g}.")
+    if score is not None:
+        check_number("The least score of a face", score, 1e-6, 1 - 1e-6, whole=False)
     name = os.environ.get("MIEN_DETECTOR") or "yunet" if name == "auto" else name
     if name == "none":
         return WholeImage()

@@ -18,7 +18,7 @@ import yaml
 
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
-from mien.errors import MienError, first_line
+from mien.errors import MienError, check_number, first_line
 from mien.files import write_whole
 from mien.text_files import parse_yaml
 from mien.verbs import read_data, require, say
@@ -78,8 +78,7 @@ def quantize(
     from mien.training.transfer import QUANTIZED
 
     out = Path(out)
-    if faces < 1:
-        raise MienError(f"The ranges are measured on at least 1 face, not {faces}.")
+    check_number("The number of faces", faces, 1)
     if out.suffix.lower() != ".onnx":
         raise MienError(f"A model file ends in .onnx; choose such a name for --out, not {str(out)!r}.")
     original = Classifier(model, head="label", threads=1)
