@@ -86,7 +86,7 @@ def _rows(tree: Tree, name: str, columns: list[str], side: int) -> Iterator[Row 
 
 def _label(cell: str) -> int:
     number = re.sub(r"[.,]0+$", "", cell)  # 3.0 is a 3 that a spreadsheet or pandas has written
-    if number.isdecimal() and int(number) < len(FER2013):
+    if number.isdecimal() and len(number) < 9 and int(number) < len(FER2013):
         return int(number)
     if (name := meaning(cell)) in FER2013.names:
         return FER2013.index(name)

@@ -24,7 +24,7 @@ from mien.data.faceset import NO_FACE, SPLITS, FaceSet, Origin
 from mien.data.rows import BadRow, Row, Rows, Tree
 from mien.errors import MienError, first_line
 from mien.files import write_whole
-from mien.images import prepare
+from mien.images import prepare, reason_of
 from mien.labels import LabelSet
 
 FORMAT = "1"  # written into every pack; packs of another format are rejected, or made again in the cache
@@ -143,8 +143,8 @@ def _decode(row: Row | BadRow, size: int, channels: int, crop: Crop | None) -> D
         if face is None:
             return BadRow(row.place or row.id, NO_FACE)
         return row, prepare(face, size, channels), (row.size if face is image else None) or face.shape[:2]
-    except MienError as error:
-        return BadRow(row.place or row.id, str(error))
+    except Exception as error:  # whatever is wrong with one image concerns its row only
+        return BadRow(row.place or row.id, reason_of(error))
 
 
 def _check(good: int, bad: list[str], kind: str, path: Path, skip_bad: bool, source: str) -> None:

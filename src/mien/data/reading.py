@@ -111,10 +111,10 @@ def _read_all(
 def _expanded(path: Path) -> Path:
     """Expand ~, and check that a path can be one."""
     try:
-        path.expanduser().resolve()
+        path.expanduser().resolve().exists()
         return path.expanduser()
     except (OSError, RuntimeError, ValueError) as error:  # too long, a loop of links, an unknown user, or a NUL
-        raise MienError(f"Cannot read {shortened(path)}: {first_line(error)}.") from None
+        raise MienError(f"Cannot read {shortened(path)}: {getattr(error, 'strerror', None) or first_line(error)}.") from None
 
 
 def recognise(tree: Tree) -> str:

@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import io
 import lzma
-import math
 import os
 import re
 import tarfile
@@ -35,6 +34,7 @@ _DAMAGED += (zipfile.BadZipFile, zlib.error, tarfile.TarError, lzma.LZMAError)
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".lst")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
+_LARGEST_FILE = 1 << 31  # bytes of one image or Parquet file that are read into memory, whatever an archive says of them
 _TAR_MEMORY = 1 << 30  # bytes of the small files of a compressed tar, which are kept in memory: it has no index
 
 
@@ -66,9 +66,14 @@ class Tree:
 
     def read(self, name: str) -> bytes:
         """Read a whole file."""
+        if self.root and os.path.exists(path := self.root / name) and not os.path.isfile(path):  # noqa: PTH110, PTH113
+            raise MienError("it is a folder, a pipe or a device, not a file")
         try:
             with self.open(name) as file:
-                return file.read()
+                data = file.read(_LARGEST_FILE + 1)
+            if len(data) > _LARGEST_FILE:
+                raise MienError(f"it is larger than {_LARGEST_FILE:,} bytes")
+            return data
         except (FileNotFoundError, IsADirectoryError, KeyError):
             raise MienError("there is no such file") from None
         except _DAMAGED as error:
@@ -146,8 +151,8 @@ def _zip(path: Path) -> Tree:
     def open_member(name: str) -> IO[bytes]:
         if _is_table(name):
             return archive.open(members[name])
-        with lock:
-            return io.BytesIO(archive.read(members[name]))
+        with lock, archive.open(members[name]) as file:
+            return io.BytesIO(file.read(_LARGEST_FILE + 1))
 
     return _archive(path, members, open_member)
 
@@ -263,7 +268,7 @@ def numbered_labels(names: Iterable[str]) -> dict[str, dict[str, str | None]]:
 
 def numbers_of(path: str, files: Iterable[str], names: Iterable[str]) -> tuple[str, dict[str, str | None]]:
     """Describe the data set with these numbers, where the path or all file names tell it, and return the labels by number."""
-    numbers = sorted(filter(str.isdecimal, names), key=int)
+    numbers = sorted(filter(str.isdecimal, names), key=lambda name: (len(name), name))
     files, place = [PurePosixPath(file).name.casefold() for file in files], "/".join(Path(path).parts[-2:]).casefold()
     for set_, table in numbered_labels(numbers).items():
         _, in_path, of_file, _ = _NUMBERED[set_]
@@ -332,6 +337,6 @@ def labels_from(names: Iterable[str]) -> tuple[LabelSet, dict[str, int]]:
     expressions = [name for name in FERPLUS if name in labels.values()]
     first = expressions if len(expressions) > 1 else []
     others = sorted(set(labels.values()).difference(first))
-    others.sort(key=lambda name: int(name) if name.isdecimal() else math.inf)
-    ordered = LabelSet([*first, *others])
-    return ordered, {name: ordered.names.index(label) for name, label in labels.items()}
+    others.sort(key=lambda name: (not name.isdecimal(), len(name.lstrip("0")) if name.isdecimal() else 0))
+    index = {label: number for number, label in enumerate([*first, *others])}
+    return LabelSet(index), {name: index[label] for name, label in labels.items()}

@@ -292,7 +292,7 @@ class _Manifest:
                 id_ = (f"{name}#{','.join(map(str, box))}" if self.is_expw else name) or number or str(count)
                 load = partial(_cropped, load, box, not self.is_expw) if box else load
                 columns = {column: shortened(_word(record[column])) for column in self.carried}
-                row = int(number) if number.isdecimal() else None
+                row = int(number) if number.isdecimal() and len(number) < 19 else None
                 yield Row(id_, split_of(split), self._target(record), load, place, row, columns=columns)
             except MienError as error:
                 yield BadRow(place, str(error))
@@ -314,18 +314,18 @@ class _Manifest:
                 known = ", ".join(self.labels)
                 raise MienError(f"the label {shortened(word)!r} is none of {known}" if word else "there is no label")
             return target
-        shares = np.zeros(len(self.labels), dtype=np.float32)
+        shares = np.zeros(len(self.labels))
         for column in self.shares:
             try:
                 value = float(record[column] or 0)
             except ValueError:
                 raise MienError(f"{shortened(str(record[column]))!r} in the column {column} is not a number") from None
-            if not 0 <= value < float("inf"):
+            if not 0 <= value < 1e30:  # their sum is finite
                 raise MienError(f"{value} in the column {column} is not a share of a label")
             shares[self.index[column]] += value
         if not (total := shares.sum()):
             raise MienError("no label has a share")
-        return np.asarray(shares / total)
+        return np.asarray(shares / total, dtype=np.float32)
 
 
 def _word(cell: Any) -> str:
