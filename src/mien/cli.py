@@ -1,6 +1,7 @@
 """The command line: `mien VERB ...`. A verb is one function: its signature and docstring are its command line."""
 
 import errno
+import functools
 import inspect
 import io
 import os
@@ -182,6 +183,23 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
     return values
 
 
+@functools.cache
+def _bound_yaml() -> None:
+    """Let jsonargparse take values and files that are too large, too deep or full of aliases for no YAML."""
+    import yaml
+    from jsonargparse import get_loader, set_loader
+
+    from mien.text_files import check_yaml
+
+    load = get_loader("yaml")
+
+    def load_bounded(text: str) -> Any:
+        check_yaml(text)
+        return load(text)
+
+    set_loader("yaml", load_bounded, (yaml.YAMLError,))
+
+
 def _make_parser(verb: str, function: Callable[..., Any], recipe: Any) -> Any:
     """Make a parser whose arguments are the function's parameters, and whose help is its docstring."""
     from jsonargparse import ArgumentParser, set_parsing_settings
@@ -205,6 +223,7 @@ def _make_parser(verb: str, function: Callable[..., Any], recipe: Any) -> Any:
                 options = {"action": "store_true", "help": text}
             return super().add_argument(*names, **options)
 
+    _bound_yaml()
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     usage = f"{VERBS[verb][1].rpartition(': ')[2].rstrip('.')} [options]"
     title = (inspect.getdoc(function) or "").partition("\n")[0]

@@ -119,11 +119,17 @@ class _Loader(yaml.SafeLoader):
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
 
 
+def check_yaml(text: str) -> None:
+    """Raise a yaml.YAMLError for YAML that is too long, too deep or too large, without loading it."""
+    if len(text) > LARGEST_YAML:
+        raise yaml.YAMLError(f"it has more than {LARGEST_YAML:,} characters")
+    yaml.compose(text, _Loader)
+
+
 def parse_yaml(text: str, name: str) -> dict[Any, Any]:
     """Parse a YAML mapping; size, depth and aliases are bounded, and a key that occurs twice is an error."""
     try:
-        if len(text) > LARGEST_YAML:
-            raise ValueError(f"it has more than {LARGEST_YAML:,} characters")
+        check_yaml(text)
         content = yaml.load(text, _Loader)
     except Exception as problem:  # of numbers with thousands of digits, and impossible dates, too
         mark = getattr(problem, "problem_mark", None)

@@ -271,12 +271,13 @@ class Classifier:
         Raises:
             MienError: if an image cannot be read.
         """
+        check_number("The batch size", batch_size, 1)
         several = not isinstance(faces, ImageSource)
         if isinstance(faces, np.ndarray):
             several = faces.ndim > 3 or (faces.ndim == 3 and faces.shape[2] not in (1, 3, 4))
         images = iter(cast(Iterable[ImageSource], faces if several else [faces]))
         batches = [np.empty((0, len(self.labels)), dtype=np.float32)]
-        while batch := [prepare(read_image(image), self.size, self.channels) for image in islice(images, max(1, batch_size))]:
+        while batch := [prepare(read_image(image), self.size, self.channels) for image in islice(images, batch_size)]:
             batches.append(self.predict_proba(np.stack(batch), batch_size))
         probabilities = np.concatenate(batches)
         return probabilities if several else probabilities[0]

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from math import inf
+from numbers import Real
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
@@ -197,7 +197,8 @@ class Recipe:
         ]
         for key, rule, holds in checks:
             value = attrgetter(key)(self)
-            if value is not None and not holds(value):
+            is_number = isinstance(value, Real) and not isinstance(value, bool)
+            if value is not None and not (is_number and holds(value)):
                 raise MienError(f"The recipe's {key} must be {rule}, not {shortened(value)}.")
         if self.distillation.views and (self.crop_from is not None or self.balance.augment_minorities):
             raise MienError("The recipe's distillation.views must be 0 with crop_from or balance.augment_minorities.")
@@ -240,14 +241,18 @@ RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     ("a share between 0 and 1", lambda x: 0 <= x <= 1, _augmented("flip", "blur", "degradation", "erasing", "translation")),
     ("between 0 and 1, where white is 1", lambda x: 0 <= x <= 1, _augmented("brightness", "contrast", "noise")),
     ("between 0 and 180 degrees", lambda x: 0 <= x <= 180, _augmented("rotation")),
-    ("a share below 1 or a whole number of rows", lambda x: x > 0 and (isinstance(x, int) or x < 1), "carve"),
-    ("0 or more", lambda x: 0 <= x < inf, "focal_gamma mixup votes.head optimizer.weight_decay"),
-    ("0 or more", lambda x: 0 <= x < inf, "schedule.patience distillation.views"),
+    ("a share below 1 or a whole number of rows", lambda x: 0 < x <= 1e9 and (isinstance(x, int) or x < 1), "carve"),
+    ("0 or more, at most a billion", lambda x: 0 <= x <= 1e9, "focal_gamma mixup votes.head optimizer.weight_decay"),
+    ("0 or more, at most a billion", lambda x: 0 <= x <= 1e9, "schedule.patience distillation.views"),
     (f"between 0 and {LARGEST_SEED:,}", lambda x: 0 <= x <= LARGEST_SEED, "seed"),
     (f"between 1 and {LARGEST_SIDE:,} pixels", lambda x: 1 <= x <= LARGEST_SIDE, "size enlarge_to"),
-    ("at least 1", lambda x: x >= 1, "epochs batch_size early_stopping"),
+    ("at least 1, at most a billion", lambda x: 1 <= x <= 1e9, "epochs batch_size early_stopping"),
     ("above 0 and below 1", lambda x: 0 < x < 1, "schedule.factor"),
-    ("above 0", lambda x: 0 < x < inf, "optimizer.learning_rate optimizer.backbone_rate std distillation.temperature"),
+    (
+        "above 0, at most a billion",
+        lambda x: 0 < x <= 1e9,
+        "optimizer.learning_rate optimizer.backbone_rate std distillation.temperature",
+    ),
 ]
 """Rules in words, their checks, which reject NaN and infinity, and the keys of the recipe that they are for."""
 
