@@ -167,6 +167,8 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
     parser = _make_parser(verb, function, recipe)
     flags = {flag: action.nargs for action in parser._actions for flag in action.option_strings}
     rest = list(_spelled_out(rest, flags))
+    for word in filter(re.compile(r"&.*\*", re.DOTALL).search, rest):  # aliases of YAML may stand for endless values
+        _check_aliases(word.partition("=")[2] if word.startswith("--") else word)
     try:
         values: dict[str, Any] = vars(parser.instantiate(parser.parse_args(rest)))
     except ArgumentError as problem:
@@ -181,6 +183,19 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
     if "run_verb" in parameters:
         values["run_verb"] = _run
     return values
+
+
+def _check_aliases(value: str) -> None:
+    import yaml
+
+    from mien.text_files import TooLargeError, check_yaml
+
+    try:
+        check_yaml(value)
+    except TooLargeError as problem:
+        raise MienError(f"A value on the command line is not valid: {problem.problem}.") from None
+    except yaml.YAMLError:  # the name of a file, perhaps
+        return
 
 
 @functools.cache

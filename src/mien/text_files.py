@@ -81,6 +81,10 @@ def csv_rows(path: Path, name: str) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, cells
 
 
+class TooLargeError(yaml.MarkedYAMLError):
+    """YAML that stands for more values than any recipe has, is too deep, or has a key twice."""
+
+
 class _Loader(yaml.SafeLoader):
     """Loads YAML of limited size and depth, in which no key occurs twice."""
 
@@ -116,7 +120,7 @@ class _Loader(yaml.SafeLoader):
     @staticmethod
     def _check(holds: bool, problem: str, place: Any) -> None:
         if not holds:
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
+            raise TooLargeError(problem=problem, problem_mark=place.start_mark)
 
 
 def check_yaml(text: str) -> None:
