@@ -190,10 +190,10 @@ class Recipe:
     def __post_init__(self) -> None:
         checks = [(key, rule, holds) for rule, holds, keys in RULES for key in keys.split()]
         checks += [
-            ("crop", f"at most its size, {self.size}", lambda x: 1 <= x <= self.size),
-            ("crop_from", f"at most its crop, {self.seen}", lambda x: 1 <= x <= self.seen),
-            ("enlarge_to", f"at least its size, {self.seen}", lambda x: x >= self.seen),
-            ("head_epochs", f"between 0 and its epochs, {self.epochs}", lambda x: 0 <= x <= self.epochs),
+            ("crop", f"at most its size, {shortened(self.size)}", lambda x: 1 <= x <= self.size),
+            ("crop_from", f"at most its crop, {shortened(self.seen)}", lambda x: 1 <= x <= self.seen),
+            ("enlarge_to", f"at least its size, {shortened(self.seen)}", lambda x: x >= self.seen),
+            ("head_epochs", f"between 0 and its epochs, {shortened(self.epochs)}", lambda x: 0 <= x <= self.epochs),
         ]
         for key, rule, holds in checks:
             value = attrgetter(key)(self)
