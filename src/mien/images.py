@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from mien.errors import MienError, check_number, shortened
+from mien.errors import MienError, shortened
 
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
 """What `read_image` takes: a path, the bytes of an image file, a Pillow image, or an array."""
@@ -155,9 +155,10 @@ def read_with_note(source: ImageSource, name: str = "") -> tuple[np.ndarray, str
 
 def check_faces_shape(size: int, channels: int) -> None:
     """Raise a MienError unless faces can have this side in pixels and this number of channels."""
-    check_number("The size of the faces", size, 1, LARGEST_FACE)
-    if channels not in (1, 3) or isinstance(channels, bool):
-        raise MienError(f"Faces have 1 or 3 channels, not {shortened(channels)}.")
+    whole = all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in (size, channels))
+    if not whole or not 1 <= size <= LARGEST_FACE or channels not in (1, 3):
+        need = f"a size of at least 1 and at most {LARGEST_FACE:,} pixels, and 1 or 3 channels"
+        raise MienError(f"Faces need {need}, not {shortened(size)} and {shortened(channels)}.")
 
 
 def prepare(image: np.ndarray, size: int, channels: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from mien.drawn import draw_photo, write_folder
 from mien.training.recipe import Recipe
 
 ABSURD = [float("nan"), float("inf"), -1, 10**30, 10**5000, True, "x", [1], np.float32("nan")]
+pytestmark = pytest.mark.slow  # 400 calls
 SHARED = {"source", "classes", "row"}  # a source may be the number of a camera; arrays are checked by from_arrays
 MADE_BY_MIEN = {"Frame", "Prediction"}  # results, which no user makes
 
