@@ -1,6 +1,7 @@
 """The command line: `mien VERB ...`. A verb is one function: its signature and docstring are its command line."""
 
 import errno
+import functools
 import inspect
 import io
 import logging
@@ -171,6 +172,8 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
     parser = _make_parser(verb, function, recipe)
     flags = {flag: action.nargs for action in parser._actions for flag in action.option_strings}
     rest = list(_spelled_out(rest, flags))
+    for word in filter(re.compile(r"&.*\*", re.DOTALL).search, rest):  # aliases of YAML may stand for endless values
+        _check_aliases(word.partition("=")[2] if word.startswith("--") else word)
     try:
         values: dict[str, Any] = vars(parser.instantiate(parser.parse_args(rest)))
     except ArgumentError as problem:
@@ -189,6 +192,36 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
     if "run_verb" in parameters:
         values["run_verb"] = _run
     return values
+
+
+def _check_aliases(value: str) -> None:
+    import yaml
+
+    from mien.text_files import TooLargeError, check_yaml
+
+    try:
+        check_yaml(value)
+    except TooLargeError as problem:
+        raise MienError(f"A value on the command line is not valid: {problem.problem}.") from None
+    except yaml.YAMLError:  # the name of a file, perhaps
+        return
+
+
+@functools.cache
+def _bound_yaml() -> None:
+    """Let jsonargparse take values and files that are too large, too deep or full of aliases for no YAML."""
+    import yaml
+    from jsonargparse import get_loader, set_loader
+
+    from mien.text_files import check_yaml
+
+    load = get_loader("yaml")
+
+    def load_bounded(text: str) -> Any:
+        check_yaml(text)
+        return load(text)
+
+    set_loader("yaml", load_bounded, (yaml.YAMLError,))
 
 
 def _make_parser(verb: str, function: Callable[..., Any], recipe: Any) -> Any:
@@ -214,6 +247,7 @@ def _make_parser(verb: str, function: Callable[..., Any], recipe: Any) -> Any:
                 options = {"action": "store_true", "help": text}
             return super().add_argument(*names, **options)
 
+    _bound_yaml()
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     usage = f"{VERBS[verb][1].rpartition(': ')[2].rstrip('.')} [options]"
     title = (inspect.getdoc(function) or "").partition("\n")[0]

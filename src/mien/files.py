@@ -1,7 +1,6 @@
 """Outputs that replace only what mien wrote and are complete whenever they exist, paths that do not exist, the cache folder."""
 
 import errno
-import json
 import os
 import re
 import shutil
@@ -15,6 +14,7 @@ from platform import node
 from typing import Any, NamedTuple, TypeVar
 
 from mien.errors import MienError, suggestion
+from mien.text_files import read_json
 
 Result = TypeVar("Result")
 
@@ -52,10 +52,7 @@ class FolderKind(NamedTuple):
 
     def read(self, path: Path) -> dict[str, Any]:
         """Read the JSON file; MienError if it cannot be read, mien did not write it, or its format is newer than this mien."""
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise MienError(f"Cannot read {path} of a mien {self.name}: {error}.") from error
+        record = read_json(path, f"{path} of a mien {self.name}")
         if not isinstance(record, dict) or record.get("made_by") != self.made_by:
             raise MienError(f"{path} is not the {path.name} of a mien {self.name}.")
         if not isinstance(record.get("format"), int) or record["format"] > self.format:
@@ -236,8 +233,8 @@ def written_folder(
 ) -> Iterator[Path]:
     """Give a folder next to `out` to write into; it replaces `out` if the block succeeds, else `out` stays as it was.
 
-    The folder is a new one, which is removed if the block fails, or `part`, which then stays. `check` raises a MienError if `out`
-    holds what must not be replaced; it is called before and after the block. A link stays.
+    The folder is a new one, which is removed if the block fails, or `part`, which then stays. Before and after it, `check` raises
+    a MienError if `out` holds what must not be replaced. A link stays.
     """
     check(out)
     place, scratch = Path(os.path.realpath(out)), temporary_path(out)
@@ -270,7 +267,9 @@ def written_folder(
 
 
 def missing_path(path: Path) -> str:
-    """Describe a path that does not exist, with the most similar name in the nearest folder that does."""
+    """Describe a path that is no file or does not exist, with the most similar name in the nearest folder that does."""
+    if path.exists():
+        return f"{str(path)!r} is a pipe or a device; save what comes from it to a file, and name that."
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):  # Path has merged the slashes
         return f"There is nothing at {str(path)!r}. An address is not a path: download it first, and give the path of the file."
     missing, parent = path, path.parent

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from mien.errors import MienError
+from mien.errors import MienError, shortened
 from mien.inputs import IN_FLIGHT, check_pixels, failure, open_file, pixels_in_flight
 
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
@@ -55,6 +55,7 @@ CHANNELS = ((1,), (2,), (3,), (4,))  # lengths of an axis that is one of channel
 
 OVERSHOOT = 0.05  # floats may exceed their scale by this share of it, since cubic resizing overshoots; they are clipped
 BLACK = 16 / 255  # brightest black, as a share of the scale (ITU-R BT.601): so dark an array probably has another scale
+LARGEST_FACE = 4096  # side in pixels of a prepared or drawn face: four times that of the largest recipe
 BAND = 2**18  # pixels that are converted at a time: copies of a whole image take several times its memory, and longer
 MOST_VISITS = 8  # so many times links lead to a folder: among folders that link to each other there are millions of ways
 
@@ -204,6 +205,14 @@ def read_with_note(source: ImageSource, name: str = "") -> tuple[np.ndarray, str
                 return _from_file(file)
     except Exception as error:  # parsers of damaged files raise OSError, SyntaxError, ValueError, struct.error and more
         raise MienError(failure(what, error, "is damaged", remedy)) from None
+
+
+def check_faces_shape(size: int, channels: int) -> None:
+    """Raise a MienError unless faces can have this side in pixels and this number of channels."""
+    whole = all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in (size, channels))
+    if not whole or not 1 <= size <= LARGEST_FACE or channels not in (1, 3):
+        need = f"a size of at least 1 and at most {LARGEST_FACE:,} pixels, and 1 or 3 channels"
+        raise MienError(f"Faces need {need}, not {shortened(size)} and {shortened(channels)}.")
 
 
 def prepare(image: np.ndarray, size: int, channels: int) -> np.ndarray:

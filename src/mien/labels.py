@@ -1,6 +1,7 @@
 """Ordered label names, the arithmetic of keeping and merging them, and the words of data sets for the same expressions."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from mien.errors import MienError, suggestion
+from mien.errors import MienError, shortened, suggestion
 
 LabelMap = Mapping[str, str | Sequence[str] | None]
 """What becomes of labels: `{"joy": "happy"}` renames or merges one, `{"happy": ["joy", "smile"]}` merges several, and
@@ -73,7 +74,9 @@ class LabelSet:
             raise MienError(f"Label names must be text, not {list(self.names)}; put quotes around numbers.")
         if not all(name.strip() for name in self.names):
             raise MienError(f"A label name is empty: {list(self.names)}.")
-        if doubles := sorted({name for name in self.names if self.names.count(name) > 1}):
+        if odd := [name for name in self.names if not name.isascii() and "\udfff" >= max(name) >= "\ud800"]:
+            raise MienError(f"The label {shortened(odd[0])} is not UTF-8; save the table as UTF-8, or rename the folder.")
+        if doubles := sorted(name for name, count in Counter(self.names).items() if count > 1):
             raise MienError(f"Duplicate label names: {', '.join(doubles)}.")
 
     def __len__(self) -> int:

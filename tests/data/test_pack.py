@@ -1,3 +1,4 @@
+import re
 import tracemalloc
 from dataclasses import replace
 from functools import partial
@@ -137,7 +138,7 @@ def test_a_pack_remembers_the_height_and_width_of_every_image_in_the_order_of_it
 
 def test_an_older_pack_without_sizes_opens(tmp_path):
     write_pack(tmp_path / "pack", Rows("test faces", FER2013, rows(range(3))), 48, 1)
-    data = (tmp_path / "pack").read_bytes()
+    data = re.sub(rb', "mien.checksum": "\w{8}"', lambda found: b" " * len(found[0]), (tmp_path / "pack").read_bytes())
     (tmp_path / "pack").write_bytes(data.replace(b'"sizes"', b'"other"'))
     assert open_pack(tmp_path / "pack").sizes is None
     write_pack(tmp_path / "smaller", read(open_tree(tmp_path / "pack")), 24, 1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.errors import MienError
+from mien.errors import MienError, check_number, shortened
 from mien.labels import LabelMap, LabelSet, move_shares
 
 SPLITS = ("none", "train", "validation", "test")  # a row's split is stored as its index here; "none": of data without splits
@@ -156,7 +156,7 @@ class FaceSet:
 
     def id(self, row: int) -> str:
         """Return the id of one row as text."""
-        return bytes(self.ids[row]).decode()
+        return bytes(self.ids[row]).decode(errors="backslashreplace")
 
     def take(self, rows: np.ndarray) -> "FaceSet":
         """Take rows by indices, negative ones counted from the end, or by a mask of N booleans; IndexError if they do not fit.
@@ -220,8 +220,10 @@ class FaceSet:
         if into not in SPLITS or into == source:
             others = ", ".join(name for name in SPLITS if name != source)
             raise MienError(f"Cannot carve rows of {source!r} into {into!r}; name one of {others}.")
-        if not (amount >= 1 if (whole := isinstance(amount, (int, np.integer))) else 0 < amount < 1):
-            raise MienError(f"Carve a whole number of rows per label or a share between 0 and 1, not {amount}.")
+        whole = isinstance(amount, (int, np.integer)) and not isinstance(amount, bool)
+        if not (whole or isinstance(amount, (float, np.floating))) or not (1 <= amount < 2**63 if whole else 0 < amount < 1):
+            raise MienError(f"Carve a whole number of rows per label or a share between 0 and 1, not {shortened(amount)}.")
+        check_number("The seed", seed, 0, 1e18)
         random, splits, classes = np.random.default_rng(seed), np.array(self.splits), self.classes
         for label, name in enumerate(self.labels.names):
             rows = np.flatnonzero((classes == label) & (self.splits == SPLITS.index(source)))

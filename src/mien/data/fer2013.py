@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from mien.data.faceset import SPLITS
-from mien.data.rows import BadRow, Row, Rows, Tree, open_tree, records, shortened, split_of
+from mien.data.rows import BadRow, Row, Rows, Tree, open_tree, records, split_of
 from mien.data.source import VotesAs
-from mien.errors import MienError
+from mien.errors import MienError, shortened
 from mien.labels import FER2013, FERPLUS, meaning
 
 FILE_NAMES = ("fer2013.csv", "icml_face_data.csv", "train.csv")  # by priority: the first two have the rows of train.csv too
@@ -86,7 +86,7 @@ def _rows(tree: Tree, name: str, columns: list[str], side: int) -> Iterator[Row 
 
 def _label(cell: str) -> int:
     number = re.sub(r"[.,]0+$", "", cell)  # 3.0 is a 3 that a spreadsheet or pandas has written
-    if number.isdecimal() and int(number) < len(FER2013):
+    if number.isdecimal() and len(number) < 9 and int(number) < len(FER2013):
         return int(number)
     if (name := meaning(cell)) in FER2013.names:
         return FER2013.index(name)

@@ -3,11 +3,13 @@
 Tensors: images U8 (N, H, W) or (N, H, W, 3); targets F32 (N, K); votes F32 (N, K), only where there are any; sizes U32
 (N, 2), height and width before packing, not in older packs; splits U8 (N,); ids U8 (N, width), UTF-8 filled up with zeros;
 columns U8, JSON, a list of texts by the name of each further column, only where there are any; skipped U8, a JSON list. The
-metadata name the format, the labels and the origin. Rows are sorted by split, so that a split is a view and not a copy.
+metadata name the format, the labels, the origin and a checksum of all else, which packs of older versions lack. Rows are
+sorted by split, so that a split is a view and not a copy.
 """
 
 import json
 import os
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +22,7 @@ import numpy as np
 
 from mien.data.faceset import NO_FACE, SPLITS, FaceSet, Origin
 from mien.data.rows import BadRow, Row, Rows, Tree
-from mien.errors import MienError
+from mien.errors import MienError, first_line
 from mien.files import write_whole
 from mien.images import prepare
 from mien.inputs import pixels_in_flight, reason_of
@@ -34,6 +36,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _DTYPES = {"U8": np.uint8, "U32": np.uint32, "F32": np.float32}  # by their names in safetensors
+_METADATA = {"mien.format", "mien.labels", "mien.origin", "mien.stamp"}
+_CHECKSUM = "mien.checksum"
+_LARGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 _BLOCK = 4096  # the header fills whole blocks, so that the images begin at a page
 _TENSOR_ROOM = 2048  # bytes of the header for the tensors: eight of at most 200
 _NAMED = 5  # bad rows named in the message; if there are more, all are listed in a file
@@ -96,6 +101,8 @@ def write_pack(
                 header[name] = {"dtype": code, "shape": tensor.shape, "data_offsets": [begin, end]}
                 if name != "images":
                     file.write(np.ascontiguousarray(tensor).data)
+            file.flush()
+            header["__metadata__"] = {**metadata, _CHECKSUM: _checksum(part, header, start)}
             file.seek(0)
             file.write((start - 8).to_bytes(8, "little") + json.dumps(header).encode().ljust(start - 8))
 
@@ -191,12 +198,15 @@ def open_pack(path: Path) -> FaceSet:
     """Open a pack; the images stay on disk, memory-mapped, and are read-only. MienError if it is missing, or no whole pack."""
     try:
         header, start = read_header(path)
-        metadata = header.pop("__metadata__")
+        metadata = header["__metadata__"]
         if metadata["mien.format"] != FORMAT:
             raise ValueError(f"its format is {metadata['mien.format']}, not {FORMAT}")
         if start + header["skipped"]["data_offsets"][1] != path.stat().st_size:
             raise ValueError("it is cut short")
-        tensors = {name: _view(path, start, tensor) for name, tensor in header.items()}
+        checksum = metadata.pop(_CHECKSUM, None)
+        if metadata.keys() != _METADATA or (checksum is not None and checksum != _checksum(path, header, start)):
+            raise ValueError("its checksum differs")
+        tensors = {name: _view(path, start, tensor) for name, tensor in header.items() if name != "__metadata__"}
         origin = json.loads(metadata["mien.origin"])
         columns = json.loads(bytes(tensors["columns"])) if "columns" in tensors else {}
         arrays = ("targets", "splits", "votes", "sizes")  # in memory, because the data on disk may not be aligned
@@ -205,23 +215,36 @@ def open_pack(path: Path) -> FaceSet:
             images=tensors["images"],
             labels=LabelSet(json.loads(metadata["mien.labels"])),
             ids=tensors["ids"].view(f"S{tensors['ids'].shape[1]}")[:, 0],
-            origin=Origin(origin["kind"], origin["path"], tuple(json.loads(bytes(tensors["skipped"])))),
+            origin=Origin(origin["kind"], origin["path"], tuple(map(str, json.loads(bytes(tensors["skipped"]))))),
             columns={name: np.array(cells, dtype=str) for name, cells in columns.items()},
             **in_memory,
         )
     except OSError as error:
         raise MienError(f"Cannot open the pack {path}: {error.strerror or error}.") from error
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise MienError(f"{path} is not a pack of labelled faces, or it is damaged: {error}. Make it again.") from error
+    except Exception as error:  # a damaged header may be any JSON
+        reason = f"it has no {error}" if isinstance(error, KeyError) else first_line(error)
+        raise MienError(f"{path} is not a pack of labelled faces, or it is damaged: {reason}. Make it again.") from error
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:
     """Read the header of a safetensors file, and where its data begin."""
+    if path.exists() and not path.is_file():
+        raise ValueError("it is a folder, a pipe or a device")
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if length > path.stat().st_size:
+        if length > min(path.stat().st_size, _LARGEST_HEADER):
             raise ValueError("it does not begin as a safetensors file does")
         return json.loads(file.read(length)), 8 + length
+
+
+def _checksum(path: Path, header: dict[str, Any], start: int) -> str:
+    """Compute the CRC-32 of a header and of the data from `start`, in flat memory."""
+    value = zlib.crc32(json.dumps(header).encode())
+    with path.open("rb") as file:
+        file.seek(start)
+        while block := file.read(1 << 16):
+            value = zlib.crc32(block, value)
+    return f"{value:08x}"
 
 
 def _view(path: Path, start: int, tensor: dict[str, Any]) -> np.ndarray:
@@ -235,8 +258,13 @@ def pack_stamp(path: Path) -> str | None:
     """Read the stamp of a pack without opening the rest; None where there is no pack, or a damaged one."""
     try:
         return str(read_header(path)[0]["__metadata__"]["mien.stamp"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def is_pack(path: Path) -> bool:
+    """Return whether a file is meant to be a pack, damaged or not."""
+    return path.is_file() and (path.suffix.lower() in (".safetensors", ".pack") or pack_stamp(path) is not None)
 
 
 def read(tree: Tree) -> Rows:

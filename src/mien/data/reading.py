@@ -4,10 +4,8 @@ To add a format: write a module with `read(tree)`, give it a line with a check i
 generate an example of it in tests/data.
 """
 
-import csv
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,14 +14,16 @@ import numpy as np
 from mien import __version__
 from mien.data import fer2013, folders, pack, tables
 from mien.data.faceset import FaceSet
-from mien.data.pack import Crop, Progress, open_pack, pack_stamp, write_pack
-from mien.data.rows import Rows, Tree, digest, open_tree, shortened, stamp_of
+from mien.data.pack import Crop, Progress, is_pack, open_pack, pack_stamp, write_pack
+from mien.data.rows import Rows, Tree, digest, open_tree, stamp_of
 from mien.data.source import DataSource, as_source
-from mien.errors import MienError
+from mien.errors import MienError, first_line, say, shortened
 from mien.files import cache_folder, sweep
+from mien.images import check_faces_shape
+from mien.text_files import csv_rows
 
 FORMATS: dict[str, tuple[Callable[[Tree], object], Callable[..., Rows]]] = {
-    "pack": (lambda tree: tree.is_single_file and pack_stamp(tree.path) is not None, pack.read),
+    "pack": (lambda tree: is_pack(tree.path), pack.read),
     "fer2013-csv": (fer2013.recognise, fer2013.read),
     "parquet": (tables.recognise_parquet, tables.read_parquet),
     "manifest": (tables.find_csv, tables.read_csv),
@@ -31,7 +31,7 @@ FORMATS: dict[str, tuple[Callable[[Tree], object], Callable[..., Rows]]] = {
 }
 """Checks and readers, tried in this order; the first that recognises a path reads it."""
 
-_READERS = "5"  # raise it when a reader makes other rows of the same files
+_READERS = "6"  # raise it when a reader makes other rows of the same files
 
 
 def read_faces(
@@ -47,7 +47,7 @@ def read_faces(
     if source.drop is not None:
         # votes that replace the labels leave rows out too, and one list must work with and without them
         some_are_gone = source.votes is not None and source.votes_as != "beside"
-        faces = drop_rows(faces, source.drop.expanduser(), some_are_gone)
+        faces = drop_rows(faces, _expanded(source.drop), some_are_gone)
     used = np.flatnonzero(faces.targets.any(axis=0))
     if len(used) < 2:
         raise MienError(
@@ -61,10 +61,9 @@ def _read_all(
     source: DataSource, size: int, channels: int, progress: Progress | None, open_crop: Callable[[str], Crop] | None
 ) -> FaceSet:
     detector = (os.environ.get("MIEN_DETECTOR") or "yunet") if source.detector == "auto" else source.detector
-    path, votes = source.path.expanduser(), source.votes.expanduser() if source.votes else None
-    if size < 1 or channels not in (1, 3):
-        raise MienError(f"Faces need a size of at least 1 and 1 or 3 channels, not {size} and {channels}.")
-    if source.format in ("auto", "pack") and votes is None and detector == "none" and pack_stamp(path) is not None:
+    path, votes = _expanded(source.path), _expanded(source.votes) if source.votes else None
+    check_faces_shape(size, channels)
+    if source.format in ("auto", "pack") and votes is None and detector == "none" and is_pack(path):
         faces = open_pack(path)
         if (faces.size, faces.channels) == (size, channels):
             return replace(faces, origin=replace(faces.origin, path=str(path)))
@@ -72,13 +71,20 @@ def _read_all(
     options += source.columns or []
     cached = cache_folder() / "faces" / f"{path.resolve().name[:40]}-{digest(options)[:16]}.safetensors"
     stamp = digest([__version__, _READERS, pack.FORMAT, stamp_of([path, Path(detector), *([votes] if votes else [])])])
-    if packed := _reusable(cached, stamp, source.skip_bad):
-        return packed
+    earlier, made_of, reason = None, pack_stamp(cached), ""
+    if os.path.lexists(cached):  # pathlib has no lexists
+        try:
+            earlier = open_pack(cached)
+        except MienError as damage:
+            reason = str(damage).removesuffix(" Make it again.").rstrip(".")
+    has_all = earlier and (source.skip_bad or len(earlier.origin.skipped) == len(earlier.origin.without_face))
+    if earlier and has_all and made_of == stamp:
+        return earlier
     rows = read_rows(open_tree(path), source)
     if rows.files:  # the images of a manifest may be anywhere
         stamp = digest([stamp, stamp_of(rows.files)])
-        if packed := _reusable(cached, stamp, source.skip_bad):
-            return packed
+        if earlier and has_all and made_of == stamp:
+            return earlier
     if votes:
         rows = fer2013.with_votes(rows, votes, source.votes_as)
     crop = None
@@ -88,8 +94,21 @@ def _read_all(
         crop = open_crop(detector)
         rows = replace(rows, kind=f"{rows.kind}, faces found by {Path(detector).name}")
     sweep(cached.parent)
+    if earlier and made_of != stamp:
+        reason = "it or mien has changed since it was packed"
+    if reason:
+        say(f"packing {path} again: {reason}")
     write_pack(cached, rows, size, channels, str(path), stamp, source.skip_bad, progress, crop)
     return open_pack(cached)
+
+
+def _expanded(path: Path) -> Path:
+    """Expand ~, and check that a path can be one."""
+    try:
+        path.expanduser().resolve().exists()
+        return path.expanduser()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, a loop of links, an unknown user, or a NUL
+        raise MienError(f"Cannot read {shortened(path)}: {getattr(error, 'strerror', None) or first_line(error)}.") from None
 
 
 def recognise(tree: Tree) -> str:
@@ -120,25 +139,14 @@ def read_rows(tree: Tree, source: DataSource) -> Rows:
     return read(tree, source.columns)
 
 
-def _reusable(pack: Path, stamp: str, skip_bad: bool) -> FaceSet | None:
-    if pack_stamp(pack) == stamp:
-        with suppress(MienError):  # damaged: it is made again
-            faces = open_pack(pack)
-            return faces if skip_bad or len(faces.origin.skipped) == len(faces.origin.without_face) else None
-    return None
-
-
 def drop_rows(faces: FaceSet, path: Path, some_are_gone: bool = False) -> FaceSet:
     """Leave out the rows that a CSV file with the column id names; `some_are_gone`: it may also name rows left out before."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file)
-            if "id" not in (table.fieldnames or ()):
-                raise MienError(f"{path} has no column 'id'; give a CSV file that mien audit --write made.")
-            excluded = np.array(sorted({record["id"].encode() for record in table if record["id"]}), dtype=bytes)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not a CSV file"
-        raise MienError(f"Cannot read the list of rows to leave out, {path}: {reason}.") from None
+    rows = csv_rows(path, f"the list of rows to leave out, {path}")
+    _, header = next(rows, (0, []))
+    if "id" not in header:
+        raise MienError(f"{path} has no column 'id'; give a CSV file that mien audit --write made.")
+    listed = {cells[header.index("id")].encode(errors="backslashreplace") for _, cells in rows}
+    excluded = np.array(sorted(listed - {b""}), dtype=bytes)
     known = np.isin(excluded, faces.ids)
     unknown = [bytes(name).decode(errors="replace") for name in excluded[~known]]
     if unknown and (not some_are_gone or not known.any()):

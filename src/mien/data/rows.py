@@ -1,13 +1,11 @@
 """What every reader works with: the files at a path, the words of data sets, and labelled images that are not decoded yet."""
 
-import codecs
 import csv
 import functools
 import gzip
 import hashlib
 import io
 import lzma
-import math
 import os
 import re
 import tarfile
@@ -17,18 +15,19 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import chain
+from functools import partial
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISREG
 from typing import IO, cast
 
 import numpy as np
 
-from mien.errors import MienError
+from mien.errors import MienError, shortened
 from mien.files import missing_path
 from mien.images import member_name, read_image, walk, zip_members
 from mien.inputs import open_file, reason_of, unpack
 from mien.labels import FERPLUS, LabelSet, meaning
+from mien.text_files import MOST_CELLS, text_lines
 
 # What reading a damaged, encrypted or missing file raises, whether it is in an archive or not.
 _DAMAGED: tuple[type[Exception], ...] = (OSError, EOFError, RuntimeError, NotImplementedError, UnicodeError)
@@ -36,6 +35,7 @@ _DAMAGED += (zipfile.BadZipFile, zlib.error, tarfile.TarError, lzma.LZMAError)
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".lst")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
+_LARGEST_FILE = 1 << 31  # bytes of one image or Parquet file that are read into memory, whatever an archive says of them
 _TAR_MEMORY = 1 << 30  # bytes of the small files of a compressed tar, which are kept in memory: it has no index
 
 
@@ -69,7 +69,10 @@ class Tree:
         """Read a whole file."""
         try:
             with self.open(name) as file:
-                return file.read()
+                data = file.read(_LARGEST_FILE + 1)
+            if len(data) > _LARGEST_FILE:
+                raise MienError(f"it is larger than {_LARGEST_FILE:,} bytes")
+            return data
         except (FileNotFoundError, IsADirectoryError, KeyError):
             raise MienError("there is no such file") from None
         except MienError as error:
@@ -198,28 +201,27 @@ def records(tree: Tree, name: str) -> Iterator[tuple[int, list[str]]]:
     separator = ""
     try:
         with tree.open(name) as file:
-            first = file.readline()
-            if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # "Unicode text" of a spreadsheet
-                lines: Iterable[bytes] = (first + file.read()).decode("utf-16").encode().splitlines()
-            else:
-                lines = chain([first.removeprefix(codecs.BOM_UTF8)], file)
-            for number, line in enumerate(lines, start=1):
-                text = line.rstrip(b"\r\n").decode(errors="surrogateescape")
-                if not separator and text.lower().startswith("sep="):  # written by spreadsheets
-                    separator = text[4:5]
+            for number, line in text_lines(file):
+                if not separator and line.lower().startswith("sep="):  # written by spreadsheets
+                    separator = line[4:5]
                 elif line.strip():
-                    separator = separator or (max(",;\t", key=text.count) if re.search("[,;\t]", text) else " ")
-                    reader = csv.reader([text], delimiter=separator, skipinitialspace=True)
-                    cells = next(reader) if '"' in text else text.split(separator)  # which is faster
+                    separator = separator or (max(",;\t", key=line.count) if re.search("[,;\t]", line) else " ")
+                    reader = csv.reader([line], delimiter=separator, skipinitialspace=True)
+                    cells = next(reader) if '"' in line else line.split(separator)  # which is faster
+                    if len(cells) > MOST_CELLS:
+                        raise ValueError(f"line {number} has more than {MOST_CELLS:,} cells")
                     yield number, [cell.strip() for cell in cells if cell or separator != " "]
     except _DAMAGED as error:
         raise MienError(f"{tree.place(name)} is damaged or cut short: {error}. Download or create it again.") from error
-    except csv.Error as error:
-        raise MienError(f"{tree.place(name)} is not a table of comma-separated values; save it as CSV.") from error
+    except (csv.Error, ValueError) as error:
+        raise MienError(f"{tree.place(name)} is not a table of comma-separated values: {error}.") from error
+
+
+_MARKS = ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")
 
 
 def stamp_of(paths: Iterable[Path]) -> str:
-    """Hash the sizes and times of files, and of all files of folders; adding, removing and writing files changes the hash."""
+    """Hash the sizes, times and inodes of files, and of all files of folders; writing a file changes its ctime in any case."""
     marks: list[str] = []
     for path in paths:
         marks.append(str(path))
@@ -227,7 +229,7 @@ def stamp_of(paths: Iterable[Path]) -> str:
             entries = _entries(path) if path.is_dir() else [(str(path), path.stat())]
             for name, status in entries:
                 is_file = status and not S_ISDIR(status.st_mode)
-                marks.append(f"{name}\t{status.st_size}\t{status.st_mtime_ns}" if status and is_file else name)
+                marks.append(f"{name}\t{list(map(partial(getattr, status), _MARKS))}" if is_file else name)
     return digest(marks)
 
 
@@ -269,7 +271,7 @@ def numbered_labels(names: Iterable[str]) -> dict[str, dict[str, str | None]]:
 
 def numbers_of(path: str, files: Iterable[str], names: Iterable[str]) -> tuple[str, dict[str, str | None]]:
     """Describe the data set with these numbers, where the path or all file names tell it, and return the labels by number."""
-    numbers = sorted(filter(str.isdecimal, names), key=int)
+    numbers = sorted(filter(str.isdecimal, names), key=lambda name: (len(name), name))
     files, place = [PurePosixPath(file).name.casefold() for file in files], "/".join(Path(path).parts[-2:]).casefold()
     for set_, table in numbered_labels(numbers).items():
         _, in_path, of_file, _ = _NUMBERED[set_]
@@ -315,12 +317,6 @@ class Rows:
     files: tuple[Path, ...] = ()  # the files besides the source itself; packed rows are stale when one of them changes
 
 
-def shortened(text: str, most: int = 60) -> str:
-    """Shorten text quoted in a message: a cell may hold thousands of characters, and bytes that are no text."""
-    text = text.encode(errors="backslashreplace").decode()
-    return text if len(text) <= most else text[: most - 3] + "..."
-
-
 @functools.cache
 def split_word(name: str) -> str | None:
     """Return the split that a data set calls so, or None."""
@@ -344,6 +340,6 @@ def labels_from(names: Iterable[str]) -> tuple[LabelSet, dict[str, int]]:
     expressions = [name for name in FERPLUS if name in labels.values()]
     first = expressions if len(expressions) > 1 else []
     others = sorted(set(labels.values()).difference(first))
-    others.sort(key=lambda name: int(name) if name.isdecimal() else math.inf)
-    ordered = LabelSet([*first, *others])
-    return ordered, {name: ordered.names.index(label) for name, label in labels.items()}
+    others.sort(key=lambda name: (not name.isdecimal(), len(name.lstrip("0")) if name.isdecimal() else 0))
+    index = {label: number for number, label in enumerate([*first, *others])}
+    return LabelSet(index), {name: index[label] for name, label in labels.items()}

@@ -8,15 +8,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import chain, product, repeat
+from itertools import islice, product
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mien.data.fer2013 import read_pixels
-from mien.data.rows import BadRow, Row, Rows, Tree, decode, labels_from, numbers_of, records, shortened, split_of, split_word
-from mien.errors import MienError, suggestion
+from mien.data.rows import BadRow, Row, Rows, Tree, decode, labels_from, numbers_of, records, split_of, split_word
+from mien.errors import MienError, shortened, suggestion
 from mien.images import is_image_name
 from mien.labels import FER2013, LabelSet
 
@@ -75,15 +75,22 @@ def read_csv(tree: Tree, carried: Sequence[str] = ()) -> Rows:
 
 
 def _open_csv(tree: Tree, name: str) -> _Table:
-    rows = [cells for _, cells in records(tree, name)]
-    if not rows:
+    first = next((cells for _, cells in records(tree, name)), [])
+    if not first:
         raise MienError(f"{tree.place(name)} is empty; give a table with the columns path and label.")
-    has_header = not any(map(is_image_name, rows[0]))
-    columns = rows.pop(0) if has_header else _columns_without_header(rows[0], tree.place(name))
-    cells = [dict(zip(columns, chain(row, repeat("", len(columns))), strict=False)) for row in rows]
+    has_header = not any(map(is_image_name, first))
+    columns = first if has_header else _columns_without_header(first, tree.place(name))
+
+    places = {column: place for place, column in enumerate(columns)}
+
+    def rows(wanted: list[str]) -> Iterator[dict[str, Any]]:  # read each time, so that no table is kept in memory
+        for _, cells in islice(records(tree, name), has_header, None):
+            yield {column: cells[places[column]] if places[column] < len(cells) else "" for column in wanted}
+
     word = PurePosixPath(name).stem if "subDirectory_filePath" in columns else ""  # training.csv and validation.csv
     kind = "a manifest as CSV" if has_header else "a list of images without a header"
-    return _Table(name, kind, columns, len(rows), lambda _: cells, split=word if split_word(word) else "")
+    count = sum(1 for _ in rows([]))
+    return _Table(name, kind, columns, count, rows, split=word if split_word(word) else "")
 
 
 def find_csv(tree: Tree) -> list[str]:
@@ -285,7 +292,7 @@ class _Manifest:
                 id_ = (f"{name}#{','.join(map(str, box))}" if self.is_expw else name) or number or str(count)
                 load = partial(_cropped, load, box, not self.is_expw) if box else load
                 columns = {column: shortened(_word(record[column])) for column in self.carried}
-                row = int(number) if number.isdecimal() else None
+                row = int(number) if number.isdecimal() and len(number) < 19 else None
                 yield Row(id_, split_of(split), self._target(record), load, place, row, columns=columns)
             except MienError as error:
                 yield BadRow(place, str(error))
@@ -307,18 +314,18 @@ class _Manifest:
                 known = ", ".join(self.labels)
                 raise MienError(f"the label {shortened(word)!r} is none of {known}" if word else "there is no label")
             return target
-        shares = np.zeros(len(self.labels), dtype=np.float32)
+        shares = np.zeros(len(self.labels))
         for column in self.shares:
             try:
                 value = float(record[column] or 0)
             except ValueError:
                 raise MienError(f"{shortened(str(record[column]))!r} in the column {column} is not a number") from None
-            if not 0 <= value < float("inf"):
+            if not 0 <= value < 1e30:  # their sum is finite
                 raise MienError(f"{value} in the column {column} is not a share of a label")
             shares[self.index[column]] += value
         if not (total := shares.sum()):
             raise MienError("no label has a share")
-        return np.asarray(shares / total)
+        return np.asarray(shares / total, dtype=np.float32)
 
 
 def _word(cell: Any) -> str:

@@ -11,9 +11,9 @@ from mien.data.faceset import FaceSet
 from mien.drawn.canvas import Canvas, Pose
 from mien.drawn.face import draw_person, head_outline
 from mien.drawn.person import Person, express
-from mien.errors import MienError
+from mien.errors import MienError, check_number
 from mien.files import check_empty, written_folder
-from mien.images import prepare
+from mien.images import LARGEST_FACE, check_faces_shape, prepare
 from mien.labels import FER2013, LabelSet
 
 _SUPERSAMPLING = 2
@@ -76,6 +76,8 @@ def draw_faces(
         MienError: if a label cannot be drawn, or the shares leave no face for training.
     """
     splits = _splits(per_class, validation, test)
+    check_number("The seed", seed, 0)
+    check_faces_shape(size, channels)
     images, ids = [], []
     for number in range(per_class):
         for label in labels:
@@ -131,17 +133,14 @@ def draw_photo(
 
 def _check(expression: str, seed: int, size: int) -> None:
     FER2013.index(expression)
-    if seed < 0:
-        raise MienError(f"A seed is 0 or more, not {seed}.")
-    if size < 8:
-        raise MienError(f"A drawn face needs at least 8 pixels, not {size}.")
+    check_number("The seed", seed, 0, 1e18)
+    check_number("The size of a drawn face", size, 8, LARGEST_FACE)
 
 
 def _splits(per_class: int, validation: float, test: float) -> list[str]:
-    if per_class < 1 or per_class > _PEOPLE_PER_SEED:
-        raise MienError(f"Draw between 1 and {_PEOPLE_PER_SEED} faces a label, not {per_class}.")
-    if validation < 0 or test < 0:
-        raise MienError(f"The shares of validation and test are 0 or more, not {validation} and {test}.")
+    check_number("The number of faces of each label", per_class, 1, _PEOPLE_PER_SEED)
+    check_number("The share of validation", validation, 0, 1, whole=False)
+    check_number("The share of test", test, 0, 1, whole=False)
     if not validation and not test:
         return ["none"] * per_class
     counts = [max(1, round(share * per_class)) if share else 0 for share in (validation, test)]

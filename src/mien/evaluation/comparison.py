@@ -1,6 +1,6 @@
 """Compare finished runs, on a page, as Markdown tables or as JSON."""
 
-import csv
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from mien.evaluation.report import new_environment
 from mien.evaluation.run_summary import RunSummary, read_summaries, run_and_report, summarise
 from mien.evaluation.statistics import SIGNIFICANT, PairedTest, holm, mcnemar, proportion
 from mien.files import missing_path
+from mien.text_files import csv_rows
 
 Table = list[list[str]]  # rows of text, the header first
 Columns = dict[str, Callable[[RunSummary], str]]  # of a table with a row for each run
@@ -166,15 +167,15 @@ def duration(seconds: float) -> str:
 
 def read_answers(path: Path) -> Answers:
     """Read a report's predictions.csv; MienError if it is not there, or is another file."""
+    name = f"{path} as the predictions.csv of a report"
+    header, *rows = [cells for _, cells in csv_rows(path, name)] or [[]]
+    labels = [column.removeprefix("probability_") for column in header[3:] if column.startswith("probability_")]
+    if header[:3] != ["id", "true", "predicted"] or not rows:
+        raise MienError(f"Cannot read {name}: it has other columns, or no rows.")
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *rows = list(csv.reader(file))
-        labels = [name.removeprefix("probability_") for name in header[3:] if name.startswith("probability_")]
-        if header[:3] != ["id", "true", "predicted"] or not rows:
-            raise ValueError("it has other columns, or no rows")
         truth, predicted = ([labels.index(row[column]) for row in rows] for column in (1, 2))
-    except (OSError, ValueError, IndexError) as error:
-        raise MienError(f"Cannot read {path} as the predictions.csv of a report: {error}.") from None
+    except ValueError as error:
+        raise MienError(f"Cannot read {name}: {error}.") from None
     return Answers(tuple(row[0] for row in rows), tuple(labels), np.array(truth), np.array(predicted))
 
 

@@ -5,7 +5,6 @@ import shlex
 from dataclasses import replace
 
 import numpy as np
-import yaml
 
 from mien.data.faceset import FaceSet, move_split
 from mien.data.rows import numbered_labels
@@ -20,6 +19,7 @@ from mien.labels import (
     meaning,
     select_changes,
 )
+from mien.text_files import parse_yaml
 
 BLANK = "?"  # placeholder for a label of the data that the user must fill in: a copied wrong guess would be measured
 
@@ -39,7 +39,7 @@ def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet, given: LabelMap 
     that only the model knows, other names of the model's labels. Nothing is left out if almost no label is known, or one may be
     a label that the data lack: `match_labels` explains that.
     """
-    made = yaml.safe_load(recipe) or {}
+    made = parse_yaml(recipe or "{}", "The recipe in the model file")
     given, merge = given or {}, dict(label_changes(made.get("merge") or {}))
     data_labels, of_model = faces.labels, select_changes(given, labels.find)
     of_data = select_changes(given, lambda name: data_labels.find(name) or not labels.find(name))

@@ -1,7 +1,5 @@
 """Summarise a finished run: what it reached and what it cost, from its report, its log and its model file."""
 
-import csv
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -9,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -18,6 +15,7 @@ from mien.errors import MienError, in_plain_words
 from mien.evaluation.plots import ACCENT, FAINT, INK, add_legend, new_figure, style_axes
 from mien.evaluation.record import describe_model, read_record
 from mien.inference.classifier import Classifier
+from mien.text_files import csv_rows, parse_yaml, read_json
 
 COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")  # for `plot_learning`
 SUMMARY_COLUMNS = ("epoch", "validation_loss", "validation_accuracy", "seconds", "images_per_second")
@@ -94,14 +92,15 @@ def _training(run: Path, report: Path, record: dict[str, Any]) -> dict[str, Any]
     model = Classifier(run)
     if record["model"]["sha256"] != describe_model(model)["sha256"]:
         raise MienError(f"The report {report} is about another model than {model.path}; evaluate that one into it.")
-    log, recipe = read_log(run / "log.csv", SUMMARY_COLUMNS), yaml.safe_load(model.metadata.get("mien.recipe", "")) or {}
+    recipe = parse_yaml(model.metadata.get("mien.recipe") or "{}", f"The recipe in {model.path}")
+    log = read_log(run / "log.csv", SUMMARY_COLUMNS)
     multiply_adds = model.metadata.get("mien.multiply_adds")
     own = run / "report" / "metrics.json"
     trained = read_record(own)["command"] if own.is_file() else None
     commands = dict.fromkeys(command for command in (trained, record["command"]) if command)
     return {
-        "recipe": recipe.get("description") or "",
-        "network": recipe.get("network", ""),
+        "recipe": str(recipe.get("description") or ""),
+        "network": str(recipe.get("network", "")),
         "multiply_adds": int(multiply_adds) if multiply_adds else None,
         "epochs": len(log["epoch"]),
         "best_epoch": best_epoch(log, recipe.get("select_by", "accuracy")),
@@ -125,10 +124,7 @@ def best_epoch(log: dict[str, np.ndarray], select_by: str) -> int:
 def read_summaries(path: Path) -> list[RunSummary]:
     """Read the JSON that `mien compare --format json` writes; MienError if it is not there, or holds anything else."""
     made, again = "what `mien compare --format json --out FILE` of this mien writes", "write it again from the run folders"
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MienError(f"Cannot read {path} as {made}: {error}.") from None
+    rows = read_json(path, f"{path} as {made}")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise MienError(f"{path} is not {made}: it is not a list of runs.")
     parser = ArgumentParser(exit_on_error=False, default_env=False)
@@ -151,19 +147,15 @@ def read_summaries(path: Path) -> list[RunSummary]:
 
 def read_log(path: Path, columns: Sequence[str] = COLUMNS) -> dict[str, np.ndarray]:
     """Read columns of a run's log.csv: (epochs,), float64, NaN where a cell is empty."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise MienError(f"Cannot read the training log {path}: {error}.") from error
-    if not rows:
+    rows = csv_rows(path, f"the training log {path}")
+    _, header = next(rows, (0, []))
+    if missing := [name for name in columns if name not in header]:
+        raise MienError(f"The training log {path} has no column {', '.join(missing)}; it has {', '.join(header)}.")
+    cells = [row for _, row in rows]
+    if not cells:
         raise MienError(f"The training log {path} has no epochs; leave it out, or give the log.csv of a run.")
-    if missing := [name for name in columns if name not in rows[0]]:
-        raise MienError(f"The training log {path} has no column {', '.join(missing)}; it has {', '.join(map(str, rows[0]))}.")
-    if short := [line for line, row in enumerate(rows, start=2) if any(row[name] is None for name in columns)]:
-        raise MienError(f"The training log {path} breaks off in line {short[0]}.")
     try:
-        return {name: np.array([float(row[name] or math.nan) for row in rows]) for name in columns}
+        return {name: np.array([float(row[header.index(name)] or math.nan) for row in cells]) for name in columns}
     except ValueError as error:
         raise MienError(f"The training log {path} holds a value that is not a number: {error}.") from error
 

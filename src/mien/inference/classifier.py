@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 import onnxruntime
 
-from mien.errors import MienError, suggestion
+from mien.errors import MienError, check_number, shortened, suggestion
 from mien.images import ImageSource, prepare, read_image
 from mien.inference.model_file import MODEL_FILE, UNFINISHED, check_file, fetch_model, is_on_hub, open_failure, short_reason
 from mien.labels import LabelMap, LabelSet, move_shares
@@ -185,11 +185,11 @@ class Classifier:
             prior = dict(zip(self._file_labels, shares.round(6).tolist(), strict=True))
         elif isinstance(prior, str):
             power = {"training": 0.0, "balanced": 1.0}.get(prior, power)
-        elif isinstance(prior, Real):
+        elif isinstance(prior, Real) and not isinstance(prior, bool) and 0 <= prior <= 1:
             prior = power = float(prior)
         if not 0 <= power <= 1:
             known = "training, balanced, a number from 0 to 1, or a share for each label"
-            raise MienError(f"There is no prior {prior!r}; give {known}.")
+            raise MienError(f"There is no prior {shortened(prior) if isinstance(prior, Real) else repr(prior)}; give {known}.")
         self.prior: Prior = prior
         self.prior_factors: np.ndarray | None = None
         if power and not self.training_priors:
@@ -233,8 +233,7 @@ class Classifier:
             found = f"{faces.dtype} {faces.shape}" if isinstance(faces, np.ndarray) else type(faces).__name__
             expected = ", ".join(map(str, self.face_shape))
             raise MienError(f"{self.path.name} takes uint8 faces (N, {expected}), not {found}; classify() prepares any face.")
-        if batch_size < 1:
-            raise MienError(f"The batch size must be at least 1, not {batch_size}.")
+        check_number("The batch size", batch_size, 1)
         output, batches = HEADS[self.head], [np.empty((0, len(self._file_labels)), dtype=np.float32)]
         try:
             for start in range(0, len(faces), batch_size):
@@ -266,12 +265,13 @@ class Classifier:
         Raises:
             MienError: if an image cannot be read.
         """
+        check_number("The batch size", batch_size, 1)
         several = not isinstance(faces, ImageSource)
         if isinstance(faces, np.ndarray):
             several = faces.ndim > 3 or (faces.ndim == 3 and faces.shape[2] not in (1, 3, 4))
         images = iter(cast(Iterable[ImageSource], faces if several else [faces]))
         batches = [np.empty((0, len(self.labels)), dtype=np.float32)]
-        while batch := [prepare(read_image(image), self.size, self.channels) for image in islice(images, max(1, batch_size))]:
+        while batch := [prepare(read_image(image), self.size, self.channels) for image in islice(images, batch_size)]:
             batches.append(self.predict_proba(np.stack(batch), batch_size))
         probabilities = np.concatenate(batches)
         return probabilities if several else probabilities[0]
@@ -310,7 +310,7 @@ def as_shares(given: Mapping[str, float], labels: LabelSet) -> np.ndarray:
         raise MienError(f"The prior has no share for {', '.join(missing)}; give one for each label, 0 if it never occurs.")
     values = [given[name] for name in labels]
     if not all(isinstance(value, Real) and 0 <= value < 1e12 for value in values) or not any(values):
-        raise MienError(f"The shares of a prior are numbers of 0 or more and not all 0, not {dict(given)}.")
+        raise MienError(f"The shares of a prior are numbers of 0 or more and not all 0, not {shortened(dict(given))}.")
     return np.array(values, dtype=np.float64) / sum(values)
 
 
@@ -330,8 +330,8 @@ class _Session(onnxruntime.InferenceSession):  # type: ignore[misc, unused-ignor
 
 def _open_session(model: str | Path, providers: Sequence[str] | None, threads: int | None) -> _Session:
     path = find_model(model)
-    if threads is not None and threads < 1:
-        raise MienError(f"The number of threads must be at least 1, not {threads}.")
+    if threads is not None:
+        check_number("The number of threads", threads, 1)
     chosen = _choose_providers(providers)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # none: exceptions have the errors, and warnings about graphs are of no use to a user

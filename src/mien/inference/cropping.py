@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mien.errors import MienError
+from mien.errors import MienError, check_number
 from mien.inference.detection import Detector, Framing, crop_face, open_detector
 from mien.inference.prediction import Face
 from mien.inputs import reason_of
@@ -19,17 +19,13 @@ class FaceCropper:
         min_score: float | None = None,
         faces: bool = False,
     ) -> None:
+        check_number("The margin, a share of the face's square,", margin, -0.4, 2, whole=False)
+        check_number("The least size of a face in pixels", min_size, 0, whole=False)
         if faces and detector not in ("auto", "none"):
             raise MienError("Cropped faces need no detector; leave out the detector, or faces.")
         detector = "none" if faces else detector
-        if not -0.4 <= margin <= 2:
-            raise MienError(f"The margin is a share of the face's square between -0.4 and 2, not {margin:g}.")
-        if not 0 <= min_size < float("inf"):
-            raise MienError(f"The smallest size of a face is a number of pixels, 0 or more, not {min_size:g}.")
         self._detector = open_detector(detector, min_score) if isinstance(detector, str) else detector
         framing, factor = self._detector.framing, 1 + 2 * margin
-        if min_size < 0:
-            raise MienError(f"The smallest size of a face is 0 pixels or more, not {min_size:g}.")
         if framing is None and (margin or min_score is not None):
             raise MienError("Without face detection there is no margin and no score; leave out margin and min_score.")
         self._framing = framing and Framing(framing.side * factor, framing.rise / factor)  # with the same centre

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from mien.errors import MienError
+from mien.errors import MienError, check_number
 from mien.images import BAND
 from mien.inference.model_file import check_file
 from mien.inference.prediction import Face
@@ -199,8 +199,8 @@ class YuNet:
 
 def open_detector(name: str = "auto", score: float | None = None) -> Detector:
     """Open the face detector in `detector_file` that finds faces from this score on, by default from its own."""
-    if score is not None and not 0 < score < 1:
-        raise MienError(f"The least score of a face must be above 0 and below 1, not {score:g}.")
+    if score is not None:
+        check_number("The least score of a face", score, 1e-6, 1 - 1e-6, whole=False)
     if (path := detector_file(name)) is None:
         return WholeImage()
     return YuNet(path) if score is None else YuNet(path, score)

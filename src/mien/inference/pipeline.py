@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.errors import MienError
+from mien.errors import MienError, check_number
 from mien.images import prepare
 from mien.inference.annotation import AnnotationWriter
 from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior, open_classifier, usable_cores
@@ -94,10 +94,9 @@ def predict(
         MienError: at once, if the model or the detector cannot be opened, the model has no such head, the prior is unknown, a
             number is out of range, the folder cannot be created or contains inputs, or the font cannot be used.
     """
-    if threads is not None and threads < 1:
-        raise MienError(f"The number of threads must be at least 1, not {threads}.")
-    if not 0 <= smoothing < float("inf"):
-        raise MienError(f"The smoothing is a number of seconds, 0 for none, not {smoothing:g}.")
+    if threads is not None:
+        check_number("The number of threads", threads, 1)
+    check_number("The smoothing in seconds", smoothing, 0, whole=False)
     if draw is not None:
         check_draw(draw, source)
     elif font is not None:
@@ -156,10 +155,8 @@ class FacePipeline:
         keep_images: bool = False,
         keep_crops: bool = False,
     ) -> None:
-        if batch_size < 1:
-            raise MienError(f"The batch size must be at least 1, not {batch_size}.")
-        if not 0 <= threshold <= 1:
-            raise MienError(f"The threshold is a confidence between 0 and 1, not {threshold:g}.")
+        check_number("The batch size", batch_size, 1)
+        check_number("The threshold, a confidence,", threshold, 0, 1, whole=False)
         self.classifier, self._cropper = classifier, cropper
         self._threshold, self._batch_size = threshold, batch_size
         self._keep_images, self._keep_crops = keep_images, keep_crops

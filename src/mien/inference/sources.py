@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from mien import images
-from mien.errors import MienError
+from mien.errors import MienError, check_number
 from mien.files import missing_path
 from mien.inference.prediction import Frame, Unread, read
 from mien.inference.video import FETCH_ADVICE, camera_frames, is_stream, stream_frames, video_frames
@@ -64,8 +64,7 @@ def listed(
     several images, and an array of text is paths. What cannot be read becomes a frame with an error. `skip` is called with the
     name of each file, before it is decoded, and returns whether to leave it out; the other parameters are those of `predict`.
     """
-    if every < 1 or every != int(every):
-        raise MienError(f"`every` must be a whole number from 1 on, not {every}; 2 reads every second frame.")
+    check_number("`every`", every, 1)
     if hasattr(source, "requires_grad"):
         raise MienError(TENSOR)
     return _listed(source, every, skip, fetch)

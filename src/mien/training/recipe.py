@@ -5,16 +5,17 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from math import inf
+from numbers import Real
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-from mien.errors import MienError, in_plain_words, suggestion
+from mien.errors import MienError, in_plain_words, shortened, suggestion
 from mien.files import FileKind, check_place, sweep
 from mien.inference.model_file import is_on_hub
+from mien.text_files import LARGEST_YAML, parse_yaml, read_text
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 TIMM, HUB = "timm:", "hub"  # prefix of timm's networks in `Recipe.network`; `Recipe.weights` for timm's pretrained weights
@@ -193,15 +194,16 @@ class Recipe:
     def __post_init__(self) -> None:
         checks = [(key, rule, holds) for rule, holds, keys in RULES for key in keys.split()]
         checks += [
-            ("crop", f"at most its size, {self.size}", lambda x: 1 <= x <= self.size),
-            ("crop_from", f"at most its crop, {self.seen}", lambda x: 1 <= x <= self.seen),
-            ("enlarge_to", f"at least its size, {self.seen}", lambda x: x >= self.seen),
-            ("head_epochs", f"between 0 and its epochs, {self.epochs}", lambda x: 0 <= x <= self.epochs),
+            ("crop", f"at most its size, {shortened(self.size)}", lambda x: 1 <= x <= self.size),
+            ("crop_from", f"at most its crop, {shortened(self.seen)}", lambda x: 1 <= x <= self.seen),
+            ("enlarge_to", f"at least its size, {shortened(self.seen)}", lambda x: x >= self.seen),
+            ("head_epochs", f"between 0 and its epochs, {shortened(self.epochs)}", lambda x: 0 <= x <= self.epochs),
         ]
         for key, rule, holds in checks:
             value = attrgetter(key)(self)
-            if value is not None and not holds(value):
-                raise MienError(f"The recipe's {key} must be {rule}, not {value}.")
+            is_number = isinstance(value, Real) and not isinstance(value, bool)
+            if value is not None and not (is_number and holds(value)):
+                raise MienError(f"The recipe's {key} must be {rule}, not {shortened(value)}.")
         if self.distillation.views and (self.crop_from is not None or self.balance.augment_minorities):
             raise MienError("The recipe's distillation.views must be 0 with crop_from or balance.augment_minorities.")
         if self.weights == HUB and not self.network.startswith(TIMM):
@@ -243,14 +245,18 @@ RULES: list[tuple[str, Callable[[Any], bool], str]] = [
     ("a share between 0 and 1", lambda x: 0 <= x <= 1, _augmented("flip", "blur", "degradation", "erasing", "translation")),
     ("between 0 and 1, where white is 1", lambda x: 0 <= x <= 1, _augmented("brightness", "contrast", "noise")),
     ("between 0 and 180 degrees", lambda x: 0 <= x <= 180, _augmented("rotation")),
-    ("a share below 1 or a whole number of rows", lambda x: x > 0 and (isinstance(x, int) or x < 1), "carve"),
-    ("0 or more", lambda x: 0 <= x < inf, "focal_gamma mixup votes.head optimizer.weight_decay"),
-    ("0 or more", lambda x: 0 <= x < inf, "schedule.patience distillation.views"),
+    ("a share below 1 or a whole number of rows", lambda x: 0 < x <= 1e9 and (isinstance(x, int) or x < 1), "carve"),
+    ("0 or more, at most a billion", lambda x: 0 <= x <= 1e9, "focal_gamma mixup votes.head optimizer.weight_decay"),
+    ("0 or more, at most a billion", lambda x: 0 <= x <= 1e9, "schedule.patience distillation.views"),
     (f"between 0 and {LARGEST_SEED:,}", lambda x: 0 <= x <= LARGEST_SEED, "seed"),
     (f"between 1 and {LARGEST_SIDE:,} pixels", lambda x: 1 <= x <= LARGEST_SIDE, "size enlarge_to"),
-    ("at least 1", lambda x: x >= 1, "epochs batch_size early_stopping"),
+    ("at least 1, at most a billion", lambda x: 1 <= x <= 1e9, "epochs batch_size early_stopping"),
     ("above 0 and below 1", lambda x: 0 < x < 1, "schedule.factor"),
-    ("above 0", lambda x: 0 < x < inf, "optimizer.learning_rate optimizer.backbone_rate std distillation.temperature"),
+    (
+        "above 0, at most a billion",
+        lambda x: 0 < x <= 1e9,
+        "optimizer.learning_rate optimizer.backbone_rate std distillation.temperature",
+    ),
 ]
 """Rules in words, their checks, which reject NaN and infinity, and the keys of the recipe that they are for."""
 
@@ -283,14 +289,7 @@ def load_recipe(name: str | Path) -> Recipe:
         MienError: if the recipe does not exist, is not valid YAML, or has an unknown key or a wrong value.
     """
     path = recipe_path(name)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        mark = getattr(problem, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise MienError(f"The recipe {path} is not valid YAML{where}: {getattr(problem, 'problem', problem)}.") from None
-    if not isinstance(content, dict):
-        raise MienError(f"The recipe {path} must contain keys and values, such as `epochs: 30`.")
+    content = parse_yaml(read_text(path, f"the recipe {path}", LARGEST_YAML), f"The recipe {path}")
     try:
         return recipe_from_dict(content)
     except MienError as problem:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import onnx
 import torch
-import yaml
 from onnx import numpy_helper
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -21,6 +20,7 @@ from mien.errors import MienError, say
 from mien.inference.classifier import Classifier, embedded_models
 from mien.inference.model_file import is_on_hub
 from mien.labels import LabelSet
+from mien.text_files import parse_yaml
 from mien.training.face_network import FaceNetwork
 from mien.training.networks import build_network
 from mien.training.networks.blocks import NetworkSpec, head_of
@@ -54,7 +54,7 @@ class TrainedRun:
         model = Classifier(name, threads=1)
         if kind := model.metadata.get(QUANTIZED):
             raise MienError(f"{name} is in {kind}, which cannot be trained further; use the float32 model it was made from.")
-        recipe = yaml.safe_load(model.metadata.get("mien.recipe", ""))
+        recipe = parse_yaml(model.metadata.get("mien.recipe") or "{}", f"The recipe in {name}")
         if not recipe:
             raise MienError(f"{name} does not contain its recipe, so its weights cannot be used; use another model.")
         if str(recipe.get("network", "")).startswith(TIMM):  # in which other layers are folded

@@ -21,9 +21,9 @@ from mien.data.pack import in_threads
 from mien.data.reading import read_rows, recognise
 from mien.data.rows import BadRow, Row, Rows, open_tree
 from mien.data.source import DataSource
-from mien.errors import MienError, printable, say, spreadsheet_safe
+from mien.errors import MienError, check_number, printable, say, spreadsheet_safe
 from mien.files import check_empty, written_folder
-from mien.images import as_data_uri, is_image_name, prepare
+from mien.images import LARGEST_FACE, as_data_uri, is_image_name, prepare
 from mien.inference.cropping import FaceCropper
 from mien.inference.output import check_draw
 from mien.inference.prediction import Frame, Unread, read
@@ -108,8 +108,8 @@ def crop(
         MienError: if the folder is not empty, lies in the photos or cannot be written, a number is out of range, or there is no
             face at all.
     """
-    if size is not None and size < 1:
-        raise MienError(f"The size of the faces is at least 1 pixel, not {size}.")
+    if size is not None:
+        check_number("The size of the faces", size, 1, LARGEST_FACE)
     names = [str(photos)] if isinstance(photos, str | Path) else [str(name) for name in photos]
     check_draw(out, names, "--out")
     out, part = Path(out), log_path(Path(out))

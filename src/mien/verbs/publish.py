@@ -18,9 +18,10 @@ import yaml
 
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
-from mien.errors import MienError, first_line, say
+from mien.errors import MienError, check_number, first_line, say
 from mien.files import INT8_MODEL, FileKind, check_file, check_place, identity, write_whole
 from mien.labels import select_changes
+from mien.text_files import parse_yaml
 from mien.verbs import inputs_of, read_data, require
 
 if TYPE_CHECKING:
@@ -79,8 +80,7 @@ def quantize(
     require("train", "onnx", "sklearn", "scipy")
     from mien.inference.classifier import Classifier, find_model
 
-    if faces < 1:
-        raise MienError(f"The ranges are measured on at least 1 face, not {faces}.")
+    check_number("The number of faces", faces, 1)
     if Path(out).suffix.lower() != ".onnx":
         raise MienError(f"A model file ends in .onnx; choose such a name for --out, not {str(out)!r}.")
     if (own := identity(Path(out))) and own == identity(find_model(model)):
@@ -238,7 +238,7 @@ def model_card(
             yaml.safe_dump(entry, allow_unicode=True, width=74).strip()
         ),  # 80 less the indentation there
     }
-    recipe = yaml.safe_load(metadata.get("mien.recipe") or "{}") or {}
+    recipe = parse_yaml(metadata.get("mien.recipe") or "{}", "The recipe in the model file")
     data = json.loads(metadata.get("mien.data") or "{}")
     given = {"repository": repository, "licence": licence, "records": records, "metadata": metadata}
     return environment.get_template("model_card.md").render(recipe=recipe, data=data, **given) + "\n"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
-from mien.errors import say
+from mien.errors import check_number, say
 from mien.training.recipe import Recipe, check_run_folder, load_recipe
 from mien.verbs import inputs_of, read_data, require
 
@@ -49,6 +49,8 @@ def train(
         MienError: if the recipe, the data or the folder do not allow it; the sentence says what to do.
     """
     require("train", "torch", "onnx", "onnxscript", "safetensors", "tensorboard", "tqdm", "sklearn")
+    if threads is not None:
+        check_number("The number of threads", threads, 1)
     out = Path(out)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if labels:
