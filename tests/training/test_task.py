@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 from mien.training.batches import DeviceFaces
 from mien.training.distillation import Teachers
@@ -52,7 +53,9 @@ def test_a_step_never_waits_for_the_device(name, drawn):
         return FaceNetwork.of(recipe, build_network(recipe.network, NetworkSpec.of(recipe, 14)))
 
     faces = DeviceFaces(drawn, nowhere)
-    task = ClassificationTask(network(), recipe, faces, faces, Teachers([network(), network()], 1.0).to(nowhere))
+    task = ClassificationTask(
+        Fabric(accelerator="cpu", devices=1), network(), recipe, faces, faces, Teachers([network(), network()], 1.0).to(nowhere)
+    )
     loss = task.loss(next(iter(task.start_epoch(0))))
     loss.backward()
     assert loss.is_meta
