@@ -129,8 +129,8 @@ def _run(arguments: list[str]) -> int:
         raise MienError(f"There is no verb {verb!r}; {suggestion(verb, (*VERBS, '--version', '--help'), others)}")
     function = getattr(import_module(VERBS[verb][0]), verb)
     result = function(**read_command_line(verb, function, words))
-    if isinstance(result, int):
-        return result
+    if isinstance(result, int) or result is None:
+        return result or 0
     if isinstance(result, str) and sys.stdout is None:
         raise MienError("Standard output is closed; leave it open, or redirect it to a file.")
     if text := result if isinstance(result, str) else result.table():

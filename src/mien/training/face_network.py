@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mien.training.batches import DeviceFaces
@@ -106,13 +106,31 @@ def spread_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
         old_variance.copy_(variance)
 
 
+class _SumOfProcesses(torch.autograd.Function):
+    @staticmethod
+    def forward(_: Any, part: Tensor) -> Tensor:
+        total = part.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        return _SumOfProcesses.forward(_, gradient)
+
+
+def sum_of_processes(part: Tensor) -> Tensor:
+    """Sum a tensor over all processes; its gradient is the sum of theirs."""
+    total: Tensor = _SumOfProcesses.apply(part)  # type: ignore[no-untyped-call]
+    return total
+
+
 def share_batch_norm(model: nn.Module) -> None:
     """Let plain BatchNorm layers use the statistics of all processes' parts of a batch while training.
 
     torch.nn.SyncBatchNorm does that on GPUs only. Other kinds of BatchNorm, of some of timm's networks, keep their part's.
     """
     for layer in _batch_norms(model):
-        if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d):
+        if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d) and layer.affine:
             layer.__class__ = _SharedBatchNorm
 
 
@@ -130,8 +148,7 @@ class _SharedBatchNorm(_BatchNorm):
         shifted = features.float() - self.running_mean.view(shape)  # near 0, where variances lose no digits
         axes = [axis for axis in range(features.ndim) if axis != 1]
         processes = dist.get_world_size()
-        moments = torch.stack([shifted.mean(axes), shifted.square().mean(axes)]) / processes
-        mean, square = all_reduce(moments)  # type: ignore[no-untyped-call]
+        mean, square = sum_of_processes(torch.stack([shifted.mean(axes), shifted.square().mean(axes)]) / processes)
         variance = square - mean.square()
         count = processes * features.numel() / features.shape[1]
         with torch.no_grad():

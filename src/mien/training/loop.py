@@ -9,9 +9,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from copy import deepcopy
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ from mien.errors import MienError
 from mien.files import write_whole
 from mien.labels import is_no_expression, label_changes, meaning
 from mien.training.batches import DeviceFaces, in_order
-from mien.training.distillation import Teachers, Views, load_teachers
+from mien.training.distillation import Views, load_teachers
 from mien.training.export import export, fit_temperature, training_priors
 from mien.training.face_network import FaceNetwork, spread_batch_norm
 from mien.training.networks import multiply_adds
@@ -40,6 +42,7 @@ from mien.training.run_folder import CHECKPOINTS, RunFolder, describe_conditions
 from mien.training.task import ClassificationTask
 from mien.training.transfer import is_model, starting_network, trained_run
 
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # of which ranks there are
 FIRST_LINE = "# what mien trained here; data: "  # of a run's recipe.yaml, before the fingerprint of the training rows
 
 
@@ -53,8 +56,12 @@ def train(
     quiet: bool = False,
     devices: int = 1,
     nodes: int = 1,
+    is_first: bool = True,
 ) -> Path:
-    """Train on faces prepared by `arrange`, write the run folder and return its model file; parameters as `mien.train`."""
+    """Train on faces prepared by `arrange`, write the run folder and return its model file; parameters as `mien.train`.
+
+    Only the first of the processes that torchrun or --nodes start writes to `out`.
+    """
     where = choose_device(device)
     if threads is not None and threads < 1:
         raise MienError(f"Training needs at least one thread, not {threads}.")
@@ -68,7 +75,7 @@ def train(
     start = replace(recipe, weights=None, weights_share=0.0) if started else recipe
     model = FaceNetwork.of(recipe, starting_network(start, faces.labels))
     teachers = load_teachers(recipe, faces) if recipe.distillation.teachers else None
-    if is_first_process():
+    if is_first:
         open_run_folder(out, resume, recipe, faces.split("train").fingerprint())
     if (out / "model.onnx").is_file():
         if not quiet:
@@ -76,10 +83,9 @@ def train(
         return out / "model.onnx"
 
     arguments = (model, teachers, is_model(start.weights), recipe, faces, out, threads, quiet)
-    launch: Callable[..., Any] = fabric.launch
     with _sigterm_like_ctrl_c():
         try:
-            launch(_train_network, *arguments)
+            fabric.launch(partial(_train_network, arguments))  # Fabric itself would look into the arguments
         except ProcessException as problem:
             reason = str(problem).strip().splitlines()[-1].removeprefix("mien.errors.MienError: ")
             raise MienError(reason) from problem
@@ -87,7 +93,7 @@ def train(
             for process in multiprocessing.active_children():
                 process.kill()  # it may wait for another one, and would not notice a milder signal
             raise
-    if is_first_process():
+    if is_first:
         if not quiet:
             print(f"calibrating and writing {out / 'model.onnx'}", file=sys.stderr)
         model.load_state_dict(load_file(out / "weights.safetensors"))
@@ -109,7 +115,6 @@ def open_fabric(device: torch.device, devices: int, nodes: int) -> tuple[Fabric,
         )
     if device.index is not None and devices > 1:
         raise MienError(f"--device {device} is one device; for {devices} give --device {device.type}.")
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = Fabric(
         accelerator=device.type,
         devices=[device.index or 0] if device.type == "cuda" and devices == 1 else devices,
@@ -120,28 +125,15 @@ def open_fabric(device: torch.device, devices: int, nodes: int) -> tuple[Fabric,
     return fabric, devices * nodes
 
 
-def is_first_process() -> bool:
-    """Whether this is the process that writes and prints, where torchrun or --nodes start several of the same command."""
-    return int(os.environ.get("RANK", os.environ.get("NODE_RANK", "0"))) == 0
-
-
-def _train_network(
-    fabric: Fabric,
-    model: FaceNetwork,
-    teachers: Teachers | None,
-    spread: bool,
-    recipe: Recipe,
-    faces: FaceSet,
-    out: Path,
-    threads: int | None,
-    quiet: bool,
-) -> None:
+def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
     """Train epoch after epoch until the run is complete, in each of the processes."""
+    model, teachers, spread, recipe, faces, out, threads, quiet = arguments
+    model = model if fabric.world_size == 1 else deepcopy(model)  # processes start with one in shared memory
     if threads is not None:
         torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = True
     train_faces, validation_faces = (DeviceFaces(faces.split(name), fabric.device) for name in ("train", "validation"))
-    teaching: Teachers | Views | None = teachers and teachers.to(fabric.device)
+    teaching = teachers and teachers.to(fabric.device)
     if teachers and recipe.distillation.views:
         with fabric.rank_zero_first():
             teaching = Views(recipe, train_faces, teachers, out)

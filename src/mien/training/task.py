@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from mien.training.augmentation import mixed, place, worsen
 from mien.training.batches import Batch, DeviceFaces, TrainingBatches, class_weights, in_order
 from mien.training.distillation import Teachers, Views
-from mien.training.face_network import FaceNetwork, measure_batch_norm, pixels, share_batch_norm
+from mien.training.face_network import FaceNetwork, measure_batch_norm, pixels, share_batch_norm, sum_of_processes
 from mien.training.networks.blocks import head_of
 from mien.training.optimization import (
     MovingAverage,
@@ -170,7 +170,9 @@ class ClassificationTask:
         """Join the rows (n, ...) of all processes; gradients go back to where the rows are from."""
         if self.fabric.world_size == 1:
             return part
-        return cast(Tensor, self.fabric.all_gather(part, sync_grads=part.requires_grad)).flatten(0, 1)
+        rows = part.new_zeros(self.fabric.world_size, *part.shape)
+        rows[self.fabric.global_rank] = part
+        return sum_of_processes(rows).flatten(0, 1)
 
     def _augmented(self, batch: Batch, change: Callable[[Augmentation], Tensor]) -> Tensor:
         """Apply the recipe's augmentation, and its own augmentation to copies that balance rare labels."""
