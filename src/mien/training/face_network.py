@@ -120,7 +120,7 @@ class _SumOfProcesses(torch.autograd.Function):
 
 def sum_of_processes(part: Tensor) -> Tensor:
     """Sum a tensor over all processes; its gradient is the sum of theirs."""
-    total: Tensor = _SumOfProcesses.apply(part)  # type: ignore[no-untyped-call]
+    total: Tensor = _SumOfProcesses.apply(part)
     return total
 
 

@@ -131,9 +131,8 @@ class RunFolder:
 def _read_checkpoint(path: Path) -> dict[str, Any] | None:
     """Read a checkpoint; None if it is damaged: torch.load does not check the checksums of the zip that it is."""
     try:
-        content = io.BytesIO(path.read_bytes())
-        with zipfile.ZipFile(content) as zipped:
-            state = torch.load(content, map_location="cpu", weights_only=True) if zipped.testzip() is None else None
+        with zipfile.ZipFile(path) as zipped:
+            state = torch.load(path, map_location="cpu", weights_only=True) if zipped.testzip() is None else None
     except Exception:  # whatever torch's reader raises about broken bytes
         return None
     return state if isinstance(state, dict) else None
