@@ -1,5 +1,6 @@
 """Training steps and validation of one network, in one process or in several that share each batch."""
 
+import sys
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
@@ -11,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from mien.errors import first_line
 from mien.training.augmentation import mixed, place, worsen
 from mien.training.batches import Batch, DeviceFaces, TrainingBatches, class_weights, in_order
 from mien.training.distillation import Teachers, Views
@@ -48,10 +50,14 @@ class CapturedStep:
             if fixed is not None and given is not None:
                 fixed.copy_(given)
         is_cuda = self.inputs.faces.is_cuda
-        if is_cuda and self.graph is None and self.done == WARM_UP:
-            self.graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graph):  # records the step without running it
-                self.step(self.inputs)
+        if is_cuda and self.done == WARM_UP:
+            graph = torch.cuda.CUDAGraph()
+            try:
+                with torch.cuda.graph(graph):  # records the step without running it
+                    self.step(self.inputs)
+                self.graph = graph
+            except RuntimeError as problem:  # a network of timm that waits for the device, or too little memory
+                print(f"the steps stay plain, since they cannot be captured: {first_line(problem)}", file=sys.stderr)
         if self.graph is not None:
             self.graph.replay()
         elif is_cuda:
@@ -98,7 +104,7 @@ class ClassificationTask:
         self.steps = len(self._batches(train, 0))
         factors = rate_factors(schedule, recipe.epochs * self.steps)
         self.factors = None if factors is None else factors.to(train.device)
-        self.highest = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self.highest = [group["lr"].clone() for group in self.optimizer.param_groups]
         self.done = torch.zeros(1, dtype=torch.long, device=train.device)  # steps
         self.totals = torch.zeros(2, device=train.device)  # of an epoch: loss and right predictions
         counts = np.bincount(train.classes, minlength=train.targets.shape[1])
