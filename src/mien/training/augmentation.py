@@ -6,8 +6,10 @@ Faces are float32 (N, C, H, W) between 0 and 1. Random numbers come from torch's
 import math
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.stats import beta
 from torch import Tensor
 
 from mien.training.recipe import Augmentation
@@ -41,14 +43,20 @@ def worsen(faces: Tensor, how: Augmentation) -> Tensor:
 
 def mixed(strength: float, faces: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
     """Blend each face with another of the batch, and the targets in the same proportion (mixup; Zhang et al., 2018)."""
-    strengths = torch.full((len(faces), 2), strength, device=faces.device)
-    share = torch._sample_dirichlet(strengths)[:, 0]  # what torch.distributions.Beta draws, whose checks wait for the device
+    quantiles = _beta_quantiles(strength, faces.device)
+    share = quantiles[(torch.rand(len(faces), device=faces.device) * len(quantiles)).long()]
     others = torch.rand(len(faces), device=faces.device).argsort()
     blended = []
     for each in (faces, *targets):
         weight = share.view(-1, *[1] * (each.ndim - 1))
         blended.append(weight * each + (1 - weight) * each[others])
     return tuple(blended)
+
+
+@lru_cache(maxsize=8)
+def _beta_quantiles(strength: float, device: torch.device, count: int = 4096) -> Tensor:
+    """Tabulate the Beta distribution, which torch can draw on some devices only, and not without waiting for them."""
+    return torch.from_numpy(beta.ppf((np.arange(count) + 0.5) / count, strength, strength)).float().to(device)
 
 
 def _uniform(faces: Tensor, low: float = -1.0) -> Tensor:

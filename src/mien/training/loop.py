@@ -82,6 +82,7 @@ def train(
             print(f"{out} is already finished", file=sys.stderr)
         return out / "model.onnx"
 
+    before = multiprocessing.active_children()
     arguments = (model, teachers, is_model(start.weights), recipe, faces, out, threads, quiet)
     with _sigterm_like_ctrl_c():
         try:
@@ -90,7 +91,7 @@ def train(
             reason = str(problem).strip().splitlines()[-1].removeprefix("mien.errors.MienError: ")
             raise MienError(reason) from problem
         except KeyboardInterrupt:
-            for process in multiprocessing.active_children():
+            for process in set(multiprocessing.active_children()).difference(before):
                 process.kill()  # it may wait for another one, and would not notice a milder signal
             raise
     if is_first:
@@ -144,14 +145,11 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
     quiet, resumed, started = quiet or not fabric.is_global_zero, len(run.history), time.perf_counter()
     if resumed and not quiet:
         print(f"resuming after epoch {resumed}", file=sys.stderr)
-    board = SummaryWriter(out / "tensorboard") if fabric.is_global_zero else None
-    with _sigterm_like_ctrl_c(), nullcontext() if board is None else board:
+    with _sigterm_like_ctrl_c(), SummaryWriter(out / "tensorboard") if run.writes else nullcontext() as board:
         while not run.is_complete:
             busy = _train_epoch(run, quiet)
-            row = run.history[-1]
-            for name, value in row.items():
-                if board is not None:
-                    board.add_scalar(name, value, row["epoch"])
+            for name, value in run.history[-1].items() if board else ():
+                board.add_scalar(name, value, len(run.history))  # type: ignore[union-attr]
             if not quiet:
                 left = recipe.epochs - len(run.history)
                 print_epoch(run, (time.perf_counter() - started) / (len(run.history) - resumed) * left, busy)

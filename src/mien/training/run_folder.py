@@ -25,14 +25,14 @@ CHECKPOINTS = ("last.ckpt", "previous.ckpt")  # of the last epoch and the one be
 
 def describe_conditions(recipe: Recipe, faces: FaceSet, out: Path, fabric: Fabric) -> dict[str, dict[str, str]]:
     """Describe what decides a run: what must be the same to resume it, and what only changes last digits."""
-    settings = replace(recipe, description="", weights=None).to_yaml() + faces.split("train").fingerprint()
+    settings = replace(recipe, description="").to_yaml() + faces.split("train").fingerprint()
     same = {
         "the recipe or the training rows": hashlib.sha256(settings.encode()).hexdigest(),
         "the version of mien": __version__,
         "the validation rows": faces.split("validation").fingerprint(),
     }
     files = {f"the teacher {run}": Path(run, "weights.safetensors") for run in recipe.distillation.teachers}
-    files[f"{out / TAUGHT} (delete it, and it is made again)"] = out / TAUGHT
+    files[f"{TAUGHT} in that folder (delete it, and it is made again)"] = out / TAUGHT
     same |= {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items() if file.is_file()}
     hardware = {"device": fabric.device.type, "torch": str(torch.__version__), "threads": str(torch.get_num_threads())}
     return {"same": same, "close": {**hardware, "processes": str(fabric.world_size)}}

@@ -95,12 +95,9 @@ class ClassificationTask:
         if fabric.world_size > 1:
             share_batch_norm(model)
         self.optimizer = build_optimizer(model, head_of(model.network), recipe.optimizer)
-        schedule = recipe.schedule
-        self.schedule = (
-            ReduceLROnPlateau(self.optimizer, factor=schedule.factor, patience=schedule.patience)
-            if schedule.name == "plateau"
-            else None
-        )
+        schedule, self.schedule = recipe.schedule, None
+        if schedule.name == "plateau":
+            self.schedule = ReduceLROnPlateau(self.optimizer, factor=schedule.factor, patience=schedule.patience)
         self.steps = len(self._batches(train, 0))
         factors = rate_factors(schedule, recipe.epochs * self.steps)
         self.factors = None if factors is None else factors.to(train.device)
