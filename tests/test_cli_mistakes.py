@@ -36,8 +36,8 @@ def complaint(capsys, words: list[str]) -> str:
         (["predict", "x.jpg", "--forma", "json"], "Did you mean --format?"),
         (["predict", "{faces}", "--font", "x.ttf"], "add --draw DIR, or leave out --font"),
         (
-            ["evaluate", "{run}", "--data", "{faces}", "--out", "y", "--labels", '{{"negative": ["angry", "sad"]}}'],
-            "--labels counts angry as negative, but angry is a label of the model too",
+            ["evaluate", "{run}", "--data", "{faces}", "--out", "y", "--labels", '{{"sad": ["angry", "fear"]}}'],
+            "The merged label 'sad' has the name of a label that stays; add it to its members",
         ),
         (["{faces}"], "did you mean mien predict /"),
         (["train"], "which recipe"),

@@ -4,7 +4,6 @@ import runpy
 import subprocess
 import sys
 import tomllib
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,8 @@ def test_the_hook_names_every_file_and_every_module_that_is_imported_by_name():
     assert {".onnx", ".yaml", ".html", ".css", ".md", ".txt", ".py"} <= {path.suffix for path in there}
     modules = set(hook["hiddenimports"])
     assert {module for module, _ in VERBS.values()} | set(mien._HOME.values()) <= modules
-    assert all(find_spec(name) for name in modules)
+    places = [PACKAGE.parent / name.replace(".", "/") for name in modules]  # importing them would need PyTorch
+    assert all((place / "__init__.py").is_file() or place.with_suffix(".py").is_file() for place in places)
     assert not any(name.endswith("__init__") for name in modules)
 
 

@@ -34,13 +34,16 @@ def write_whole(path: Path, write: Callable[[Path], Result]) -> Result:
 
 
 @contextmanager
-def written_folder(out: Path, contents: str) -> Iterator[Path]:
-    """Give an empty folder next to `out` to write into; it replaces `out` if the block succeeds, else `out` stays as it was."""
+def written_folder(out: Path, contents: str, part: Path | None = None) -> Iterator[Path]:
+    """Give a folder next to `out` to write into; it replaces `out` if the block succeeds, else `out` stays as it was.
+
+    The folder is a new one, which is removed if the block fails, or `part`, which then stays.
+    """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent, ignore_cleanup_errors=True) as scratch:
-            whole, old = Path(scratch, "new"), Path(scratch, "old")
-            whole.mkdir()  # with the usual permissions; the scratch folder is closed to others
+            whole, old = part or Path(scratch, "new"), Path(scratch, "old")
+            whole.mkdir(exist_ok=True)  # with the usual permissions; the scratch folder is closed to others
             yield whole
             if out.exists():
                 out.rename(old)

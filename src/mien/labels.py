@@ -1,7 +1,7 @@
 """Ordered label names, the arithmetic of keeping and merging them, and the words of data sets for the same expressions."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +53,16 @@ def label_groups(groups: LabelMap) -> dict[str, list[str] | None]:
     for name, new in label_changes(groups):
         listed[name if new is None else new] = None if new is None else [*(listed.get(new) or ()), name]
     return listed
+
+
+def select_changes(groups: LabelMap, is_wanted: Callable[[str], object]) -> dict[str, str | list[str] | None]:
+    """Return the part of a map that changes the labels whose names are wanted."""
+    part: dict[str, str | list[str] | None] = {}
+    for key, value in groups.items():
+        members = [name for name, _ in label_changes({key: value}) if is_wanted(name)]
+        if members or value in ([], ()):
+            part[str(key)] = value if value is None or isinstance(value, str) else members
+    return part
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,9 @@
 """Folders of published data sets: numbered classes, labels in file names, other folders beside the known ones, several sets."""
 
+import shutil
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from mien.cli import main
@@ -52,6 +56,84 @@ def test_affectnet_s_numbers_without_an_expression_are_left_out(save, tmp_path):
     assert faces.labels.names == (*FER2013.names, "contempt")
     assert labels(faces)["train/6/6.jpg"] == "angry"
     assert len(faces) == 8
+
+
+def annotate(folder, name, value, kind="exp"):
+    path = folder / "annotations" / f"{name}_{kind}.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, value)
+    return path
+
+
+@pytest.mark.parametrize("form", [str, int, float, lambda number: [number], np.bytes_])
+@pytest.mark.parametrize("archive", [False, True])
+def test_affectnet_s_annotations_are_read(form, archive, save, tmp_path):
+    for number in range(11):
+        save(f"faces/train_set/images/{number}.jpg", number)
+        annotate(tmp_path / "faces/train_set", number, form(str(number)) if form is np.bytes_ else form(number))
+    for number in (3, 0, 7):
+        save(f"faces/val_set/images/{number}.jpg", number)
+        for kind, value in (("exp", str(number)), ("val", "0.5"), ("aro", "-0.5"), ("lnd", np.zeros(136))):
+            annotate(tmp_path / "faces/val_set", number, value, kind)
+    path = tmp_path / "faces"
+    if archive:
+        path = shutil.make_archive(tmp_path / "packed", "zip", tmp_path, "faces")
+    faces = read_faces(path)
+    assert faces.labels.names == (*FER2013.names, "contempt")
+    assert faces.split_names == ("train", "validation")
+    found = {name.split("faces/")[-1].removesuffix(".jpg"): label for name, label in labels(faces).items()}
+    expected = ["neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt"]
+    assert found == {f"train_set/images/{number}": label for number, label in enumerate(expected)} | {
+        "val_set/images/0": "neutral",
+        "val_set/images/3": "surprise",
+        "val_set/images/7": "contempt",
+    }
+    numbered = ", ".join(f"{number} {label}" for number, label in enumerate(expected))
+    assert faces.origin.kind == (f"AffectNet's annotations, numbered as in AffectNet: {numbered} (rows of 8, 9, 10 left out)")
+
+
+class Evil:
+    def __reduce__(self):
+        return Path.touch, (Path("unpickled"),)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (np.array(Evil(), dtype=object), "is not a number from 0 to 10"),
+        (np.array("11"), "is not a number from 0 to 10"),
+        (np.array("-1"), "is not a number from 0 to 10"),
+        (np.array(np.nan), "is not a number from 0 to 10"),
+        (np.array(""), "is not a number from 0 to 10"),
+        (np.zeros(2), "is not a number from 0 to 10"),
+        (b"", "is not a number from 0 to 10"),
+        (b"\x93NUMPY\x01\x00v\x00{'descr': '<U1', 'fortran_order': False, 'shape': (99999999999,), }", "is not a number"),
+        (None, "there is no such file"),
+    ],
+)
+def test_a_bad_annotation_is_a_bad_row(content, reason, save, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in range(3):
+        save(f"faces/images/{number}.jpg", number)
+        path = annotate(tmp_path / "faces", number, str(number))
+    if isinstance(content, np.ndarray):
+        np.save(path, content, allow_pickle=True)
+    elif content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(MienError, match=rf"2\.jpg.*annotations/2_exp\.npy.*{reason}"):
+        read_faces(tmp_path / "faces")
+    faces = read_faces(DataSource(tmp_path / "faces", skip_bad=True))
+    assert (len(faces), faces.split_names, len(faces.origin.skipped)) == (2, ("none",), 1)
+    assert not Path("unpickled").exists()
+
+
+def test_annotations_without_an_expression_are_an_error(save, tmp_path):
+    save("faces/images/0.jpg")
+    annotate(tmp_path / "faces", 0, "8")
+    with pytest.raises(MienError, match=r"has AffectNet's annotations \(\*_exp.npy\), but none with an expression"):
+        read_faces(tmp_path / "faces")
 
 
 def test_fer2013_s_numbered_folders_are_told_by_their_files(save, tmp_path):

@@ -94,8 +94,3 @@ def test_a_label_without_rows_needs_no_partner(answered):
 def test_merged_labels_that_do_not_fit_the_data_are_an_error(labels, sentence, labelled):
     with pytest.raises(MienError, match=f"--labels does not fit the data, which have joy, grief, sad: .*{sentence}"):
         with_labels(labelled("joy", "grief", "sad"), labels)
-
-
-def test_two_labels_of_the_model_are_not_merged_in_the_data_alone(labelled):
-    with pytest.raises(MienError, match="counts surprise as happy, but surprise is a label of the model too"):
-        with_labels(labelled("happy", "surprise"), {"happy": ["happy", "surprise"]}, FER2013)

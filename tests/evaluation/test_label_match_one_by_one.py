@@ -7,7 +7,7 @@ import pytest
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.evaluation.label_match import fit_to_model, with_labels
-from mien.labels import FER2013, LabelSet
+from mien.labels import LabelSet
 from mien.verbs.evaluate import evaluate
 
 
@@ -72,8 +72,9 @@ def test_the_user_decides_what_becomes_of_labels(labels, rows, merged, labelled,
         ({"contemt": None}, "no label 'contemt' among .*Did you mean 'contempt'"),
         ({"contempt": "neutrl"}, "no label 'neutrl' among happy, sad, neutral. Did you mean 'neutral'"),
         ({"contempt": 3}, "'contempt' cannot become 3"),
-        ({"sad": "happy"}, "counts sad as happy, but sad is a label of the model too"),
-        ({"sadness": "happy"}, "counts sad as happy, but sad is a label of the model too"),
+        ({"contempt": "sad", "sad": ["neutral"]}, "'sad' has the name of a label that stays"),
+        ({"happy": ["happy", "hapy"]}, "no label 'hapy' among happy, sad, neutral, contempt. Did you mean 'happy'"),
+        ({"sad": "low", "contempt": "lo"}, "no label 'lo' among happy, low, neutral. Did you mean 'low'"),
     ],
 )
 def test_a_mistake_is_answered_with_the_nearest_label(labels, sentence, labelled, model, tmp_path):
@@ -94,8 +95,25 @@ def test_a_model_s_own_names_are_used(labelled):
     assert fitted.labels.names == ("Happiness", "Sadness")
 
 
+@pytest.mark.parametrize(
+    ("recipe", "of_model", "given", "of_data", "expected", "rows"),
+    [
+        ("", "happy sad neutral", {"low": ["sad", "fear"]}, "happy sadness fear", "happy low", 6),  # each knows other members
+        ("", "happy sad neutral", {"sad": None}, "happy neutral", "happy neutral", 4),  # only the model has it
+        ("", "happy sad neutral", {"sad": None}, "happy sad neutral", "happy neutral", 4),
+        ("", "happy sad neutral", {"happiness": "glad"}, "joy happy sad", "joy glad sad", 6),  # joy is to be asked for
+        ("merge: {low: [sad, fear]}", "happy low", {"low": "bad", "gloom": "fear"}, "happy sad gloom", "happy bad", 6),
+        ("merge: {low: [sad, fear]}\nkeep: [low, happy]", "low happy", {"low": "bad"}, "happy sad angry", "bad happy", 4),
+        ("", "happy sad", {"happy": "sad", "sad": "happy"}, "happy sad", "sad happy", 4),
+    ],
+)
+def test_labels_of_the_data_and_of_the_model_are_changed_alike(recipe, of_model, given, of_data, expected, rows, labelled):
+    fitted = fit_to_model(recipe, LabelSet(of_model.split()), labelled(*of_data.split()), given)
+    assert (fitted.labels.names, len(fitted)) == (tuple(expected.split()), rows)
+
+
 def test_with_labels_in_python_takes_all_forms(labelled):
     faces: FaceSet = labelled("happy", "joy", "smile", "contempt")
-    merged = with_labels(faces, {"joy": "happy", "contempt": None, "smile": "happy"}, FER2013)
+    merged = with_labels(faces, {"joy": "happy", "contempt": None, "smile": "happy"})
     assert merged.labels.names == ("happy",)
     assert len(merged) == 6

@@ -191,6 +191,16 @@ def test_photos_are_fetched_by_both_ways_of_use_and_resumed(site, model, tmp_pat
     assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 3
 
 
+def test_explain_fetches_photos_too(site, tmp_path, capsys):
+    words = ["explain", f"{site}/a.png", "--faces", "--out", str(tmp_path / "why.png")]
+    assert main(words) == 2
+    assert "--fetch" in capsys.readouterr().err
+    assert main([*words, "--fetch"]) == 0
+    assert capsys.readouterr().out.startswith(f"{site}/a.png  face 0  ")
+    (explained,) = mien.explain(f"{site}/a.png", faces=True, fetch=True)
+    assert explained.heat is not None
+
+
 def test_a_stream_of_video_stays_a_stream_with_fetch(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "WAIT_SECONDS", 0.0)
     for address in ("http://127.0.0.1:9/clip.mp4", "http://127.0.0.1:9/live.m3u8", "rtsp://127.0.0.1:9/live"):

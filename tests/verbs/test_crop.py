@@ -284,3 +284,79 @@ def test_a_full_disk_leaves_nothing(photos, tmp_path, monkeypatch, capsys):
     assert main(["crop", str(photos), "--out", str(tmp_path / "faces")]) == 2
     assert "the disk is full" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("cut", [0, 40, 10_000], ids=["whole", "torn", "settings only"])
+def test_an_interrupted_run_is_resumed(cut, photos, cropped, tmp_path, monkeypatch, capsys):
+    words, crop_one, worked = ["crop", str(photos), "--out", str(tmp_path / "faces")], crop_verb._crop, []
+
+    def interrupted(photo, **options):
+        worked.append(photo[0].id)
+        if len(worked) == 6 and "resumed" not in worked:
+            raise KeyboardInterrupt
+        return crop_one(photo, **options)
+
+    monkeypatch.setattr(crop_verb, "_crop", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        crop_verb.crop([str(photos)], tmp_path / "faces")
+    assert [path.name for path in tmp_path.iterdir()] == ["faces.part"]  # nothing that looks whole
+    log = tmp_path / "faces.part" / crop_verb.LOG
+    done = len(log.read_text().splitlines()) - 1
+    assert done > 0
+    log.write_bytes(log.read_bytes()[: max(-cut, 60 - log.stat().st_size) or None])
+    assert main(words) == 2
+    assert "add --resume, or remove that folder" in capsys.readouterr().err
+
+    worked[:] = ["resumed"]
+    assert main([*words, "--resume"]) == 1
+    assert len(worked) - 1 == {0: 9 - done, 40: 10 - done}.get(cut, 9)
+    assert capsys.readouterr().out == "9 photos: 7 faces cropped; no face in 1, several in 1, 1 could not be read\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["faces"]
+    paths = [path.relative_to(cropped) for path in sorted(cropped.rglob("*"))]
+    assert paths == [path.relative_to(tmp_path / "faces") for path in sorted((tmp_path / "faces").rglob("*"))]
+    for path in paths:
+        assert (cropped / path).is_dir() or (cropped / path).read_bytes() == (tmp_path / "faces" / path).read_bytes()
+
+    assert main([*words, "--resume"]) == 1
+    told = capsys.readouterr()
+    assert "is whole, there is nothing to resume" in told.err
+    assert told.out.startswith("9 photos: 7 faces cropped;")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (["--margin", "0.1"], "has margin 0.0, not 0.1; use the same options, or remove its folder"),
+        (["--several", "all"], "has several largest, not all"),
+        ("rename", "has 'happy/0.png' where there is 'happy/1.png' now, or remove its folder"),
+        ("damage", "is not the log of an unfinished run, or damaged, or remove its folder"),
+    ],
+)
+def test_a_run_of_other_options_or_photos_is_not_resumed(change, sentence, tmp_path, monkeypatch, capsys):
+    for number in range(2):
+        save(tmp_path / "photos" / "happy" / f"{number}.png", ["happy"], number)
+    words = ["crop", str(tmp_path / "photos"), "--out", str(tmp_path / "faces"), "--resume"]
+    monkeypatch.setattr(crop_verb, "_write", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        crop_verb.crop([str(tmp_path / "photos")], tmp_path / "faces")
+    log = tmp_path / "faces.part" / crop_verb.LOG
+    if change == "rename":
+        (tmp_path / "photos" / "happy" / "0.png").unlink()
+    if change == "damage":
+        log.write_text("{}\n[]\n")
+    before = log.read_bytes()
+    assert main([*words, *(change if isinstance(change, list) else [])]) == 2
+    assert sentence in capsys.readouterr().err
+    assert log.read_bytes() == before
+
+
+def test_the_page_says_what_became_of_photos_with_several_faces(photos, tmp_path):
+    names = [str(photos / "happy" / "group.png"), str(photos / "happy" / "0.png")]
+    for several, captions in (
+        ("largest", ["group.png, 1 of 3 faces (the largest), score"]),
+        ("all", [f"group.png, {number} of 3 faces, score" for number in (1, 2, 3)]),
+        ("skip", ["<h2>photos with several faces, of which none was cropped (1 shown)</h2>", ">group.png<"]),
+    ):
+        page = (mien.crop(names, tmp_path / several, several=several).folder / "index.html").read_text(encoding="utf-8")
+        assert all(caption in page for caption in captions)
+        assert f"was cropped (--several {several})" in page.replace("were", "was")

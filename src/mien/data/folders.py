@@ -1,12 +1,17 @@
 """Images in one folder per class, with or without train, validation and test; the Kaggle folders of FER-2013 among them."""
 
+import io
 import re
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import PurePosixPath
 
+import numpy as np
+
 from mien.data.faceset import SPLITS
-from mien.data.rows import ARCHIVE_SUFFIXES, Row, Rows, Tree, labels_from, numbers_of, split_word
+from mien.data.rows import ARCHIVE_SUFFIXES, BadRow, Row, Rows, Tree, labels_from, numbers_of, split_word
 from mien.errors import MienError
 from mien.images import is_image_name
 from mien.labels import meaning
@@ -19,6 +24,8 @@ _CODES = (
 )
 """Data sets with the label in the file names (KA.AN1.39.tiff, AF01ANS.JPG): Lyons et al., 1998; Lundqvist et al., 1998."""
 
+_ANNOTATION = "_exp.npy"  # ends the name of a file with the number of a label, of AffectNet
+
 _Image = tuple[str, str, str]  # split, label and file of a labelled image
 
 
@@ -26,7 +33,8 @@ def read(tree: Tree) -> Rows:
     """Read one folder per class, or one per split (train, val, valid, validation, test; in any case) with one per class in it.
 
     In the Kaggle folders of FER-2013, `test` holds both tests: files named PublicTest_... are validation, PrivateTest_... are
-    test. Images below a class folder, at any depth, belong to the class. Of JAFFE and KDEF the file names tell the labels.
+    test. Images below a class folder, at any depth, belong to the class. Of JAFFE and KDEF the file names tell the labels, of
+    AffectNet as published the annotations.
     """
     top = _top(tree)
     files = list(_image_files(tree, top))
@@ -35,6 +43,8 @@ def read(tree: Tree) -> Rows:
         if files and all(codes):
             images = [("none", meaning(match[1]), file) for match, file in zip(codes, files, strict=True) if match]
             return _rows(tree, f"{data_set}, labels from the file names", images)
+    if any(file.endswith(_ANNOTATION) for file in tree.files):
+        return _read_annotated(tree, files)
     images, left_out = _find_images(tree, top)
     if not images:
         raise MienError(_no_images(tree, top))
@@ -59,6 +69,31 @@ def _rows(tree: Tree, kind: str, images: list[_Image]) -> Rows:
     images.sort(key=lambda image: (SPLITS.index(image[0]), index[image[1]], image[2]))
     rows = (Row(file, split, index[label], partial(tree.read_image, file)) for split, label, file in images)
     return Rows(kind=kind, labels=labels, rows=rows, count=len(images))
+
+
+def _read_annotated(tree: Tree, files: list[str]) -> Rows:
+    """Read AffectNet as published: the number of the label of images/0.jpg is in annotations/0_exp.npy."""
+    numbers: dict[str, str] = {}
+    bad = []
+    for file in files:
+        folder, _, name = file.rpartition("images/")
+        annotation = f"{folder}annotations/{PurePosixPath(name).stem}{_ANNOTATION}"
+        try:
+            value = int(float(np.load(io.BytesIO(tree.read(annotation)), allow_pickle=False).item()))
+            numbers[file] = str(range(11).index(value))
+        except Exception as error:  # whatever NumPy raises if the file is damaged
+            reason = error if isinstance(error, MienError) else "it is not a number from 0 to 10 in NumPy's format"
+            bad.append(BadRow(file, f"of its annotation {annotation}: {reason}"))
+    said, table = numbers_of("affectnet", (), set(numbers.values()))
+    images = []
+    for file, number in numbers.items():
+        if label := table.get(number):
+            split = next(filter(None, map(_folder_split, file.split("/"))), "none")
+            images.append((split, label, file))
+    if not images:
+        raise MienError(f"{tree.path} has AffectNet's annotations (*{_ANNOTATION}), but none with an expression, 0 to 7.")
+    rows = _rows(tree, f"AffectNet's annotations{said}", images)
+    return replace(rows, rows=chain(rows.rows, bad), count=len(images) + len(bad))
 
 
 def check_single(tree: Tree, holders: Collection[str], lists: Collection[str], top: str = "") -> None:

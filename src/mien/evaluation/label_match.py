@@ -3,7 +3,6 @@
 import json
 import shlex
 import sys
-from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +11,7 @@ import yaml
 from mien.data.faceset import FaceSet, move_split
 from mien.data.rows import numbered_labels
 from mien.errors import MienError, suggestion
-from mien.labels import LabelMap, LabelSet, is_no_expression, label_changes, label_groups, meaning
+from mien.labels import LabelMap, LabelSet, is_no_expression, label_changes, label_groups, meaning, select_changes
 
 BLANK = "?"  # placeholder for a label of the data that the user must fill in: a copied wrong guess would be measured
 SIMILAR_WORDS = {  # names of similar expressions in other data; error messages suggest them, but nothing applies them
@@ -25,45 +24,39 @@ SIMILAR_WORDS = {  # names of similar expressions in other data; error messages 
 }
 
 
-def with_labels(faces: FaceSet, labels: LabelMap, model: LabelSet | None = None, merged: Collection[str] = ()) -> FaceSet:
-    """Merge, rename or leave out labels of the data as the user asks; `merged` are the labels that the model's recipe merges.
-
-    MienError if the map does not fit the data, a new name is none of the model's, or a label that gets one is another of them.
-    """
-    for name, new in label_changes(labels):
-        own = faces.labels.find(name)
-        if model and new is not None and own != new and own in model.names:
-            raise MienError(
-                f"--labels counts {own} as {new}, but {own} is a label of the model too, and predicting it would count "
-                "as wrong; merge only labels that the model does not know, or train with --recipe.merge."
-            )
+def with_labels(faces: FaceSet, labels: LabelMap) -> FaceSet:
+    """Merge, rename or leave out labels of the data as the user asks; MienError if the map does not fit the data."""
     try:
-        relabelled = faces.merge(labels)
-        for _, new in label_changes(labels):
-            if model and new is not None:
-                LabelSet(dict.fromkeys((*model, *merged))).index(new)
+        return faces.merge(labels)
     except MienError as problem:
         raise MienError(f"--labels does not fit the data, which have {', '.join(faces.labels)}: {problem}") from None
-    return relabelled
 
 
 def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet, given: LabelMap | None = None) -> FaceSet:
     """Merge, rename and leave out labels of the data as the user asks and as the model needs, and report it on stderr.
 
-    First come the user's `given` labels, then those that the model's recipe (YAML, or "") merges, then other names of the
-    model's labels. The rows of labels that the model does not know are left out. If one of these may be a label of the model
-    that the data lack, or almost no label is known, nothing is left out, so that `match_labels` explains the difference. If the
-    model was validated on rows carved from training, the data's own validation rows become test rows.
+    First come the user's `given` changes of labels of the data, then those that the model's recipe (YAML, or "") merges, then
+    the given changes that only the model knows, then other names of the model's labels, which are changed as given. The rows of
+    labels that the model does not know are left out. If one of these may be a label of the model that the data lack, or almost
+    no label is known, nothing is left out, so that `match_labels` explains the difference. If the model was validated on rows
+    carved from training, the data's own validation rows become test rows.
     """
     made = yaml.safe_load(recipe) or {}
-    merge = dict(label_changes(made.get("merge") or {}))
-    if given:
-        faces = with_labels(faces, given, labels, merge)
+    given, merge = given or {}, dict(label_changes(made.get("merge") or {}))
+    data_labels, of_model = faces.labels, select_changes(given, labels.find)
+    of_data = select_changes(given, lambda name: data_labels.find(name) or not labels.find(name))
+    faces = with_labels(faces, of_data) if of_data else faces
+    labels, _ = labels.merge(of_model)
+    for _, new in label_changes(given):
+        if new is not None:
+            LabelSet(dict.fromkeys((*labels, *merge))).index(new)
     if made.get("own_validation") is False and "validation" in faces.split_names:
         faces = move_split(faces, "validation", "test")
         print("the model was validated on rows carved from training: the data's validation rows are test rows", file=sys.stderr)
     if merge := {own: new for name, new in merge.items() if (own := faces.labels.find(name))}:
         faces = faces.merge(merge)
+    if later := select_changes(of_model, lambda name: not data_labels.find(name) and faces.labels.find(name)):
+        faces = faces.merge(later)
     if other := {name: own for name in faces.labels if (own := labels.find(name)) not in (name, None)}:
         faces = faces.merge(other)
     used = [name for name, shares in zip(faces.labels, faces.targets.T, strict=True) if shares.any()]
@@ -73,7 +66,7 @@ def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet, given: LabelMap 
     too_few = len(used) - len(unknown) < (2 if doubtful else 1)
     if not unknown or too_few or any(members != [BLANK] for members in guesses.values()):
         return faces
-    order = made.get("keep") or faces.labels.names
+    order = labels.names if made.get("keep") else faces.labels.names
     kept = faces.keep([name for name in order if name in faces.labels.names and name in labels.names])
     without = f"{len(faces) - len(kept):,} rows of other labels left out ({', '.join(unknown)})"
     print(f"the model knows {', '.join(labels)}: {without}; to map one: {_flag({unknown[0]: labels[-1]})}", file=sys.stderr)

@@ -89,7 +89,8 @@ def evaluate(
         probabilities = mean_over_views(views)
         metrics = measure(probabilities, targets, model.labels)
         found = copies and subgroups.measure_training_copies(*copies, probabilities, targets, model.labels)
-        before = temperature and measure_before_temperature(views, truth, temperature, model.prior_factors)
+        has_logits = temperature and not model.has_merged_labels  # those of merged labels are unknown
+        before = measure_before_temperature(views, truth, temperature, model.prior_factors) if has_logits else None
         suspects = None if data_record["same_as_training"] else len(likely_mislabelled(probabilities, targets))
         record = Record(
             model=model_record,

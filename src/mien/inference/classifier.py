@@ -16,7 +16,7 @@ import onnxruntime
 
 from mien.errors import MienError, first_line, suggestion
 from mien.images import ImageSource, prepare, read_image
-from mien.labels import LabelSet
+from mien.labels import LabelMap, LabelSet, move_shares
 
 DEFAULT_MODEL = "mien-s"
 MODELS = Path(__file__).parent.parent / "models"  # folder of the embedded models: one .onnx file each with its card
@@ -166,7 +166,7 @@ class Classifier:
         try:
             if (heads := json.loads(self.metadata.get("mien.heads", '["label"]'))) != list(self.heads):
                 raise ValueError(f"heads {heads} in format {version}")
-            self.labels = LabelSet(json.loads(self.metadata["mien.labels"]))
+            self.labels = self._file_labels = LabelSet(json.loads(self.metadata["mien.labels"]))
             self.size = int(self.metadata["mien.size"])
             self.channels = int(self.metadata["mien.channels"])
             self.parameters = int(self.metadata.get("mien.parameters") or 0)
@@ -174,6 +174,7 @@ class Classifier:
             self.training_priors = {head: as_shares(priors[head], self.labels) for head in self.heads if priors}
         except (KeyError, ValueError, TypeError, MienError) as error:
             raise MienError(f"The metadata of {name} are damaged ({error}); export the model again.") from None
+        self._new_index: tuple[int, ...] = tuple(range(len(self.labels)))  # of each label of the file, as of `LabelSet.merge`
         self._check_graph(name)
         self._choose(self.heads[-1] if head is None else head, prior)
 
@@ -195,16 +196,23 @@ class Classifier:
         """Return a classifier with another prior, or the default one, that shares the open file; MienError as for the class."""
         return copy.copy(self)._choose(self.head, prior)
 
+    def with_labels(self, changes: LabelMap) -> "Classifier":
+        """Return a classifier with labels changed as by `mien.predict`, with the open file; MienError if one is unknown."""
+        changed = copy.copy(self)
+        changed.labels, new_index = self.labels.merge(changes)
+        changed._new_index = tuple(new_index[old] if old >= 0 else -1 for old in self._new_index)
+        return changed
+
     def _choose(self, head: str, prior: Prior | None) -> "Classifier":
         if head not in self.heads:
             raise MienError(f"The model {str(self.path)!r} has no head {head!r}; choose {' or '.join(self.heads)}.")
         self.head, self._given_prior = head, prior
         if prior is None:
             prior = PRIORS[head] if self.training_priors else "training"
-        shares, power = np.ones(len(self.labels)), float("nan")
+        shares, power = np.ones(len(self._file_labels)), float("nan")
         if isinstance(prior, Mapping):
-            shares, power = as_shares(prior, self.labels), 1.0
-            prior = dict(zip(self.labels, shares.round(6).tolist(), strict=True))
+            shares, power = as_shares(prior, self._file_labels), 1.0
+            prior = dict(zip(self._file_labels, shares.round(6).tolist(), strict=True))
         elif isinstance(prior, str):
             power = {"training": 0.0, "balanced": 1.0}.get(prior, power)
         elif isinstance(prior, Real):
@@ -227,6 +235,11 @@ class Classifier:
     def face_shape(self) -> tuple[int, ...]:
         """The shape of one face: (size, size) or (size, size, 3)."""
         return (self.size, self.size) if self.channels == 1 else (self.size, self.size, 3)
+
+    @property
+    def has_merged_labels(self) -> bool:
+        """Whether labels of the file are merged or left out."""
+        return self._new_index != tuple(range(len(self._file_labels)))
 
     @property
     def providers(self) -> list[str]:
@@ -252,11 +265,15 @@ class Classifier:
             raise MienError(f"{self.path.name} takes uint8 faces (N, {expected}), not {found}; classify() prepares any face.")
         if batch_size < 1:
             raise MienError(f"The batch size must be at least 1, not {batch_size}.")
-        output, batches = HEADS[self.head], [np.empty((0, len(self.labels)), dtype=np.float32)]
+        output, batches = HEADS[self.head], [np.empty((0, len(self._file_labels)), dtype=np.float32)]
         for start in range(0, len(faces), batch_size):
             batches += self._session.run([output], {"faces": faces[start : start + batch_size]})
         probabilities = np.concatenate(batches)
-        return probabilities if self.prior_factors is None else reweighted(probabilities, self.prior_factors)
+        if self.prior_factors is not None:
+            probabilities = reweighted(probabilities, self.prior_factors)
+        if not self.has_merged_labels:
+            return probabilities
+        return move_shares(np.maximum(probabilities, np.finfo(np.float32).tiny), self._new_index, len(self.labels))
 
     def classify(self, faces: ImageSource | Iterable[ImageSource], batch_size: int = 64) -> np.ndarray:
         """Classify images that show one face each and nothing else; no face is detected.
@@ -281,6 +298,18 @@ class Classifier:
             batches.append(self.predict_proba(np.stack(batch), batch_size))
         probabilities = np.concatenate(batches)
         return probabilities if several else probabilities[0]
+
+
+def open_classifier(
+    model: str | Path | Classifier, head: str | None = None, prior: Prior | None = None, labels: LabelMap | None = None
+) -> Classifier:
+    """Open a model for one thread, or take an open one, and change its head, prior and labels where these are given."""
+    classifier = model if isinstance(model, Classifier) else Classifier(model, threads=1)
+    if head is not None:
+        classifier = classifier.with_head(head)
+    if prior is not None:
+        classifier = classifier.with_prior(prior)
+    return classifier.with_labels(labels) if labels else classifier
 
 
 def as_shares(given: Mapping[str, float], labels: LabelSet) -> np.ndarray:

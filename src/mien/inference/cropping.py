@@ -12,8 +12,16 @@ class FaceCropper:
     """Finds and crops the faces of images; safe to call from several threads. The parameters are those of `mien.predict`."""
 
     def __init__(
-        self, detector: str | Detector = "auto", margin: float = 0.0, min_size: float = 0.0, min_score: float | None = None
+        self,
+        detector: str | Detector = "auto",
+        margin: float = 0.0,
+        min_size: float = 0.0,
+        min_score: float | None = None,
+        faces: bool = False,
     ) -> None:
+        if faces and detector not in ("auto", "none"):
+            raise MienError("Cropped faces need no detector; leave out the detector, or faces.")
+        detector = "none" if faces else detector
         if not -0.4 <= margin <= 2:
             raise MienError(f"The margin is a share of the face's square between -0.4 and 2, not {margin:g}.")
         self._detector = open_detector(detector, min_score) if isinstance(detector, str) else detector

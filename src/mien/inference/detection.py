@@ -41,11 +41,11 @@ def crop_face(image: np.ndarray, face: Face, framing: Framing | None) -> np.ndar
         x1, y1, x2, y2 = (round(edge) for edge in face.box)
         return image[max(0, y1) : y2, max(0, x1) : x2]
     length = framing.side * face.extent
-    angle = np.radians(face.angle)
+    angle = math.radians(face.angle)
     x = face.centre[0] + np.sin(angle) * framing.rise * length
     y = face.centre[1] - np.cos(angle) * framing.rise * length
     side = max(1, round(length))
-    reach = math.ceil(length * 0.75) + 2  # half a diagonal is 0.71 sides
+    reach = math.ceil(length * (abs(math.cos(angle)) + abs(math.sin(angle))) / 2) + 2  # from the centre to what is resampled
     left, top = math.floor(x) - reach, math.floor(y) - reach
     bottom, right = top + 2 * reach + 1, left + 2 * reach + 1
     if min(top, left) >= 0 and bottom <= image.shape[0] and right <= image.shape[1]:
@@ -171,7 +171,8 @@ class YuNet:
         height, width = image.shape[:2]
         rows, columns = (self._fixed or -(-side // 32) * 32 for side in (height, width))
         pixels = np.zeros((1, 3, rows, columns), np.float32)
-        pixels[0, :, :height, :width] = image.transpose(2, 0, 1)[::-1]  # BGR
+        for channel in range(3):  # BGR; faster than all at once
+            pixels[0, 2 - channel, :height, :width] = image[:, :, channel]
         outputs = self._session.run(None, {self._input: pixels})
         found = []
         for level, stride in enumerate(self.STRIDES):

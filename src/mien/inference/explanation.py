@@ -8,13 +8,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from mien.errors import MienError, printable
 from mien.files import write_whole
-from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior
+from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior, open_classifier
+from mien.inference.cropping import FaceCropper
 from mien.inference.detection import Detector
 from mien.inference.drawing import Text, choose_fonts, draw_text, measure_text, set_text
 from mien.inference.pipeline import FacePipeline, ImageFaces
@@ -74,6 +76,8 @@ def explain(
     faces: bool = False,
     out: str | Path | None = None,
     font: str | None = None,
+    labels: dict[Any, Any] | None = None,
+    fetch: bool = False,
 ) -> list[Explanation]:
     """Find the faces of images and measure which parts of each determine its prediction.
 
@@ -87,6 +91,8 @@ def explain(
         faces: the images are cropped faces already.
         out: a picture to write, .png, .jpg or .webp: a row for each face; not written if there is no face.
         font: a font file for the text in the picture, as for `predict`.
+        labels: what becomes of the model's labels, as for `predict`.
+        fetch: download the photos whose http or https address is given.
 
     Returns:
         One or more for every image, in order: one for each face, the largest first, or one that says that there is no face or
@@ -98,11 +104,11 @@ def explain(
     """
     if out is not None and Path(out).suffix.lower() not in FORMATS:
         raise MienError(f"The picture {str(out)!r} must end in {', '.join(FORMATS)}.")
-    pipeline = FacePipeline(model, detector, head, prior, faces, keep_crops=True)
+    pipeline = FacePipeline(open_classifier(model, head, prior, labels), FaceCropper(detector, faces=faces), keep_crops=True)
     choose_fonts((), font)
     if label is not None:
         pipeline.classifier.labels.index(label)
-    with closing(pipeline.run(listed(source))) as images:
+    with closing(pipeline.run(listed(source, fetch=fetch))) as images:
         explanations = list(islice(_explanations(images, pipeline.classifier, label), MOST_FACES))
     if out is not None and any(each.heat is not None for each in explanations):
         picture = draw_explanations(explanations, font)

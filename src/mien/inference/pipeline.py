@@ -12,7 +12,7 @@ import numpy as np
 from mien.errors import MienError
 from mien.images import prepare, reason_of
 from mien.inference.annotation import AnnotationWriter
-from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior, usable_cores
+from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior, open_classifier, usable_cores
 from mien.inference.cropping import FaceCropper
 from mien.inference.detection import Detector
 from mien.inference.drawing import choose_fonts
@@ -21,7 +21,6 @@ from mien.inference.prediction import Frame, Prediction, Unread, read
 from mien.inference.prefetch import prefetched
 from mien.inference.sources import Source, listed
 from mien.inference.tracking import SMOOTHING, TrackSmoother
-from mien.labels import LabelMap, move_shares
 
 # Confidence below which a prediction is called unsure. On PublicTest 77% of mien-s's predictions reach it, and 91% of these
 # agree with the majority of voters; of those below, 55% (benchmarks/unsure.py).
@@ -103,12 +102,11 @@ def predict(
     elif font is not None:
         raise MienError("The font is for drawings; add --draw DIR, or leave out --font.")
     items = listed(source, every, fetch=fetch)
-    pipeline = FacePipeline(
-        model, detector, head, prior, faces, margin, min_size, min_score, threshold, batch_size, draw is not None, labels=labels
-    )
+    cropper = FaceCropper(detector, margin, min_size, min_score, faces)
+    pipeline = FacePipeline(open_classifier(model, head, prior, labels), cropper, threshold, batch_size, draw is not None)
     writer = None
     if draw is not None:
-        choose_fonts(pipeline.labels.names, font)  # a font that cannot be used is reported before the work
+        choose_fonts(pipeline.classifier.labels.names, font)  # a font that cannot be used is reported before the work
         writer = AnnotationWriter(Path(draw), font)
     return _predictions(pipeline.run(items, threads), TrackSmoother(smoothing) if track else None, writer)
 
@@ -146,33 +144,18 @@ class FacePipeline:
 
     def __init__(
         self,
-        model: str | Path | Classifier,
-        detector: str | Detector,
-        head: str | None = None,
-        prior: Prior | None = None,
-        faces: bool = False,
-        margin: float = 0.0,
-        min_size: float = 0.0,
-        min_score: float | None = None,
+        classifier: Classifier,
+        cropper: FaceCropper,
         threshold: float = UNSURE,
         batch_size: int = 64,
         keep_images: bool = False,
         keep_crops: bool = False,
-        labels: LabelMap | None = None,
     ) -> None:
         if batch_size < 1:
             raise MienError(f"The batch size must be at least 1, not {batch_size}.")
         if not 0 <= threshold <= 1:
             raise MienError(f"The threshold is a confidence between 0 and 1, not {threshold:g}.")
-        if faces and detector not in ("auto", "none"):
-            raise MienError("Cropped faces need no detector; leave out the detector, or faces.")
-        self._cropper = FaceCropper("none" if faces else detector, margin, min_size, min_score)
-        self.classifier = model if isinstance(model, Classifier) else Classifier(model, threads=1)
-        if head is not None:
-            self.classifier = self.classifier.with_head(head)
-        if prior is not None:
-            self.classifier = self.classifier.with_prior(prior)
-        self.labels, self._new_index = self.classifier.labels.merge(labels or {})
+        self.classifier, self._cropper = classifier, cropper
         self._threshold, self._batch_size = threshold, batch_size
         self._keep_images, self._keep_crops = keep_images, keep_crops
 
@@ -186,8 +169,8 @@ class FacePipeline:
     def find(self, item: Frame | Unread) -> ImageFaces:
         """Read an image, and detect, crop and prepare its faces."""
         frame = read(item)
-        row = Prediction(frame.source, self.labels, error=frame.error, frame=frame.frame, time=frame.time)
-        row = replace(row, threshold=self._threshold, note=frame.note)
+        moment: dict[str, Any] = {"frame": frame.frame, "time": frame.time, "note": frame.note, "error": frame.error}
+        row = Prediction(frame.source, self.classifier.labels, threshold=self._threshold, **moment)
         if frame.image is None:
             return ImageFaces([row])
         kept = frame.image if self._keep_images else None
@@ -201,11 +184,10 @@ class FacePipeline:
         height, width = frame.image.shape[:2]
         rows = []
         for number, (face, _) in enumerate(faces):
-            found_row = replace(row, face=number, box=face.clipped(width, height), score=face.score)
+            found: dict[str, Any] = {"face": number, "box": face.clipped(width, height), "score": face.score}
             if face.landmarks is not None:
-                landmarks, angle = face.landmarks.astype(np.float32), 180 - (180 - face.angle) % 360
-                found_row = replace(found_row, landmarks=landmarks, angle=angle)
-            rows.append(found_row)
+                found |= {"landmarks": face.landmarks.astype(np.float32), "angle": 180 - (180 - face.angle) % 360}
+            rows.append(replace(row, **found))
         crops = [crop for _, crop in faces] if self._keep_crops else []
         return ImageFaces(rows or [row], prepared, crops, kept, frame.rate)
 
@@ -213,8 +195,6 @@ class FacePipeline:
         """Add the probabilities to every row with a face."""
         faces = [face for image in group for face in image.prepared]
         answers = self.classifier.predict_proba(np.stack(faces), self._batch_size) if faces else np.empty((0, 0))
-        if faces and self.labels != self.classifier.labels:
-            answers = move_shares(np.maximum(answers, np.finfo(np.float32).tiny), self._new_index, len(self.labels))
         probabilities = iter(answers)
         for image in group:
             image.rows = [row if row.face is None else replace(row, probabilities=next(probabilities)) for row in image.rows]

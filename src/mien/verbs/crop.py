@@ -1,15 +1,17 @@
 """`mien crop`: photos to cropped faces, framed as for predictions, with a manifest and a page to check them."""
 
 import csv
+import json
 import re
+import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from html import escape
 from pathlib import Path, PurePath
 from string import Template
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -25,6 +27,7 @@ from mien.images import as_data_uri, is_image_name, prepare, reason_of
 from mien.inference.cropping import FaceCropper
 from mien.inference.output import check_draw
 from mien.inference.prediction import Frame, Unread, read
+from mien.inference.resume import log_path
 from mien.inference.sources import check_names, listed
 from mien.labels import LabelSet
 from mien.verbs import say, show_progress
@@ -32,20 +35,23 @@ from mien.verbs import say, show_progress
 SHOWN, TILE = 120, 96  # most faces of a label on the page, and their longest side in pixels
 LONGEST = 200  # bytes of a file name without number and suffix; file systems take 255
 SEVERAL = "several faces were found"
-
-Tile = tuple[bool, float, str, str]  # a face of the page: is it alone, score, caption, HTML; the most doubtful is the smallest
+KEPT = {"largest": "the largest was cropped", "all": "all were cropped", "skip": "none was cropped"}  # by --several
+LEFT_OUT = "photos without a face", "photos with several faces, of which none was cropped"  # headings of the page
+LOG = "photos.jsonl"  # of an unfinished run: a line with its settings, then one for each photo
+Photos = Iterator[tuple[Row | BadRow, str, str]]  # with their labels and the places of their faces
 
 
 class Cropped(NamedTuple):
-    """What was found in a photo."""
+    """What was found in a photo; a line of the log."""
 
     photo: str
     frame: str = ""  # its number in a video
     label: str = ""
     split: str = "none"
     remark: str = ""  # NO_FACE, SEVERAL, an error or nothing
-    faces: Sequence[Mapping[str, object]] = ()  # rows of the manifest
-    tiles: Sequence[Tile] = ()  # of the faces; without a face, of the photo
+    found: int = 0  # faces in the photo
+    faces: Sequence[Mapping[str, Any]] = ()  # rows of the manifest
+    picture: str = ""  # of a photo of which no face was cropped, as a data URI
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ def crop(
     size: int | None = None,
     every: int = 1,
     quiet: bool = False,
+    resume: bool = False,
 ) -> Crops:
     """Find the faces of photos, and write them as PNG files in a folder per label, framed as for predictions.
 
@@ -92,6 +99,7 @@ def crop(
         size: height and width in pixels to resize the faces to; if not given, they keep the resolution of the photo.
         every: of videos, use every N-th frame.
         quiet: print no progress to stderr.
+        resume: continue an interrupted run with the same options, whose faces are in a folder with .part after its name.
 
     Raises:
         MienError: if the folder is not empty, lies in the photos or cannot be written, a number is out of range, or there is no
@@ -101,18 +109,79 @@ def crop(
         raise MienError(f"The size of the faces is at least 1 pixel, not {size}.")
     names = [str(photos)] if isinstance(photos, str | Path) else [str(name) for name in photos]
     check_draw(out, names, "--out")
-    check_empty(Path(out))
+    out, part = Path(out), log_path(Path(out))
+    if resume and not part.exists() and (out / "photos.csv").is_file():
+        say(f"mien: {str(out)!r} is whole, there is nothing to resume")
+        return _counted(out)
+    check_empty(out)
+    if part.exists() and not resume:
+        raise MienError(f"{str(part)!r} holds an unfinished run; add --resume, or remove that folder.")
+    cropper = FaceCropper(detector, margin, min_size, min_score)
     rows = _read(names, every)
     say(f"reading {', '.join(names)[:200]} as {rows.kind}\nlabels: {', '.join(rows.labels)}", quiet)
-    cropper = FaceCropper(detector, margin, min_size, min_score)
-    with written_folder(Path(out), "the faces") as folder:
-        work = partial(_crop, labels=rows.labels, folder=folder, cropper=cropper, several=several, size=size)
-        counts = _write(folder, in_threads(work, _with_places(rows), 1), None if quiet else rows.count)
-        crops = Crops(Path(out), *(counts[name] for name in ("photos", "faces", NO_FACE, SEVERAL, "failed")))
-        if not crops.faces:
-            raise MienError(f"There is no face to crop, and nothing was written. {crops.table()}.")
-    say(f"faces   {crops.folder / 'manifest.csv'}\npage    {crops.folder / 'index.html'}", quiet)
+    settings = {"photos": names, "labels": rows.labels.names, "several": several, "detector": detector, "margin": margin}
+    settings |= {"min_size": min_size, "min_score": min_score, "size": size, "every": every}
+    left = _with_places(rows)
+    count = _skip_logged(part / LOG, json.loads(json.dumps(settings)), left)
+    cropped = in_threads(partial(_crop, labels=rows.labels, folder=part, cropper=cropper, several=several, size=size), left, 1)
+    try:
+        with written_folder(out, "the faces", part) as folder:
+            with (folder / LOG).open("a", encoding="utf-8") as log:
+                log.write("" if count else f"{json.dumps(settings)}\n")
+                for each in cropped:
+                    log.write(f"{json.dumps(each)}\n")
+                    log.flush()
+                    count += 1
+                    if each.remark not in ("", NO_FACE, SEVERAL):
+                        say(f"mien: {each.photo}: {each.remark}")
+                    if rows.count and not quiet:
+                        show_progress(count, rows.count, "photos")
+            _write(folder, several)
+            crops = replace(_counted(folder), folder=out)
+            if not crops.faces:
+                count = 0
+                raise MienError(f"There is no face to crop, and nothing was written. {crops.table()}.")
+            (folder / LOG).unlink()
+    except BaseException:
+        if not count:
+            shutil.rmtree(part, ignore_errors=True)
+        raise
+    say(f"faces   {out / 'manifest.csv'}\npage    {out / 'index.html'}", quiet)
     return crops
+
+
+def _skip_logged(log: Path, settings: dict[str, Any], photos: Photos) -> int:
+    """Skip the photos in the log of an unfinished run, cut off a line of it that is not whole, and count the photos."""
+    whole = log.read_bytes().rpartition(b"\n")[0].splitlines() if log.exists() else []
+    if len(whole) < 2:
+        log.unlink(missing_ok=True)
+        return 0
+    problem = "is not the log of an unfinished run, or damaged"
+    try:
+        header, *done = map(json.loads, whole)
+        if other := [name for name in settings if header[name] != settings[name]]:
+            problem = f"has {other[0]} {header[other[0]]}, not {settings[other[0]]}; use the same options"
+            raise ValueError(problem)
+        for photo, *_ in done:
+            row, _, _ = next(photos, (BadRow("", ""), "", ""))
+            if _name(row) != photo:
+                problem = f"has {photo!r} where there is {_name(row)!r} now"
+                raise ValueError(problem)
+    except (ValueError, KeyError, TypeError):
+        raise MienError(f"{str(log)!r} {problem}, or remove its folder.") from None
+    with log.open("r+b") as file:
+        file.truncate(sum(len(line) + 1 for line in whole))
+    return len(done)
+
+
+def _counted(folder: Path) -> Crops:
+    """Count what a finished run wrote."""
+    with (folder / "photos.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    remarks = Counter(row["remark"] for row in rows)
+    no_face, several, good = remarks[NO_FACE], remarks[SEVERAL], remarks[""]
+    faces = sum(int(row["cropped"]) for row in rows)
+    return Crops(folder, len(rows), faces, no_face, several, len(rows) - no_face - several - good)
 
 
 def _read(names: Sequence[str], every: int) -> Rows:
@@ -138,7 +207,11 @@ def _unlabelled(item: Frame | Unread) -> Row:
     return Row(item.source, "none", 0, load, columns={"frame": number})
 
 
-def _with_places(rows: Rows) -> Iterator[tuple[Row | BadRow, str, str]]:
+def _name(row: Row | BadRow) -> str:
+    return printable(row.id) if isinstance(row, Row) else row.place
+
+
+def _with_places(rows: Rows) -> Photos:
     """Add to each photo its label and the place of its faces in the folder, without number and suffix."""
     taken: Counter[str] = Counter()
     for row in rows.rows:
@@ -168,21 +241,21 @@ def _crop(
     row, label, place = photo
     if isinstance(row, BadRow):
         return Cropped(row.place, remark=row.reason)
-    done = Cropped(printable(row.id), row.columns.get("frame", ""), label, row.split)
-    name = PurePath(done.photo).name
+    done = Cropped(_name(row), row.columns.get("frame", ""), label, row.split)
     try:
         image = row.load()
         faces = cropper.faces(image)
     except Exception as error:  # whatever a detector raises concerns this photo only
         return done._replace(remark=reason_of(error))
-    if not faces:
-        return done._replace(remark=NO_FACE, tiles=[_tile(image, True, 0.0, name)])
+    chosen = faces[: {"all": len(faces), "largest": 1, "skip": int(len(faces) == 1)}[several]]
+    if not chosen:
+        picture = as_data_uri(Image.fromarray(image), TILE, "jpeg")
+        return done._replace(remark=SEVERAL if faces else NO_FACE, found=len(faces), picture=picture)
     # a distribution over the labels has a column for each
     target = {"label": label} if isinstance(row.target, int) else dict(zip(labels, row.target.round(6).tolist(), strict=True))
-    found, (height, width) = len(faces), image.shape[:2]
-    written: list[Mapping[str, object]] = []
-    tiles: list[Tile] = []
-    for number, (face, pixels) in enumerate(faces[: {"all": found, "largest": 1, "skip": int(found == 1)}[several]]):
+    height, width = image.shape[:2]
+    written = []
+    for number, (face, pixels) in enumerate(chosen):
         path = f"{place}-{number}.png" if several == "all" else f"{place}.png"
         pixels = pixels if size is None else prepare(pixels, size, 1 if pixels.ndim == 2 else 3)
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -191,44 +264,46 @@ def _crop(
         box = zip(("x1", "y1", "x2", "y2"), face.clipped(width, height), strict=True)
         cells = {"split": row.split, "photo": done.photo, **row.columns, "face": number, "score": score}
         written.append({"path": path, **target, **cells, **{edge: round(pixel, 1) for edge, pixel in box}})
-        caption = f"{name}{f', {number + 1} of {found} faces' if found > 1 else ''}, score {score:.2f}"
-        tiles.append(_tile(pixels, found == 1, score, caption))
-    return done._replace(remark=SEVERAL if found > 1 else "", faces=written, tiles=tiles)
+    return done._replace(remark=SEVERAL if len(faces) > 1 else "", found=len(faces), faces=written)
 
 
-def _tile(pixels: np.ndarray, is_alone: bool, score: float, caption: str) -> Tile:
-    source = as_data_uri(Image.fromarray(pixels), TILE, "jpeg")
-    html = f'<figure><img src="{source}" alt=""><figcaption>{escape(caption)}</figcaption></figure>'
-    return is_alone, score, caption, html
-
-
-def _write(folder: Path, cropped: Iterable[Cropped], total: int | None) -> Counter[str]:
-    """Write both tables and the page, and count."""
-    counts: Counter[str] = Counter()
-    tiles: dict[str, list[Tile]] = defaultdict(list)
+def _write(folder: Path, several: str) -> None:
+    """Write both tables and the page from the log."""
+    tiles: dict[str, list[tuple[bool, float, str, str]]] = defaultdict(list)  # is it alone, score, caption, file or data URI
     as_text = partial(Path.open, mode="w", encoding="utf-8", newline="")
-    with as_text(folder / "manifest.csv") as manifest, as_text(folder / "photos.csv") as table:
+    with (
+        (folder / LOG).open(encoding="utf-8") as log,
+        as_text(folder / "manifest.csv") as manifest,
+        as_text(folder / "photos.csv") as table,
+    ):
         faces, photos = csv.writer(manifest), csv.writer(table)
         photos.writerow(("photo", "frame", "label", "split", "cropped", "remark"))
-        for each in cropped:
+        log.readline()
+        for each in (Cropped(*json.loads(line)) for line in log):
             photos.writerow((*each[:4], len(each.faces), each.remark))
-            if each.faces and not counts["faces"]:
+            if each.faces and not manifest.tell():
                 faces.writerow(each.faces[0])
             faces.writerows(face.values() for face in each.faces)
-            is_known = each.remark in ("", NO_FACE, SEVERAL)
-            counts.update({"photos": 1, "faces": len(each.faces), each.remark if is_known else "failed": 1})
-            if not is_known:
-                say(f"mien: {each.photo}: {each.remark}")
-            title = "" if each.remark == NO_FACE else each.label
-            tiles[title] = sorted([*tiles[title], *each.tiles])[:SHOWN]
-            if total:
-                show_progress(counts["photos"], total, "photos")
-    tiles["photos without a face"] = tiles.pop("", [])
-    sections = [
-        "\n".join([f"<h2>{escape(title)} ({len(shown)} shown)</h2>\n<section>", *(tile[3] for tile in shown), "</section>"])
-        for title, shown in tiles.items()
-        if shown
-    ]
+            name, suffix = PurePath(each.photo).name, " (the largest)" if several == "largest" else ""
+            title = each.label if each.faces else LEFT_OUT[each.found > 1]
+            shown = [(True, 0.0, name, each.picture)] if each.picture else []
+            for face in each.faces:
+                which = f", {face['face'] + 1} of {each.found} faces{suffix}" if each.found > 1 else ""
+                caption = f"{name}{which}, score {face['score']:.2f}"
+                shown.append((each.found == 1, face["score"], caption, face["path"]))
+            tiles[title] = sorted([*tiles[title], *shown])[:SHOWN]
+    sections = []
+    for title in [*(title for title in tiles if title not in LEFT_OUT), *reversed(LEFT_OUT)]:
+        if shown := tiles[title]:
+            figures = "\n".join(_figure(folder, caption, place) for _, _, caption, place in shown)
+            sections.append(f"<h2>{escape(title)} ({len(shown)} shown)</h2>\n<section>\n{figures}\n</section>")
     template = Template(Path(__file__).with_name("crop.html").read_text(encoding="utf-8"))
-    (folder / "index.html").write_text(template.substitute(sections="\n".join(sections)), encoding="utf-8")
-    return counts
+    page = template.substitute(sections="\n".join(sections), kept=f"{KEPT[several]} (--several {several})")
+    (folder / "index.html").write_text(page, encoding="utf-8")
+
+
+def _figure(folder: Path, caption: str, place: str) -> str:
+    if not place.startswith("data:"):
+        with Image.open(folder / place) as face:
+            place = as_data_uri(face, TILE, "jpeg")
+    return f'<figure><img src="{place}" alt=""><figcaption>{escape(caption)}</figcaption></figure>'

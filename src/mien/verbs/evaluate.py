@@ -9,6 +9,7 @@ from mien.data.faceset import FaceSet
 from mien.data.source import DataSource, as_source
 from mien.errors import MienError
 from mien.files import write_whole
+from mien.labels import select_changes
 from mien.verbs import read_data, require, say
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def evaluate(
             ten-crops; the report gives its gain and its cost.
         by: a column of a manifest, such as age_group: every figure is also given for each of its values, with the difference
             between that group and the others. Can be repeated.
-        labels: what becomes of labels of the data: {"joy": "happy"} counts one as a label of the model, {"sad": ["grief",
-            "gloom"]} counts several, {"contempt": null} leaves its rows out.
+        labels: what becomes of labels of the data, and of the model as for `mien predict`: {"joy": "happy"} counts one as
+            another, {"negative": ["angry", "fear", "sad"]} several as one, {"contempt": null} leaves one out with its rows.
         quiet: print no progress to stderr.
         command: the command line, to be noted in the report.
 
@@ -78,6 +79,7 @@ def evaluate(
         say(f"judged by crowd votes: {len(faces) - len(judged):,} rows without clear votes left out")
         faces = replace(judged, origin=replace(judged.origin, kind=f"{judged.origin.kind}, judged by the votes"))
     faces = fit_to_model(classifier.metadata.get("mien.recipe", ""), classifier.labels, faces, labels)
+    classifier = classifier.with_labels(select_changes(labels or {}, classifier.labels.find))
     log = classifier.path.parent / "log.csv" if (classifier.path.parent / "log.csv").is_file() else None
     report = report_on(classifier, faces, out, split, log=log, command=command, tta=tta, by=columns, merged=labels)
     say(f"report  {report.folder / 'index.html'}", quiet)
@@ -90,6 +92,7 @@ def audit(
     write: str | Path | None = None,
     quiet: bool = False,
     command: str | None = None,
+    labels: dict[Any, Any] | None = None,
 ) -> "Audit":
     """Find copies, conflicting labels, images without a face and outliers in labelled faces, and show them on a page.
 
@@ -99,16 +102,19 @@ def audit(
         write: a CSV file for the rows to leave out of training; train with --data.drop FILE.
         quiet: print no progress to stderr.
         command: the command line, to be noted on the page.
+        labels: what becomes of labels of the data, as for `mien train`: merged labels are no conflict.
 
     Raises:
         MienError: if there are no faces, or the folder or the file holds something else; the sentence says what to do.
     """
     require("evaluate", "sklearn", "scipy", "matplotlib", "jinja2")
     from mien.evaluation.audit import check_places, inspect, write_audit
+    from mien.evaluation.label_match import with_labels
 
     folder, file = Path(out), None if write is None else Path(write)
     check_places(folder, file)
-    found = inspect(read_data(data, 48, 1, quiet, folder))
+    faces = read_data(data, 48, 1, quiet, folder)
+    found = inspect(with_labels(faces, labels) if labels else faces)
     listed = write_audit(found, folder, file, command)
     say(f"audit   {folder / 'index.html'}", quiet)
     if write is not None:

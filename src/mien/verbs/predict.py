@@ -120,22 +120,25 @@ def _to_standard_output(predictions: Iterator[Prediction], format: str, labels: 
     return tally
 
 
-def explain(source: list[str], out: str, model: str = DEFAULT_MODEL, detector: str = "auto", **options: Any) -> int:
+def explain(
+    source: list[str], out: str, model: str = DEFAULT_MODEL, detector: str = "auto", fetch: bool = False, **options: Any
+) -> int:
     """Find the faces of images, and show which parts of each decided the answer.
 
     The exit status is 0, 1 if some images failed, 2 if there is no face.
 
     Args:
-        source: photos, folders or patterns; the first 32 faces are explained.
+        source: photos, folders, patterns or (with --fetch) addresses of photos; the first 32 faces are explained.
         out: the picture to write: .png, .jpg or .webp.
         model: a model file, a run folder, a name that `mien models` lists, or hf:owner/name.
         detector: auto, yunet, none, or a YuNet .onnx file.
+        fetch: download the photos whose http or https address is given.
         **options: see `mien.explain`.
     """
     path = check_out(out, source)
-    check_names(source)
+    check_names(source, fetch)
     make_folder(path.parent)
-    explained = explain_faces(source, model=model, detector=detector, out=path, **options)
+    explained = explain_faces(source, model=model, detector=detector, out=path, fetch=fetch, **options)
     for each in explained:
         _print_explanation(each)
     if all(each.heat is None for each in explained):

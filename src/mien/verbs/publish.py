@@ -20,6 +20,7 @@ from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
 from mien.errors import MienError, first_line
 from mien.files import write_whole
+from mien.labels import select_changes
 from mien.verbs import read_data, require, say
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ def quantize(
         raise MienError(f"{str(original.path)!r} is in {kind} already; give the float32 model that it was made from.")
     given = read_data(data, original.size, original.channels, quiet)
     rows = fit_to_model(original.metadata.get("mien.recipe", ""), original.labels, given, labels)
+    changes = select_changes(labels or {}, original.labels.find)
+    original = original.with_labels(changes)
     known = rows.split("train") if "train" in rows.split_names else rows
     split = next((name for name in ("validation", "test") if name in rows.split_names), rows.split_names[0])
     measured = rows.split(split)
@@ -95,7 +98,7 @@ def quantize(
     chosen = np.random.default_rng(0).permutation(len(known))[:faces]
     out.parent.mkdir(parents=True, exist_ok=True)
     write_int8(original.path, known.images[np.sort(chosen)], original.metadata, out)
-    both = (original, Classifier(out, head="label", threads=1))
+    both = (original, Classifier(out, head="label", threads=1).with_labels(changes))
     right = [each.predict_proba(measured.images).argmax(axis=1) == truth for each in both]
     slow, fast = (  # one face at a time; the median, since the machine may be busy with other work
         median(timeit(functools.partial(each.predict_proba, face[None]), number=1) for face in measured.images[:TIMED])
