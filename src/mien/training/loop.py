@@ -162,17 +162,16 @@ def _train_epoch(run: RunFolder, quiet: bool) -> str:
     task, epoch = run.task, len(run.history) + 1
     started = time.perf_counter()
     batches = task.start_epoch(epoch - 1)
-    images = len(batches) * batches.batch_size
     best = f"best accuracy {run.chosen['validation_accuracy']:.1%}" if run.chosen else ""
     is_hidden, name = quiet or not sys.stderr.isatty(), f"epoch {epoch}/{run.recipe.epochs}"
-    with tqdm(None, name, images, leave=False, disable=is_hidden, unit=" images", dynamic_ncols=True, postfix=best) as bar:
+    with tqdm(None, name, task.images, leave=False, disable=is_hidden, unit=" images", dynamic_ncols=True, postfix=best) as bar:
         for batch in batches:
             task.step(batch)
             bar.update(batches.batch_size)
     busy = "" if quiet else gpu_busy(task.train_faces.device)
     task.totals.tolist()  # waits for the device
     seconds = time.perf_counter() - started  # of training alone
-    run.add({"epoch": epoch, **task.validate(), "seconds": seconds, "images_per_second": images / seconds})
+    run.add({"epoch": epoch, **task.validate(), "seconds": seconds, "images_per_second": task.images / seconds})
     return busy
 
 

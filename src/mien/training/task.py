@@ -98,7 +98,8 @@ class ClassificationTask:
         schedule, self.schedule = recipe.schedule, None
         if schedule.name == "plateau":
             self.schedule = ReduceLROnPlateau(self.optimizer, factor=schedule.factor, patience=schedule.patience)
-        self.steps = len(self._batches(train, 0))
+        batches = self._batches(train, 0)
+        self.steps, self.images = len(batches), len(batches) * batches.batch_size  # of an epoch
         factors = rate_factors(schedule, recipe.epochs * self.steps)
         self.factors = None if factors is None else factors.to(train.device)
         self.highest = [group["lr"].clone() for group in self.optimizer.param_groups]
@@ -200,7 +201,7 @@ class ClassificationTask:
         loss = float(F.cross_entropy(logits, faces.targets))
         if self.schedule is not None:
             self.schedule.step(loss)
-        train_loss, right = (self.totals / (self.steps * self._batches(self.train_faces, 0).batch_size)).tolist()
+        train_loss, right = (self.totals / self.images).tolist()
         return {
             "train_loss": train_loss,
             "train_accuracy": right,
