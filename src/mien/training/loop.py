@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from copy import deepcopy
@@ -133,6 +134,7 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
     if threads is not None:
         torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = True
+    warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")  # the first steps are plain
     train_faces, validation_faces = (DeviceFaces(faces.split(name), fabric.device) for name in ("train", "validation"))
     teaching = teachers and teachers.to(fabric.device)
     if teachers and recipe.distillation.views:
