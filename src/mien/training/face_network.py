@@ -1,6 +1,6 @@
 """A network with its preprocessing, uint8 faces to logits; and its BatchNorm statistics, measured on given faces."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -118,10 +118,8 @@ class _SumOfProcesses(torch.autograd.Function):
         return _SumOfProcesses.forward(_, gradient)
 
 
-def sum_of_processes(part: Tensor) -> Tensor:
-    """Sum a tensor over all processes; its gradient is the sum of theirs."""
-    total: Tensor = _SumOfProcesses.apply(part)
-    return total
+sum_of_processes: Callable[[Tensor], Tensor] = _SumOfProcesses.apply
+"""Sums a tensor over all processes; its gradient is the sum of theirs."""
 
 
 def share_batch_norm(model: nn.Module) -> None:
