@@ -28,6 +28,7 @@ OPTIONAL = {
     "onnx",
     "tensorboard",
     "tqdm",
+    "lightning_fabric",
     "timm",
     "huggingface_hub",
 }

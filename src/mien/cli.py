@@ -137,8 +137,8 @@ def _run(arguments: list[str]) -> int:
         raise MienError(f"There is no verb {verb!r}; {suggestion(verb, (*VERBS, '--version', '--help'), others)}")
     function = getattr(import_module(VERBS[verb][0]), verb)
     result = function(**read_command_line(verb, function, words))
-    if isinstance(result, int):
-        return result
+    if isinstance(result, int) or result is None:
+        return result or 0
     if text := result if isinstance(result, str) else result.table():
         show(text.removesuffix("\n"))
     return 1 if getattr(result, "failed", 0) else 0

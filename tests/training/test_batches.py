@@ -60,3 +60,23 @@ def test_a_sampler_shows_every_label_about_equally_often(rare):
     counts, _ = shown(rare, Balance(sampler=True), epochs=40)
     assert sum(counts) == 40 * 75
     assert all(0.8 < count / (40 * 75 / 7) < 1.2 for count in counts)
+
+
+@pytest.mark.parametrize("balance", [Balance(), Balance(sampler=True, augment_minorities=True)])
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_together_show_what_one_shows(rare, balance, processes):
+    whole = list(TrainingBatches(rare, 12, 0, 1, balance))
+    parts = [list(TrainingBatches(rare, 12, 0, 1, balance, rank, processes)) for rank in range(processes)]
+    assert {len(each) for each in parts} == {len(whole)}
+    for number, batch in enumerate(whole):
+        for index, expected in enumerate(batch):
+            if expected is not None:
+                assert torch.equal(torch.cat([part[number][index] for part in parts]), expected)
+
+
+@pytest.mark.parametrize("processes", [2, 5])
+def test_processes_validate_every_face_once(drawn, processes):
+    faces = DeviceFaces(drawn, CPU)
+    parts = [torch.cat([b.faces for b in in_order(faces, 9, rank, processes)]) for rank in range(processes)]
+    assert len({len(part) for part in parts}) == 1
+    assert torch.equal(torch.cat(parts)[: len(faces)], faces.images)

@@ -16,7 +16,7 @@ from mien.drawn import draw_faces
 from mien.errors import MienError
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
-from mien.training import loop
+from mien.training import run_folder
 from mien.training.loop import arrange, choose_device, train
 from mien.training.recipe import Schedule, Votes
 
@@ -98,7 +98,7 @@ def test_another_seed_gives_other_weights(unbroken, drawn, recipe, tmp_path):
 def test_a_run_stopped_between_any_two_writes_ends_as_an_unbroken_one(drawn, recipe, tmp_path, monkeypatch, schedule):
     recipe = replace(recipe, schedule=Schedule(schedule, patience=0), ema=0.9 if schedule == "one_cycle" else 0.0)
     train(recipe, drawn, tmp_path / "unbroken", threads=1, quiet=True)
-    real, writes = loop.write_whole, []
+    real, writes = run_folder.write_whole, []
 
     def stop_at_the_next(path, write):
         if path.parent == tmp_path / "broken":
@@ -107,7 +107,7 @@ def test_a_run_stopped_between_any_two_writes_ends_as_an_unbroken_one(drawn, rec
                 raise RuntimeError("stopped")
         real(path, write)
 
-    monkeypatch.setattr(loop, "write_whole", stop_at_the_next)
+    monkeypatch.setattr(run_folder, "write_whole", stop_at_the_next)
     for attempt in range(4):
         try:
             train(recipe, drawn, tmp_path / "broken", resume=attempt > 0, threads=1, quiet=True)

@@ -8,11 +8,12 @@ from safetensors.torch import load_file
 from mien.cli import main
 from mien.errors import MienError
 from mien.inference.classifier import Classifier
-from mien.training.loop import RunFolder, train
+from mien.training.loop import train
 from mien.training.networks import build_network
 from mien.training.networks.blocks import NetworkSpec
-from mien.training.optimization import interpolate, moving_average
+from mien.training.optimization import MovingAverage, interpolate
 from mien.training.recipe import Recipe
+from mien.training.run_folder import RunFolder
 
 
 def test_an_interpolated_network_lies_where_the_share_says():
@@ -26,12 +27,25 @@ def test_an_interpolated_network_lies_where_the_share_says():
 
 
 def test_a_moving_average_forgets_its_start_and_counts_in_whole_numbers():
-    average, current = [torch.zeros(2), torch.tensor(0)], [torch.ones(2), torch.tensor(7)]
-    update = moving_average(0.999)
+    layer = torch.nn.BatchNorm1d(2)
+    average = MovingAverage(layer, 0.999)
+    with torch.no_grad():
+        layer.bias.fill_(1)
+        layer.num_batches_tracked.fill_(7)
     for step in range(100):
-        update(average, current, step)
-    assert float(average[0][0]) == pytest.approx(1, abs=0.01)
-    assert int(average[1]) == 7
+        average.update(torch.tensor([step]))
+    assert float(average.network.bias[0]) == pytest.approx(1, abs=0.01)
+    assert int(average.network.num_batches_tracked) == 7
+
+
+def test_a_moving_average_moves_by_its_decay_once_it_is_long_enough():
+    layer = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(layer.weight)
+    average = MovingAverage(layer, 0.9)
+    torch.nn.init.ones_(layer.weight)
+    for _ in range(2):
+        average.update(torch.tensor([10_000]))
+    assert float(average.network.weight) == pytest.approx(1 - 0.9**2)
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,17 @@ Faces are float32 (N, C, H, W) between 0 and 1. Random numbers come from torch's
 """
 
 import math
+from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.stats import beta
 from torch import Tensor
 
 from mien.training.recipe import Augmentation
 
+SIDES = 16  # that a blurred face is shrunk to: a matrix each, so that the size is drawn on the device
 MOST_DEFOCUS, MOST_NOISE = 1 / 32, 0.1  # standard deviations: of the blur in sides of the face, of the noise where white is 1
 
 
@@ -39,13 +43,20 @@ def worsen(faces: Tensor, how: Augmentation) -> Tensor:
 
 def mixed(strength: float, faces: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
     """Blend each face with another of the batch, and the targets in the same proportion (mixup; Zhang et al., 2018)."""
-    share = torch.distributions.Beta(strength, strength).sample((len(faces),)).to(faces.device)
-    others = torch.randperm(len(faces), device=faces.device)
+    quantiles = _beta_quantiles(strength, faces.device)
+    share = quantiles[(torch.rand(len(faces), device=faces.device) * len(quantiles)).long()]
+    others = torch.rand(len(faces), device=faces.device).argsort()
     blended = []
     for each in (faces, *targets):
         weight = share.view(-1, *[1] * (each.ndim - 1))
         blended.append(weight * each + (1 - weight) * each[others])
     return tuple(blended)
+
+
+@lru_cache(maxsize=8)
+def _beta_quantiles(strength: float, device: torch.device, count: int = 4096) -> Tensor:
+    """Tabulate the Beta distribution, which torch can draw on some devices only, and not without waiting for them."""
+    return torch.from_numpy(beta.ppf((np.arange(count) + 0.5) / count, strength, strength)).float().to(device)
 
 
 def _uniform(faces: Tensor, low: float = -1.0) -> Tensor:
@@ -58,7 +69,7 @@ def _warp(faces: Tensor, how: Augmentation, side: int) -> Tensor:
     share = side / faces.shape[-1]
     angle = math.radians(how.rotation) * _uniform(faces).view(count)
     zoom = 1 + how.scale * _uniform(faces).view(count)
-    mirror = torch.where(torch.rand(count, device=faces.device) < how.flip, -1.0, 1.0)
+    mirror = 1 - 2 * (torch.rand(count, device=faces.device) < how.flip).float()
     cos, sin = share * torch.cos(angle) / zoom, share * torch.sin(angle) / zoom
     shift = 2 * how.translation * torch.empty(count, 2, device=faces.device).uniform_(-1, 1)
     if share < 1:
@@ -69,12 +80,24 @@ def _warp(faces: Tensor, how: Augmentation, side: int) -> Tensor:
 
 
 def _blur(faces: Tensor, probability: float) -> Tensor:
-    """Shrink some of the faces, all to the same random side, and enlarge them again, as if far from the camera."""
-    chosen = torch.rand(len(faces), device=faces.device) < probability
-    side = max(1, round(faces.shape[-1] * float(torch.empty(()).uniform_(1 / 3, 1))))
-    small = F.interpolate(faces, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
-    large = F.interpolate(small, size=faces.shape[-2:], mode="bilinear", align_corners=False)
-    return torch.where(chosen.view(-1, 1, 1, 1), large, faces)
+    """Shrink some of the faces, each to its own random side, and enlarge them again, as if far from the camera."""
+    count, channels, side = faces.shape[:3]
+    matrices = _resampling(side, faces.device)
+    draws = torch.rand(2, count, device=faces.device)
+    which = torch.where(draws[0] < probability, (draws[1] * SIDES).long(), SIDES)
+    chosen = matrices[which].repeat_interleave(channels, 0)  # (N x C, S, S)
+    return (chosen @ faces.flatten(0, 1) @ chosen.mT).view_as(faces)
+
+
+@lru_cache(maxsize=8)
+def _resampling(side: int, device: torch.device) -> Tensor:
+    """Make matrices (SIDES + 1, S, S) that shrink a line to between a third and all of it and enlarge it; the last is 1."""
+    matrices = [torch.eye(side)]
+    for number in reversed(range(SIDES)):
+        small = max(1, round(side * (1 + 2 * (number + 0.5) / SIDES) / 3))
+        shrunk = F.interpolate(torch.eye(side)[None, None], (small, side), mode="bilinear", antialias=True)
+        matrices.insert(0, F.interpolate(shrunk, (side, side), mode="bilinear")[0, 0])
+    return torch.stack(matrices).to(device)
 
 
 def _degrade(faces: Tensor, probability: float) -> Tensor:

@@ -79,17 +79,27 @@ class DeviceFaces:
         """Select rows by index, on the device."""
         images = self.images[indices.to(self.images.device)].to(self.device, non_blocking=True)
         indices = indices.to(self.device)
-        is_copy = None if is_copy is None else is_copy.to(self.device)
         taught = None if self.taught is None else self.taught[indices]
         return Batch(images, self.targets[indices], self.votes[indices], is_copy, taught)
 
 
 class TrainingBatches:
-    """One epoch in a random order that depends only on seed and epoch; an incomplete last batch is dropped."""
+    """One epoch in a random order that depends only on seed and epoch; an incomplete last batch is dropped.
 
-    def __init__(self, faces: DeviceFaces, batch_size: int, seed: int, epoch: int, balance: Balance | None = None) -> None:
+    Of `processes` that train together, each gives its part of every batch.
+    """
+
+    def __init__(
+        self,
+        faces: DeviceFaces,
+        batch_size: int,
+        seed: int,
+        epoch: int,
+        balance: Balance | None = None,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
         balance = balance or Balance()
-        self.faces = faces
         random = np.random.default_rng((seed, epoch))
         rows = np.arange(len(faces))
         if balance.augment_minorities:
@@ -98,21 +108,23 @@ class TrainingBatches:
             places = random.choice(len(rows), len(rows), p=sampling_probabilities(faces.classes[rows]))
         else:
             places = random.permutation(len(rows))
-        self.order, self.is_copy = rows[places], places >= len(faces)
-        self.batch_size = min(batch_size, len(rows))
+        self.faces, self.rank = faces, rank
+        self.part = min(batch_size, len(rows)) // processes
+        self.batch_size = self.part * processes
+        self.order = torch.from_numpy(rows[places]).to(faces.images.device)
+        self.is_copy = torch.from_numpy(places >= len(faces)).to(faces.device) if balance.augment_minorities else None
 
     def __len__(self) -> int:
         return len(self.order) // self.batch_size
 
     def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            here = slice(start, start + self.batch_size)
-            # checked on the host: checking on the device would make training wait for it
-            is_copy = torch.from_numpy(self.is_copy[here]) if self.is_copy[here].any() else None
-            yield self.faces.rows(torch.from_numpy(self.order[here]), is_copy)
+        for start in range(self.rank * self.part, len(self) * self.batch_size, self.batch_size):
+            here = slice(start, start + self.part)
+            yield self.faces.rows(self.order[here], None if self.is_copy is None else self.is_copy[here])
 
 
-def in_order(faces: DeviceFaces, batch_size: int = 512) -> Iterator[Batch]:
-    """Yield every row once, in order."""
-    for rows in torch.split(torch.arange(len(faces)), batch_size):
+def in_order(faces: DeviceFaces, batch_size: int = 512, rank: int = 0, processes: int = 1) -> Iterator[Batch]:
+    """Yield every row once, in order; of several processes each yields its part, with the last row repeated for equal parts."""
+    part = -(-len(faces) // processes)
+    for rows in torch.split(torch.arange(rank * part, (rank + 1) * part).clamp(max=len(faces) - 1), batch_size):
         yield faces.rows(rows)

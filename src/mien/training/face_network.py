@@ -1,9 +1,11 @@
 """A network with its preprocessing, uint8 faces to logits; and its BatchNorm statistics, measured on given faces."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -102,6 +104,58 @@ def spread_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
         layer.weight.copy_(slope * (variance + layer.eps).sqrt())
         old_mean.copy_(mean)
         old_variance.copy_(variance)
+
+
+class _SumOfProcesses(torch.autograd.Function):
+    @staticmethod
+    def forward(_: Any, part: Tensor) -> Tensor:
+        total = part.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        return _SumOfProcesses.forward(_, gradient)
+
+
+sum_of_processes: Callable[[Tensor], Tensor] = _SumOfProcesses.apply
+"""Sums a tensor over all processes; its gradient is the sum of theirs."""
+
+
+def share_batch_norm(model: nn.Module) -> None:
+    """Let plain BatchNorm layers use the statistics of all processes' parts of a batch while training.
+
+    torch.nn.SyncBatchNorm does that on GPUs only. Other kinds of BatchNorm, of some of timm's networks, keep their part's.
+    """
+    for layer in _batch_norms(model):
+        if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d) and layer.affine:
+            layer.__class__ = _SharedBatchNorm
+
+
+class _SharedBatchNorm(_BatchNorm):
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass
+
+    def forward(self, features: Tensor) -> Tensor:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        if not self.training or self.momentum is None:  # momentum is None while statistics are measured
+            return super().forward(features)
+        shape = (1, -1, *[1] * (features.ndim - 2))
+        shifted = features.float() - self.running_mean.view(shape)  # near 0, where variances lose no digits
+        axes = [axis for axis in range(features.ndim) if axis != 1]
+        processes = dist.get_world_size()
+        mean, square = sum_of_processes(torch.stack([shifted.mean(axes), shifted.square().mean(axes)]) / processes)
+        variance = square - mean.square()
+        count = processes * features.numel() / features.shape[1]
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean += self.momentum * mean
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        slope = (self.weight / (variance + self.eps).sqrt()).view(shape)
+        normalised: Tensor = (shifted - mean.view(shape)) * slope + self.bias.view(shape)
+        return normalised.to(features.dtype)
 
 
 def _batch_norms(model: nn.Module) -> list[_BatchNorm]:

@@ -1,22 +1,29 @@
 """Training from labelled faces to a run folder with a model file: a plain loop, its files, and its progress on stderr."""
 
-import io
 import json
+import logging
+import multiprocessing
+import os
 import shutil
 import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from copy import deepcopy
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import yaml
-from safetensors.torch import load_file, save
+from lightning_fabric import Fabric
+from safetensors.torch import load_file
+from torch.multiprocessing.spawn import ProcessException
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -32,8 +39,11 @@ from mien.training.export import export, fit_temperature, training_priors
 from mien.training.face_network import FaceNetwork, spread_batch_norm
 from mien.training.networks import multiply_adds
 from mien.training.recipe import FIRST_LINE, Recipe, check_run_folder, load_recipe, shared_name
+from mien.training.run_folder import CHECKPOINTS, RunFolder, describe_conditions
 from mien.training.task import ClassificationTask
 from mien.training.transfer import is_model, starting_network, trained_run
+
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # of which ranks there are
 
 
 def train(
@@ -44,68 +54,127 @@ def train(
     device: str = "auto",
     threads: int | None = None,
     quiet: bool = False,
+    devices: int = 1,
+    nodes: int = 1,
+    is_first: bool = True,
 ) -> Path:
-    """Train on faces prepared by `arrange`, write the run folder and return its model file; parameters as `mien.train`."""
+    """Train on faces prepared by `arrange`, write the run folder and return its model file; parameters as `mien.train`.
+
+    Only the first of the processes that torchrun or --nodes start writes to `out`.
+    """
     where = choose_device(device)
     if threads is not None and threads < 1:
         raise MienError(f"Training needs at least one thread, not {threads}.")
+    fabric, processes = open_fabric(where, devices, nodes)
+    if recipe.batch_size % processes or processes > len(faces.split("train")):
+        raise MienError(f"{processes} processes share a batch; choose a --recipe.batch_size that is a multiple of {processes}.")
     torch.manual_seed(recipe.seed)
     if threads is not None:
         torch.set_num_threads(threads)
-    started = resume and (out / "last.ckpt").is_file()  # the initial weights are not needed again then
+    started = resume and any((out / name).is_file() for name in CHECKPOINTS)  # the initial weights are not needed again then
     start = replace(recipe, weights=None, weights_share=0.0) if started else recipe
     model = FaceNetwork.of(recipe, starting_network(start, faces.labels))
     teachers = load_teachers(recipe, faces) if recipe.distillation.teachers else None
-    open_run_folder(out, resume, recipe, faces.split("train").fingerprint())
+    if is_first:
+        open_run_folder(out, resume, recipe, faces.split("train").fingerprint())
     if (out / "model.onnx").is_file():
         say(f"{out} is already finished", quiet)
         return out / "model.onnx"
 
-    train_faces, validation_faces = (DeviceFaces(faces.split(name), where) for name in ("train", "validation"))
-    teachers = teachers and teachers.to(where)
-    teaching = Views(recipe, train_faces, teachers, out) if teachers and recipe.distillation.views else teachers
-    if is_model(start.weights):
-        spread_batch_norm(model, train_faces)
-    run = RunFolder(out, recipe, ClassificationTask(model, recipe, train_faces, validation_faces, teaching))
+    before = multiprocessing.active_children()
+    arguments = (model, teachers, is_model(start.weights), recipe, faces, out, threads, quiet)
     with _sigterm_like_ctrl_c():
-        _fit(run, quiet)
-    if run.best is None or not np.isfinite(run.best["validation_loss"]):
-        raise MienError("Training diverged: the validation loss is not a number; lower --recipe.optimizer.learning_rate.")
-    say(f"calibrating and writing {out / 'model.onnx'}", quiet)
-    model.load_state_dict(load_file(out / "weights.safetensors"))
-    return _finish(model, recipe, faces, validation_faces, out)
+        try:
+            fabric.launch(partial(_train_network, arguments))  # Fabric itself would look into the arguments
+        except ProcessException as problem:
+            reason = str(problem).strip().splitlines()[-1].removeprefix("mien.errors.MienError: ")
+            raise MienError(reason) from problem
+        except KeyboardInterrupt:
+            for process in set(multiprocessing.active_children()).difference(before):
+                process.kill()  # it may wait for another one, and would not notice a milder signal
+            raise
+    if is_first:
+        say(f"calibrating and writing {out / 'model.onnx'}", quiet)
+        model.load_state_dict(load_file(out / "weights.safetensors"))
+        _finish(model, recipe, faces, DeviceFaces(faces.split("validation"), where), out, processes)
+        (out / CHECKPOINTS[1]).unlink(missing_ok=True)
+    return out / "model.onnx"
 
 
-def _fit(run: "RunFolder", quiet: bool) -> None:
-    """Train epoch after epoch until the run is complete."""
-    task, epochs, resumed = run.task, run.recipe.epochs, len(run.history)
-    started = time.perf_counter()
+def open_fabric(device: torch.device, devices: int, nodes: int) -> tuple[Fabric, int]:
+    """Return Lightning Fabric for so many devices of a kind on each of the nodes, or as torchrun says, and the processes."""
+    by_torchrun = "LOCAL_WORLD_SIZE" in os.environ
+    if by_torchrun:
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    most = torch.cuda.device_count() if device.type == "cuda" else 1 if device.type == "mps" else os.cpu_count() or 1
+    if not 1 <= devices <= most or nodes < 1:
+        raise MienError(
+            f"--devices must be between 1 and {most}, the devices of kind {device.type} here, and --nodes at least 1."
+        )
+    if device.index is not None and devices > 1:
+        raise MienError(f"--device {device} is one device; for {devices} give --device {device.type}.")
+    fabric = Fabric(
+        accelerator=device.type,
+        devices=[device.index or 0] if device.type == "cuda" and devices == 1 else devices,
+        num_nodes=nodes,
+        strategy="auto" if devices * nodes == 1 else "ddp" if by_torchrun else "ddp_spawn",
+        precision="bf16-mixed" if device.type == "cuda" else "32-true",  # bfloat16 is slower on most CPUs
+    )
+    return fabric, devices * nodes
+
+
+def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
+    """Train epoch after epoch until the run is complete, in each of the processes."""
+    model, teachers, spread, recipe, faces, out, threads, quiet = arguments
+    model = model if fabric.world_size == 1 else deepcopy(model)  # processes start with one in shared memory
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = True
+    warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")  # the first steps are plain
+    train_faces, validation_faces = (DeviceFaces(faces.split(name), fabric.device) for name in ("train", "validation"))
+    teaching = teachers and teachers.to(fabric.device)
+    if teachers and recipe.distillation.views:
+        with fabric.rank_zero_first():
+            teaching = Views(recipe, train_faces, teachers, out)
+    if spread:
+        spread_batch_norm(model, train_faces)
+    task = ClassificationTask(fabric, model, recipe, train_faces, validation_faces, teaching)
+    run = RunFolder(out, recipe, task, describe_conditions(recipe, faces, out, fabric))
+    quiet, resumed, started = quiet or not fabric.is_global_zero, len(run.history), time.perf_counter()
     if resumed:
         say(f"resuming after epoch {resumed}", quiet)
-    bar = partial(tqdm, disable=quiet or not sys.stderr.isatty(), unit=" images", leave=False, dynamic_ncols=True)
-    with SummaryWriter(run.folder / "tensorboard") as board:
+    with _sigterm_like_ctrl_c(), SummaryWriter(out / "tensorboard") if run.writes else nullcontext() as board:
         while not run.is_complete:
-            epoch = len(run.history) + 1
-            epoch_started = time.perf_counter()
-            batches = task.start_epoch(epoch - 1)
-            images = len(batches) * batches.batch_size
-            with bar(total=images, desc=f"epoch {epoch}/{epochs}") as shown:
-                if run.chosen is not None:
-                    shown.set_postfix_str(f"best accuracy {run.chosen['validation_accuracy']:.1%}")
-                for batch in batches:
-                    task.step(batch)
-                    shown.update(len(batch.targets))
-            seconds = time.perf_counter() - epoch_started  # of training alone
-            busy = "" if quiet else gpu_busy(task.train_faces.device)
-            row = {"epoch": epoch, **task.validate(), "learning_rate": task.optimizer.param_groups[0]["lr"]}
-            run.add({**row, "seconds": seconds, "images_per_second": images / seconds})
-            for name, value in run.history[-1].items():
-                board.add_scalar(name, value, epoch)
+            busy = _train_epoch(run, quiet)
+            for name, value in run.history[-1].items() if board else ():
+                board.add_scalar(name, value, len(run.history))  # type: ignore[union-attr]
             if not quiet:
-                print_epoch(run, (time.perf_counter() - started) / (epoch - resumed) * (epochs - epoch), busy)
+                left = recipe.epochs - len(run.history)
+                print_epoch(run, (time.perf_counter() - started) / (len(run.history) - resumed) * left, busy)
+    if run.best is None or not np.isfinite(run.best["validation_loss"]):
+        raise MienError("Training diverged: the validation loss is not a number; lower --recipe.optimizer.learning_rate.")
 
 
-def print_epoch(run: "RunFolder", seconds_left: float, busy: str) -> None:
+def _train_epoch(run: RunFolder, quiet: bool) -> str:
+    """Train one epoch, validate, and write the files of the run; return how busy a GPU was."""
+    task, epoch = run.task, len(run.history) + 1
+    started = time.perf_counter()
+    batches = task.start_epoch(epoch - 1)
+    best = f"best accuracy {run.chosen['validation_accuracy']:.1%}" if run.chosen else ""
+    is_hidden, name = quiet or not sys.stderr.isatty(), f"epoch {epoch}/{run.recipe.epochs}"
+    with tqdm(None, name, task.images, leave=False, disable=is_hidden, unit=" images", dynamic_ncols=True, postfix=best) as bar:
+        for batch in batches:
+            task.step(batch)
+            bar.update(batches.batch_size)
+    busy = "" if quiet else gpu_busy(task.train_faces.device)
+    task.totals.tolist()  # waits for the device
+    seconds = time.perf_counter() - started  # of training alone
+    run.add({"epoch": epoch, **task.validate(), "seconds": seconds, "images_per_second": task.images / seconds})
+    return busy
+
+
+def print_epoch(run: RunFolder, seconds_left: float, busy: str) -> None:
     """Print the line of the last epoch."""
     recipe, row = run.recipe, run.history[-1]
     minutes, seconds = divmod(round(seconds_left), 60)
@@ -134,7 +203,11 @@ def open_run_folder(out: Path, resume: bool, recipe: Recipe, fingerprint: str) -
     check_run_folder(out, resume)
     if recipe_file.is_file():
         # loaded as a recipe: one of an older mien lacks keys, and was trained with their defaults
-        then, now = asdict(load_recipe(recipe_file)), yaml.safe_load(recipe.to_yaml())
+        try:
+            then = asdict(load_recipe(recipe_file))
+        except MienError as problem:
+            raise MienError(f"The run cannot be resumed: {problem} Train again into another --out.") from None
+        now = yaml.safe_load(recipe.to_yaml())
         changed = [f"its {key} is {then[key]}, not {now[key]}" for key in now if key != "description" and then[key] != now[key]]
         if not recipe_file.read_text(encoding="utf-8").startswith(first_line):
             changed.append("it was trained on other data")
@@ -142,54 +215,8 @@ def open_run_folder(out: Path, resume: bool, recipe: Recipe, fingerprint: str) -
             raise MienError(f"{out} cannot be resumed: {'; '.join(changed)}. Resume it with the same, or choose another --out.")
     out.mkdir(parents=True, exist_ok=True)
     write_whole(recipe_file, lambda path: path.write_text(first_line + recipe.to_yaml(), encoding="utf-8"))
-    if not (out / "last.ckpt").is_file():
+    if not any((out / name).exists() for name in CHECKPOINTS):
         shutil.rmtree(out / "tensorboard", ignore_errors=True)
-
-
-class RunFolder:
-    """The epochs of a run, as in log.csv, the `best` one, whose weights are kept, and their files; resumed if possible."""
-
-    def __init__(self, folder: Path, recipe: Recipe, task: ClassificationTask) -> None:
-        self.folder, self.recipe, self.task = folder, recipe, task
-        self.history: list[dict[str, float]] = []
-        self.best: dict[str, float] | None = None
-        if (folder / "last.ckpt").is_file():
-            state = torch.load(folder / "last.ckpt", map_location="cpu", weights_only=True)
-            if "history" not in state:
-                raise MienError(f"The checkpoint in {folder} is of an older mien; train again into another --out.")
-            self.history, self.best = state["history"], state["best"]
-            task.load_state_dict(state["task"])
-
-    @property
-    def chosen(self) -> dict[str, float] | None:
-        """The best epoch by validation; None if the last epoch is always kept."""
-        return None if self.recipe.select_by == "last" else self.best
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether all epochs are done, or enough of them brought no improvement."""
-        done, patience = len(self.history), self.recipe.early_stopping
-        return done == self.recipe.epochs or (
-            patience is not None and self.best is not None and done - self.best["epoch"] >= patience
-        )
-
-    def add(self, row: dict[str, float]) -> None:
-        """Write `weights.safetensors` if the epoch is the best, `log.csv` and `last.ckpt`."""
-        self.history.append(row)
-        # in this order: if killed between two files, a resumed run repeats the epoch and writes the same files again
-        if self.best is None or self._score(row) > self._score(self.best):
-            self.best = row
-            weights = {name: value.contiguous() for name, value in self.task.best_model.state_dict().items()}
-            write_whole(self.folder / "weights.safetensors", lambda path: path.write_bytes(save(weights)))
-        lines = [",".join(row), *(",".join(str(round(value, 6)) for value in each.values()) for each in self.history)]
-        write_whole(self.folder / "log.csv", lambda path: path.write_text("\n".join([*lines, ""]), encoding="utf-8"))
-        checkpoint = io.BytesIO()  # torch.save itself does not say that a disk is full
-        torch.save({"history": self.history, "best": self.best, "task": self.task.state_dict()}, checkpoint)
-        write_whole(self.folder / "last.ckpt", lambda path: path.write_bytes(checkpoint.getbuffer()))
-
-    def _score(self, row: dict[str, float]) -> float:
-        scores = {"accuracy": row["validation_accuracy"], "loss": -row["validation_loss"], "last": row["epoch"]}
-        return scores[self.recipe.select_by]
 
 
 @contextmanager
@@ -217,11 +244,11 @@ def choose_device(name: str) -> torch.device:
     raise MienError(f"There is no device {name!r} here; use auto or one of {names} (GPUs are cuda or mps).")
 
 
-def describe_hardware(device: torch.device) -> str:
+def describe_hardware(device: torch.device, processes: int = 1) -> str:
     """Describe the hardware that a network is trained on, without the name of the machine."""
-    if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
-    return f"{torch.get_num_threads()} {device.type} threads, torch {torch.__version__}"
+    on_cuda = device.type == "cuda"
+    kind = torch.cuda.get_device_name(device) if on_cuda else f"{torch.get_num_threads()} {device.type} threads"
+    return f"{f'{processes} x ' if processes > 1 else ''}{kind}, torch {torch.__version__}"
 
 
 def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
@@ -279,7 +306,7 @@ def _name_labels(recipe: Recipe, faces: FaceSet) -> FaceSet:
     return faces
 
 
-def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: DeviceFaces, out: Path) -> Path:
+def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: DeviceFaces, out: Path, processes: int) -> None:
     """Calibrate on the validation rows, then export."""
     model.eval()
     with torch.inference_mode():
@@ -307,11 +334,10 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
         "mien.temperature": repr(temperatures[0]),
         "mien.parameters": str(sum(p.numel() for p in model.parameters())),
         "mien.multiply_adds": str(multiply_adds(model.cpu().network, recipe.channels, recipe.network_size)),
-        "mien.hardware": describe_hardware(validation.device),
+        "mien.hardware": describe_hardware(validation.device, processes),
         "mien.data": json.dumps(trained_on),
         "mien.train_rows": as_text(describe_training_rows(train_rows.images)),
     }
     if len(model.heads) > 1:
         metadata |= {"mien.heads": json.dumps(model.heads), "mien.crowd_temperature": repr(temperatures[1])}
     export(model, temperatures, faces.split("validation").images[:256], metadata, out / "model.onnx")
-    return out / "model.onnx"

@@ -1,13 +1,12 @@
 """What training minimises and how: losses on target distributions, optimizers, learning-rate schedules, averages of weights."""
 
+import copy
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn, optim
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from mien.training import recipe
 
@@ -47,54 +46,52 @@ def distillation_loss(logits: Tensor, taught: Tensor, temperature: float) -> Ten
 def build_optimizer(network: nn.Module, head: nn.Module, how: recipe.Optimizer) -> Optimizer:
     """Build an optimizer with the full rate for the head, and weight decay only for weights of two or more dimensions."""
     in_head = {id(parameter) for parameter in head.parameters()}
+    device = next(network.parameters()).device
     groups = [
         {
             "params": [p for p in network.parameters() if (id(p) in in_head) == of_head and (p.ndim > 1) == decays],
             "weight_decay": how.weight_decay if decays else 0.0,
-            "lr": how.learning_rate * (1.0 if of_head else how.backbone_rate),
+            # a tensor, so that a captured step reads what it is now
+            "lr": torch.tensor(how.learning_rate * (1.0 if of_head else how.backbone_rate), device=device),
         }
         for of_head in (True, False)  # the head first: the rate of the first group is the one logged
         for decays in (True, False)
     ]
+    fused = device.type in ("cpu", "cuda")
     if how.name == "sgd":
-        return optim.SGD(groups, lr=how.learning_rate, momentum=how.momentum, nesterov=how.momentum > 0)
-    return (optim.AdamW if how.name == "adamw" else optim.Adam)(groups, lr=how.learning_rate)
+        return optim.SGD(groups, lr=how.learning_rate, momentum=how.momentum, nesterov=how.momentum > 0, fused=fused)
+    kind = optim.AdamW if how.name == "adamw" else optim.Adam
+    return kind(groups, lr=how.learning_rate, fused=fused, capturable=device.type == "cuda")
 
 
-def build_schedule(optimizer: Optimizer, how: recipe.Schedule, steps: int) -> LambdaLR | ReduceLROnPlateau | None:
-    """Build the schedule: ReduceLROnPlateau to step with each epoch's validation loss, or LambdaLR to step after each batch."""
-    rising = how.warmup * steps
-
-    def down(progress: float) -> float:
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-    def up_and_down(step: int) -> float:
-        return (step + 1) / rising if step + 1 < rising else down((step - rising) / max(1.0, steps - rising))
-
-    match how.name:
-        case "constant":
-            return None
-        case "plateau":
-            return ReduceLROnPlateau(optimizer, mode="min", factor=how.factor, patience=how.patience)
-        case "cosine":
-            return LambdaLR(optimizer, lambda step: down(step / steps))
-        case "one_cycle":
-            return LambdaLR(optimizer, up_and_down)
+def rate_factors(how: recipe.Schedule, steps: int) -> Tensor | None:
+    """Return the factor (steps,) on the learning rate in every step, or None if steps do not change it."""
+    if how.name not in ("cosine", "one_cycle"):
+        return None
+    rising = how.warmup * steps if how.name == "one_cycle" else 0.0
+    step = torch.arange(steps, dtype=torch.float64)
+    falling = 0.5 * (1 + torch.cos(math.pi * ((step - rising) / max(1.0, steps - rising)).clamp(max=1)))
+    return torch.where(step + 1 < rising, (step + 1) / max(1.0, rising), falling).float()
 
 
-def moving_average(decay: float) -> Any:
-    """Return an update for AveragedModel; its decay starts low, so that a short run forgets the initial weights too."""
+class MovingAverage:
+    """The moving average of a network's weights; its decay starts low, so that a short run forgets the initial weights too."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.network, self.decay = copy.deepcopy(model).requires_grad_(False), decay
+        pairs = list(zip(self.network.state_dict().values(), model.state_dict().values(), strict=True))
+        self.averages, self.currents = ([pair[k] for pair in pairs if pair[0].is_floating_point()] for k in (0, 1))
+        self.counts = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()
-    def update(averages: Any, currents: Any, count: Tensor | int) -> None:
-        weight = 1 - min(decay, (1 + int(count)) / (10 + int(count)))
-        for average, current in zip(averages, currents, strict=True):
-            if average.is_floating_point():
-                average.lerp_(current.to(average.device), weight)
-            else:
-                average.copy_(current)
-
-    return update
+    def update(self, done: Tensor) -> None:
+        """Move the average towards the weights after so many earlier updates, a number on the device."""
+        weight = 1 - (done / (done + 9)).clamp(max=self.decay).squeeze()
+        changes = torch._foreach_sub(self.currents, self.averages)
+        torch._foreach_mul_(changes, weight)
+        torch._foreach_add_(self.averages, changes)
+        for average, current in self.counts:
+            average.copy_(current)
 
 
 @torch.no_grad()

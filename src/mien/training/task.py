@@ -1,5 +1,6 @@
-"""Training steps and validation of one network."""
+"""Training steps and validation of one network, in one process or in several that share each batch."""
 
+import sys
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
@@ -7,27 +8,67 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from mien.errors import first_line
 from mien.training.augmentation import mixed, place, worsen
 from mien.training.batches import Batch, DeviceFaces, TrainingBatches, class_weights, in_order
 from mien.training.distillation import Teachers, Views
-from mien.training.face_network import FaceNetwork, measure_batch_norm, pixels
+from mien.training.face_network import FaceNetwork, measure_batch_norm, pixels, share_batch_norm, sum_of_processes
 from mien.training.networks.blocks import head_of
 from mien.training.optimization import (
+    MovingAverage,
     build_optimizer,
-    build_schedule,
     classification_loss,
     distillation_loss,
     interpolate,
-    moving_average,
+    rate_factors,
     votes_loss,
     with_votes,
 )
 from mien.training.recipe import Augmentation, Recipe
 from mien.training.transfer import head_only
+
+WARM_UP = 3  # plain steps before a capture, in which libraries allocate their buffers (PyTorch's documentation of CUDA graphs)
+
+
+class CapturedStep:
+    """A step on fixed copies of its inputs, which on a CUDA device becomes one graph: kernels need no launching one by one."""
+
+    def __init__(self, step: Callable[[Batch], None]) -> None:
+        self.step, self.done = step, 0
+        self.inputs: Batch | None = None
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, batch: Batch) -> None:
+        """Copy the batch into the inputs and run the step on them."""
+        if self.inputs is None:
+            self.inputs = Batch._make(None if each is None else each.clone() for each in batch)
+        for fixed, given in zip(self.inputs, batch, strict=True):
+            if fixed is not None and given is not None:
+                fixed.copy_(given)
+        is_cuda = self.inputs.faces.is_cuda
+        if is_cuda and self.done == WARM_UP:
+            graph = torch.cuda.CUDAGraph()
+            try:
+                with torch.cuda.graph(graph):  # records the step without running it
+                    self.step(self.inputs)
+                self.graph = graph
+            except RuntimeError as problem:  # a network of timm that waits for the device, or too little memory
+                print(f"the steps stay plain, since they cannot be captured: {first_line(problem)}", file=sys.stderr)
+        if self.graph is not None:
+            self.graph.replay()
+        elif is_cuda:
+            side, current = torch.cuda.Stream(), torch.cuda.current_stream()  # type: ignore[no-untyped-call]
+            side.wait_stream(current)
+            with torch.cuda.stream(side):
+                self.step(self.inputs)
+            current.wait_stream(side)
+        else:
+            self.step(self.inputs)
+        self.done += 1
 
 
 class ClassificationTask:
@@ -35,52 +76,74 @@ class ClassificationTask:
 
     def __init__(
         self,
+        fabric: Fabric,
         model: FaceNetwork,
         recipe: Recipe,
         train: DeviceFaces,
         validation: DeviceFaces,
         teachers: Teachers | Views | None = None,
     ) -> None:
-        self.recipe, self.train_faces, self.validation_faces, self.teachers = recipe, train, validation, teachers
+        self.fabric, self.recipe, self.teachers = fabric, recipe, teachers
+        self.train_faces, self.validation_faces = train, validation
         self.model = model.to(train.device)
         nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)  # 40% faster on a CPU
-        self.average = AveragedModel(model, multi_avg_fn=moving_average(recipe.ema), use_buffers=True) if recipe.ema else None
-        trained = model if self.average is None else self.average.module
+        self.average = MovingAverage(model, recipe.ema) if recipe.ema else None
+        trained = model if self.average is None else self.average.network
         # with weights_share: the initial network, and the one between it and the trained network
         self.start = deepcopy(model).requires_grad_(False) if recipe.weights_share else None
         self.trained, self.best_model = trained, trained if self.start is None else deepcopy(self.start)
+        if fabric.world_size > 1:
+            share_batch_norm(model)
         self.optimizer = build_optimizer(model, head_of(model.network), recipe.optimizer)
-        self.schedule = build_schedule(self.optimizer, recipe.schedule, recipe.epochs * len(self._batches(train, 0)))
-        self.autocast = torch.autocast("cuda", torch.bfloat16, enabled=train.device.type == "cuda")  # slower on most CPUs
+        schedule, self.schedule = recipe.schedule, None
+        if schedule.name == "plateau":
+            self.schedule = ReduceLROnPlateau(self.optimizer, factor=schedule.factor, patience=schedule.patience)
+        batches = self._batches(train, 0)
+        self.steps, self.images = len(batches), len(batches) * batches.batch_size  # of an epoch
+        factors = rate_factors(schedule, recipe.epochs * self.steps)
+        self.factors = None if factors is None else factors.to(train.device)
+        self.highest = [group["lr"].clone() for group in self.optimizer.param_groups]
+        self.done = torch.zeros(1, dtype=torch.long, device=train.device)  # steps
+        self.totals = torch.zeros(2, device=train.device)  # of an epoch: loss and right predictions
         counts = np.bincount(train.classes, minlength=train.targets.shape[1])
         self.label_weights = torch.from_numpy(class_weights(counts)).to(train.device)
+        self.kind: tuple[int | None, bool] | None = None
 
     def _batches(self, faces: DeviceFaces, epoch: int) -> TrainingBatches:
-        return TrainingBatches(faces, self.recipe.batch_size, self.recipe.seed, epoch, self.recipe.balance)
+        part = self.fabric.global_rank, self.fabric.world_size
+        return TrainingBatches(faces, self.recipe.batch_size, self.recipe.seed, epoch, self.recipe.balance, *part)
 
     def start_epoch(self, epoch: int) -> TrainingBatches:
         """Seed dropout and augmentation, freeze or unfreeze the backbone, and return the batches; epochs count from 0."""
         faces = self.teachers.of_epoch(epoch) if isinstance(self.teachers, Views) else self.train_faces
-        torch.manual_seed(self.recipe.seed * 100_003 + epoch)  # so that a resumed run gives the same bits
-        head_only(self.model.network, epoch < self.recipe.head_epochs)
-        self.epoch = epoch
-        self.seen: list[tuple[int, Tensor, Tensor]] = []  # rows, loss and right predictions of every batch
+        # so that a resumed run gives the same bits, and each process its own
+        torch.manual_seed(self.recipe.seed * 100_003 + epoch + (self.fabric.global_rank << 40))
+        self.epoch, kind = epoch, (crop_side(self.recipe, epoch), epoch < self.recipe.head_epochs)
+        head_only(self.model.network, kind[1])
+        if kind != self.kind:  # a graph is of one size, and DDP's wrapper of one set of trained weights
+            self.kind, self.replica = kind, self.fabric.setup_module(self.model, move_to_device=False)
+            self.replica.mark_forward_method("logits")
+            captures = self.train_faces.device.type == "cuda" and self.fabric.world_size == 1
+            self.step = CapturedStep(self.update) if captures else self.update
+        self.done.fill_(epoch * self.steps)
+        self.totals.zero_()
         return self._batches(faces, epoch)
 
-    def step(self, batch: Batch) -> None:
-        """Update the weights, their average and the learning rate."""
-        with self.autocast:
-            loss = self.loss(batch)
+    def update(self, batch: Batch) -> None:
+        """Update the weights, their average and the learning rate, without waiting for the device."""
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        self.fabric.backward(self.loss(batch))
+        if self.factors is not None:
+            factor = self.factors[self.done].squeeze()
+            for group, highest in zip(self.optimizer.param_groups, self.highest, strict=True):
+                group["lr"].copy_(highest * factor)
         self.optimizer.step()
         if self.average is not None:
-            self.average.update_parameters(self.model)
-        if isinstance(self.schedule, LambdaLR):
-            self.schedule.step()
+            self.average.update(self.done)
+        self.done += 1
 
     def loss(self, batch: Batch) -> Tensor:
-        """Compute the loss of one batch."""
+        """Compute the loss of one batch, of all processes together."""
         recipe = self.recipe
         with torch.no_grad():
             given = placed = faces = pixels(batch.faces)
@@ -91,10 +154,11 @@ class ClassificationTask:
             targets, votes = with_votes(batch.targets, batch.votes, recipe.votes.mix), batch.votes
             taught = [] if batch.taught is None else [batch.taught]
             if isinstance(self.teachers, Teachers):
-                taught = [self.teachers(placed)]
+                with self.fabric.autocast():
+                    taught = [self.teachers(placed)]
             if recipe.mixup:
                 faces, targets, votes, *taught = mixed(recipe.mixup, faces, targets, votes, *taught)
-        logits = self.model.logits(faces)
+        logits, targets, votes, *taught = map(self._gathered, (self.replica.logits(faces), targets, votes, *taught))
         weights = self.label_weights if recipe.balance.class_weights else None
         losses = [classification_loss(logits[:, 0], targets, recipe.label_smoothing, weights, recipe.focal_gamma)]
         if recipe.votes.head:
@@ -102,8 +166,17 @@ class ClassificationTask:
         if taught:
             losses = distilled(losses, logits, taught[0], recipe)
         loss = torch.stack(losses).sum()
-        self.seen.append((len(targets), loss.detach(), (logits[:, 0].detach().argmax(1) == targets.argmax(1)).sum()))
+        right = logits[:, 0].detach().argmax(1) == targets.argmax(1)
+        self.totals += torch.stack([loss.detach() * len(targets), right.sum()])
         return loss
+
+    def _gathered(self, part: Tensor) -> Tensor:
+        """Join the rows (n, ...) of all processes; gradients go back to where the rows are from."""
+        if self.fabric.world_size == 1:
+            return part
+        rows = part.new_zeros(self.fabric.world_size, *part.shape)
+        rows[self.fabric.global_rank] = part
+        return sum_of_processes(rows).flatten(0, 1)
 
     def _augmented(self, batch: Batch, change: Callable[[Augmentation], Tensor]) -> Tensor:
         """Apply the recipe's augmentation, and its own augmentation to copies that balance rare labels."""
@@ -121,23 +194,27 @@ class ClassificationTask:
         if self.recipe.precise_batch_norm and self.epoch >= self.recipe.head_epochs:
             measure_batch_norm(self.best_model, self.train_faces)
         self.best_model.eval()
-        with self.autocast:
-            parts = [(self.best_model(batch.faces)[:, 0], batch.targets) for batch in in_order(self.validation_faces)]
-        logits, targets = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-        loss = float(F.cross_entropy(logits, targets))
-        if isinstance(self.schedule, ReduceLROnPlateau):
+        faces, part = self.validation_faces, (self.fabric.global_rank, self.fabric.world_size)
+        with self.fabric.autocast():
+            logits = torch.cat([self.best_model(batch.faces)[:, 0] for batch in in_order(faces, 512, *part)])
+        logits = self._gathered(logits)[: len(faces)]
+        loss = float(F.cross_entropy(logits, faces.targets))
+        if self.schedule is not None:
             self.schedule.step(loss)
-        count = sum(rows for rows, _, _ in self.seen)
+        train_loss, right = (self.totals / self.images).tolist()
         return {
-            "train_loss": float(torch.stack([loss * rows for rows, loss, _ in self.seen]).sum()) / count,
-            "train_accuracy": float(torch.stack([right for _, _, right in self.seen]).sum()) / count,
+            "train_loss": train_loss,
+            "train_accuracy": right,
             "validation_loss": loss,
-            "validation_accuracy": float((logits.argmax(1) == targets.argmax(1)).float().mean()),
+            "validation_accuracy": float((logits.argmax(1) == faces.targets.argmax(1)).float().mean()),
+            "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
         }
 
     @property
     def _stateful(self) -> dict[str, Any]:
-        parts = {name: getattr(self, name) for name in ("model", "average", "start", "optimizer", "schedule")}
+        average = None if self.average is None else self.average.network
+        parts: dict[str, Any] = {"model": self.model, "average": average, "start": self.start}
+        parts |= {"optimizer": self.optimizer, "schedule": self.schedule}
         return {name: part for name, part in parts.items() if part is not None}
 
     def state_dict(self) -> dict[str, Any]:
@@ -148,6 +225,8 @@ class ClassificationTask:
         """Restore what `state_dict` returned."""
         for name, part in self._stateful.items():
             part.load_state_dict(state[name])
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["lr"].to(self.train_faces.device)
 
 
 def distilled(losses: Sequence[Tensor], logits: Tensor, taught: Tensor, recipe: Recipe) -> list[Tensor]:

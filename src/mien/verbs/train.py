@@ -1,5 +1,8 @@
 """Training: labelled faces to a model file."""
 
+import io
+import os
+from contextlib import nullcontext, redirect_stderr
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +27,8 @@ def train(
     labels: dict[Any, Any] | None = None,
     quiet: bool = False,
     command: str | None = None,
+    devices: int = 1,
+    nodes: int = 1,
 ) -> "Report":
     """Train a classifier on labelled faces, export it as one model file, and report on its validation faces.
 
@@ -41,35 +46,42 @@ def train(
             ["angry", "sad"]} merges several, {"contempt": null} leaves its rows out.
         quiet: print no progress to stderr.
         command: the command line, to be noted in the report.
+        devices: GPUs of each machine (or processes, on a CPU) that train together and share each batch.
+        nodes: machines that train together; each runs this command with its NODE_RANK and the first one's MASTER_ADDR.
 
     Returns:
-        The report on the validation rows, as in `out/report`.
+        The report on the validation rows, as in `out/report`; None in all but the first process of torchrun.
 
     Raises:
         MienError: if the recipe, the data or the folder do not allow it; the sentence says what to do.
     """
-    require("train", "torch", "onnx", "onnxscript", "safetensors", "tensorboard", "tqdm", "sklearn")
+    require("train", "torch", "lightning_fabric", "onnx", "onnxscript", "safetensors", "tensorboard", "tqdm", "sklearn")
     if threads is not None:
         check_number("The number of threads", threads, 1)
     out = Path(out)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if labels:
         recipe = replace(recipe, merge={**(recipe.merge or {}), **labels})
-    check_run_folder(out, resume)
+    first = int(os.environ.get("RANK", os.environ.get("NODE_RANK", "0"))) == 0  # of those of torchrun or of several nodes
+    if first:
+        check_run_folder(out, resume)
+        inputs_of(data, out)  # rejects an `out` among them
     if resume and not out.exists():
         say(f"there is no run in {out} yet; starting it", quiet)
-    inputs_of(data, out)  # rejects an `out` among them
-    read = read_data(data, recipe.size, recipe.channels, quiet)
+    read = read_data(data, recipe.size, recipe.channels, quiet or not first)
 
     # imported here, since these take seconds and most mistakes are found by now
     from mien.evaluation.report import evaluate as report_on
     from mien.inference.classifier import Classifier
     from mien.training.loop import arrange, train as train_model
 
-    faces = arrange(recipe, read)
-    if faces.labels != read.labels:
+    with nullcontext() if first else redirect_stderr(io.StringIO()):
+        faces = arrange(recipe, read)
+    if first and faces.labels != read.labels:
         say(f"labels of the model: {', '.join(faces.labels)}", quiet)
-    model = train_model(recipe, faces, out, resume, device, threads, quiet)
+    model = train_model(recipe, faces, out, resume, device, threads, quiet, devices, nodes, first)
+    if not first:
+        return None  # type: ignore[return-value]
     if skipped := faces.origin.skipped:
         (out / "skipped.txt").write_text("\n".join(skipped) + "\n", encoding="utf-8")
         say(f"{len(skipped)} rows were left out; they are listed in {out / 'skipped.txt'}")
