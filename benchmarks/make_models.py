@@ -109,8 +109,7 @@ if __name__ == "__main__":
     plus = replace(mien.load_recipe("mien-s"), epochs=arguments.epochs or making.plus_epochs)
     plus_run = training(out / "mien-s-plus", plus, plain, faces)
     trainings.append(replace(plus_run, reports={"report-majority": (majority, "validation")}))
-    jobs = arguments.jobs or making.at_once
-    if not train_all(trainings, jobs, arguments.device, arguments.minutes, arguments.threads):
+    if not train_all(trainings, arguments.jobs or making.at_once, arguments.device, arguments.minutes, arguments.threads):
         sys.exit(1)
     command = shlex.join(["python", "benchmarks/make_models.py", *sys.argv[1:]])
     heads = [each for run in runs for each in (run, run / "report-crowd")]

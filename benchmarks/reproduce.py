@@ -3,13 +3,12 @@
     python benchmarks/reproduce.py --data fer2013.csv --out runs/reproduce --minutes 8 --jobs 4 --device cuda
     python benchmarks/reproduce.py --data fer2013.csv --out runs/reproduce --only six-conv three-emotions     # on a CPU
 
-Prints its plan first. --minutes ends the command in time; it keeps what was trained, and the same command continues. Of a
-seed, the longest runs come first on a GPU, so that side by side all end early, and on a CPU those nearest to their end.
---weights is the file of an ImageNet MobileNetV2, for mobilenetv2-transfer; resnet50-transfer needs the hub. --report trains
-nothing, and exports and measures the unfinished runs as they stand. Runs that benchmarks/results.json has at full length, on
-the same faces, are skipped. OUT/results.json and OUT/results.md list all runs; --publish writes benchmarks/results.json and
-docs/results.md instead. --pack FOLDER writes the faces into a small folder, to be given as --data on another machine. The exit
-status is 1 if something is left to do.
+Prints its plan first. --minutes ends the command in time; it keeps what was trained, the same command continues, and the exit
+status is 1. Of a seed, the longest runs come first on a GPU, and on a CPU those nearest to their end. --weights is the file of
+an ImageNet MobileNetV2, for mobilenetv2-transfer; resnet50-transfer needs the hub. --report trains nothing; it exports and
+measures unfinished runs as they stand. Runs that benchmarks/results.json has at full length, on the same faces, are skipped.
+OUT/results.json and OUT/results.md list all runs; --publish writes benchmarks/results.json and docs/results.md instead.
+--pack FOLDER writes the faces into a small folder, to be given as --data on another machine.
 """
 
 import json
@@ -31,7 +30,6 @@ from shared import Training, data_words, epoch_faces, pack_faces, parse, seconds
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results.json"
-SEEDS = 3
 
 
 class System(NamedTuple):
@@ -68,22 +66,18 @@ def base_recipe(name: str) -> Recipe:
 
 def is_complete(run: RunSummary, recipe: Recipe) -> bool:
     """Check whether a run has the length of its recipe, or stopped early by it."""
-    stopped = recipe.early_stopping is not None and (run.epochs or 0) - (run.best_epoch or 0) >= recipe.early_stopping
-    return stopped or (run.epochs or 0) >= recipe.epochs
+    epochs, best, patience = run.epochs or 0, run.best_epoch or 0, recipe.early_stopping
+    return epochs >= recipe.epochs or (patience is not None and epochs - best >= patience)
 
 
-def left_out(name: str, weights: str | None) -> str:
-    """Return why a system cannot be trained here, or an empty string."""
+def check_available(name: str, weights: str | None) -> None:
+    """Raise MienError where the pretrained weights of a system are not here."""
     if name == "mobilenetv2-transfer" and weights is None:
-        return "give --weights, an ImageNet MobileNetV2 under timm's names (.safetensors)"
+        raise MienError("Give --weights, an ImageNet MobileNetV2 under timm's names (.safetensors).")
     if name == "resnet50-transfer":
         from mien.training.networks.timm_backbone import fetch_from_hub
 
-        try:
-            fetch_from_hub(base_recipe(name).network.removeprefix(TIMM))
-        except MienError as reason:
-            return str(reason)
-    return ""
+        fetch_from_hub(base_recipe(name).network.removeprefix(TIMM))
 
 
 def training(name: str, seed: int, data: mien.DataSource, count: int, out: Path, epochs: int, weights: str | None) -> Training:
@@ -96,9 +90,8 @@ def training(name: str, seed: int, data: mien.DataSource, count: int, out: Path,
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in changes.items()}
     flags = [word for key, text in texts.items() for word in (f"--recipe.{key}", text)]
     command = shlex.join(["mien", "train", system.recipe, *flags, *data_words(data), "--out", str(folder)])
-    return Training(
-        folder, recipe, data, count, command, reports={} if recipe.own_validation else {"report-test": (data, "test")}
-    )
+    reports = {} if recipe.own_validation else {"report-test": (data, "test")}
+    return Training(folder, recipe, data, count, command, reports=reports)
 
 
 def as_it_stands(run: Training) -> Training | None:
@@ -126,7 +119,7 @@ def collect(runs: list[Training], rows: dict[str, RunSummary]) -> list[RunSummar
             row = summarise(folder if report.name == "report" else report)
             if row.name not in rows or (row.epochs or 0) >= (rows[row.name].epochs or 0):
                 rows[row.name] = row
-    return list(rows.values())
+    return sorted(rows.values(), key=lambda row: row.name)
 
 
 def write_up(rows: list[RunSummary], file: Path, command: str) -> str:
@@ -134,9 +127,7 @@ def write_up(rows: list[RunSummary], file: Path, command: str) -> str:
     table = [["run", "source", "accuracy, 95% interval", "faces", "epochs", "hardware", "below its source because"]]
     for name, system in SYSTEMS.items():
         base = base_recipe(name)
-        of_system = sorted(
-            (row for row in rows if row.name.partition("/")[0].rpartition("-")[0] == name), key=lambda row: row.name
-        )
+        of_system = [row for row in rows if row.name.partition("/")[0].rpartition("-")[0] == name]
         source = f"{system.source:.1%}, {system.split}" if system.source else "no figure"
         if not of_system:
             table.append([name, source, "not trained yet", "", f"0 of {base.epochs}", "", ""])
@@ -159,7 +150,7 @@ def write_up(rows: list[RunSummary], file: Path, command: str) -> str:
 
 def main() -> int:
     """Pack the faces, or train, measure and write down what there is time for; return 1 if something is left to do."""
-    options: dict[str, Any] = {"weights": None, "seeds": SEEDS, "minutes": 0.0, "jobs": 0, "threads": 0, "epochs": 0}
+    options: dict[str, Any] = {"weights": None, "seeds": 3, "minutes": 0.0, "jobs": 0, "threads": 0, "epochs": 0}
     options |= {"device": "auto", "only": list(SYSTEMS), "report": False, "publish": False, "pack": None}
     arguments = parse(__doc__, data=Path, out=Path("runs/reproduce"), **options)
     if arguments.pack:
@@ -178,36 +169,35 @@ def main() -> int:
     kind, out = choose_device(arguments.device).type, arguments.out
     data = mien.DataSource(unpack_faces(arguments.data, out))
     faces = mien.read_faces(data)
-    counted = {name: epoch_faces(base_recipe(name), faces) for name in SYSTEMS}
-    measured = {rows.fingerprint() for _, rows in counted.values()}
+    counts, measured = dict[str, int](), set[str]()
+    for name in arguments.only:
+        try:
+            counts[name], rows_of_name = epoch_faces(base_recipe(name), faces)
+            measured.add(rows_of_name.fingerprint())
+            check_available(name, arguments.weights)
+        except MienError as reason:
+            print(f"{name} is left out: {reason}")
+            counts.pop(name, None)
     known = {row.name: row for row in read_summaries(RESULTS)}
-    rows = {name: row for name, row in known.items() if row.data in measured}
-    if arguments.publish and len(rows) < len(known):
+    if arguments.publish and measured.isdisjoint(row.data for row in known.values()):
         raise MienError(f"--publish adds to {RESULTS}, which was measured on other faces; leave it out.")
-    reasons = {name: why for name in arguments.only if (why := left_out(name, arguments.weights))}
-    for name, why in reasons.items():
-        print(f"{name} is left out: {why}")
+    rows = {name: row for name, row in known.items() if arguments.publish or row.data in measured}
     runs = [
-        training(name, seed, data, counted[name][0], out, arguments.epochs, arguments.weights)
+        training(name, seed, data, counts[name], out, arguments.epochs, arguments.weights)
         for seed in range(arguments.seeds)
-        for name in arguments.only
-        if name not in reasons
+        for name in counts
     ]
-    open_runs = [
+    direction, jobs = (1, arguments.jobs or 1) if kind == "cpu" else (-1, arguments.jobs or 4)
+    plan = [
         run for run in runs if not (row := rows.get("/".join([run.name, *run.reports]))) or not is_complete(row, run.recipe)
     ]
+    plan.sort(key=lambda run: (run.recipe.seed, direction * seconds_left(run, runs, kind)))
     if arguments.report:
-        plan = [copy for run in open_runs if (copy := as_it_stands(run))]
-    else:
-        plan = sorted(
-            open_runs, key=lambda run: (run.recipe.seed, (1 if kind == "cpu" else -1) * seconds_left(run, runs, kind))
-        )
-    jobs = arguments.jobs or (1 if kind == "cpu" else 4)
+        plan = [copy for run in plan if (copy := as_it_stands(run))]
     done = not plan or train_all(plan, jobs, arguments.device, arguments.minutes, arguments.threads)
     if found := collect(runs, rows):
-        results, table = (
-            (RESULTS, ROOT / "docs" / "results.md") if arguments.publish else (out / "results.json", out / "results.md")
-        )
+        folder, docs = (RESULTS.parent, ROOT / "docs") if arguments.publish else (out, out)
+        results, table = folder / "results.json", docs / "results.md"
         write_whole(results, lambda part: part.write_text(as_json(found), encoding="utf-8"))
         text = write_up(found, results, shlex.join(["python", "benchmarks/reproduce.py", *sys.argv[1:]]))
         write_whole(table, lambda part: part.write_text(text, encoding="utf-8"))

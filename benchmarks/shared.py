@@ -31,11 +31,8 @@ from mien.files import write_whole
 from mien.training.recipe import Recipe, flat
 
 STARTED = time.monotonic() - time.process_time()  # before the imports
-
-START, FINISH, CLOSE = 25.0, 45.0, 25.0
-"""Seconds of a training before its first epoch and after its last one, and of the end of a plan. Measured on two busy cores:
-17 to 24, 21 to 43."""
-VALIDATION = 1.06  # a validated epoch against one without: six_conv on a CPU, 28,709 and 3,589 faces
+START, FINISH, CLOSE = 25.0, 45.0, 25.0  # estimated seconds before the first epoch and after the last, and to end a plan
+VALIDATION = 1.06  # estimated time of an epoch with validation, relative to training alone
 SPEEDS = {  # faces a second: on one CPU thread (docs/results.md, docs/making.md), on an H100; * is estimated
     "wide_cnn": (51, 9195),
     "mish_cnn": (134, 9000),  # *
@@ -46,7 +43,6 @@ SPEEDS = {  # faces a second: on one CPU thread (docs/results.md, docs/making.md
     "timm:mobilenetv2_100": (159, 3000),  # *
     "timm:resnet50.tv_in1k": (5, 1500),  # * both
 }
-OTHER_SPEED = (50, 3000)
 GRID = 100  # faces in a row of packed data
 USAGES = {"train": "Training", "validation": "PublicTest"}  # of packed data, which never hold test faces
 
@@ -216,18 +212,18 @@ def unpack_faces(data: Path, out: Path) -> Path:
     """Write packed faces as Parquet into a folder, which mien reads as it does FER-2013; other data are left as they are."""
     if not (data / "faces.png").is_file():
         return data
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
+    target = out / "fer2013.parquet"
+    if target.is_file() and target.stat().st_mtime > (data / "faces.png").stat().st_mtime:
+        return target
+    from pyarrow import array, csv, parquet
 
-    grid, table = np.asarray(Image.open(data / "faces.png")), pa.csv.read_csv(data / "faces.csv")
+    grid, table = np.asarray(Image.open(data / "faces.png")), csv.read_csv(data / "faces.csv")
     side = grid.shape[1] // GRID
     faces = grid.reshape(-1, side, GRID, side).swapaxes(1, 2).reshape(-1, side, side)
     images = [b"P5 %d %d 255\n" % (side, side) + face.tobytes() for face in faces[: len(table)]]
     out.mkdir(parents=True, exist_ok=True)
-    table = table.append_column("image", pa.array(images))
-    write_whole(out / "fer2013.parquet", lambda part: pa.parquet.write_table(table, part))
-    return out / "fer2013.parquet"
+    write_whole(target, lambda part: parquet.write_table(table.append_column("image", array(images)), part))
+    return target
 
 
 def epoch_faces(recipe: Recipe, faces: mien.FaceSet) -> tuple[int, mien.FaceSet]:
@@ -246,7 +242,7 @@ def seconds_an_epoch(training: Training, trainings: Iterable[Training], kind: st
     for each in (training, *(other for other in trainings if other.recipe.network == training.recipe.network)):
         if len(rates := each.read_log()["images_per_second"]):
             return VALIDATION * training.faces / float(np.median(rates[-5:])), f"as in {each.name}"
-    on_cpu, on_gpu = SPEEDS.get(training.recipe.network, OTHER_SPEED)
+    on_cpu, on_gpu = SPEEDS.get(training.recipe.network, (50, 3000))
     return VALIDATION * training.faces / (on_cpu * threads if kind == "cpu" else on_gpu), "by a table"
 
 

@@ -1,7 +1,6 @@
 """Train variants of one recipe with several seeds, and write what each brings and whether that is more than chance.
 
     python benchmarks/study.py imbalance --data fer2013.csv --out runs/imbalance --table docs/imbalance.md
-    python benchmarks/study.py activations --data fer2013.csv --out runs/activations --table docs/activations.md
     python benchmarks/study.py ablations --data fer2013.csv --votes fer2013new.csv --out runs/ablations
 
 --jobs trains several side by side, --minutes ends the command in time, and the same command continues. Every seed is trained
@@ -58,14 +57,6 @@ STUDIES = {
             "augmented minorities": {"balance": Balance(augment_minorities=True)},
             "focal loss, gamma 2": {"focal_gamma": 2.0},
         },
-    ),
-    "activations": Study(
-        title="Activations",
-        introduction="Each variant has another activation after its convolutions and dense layers.",
-        recipe="mish-cnn",
-        base={"balance": Balance()},
-        base_in_words=" without its minority copies and its sampler (they triple an epoch, and the activation is compared)",
-        variants={name: {"activation": name} for name in ("mish", "swish", "relu", "leaky_relu")},
     ),
     "ablations": Study(
         title="Ablations",
