@@ -26,7 +26,7 @@ from mien.evaluation.report import markdown_table
 from mien.evaluation.run_summary import RunSummary, read_summaries, summarise
 from mien.files import missing_path, write_whole
 from mien.training.recipe import TIMM, Recipe, describe_overrides
-from shared import Training, data_words, epoch_faces, pack_faces, parse, seconds_an_epoch, train_all, unpack_faces
+from shared import Training, data_words, epoch_faces, pack_faces, parse, step_of, train_all, unpack_faces
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results.json"
@@ -191,7 +191,8 @@ def main() -> int:
     plan = [
         run for run in runs if not (row := rows.get("/".join([run.name, *run.reports]))) or not is_complete(row, run.recipe)
     ]
-    plan.sort(key=lambda run: (run.recipe.seed, direction * seconds_left(run, runs, kind)))
+    steps = {run.name: step_of(run, runs, kind, 1) for run in plan}
+    plan.sort(key=lambda run: (run.recipe.seed, direction * steps[run.name].epochs * steps[run.name].seconds))
     if arguments.report:
         plan = [copy for run in plan if (copy := as_it_stands(run))]
     done = not plan or train_all(plan, jobs, arguments.device, arguments.minutes, arguments.threads)
@@ -203,11 +204,6 @@ def main() -> int:
         write_whole(table, lambda part: part.write_text(text, encoding="utf-8"))
         print(f"{results}\n{table}")
     return 0 if done else 1
-
-
-def seconds_left(run: Training, runs: list[Training], kind: str) -> float:
-    """Estimate the time of a run's epochs that are not trained yet."""
-    return (run.recipe.epochs - len(run.read_log()["images_per_second"])) * seconds_an_epoch(run, runs, kind, 1)[0]
 
 
 if __name__ == "__main__":

@@ -147,6 +147,11 @@ class Step(NamedTuple):
     after: tuple[str, ...] = ()
     source: str = ""  # of the seconds
 
+    @property
+    def least(self) -> float:
+        """The shortest time that brings it further: its start and one epoch, or its end."""
+        return START + (self.seconds if self.epochs else FINISH)
+
 
 class Planned(NamedTuple):
     """The epochs that a step trains in a call, and the second at which it would end."""
@@ -156,9 +161,8 @@ class Planned(NamedTuple):
 
 
 def next_step(waiting: Iterable[Step], finished: Collection[str], left: float) -> Step | None:
-    """Choose the first step that may start: what it needs is finished, and one epoch, or the end without one, fits."""
-    ready = (each for each in waiting if set(each.after) <= set(finished))
-    return next((each for each in ready if START + (each.seconds if each.epochs else FINISH) <= left), None)
+    """Choose the first step that may start: what it needs is finished, and there is time enough to bring it further."""
+    return next((each for each in waiting if set(each.after) <= set(finished) and each.least <= left), None)
 
 
 def plan(steps: Iterable[Step], finished: Iterable[str], at_once: int, seconds: float) -> dict[str, Planned]:
@@ -237,13 +241,16 @@ def epoch_faces(recipe: Recipe, faces: mien.FaceSet) -> tuple[int, mien.FaceSet]
     return int(count), arranged.split("validation" if recipe.own_validation else "test")
 
 
-def seconds_an_epoch(training: Training, trainings: Iterable[Training], kind: str, threads: int) -> tuple[float, str]:
-    """Estimate the time of an epoch from epochs of this run, else of another of its network here, else from `SPEEDS`."""
+def step_of(training: Training, trainings: Iterable[Training], kind: str, threads: int) -> Step:
+    """Estimate the time of a run by its own epochs, else by those of another run of its network, else by `SPEEDS`."""
+    left = max(0, training.recipe.epochs - len(training.read_log()["images_per_second"]))
+    on_cpu, on_gpu = SPEEDS.get(training.recipe.network, (50, 3000))
+    rate, source = float(on_cpu * threads if kind == "cpu" else on_gpu), "by a table"
     for each in (training, *(other for other in trainings if other.recipe.network == training.recipe.network)):
         if len(rates := each.read_log()["images_per_second"]):
-            return VALIDATION * training.faces / float(np.median(rates[-5:])), f"as in {each.name}"
-    on_cpu, on_gpu = SPEEDS.get(training.recipe.network, (50, 3000))
-    return VALIDATION * training.faces / (on_cpu * threads if kind == "cpu" else on_gpu), "by a table"
+            rate, source = float(np.median(rates[-5:])), f"as in {each.name}"
+            break
+    return Step(training.name, left, VALIDATION * training.faces / rate, training.after, source)
 
 
 def train_all(trainings: Sequence[Training], at_once: int, device: str, minutes: float, threads: int = 0) -> bool:
@@ -260,11 +267,7 @@ def train_all(trainings: Sequence[Training], at_once: int, device: str, minutes:
     end = STARTED + 60 * minutes - CLOSE if minutes else inf
     finished = {each.name for each in trainings if each.is_finished()}
     known = {each.name: each for each in trainings}
-    waiting = list[Step]()
-    for each in (each for each in trainings if each.name not in finished):
-        left = max(0, each.recipe.epochs - len(each.read_log()["images_per_second"]))
-        seconds, source = seconds_an_epoch(each, trainings, kind, threads)
-        waiting.append(Step(each.name, left, seconds, each.after, source))
+    waiting = [step_of(each, trainings, kind, threads) for each in trainings if each.name not in finished]
     planned = plan(waiting, finished, at_once, left := end - time.monotonic())
     limit = f"{minutes:g} minutes" if minutes else "no limit of time"
     print(
@@ -276,8 +279,8 @@ def train_all(trainings: Sequence[Training], at_once: int, device: str, minutes:
         total = f"{step.epochs} epochs of {step.seconds:.1f} s ({step.source}), {step.epochs * step.seconds / 60:.0f} min"
         print(f"  {step.name:<24} {fate:<11} of at most {total}", flush=True)
     if waiting and not planned:
-        least = (START + min(each.seconds for each in waiting) + CLOSE) / 60
-        raise mien.MienError(f"No epoch fits into --minutes {minutes:g}; the shortest needs {least:.1f}.")
+        least = (time.monotonic() - STARTED + min(each.least for each in waiting) + CLOSE) / 60
+        raise mien.MienError(f"No epoch fits into --minutes {minutes:g}; the shortest needs {least + 0.1:.1f}.")
 
     logs = trainings[0].folder.parent / "logs"
     logs.mkdir(parents=True, exist_ok=True)

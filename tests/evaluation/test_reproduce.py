@@ -28,7 +28,7 @@ from shared import (
     next_step,
     pack_faces,
     plan,
-    seconds_an_epoch,
+    step_of,
     unpack_faces,
 )
 
@@ -111,12 +111,17 @@ def log(folder, rates):
 def test_the_time_of_an_epoch_is_its_own_then_that_of_its_network_then_of_the_table(tmp_path):
     runs = [Training(tmp_path / name, Recipe(network="six_conv"), mien.DataSource("x"), 1000) for name in ("one", "two")]
     on_cpu, on_gpu = SPEEDS["six_conv"]
-    assert seconds_an_epoch(runs[0], runs, "cpu", 2) == (VALIDATION * 1000 / (2 * on_cpu), "by a table")
-    assert seconds_an_epoch(runs[0], runs, "cuda", 2) == (VALIDATION * 1000 / on_gpu, "by a table")
+
+    def estimate(kind):
+        step = step_of(runs[0], runs, kind, 2)
+        return step.epochs, step.seconds, step.source
+
+    assert estimate("cpu") == (30, VALIDATION * 1000 / (2 * on_cpu), "by a table")
+    assert estimate("cuda") == (30, VALIDATION * 1000 / on_gpu, "by a table")
     log(tmp_path / "two", [10, 100, 100, 100, 100, 100])
-    assert seconds_an_epoch(runs[0], runs, "cpu", 2) == (pytest.approx(VALIDATION * 10), "as in two")
+    assert estimate("cpu") == (30, pytest.approx(VALIDATION * 10), "as in two")
     log(tmp_path / "one", [50])
-    assert seconds_an_epoch(runs[0], runs, "cpu", 2) == (pytest.approx(VALIDATION * 20), "as in one")
+    assert estimate("cpu") == (29, pytest.approx(VALIDATION * 20), "as in one")
     assert runs[1].progress == "two: 6 of 30 epochs, accuracy 50.0%"
 
 
