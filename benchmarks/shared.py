@@ -120,10 +120,10 @@ class Training:
 
     @property
     def progress(self) -> str:
-        """The epochs trained so far, and the last one's accuracy, in words."""
-        accuracies = self.read_log()["validation_accuracy"]
-        reached = f", accuracy {accuracies[-1]:.1%}" if len(accuracies) else ""
-        return f"{self.name}: {len(accuracies)} of {self.recipe.epochs} epochs{reached}"
+        """The epochs trained so far, with speed and accuracy of the last one, in words."""
+        rates, accuracies = self.read_log().values()
+        last = f", {rates[-1]:,.0f} images/s, accuracy {accuracies[-1]:.1%}" if len(rates) else ""
+        return f"{self.name}: {len(rates)} of {self.recipe.epochs} epochs{last}"
 
     def is_finished(self) -> bool:
         """Check whether all is there; raise MienError if the finished run has another recipe, but for its description."""
@@ -291,6 +291,7 @@ def train_all(trainings: Sequence[Training], at_once: int, device: str, minutes:
         while (left := end - time.monotonic()) > 0:
             while len(running) < at_once and (step := next_step(waiting, finished, left)):
                 waiting.remove(step)
+                (logs / f"{step.name}.log").touch()
                 process = get_context("spawn").Process(target=train_one, args=(known[step.name], device, threads, logs))
                 process.start()
                 running[process.sentinel] = process, step.name
@@ -302,7 +303,7 @@ def train_all(trainings: Sequence[Training], at_once: int, device: str, minutes:
                 process.join()
                 (failed if process.exitcode else finished).add(name)
                 last = (logs / f"{name}.log").read_text(errors="replace").strip().rpartition("\n")[2]
-                say(f"{name} has failed: {last}" if process.exitcode else f"{name} is finished")
+                say(f"{name} has failed with {process.exitcode}: {last}" if process.exitcode else f"{name} is finished")
             if not ended:
                 say("; ".join(known[name].progress for _, name in running.values()))
     except KeyboardInterrupt:

@@ -122,7 +122,7 @@ def test_the_time_of_an_epoch_is_its_own_then_that_of_its_network_then_of_the_ta
     assert estimate("cpu") == (30, pytest.approx(VALIDATION * 10), "as in two")
     log(tmp_path / "one", [50])
     assert estimate("cpu") == (29, pytest.approx(VALIDATION * 20), "as in one")
-    assert runs[1].progress == "two: 6 of 30 epochs, accuracy 50.0%"
+    assert runs[1].progress == "two: 6 of 30 epochs, 100 images/s, accuracy 50.0%"
 
 
 def test_a_finished_run_of_another_recipe_is_not_taken_for_this_one(run):
