@@ -6,13 +6,10 @@
 2. A folder of photos through `mien.predict` against its stages alone (reading; finding and cropping; classifying in batches)
    by the same number of threads. The bound is the slowest stage where each has hardware of its own, and their sum on one CPU.
 3. The peak of memory of a process over 10 times --photos, of 320 pixels, against one over a tenth of them.
-4. With --earlier SRC [DETECTOR], an earlier mien: the folder's run by it against this one, in turn, also by CPU time.
 """
 
 import argparse
 import os
-import subprocess
-import sys
 import tempfile
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -34,11 +31,6 @@ from shared import in_fresh_process, parse, peak_megabytes
 all_of = partial(deque, maxlen=0)  # runs through an iterator
 seconds = partial(timeit, number=1)
 KINDS = 20  # different photos; the rest are links to them
-
-TIMED = """import mien, os, sys, time
-start = time.perf_counter()
-rows = list(mien.predict(*sys.argv[1:4], threads=int(sys.argv[4])))
-print(time.perf_counter() - start, sum(os.times()[:2]), len(rows))"""
 
 
 def classification(model: str, rounds: int) -> None:
@@ -96,16 +88,6 @@ def folder_run(photos: Path, arguments: argparse.Namespace) -> None:
     print(f"  {sum(alone) / whole:6.1%} of what the stages allow that share these threads")
 
 
-def compare_with_earlier(photos: Path, arguments: argparse.Namespace) -> None:
-    here, taken = str(Path(mien.__file__).parents[1]), []
-    for source, detector in [(arguments.earlier[0], arguments.earlier[-1]), (here, arguments.detector)] * arguments.rounds:
-        command = [sys.executable, "-c", TIMED, str(photos), arguments.model, detector, str(arguments.threads)]
-        taken.append(subprocess.check_output(command, env=os.environ | {"PYTHONPATH": source}).split())
-    figures = np.array(taken, float).reshape(-1, 2, 3)  # seconds, CPU seconds, rows, of both
-    wall, cpu = np.median(figures[:, 0, :2] / figures[:, 1, :2], axis=0)
-    print(f"{wall:.2f} times faster than the earlier mien, {cpu:.2f} by CPU time (goal: 2.5); rows {figures[0, :, 2]}")
-
-
 def peak_of_run(photos: Path, model: str, detector: str, threads: int) -> float:
     all_of(mien.predict(photos, model, detector, threads=threads))
     return peak_megabytes()
@@ -113,14 +95,12 @@ def peak_of_run(photos: Path, model: str, detector: str, threads: int) -> float:
 
 if __name__ == "__main__":
     options = {"model": DEFAULT_MODEL, "detector": "auto", "threads": 2, "photos": 1000, "side": 640, "rounds": 5}
-    arguments = parse(__doc__, **options, parts=["classification", "folder", "memory"], earlier=[])
+    arguments = parse(__doc__, **options, parts=["classification", "folder", "memory"])
     if "classification" in arguments.parts:
         classification(arguments.model, arguments.rounds)
     with tempfile.TemporaryDirectory() as folder:
         if "folder" in arguments.parts:
             folder_run(draw(Path(folder) / "photos", arguments.photos, arguments.side), arguments)
-        if arguments.earlier:
-            compare_with_earlier(draw(Path(folder) / "both", arguments.photos, arguments.side), arguments)
         if "memory" in arguments.parts:
             counts = [max(KINDS, count) for count in (arguments.photos // 10, arguments.photos * 10)]
             photos = [draw(Path(folder) / str(count), count, 320) for count in counts]

@@ -1,17 +1,17 @@
 """Train variants of one recipe with several seeds, and write what each brings and whether that is more than chance.
 
     python benchmarks/study.py imbalance --data fer2013.csv --out runs/imbalance --table docs/imbalance.md
-    python benchmarks/study.py activations --data fer2013.csv --out runs/activations --table docs/activations.md
     python benchmarks/study.py ablations --data fer2013.csv --votes fer2013new.csv --out runs/ablations
 
-Interrupted, the same command continues. Every seed is trained for all variants before the next one, so that with fewer --seeds
-the study is smaller and still complete.
+--jobs trains several side by side, --minutes ends the command in time, and the same command continues. Every seed is trained
+for all variants before the next one, so that with fewer --seeds the study is smaller and still complete.
 """
 
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from mien.evaluation.report import markdown_table
 from mien.evaluation.run_summary import read_log, summarise
 from mien.files import write_whole
 from mien.training.recipe import Balance, Votes
-from shared import is_finished, parse
+from shared import Training, epoch_faces, parse, train_all
 
 FIGURES = ("accuracy", "macro-F1", "recall")  # of every variant; recall is that of one label
 RESAMPLES = 2000  # so that each end of a 95% interval is the 50th value from its side
@@ -57,14 +57,6 @@ STUDIES = {
             "augmented minorities": {"balance": Balance(augment_minorities=True)},
             "focal loss, gamma 2": {"focal_gamma": 2.0},
         },
-    ),
-    "activations": Study(
-        title="Activations",
-        introduction="Each variant has another activation after its convolutions and dense layers.",
-        recipe="mish-cnn",
-        base={"balance": Balance()},
-        base_in_words=" without its minority copies and its sampler (they triple an epoch, and the activation is compared)",
-        variants={name: {"activation": name} for name in ("mish", "swish", "relu", "leaky_relu")},
     ),
     "ablations": Study(
         title="Ablations",
@@ -255,7 +247,8 @@ def longer_epochs(runs: Mapping[str, list[Path]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    arguments = parse(__doc__, "study", data=str, votes=None, out=Path, table=None, seeds=3, epochs=0, device="auto", threads=0)
+    options = {"seeds": 3, "epochs": 0, "device": "auto", "threads": 0, "minutes": 0.0, "jobs": 1}
+    arguments = parse(__doc__, "study", data=str, votes=None, out=Path, table=None, **options)
     study = STUDIES.get(arguments.study)
     needs_votes = arguments.study == "ablations"
     if study is None or arguments.seeds < 1 or (needs_votes and not arguments.votes):
@@ -263,18 +256,21 @@ if __name__ == "__main__":
     base = replace(mien.load_recipe(study.recipe), **study.base)
     base = replace(base, epochs=arguments.epochs or base.epochs)
     votes = {"votes": arguments.votes, "votes_as": "beside"} if needs_votes else {}
-    data = mien.read_faces(mien.DataSource(arguments.data, **votes), base.size, base.channels)
-    runs: dict[str, list[Path]] = {variant: [] for variant in study.variants}
+    source = mien.DataSource(arguments.data, **votes)
+    faces = mien.read_faces(source, base.size, base.channels)
+    change = cache(lambda variant: study.faces[variant](faces))
+    trainings: dict[str, list[Training]] = {variant: [] for variant in study.variants}
     for seed in range(arguments.seeds):
         for variant, changes in study.variants.items():
             folder = arguments.out / f"{variant.replace(' ', '-').replace(',', '')}-{seed}"
-            print(f"== {variant}, seed {seed}: {folder}", file=sys.stderr)
             recipe = replace(base, **changes, seed=seed)
-            if not is_finished(folder, recipe):
-                faces = study.faces[variant](data) if variant in study.faces else data
-                resume, threads = folder.exists(), arguments.threads or None
-                mien.train(recipe, faces, folder, resume=resume, device=arguments.device, threads=threads)
-            runs[variant].append(folder)
+            run = Training(folder, recipe, source, epoch_faces(recipe, faces)[0])
+            is_changed = variant in study.faces and not run.is_finished()
+            trainings[variant].append(replace(run, data=change(variant)) if is_changed else run)
+    plan = [run for of_seed in zip(*trainings.values(), strict=True) for run in of_seed]
+    if not train_all(plan, arguments.jobs, arguments.device, arguments.minutes, arguments.threads):
+        sys.exit(1)
+    runs = {variant: [run.folder for run in group] for variant, group in trainings.items()}
     text = write_up(study, runs, shlex.join(["python", "benchmarks/study.py", *sys.argv[1:]]))
     if arguments.table:
         write_whole(Path(arguments.table), lambda part: part.write_text(text, encoding="utf-8"))

@@ -32,7 +32,7 @@ class Framing:
 
 
 YUNET_FRAMING = Framing(side=1.9, rise=0.07)
-"""FER-2013's square (benchmarks/framing.py). Medians of 2,878 of 3,000 Training faces: side 1.883, rise 0.064, sideways 0.002.
+"""FER-2013's square (docs/predict.md). Medians of 2,878 of 3,000 Training faces: side 1.883, rise 0.064, sideways 0.002.
 On 3,346 PublicTest faces, half of them rotated by 12 degrees, the crowd head of an earlier mien-s agreed with the majority on
 83.3% (83.7% on the original faces; 82.1% without rotating upright; 83.0, 83.4 and 79.8% with sides of 1.62, 1.8 and 2.3)."""
 

@@ -143,7 +143,7 @@ def occlusion_map(classifier: Classifier, face: np.ndarray, label: str) -> tuple
 
     A patch is blended with the face's mean colour, with soft edges, since a network reacts to a hard edge itself. The model
     classifies about 500 images, whatever the size of its faces. On 40 PublicTest faces deletion lowers the mean probability to
-    0.18 and insertion raises it to 0.66 (RISE: 0.16 and 0.62; hard edges: 0.18 and 0.62; benchmarks/explanation.py).
+    0.18 and insertion raises it to 0.66 (RISE: 0.16 and 0.62; hard edges: 0.18 and 0.62; docs/explain.md).
     """
     index, size = classifier.labels.index(label), classifier.size
     mean = face.mean(axis=(0, 1))

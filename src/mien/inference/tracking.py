@@ -11,7 +11,7 @@ from mien.inference.prediction import Prediction
 SMOOTHING = 0.1
 """Default time constant in seconds. On filmed FER-2013 faces it nearly halves how often the label changes while the expression
 does not (0.47 per second instead of 0.85), and costs expressions of one second 0.7 points and longer ones none; 0.3 s would
-cost them 9 (benchmarks/smoothing.py)."""
+cost them 9 (docs/predict.md)."""
 
 TRACK_LIFETIME = 2.0  # seconds that a track survives without its face: enough for a look aside, where detectors lose a face
 # least intersection over union of one face's boxes (Bewley et al., Simple Online and Realtime Tracking, 2016)
