@@ -3,8 +3,8 @@
     python tests/fuzz.py --mutants 5000                  # of all formats together
     python tests/fuzz.py --formats onnx yaml --seconds 600 --seed 7
 
-A mutant passes if it is answered, or refused in one sentence, within 10 s and 2 GB, with nothing on stdout. Mutants that fail are
-kept in --keep. Exit status 1 if any failed.
+A mutant passes if it is answered, or refused in one sentence, within 10 s and 2 GB, with nothing on stdout. Others are kept in
+--keep, and the exit status is 1.
 """
 
 import argparse

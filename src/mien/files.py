@@ -233,8 +233,8 @@ def written_folder(
 ) -> Iterator[Path]:
     """Give a folder next to `out` to write into; it replaces `out` if the block succeeds, else `out` stays as it was.
 
-    The folder is a new one, which is removed if the block fails, or `part`, which then stays. Before and after the block, `check`
-    raises a MienError if `out` holds what must not be replaced. A link stays.
+    The folder is a new one, which is removed if the block fails, or `part`, which then stays. `check` raises a MienError where
+    `out` must not be replaced, before the block and after it. A link stays.
     """
     check(out)
     place, scratch = Path(os.path.realpath(out)), temporary_path(out)
