@@ -1,8 +1,7 @@
 """FER-2013 as one CSV file (fer2013.csv, icml_face_data.csv or the contest's train.csv), and FER+: crowd votes for its rows.
 
 Sources: Goodfellow et al., "Challenges in Representation Learning: A report on three machine learning contests", 2013; Barsoum
-et al., "Training deep networks for facial expression recognition with crowd-sourced label distribution", ICMI 2016. FER+'s
-votes, ten for each row in fer2013new.csv, are under the MIT licence.
+et al., "Training deep networks for facial expression recognition with crowd-sourced label distribution", ICMI 2016.
 """
 
 import math
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mien.data.faceset import SPLITS
-from mien.data.rows import BadRow, Row, Rows, Tree, open_tree, records, split_of
+from mien.data.rows import KNOWN, BadRow, Row, Rows, Tree, open_tree, records, split_of
 from mien.data.source import VotesAs
 from mien.errors import MienError, shortened
 from mien.labels import FER2013, FERPLUS, meaning
@@ -35,11 +34,7 @@ def recognise(tree: Tree) -> bool:
 
 
 def read(tree: Tree) -> Rows:
-    """Read `emotion,pixels[,Usage]`, in any order and with further columns, as programs and spreadsheets write them.
-
-    Commas, semicolons or tabs separate the columns. Labels are 0 to 6, in the order of `FER2013`, or names. Training is train,
-    PublicTest validation, PrivateTest test.
-    """
+    """Read `emotion,pixels[,Usage]`, in any order and with further columns; labels are the numbers of `FER2013`, or names."""
     name, columns = _find(tree)
     if not name:
         raise MienError(f"{tree.path} holds no {' or '.join(FILE_NAMES)}.")
@@ -115,34 +110,28 @@ def read_pixels(cell: Any, side: int | None = None) -> np.ndarray:
 
 
 def with_votes(rows: Rows, path: Path, votes_as: VotesAs) -> Rows:
-    """Replace the targets of FER-2013's rows by FER+ votes, or add the votes to the rows.
+    """Replace the targets of FER-2013's rows by FER+ votes, without rows where no label wins, or add the votes to all rows.
 
-    Row N of the votes belongs to row N of fer2013.csv, or to the image of that name (fer0000032.png). "distribution" leaves out
-    rows won by "unknown" or "not a face", "majority" rows without a label with over half of the votes; "beside" keeps all.
+    Row N of the votes belongs to row N of fer2013.csv, or to the image of that name (fer0000032.png).
     """
     counts, splits, numbers = _read_votes(path)
     shares, is_beside = vote_targets(counts, votes_as), votes_as == "beside"
     if is_beside:
         if set(rows.labels) != set(FER2013):
-            raise MienError(
-                f"Votes can be used beside FER-2013's seven labels only ({', '.join(FER2013)}), not beside "
-                f"{shortened(', '.join(rows.labels), 200)}; name FER-2013 as --data, or leave --data.votes_as beside out."
-            )
+            limit = f"Votes can be used beside FER-2013's seven labels only ({', '.join(FER2013)})"
+            found = shortened(", ".join(rows.labels), 200)
+            raise MienError(f"{limit}, not beside {found}; {KNOWN['advice']['not beside']}")
         shares = shares[:, [FER2013.index(name) for name in rows.labels]]
 
     def number_of(row: Row) -> int:
         number = numbers.get(PurePosixPath(row.id).name) if row.number is None else row.number
         if number is None:
-            raise MienError(
-                f"FER+ votes are matched by the row number in fer2013.csv, which is not known of {row.id}; "
-                "take fer2013.csv itself, or images named as FER+ names them (fer0000032.png)."
-            )
+            lack = f"FER+ votes are matched by the row number in fer2013.csv, which is not known of {row.id}"
+            raise MienError(f"{lack}; {KNOWN['advice']['no row number']}")
         voted = splits[number] if number < len(splits) else "beyond the end"
         if row.number is not None and voted != row.split and (row.split != "none" or voted not in SPLITS):
-            raise MienError(
-                f"Row {number} is {row.split} in the faces and {voted} in {path}: these votes do not belong to these faces. "
-                "Take FER-2013 with its rows in the official order."
-            )
+            found = f"Row {number} is {row.split} in the faces and {voted} in {path}"
+            raise MienError(f"{found}: {KNOWN['advice']['row order']}")
         return number
 
     def voted_rows() -> Iterator[Row | BadRow]:
@@ -161,11 +150,10 @@ def with_votes(rows: Rows, path: Path, votes_as: VotesAs) -> Rows:
 
 
 def vote_targets(votes: np.ndarray, votes_as: VotesAs) -> np.ndarray:
-    """Turn votes into shares: single votes are dropped, then the rest is shared or the majority takes all.
+    """Turn votes (M, 10), the last two for no emotion, into shares (M, 8), float32, or (M, 7) without contempt for "beside".
 
-    Votes are (M, 10): FER+'s eight emotions, then "unknown" and "not a face". The result is (M, 8), float32, or (M, 7) for
-    "beside", where contempt is none of the labels. Every row sums to 1, or to 0 where no label wins: for "distribution" the
-    strongest label must reach the strongest of the rest, for "beside" exceed it.
+    A row sums to 1, or to 0 where no label wins: for "distribution" the strongest must reach that of the rest, for "beside"
+    exceed it.
     """
     votes = np.where(votes < _ENOUGH, 0, votes).astype(np.float64)
     labels = len(FER2013) if votes_as == "beside" else len(FERPLUS)
@@ -187,10 +175,8 @@ def _read_votes(path: Path) -> tuple[np.ndarray, list[str], dict[str, int]]:
     columns = {meaning(name) or name: column for column, name in enumerate(header)}
     wanted = ("Usage", "Image name", *FERPLUS.names, *_NO_EMOTION)
     if missing := [name for name in wanted if name not in columns]:
-        raise MienError(
-            f"{path} does not hold FER+ votes: it has the columns {shortened(', '.join(header), 200)} and lacks "
-            f"{', '.join(missing)}. Take fer2013new.csv of github.com/microsoft/FERPlus."
-        )
+        found = f"it has the columns {shortened(', '.join(header), 200)} and lacks {', '.join(missing)}"
+        raise MienError(f"{path} does not hold FER+ votes: {found}. Take fer2013new.csv of github.com/microsoft/FERPlus.")
     try:
         usages, images, *counts = ([cells[columns[name]] for cells in table] for name in wanted)
         votes = np.array(counts, dtype=np.int64).T

@@ -11,35 +11,27 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from mien.data.faceset import SPLITS
-from mien.data.rows import ARCHIVE_SUFFIXES, BadRow, Row, Rows, Tree, labels_from, numbers_of, split_word
+from mien.data.rows import ARCHIVE_SUFFIXES, KNOWN, BadRow, Row, Rows, Tree, labels_from, numbers_of, split_word
 from mien.errors import MienError
 from mien.images import is_image_name
 from mien.labels import meaning
 
 CLASS_FOLDERS = "one folder per class"  # the kind of such data, in words
 _FILE_WORDS = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}  # file names in the Kaggle folders
-_CODES = (
-    ("JAFFE", re.compile(r"[A-Z]{2}\.(AN|DI|FE|HA|NE|SA|SU)\d\.\d+\.\w+", re.IGNORECASE)),
-    ("KDEF", re.compile(r"[AB][FM]\d\d(AF|AN|DI|HA|NE|SA|SU)(?:S|HL|HR|FL|FR)\.\w+", re.IGNORECASE)),
-)
-"""Data sets with the label in the file names (KA.AN1.39.tiff, AF01ANS.JPG): Lyons et al., 1998; Lundqvist et al., 1998."""
-
 _ANNOTATION = "_exp.npy"  # ends the name of a file with the number of a label, of AffectNet
 
 _Image = tuple[str, str, str]  # split, label and file of a labelled image
 
 
 def read(tree: Tree) -> Rows:
-    """Read one folder per class, or one per split (train, val, valid, validation, test; in any case) with one per class in it.
+    """Read one folder per class, or one per split with one per class in it; images at any depth belong to the class.
 
-    In the Kaggle folders of FER-2013, `test` holds both tests: files named PublicTest_... are validation, PrivateTest_... are
-    test. Images below a class folder, at any depth, belong to the class. Of JAFFE and KDEF the file names tell the labels, of
-    AffectNet as published the annotations.
+    In the Kaggle folders of FER-2013, `test` holds both tests, which file names tell, as they tell labels of JAFFE and KDEF.
     """
     top = _top(tree)
     files = list(_image_files(tree, top))
-    for data_set, code in _CODES:
-        codes = [code.fullmatch(PurePosixPath(file).name) for file in files]
+    for data_set, code in KNOWN["codes"].items():
+        codes = [re.fullmatch(code, PurePosixPath(file).name, re.IGNORECASE) for file in files]
         if files and all(codes):
             images = [("none", meaning(match[1]), file) for match, file in zip(codes, files, strict=True) if match]
             return _rows(tree, f"{data_set}, labels from the file names", images)
@@ -126,8 +118,7 @@ def check_single(tree: Tree, holders: Collection[str], lists: Collection[str], t
     if found and len(children) > 1:
         places = ", ".join(f"{tree.place(top + child)} holds {what}" for child, what in sorted(found.items())[:5])
         raise MienError(
-            f"{tree.path} is not one data set: {places}. Name one of these folders, or write a manifest of all images "
-            "(a CSV with the columns path and label)."
+            f"{tree.path} is not one data set: {places}. Name one of these folders, or {KNOWN['advice']['manifest']}"
         )
 
 
@@ -189,13 +180,7 @@ def _check_folders(tree: Tree, top: str, images: list[_Image]) -> None:
 
 def _no_images(tree: Tree, top: str) -> str:
     if count := sum(1 for _ in _image_files(tree, top)):
-        return (
-            f"{tree.path} holds {count} images but no class folders. Put the images of each label into a folder of its name, "
-            "or write a manifest: a CSV with the columns path and label."
-        )
+        return f"{tree.path} holds {count} images but no class folders. {KNOWN['advice']['folders']}"
     if archives := [file for file in tree.files if file.lower().endswith(ARCHIVE_SUFFIXES)]:
         return f"{tree.path} holds no images, but archives; name one of them: {', '.join(map(tree.place, archives[:5]))}."
-    return (
-        f"{tree.path} holds no images, and neither fer2013.csv, icml_face_data.csv, train.csv, manifest.csv, metadata.csv "
-        "nor Parquet files. Name a folder with one folder of images per class."
-    )
+    return f"{tree.path} holds no images, {KNOWN['advice']['no images']}"

@@ -15,7 +15,7 @@ from mien import __version__
 from mien.data import fer2013, folders, pack, tables
 from mien.data.faceset import FaceSet
 from mien.data.pack import Crop, Progress, is_pack, open_pack, pack_stamp, write_pack
-from mien.data.rows import Rows, Tree, digest, open_tree, stamp_of
+from mien.data.rows import KNOWN, Rows, Tree, digest, open_tree, stamp_of
 from mien.data.source import DataSource, as_source
 from mien.errors import MienError, first_line, say, shortened
 from mien.files import cache_folder, sweep
@@ -50,10 +50,8 @@ def read_faces(
         faces = drop_rows(faces, _expanded(source.drop), some_are_gone)
     used = np.flatnonzero(faces.targets.any(axis=0))
     if len(used) < 2:
-        raise MienError(
-            f"All {len(faces)} faces in {faces.origin.path} have the label {shortened(faces.labels[int(used[0])])!r}; "
-            "at least two labels are needed. (Is it one class folder? Name the folder that holds it.)"
-        )
+        found = f"All {len(faces)} faces in {faces.origin.path} have the label {shortened(faces.labels[int(used[0])])!r}"
+        raise MienError(f"{found}; {KNOWN['advice']['one class']}")
     return faces
 
 
@@ -75,6 +73,7 @@ def _read_all(
     if os.path.lexists(cached):  # pathlib has no lexists
         try:
             earlier = open_pack(cached)
+            reason = "it or mien has changed since it was packed"
         except MienError as damage:
             reason = str(damage).removesuffix(" Make it again.").rstrip(".")
     has_all = earlier and (source.skip_bad or len(earlier.origin.skipped) == len(earlier.origin.without_face))
@@ -94,9 +93,7 @@ def _read_all(
         crop = open_crop(detector)
         rows = replace(rows, kind=f"{rows.kind}, faces found by {Path(detector).name}")
     sweep(cached.parent)
-    if earlier and made_of != stamp:
-        reason = "it or mien has changed since it was packed"
-    if reason:
+    if reason and not (earlier and made_of == stamp):
         say(f"packing {path} again: {reason}")
     write_pack(cached, rows, size, channels, str(path), stamp, source.skip_bad, progress, crop)
     return open_pack(cached)
@@ -122,20 +119,15 @@ def read_rows(tree: Tree, source: DataSource) -> Rows:
         folders.check_single(tree, fer2013.FILE_NAMES[:2], (*tables.FILE_NAMES, *tables.LIST_NAMES, *tables.AFFECTNET_NAMES))
     name: str = recognise(tree) if source.format == "auto" else source.format
     if not name:
-        raise MienError(
-            f"{tree.path} is not labelled data in a known format: fer2013.csv, a folder or archive with one folder of images "
-            "per class, a manifest (CSV or Parquet with image and label), or a pack."
-        )
+        raise MienError(f"{tree.path} {KNOWN['advice']['formats']}")
     if name not in FORMATS:
         raise MienError(f"There is no data format {name!r}; there are auto, {', '.join(FORMATS)}.")
     _, read = FORMATS[name]
     if not source.columns or name == "pack":  # a pack has the columns that it was made with
         return read(tree)
     if name not in ("parquet", "manifest"):
-        raise MienError(
-            f"{tree.path} has no columns to group by or to read along, such as {source.columns[0]!r}: put its images and "
-            "their labels into a manifest, a table (CSV or Parquet) with the columns image, label and these."
-        )
+        lack = f"{tree.path} has no columns to group by or to read along, such as {source.columns[0]!r}"
+        raise MienError(f"{lack}: {KNOWN['advice']['no columns']}")
     return read(tree, source.columns)
 
 
@@ -151,10 +143,8 @@ def drop_rows(faces: FaceSet, path: Path, some_are_gone: bool = False) -> FaceSe
     unknown = [bytes(name).decode(errors="replace") for name in excluded[~known]]
     if unknown and (not some_are_gone or not known.any()):
         count = "1 row" if len(unknown) == 1 else f"{len(unknown):,} rows"
-        raise MienError(
-            f"{path} lists {count} that {faces.origin.path or 'the data'} do not have, such as {shortened(unknown[0])!r}; "
-            "give the list that was made of these data, or leave --data.drop out."
-        )
+        lack = f"{faces.origin.path or 'the data'} do not have, such as {shortened(unknown[0])!r}"
+        raise MienError(f"{path} lists {count} that {lack}; {KNOWN['advice']['drop']}")
     stays = ~np.isin(faces.ids, excluded)
     if not stays.any():
         raise MienError(f"{path} lists all {len(faces):,} rows of the data; nothing would be left.")

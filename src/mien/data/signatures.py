@@ -81,10 +81,8 @@ def from_text(text: str) -> TrainingRows:
         table = np.frombuffer(base64.b64decode(note["table"], validate=True), dtype=np.uint8).reshape(-1, width)
         return TrainingRows(note["noted"], int(note["rows"]), table)
     except (ValueError, KeyError, TypeError, binascii.Error) as error:
-        raise MienError(
-            f"The model file's notes of its training faces cannot be read ({error}): they are damaged, or a later mien wrote "
-            "them. Export the model again, or install that mien."
-        ) from None
+        advice = "they are damaged, or a later mien wrote them. Export the model again, or install that mien"
+        raise MienError(f"The model file's notes of its training faces cannot be read ({error}): {advice}.") from None
 
 
 def signatures(images: np.ndarray) -> np.ndarray:
@@ -113,9 +111,7 @@ def same_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def known_faces(images: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Find which faces are copies of faces whose signatures (M, BYTES) are known: (N,), str, `EXACT`, `NEAR` or `NO_COPY`.
 
-    The face at hand is not reduced to signs: its waves are weighted by their strength, because weak ones change sign first. The
-    agreement is the weight of the waves whose signs agree less that of the others, at the best of all shifts up to `SHIFT`
-    pixels; a mirror image is a near copy. Time grows as N * M; memory stays flat.
+    The agreement of a face is the weight of its waves whose signs agree less that of the others, at the best shift.
     """
     own = signatures(images)
     found = np.where(same_rows(own, known), EXACT, NO_COPY).astype("U5")

@@ -15,33 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mien.data.fer2013 import read_pixels
-from mien.data.rows import BadRow, Row, Rows, Tree, decode, labels_from, numbers_of, records, split_of, split_word
-from mien.errors import MienError, shortened, suggestion
+from mien.data.rows import KNOWN, BadRow, Row, Rows, Tree, decode, labels_from, numbers_of, records, split_of, split_word
+from mien.errors import MienError, first_line, shortened, suggestion
 from mien.images import is_image_name
 from mien.labels import FER2013, LabelSet
 
 FILE_NAMES = ("manifest.csv", "metadata.csv")  # the names of a CSV manifest in a folder with its images
 LIST_NAMES = ("list_patition_label.txt", "label.lst")  # of RAF-DB and ExpW
 AFFECTNET_NAMES = ("training.csv", "validation.csv")
-_IMAGE_FOLDERS = (
-    *("", "aligned", "Image/aligned", "../Image/aligned", "images", "../images", "origin", "image/origin", "../image/origin"),
-    *("Manually_Annotated_Images", "../Manually_Annotated_Images", "../Manually_Annotated/Manually_Annotated_Images", ".."),
-)
-"""Folders of the images that a list names, relative to the list; the first that has one is used."""
-
-# Names of columns, in lower case; the first of a list that exists is used.
-IMAGE_COLUMNS = ["path", "file", "filename", "file_name", "filepath", "file_path"]
-IMAGE_COLUMNS += ["image", "image_path", "image_name", "img", "pth", "subdirectory_filepath", "pixels"]
-LABEL_COLUMNS = ["label", "labels", "emotion", "expression", "class", "target"]
-SPLIT_COLUMNS = ["split", "usage", "set", "subset", "partition"]
-IGNORED_COLUMNS = ["", "id", "index", "unnamed: 0", "row"]
-IGNORED_COLUMNS += ["photo", "frame", "face", "x1", "y1", "x2", "y2", "score"]  # of `mien crop`
-
-# Boxes of faces, in pixels: AffectNet's left, top, width and height, and ExpW's left, top, right and bottom.
-AFFECTNET_BOX = ("face_x", "face_y", "face_width", "face_height")
-EXPW_BOX = ("face_box_left", "face_box_top", "face_box_right", "face_box_bottom")
-_EXPW = ["image", "face", "face_box_top", "face_box_left", "face_box_right", "face_box_bottom", "cascade", "label"]
-
 _OFFICIAL = {"training", "publictest", "privatetest"}
 _PIXELS = re.compile(r"\s*\d{1,3}(\s+\d{1,3}){3,}\s*")  # four numbers or more: a face of 2 x 2 or larger
 _TRIED = 20  # images that are looked for to find their folder
@@ -63,11 +44,9 @@ class _Table(NamedTuple):
 
 
 def read_csv(tree: Tree, carried: Sequence[str] = ()) -> Rows:
-    """Read a CSV with the columns path and label (or one column of numbers per label), and optionally split.
+    """Read a CSV with the columns path and label (or one of shares or votes per label), and optionally split and `carried`.
 
-    Commas, semicolons, tabs or blanks separate the columns. Paths are relative to the manifest. Numbers in one column per
-    label are shares or votes; they are scaled to sum to 1. Without a header, as in the lists of RAF-DB and ExpW, there are an
-    image, a label and optionally a split. `carried` names further columns to read.
+    Paths are relative to the CSV. Without a header, as in RAF-DB's and ExpW's lists, it has images, labels and perhaps splits.
     """
     if not (names := find_csv(tree)):
         raise MienError(f"{tree.path} holds no {' or '.join(FILE_NAMES)}.")
@@ -80,17 +59,15 @@ def _open_csv(tree: Tree, name: str) -> _Table:
         raise MienError(f"{tree.place(name)} is empty; give a table with the columns path and label.")
     has_header = not any(map(is_image_name, first))
     columns = first if has_header else _columns_without_header(first, tree.place(name))
-
     places = {column: place for place, column in enumerate(columns)}
 
     def rows(wanted: list[str]) -> Iterator[dict[str, Any]]:  # read each time, so that no table is kept in memory
         for _, cells in islice(records(tree, name), has_header, None):
             yield {column: cells[places[column]] if places[column] < len(cells) else "" for column in wanted}
 
-    word = PurePosixPath(name).stem if "subDirectory_filePath" in columns else ""  # training.csv and validation.csv
+    split = PurePosixPath(name).stem if "subDirectory_filePath" in columns else ""  # training.csv and validation.csv
     kind = "a manifest as CSV" if has_header else "a list of images without a header"
-    count = sum(1 for _ in rows([]))
-    return _Table(name, kind, columns, count, rows, split=word if split_word(word) else "")
+    return _Table(name, kind, columns, sum(1 for _ in rows([])), rows, split if split_word(split) else "")
 
 
 def find_csv(tree: Tree) -> list[str]:
@@ -107,8 +84,8 @@ def find_csv(tree: Tree) -> list[str]:
 
 def _columns_without_header(cells: list[str], place: str) -> list[str]:
     """Name the columns of a list by its first row."""
-    if len(cells) == len(_EXPW) and all(re.fullmatch(r"[\d.]+", cell) for cell in cells[1:]):
-        return _EXPW
+    if len(cells) == len(KNOWN["expw"]) and all(re.fullmatch(r"[\d.]+", cell) for cell in cells[1:]):
+        return list(KNOWN["expw"])
     has_split = len(cells) > 2  # of two columns, one is the label, even if it has the name of a split
     names = ["path" if is_image_name(cell) else "split" if has_split and split_word(cell) else "label" for cell in cells]
     if sorted(names) not in (["label", "path"], ["label", "path", "split"]):
@@ -122,18 +99,16 @@ def recognise_parquet(tree: Tree) -> bool:
 
 
 def read_parquet(tree: Tree, carried: Sequence[str] = ()) -> Rows:
-    """Read tables with an image column (bytes, Hugging Face's struct of bytes and path, or paths) and labels.
+    """Read the tables of a folder as one set: images (bytes, Hugging Face's struct, or paths), labels and `carried` columns.
 
-    All files of a folder make one set and must have the same columns. Without a split column, the name of a file gives the
-    split (train-00000-of-00001.parquet). `carried` names further columns to read. Needs pyarrow.
+    Without a split column, the name of a file gives the split (train-00000-of-00001.parquet).
     """
     tables = [_open_parquet(tree, name) for name in tree.files if _is_parquet(name)]
     if not tables:
         raise MienError(f"{tree.path} holds no Parquet files.")
     for table in tables[1:]:
-        if missing := sorted(set(tables[0].names) - set(table.names)):
-            first = tree.place(tables[0].name)
-            raise MienError(f"{tree.place(table.name)} lacks the columns {', '.join(missing)} that {first} has.")
+        if missing := ", ".join(sorted(set(tables[0].names) - set(table.names))):
+            raise MienError(f"{tree.place(table.name)} lacks the columns {missing} that {tree.place(tables[0].name)} has.")
     return _Manifest(tree, tables, carried).read()
 
 
@@ -177,8 +152,7 @@ def _damage_reported(tree: Tree, name: str) -> Iterator[None]:
     try:
         yield
     except (ArrowException, OSError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
-        raise MienError(f"{tree.place(name)} is not a Parquet file, or it is damaged: {reason}.") from error
+        raise MienError(f"{tree.place(name)} is not a Parquet file, or it is damaged: {first_line(error)}.") from error
 
 
 class _Manifest:
@@ -191,19 +165,17 @@ class _Manifest:
         def first(words: Sequence[str]) -> str | None:
             return next((by_word[word] for word in words if word in by_word), None)
 
-        image = tables[0].bytes_column or first(IMAGE_COLUMNS)
-        self.label, self.split, self.row = first(LABEL_COLUMNS), first(SPLIT_COLUMNS), first(["row"])
-        box = next((box for box in (AFFECTNET_BOX, EXPW_BOX) if by_word.keys() >= set(box)), ())
-        self.box, self.is_expw = [by_word[name] for name in box], box == EXPW_BOX
-        taken = {*IGNORED_COLUMNS, *IMAGE_COLUMNS, *SPLIT_COLUMNS, (image or "").casefold(), *map(str.casefold, carried)}
+        known = KNOWN["columns"]
+        image = tables[0].bytes_column or first(known["image"])
+        self.label, self.split, self.row = first(known["label"]), first(known["split"]), first(["row"])
+        data_set, box = next((each for each in KNOWN["boxes"].items() if by_word.keys() >= set(each[1])), ("", []))
+        self.box, self.is_expw = [by_word[name] for name in box], data_set == "ExpW"
+        taken = {*known["ignored"], *known["image"], *known["split"], (image or "").casefold(), *map(str.casefold, carried)}
         others = [name for name in names if name.strip().casefold() not in taken and (numbers is None or name in numbers)]
         self.shares = [] if self.label else others  # without a label column, these are the labels
         if image is None or not (self.label or len(self.shares) > 1):
-            raise MienError(
-                f"{place} has the columns {', '.join(name[:20] for name in names[:8])}{', ...' if len(names) > 8 else ''}. "
-                "mien needs path (or image) and label (or one column of numbers per label), and optionally split; "
-                "or, for FER-2013, emotion, pixels and optionally Usage."
-            )
+            found = ", ".join([name[:20] for name in names[:8]] + ["..."] * (len(names) > 8))
+            raise MienError(f"{place} has the columns {found}. {KNOWN['advice']['columns']}")
         if absent := [name for name in carried if name not in names]:
             others = [name for name in names if name and name not in (image, *self.shares)]
             hint = suggestion(absent[0], others, phrase=" Did you mean {!r}?")
@@ -217,10 +189,7 @@ class _Manifest:
         cells = [column for column in (self.label, self.image if has_paths else None) if column]
         for column, cell in next(iter(first.records(cells)), {}).items():
             if column in cells and isinstance(cell, str) and _PIXELS.fullmatch(cell):
-                raise MienError(
-                    f"The column {column} of {tree.place(first.name)} holds pixels: name it pixels, and the column of labels "
-                    "emotion, with FER-2013's numbers 0 to 6 in it."
-                )
+                raise MienError(f"The column {column} of {tree.place(first.name)} holds pixels: {KNOWN['advice']['pixels']}")
         paths = [(table, cell) for table, cell in self._cells(self.image) if isinstance(cell, str)] if has_paths else []
         self.labels, self.index, numbered = self._read_labels([cell for _, cell in paths])
         self._find_images(paths[:_TRIED])
@@ -258,7 +227,7 @@ class _Manifest:
     def _find_images(self, paths: list[tuple[_Table, str]]) -> None:
         """Find where the images of a list are: their folder, relative to the table, and what is added to their names."""
         root, files = self.tree.root, set(self.tree.files)
-        for self.elsewhere in product(_IMAGE_FOLDERS, ("", "_aligned")):  # RAF-DB lists photos, not aligned faces
+        for self.elsewhere in product(KNOWN["image_folders"], ("", "_aligned")):  # RAF-DB lists photos, not aligned faces
             for table, cell in paths:
                 name = str(self._path(table, cell))
                 if os.path.isfile(root / name) if root else name in files:  # noqa: PTH113 - false for any odd name
@@ -319,7 +288,7 @@ class _Manifest:
             try:
                 value = float(record[column] or 0)
             except ValueError:
-                raise MienError(f"{shortened(str(record[column]))!r} in the column {column} is not a number") from None
+                raise MienError(f"{shortened(record[column])!r} in the column {column} is not a number") from None
             if not 0 <= value < 1e30:  # their sum is finite
                 raise MienError(f"{value} in the column {column} is not a share of a label")
             shares[self.index[column]] += value
