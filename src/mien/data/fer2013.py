@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mien.data.faceset import SPLITS
-from mien.data.rows import KNOWN, BadRow, Row, Rows, Tree, open_tree, records, split_of
+from mien.data.rows import MISTAKES, BadRow, Row, Rows, Tree, open_tree, records, split_of
 from mien.data.source import VotesAs
 from mien.errors import MienError, shortened
 from mien.labels import FER2013, FERPLUS, meaning
@@ -36,14 +36,14 @@ def recognise(tree: Tree) -> bool:
 def read(tree: Tree) -> Rows:
     """Read `emotion,pixels[,Usage]`, in any order and with further columns; labels are the numbers of `FER2013`, or names."""
     name, columns = _find(tree)
+    wanted = "the columns emotion, pixels and, optionally, Usage"
     if not name:
         raise MienError(f"{tree.path} holds no {' or '.join(FILE_NAMES)}.")
     if not columns:
-        raise MienError(f"{tree.place(name)} is empty; give a table with the columns emotion, pixels and, optionally, Usage.")
+        raise MienError(f"{tree.place(name)} is empty; give a table with {wanted}.")
     if "emotion" not in columns or "pixels" not in columns:
         found = ", ".join(column[:20] for column in columns[:8])
         hint = " The contest's test.csv has no labels; take icml_face_data.csv." if columns == ["pixels"] else ""
-        wanted = "the columns emotion, pixels and, optionally, Usage"
         raise MienError(f"{tree.place(name)} must have {wanted}; it has {found}.{hint}")
     # the first complete row decides how many pixels all rows have, if that is a square
     rows = islice(records(tree, name), 1, None)
@@ -118,20 +118,17 @@ def with_votes(rows: Rows, path: Path, votes_as: VotesAs) -> Rows:
     shares, is_beside = vote_targets(counts, votes_as), votes_as == "beside"
     if is_beside:
         if set(rows.labels) != set(FER2013):
-            limit = f"Votes can be used beside FER-2013's seven labels only ({', '.join(FER2013)})"
             found = shortened(", ".join(rows.labels), 200)
-            raise MienError(f"{limit}, not beside {found}; {KNOWN['advice']['not beside']}")
+            raise MienError(MISTAKES["not beside"].format(", ".join(FER2013), found))
         shares = shares[:, [FER2013.index(name) for name in rows.labels]]
 
     def number_of(row: Row) -> int:
         number = numbers.get(PurePosixPath(row.id).name) if row.number is None else row.number
         if number is None:
-            lack = f"FER+ votes are matched by the row number in fer2013.csv, which is not known of {row.id}"
-            raise MienError(f"{lack}; {KNOWN['advice']['no row number']}")
+            raise MienError(MISTAKES["no row number"].format(row.id))
         voted = splits[number] if number < len(splits) else "beyond the end"
         if row.number is not None and voted != row.split and (row.split != "none" or voted not in SPLITS):
-            found = f"Row {number} is {row.split} in the faces and {voted} in {path}"
-            raise MienError(f"{found}: {KNOWN['advice']['row order']}")
+            raise MienError(MISTAKES["row order"].format(number, row.split, voted, path))
         return number
 
     def voted_rows() -> Iterator[Row | BadRow]:
@@ -175,8 +172,7 @@ def _read_votes(path: Path) -> tuple[np.ndarray, list[str], dict[str, int]]:
     columns = {meaning(name) or name: column for column, name in enumerate(header)}
     wanted = ("Usage", "Image name", *FERPLUS.names, *_NO_EMOTION)
     if missing := [name for name in wanted if name not in columns]:
-        found = f"it has the columns {shortened(', '.join(header), 200)} and lacks {', '.join(missing)}"
-        raise MienError(f"{path} does not hold FER+ votes: {found}. Take fer2013new.csv of github.com/microsoft/FERPlus.")
+        raise MienError(MISTAKES["no votes"].format(path, shortened(", ".join(header), 200), ", ".join(missing)))
     try:
         usages, images, *counts = ([cells[columns[name]] for cells in table] for name in wanted)
         votes = np.array(counts, dtype=np.int64).T

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from mien.data.faceset import SPLITS
-from mien.data.rows import ARCHIVE_SUFFIXES, KNOWN, BadRow, Row, Rows, Tree, labels_from, numbers_of, split_word
+from mien.data.rows import ARCHIVE_SUFFIXES, KNOWN, MISTAKES, BadRow, Row, Rows, Tree, labels_from, numbers_of, split_word
 from mien.errors import MienError
 from mien.images import is_image_name
 from mien.labels import meaning
@@ -40,7 +40,7 @@ def read(tree: Tree) -> Rows:
     images, left_out = _find_images(tree, top)
     if not images:
         raise MienError(_no_images(tree, top))
-    _check_folders(tree, top, images)
+    _reject_empty_folders(tree, top, images)
     by_name = {file: _FILE_WORDS.get(PurePosixPath(file).name.partition("_")[0]) for _, _, file in images}
     kind = "the Kaggle folders of FER-2013" if any(by_name.values()) else CLASS_FOLDERS
     if left_out:
@@ -52,8 +52,7 @@ def read(tree: Tree) -> Rows:
         images = [(split if split == "train" else by_name[file] or "none", label, file) for split, label, file in images]
     numbered, table = numbers_of(str(tree.path), by_name, {label for _, label, _ in images})
     images = [(split, name, file) for split, label, file in images if (name := table.get(label, label))]
-    kind += numbered
-    return _rows(tree, kind, images)
+    return _rows(tree, kind + numbered, images)
 
 
 def _rows(tree: Tree, kind: str, images: list[_Image]) -> Rows:
@@ -117,9 +116,7 @@ def check_single(tree: Tree, holders: Collection[str], lists: Collection[str], t
             found.setdefault(child, f"split folders ({', '.join(inner)})" if inner else f"class folders ({', '.join(words)})")
     if found and len(children) > 1:
         places = ", ".join(f"{tree.place(top + child)} holds {what}" for child, what in sorted(found.items())[:5])
-        raise MienError(
-            f"{tree.path} is not one data set: {places}. Name one of these folders, or {KNOWN['advice']['manifest']}"
-        )
+        raise MienError(MISTAKES["several sets"].format(tree.path, places))
 
 
 def _top(tree: Tree) -> str:
@@ -139,8 +136,7 @@ def _folders_in(tree: Tree, top: str) -> list[str]:
 
 
 def _folder_split(folder: str) -> str | None:
-    split = split_word(folder)
-    return None if split == "none" else split  # "none" may be a class
+    return None if (split := split_word(folder)) == "none" else split  # "none" may be a class
 
 
 def _image_files(tree: Tree, top: str) -> Iterator[str]:
@@ -154,17 +150,15 @@ def _find_images(tree: Tree, top: str) -> tuple[list[_Image], list[str]]:
     left_out: dict[str, None] = {}
     for file in _image_files(tree, top):
         *folders, name = file[len(top) :].split("/")
-        split = _folder_split(folders[0]) if has_splits and folders else None
-        classes = folders[1:] if has_splits else folders
-        if not classes or (has_splits and split is None):
-            left_out[f"{folders[0]}/" if folders else name] = None
+        split = _folder_split(folders[0]) if has_splits and folders else "none"
+        if split and (classes := folders[has_splits:]):
+            images.append((split, classes[0], file))
         else:
-            images.append((split or "none", classes[0], file))
+            left_out[f"{folders[0]}/" if folders else name] = None
     return images, list(left_out)
 
 
-def _check_folders(tree: Tree, top: str, images: list[_Image]) -> None:
-    """Reject empty class folders."""
+def _reject_empty_folders(tree: Tree, top: str, images: list[_Image]) -> None:
     has_splits = images[0][0] != "none"
     depth = top.count("/") + (2 if has_splits else 1)
     filled = {"/".join(file.split("/")[:depth]) for _, _, file in images}
@@ -180,7 +174,7 @@ def _check_folders(tree: Tree, top: str, images: list[_Image]) -> None:
 
 def _no_images(tree: Tree, top: str) -> str:
     if count := sum(1 for _ in _image_files(tree, top)):
-        return f"{tree.path} holds {count} images but no class folders. {KNOWN['advice']['folders']}"
+        return MISTAKES["no folders"].format(tree.path, count)
     if archives := [file for file in tree.files if file.lower().endswith(ARCHIVE_SUFFIXES)]:
-        return f"{tree.path} holds no images, but archives; name one of them: {', '.join(map(tree.place, archives[:5]))}."
-    return f"{tree.path} holds no images, {KNOWN['advice']['no images']}"
+        return MISTAKES["only archives"].format(tree.path, ", ".join(map(tree.place, archives[:5])))
+    return MISTAKES["no images"].format(tree.path)

@@ -15,7 +15,7 @@ from mien import __version__
 from mien.data import fer2013, folders, pack, tables
 from mien.data.faceset import FaceSet
 from mien.data.pack import Crop, Progress, is_pack, open_pack, pack_stamp, write_pack
-from mien.data.rows import KNOWN, Rows, Tree, digest, open_tree, stamp_of
+from mien.data.rows import MISTAKES, Rows, Tree, digest, open_tree, stamp_of
 from mien.data.source import DataSource, as_source
 from mien.errors import MienError, first_line, say, shortened
 from mien.files import cache_folder, sweep
@@ -50,8 +50,8 @@ def read_faces(
         faces = drop_rows(faces, _expanded(source.drop), some_are_gone)
     used = np.flatnonzero(faces.targets.any(axis=0))
     if len(used) < 2:
-        found = f"All {len(faces)} faces in {faces.origin.path} have the label {shortened(faces.labels[int(used[0])])!r}"
-        raise MienError(f"{found}; {KNOWN['advice']['one class']}")
+        label = shortened(faces.labels[int(used[0])])
+        raise MienError(MISTAKES["one label"].format(len(faces), faces.origin.path, label))
     return faces
 
 
@@ -77,13 +77,11 @@ def _read_all(
         except MienError as damage:
             reason = str(damage).removesuffix(" Make it again.").rstrip(".")
     has_all = earlier and (source.skip_bad or len(earlier.origin.skipped) == len(earlier.origin.without_face))
+    if not has_all or made_of != stamp:
+        rows = read_rows(open_tree(path), source)
+        stamp = digest([stamp, stamp_of(rows.files)]) if rows.files else stamp  # the images of a manifest may be anywhere
     if earlier and has_all and made_of == stamp:
         return earlier
-    rows = read_rows(open_tree(path), source)
-    if rows.files:  # the images of a manifest may be anywhere
-        stamp = digest([stamp, stamp_of(rows.files)])
-        if earlier and has_all and made_of == stamp:
-            return earlier
     if votes:
         rows = fer2013.with_votes(rows, votes, source.votes_as)
     crop = None
@@ -93,6 +91,8 @@ def _read_all(
         crop = open_crop(detector)
         rows = replace(rows, kind=f"{rows.kind}, faces found by {Path(detector).name}")
     sweep(cached.parent)
+    if cached.is_symlink() and not cached.is_file():
+        cached.unlink()  # it may lead to a device, which would be replaced
     if reason and not (earlier and made_of == stamp):
         say(f"packing {path} again: {reason}")
     write_pack(cached, rows, size, channels, str(path), stamp, source.skip_bad, progress, crop)
@@ -119,15 +119,14 @@ def read_rows(tree: Tree, source: DataSource) -> Rows:
         folders.check_single(tree, fer2013.FILE_NAMES[:2], (*tables.FILE_NAMES, *tables.LIST_NAMES, *tables.AFFECTNET_NAMES))
     name: str = recognise(tree) if source.format == "auto" else source.format
     if not name:
-        raise MienError(f"{tree.path} {KNOWN['advice']['formats']}")
+        raise MienError(MISTAKES["no format"].format(tree.path))
     if name not in FORMATS:
         raise MienError(f"There is no data format {name!r}; there are auto, {', '.join(FORMATS)}.")
     _, read = FORMATS[name]
     if not source.columns or name == "pack":  # a pack has the columns that it was made with
         return read(tree)
     if name not in ("parquet", "manifest"):
-        lack = f"{tree.path} has no columns to group by or to read along, such as {source.columns[0]!r}"
-        raise MienError(f"{lack}: {KNOWN['advice']['no columns']}")
+        raise MienError(MISTAKES["no columns"].format(tree.path, source.columns[0]))
     return read(tree, source.columns)
 
 
@@ -139,12 +138,11 @@ def drop_rows(faces: FaceSet, path: Path, some_are_gone: bool = False) -> FaceSe
         raise MienError(f"{path} has no column 'id'; give a CSV file that mien audit --write made.")
     listed = {cells[header.index("id")].encode(errors="backslashreplace") for _, cells in rows}
     excluded = np.array(sorted(listed - {b""}), dtype=bytes)
-    known = np.isin(excluded, faces.ids)
-    unknown = [bytes(name).decode(errors="replace") for name in excluded[~known]]
-    if unknown and (not some_are_gone or not known.any()):
+    unknown = excluded[~np.isin(excluded, faces.ids)]
+    if len(unknown) and (not some_are_gone or len(unknown) == len(excluded)):
         count = "1 row" if len(unknown) == 1 else f"{len(unknown):,} rows"
-        lack = f"{faces.origin.path or 'the data'} do not have, such as {shortened(unknown[0])!r}"
-        raise MienError(f"{path} lists {count} that {lack}; {KNOWN['advice']['drop']}")
+        first = shortened(bytes(unknown[0]).decode(errors="replace"))
+        raise MienError(MISTAKES["other rows"].format(path, count, faces.origin.path or "the data", first))
     stays = ~np.isin(faces.ids, excluded)
     if not stays.any():
         raise MienError(f"{path} lists all {len(faces):,} rows of the data; nothing would be left.")

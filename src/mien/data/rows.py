@@ -13,10 +13,9 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISREG
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 import yaml
@@ -29,8 +28,10 @@ from mien.labels import FERPLUS, LabelSet, meaning
 from mien.text_files import MOST_CELLS, text_lines
 
 KNOWN = yaml.safe_load(Path(__file__).with_name("known.yaml").read_text(encoding="utf-8"))  # the words of published data sets
+MISTAKES: dict[str, str] = KNOWN["mistakes"]
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".lst")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
+_STREAMED = (*TABLE_SUFFIXES, ".parquet")  # the files of an archive that may be large, and are read by one thread
 _LARGEST_FILE = 1 << 31  # bytes of one image or Parquet file that are read into memory, whatever an archive says of them
 _TAR_MEMORY = 1 << 30  # bytes of the small files of a compressed tar, which are kept in memory: it has no index
 
@@ -57,9 +58,7 @@ class Tree:
 
     def place(self, name: str) -> str:
         """Describe where a file is, for messages."""
-        if self.is_single_file:
-            return str(self.path)
-        return str(self.path / name) if self.root else f"{name} in {self.path}"
+        return f"{name} in {self.path}" if self.root is None else str(self.path if self.is_single_file else self.path / name)
 
     def read(self, name: str) -> bytes:
         """Read a whole file."""
@@ -67,7 +66,7 @@ class Tree:
             with self.open(name) as file:
                 data = file.read(_LARGEST_FILE + 1)
             if len(data) > _LARGEST_FILE:
-                raise MienError(f"it is larger than {_LARGEST_FILE:,} bytes")
+                raise MienError(f"is larger than {_LARGEST_FILE:,} bytes")
             return data
         except (FileNotFoundError, IsADirectoryError, KeyError):
             raise MienError("there is no such file") from None
@@ -132,31 +131,31 @@ def _entries(root: Path) -> Iterator[tuple[str, os.stat_result | None]]:
             yield name, status
 
 
-def _archive(path: Path, members: Iterable[str], open_member: Callable[[str], AbstractContextManager[IO[bytes]]]) -> Tree:
-    """Make the tree of an archive; the names of its folders end with a slash."""
+def _archive(path: Path, members: Mapping[str, Any], stream: Callable[[Any], Any], content: Callable[[Any], bytes]) -> Tree:
+    """Make the tree of an archive of which some members are streamed; the names of its folders end with a slash."""
     files = sorted(name for name in members if not name.endswith("/"))
     folders = {name.rstrip("/") for name in members if name.endswith("/")}
     folders.update(str(parent) for name in members for parent in PurePosixPath(name).parents)
+
+    def open_member(name: str) -> Any:
+        return stream(members[name]) if name.lower().endswith(_STREAMED) else io.BytesIO(content(members[name]))
+
     return Tree(path, tuple(files), tuple(sorted(folders - {"."})), open_member, None)
 
 
 def _zip(path: Path) -> Tree:
-    archive = zipfile.ZipFile(path)
-    lock = threading.Lock()  # ZipFile counts its open members without one
-    members = zip_members(archive)
+    archive, lock = zipfile.ZipFile(path), threading.Lock()  # ZipFile counts its open members without one
 
-    def open_member(name: str) -> IO[bytes]:
-        if _is_table(name):
-            return archive.open(members[name])
-        with lock, archive.open(members[name]) as member:
-            return io.BytesIO(unpack(member))
+    def content(member: zipfile.ZipInfo) -> bytes:
+        with lock, archive.open(member) as file:
+            return unpack(file)
 
-    return _archive(path, members, open_member)
+    return _archive(path, zip_members(archive), archive.open, content)
 
 
 def _tar(path: Path) -> Tree:
     members: dict[str, tarfile.TarInfo] = {}
-    held: dict[str, bytes] = {}
+    held: dict[int, bytes] = {}  # by their place in the archive
     size = 0
     with tarfile.open(path) as archive:
         is_compressed = not isinstance(archive.fileobj, io.BufferedReader)
@@ -164,30 +163,25 @@ def _tar(path: Path) -> Tree:
             name = member_name(member.name)
             if name.strip(".") and (member.isdir() or member.isfile()):  # no links and devices
                 members[f"{name}/" if member.isdir() else name] = member
-                if is_compressed and member.isfile() and not _is_table(name):
+                if is_compressed and member.isfile() and not name.lower().endswith(_STREAMED):
                     size += member.size
                     if size > _TAR_MEMORY:
                         raise MienError(f"{path} is too large to read; unpack it (tar xf {path}) and name the result.")
-                    held[name] = cast(IO[bytes], archive.extractfile(member)).read()
+                    held[member.offset_data] = cast(IO[bytes], archive.extractfile(member)).read()
 
     @contextmanager
-    def open_member(name: str) -> Iterator[IO[bytes]]:
-        if name in held:
-            yield io.BytesIO(held[name])
-        elif _is_table(name):
-            with tarfile.open(path) as opened:
-                yield cast(IO[bytes], opened.extractfile(members[name]))
-        else:
-            with path.open("rb") as file:  # opening the archive for each image takes five times as long
-                file.seek(members[name].offset_data)
-                yield io.BytesIO(file.read(members[name].size))
+    def stream(member: tarfile.TarInfo) -> Iterator[IO[bytes]]:
+        with tarfile.open(path) as archive:
+            yield cast(IO[bytes], archive.extractfile(member))
 
-    return _archive(path, members, open_member)
+    def content(member: tarfile.TarInfo) -> bytes:
+        if member.offset_data in held:
+            return held[member.offset_data]
+        with path.open("rb") as file:  # opening the archive for each image takes five times as long
+            file.seek(member.offset_data)
+            return file.read(member.size)
 
-
-def _is_table(name: str) -> bool:
-    """Return whether a file of an archive is streamed: it may be large, and is read by one thread."""
-    return name.lower().endswith((*TABLE_SUFFIXES, ".parquet"))
+    return _archive(path, members, stream, content)
 
 
 def records(tree: Tree, name: str) -> Iterator[tuple[int, list[str]]]:
@@ -213,19 +207,16 @@ def records(tree: Tree, name: str) -> Iterator[tuple[int, list[str]]]:
         raise MienError(f"{tree.place(name)} is damaged or cut short: {error}. Download or create it again.") from error
 
 
-_MARKS = ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")
-
-
 def stamp_of(paths: Iterable[Path]) -> str:
     """Hash the sizes, times and inodes of files, and of all files of folders; writing a file changes its ctime in any case."""
     marks: list[str] = []
     for path in paths:
         marks.append(str(path))
         with suppress(OSError, ValueError):  # reading them reports it; ValueError: not a valid name
-            entries = _entries(path) if path.is_dir() else [(str(path), path.stat())]
-            for name, status in entries:
-                is_file = status and not S_ISDIR(status.st_mode)
-                marks.append(f"{name}\t{list(map(partial(getattr, status), _MARKS))}" if is_file else name)
+            for name, status in _entries(path) if path.is_dir() else [(str(path), path.stat())]:
+                if status and not S_ISDIR(status.st_mode):
+                    name += f"\t{[status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]}"
+                marks.append(name)
     return digest(marks)
 
 

@@ -83,7 +83,6 @@ def find_csv(tree: Tree) -> list[str]:
 
 
 def _columns_without_header(cells: list[str], place: str) -> list[str]:
-    """Name the columns of a list by its first row."""
     if len(cells) == len(KNOWN["expw"]) and all(re.fullmatch(r"[\d.]+", cell) for cell in cells[1:]):
         return list(KNOWN["expw"])
     has_split = len(cells) > 2  # of two columns, one is the label, even if it has the name of a split
@@ -146,7 +145,6 @@ def _open_parquet(tree: Tree, name: str) -> _Table:
 
 @contextmanager
 def _damage_reported(tree: Tree, name: str) -> Iterator[None]:
-    """Turn pyarrow's errors about a damaged file into a `MienError`."""
     from pyarrow import ArrowException
 
     try:
@@ -175,11 +173,11 @@ class _Manifest:
         self.shares = [] if self.label else others  # without a label column, these are the labels
         if image is None or not (self.label or len(self.shares) > 1):
             found = ", ".join([name[:20] for name in names[:8]] + ["..."] * (len(names) > 8))
-            raise MienError(f"{place} has the columns {found}. {KNOWN['advice']['columns']}")
+            raise MienError(KNOWN["mistakes"]["columns"].format(place, found))
         if absent := [name for name in carried if name not in names]:
             others = [name for name in names if name and name not in (image, *self.shares)]
             hint = suggestion(absent[0], others, phrase=" Did you mean {!r}?")
-            raise MienError(f"{place} has no column {absent[0]!r}; besides the images it has {', '.join(others)}.{hint}")
+            raise MienError(KNOWN["mistakes"]["no column"].format(place, absent[0], ", ".join(others), hint))
         self.tree, self.tables, self.image, self.carried = tree, tables, image, carried
         self.has_pixels = image.casefold() == "pixels"
 
@@ -189,20 +187,18 @@ class _Manifest:
         cells = [column for column in (self.label, self.image if has_paths else None) if column]
         for column, cell in next(iter(first.records(cells)), {}).items():
             if column in cells and isinstance(cell, str) and _PIXELS.fullmatch(cell):
-                raise MienError(f"The column {column} of {tree.place(first.name)} holds pixels: {KNOWN['advice']['pixels']}")
+                raise MienError(KNOWN["mistakes"]["pixels"].format(column, tree.place(first.name)))
         paths = [(table, cell) for table, cell in self._cells(self.image) if isinstance(cell, str)] if has_paths else []
         self.labels, self.index, numbered = self._read_labels([cell for _, cell in paths])
         self._find_images(paths[:_TRIED])
         files = tuple(tree.root / self._path(table, cell) for table, cell in paths if tree.root)
-        rows = self._rows("RAF-DB" in numbered)
-        return Rows(first.kind + numbered, self.labels, rows, sum(table.rows for table in self.tables), files)
+        count = sum(table.rows for table in self.tables)
+        return Rows(first.kind + numbered, self.labels, self._rows("RAF-DB" in numbered), count, files)
 
     def _cells(self, column: str | None) -> Iterator[tuple[_Table, Any]]:
-        """Read one column, if there is one, with the table of each cell."""
         if column:
             for table in self.tables:
-                for record in table.records([column]):
-                    yield table, record[column]
+                yield from ((table, record[column]) for record in table.records([column]))
 
     def _read_labels(self, paths: list[str]) -> tuple[LabelSet, Mapping[str, int | None], str]:
         """Find the labels, the index of each word for one (None: its rows are left out), and what numbers stand for."""
@@ -251,9 +247,8 @@ class _Manifest:
             name, load = self._image(table, record[self.image])
             number = _word(record[self.row]) if self.row else str(count) if self.has_pixels else ""
             place = f"row {count}" + (f" ({shortened(name)})" if name else "")
-            split = _word(record[self.split]) if self.split else table.split
-            if named_splits and not self.split:
-                split = PurePosixPath(name).name.partition("_")[0]
+            split = PurePosixPath(name).name.partition("_")[0] if named_splits else table.split
+            split = _word(record[self.split]) if self.split else split
             try:
                 if load is None:
                     raise MienError("there is no image")
@@ -310,8 +305,7 @@ def _cropped(load: Callable[[], np.ndarray], box: list[Any], has_sides: bool) ->
         left, top, right, bottom = (round(float(cell)) for cell in box)
     except (TypeError, ValueError, OverflowError):
         raise MienError(f"its face box, {shortened(', '.join(map(str, box)))}, is not four numbers of pixels") from None
-    if has_sides:
-        right, bottom = left + right, top + bottom
+    right, bottom = (left + right, top + bottom) if has_sides else (right, bottom)
     face = load()[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
     if not face.size:
         raise MienError("its face box lies outside the image")
