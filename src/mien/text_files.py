@@ -91,8 +91,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
-        before = self._values
-        self._depth += 1
+        before, self._depth = self._values, self._depth + 1
         self._check(self._depth <= DEEPEST, f"it is nested more than {DEEPEST} deep", event)
         node = super().compose_node(parent, index)
         self._depth -= 1

@@ -23,11 +23,11 @@ COMPONENTS = 16  # principal components that trees split on: three quarters of t
 TREES, LEAF = 24, 256  # number of trees, and most faces in a leaf. A pair is missed only if every tree separates it.
 
 LEAST_LIKENESS = 0.82  # least correlation of the fingerprints of candidates; 4% of FER-2013's near copies have less than 0.85
-SAME_PICTURE = 0.9  # least correlation of the details of near copies; one in ten of FER-2013's pairs at 0.80 to 0.85 is none
+SAME_PICTURE = 0.9  # least correlation of the details of near copies; 1 in 10 of FER-2013's pairs at 0.80 to 0.85 is none (docs/fer2013.md)
 FINE, COARSE = 1.0, 4.0  # blurs between which details lie, in pixels: finer is noise, coarser is lighting and the head's place
 
 EXACT, NEAR, NO_COPY = "exact", "near", ""  # whether a face is a copy of a face whose signature is known
-WAVES = 80  # bits of a signature that describe the picture: the signs of so many coefficients of the cosine transform
+WAVES = 80  # bits of a signature: signs of the cosine transform; brightness and compression change few (Zauner, 2010)
 DIGEST = 2  # bytes of a signature that describe the exact pixels, for faces whose pictures already agree
 BYTES = WAVES // 8 + DIGEST
 STRONGEST = 2.0  # waves are clipped at this multiple of the face's median, so that no edge outweighs everything else
@@ -61,10 +61,7 @@ class Copies:
 
 
 def find_copies(images: np.ndarray, threshold: float = SAME_PICTURE) -> Copies:
-    """Find exact and near copies among images (N, H, W) or (N, H, W, 3), uint8; `threshold` is for the details.
-
-    Near copies differ in brightness, contrast, compression, a watermark, mirroring or a shift, but not in scale or rotation.
-    """
+    """Find exact copies, and near ones but for scale and rotation, among images (N, H, W) or (N, H, W, 3), uint8."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -255,10 +252,7 @@ def from_text(text: str) -> TrainingRows:
 
 
 def signatures(images: np.ndarray) -> np.ndarray:
-    """Compute signatures (N, BYTES), uint8: which waves of the middle of the face are positive, then a digest of the pixels.
-
-    Signs of a cosine transform change little with brightness, contrast and compression (Zauner, 2010).
-    """
+    """Compute signatures (N, BYTES), uint8: which waves of the middle of the face are positive, then a digest of the pixels."""
     positive = np.concatenate([_coefficients(gray) > 0 for gray in gray_chunks(images)])
     return np.concatenate([np.packbits(positive, axis=1), pixel_digests(images, DIGEST)], axis=1)
 
@@ -277,10 +271,7 @@ def same_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def known_faces(images: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Find which faces are copies of faces whose signatures (M, BYTES) are known: (N,), str, `EXACT`, `NEAR` or `NO_COPY`.
-
-    The agreement of a face is the weight of its waves whose signs agree less that of the others, at the best shift.
-    """
+    """Find which faces are copies of faces whose signatures (M, BYTES) are known: (N,), str, `EXACT`, `NEAR` or `NO_COPY`."""
     own = signatures(images)
     found = np.where(same_rows(own, known), EXACT, NO_COPY).astype("U5")
     signs = np.unpackbits(known[:, :-DIGEST], axis=1).astype(np.float32) * 2 - 1
@@ -296,7 +287,7 @@ def known_faces(images: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _agreeing(gray: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find pairs of a face and a known one that agree at some shift: three arrays (P,), rows of each, and whether mirrored."""
+    """Find faces and known ones whose waves agree by weight at some shift: (P,) rows of each, and whether mirrored."""
     weights = _weights(gray)
     candidates = [_candidates(each, signs) for each in (weights, weights * MIRROR)]
     is_mirrored = np.repeat([False, True], [len(face) for face, _ in candidates])

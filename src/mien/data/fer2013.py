@@ -57,7 +57,7 @@ def read(tree: Tree) -> Rows:
 
 def _find(tree: Tree) -> tuple[str, list[str]]:
     """Find the table, and read the names of its columns, in lower case; both are empty where there is none."""
-    tables = tree.tables[::-1]
+    tables = tree.named()[::-1]
     by_name = {PurePosixPath(file).name.lower(): file for file in tables}
     found = next((by_name[name] for name in FILE_NAMES if name in by_name), tables[0] if len(tables) == 1 else "")
     _, names = next(records(tree, found), (0, [])) if found else (0, [])
@@ -110,10 +110,7 @@ def read_pixels(cell: Any, side: int | None = None) -> np.ndarray:
 
 
 def with_votes(rows: Rows, path: Path, votes_as: VotesAs) -> Rows:
-    """Replace the targets of FER-2013's rows by FER+ votes, without rows where no label wins, or add the votes to all rows.
-
-    Row N of the votes belongs to row N of fer2013.csv, or to the image of that name (fer0000032.png).
-    """
+    """Replace the targets of FER-2013's rows by FER+ votes, without rows where no label wins, or add the votes to all rows."""
     counts, splits, numbers = _read_votes(path)
     shares, is_beside = vote_targets(counts, votes_as), votes_as == "beside"
     if is_beside:
@@ -140,18 +137,13 @@ def with_votes(rows: Rows, path: Path, votes_as: VotesAs) -> Rows:
             elif (target := shares[number_of(row)]).any():
                 yield replace(row, target=target, votes=None)
 
-    if is_beside:
-        return replace(rows, kind=f"{rows.kind}, with FER+ votes beside the labels", rows=voted_rows())
-    kind = f"{rows.kind}, with FER+ votes by {votes_as} (rows without a face or a clear vote left out)"
-    return replace(rows, kind=kind, labels=FERPLUS, rows=voted_rows())
+    how = "beside the labels" if is_beside else f"by {votes_as} (rows without a face or a clear vote left out)"
+    labels = rows.labels if is_beside else FERPLUS
+    return replace(rows, kind=f"{rows.kind}, with FER+ votes {how}", labels=labels, rows=voted_rows())
 
 
 def vote_targets(votes: np.ndarray, votes_as: VotesAs) -> np.ndarray:
-    """Turn votes (M, 10), the last two for no emotion, into shares (M, 8), float32, or (M, 7) without contempt for "beside".
-
-    A row sums to 1, or to 0 where no label wins: for "distribution" the strongest must reach that of the rest, for "beside"
-    exceed it.
-    """
+    """Turn votes (M, 10) into shares (M, 8), or (M, 7) for "beside", float32, that sum to 1, or to 0 where no label wins."""
     votes = np.where(votes < _ENOUGH, 0, votes).astype(np.float64)
     labels = len(FER2013) if votes_as == "beside" else len(FERPLUS)
     emotions, others = votes[:, :labels], votes[:, labels:].max(axis=1)

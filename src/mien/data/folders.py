@@ -24,10 +24,7 @@ _Image = tuple[str, str, str]  # split, label and file of a labelled image
 
 
 def read(tree: Tree) -> Rows:
-    """Read one folder per class, or one per split with one per class in it; images at any depth belong to the class.
-
-    In the Kaggle folders of FER-2013, `test` holds both tests, which file names tell, as they tell labels of JAFFE and KDEF.
-    """
+    """Read one folder per class, or one per split with one per class in it; images at any depth belong to the class."""
     top = _top(tree)
     files = list(_image_files(tree, top))
     for data_set, code in KNOWN["codes"].items():
@@ -175,6 +172,6 @@ def _reject_empty_folders(tree: Tree, top: str, images: list[_Image]) -> None:
 def _no_images(tree: Tree, top: str) -> str:
     if count := sum(1 for _ in _image_files(tree, top)):
         return MISTAKES["no folders"].format(tree.path, count)
-    if archives := [file for file in tree.files if file.lower().endswith(ARCHIVE_SUFFIXES)]:
+    if archives := tree.named(ARCHIVE_SUFFIXES):
         return MISTAKES["only archives"].format(tree.path, ", ".join(map(tree.place, archives[:5])))
     return MISTAKES["no images"].format(tree.path)

@@ -1,8 +1,4 @@
-"""The entry point for labelled faces: detects the format of a path, packs its rows once, and opens the pack from then on.
-
-To add a format: write a module with `read(tree)`, give it a line with a check in `FORMATS` and its name in `FormatName`, and
-generate an example of it in tests/data.
-"""
+"""The entry point for labelled faces: detects the format of a path, packs its rows once, and opens the pack from then on."""
 
 import os
 from collections.abc import Callable

@@ -51,10 +51,9 @@ class Tree:
         """True for one file, gzipped or not; False for a folder or an archive."""
         return self.root is not None and self.root != self.path
 
-    @property
-    def tables(self) -> list[str]:
-        """The files that are tables of text."""
-        return [name for name in self.files if name.lower().endswith(TABLE_SUFFIXES)]
+    def named(self, suffixes: tuple[str, ...] = TABLE_SUFFIXES) -> list[str]:
+        """List the files with one of these suffixes, in upper or lower case; by default the tables of text."""
+        return [name for name in self.files if name.lower().endswith(suffixes)]
 
     def place(self, name: str) -> str:
         """Describe where a file is, for messages."""

@@ -23,6 +23,7 @@ from mien.labels import FER2013, LabelSet
 FILE_NAMES = ("manifest.csv", "metadata.csv")  # the names of a CSV manifest in a folder with its images
 LIST_NAMES = ("list_patition_label.txt", "label.lst")  # of RAF-DB and ExpW
 AFFECTNET_NAMES = ("training.csv", "validation.csv")
+_PARQUET = (".parquet", ".pq")
 _OFFICIAL = {"training", "publictest", "privatetest"}
 _PIXELS = re.compile(r"\s*\d{1,3}(\s+\d{1,3}){3,}\s*")  # four numbers or more: a face of 2 x 2 or larger
 _TRIED = 20  # images that are looked for to find their folder
@@ -44,10 +45,7 @@ class _Table(NamedTuple):
 
 
 def read_csv(tree: Tree, carried: Sequence[str] = ()) -> Rows:
-    """Read a CSV with the columns path and label (or one of shares or votes per label), and optionally split and `carried`.
-
-    Paths are relative to the CSV. Without a header, as in RAF-DB's and ExpW's lists, it has images, labels and perhaps splits.
-    """
+    """Read a CSV with the columns path and label (or one of shares or votes per label), and optionally split and `carried`."""
     if not (names := find_csv(tree)):
         raise MienError(f"{tree.path} holds no {' or '.join(FILE_NAMES)}.")
     return _Manifest(tree, [_open_csv(tree, name) for name in names], carried).read()
@@ -73,7 +71,7 @@ def _open_csv(tree: Tree, name: str) -> _Table:
 def find_csv(tree: Tree) -> list[str]:
     """Find the manifest as CSV, or the lists of images and labels."""
     if tree.is_single_file:
-        return tree.tables
+        return tree.named()
     for names in (FILE_NAMES, LIST_NAMES):
         found = [file for file in tree.files if file.rpartition("/")[2] in names]
         if alone := found if len(found) == 1 else [file for file in found if "/" not in file][:1]:
@@ -94,25 +92,18 @@ def _columns_without_header(cells: list[str], place: str) -> list[str]:
 
 def recognise_parquet(tree: Tree) -> bool:
     """Return whether there are Parquet files, and no images with them."""
-    return any(map(_is_parquet, tree.files)) and not any(map(is_image_name, tree.files))
+    return bool(tree.named(_PARQUET)) and not any(map(is_image_name, tree.files))
 
 
 def read_parquet(tree: Tree, carried: Sequence[str] = ()) -> Rows:
-    """Read the tables of a folder as one set: images (bytes, Hugging Face's struct, or paths), labels and `carried` columns.
-
-    Without a split column, the name of a file gives the split (train-00000-of-00001.parquet).
-    """
-    tables = [_open_parquet(tree, name) for name in tree.files if _is_parquet(name)]
+    """Read the tables of a folder as one set: images (bytes, Hugging Face's struct, or paths), labels and `carried` columns."""
+    tables = [_open_parquet(tree, name) for name in tree.named(_PARQUET)]
     if not tables:
         raise MienError(f"{tree.path} holds no Parquet files.")
     for table in tables[1:]:
         if missing := ", ".join(sorted(set(tables[0].names) - set(table.names))):
             raise MienError(f"{tree.place(table.name)} lacks the columns {missing} that {tree.place(tables[0].name)} has.")
     return _Manifest(tree, tables, carried).read()
-
-
-def _is_parquet(name: str) -> bool:
-    return name.lower().endswith((".parquet", ".pq"))
 
 
 def _open_parquet(tree: Tree, name: str) -> _Table:
@@ -135,7 +126,7 @@ def _open_parquet(tree: Tree, name: str) -> _Table:
             for batch in file.iter_batches(_BATCH, columns=columns):
                 yield from batch.to_pylist()
 
-    word = re.split(r"[-_.]", PurePosixPath(name).name)[0].casefold()
+    word = re.split(r"[-_.]", PurePosixPath(name).name)[0].casefold()  # of train-00000-of-00001.parquet
     split, count = word if split_word(word) else "", file.metadata.num_rows
     # a column of bytes, or of Hugging Face's struct with bytes first
     in_bytes = next((each.name for each in schema if "binary" in str(each.type).partition(",")[0]), None)
@@ -158,22 +149,18 @@ class _Manifest:
 
     def __init__(self, tree: Tree, tables: list[_Table], carried: Sequence[str]) -> None:
         names, numbers, place = tables[0].names, tables[0].number_columns, tree.place(tables[0].name)
-        by_word = {name.strip().casefold(): name for name in reversed(names)}
-
-        def first(words: Sequence[str]) -> str | None:
-            return next((by_word[word] for word in words if word in by_word), None)
-
-        known = KNOWN["columns"]
-        image = tables[0].bytes_column or first(known["image"])
-        self.label, self.split, self.row = first(known["label"]), first(known["split"]), first(["row"])
+        by_word, known = {name.strip().casefold(): name for name in reversed(names)}, KNOWN["columns"]
+        found = {kind: next((by_word[word] for word in known[kind] if word in by_word), None) for kind in known}
+        image = tables[0].bytes_column or found["image"]
+        self.label, self.split, self.row = found["label"], found["split"], by_word.get("row")
         data_set, box = next((each for each in KNOWN["boxes"].items() if by_word.keys() >= set(each[1])), ("", []))
         self.box, self.is_expw = [by_word[name] for name in box], data_set == "ExpW"
         taken = {*known["ignored"], *known["image"], *known["split"], (image or "").casefold(), *map(str.casefold, carried)}
         others = [name for name in names if name.strip().casefold() not in taken and (numbers is None or name in numbers)]
         self.shares = [] if self.label else others  # without a label column, these are the labels
         if image is None or not (self.label or len(self.shares) > 1):
-            found = ", ".join([name[:20] for name in names[:8]] + ["..."] * (len(names) > 8))
-            raise MienError(KNOWN["mistakes"]["columns"].format(place, found))
+            columns = ", ".join([name[:20] for name in names[:8]] + ["..."] * (len(names) > 8))
+            raise MienError(KNOWN["mistakes"]["columns"].format(place, columns))
         if absent := [name for name in carried if name not in names]:
             others = [name for name in names if name and name not in (image, *self.shares)]
             hint = suggestion(absent[0], others, phrase=" Did you mean {!r}?")
