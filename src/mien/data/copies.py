@@ -23,7 +23,7 @@ COMPONENTS = 16  # principal components that trees split on: three quarters of t
 TREES, LEAF = 24, 256  # number of trees, and most faces in a leaf. A pair is missed only if every tree separates it.
 
 LEAST_LIKENESS = 0.82  # least correlation of the fingerprints of candidates; 4% of FER-2013's near copies have less than 0.85
-SAME_PICTURE = 0.9  # least correlation of the details of near copies; 1 in 10 of FER-2013's pairs at 0.80 to 0.85 is none (docs/fer2013.md)
+SAME_PICTURE = 0.9  # least correlation of the details of near copies; at 0.80 to 0.85 1 in 10 pairs is none (docs/fer2013.md)
 FINE, COARSE = 1.0, 4.0  # blurs between which details lie, in pixels: finer is noise, coarser is lighting and the head's place
 
 EXACT, NEAR, NO_COPY = "exact", "near", ""  # whether a face is a copy of a face whose signature is known

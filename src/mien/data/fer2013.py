@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 
 from mien.data.faceset import SPLITS
-from mien.data.rows import MISTAKES, BadRow, Row, Rows, Tree, open_tree, records, split_of
+from mien.data.rows import KNOWN, MISTAKES, BadRow, Row, Rows, Tree, open_tree, records, split_of
 from mien.data.source import VotesAs
 from mien.errors import MienError, shortened
 from mien.labels import FER2013, FERPLUS, meaning
 
-FILE_NAMES = ("fer2013.csv", "icml_face_data.csv", "train.csv")  # by priority: the first two have the rows of train.csv too
 _SIDE = 48  # height and width of a face in FER-2013, in pixels
 _COLUMNS = {"label": "emotion", "split": "usage"}  # other names of its columns
 _NO_EMOTION = ("unknown", "NF")  # NF: not a face
@@ -38,7 +37,7 @@ def read(tree: Tree) -> Rows:
     name, columns = _find(tree)
     wanted = "the columns emotion, pixels and, optionally, Usage"
     if not name:
-        raise MienError(f"{tree.path} holds no {' or '.join(FILE_NAMES)}.")
+        raise MienError(f"{tree.path} holds no {' or '.join(KNOWN['tables']['FER-2013'])}.")
     if not columns:
         raise MienError(f"{tree.place(name)} is empty; give a table with {wanted}.")
     if "emotion" not in columns or "pixels" not in columns:
@@ -59,7 +58,8 @@ def _find(tree: Tree) -> tuple[str, list[str]]:
     """Find the table, and read the names of its columns, in lower case; both are empty where there is none."""
     tables = tree.named()[::-1]
     by_name = {PurePosixPath(file).name.lower(): file for file in tables}
-    found = next((by_name[name] for name in FILE_NAMES if name in by_name), tables[0] if len(tables) == 1 else "")
+    known = [by_name[name] for name in KNOWN["tables"]["FER-2013"] if name in by_name]
+    found = next(iter(known), tables[0] if len(tables) == 1 else "")
     _, names = next(records(tree, found), (0, [])) if found else (0, [])
     names = [name.strip("'").casefold() for name in names]
     return found, [_COLUMNS.get(name, name) if _COLUMNS.get(name) not in names else name for name in names]

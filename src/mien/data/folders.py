@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -84,11 +84,12 @@ def _read_annotated(tree: Tree, files: list[str]) -> Rows:
     return replace(rows, rows=chain(rows.rows, bad), count=len(images) + len(bad))
 
 
-def check_single(tree: Tree, holders: Collection[str], lists: Collection[str], top: str = "") -> None:
-    """Reject a folder of several data sets, in files named as `holders` or listed by `lists`, or of one beside other images."""
+def check_single(tree: Tree, top: str = "") -> None:
+    """Reject a folder of several data sets, in files that hold or list them, or of one beside other images."""
     tables: dict[str, str] = {}  # by the name of a folder: a file that holds or lists a data set
     folders: dict[str, set[tuple[str, ...]]] = {}  # by the same: the folders below it that hold images
-    known = {*holders, *lists}
+    lists = {name for kind in ("manifest", "list", "AffectNet") for name in KNOWN["tables"][kind]}
+    known = {*KNOWN["tables"]["FER-2013"][:2], *lists}
     for file in tree.files:
         if file.startswith(top):
             *path, name = file[len(top) :].split("/")
@@ -104,7 +105,7 @@ def check_single(tree: Tree, holders: Collection[str], lists: Collection[str], t
     children = {*found, *folders}
     if splits := children if len(children) == 1 else set(filter(_folder_split, children)):
         for child in splits:
-            check_single(tree, holders, lists, f"{top}{child}/")
+            check_single(tree, f"{top}{child}/")
         return
     for child, inside in folders.items():
         words = sorted({name for path in inside for name in path if meaning(name)})

@@ -265,7 +265,6 @@ def read(tree: Tree) -> Rows:
             height, width = faces.images.shape[1:3] if faces.sizes is None else faces.sizes[i].tolist()
             load, votes = partial(faces.images.__getitem__, i), None if faces.votes is None else faces.votes[i]
             columns = {name: str(values[i]) for name, values in faces.columns.items()}
-            split = SPLITS[faces.splits[i]]
-            yield Row(faces.id(i), split, target, load, votes=votes, size=(height, width), columns=columns)
+            yield Row(faces.id(i), SPLITS[faces.splits[i]], target, load, votes=votes, size=(height, width), columns=columns)
 
     return Rows(faces.origin.kind, faces.labels, rows(), len(faces))

@@ -112,7 +112,7 @@ def recognise(tree: Tree) -> str:
 def read_rows(tree: Tree, source: DataSource) -> Rows:
     """Read a tree with the first format that recognises it, or with the given one."""
     if source.format == "auto":
-        folders.check_single(tree, fer2013.FILE_NAMES[:2], (*tables.FILE_NAMES, *tables.LIST_NAMES, *tables.AFFECTNET_NAMES))
+        folders.check_single(tree)
     name: str = recognise(tree) if source.format == "auto" else source.format
     if not name:
         raise MienError(MISTAKES["no format"].format(tree.path))

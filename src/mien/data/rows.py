@@ -229,8 +229,7 @@ def numbered_labels(names: Iterable[str]) -> dict[str, dict[str, str | None]]:
     numbers = {name for name in names if name.isdecimal()}
     tables: dict[str, dict[str, str | None]] = {}
     for set_, known in KNOWN["numbered"].items():
-        words = enumerate(known["labels"].split(), known["first"])
-        table = {str(number): None if label == "-" else label for number, label in words}
+        table = {str(number): label for number, label in enumerate(known["labels"], known["first"])}
         if any(map(table.get, numbers)) and table.keys() >= numbers:
             tables[set_] = table
     return tables

@@ -20,9 +20,6 @@ from mien.errors import MienError, first_line, shortened, suggestion
 from mien.images import is_image_name
 from mien.labels import FER2013, LabelSet
 
-FILE_NAMES = ("manifest.csv", "metadata.csv")  # the names of a CSV manifest in a folder with its images
-LIST_NAMES = ("list_patition_label.txt", "label.lst")  # of RAF-DB and ExpW
-AFFECTNET_NAMES = ("training.csv", "validation.csv")
 _PARQUET = (".parquet", ".pq")
 _OFFICIAL = {"training", "publictest", "privatetest"}
 _PIXELS = re.compile(r"\s*\d{1,3}(\s+\d{1,3}){3,}\s*")  # four numbers or more: a face of 2 x 2 or larger
@@ -47,7 +44,7 @@ class _Table(NamedTuple):
 def read_csv(tree: Tree, carried: Sequence[str] = ()) -> Rows:
     """Read a CSV with the columns path and label (or one of shares or votes per label), and optionally split and `carried`."""
     if not (names := find_csv(tree)):
-        raise MienError(f"{tree.path} holds no {' or '.join(FILE_NAMES)}.")
+        raise MienError(f"{tree.path} holds no {' or '.join(KNOWN['tables']['manifest'])}.")
     return _Manifest(tree, [_open_csv(tree, name) for name in names], carried).read()
 
 
@@ -72,11 +69,11 @@ def find_csv(tree: Tree) -> list[str]:
     """Find the manifest as CSV, or the lists of images and labels."""
     if tree.is_single_file:
         return tree.named()
-    for names in (FILE_NAMES, LIST_NAMES):
-        found = [file for file in tree.files if file.rpartition("/")[2] in names]
+    for kind in ("manifest", "list"):
+        found = [file for file in tree.files if file.rpartition("/")[2] in KNOWN["tables"][kind]]
         if alone := found if len(found) == 1 else [file for file in found if "/" not in file][:1]:
             return alone
-    pair = [file for file in tree.files if file.rpartition("/")[2] in AFFECTNET_NAMES]
+    pair = [file for file in tree.files if file.rpartition("/")[2] in KNOWN["tables"]["AffectNet"]]
     return [file for file in pair if "subDirectory_filePath" in next(records(tree, file), (0, []))[1]]
 
 
