@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
+from mien.evaluation.metrics import Difference, proportion
 from mien.evaluation.report import cautions
-from mien.evaluation.statistics import Difference, proportion
 from mien.evaluation.subgroups import TrainingCopies
 
 

@@ -1,12 +1,12 @@
 """Compare finished runs, on a page, as Markdown tables or as JSON."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,30 +14,13 @@ from matplotlib.ticker import MaxNLocator
 
 from mien import __version__
 from mien.errors import MienError, say, to_json
-from mien.evaluation.plots import FAINT, INK, SERIES, add_legend, new_figure, new_rows, plain, style_axes
+from mien.evaluation.metrics import SIGNIFICANT, PairedTest, holm, mcnemar, proportion
+from mien.evaluation.plots import FAINT, INK, SERIES, add_legend, draw_interval, new_figure, new_rows, plain, style_axes
 from mien.evaluation.report import new_environment
 from mien.evaluation.run_summary import RunSummary, read_summaries, run_and_report, summarise
-from mien.evaluation.statistics import SIGNIFICANT, PairedTest, holm, mcnemar, proportion
 from mien.files import missing_path
 from mien.text_files import csv_rows
 
-Table = list[list[str]]  # rows of text, the header first
-Columns = dict[str, Callable[[RunSummary], str]]  # of a table with a row for each run
-
-REACHED: Columns = {  # what a run reached
-    "accuracy, 95% interval": lambda run: f"{run.accuracy:.1%}, {run.low:.1%} to {run.high:.1%}",
-    "macro-F1": lambda run: f"{run.macro_f1:.3f}",
-}
-VIEWS: Columns = {"views": lambda run: run.test_time_augmentation or "one"}  # where a run has test-time augmentation
-COST: Columns = {  # what a run cost; empty where it is not known
-    "network": lambda run: run.network,
-    "parameters": lambda run: f"{run.parameters:,}",
-    "multiply-adds": lambda run: "" if run.multiply_adds is None else f"{run.multiply_adds / 1e6:,.1f}M",
-    "epochs": lambda run: "" if run.epochs is None else f"{run.epochs} (best {run.best_epoch})",
-    "training time": lambda run: "" if run.training_seconds is None else duration(run.training_seconds),
-    "s an epoch": lambda run: "" if run.seconds_an_epoch is None else f"{run.seconds_an_epoch:,.1f}",
-    "faces/s": lambda run: "" if run.faces_a_second is None else f"{run.faces_a_second:,.0f}",
-}
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 Places = Mapping[str, int]  # of a run among all runs of the page, by its name, for its colour, mark and dashes
@@ -68,15 +51,6 @@ class ComparedRun:
         return self.adjusted_p_value < SIGNIFICANT
 
 
-class RunGroup(NamedTuple):
-    """The runs that were measured on the same faces."""
-
-    faces: str  # what they were measured on
-    runs: list[RunSummary]
-    reached: Columns
-    compared: list[ComparedRun]  # those with predictions; empty for fewer than two
-
-
 def read_runs(sources: Sequence[Path]) -> tuple[list[RunSummary], dict[str, Path]]:
     """Read the summaries of runs and, by their names, the paths of predictions.csv from run folders, reports and JSON.
 
@@ -101,20 +75,6 @@ def read_runs(sources: Sequence[Path]) -> tuple[list[RunSummary], dict[str, Path
     return sorted(found.values(), key=lambda each: (order.index(each.data), -each.accuracy)), predictions
 
 
-def group_by_faces(summaries: Sequence[RunSummary], predictions: Mapping[str, Path] | None) -> list[RunGroup]:
-    """Group the runs that were measured on the same faces, which come one after another, and test those with predictions."""
-    groups = []
-    for _, group in groupby(summaries, key=lambda each: each.data):
-        runs = list(group)
-        split = {"all": "all rows", "none": "rows in no split"}.get(runs[0].split, f"{runs[0].split} split")
-        labels = ", ".join(label for label, count in runs[0].support.items() if count)
-        names = {each.name for each in runs}
-        compared = paired_tests({name: path for name, path in (predictions or {}).items() if name in names})
-        reached = REACHED | VIEWS if any(each.test_time_augmentation for each in runs) else REACHED
-        groups.append(RunGroup(f"{runs[0].rows:,} faces, {split}: {labels}", runs, reached, compared))
-    return groups
-
-
 def as_json(summaries: Sequence[RunSummary]) -> str:
     """Write the summaries as a JSON list; the keys are the fields of `RunSummary`."""
     rows = json.loads(json.dumps([asdict(each) for each in summaries]), parse_constant=lambda _: None)  # JSON has no NaN
@@ -129,40 +89,20 @@ def render(
     format: Literal["html", "md"] = "html",
 ) -> str:
     """Write runs and predictions, as `read_runs` gives them, as a page or Markdown; without predictions nothing is tested."""
+    groups = []
+    for _, on_same_faces in groupby(summaries, key=lambda each: each.data):
+        runs = list(on_same_faces)
+        names = {each.name for each in runs}
+        compared = paired_tests({name: path for name, path in (predictions or {}).items() if name in names})
+        groups.append({"runs": runs, "compared": compared})
     template = new_environment(text=format == "md").get_template(f"comparison.{format}")
     return template.render(
-        title=title,
-        command=command,
-        version=__version__,
+        {"title": title, "command": command, "version": __version__, "summaries": summaries, "groups": groups},
         date=datetime.now(UTC).isoformat(timespec="minutes"),
-        summaries=summaries,
-        groups=group_by_faces(summaries, predictions),
         trained=trainings(summaries),
         places={each.name: place for place, each in enumerate(summaries)},
-        cost=COST,
-        **{make.__name__: make for make in (table, recall_table, paired_table, plot_accuracies, plot_recalls, plot_trainings)},
+        **{make.__name__: make for make in (plot_accuracies, plot_recalls, plot_trainings)},
     )
-
-
-def table(summaries: Sequence[RunSummary], columns: Columns) -> Table:
-    """Make a table with a row for each run."""
-    return [["run", *columns], *([each.name, *(write(each) for write in columns.values())] for each in summaries)]
-
-
-def recall_table(summaries: Sequence[RunSummary]) -> Table:
-    """Make a table of the recall of every label that one of the runs has; a dash where it has none."""
-    labels = list(dict.fromkeys(label for each in summaries for label in each.recall))
-    recalls = [[each.recall.get(label) for label in labels] for each in summaries]
-    rows = [["-" if value is None else f"{value:.1%}" for value in values] for values in recalls]
-    return [["recall", *labels], *([each.name, *row] for each, row in zip(summaries, rows, strict=True))]
-
-
-def duration(seconds: float) -> str:
-    """Format a time in seconds, minutes, or hours and minutes."""
-    if seconds < 59.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def read_answers(path: Path) -> Answers:
@@ -196,39 +136,12 @@ def paired_tests(predictions: Mapping[str, Path]) -> list[ComparedRun]:
     return [ComparedRun(first, name, test, p) for (name, _), test, p in zip(others, tests, adjusted, strict=True)]
 
 
-def paired_table(compared: Sequence[ComparedRun]) -> Table:
-    """Make a table with a row for each comparison with the first run."""
-    first = compared[0].first
-    header = [f"against {first}", f"only {first} right", "only this right", "difference, 95% interval", "p", "significant?"]
-    rows = []
-    for each in compared:
-        difference, low, high = (f"{100 * share:+.1f}" for share in (each.test.difference, each.test.low, each.test.high))
-        p = "below 0.001" if each.adjusted_p_value < 0.001 else f"{each.adjusted_p_value:.3f}"
-        alone = [f"{each.test.only_first:,}", f"{each.test.only_second:,}"]
-        rows.append([each.name, *alone, f"{difference} points, {low} to {high}", p, verdict(each)])
-    return [header, *rows]
-
-
-def verdict(compared: ComparedRun) -> str:
-    """Say in one sentence whether the difference is significant."""
-    first, name, test = compared.first, compared.name, compared.test
-    alone = test.only_first + test.only_second
-    if not alone:
-        return f"No difference: {name} and {first} are right on the same faces."
-    if not compared.is_significant:
-        limit = 100 * max(abs(test.low), abs(test.high))
-        return f"Not significant: {name} and {first} could be equally good, or differ by up to {limit:.1f} points."
-    better = name if test.difference > 0 else first
-    more = max(test.only_first, test.only_second)
-    return f"Yes, {better} is better: it is right on {more:,} of the {alone:,} faces on which only one of the two is."
-
-
 def plot_accuracies(runs: Sequence[RunSummary], places: Places) -> Figure:
     """Draw the accuracy of runs on the same faces, a row each from top to bottom, with 95% intervals."""
     figure, axes = new_rows([plain(each.name, 36) for each in runs], width=7.6, row=0.36, margin=0.75)
     for row, each in enumerate(runs):
         colour, mark = _colour_and_mark(places[each.name])
-        axes.plot([each.low, each.high], [row] * 2, color=colour, linewidth=1.8, solid_capstyle="butt")
+        draw_interval(axes, each, row, colour, 1.8)
         axes.plot(each.accuracy, row, mark, color=colour, markersize=6.5)
         axes.annotate(
             f"{each.accuracy:.1%}", (each.high, row), (6, 0), textcoords="offset points", va="center", fontsize=9, color=INK
@@ -254,7 +167,7 @@ def plot_recalls(runs: Sequence[RunSummary], places: Places) -> Figure:
             support = each.support[label]
             share = proportion(round(value * support), support)
             height = row + (number - (len(runs) - 1) / 2) * step
-            axes.plot([share.low, share.high], [height] * 2, color=colour, linewidth=1.2, alpha=0.55, solid_capstyle="butt")
+            draw_interval(axes, share, height, colour, alpha=0.55)
             axes.plot(share.value, height, mark, color=colour, markersize=5, clip_on=False, label=plain(each.name, 30))
     for line in range(1, len(labels)):
         axes.axhline(line - 0.5, color=FAINT, linewidth=0.5, alpha=0.35)
@@ -283,17 +196,10 @@ def plot_trainings(runs: Mapping[str, RunSummary], places: Places) -> Figure:
         place = places[each.name]
         colour, mark = _colour_and_mark(place)
         curve = np.array(each.validation_accuracy_by_epoch, dtype=float)
-        axes.plot(
-            np.arange(1, len(curve) + 1),
-            curve,
-            color=colour,
-            linewidth=1.6,
-            linestyle=DASHES[place // len(SERIES) % len(DASHES)],
-            marker=mark,
-            markersize=6.5,
-            markevery=[] if each.best_epoch is None else [each.best_epoch - 1],
-            label=plain(name, 30),
-        )
+        dashes = DASHES[place // len(SERIES) % len(DASHES)]
+        kept = [] if each.best_epoch is None else [each.best_epoch - 1]
+        style = {"color": colour, "linestyle": dashes, "marker": mark, "markevery": kept}
+        axes.plot(np.arange(1, len(curve) + 1), curve, linewidth=1.6, markersize=6.5, label=plain(name, 30), **style)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     add_legend(figure, axes)

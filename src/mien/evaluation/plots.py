@@ -5,8 +5,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import matplotlib
@@ -18,8 +17,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from mien.evaluation.metrics import ConfidenceBin, Metrics, accuracy_by_coverage, filled_bins
-from mien.evaluation.statistics import Proportion
+from mien.evaluation.metrics import ConfidenceBin, Metrics, Proportion, accuracy_by_coverage, filled_bins
 from mien.evaluation.subgroups import Group
 
 INK = "#1d2733"  # text
@@ -92,9 +90,19 @@ def add_legend(
     figure.legend(unique.values(), unique.keys(), loc=place, ncols=2, frameon=False, fontsize=9, labelcolor=FAINT)
 
 
-def draw_interval(axes: Axes, share: Proportion, row: float, colour: str = INK, width: float = 1.2) -> None:
-    """Draw the 95% interval of a share as a horizontal line."""
-    axes.plot([share.low, share.high], [row, row], color=colour, linewidth=width, solid_capstyle="butt")
+def draw_interval(axes: Axes, share: Any, row: float, colour: str = INK, width: float = 1.2, **style: Any) -> None:
+    """Draw the 95% interval of a share, which has `low` and `high`, as a horizontal line."""
+    axes.plot([share.low, share.high], [row, row], color=colour, linewidth=width, solid_capstyle="butt", **style)
+
+
+def draw_share(axes: Axes, share: Proportion | None, row: float, place: float, height: float, label: str = "") -> bool:
+    """Draw a share in a row as a bar with its 95% interval; "no rows" and False where there is none."""
+    if share is None:
+        axes.text(0.01, row, "no rows", va="center", fontsize=9, color=FAINT)
+        return False
+    axes.barh(place, share.value, height=height, color=FILL, label=label)
+    draw_interval(axes, share, place)
+    return True
 
 
 def plain(text: str, longest: int = 24) -> str:
@@ -106,7 +114,7 @@ def plain(text: str, longest: int = 24) -> str:
 def as_png(figure: Figure, dots_per_inch: int = 150) -> bytes:
     """Draw a figure on white."""
     buffer = io.BytesIO()
-    with _ignore_missing_glyphs():
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # letters that the font lacks
         figure.savefig(buffer, format="png", dpi=dots_per_inch, facecolor="white")
     return buffer.getvalue()
 
@@ -114,7 +122,9 @@ def as_png(figure: Figure, dots_per_inch: int = 150) -> bytes:
 def as_svg(figure: Figure, title: str) -> str:
     """Draw a figure as an <svg> element for a page: text stays text, colours are CSS variables, `title` is its description."""
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "mien"}), _ignore_missing_glyphs():
+    text = {"svg.fonttype": "none", "svg.hashsalt": "mien"}
+    # the page draws letters that the bundled font lacks with the browser's fonts
+    with matplotlib.rc_context(text), warnings.catch_warnings(action="ignore", category=UserWarning):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     drawing = buffer.getvalue()
     drawing = drawing[drawing.index("<svg") :]
@@ -126,14 +136,6 @@ def as_svg(figure: Figure, title: str) -> str:
     width, height = (round(float(side) * 96) for side in figure.get_size_inches())
     start = f'<svg role="img" aria-label="{html.escape(title)}" width="{width}" height="{height}"'
     return re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"', rf"{start} \1", drawing, count=1)
-
-
-@contextmanager
-def _ignore_missing_glyphs() -> Iterator[None]:
-    """Ignore warnings about letters that the bundled font lacks: the page draws them with the browser's fonts."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield
 
 
 def plot_confusion(metrics: Metrics) -> Figure:
@@ -174,12 +176,8 @@ def plot_labels(metrics: Metrics) -> Figure:
     """Plot recall (accent, with its 95% interval) above precision (grey) for every label."""
     figure, axes = new_rows([plain(each.label) for each in metrics.labels], 7.0, 0.52, 0.9)
     for row, each in enumerate(metrics.labels):
-        if each.recall is None:
-            axes.text(0.01, row, "no rows", va="center", fontsize=9, color=FAINT)
-            continue
-        axes.barh(row - 0.17, each.recall.value, height=0.3, color=FILL, label="recall, 95% interval")
-        draw_interval(axes, each.recall, row - 0.17)
-        axes.barh(row + 0.17, each.precision or 0.0, height=0.3, color=MUTED, label="precision")
+        if draw_share(axes, each.recall, row, row - 0.17, 0.3, "recall, 95% interval"):
+            axes.barh(row + 0.17, each.precision or 0.0, height=0.3, color=MUTED, label="precision")
     add_legend(figure, axes, "outside upper right")
     return figure
 
@@ -218,11 +216,7 @@ def plot_crowd(bands: Sequence[Mapping[str, Any]]) -> Figure:
     names = [f"{edge}, {share.of if share else 0:,} faces" for edge, share in zip(edges, shares, strict=True)]
     figure, axes = new_rows(names, 5.4, 0.5, 0.8)
     for row, share in enumerate(shares):
-        if share is None:
-            axes.text(0.01, row, "no rows", va="center", fontsize=9, color=FAINT)
-            continue
-        axes.barh(row, share.value, height=0.5, color=FILL)
-        draw_interval(axes, share, row)
+        draw_share(axes, share, row, row, 0.5)
     axes.set_xlabel("accuracy of the model")
     return figure
 

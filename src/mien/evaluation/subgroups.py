@@ -13,8 +13,7 @@ from scipy.stats import ttest_1samp, ttest_ind
 from mien.data.faceset import FaceSet
 from mien.data.signatures import EXACT, NEAR, NO_COPY, Noted, TrainingRows, copies_of_training_rows, from_text
 from mien.errors import MienError
-from mien.evaluation.metrics import LabelMetrics, Metrics, measure
-from mien.evaluation.statistics import Difference, Proportion, difference, share_true
+from mien.evaluation.metrics import Difference, LabelMetrics, Metrics, Proportion, difference, measure, share_true
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
 

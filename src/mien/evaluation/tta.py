@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mien.errors import MienError
-from mien.evaluation.statistics import mcnemar, proportion
+from mien.evaluation.metrics import mcnemar, proportion
 from mien.images import prepare
 from mien.inference.classifier import Classifier
 
