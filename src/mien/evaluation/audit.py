@@ -1,7 +1,6 @@
 """Find copies, conflicting labels, images without a face and outliers in labelled faces, and write them as a folder."""
 
 import json
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -92,18 +91,7 @@ class Audit:
 
     def table(self) -> str:
         """Format the counts as text for a terminal."""
-        lines = [f"{'finding':<12}{'rows':>8}{'groups':>8}"]
-        for kind, finding in self.findings.items():
-            lines.append(f"{kind:<12}{len(finding.rows):>8,}{f'{finding.groups:,}' if finding.groups else '':>8}".rstrip())
-        shown = (each for each in self.overlaps if each.split == each.other or each in self.leaks)
-        return "\n".join([*lines, *map(self.describe_overlap, shown)])
-
-    def describe_overlap(self, overlap: Overlap) -> str:
-        """Describe an overlap in one sentence."""
-        count = int((self.faces.splits == SPLITS.index(overlap.split)).sum())
-        of, place = ("", "the data") if overlap.other == "none" else (f"{overlap.split} ", overlap.other)
-        either = f"{overlap.any:,} an exact or near one"
-        return f"{overlap.exact:,} of {count:,} {of}faces have an exact copy in {place}, {either}."
+        return new_environment(text=True).get_template("audit.txt").render(audit=self, splits=SPLITS).rstrip()
 
     def describe_row(self, row: int) -> tuple[str, str, str]:
         """Give a row's id, its split and its label."""
@@ -244,13 +232,8 @@ KINDS: dict[str, Callable[[Audit], Finding | None]] = {
 """How each kind of finding is found, None where the data lack what it needs; page/audit.html describes them. The first four are
 certain; the others are for a person to judge."""
 
-THRESHOLDS = {  # the value beyond which a row is found, of the kinds that have one
-    "near-copy": SAME_PICTURE,
-    "blank": NEARLY_BLANK,
-    "no-face": FAR_FROM_FACES,
-    "brightness": TOO_DARK_OR_BRIGHT,
-    "size": ODD_SIZE,
-}
+THRESHOLDS = {"near-copy": SAME_PICTURE, "blank": NEARLY_BLANK, "no-face": FAR_FROM_FACES}
+THRESHOLDS |= {"brightness": TOO_DARK_OR_BRIGHT, "size": ODD_SIZE}  # the values beyond which rows are found
 
 
 def write_audit(audit: Audit, out: Path, write: Path | None = None, command: str | None = None, csv_safe: bool = False) -> int:
@@ -279,34 +262,16 @@ def write_audit(audit: Audit, out: Path, write: Path | None = None, command: str
 
 def render(audit: Audit, record: dict[str, Any]) -> str:
     """Write the page of an audit, from what was found and what audit.json holds."""
-    template = new_environment().get_template("audit.html")
-    return template.render(
-        record=record,
-        findings=audit.findings,
-        cautions=[audit.describe_overlap(leak) for leak in audit.leaks],
-        overlaps={(each.split, each.other): each for each in audit.overlaps},
-        pictures=partial(_pictures, audit),
-        most_tiles=TILES,
-    )
 
-
-def _pictures(audit: Audit, tile: Tile) -> list[dict[str, Any]]:
-    """Draw the pictures of a tile, with the splits and labels of the rows that share them."""
-    drawn = []
-    for rows in tile.pictures[:BESIDE]:
+    def draw(tile: Tile, rows: np.ndarray) -> str:
         image = Image.fromarray(np.asarray(audit.faces.images[rows[0]]))
         image = ImageOps.mirror(image) if tile.mirrored and rows is tile.pictures[-1] else image
-        described = [audit.describe_row(int(row)) for row in rows]
-        kinds = Counter(label if split == "none" else f"{split} {label}" for _, split, label in described)
-        ids = ", ".join(name for name, _, _ in described[:BESIDE])
-        drawn.append(
-            {
-                "source": as_data_uri(image, LONGEST, "png"),
-                "captions": [kind if len(rows) == 1 else f"{count} {kind}" for kind, count in kinds.items()],
-                "ids": ids if len(rows) <= BESIDE else f"{ids}, ...",
-            }
-        )
-    return drawn
+        return as_data_uri(image, LONGEST, "png")
+
+    overlaps = {(each.split, each.other): each for each in audit.overlaps}
+    most = {"most_tiles": TILES, "beside": BESIDE}
+    template = new_environment().get_template("audit.html")
+    return template.render(most, record=record, audit=audit, overlaps=overlaps, splits=SPLITS, draw=draw)
 
 
 def _original_sizes(faces: FaceSet) -> dict[str, list[int]] | None:
