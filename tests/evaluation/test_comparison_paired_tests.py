@@ -3,8 +3,7 @@ import pytest
 
 from mien.cli import main
 from mien.errors import MienError
-from mien.evaluation.comparison import paired_tests, read_answers, render
-from mien.evaluation.run_summary import RunSummary
+from mien.evaluation.comparison import RunSummary, paired_tests, read_answers, render
 
 
 @pytest.fixture

@@ -1,29 +1,156 @@
-"""Compare finished runs, on a page, as Markdown tables or as JSON."""
+"""Summarise finished runs, and compare them on a page, as Markdown tables or as JSON."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from jsonargparse import ArgumentError, ArgumentParser
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mien import __version__
-from mien.errors import MienError, say, to_json
+from mien.errors import MienError, in_plain_words, say, to_json
 from mien.evaluation.metrics import SIGNIFICANT, PairedTest, holm, mcnemar, proportion
 from mien.evaluation.plots import FAINT, INK, SERIES, add_legend, draw_interval, new_figure, new_rows, plain, style_axes
+from mien.evaluation.record import describe_model, read_log, read_record
 from mien.evaluation.report import new_environment
-from mien.evaluation.run_summary import RunSummary, read_summaries, run_and_report, summarise
 from mien.files import missing_path
-from mien.text_files import csv_rows
+from mien.inference.classifier import Classifier
+from mien.text_files import csv_rows, parse_yaml, read_json
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 Places = Mapping[str, int]  # of a run among all runs of the page, by its name, for its colour, mark and dashes
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """A run, or a model that was only evaluated, of whose training nothing is known: its fields are empty or None."""
+
+    name: str  # of the run folder or the model; for a report other than a run's `report`, that report's name after it
+    recipe: str = ""  # its description, or its name and the changes made on the command line
+    network: str = ""
+    rows: int  # faces it was measured on
+    data: str  # their fingerprint, 64 hex digits; only runs with the same one are comparable
+    split: str
+    accuracy: float  # 0 to 1
+    low: float  # lower end of the 95% interval of the accuracy (Wilson)
+    high: float
+    macro_f1: float  # 0 to 1
+    recall: dict[str, float | None]  # of each label, 0 to 1; None without rows
+    support: dict[str, int]  # rows of each label
+    parameters: int
+    multiply_adds: int | None = None  # for one face; None where the model file does not say
+    epochs: int | None = None
+    best_epoch: int | None = None  # the one whose weights were kept, counted from 1
+    validation_accuracy_by_epoch: list[float] = field(default_factory=list)  # 0 to 1, on the rows that chose the best epoch
+    training_seconds: float | None = None  # of all epochs, without validation
+    seconds_an_epoch: float | None = None  # the median, without validation
+    faces_a_second: float | None = None  # in training, the median
+    hardware: str | None = None  # of the training; None where the model file does not say
+    command: str | None = None  # command lines that trained and evaluated it; None if called from Python
+    test_time_augmentation: str | None = None  # flip or ten-crops
+
+
+def summarise(folder: Path) -> RunSummary:
+    """Summarise a finished run by its `report`, or by the folder of another report, in a run folder or not."""
+    run, report = run_and_report(folder)
+    if not (report / "metrics.json").is_file():
+        raise MienError(
+            f"{folder} is not the folder of a finished run or of a report. Finish a run with --resume; "
+            "mien evaluate MODEL --data PATH --out DIR writes a report."
+        )
+    record = read_record(report / "metrics.json")
+    figures, augmentation = record["all_rows"], record.get("test_time_augmentation")
+    training = {} if run is None else _training(run, report, record)
+    model = record["model"]["name"].removesuffix(".onnx") if run is None else run.resolve().name
+    is_own = run is not None and report.resolve().name == "report"
+    return RunSummary(
+        name=model if is_own else f"{model}/{report.resolve().name}",
+        rows=figures["n"],
+        data=record["data"]["fingerprint"],
+        split=record["data"]["split"],
+        accuracy=figures["accuracy"]["value"],
+        low=figures["accuracy"]["low"],
+        high=figures["accuracy"]["high"],
+        macro_f1=figures["macro_f1"],
+        recall={each["label"]: each["recall"] and each["recall"]["value"] for each in figures["labels"]},
+        support={each["label"]: each["support"] for each in figures["labels"]},
+        parameters=record["model"]["parameters"],
+        test_time_augmentation=augmentation["kind"] if augmentation else None,
+        **{"command": record["command"]} | training,
+    )
+
+
+def run_and_report(folder: Path) -> tuple[Path | None, Path]:
+    """Find the run that a folder is, or lies in, and the report; None where there is no finished run."""
+    if (folder / "model.onnx").is_file():
+        return folder, folder / "report"
+    return (folder.parent if (folder.parent / "model.onnx").is_file() else None), folder
+
+
+def _training(run: Path, report: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Give the fields of a summary that describe the training of a run."""
+    model = Classifier(run)
+    if record["model"]["sha256"] != describe_model(model)["sha256"]:
+        raise MienError(f"The report {report} is about another model than {model.path}; evaluate that one into it.")
+    recipe = parse_yaml(model.metadata.get("mien.recipe") or "{}", f"The recipe in {model.path}")
+    columns = ("epoch", "validation_loss", "validation_accuracy", "seconds", "images_per_second")
+    log = read_log(run / "log.csv", columns)
+    multiply_adds = model.metadata.get("mien.multiply_adds")
+    own = run / "report" / "metrics.json"
+    trained = read_record(own)["command"] if own.is_file() else None
+    commands = dict.fromkeys(command for command in (trained, record["command"]) if command)
+    return {
+        "recipe": str(recipe.get("description") or ""),
+        "network": str(recipe.get("network", "")),
+        "multiply_adds": int(multiply_adds) if multiply_adds else None,
+        "epochs": len(log["epoch"]),
+        "best_epoch": best_epoch(log, recipe.get("select_by", "accuracy")),
+        "validation_accuracy_by_epoch": log["validation_accuracy"].tolist(),
+        "training_seconds": float(log["seconds"].sum()),
+        "seconds_an_epoch": float(np.median(log["seconds"])),
+        "faces_a_second": float(np.median(log["images_per_second"])),
+        "hardware": model.metadata.get("mien.hardware"),
+        "command": " && ".join(commands) or None,
+    }
+
+
+def best_epoch(log: dict[str, np.ndarray], select_by: str) -> int:
+    """Find the epoch whose weights training kept, counted from 1: the first of the best by accuracy or loss, or the last."""
+    if select_by == "last":
+        return int(log["epoch"][-1])
+    best = np.nanargmin(log["validation_loss"]) if select_by == "loss" else np.nanargmax(log["validation_accuracy"])
+    return int(log["epoch"][best])
+
+
+def read_summaries(path: Path) -> list[RunSummary]:
+    """Read the JSON that `mien compare --format json` writes; MienError if it is not there, or holds anything else."""
+    made, again = "what `mien compare --format json --out FILE` of this mien writes", "write it again from the run folders"
+    rows = read_json(path, f"{path} as {made}")
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise MienError(f"{path} is not {made}: it is not a list of runs.")
+    parser = ArgumentParser(exit_on_error=False, default_env=False)
+    parser.add_class_arguments(RunSummary)
+    known, found = [field.name for field in fields(RunSummary)], []
+    for number, row in enumerate(rows, start=1):
+        where = f"{path} is not {made}: run {number}"
+        if missing := [name for name in known if name not in row and name != "test_time_augmentation"]:  # added later
+            others = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            raise MienError(f"{where} lacks {', '.join(missing[:3])}{others}; {again}.")
+        if unknown := [name for name in row if name not in known]:
+            raise MienError(f"{where} has the unknown field {', '.join(unknown)}; {again}.")
+        try:
+            found.append(RunSummary(**parser.parse_object(row).as_dict()))
+        except ArgumentError as problem:
+            words = in_plain_words(str(problem)).removeprefix("--").rstrip(".")
+            raise MienError(f"{where} has a wrong value: {words}.") from None
+    return found
 
 
 @dataclass(frozen=True)

@@ -289,6 +289,25 @@ def plot_curves(
     return figure
 
 
+def plot_learning(log: dict[str, np.ndarray]) -> Figure:
+    """Draw loss and accuracy of training (grey) and validation (accent) over the epochs; a dot marks the best on validation."""
+    figure = new_figure(9.0, 3.1)
+    for axes, name, best in zip(figure.subplots(1, 2), ("loss", "accuracy"), (np.nanargmin, np.nanargmax), strict=True):
+        style_axes(axes, grid="y", percent="y" if name == "accuracy" else "").set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        marker = "o" if len(log["epoch"]) == 1 else None  # one epoch is a dot, not a line
+        for part, colour in (("train", FAINT), ("validation", ACCENT)):
+            axes.plot(log["epoch"], log[f"{part}_{name}"], color=colour, linewidth=1.8, marker=marker, label=part)
+        title, values = name, log[f"validation_{name}"]
+        if np.isfinite(values).any():
+            top = best(values)
+            axes.plot(log["epoch"][top], values[top], "o", color=ACCENT, markersize=6)
+            title += f", at best {values[top]:{'.3f' if name == 'loss' else '.1%'}} on validation"
+        axes.set_title(title, loc="left", fontsize=10, color=INK)
+    add_legend(figure, axes)
+    return figure
+
+
 def _thinned(x: np.ndarray, y: np.ndarray, points: int = 160) -> Curve:
     """Keep at most that many points of a curve, evenly spaced, so that a page stays small."""
     chosen = np.linspace(0, len(x) - 1, min(len(x), points)).round().astype(int)

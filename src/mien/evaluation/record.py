@@ -1,8 +1,9 @@
-"""The contents of metrics.json, whose keys docs/evaluate.md describes, and tables as CSV."""
+"""The contents of metrics.json, whose keys docs/evaluate.md describes, and tables as CSV, among them the log of a training."""
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,17 @@ import numpy as np
 from sklearn.metrics import log_loss
 
 from mien.data.faceset import FaceSet
+from mien.errors import MienError
 from mien.evaluation.metrics import Metrics, expected_calibration_error, reliability
 from mien.evaluation.subgroups import Group, TrainingCopies
 from mien.files import REPORT, FileKind, write_whole
 from mien.inference.classifier import Classifier, reweighted
 from mien.inference.model_file import sha256
 from mien.labels import LabelMap, label_groups
+from mien.text_files import csv_rows
 
 read_record = REPORT.read
+LOG_COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")  # for `plot_learning`
 
 
 @dataclass(frozen=True)
@@ -121,3 +125,18 @@ def write_rows(path: Path, rows: Iterable[Iterable[object]], kind: FileKind | No
             csv.writer(file).writerows(rows)
 
     write_whole(path, write, kind)
+
+
+def read_log(path: Path, columns: Sequence[str] = LOG_COLUMNS) -> dict[str, np.ndarray]:
+    """Read columns of a run's log.csv: (epochs,), float64, NaN where a cell is empty."""
+    rows = csv_rows(path, f"the training log {path}")
+    _, header = next(rows, (0, []))
+    if missing := [name for name in columns if name not in header]:
+        raise MienError(f"The training log {path} has no column {', '.join(missing)}; it has {', '.join(header)}.")
+    cells = [row for _, row in rows]
+    if not cells:
+        raise MienError(f"The training log {path} has no epochs; leave it out, or give the log.csv of a run.")
+    try:
+        return {name: np.array([float(row[header.index(name)] or math.nan) for row in cells]) for name in columns}
+    except ValueError as error:
+        raise MienError(f"The training log {path} holds a value that is not a number: {error}.") from error

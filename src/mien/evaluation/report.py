@@ -21,8 +21,7 @@ from mien.errors import MienError, printable
 from mien.evaluation import plots, subgroups
 from mien.evaluation.label_match import match_labels
 from mien.evaluation.metrics import Metrics, are_votes, likely_mislabelled, measure
-from mien.evaluation.record import Record, describe_data, describe_model, measure_before_temperature, write_rows
-from mien.evaluation.run_summary import plot_learning, read_log
+from mien.evaluation.record import Record, describe_data, describe_model, measure_before_temperature, read_log, write_rows
 from mien.evaluation.tta import check_kind, mean_over_views, measure_gain, predict_plain, predict_views
 from mien.files import REPORT, check_folder, written_folder
 from mien.inference.classifier import Classifier
@@ -111,7 +110,7 @@ def evaluate(
         )
         figures = draw(rows.images, probabilities, targets, model.labels, record)
         if learning:
-            figures["learning"] = plot_learning(learning)
+            figures["learning"] = plots.plot_learning(learning)
         for column, groups in record.subgroups.items():
             figures[f"groups of {column}"] = plots.plot_subgroups(groups, metrics.accuracy.value)
         (folder / "index.html").write_text(render(record, figures, model.metadata.get("mien.recipe")), encoding="utf-8")
