@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from mien.evaluation.metrics import PairedTest, measure, proportion
+from mien.evaluation.record import measure_subgroups
 from mien.evaluation.report import Report, markdown_table
-from mien.evaluation.subgroups import measure_subgroups
 from mien.labels import LabelSet
 
 LABELS = LabelSet(("happy", "sad", "neutral"))

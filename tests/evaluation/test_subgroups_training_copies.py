@@ -7,8 +7,8 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
 
 from mien.data.signatures import EXACT, NEAR, NO_COPY, TrainingRows, as_text, describe_training_rows
 from mien.errors import MienError
+from mien.evaluation.record import TRAINING_ROWS_KEY, measure_training_copies
 from mien.evaluation.report import evaluate
-from mien.evaluation.subgroups import TRAINING_ROWS_KEY, measure_training_copies
 from mien.labels import LabelSet
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")

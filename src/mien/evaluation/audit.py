@@ -307,9 +307,8 @@ THRESHOLDS |= {"brightness": TOO_DARK_OR_BRIGHT, "size": ODD_SIZE}  # the values
 
 def write_audit(audit: Audit, out: Path, write: Path | None = None, command: str | None = None, csv_safe: bool = False) -> int:
     """Write the folder `out`, replacing an earlier audit, and the list `write` of rows to leave out; return its length."""
-    is_inside = write is not None and write.resolve().parent == out.resolve()
-    files = (*AUDIT.patterns, AUDIT.record)
-    record = _record(audit, command, (*files, write.name) if write is not None and is_inside else files)
+    inside = [write.name] if write is not None and write.resolve().parent == out.resolve() else []
+    record = _record(audit, command, (*AUDIT.patterns, AUDIT.record, *inside))
     reasons = {} if write is None else rows_to_leave_out(audit)
     with written_folder(out, "the audit", partial(check_folder, kind=AUDIT)) as folder:
         (folder / "index.html").write_text(render(audit, record), encoding="utf-8")
@@ -321,9 +320,9 @@ def write_audit(audit: Audit, out: Path, write: Path | None = None, command: str
         write_rows(folder / "findings.csv", (map(spreadsheet_safe, row) if csv_safe else row for row in (FINDINGS, *found)))
         (folder / "audit.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         rows = [LEFT_OUT, *((*audit.describe_row(row), reason) for row, reason in reasons.items())]
-        if write is not None and is_inside:
-            write_rows(folder / write.name, rows)
-    if write is not None and not is_inside:
+        for name in inside:
+            write_rows(folder / name, rows)
+    if write is not None and not inside:
         write.parent.mkdir(parents=True, exist_ok=True)
         write_rows(write, rows, EXCLUDED_ROWS)
     return len(reasons)

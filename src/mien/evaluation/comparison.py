@@ -61,10 +61,8 @@ def summarise(folder: Path) -> RunSummary:
     """Summarise a finished run by its `report`, or by the folder of another report, in a run folder or not."""
     run, report = run_and_report(folder)
     if not (report / "metrics.json").is_file():
-        raise MienError(
-            f"{folder} is not the folder of a finished run or of a report. Finish a run with --resume; "
-            "mien evaluate MODEL --data PATH --out DIR writes a report."
-        )
+        advice = "Finish a run with --resume; mien evaluate MODEL --data PATH --out DIR writes a report."
+        raise MienError(f"{folder} is not the folder of a finished run or of a report. {advice}")
     record = read_record(report / "metrics.json")
     figures, augmentation = record["all_rows"], record.get("test_time_augmentation")
     training = {} if run is None else _training(run, report, record)
@@ -194,10 +192,9 @@ def read_runs(sources: Sequence[Path]) -> tuple[list[RunSummary], dict[str, Path
             if each.name in found:
                 say(f"There are several runs {each.name}; the one in {source} is used")
             found[each.name] = each
+            predictions.pop(each.name, None)
             if path is not None and path.is_file():
                 predictions[each.name] = path
-            else:
-                predictions.pop(each.name, None)
     order = list(dict.fromkeys(each.data for each in found.values()))
     return sorted(found.values(), key=lambda each: (order.index(each.data), -each.accuracy)), predictions
 
@@ -254,10 +251,8 @@ def paired_tests(predictions: Mapping[str, Path]) -> list[ComparedRun]:
     (first, reference), *others = right.items()
     for name, hits in others:
         if len(hits) != len(reference):
-            raise MienError(
-                f"{predictions[first]} and {predictions[name]} should be of the same faces, but have {len(reference):,} and "
-                f"{len(hits):,} rows; evaluate both again."
-            )
+            counts = f"{len(reference):,} and {len(hits):,} rows; evaluate both again"
+            raise MienError(f"{predictions[first]} and {predictions[name]} should be of the same faces, but have {counts}.")
     tests = [mcnemar(reference, hits) for _, hits in others]
     adjusted = holm([each.p_value for each in tests])
     return [ComparedRun(first, name, test, p) for (name, _), test, p in zip(others, tests, adjusted, strict=True)]
@@ -270,9 +265,8 @@ def plot_accuracies(runs: Sequence[RunSummary], places: Places) -> Figure:
         colour, mark = _colour_and_mark(places[each.name])
         draw_interval(axes, each, row, colour, 1.8)
         axes.plot(each.accuracy, row, mark, color=colour, markersize=6.5)
-        axes.annotate(
-            f"{each.accuracy:.1%}", (each.high, row), (6, 0), textcoords="offset points", va="center", fontsize=9, color=INK
-        )
+        style: Any = {"textcoords": "offset points", "va": "center", "fontsize": 9, "color": INK}
+        axes.annotate(f"{each.accuracy:.1%}", (each.high, row), (6, 0), **style)
     low, high = min(each.low for each in runs), max(each.high for each in runs)
     room = max(high - low, 0.02)
     axes.set_xlim(max(0, low - 0.06 * room), high + 0.16 * room)
@@ -325,7 +319,7 @@ def plot_trainings(runs: Mapping[str, RunSummary], places: Places) -> Figure:
         curve = np.array(each.validation_accuracy_by_epoch, dtype=float)
         dashes = DASHES[place // len(SERIES) % len(DASHES)]
         kept = [] if each.best_epoch is None else [each.best_epoch - 1]
-        style = {"color": colour, "linestyle": dashes, "marker": mark, "markevery": kept}
+        style: Any = {"color": colour, "linestyle": dashes, "marker": mark, "markevery": kept}
         axes.plot(np.arange(1, len(curve) + 1), curve, linewidth=1.6, markersize=6.5, label=plain(name, 30), **style)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

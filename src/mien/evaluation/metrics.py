@@ -3,12 +3,15 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, confusion_matrix, log_loss, roc_auc_score
 
 from mien.errors import MienError
+from mien.inference.classifier import reweighted
 from mien.labels import LabelSet
 
 SIGNIFICANT = 0.05  # a difference with a p-value below this counts as significant
@@ -102,8 +105,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Adjust the p-values of several tests (Holm, Scandinavian Journal of Statistics 6, 1979)."""
     order = np.argsort(p_values, kind="stable")
     steps = np.array(p_values)[order] * np.arange(len(order), 0, -1)
-    adjusted = np.minimum(1, np.maximum.accumulate(steps))
-    return list(adjusted[np.argsort(order)].tolist())
+    return list(np.minimum(1, np.maximum.accumulate(steps))[np.argsort(order)].tolist())
 
 
 @dataclass(frozen=True)
@@ -175,9 +177,8 @@ def measure(probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) ->
     _check_distributions("probabilities", probabilities, len(labels))
     _check_distributions("targets", targets, len(labels))
     if len(probabilities) != len(targets):
-        raise MienError(
-            f"{len(probabilities)} rows of probabilities cannot be measured against {len(targets)} rows of targets."
-        )
+        counts = f"{len(probabilities)} rows of probabilities cannot be measured against {len(targets)} rows of targets"
+        raise MienError(f"{counts}.")
     probabilities = probabilities.astype(np.float32)
     truth, predicted, every = targets.argmax(axis=1), probabilities.argmax(axis=1), np.arange(len(labels))
     confusion = confusion_matrix(truth, predicted, labels=every)
@@ -252,7 +253,7 @@ def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> tu
     inner = edges[1:-1].astype(confidence.dtype)  # so that a confidence of 0.4 lies on the edge 0.4 in float32 too
     members = np.digitize(confidence, inner, right=True)
     found = []
-    for index, (low, high) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)):
+    for index, (low, high) in enumerate(pairwise(edges.tolist())):
         inside = members == index
         mean = float(confidence[inside].mean(dtype=np.float64)) if inside.any() else None
         found.append(ConfidenceBin(low, high, int(inside.sum()), mean, share_true(right[inside])))
@@ -289,8 +290,7 @@ def accuracy_by_coverage(confidence: np.ndarray, right: np.ndarray) -> np.ndarra
     order = np.argsort(-confidence, kind="stable")
     _, tie, size = np.unique(confidence, return_inverse=True, return_counts=True)
     shared = (np.bincount(tie, weights=right) / size)[tie]  # rows of equal confidence each count with their mean
-    accuracies: np.ndarray = np.cumsum(shared[order]) / np.arange(1, len(right) + 1)
-    return accuracies
+    return np.asarray(np.cumsum(shared[order]) / np.arange(1, len(right) + 1))
 
 
 def likely_mislabelled(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -309,3 +309,26 @@ def likely_mislabelled(probabilities: np.ndarray, targets: np.ndarray) -> np.nda
     reached = np.where(probabilities >= thresholds, probabilities, -1.0)
     suspects = np.flatnonzero((reached.max(axis=1) >= 0) & (reached.argmax(axis=1) != given))
     return suspects[np.argsort(own[suspects], kind="stable")]
+
+
+def without_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Undo the temperature of probabilities (..., K): logits were the temperature times ln(probability), up to a constant."""
+    powers = (probabilities / probabilities.max(axis=-1, keepdims=True)).astype(np.float64) ** temperature
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+
+def measure_before_temperature(
+    views: np.ndarray, truth: np.ndarray, temperature: float, factors: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Measure the mean over views (V, N, K) as it was before the temperature, against label indices (N,)."""
+    before = without_temperature(views, temperature)
+    if factors is not None:  # of a prior, (K,), by which probabilities were multiplied after the temperature
+        before = reweighted(before, np.where(factors > 0, factors, 1.0) ** (1 - temperature))
+    before = before.mean(axis=0)
+    bins = reliability(before.max(axis=1), before.argmax(axis=1) == truth)
+    return {
+        "temperature": temperature,  # above 1 it lowers the confidence, below 1 it raises it
+        "log_loss": float(log_loss(truth, before, labels=np.arange(before.shape[1]))),
+        "expected_calibration_error": expected_calibration_error(bins),
+        "reliability": bins,
+    }

@@ -17,8 +17,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from mien.evaluation.metrics import ConfidenceBin, Metrics, Proportion, accuracy_by_coverage, filled_bins
-from mien.evaluation.subgroups import Group
+from mien.evaluation.metrics import Metrics, Proportion, accuracy_by_coverage, filled_bins
+from mien.evaluation.record import Group
 
 INK = "#1d2733"  # text
 FAINT = "#6b7785"  # secondary text, axes, secondary lines
@@ -81,13 +81,12 @@ def style_axes(axes: Axes, grid: str = "", percent: str = "") -> Axes:
     return axes
 
 
-def add_legend(
-    figure: Figure, axes: Axes, place: Literal["outside lower center", "outside upper right"] = "outside lower center"
-) -> None:
+def add_legend(figure: Figure, axes: Axes, place: str = "outside lower center") -> None:
     """Add a legend outside the axes, which names each label once."""
     handles, names = axes.get_legend_handles_labels()
     unique = dict(zip(names, handles, strict=True))
-    figure.legend(unique.values(), unique.keys(), loc=place, ncols=2, frameon=False, fontsize=9, labelcolor=FAINT)
+    style: Any = {"loc": place, "ncols": 2, "frameon": False, "fontsize": 9, "labelcolor": FAINT}
+    figure.legend(unique.values(), unique.keys(), **style)
 
 
 def draw_interval(axes: Axes, share: Any, row: float, colour: str = INK, width: float = 1.2, **style: Any) -> None:
@@ -122,9 +121,9 @@ def as_png(figure: Figure, dots_per_inch: int = 150) -> bytes:
 def as_svg(figure: Figure, title: str) -> str:
     """Draw a figure as an <svg> element for a page: text stays text, colours are CSS variables, `title` is its description."""
     buffer = io.StringIO()
-    text = {"svg.fonttype": "none", "svg.hashsalt": "mien"}
+    style: Any = {"svg.fonttype": "none", "svg.hashsalt": "mien"}
     # the page draws letters that the bundled font lacks with the browser's fonts
-    with matplotlib.rc_context(text), warnings.catch_warnings(action="ignore", category=UserWarning):
+    with matplotlib.rc_context(style), warnings.catch_warnings(action="ignore", category=UserWarning):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     drawing = buffer.getvalue()
     drawing = drawing[drawing.index("<svg") :]
@@ -145,10 +144,7 @@ def plot_confusion(metrics: Metrics) -> Figure:
     cell = 0.86 if size <= 12 else 0.5 if size <= 24 else 0.25
     figure = new_figure(max(4.0, cell * size + 2.0), max(3.2, 0.8 * cell * size + 0.9))
     axes = style_axes(figure.subplots())
-
-    def write(column: float, row: float, text: str, font: int, colour: str) -> None:
-        axes.text(column, row, text, fontsize=font, color=colour, ha="center", va="center")
-
+    centred: Any = {"ha": "center", "va": "center"}
     for row, column in np.ndindex(size, size):
         share = metrics.confusion_shares[row][column]
         for colour, alpha in ((RULE, 0.35), (FILL, share or 0.0)):
@@ -158,13 +154,13 @@ def plot_confusion(metrics: Metrics) -> Figure:
             continue
         colour = ON_FILL if share > 0.7 else INK
         if size <= 12:
-            write(column, row - 0.12, f"{share:.0%}", 11, colour)
-            write(column, row + 0.23, f"{metrics.confusion[row][column]:,}", 8, colour)
+            axes.text(column, row - 0.12, f"{share:.0%}", fontsize=11, color=colour, **centred)
+            axes.text(column, row + 0.23, f"{metrics.confusion[row][column]:,}", fontsize=8, color=colour, **centred)
         else:
-            write(column, row, f"{share:.0%}", 8, colour)
+            axes.text(column, row, f"{share:.0%}", fontsize=8, color=colour, **centred)
     for row, each in enumerate(metrics.labels):
         if not each.support:
-            write((size - 1) / 2, row, "no rows", 9, FAINT)
+            axes.text((size - 1) / 2, row, "no rows", fontsize=9, color=FAINT, **centred)
     axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), xlabel="predicted", ylabel="true")
     rotation = 90 if size > 24 else 45 if size > 12 or max(map(len, names)) > 10 else 0
     axes.set_xticks(range(size), names, color=INK, rotation=rotation, ha="right" if rotation == 45 else "center")
@@ -196,14 +192,10 @@ def plot_reliability(metrics: Metrics, before: Mapping[str, Any] | None = None) 
     for each in metrics.reliability:
         below.bar(each.low, each.count, width=each.high - each.low, align="edge", color=ACCENT, alpha=0.45, edgecolor="none")
     below.yaxis.set_major_locator(MaxNLocator(2, integer=True))
-
-    def draw_curve(bins: Sequence[ConfidenceBin], colour: str, width: float, size: float, name: str) -> None:
+    curves = [(before["reliability"], FAINT, 1.2, 3.5, "without temperature")] if before else []
+    for bins, colour, width, size, name in (*curves, (metrics.reliability, ACCENT, 1.8, 5, "with temperature")):
         points = [(confidence, accuracy.value) for _, confidence, accuracy in filled_bins(bins)]
         above.plot(*zip(*points, strict=True), color=colour, linewidth=width, marker="o", markersize=size, label=name)
-
-    if before:
-        draw_curve(before["reliability"], FAINT, 1.2, 3.5, "without temperature")
-    draw_curve(metrics.reliability, ACCENT, 1.8, 5, "with temperature")
     if before:
         add_legend(figure, above)
     return figure
@@ -252,10 +244,8 @@ def plot_coverage(probabilities: np.ndarray, targets: np.ndarray, metrics: Metri
     return figure
 
 
-def plot_curves(
-    kind: Literal["precision_recall", "roc"], probabilities: np.ndarray, targets: np.ndarray, metrics: Metrics
-) -> Figure:
-    """Plot precision against recall, or the ROC curve, with its area, in a panel per label; dashed is a random classifier."""
+def plot_curves(kind: str, probabilities: np.ndarray, targets: np.ndarray, metrics: Metrics) -> Figure:
+    """Plot "precision_recall" or "roc" curves with their areas, in a panel per label; dashed is a random classifier."""
     truth, size, columns = targets.argmax(axis=1), len(metrics.labels), min(4, len(metrics.labels))
     style: Literal["default", "steps-post"] = "default" if kind == "roc" else "steps-post"
 
