@@ -353,7 +353,7 @@ def _original_sizes(faces: FaceSet) -> dict[str, list[int]] | None:
 
 
 def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[str, Any]:
-    faces = audit.faces
+    faces, labels = audit.faces, audit.faces.labels.names
     return {
         "made_by": AUDIT.made_by,
         "format": AUDIT.format,
@@ -370,10 +370,7 @@ def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[s
             "original_sizes": _original_sizes(faces),
             "fingerprint": faces.fingerprint(),
         },
-        "counts": {
-            split: dict(zip(faces.labels.names, faces.split(split).counts().tolist(), strict=True))
-            for split in faces.split_names
-        },
+        "counts": {name: dict(zip(labels, faces.split(name).counts().tolist(), strict=True)) for name in faces.split_names},
         "findings": {kind: {"rows": len(each.rows), "groups": each.groups} for kind, each in audit.findings.items()},
         "overlaps": [each._asdict() for each in audit.overlaps],
         "leaks": [each._asdict() for each in audit.leaks],

@@ -58,17 +58,13 @@ def group_values(rows: FaceSet, by: Sequence[str]) -> dict[str, np.ndarray]:
     for column in by:
         if column not in rows.columns:
             present = f"they have {', '.join(rows.columns)}" if rows.columns else "they have no columns"
-            raise MienError(
-                f"The faces have no column {column!r} to group by; {present}. In Python, read a manifest that has it with "
-                f"DataSource(path, columns=[{column!r}])."
-            )
+            advice = f"In Python, read a manifest that has it with DataSource(path, columns=[{column!r}])."
+            raise MienError(f"The faces have no column {column!r} to group by; {present}. {advice}")
         values = np.char.strip(rows.columns[column])
         found[column] = np.where(values == "", NOT_SAID, values)
         if (count := len(np.unique(found[column]))) > MOST_GROUPS:
-            raise MienError(
-                f"The column {column!r} has {count:,} different values in {len(rows):,} rows, more than {MOST_GROUPS} groups; "
-                "name a coarser column, such as age groups instead of ages."
-            )
+            limit = f"more than {MOST_GROUPS} groups; name a coarser column, such as age groups instead of ages"
+            raise MienError(f"The column {column!r} has {count:,} different values in {len(rows):,} rows, {limit}.")
     return found
 
 

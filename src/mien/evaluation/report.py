@@ -244,10 +244,8 @@ def plot_faces(
         small.thumbnail((THUMBNAIL, THUMBNAIL))
         panel.imshow(np.asarray(small), cmap="gray", vmin=0, vmax=255, interpolation="none")
         truth, predicted = int(target.argmax()), int(given.argmax())
-        if truth == predicted:
-            prediction, colour = f"{plots.plain(labels[predicted], 10)} {given[predicted]:.0%}", plots.FAINT
-        else:
-            prediction, colour = f"✗ {plots.plain(labels[predicted], 8)} {given[predicted]:.0%}", plots.WRONG
+        mark, longest, colour = ("", 10, plots.FAINT) if truth == predicted else ("✗ ", 8, plots.WRONG)
+        prediction = f"{mark}{plots.plain(labels[predicted], longest)} {given[predicted]:.0%}"
         for height, text, ink in ((-0.04, plots.plain(labels[truth], 14), plots.INK), (-0.2, prediction, colour)):
             panel.text(0.5, height, text, transform=panel.transAxes, ha="center", va="top", fontsize=9, color=ink)
     return figure
@@ -270,8 +268,8 @@ def draw(
         figures["crowd"] = plots.plot_crowd(record.crowd["bands"])
     for name, rows in choose_faces(probabilities, targets).items():
         if len(rows) and (name != "mislabelled" or record.likely_mislabelled):
-            columns = 9 if name == "random" else 8
-            figures[name] = plot_faces(images[rows], probabilities[rows], targets[rows], labels, columns)
+            shown = (images[rows], probabilities[rows], targets[rows])
+            figures[name] = plot_faces(*shown, labels, columns=9 if name == "random" else 8)
     return figures
 
 
@@ -306,8 +304,7 @@ def predict_views(model: Classifier, faces: np.ndarray, kind: str, batch_size: i
 
 def mean_over_views(views: np.ndarray) -> np.ndarray:
     """Average probabilities (V, N, K) over the views: (N, K), float32."""
-    mean: np.ndarray = views.mean(axis=0, dtype=np.float64).astype(np.float32) if len(views) > 1 else views[0]
-    return mean
+    return np.asarray(views.mean(axis=0, dtype=np.float64) if len(views) > 1 else views[0], dtype=np.float32)
 
 
 def measure_gain(kind: str, plain: Views, augmented: Views, truth: np.ndarray) -> dict[str, Any]:
