@@ -131,6 +131,6 @@ def test_no_copies_all_copies_and_unknown_copies_are_reported(report):
 
 
 def test_damaged_notes_are_an_error_and_leave_no_report(report, tmp_path):
-    with pytest.raises(MienError, match="train_rows in the metadata of .* are damaged"):
+    with pytest.raises(MienError, match=r"train_rows in the metadata of .* are damaged"):
         report("{", "damaged")
     assert not (tmp_path / "damaged").exists()

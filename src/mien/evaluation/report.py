@@ -93,7 +93,6 @@ def evaluate(
         views, truth, temperature = augmented[0], targets.argmax(axis=1), model_record["temperature"]
         probabilities = mean_over_views(views)
         metrics = measure(probabilities, targets, model.labels)
-        found = copies and parts.measure_training_copies(*copies, probabilities, targets, model.labels)
         has_logits = temperature and not model.has_merged_labels  # those of merged labels are unknown
         before = measure_before_temperature(views, truth, temperature, model.prior_factors) if has_logits else None
         suspects = None if data_record["same_as_training"] else len(likely_mislabelled(probabilities, targets))
@@ -105,22 +104,22 @@ def evaluate(
             before_temperature=before,
             crowd=parts.compare_with_votes(rows, targets, probabilities, model.labels),
             test_time_augmentation=measure_gain(tta, plain, augmented, truth) if tta != "none" else None,
-            training_copies=found,
+            training_copies=copies and parts.measure_training_copies(*copies, probabilities, targets, model.labels),
             subgroups=parts.measure_subgroups(groups_of_rows, probabilities, targets, model.labels),
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             mien_version=__version__,
             command=command,
             files=(*FILES, "skipped.txt") if rows.origin.skipped else FILES,
         )
-        figures = draw(rows.images, probabilities, targets, model.labels, record)
+        figures = draw(rows.images, probabilities, targets, record)
         if learning:
             figures["learning"] = plots.plot_learning(learning)
         for column, groups in record.subgroups.items():
             figures[f"groups of {column}"] = plots.plot_subgroups(groups, metrics.accuracy.value)
         (folder / "index.html").write_text(render(record, figures, model.metadata.get("mien.recipe")), encoding="utf-8")
         (folder / "confusion.png").write_bytes(plots.as_png(figures["confusion"]))
-        kinds = copies[1] if copies else None
-        write_rows(folder / "predictions.csv", _tabulate_predictions(rows, probabilities, truth, model.labels, kinds))
+        tabulated = _tabulate_predictions(rows, probabilities, truth, model.labels, copies[1] if copies else None)
+        write_rows(folder / "predictions.csv", tabulated)
         if rows.origin.skipped:
             (folder / "skipped.txt").write_text("\n".join(rows.origin.skipped) + "\n", encoding="utf-8")
         (folder / "metrics.json").write_text(record.to_json(), encoding="utf-8")
@@ -153,19 +152,16 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     cells = [[printable(" ".join(cell.split())).replace("|", r"\|") for cell in row] for row in rows]
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
     cells.insert(1, ["-" * width for width in widths])
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
-    )
+    return "\n".join(f"| {' | '.join(map(str.ljust, row, widths))} |" for row in cells)
 
 
 def largest_confusions(metrics: Metrics, wanted: int = 5) -> list[tuple[str, str, int, float]]:
     """Find the most frequent mistakes: true label, predicted label, count, and share of the true label's rows."""
-    found = [
-        (true.label, predicted.label, count, count / true.support)
-        for true, counts in zip(metrics.labels, metrics.confusion, strict=True)
-        for predicted, count in zip(metrics.labels, counts, strict=True)
-        if true is not predicted and count
-    ]
+    found = []
+    for true, counts in zip(metrics.labels, metrics.confusion, strict=True):
+        for predicted, count in zip(metrics.labels, counts, strict=True):
+            if true is not predicted and count:
+                found.append((true.label, predicted.label, count, count / true.support))
     return sorted(found, key=lambda mistake: -mistake[2])[:wanted]
 
 
@@ -202,10 +198,7 @@ def aligned(rows: Sequence[Sequence[object]]) -> str:
     """Write rows of cells as lines, the first column left-aligned, the others right-aligned."""
     cells = [[printable(str(cell)) for cell in row] for row in rows]
     first, *widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join([name.ljust(first), *(text.rjust(width) for text, width in zip(figures, widths, strict=True))])
-        for name, *figures in cells
-    )
+    return "\n".join("  ".join([name.ljust(first), *map(str.rjust, figures, widths)]) for name, *figures in cells)
 
 
 def render(record: Record, figures: Mapping[str, Figure], recipe: str | None) -> str:
@@ -234,7 +227,7 @@ def choose_faces(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, np
 
 
 def plot_faces(
-    images: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet, columns: int = 8
+    images: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str], columns: int = 8
 ) -> Figure:
     """Draw faces side by side: the true label, below it the predicted one with its probability, marked if wrong."""
     figure, panels = plots.new_grid(len(images), min(columns, len(images)), FACE, (GAP, CAPTION), (0, GAP, 0, CAPTION))
@@ -251,9 +244,7 @@ def plot_faces(
     return figure
 
 
-def draw(
-    images: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet, record: Record
-) -> dict[str, Figure]:
+def draw(images: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, record: Record) -> dict[str, Figure]:
     """Draw every figure that the rows allow; subgroups and learning curves are drawn elsewhere."""
     metrics = record.all_rows
     figures = {
@@ -269,7 +260,7 @@ def draw(
     for name, rows in choose_faces(probabilities, targets).items():
         if len(rows) and (name != "mislabelled" or record.likely_mislabelled):
             shown = (images[rows], probabilities[rows], targets[rows])
-            figures[name] = plot_faces(*shown, labels, columns=9 if name == "random" else 8)
+            figures[name] = plot_faces(*shown, record.model["labels"], columns=9 if name == "random" else 8)
     return figures
 
 
