@@ -102,7 +102,7 @@ def _explain_difference(labels: LabelSet, data: FaceSet, lacking: list[str], mer
 
     found = {"labels": labels, "lacking": lacking, "absent": absent, "numbers": numbers, "left": left}
     flags = {"mapping": _flag(mapping), "without": _flag(dict.fromkeys(lacking)), "blank": BLANK if BLANK in named else ""}
-    return new_environment(text=True).get_template("labels_differ.txt").render(**found, **flags)
+    return new_environment().get_template("labels_differ.txt").render(**found, **flags)
 
 
 def _flag(mapping: LabelMap) -> str:

@@ -90,8 +90,8 @@ def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> PairedTest:
     rows = len(first_right)
     if first_right.shape != second_right.shape or not rows:
         raise MienError(f"A paired test needs the same rows of both models, not {rows} and {len(second_right)} rows.")
-    both, neither = int((first_right & second_right).sum()), int((~first_right & ~second_right).sum())
-    only_first, only_second = int((first_right & ~second_right).sum()), int((second_right & ~first_right).sum())
+    counts = confusion_matrix(first_right, second_right, labels=[False, True]).tolist()
+    (neither, only_second), (only_first, both) = counts
     first, second = proportion(both + only_first, rows), proportion(both + only_second, rows)
     surplus = both * neither - only_first * only_second
     corrected = max(surplus - rows / 2, 0) if surplus > 0 else surplus  # method 10's continuity correction
@@ -185,9 +185,8 @@ def measure(probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) ->
     per_label = tuple(
         _measure_label(name, truth == label, predicted == label, probabilities[:, label]) for label, name in enumerate(labels)
     )
-    supports, recalls, f1 = np.array(
-        [(each.support, each.recall.value, each.f1) for each in per_label if each.recall], dtype=float
-    ).T
+    with_rows = [(each.support, each.recall.value, each.f1) for each in per_label if each.recall]
+    supports, recalls, f1 = np.array(with_rows, dtype=float).T
     confidence, right = probabilities.max(axis=1), truth == predicted
     bins = reliability(confidence, right)
     logs = np.log(np.clip(probabilities, np.finfo(np.float32).eps, None).astype(np.float64))

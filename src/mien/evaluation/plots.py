@@ -37,6 +37,7 @@ THEME |= {colour: f"series-{number}" for number, colour in enumerate(SERIES, sta
 
 DASHED: dict[str, Any] = {"color": FAINT, "linewidth": 1, "linestyle": (0, (4, 3))}  # the style of reference lines
 Curve = tuple[np.ndarray, np.ndarray]
+Sides = tuple[float, ...]  # inches
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -53,9 +54,7 @@ def new_rows(names: Sequence[str], width: float, row: float, margin: float) -> t
     return figure, axes
 
 
-def new_grid(
-    count: int, columns: int, side: float, gap: tuple[float, float], margin: tuple[float, float, float, float]
-) -> tuple[Figure, list[Axes]]:
+def new_grid(count: int, columns: int, side: float, gap: Sides, margin: Sides) -> tuple[Figure, list[Axes]]:
     """Make a fixed grid of square panels; in inches: side, gap (right, below) and margin (left, right, top, bottom)."""
     rows = math.ceil(count / columns)
     left, right, top, bottom = margin
