@@ -112,7 +112,8 @@ def plain(text: str, longest: int = 24) -> str:
 def as_png(figure: Figure, dots_per_inch: int = 150) -> bytes:
     """Draw a figure on white."""
     buffer = io.BytesIO()
-    with warnings.catch_warnings(action="ignore", category=UserWarning):  # letters that the font lacks
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(buffer, format="png", dpi=dots_per_inch, facecolor="white")
     return buffer.getvalue()
 
@@ -121,8 +122,8 @@ def as_svg(figure: Figure, title: str) -> str:
     """Draw a figure as an <svg> element for a page: text stays text, colours are CSS variables, `title` is its description."""
     buffer = io.StringIO()
     style: Any = {"svg.fonttype": "none", "svg.hashsalt": "mien"}
-    # the page draws letters that the bundled font lacks with the browser's fonts
-    with matplotlib.rc_context(style), warnings.catch_warnings(action="ignore", category=UserWarning):
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the page draws them with the browser's fonts
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     drawing = buffer.getvalue()
     drawing = drawing[drawing.index("<svg") :]
