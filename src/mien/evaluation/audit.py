@@ -22,8 +22,6 @@ from mien.images import as_data_uri
 
 FINDINGS = ("id", "split", "label", "finding", "partner", "value")  # columns of findings.csv
 LEFT_OUT = ("id", "split", "label", "reason")  # columns of the list of rows to leave out
-TILES = 48  # most tiles shown of a kind
-BESIDE = 4  # most pictures in a tile, and most rows named in a picture's tooltip
 LONGEST = 96  # longest side of an embedded picture in pixels; larger ones are shrunk to keep the page small
 TRAIN = SPLITS.index("train")
 
@@ -335,10 +333,8 @@ def render(audit: Audit, record: dict[str, Any]) -> str:
         image = ImageOps.mirror(image) if tile.mirrored and rows is tile.pictures[-1] else image
         return as_data_uri(image, LONGEST, "png")
 
-    overlaps = {(each.split, each.other): each for each in audit.overlaps}
-    most = {"most_tiles": TILES, "beside": BESIDE}
     template = new_environment().get_template("audit.html")
-    return template.render(most, record=record, audit=audit, overlaps=overlaps, splits=SPLITS, draw=draw)
+    return template.render(record=record, audit=audit, splits=SPLITS, draw=draw)
 
 
 def _original_sizes(faces: FaceSet) -> dict[str, list[int]] | None:
