@@ -32,7 +32,6 @@ FEWEST_ROWS, WIDEST = 30, 0.20
 Children's Health (United States Census Bureau, 2016) for its subgroups."""
 
 BANDS = (0.0, 0.5, 0.7, 0.9, 1.0)  # edges of the bands of crowd agreement, the share of votes for the most frequent label
-Crowd = dict[str, Any] | None
 TRAINING_ROWS_KEY = "mien.train_rows"  # metadata key of a model file that holds signatures of its training faces
 LOG_COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")  # for `plot_learning`
 
@@ -103,7 +102,7 @@ class Mean:
     rows: int  # for a difference those of both means
 
 
-def measure_crowd(votes: np.ndarray, truth: np.ndarray, predicted: np.ndarray, judged_by_votes: bool) -> Crowd:
+def measure_crowd(votes: np.ndarray, truth: np.ndarray, predicted: np.ndarray, judged_by_votes: bool) -> dict[str, Any] | None:
     """Compare votes (N, K), zeros where unclear, with mistakes; None without votes. Predictions without a column are -1."""
     voted = votes.any(axis=1)
     if not voted.any():
