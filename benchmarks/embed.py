@@ -18,9 +18,9 @@ import numpy as np
 import yaml
 
 import mien
+from mien.evaluation.comparison import summarise
+from mien.evaluation.metrics import proportion
 from mien.evaluation.record import read_record
-from mien.evaluation.run_summary import summarise
-from mien.evaluation.statistics import proportion
 from mien.inference.classifier import MODELS, Classifier
 from shared import parse
 

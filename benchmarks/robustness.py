@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 import mien
+from mien.evaluation.metrics import proportion
 from mien.evaluation.report import markdown_table
-from mien.evaluation.statistics import proportion
 from shared import parse, read_judged
 
 

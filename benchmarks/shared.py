@@ -26,7 +26,7 @@ from PIL import Image
 
 import mien
 from mien.data.faceset import SPLITS
-from mien.evaluation.run_summary import read_log
+from mien.evaluation.record import read_log
 from mien.files import write_whole
 from mien.training.recipe import Recipe, flat
 

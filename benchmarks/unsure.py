@@ -8,8 +8,7 @@ which thresholds are given. With --votes the crowd head is judged by votes, else
 
 import numpy as np
 
-from mien.evaluation.metrics import filled_bins, measure, reliability
-from mien.evaluation.statistics import mcnemar
+from mien.evaluation.metrics import filled_bins, mcnemar, measure, reliability
 from mien.inference.classifier import DEFAULT_MODEL, Classifier
 from shared import parse, read_judged
 

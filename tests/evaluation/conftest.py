@@ -16,7 +16,10 @@ HEADS = ("probabilities", "crowd_probabilities")
 
 
 def write_model(path, metadata, heads=1, labels=LABELS, size=8):
-    """Write a model file that reads its answer, in percent, off a face's first pixels; its second head off the second row."""
+    """Write a model file that reads its answer, in percent, off a face's first pixels; its second head off the second row.
+
+    Of any other face, such as those that a model file is checked with, all labels are equally likely.
+    """
     count = len(labels)
     constants = {"axes": [1, 2], "row": [1]}
     nodes = []
@@ -26,10 +29,16 @@ def write_model(path, metadata, heads=1, labels=LABELS, size=8):
             helper.make_node("Slice", ["faces", f"starts{number}", f"ends{number}", "axes"], [f"corner{number}"]),
             helper.make_node("Squeeze", [f"corner{number}", "row"], [f"percent{number}"]),
             helper.make_node("Cast", [f"percent{number}"], [f"numbers{number}"], to=TensorProto.FLOAT),
-            helper.make_node("Div", [f"numbers{number}", "hundred"], [output]),
+            helper.make_node("Div", [f"numbers{number}", "hundred"], [f"shares{number}"]),
+            helper.make_node("ReduceSum", [f"shares{number}", "row"], [f"sum{number}"]),
+            helper.make_node("Sub", [f"sum{number}", "one"], [f"rest{number}"]),
+            helper.make_node("Abs", [f"rest{number}"], [f"distance{number}"]),
+            helper.make_node("Less", [f"distance{number}", "tolerance"], [f"is_answer{number}"]),
+            helper.make_node("Where", [f"is_answer{number}", f"shares{number}", "uniform"], [output]),
         ]
     known = [numpy_helper.from_array(np.array(value, dtype=np.int64), name) for name, value in constants.items()]
-    known += [numpy_helper.from_array(np.array(100, dtype=np.float32), "hundred")]
+    numbers = {"hundred": 100, "one": 1, "tolerance": 1e-3, "uniform": np.full((1, count), 1 / count)}
+    known += [numpy_helper.from_array(np.array(value, dtype=np.float32), name) for name, value in numbers.items()]
     faces = helper.make_tensor_value_info("faces", TensorProto.UINT8, ["n", size, size])
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", count]) for name in HEADS[:heads]]
     graph = helper.make_graph(nodes, "drawn", [faces], outputs, known)

@@ -7,8 +7,7 @@ from functools import partial
 import pytest
 
 from mien.cli import main
-from mien.evaluation.comparison import as_json, read_runs, render
-from mien.evaluation.run_summary import RunSummary, read_summaries, summarise
+from mien.evaluation.comparison import RunSummary, as_json, read_runs, read_summaries, render, summarise
 
 MADE_UP = RunSummary(
     name="wide",

@@ -12,10 +12,9 @@ from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 import mien
 from mien.cli import main
-from mien.evaluation.comparison import as_json, render
+from mien.evaluation.comparison import as_json, render, summarise
 from mien.evaluation.plots import SERIES
 from mien.evaluation.report import TEMPLATES
-from mien.evaluation.run_summary import summarise
 from mien.inference.classifier import Classifier
 
 LABELS = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from mien.evaluation.comparison import plot_accuracies, plot_recalls, plot_trainings, trainings
+from mien.evaluation.comparison import RunSummary, plot_accuracies, plot_recalls, plot_trainings, trainings
 from mien.evaluation.plots import SERIES, as_svg
-from mien.evaluation.run_summary import RunSummary
 
 WIDE = RunSummary(
     name="wide", recipe="", network="wide_cnn", rows=300, data="a" * 64, split="validation", accuracy=0.66, low=0.6, high=0.71,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mien.drawn import draw_faces
-from mien.evaluation.outliers import (
+from mien.evaluation.audit import (
     FAR_FROM_FACES,
     ODD_SIZE,
     brightness_and_contrast,

@@ -20,7 +20,7 @@ from mien.evaluation.plots import (
     plot_reliability,
     plot_subgroups,
 )
-from mien.evaluation.subgroups import measure_crowd, measure_subgroups
+from mien.evaluation.record import measure_crowd, measure_subgroups
 from mien.labels import LabelSet
 
 LABELS = LabelSet(("happy", "sad", "neutral"))

@@ -3,8 +3,12 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 
-from mien.evaluation.metrics import expected_calibration_error, reliability
-from mien.evaluation.record import measure_before_temperature, without_temperature
+from mien.evaluation.metrics import (
+    expected_calibration_error,
+    measure_before_temperature,
+    reliability,
+    without_temperature,
+)
 
 LOGITS = np.random.default_rng(4).normal(0, 2, (300, 5))
 TRUTH = np.array([np.random.default_rng(row).choice(5, p=softmax(each)) for row, each in enumerate(LOGITS)])

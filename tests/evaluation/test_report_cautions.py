@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
+from mien.evaluation.metrics import Difference, proportion
+from mien.evaluation.record import TrainingCopies
 from mien.evaluation.report import cautions
-from mien.evaluation.statistics import Difference, proportion
-from mien.evaluation.subgroups import TrainingCopies
 
 
 def cautions_of_training(record):

@@ -5,10 +5,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from mien.evaluation.metrics import PairedTest, proportion
 from mien.evaluation.plots import new_figure
+from mien.evaluation.record import measure_crowd
 from mien.evaluation.report import largest_confusions, render
-from mien.evaluation.statistics import PairedTest, proportion
-from mien.evaluation.subgroups import measure_crowd
 
 NAMES = ("confusion", "labels", "reliability", "coverage", "precision_recall", "roc", "random")
 PICTURES = dict.fromkeys(NAMES, new_figure(1, 1))

@@ -4,10 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.evaluation.metrics import measure
+from mien.evaluation.metrics import PairedTest, measure, proportion
+from mien.evaluation.record import measure_subgroups
 from mien.evaluation.report import Report, markdown_table
-from mien.evaluation.statistics import PairedTest, proportion
-from mien.evaluation.subgroups import measure_subgroups
 from mien.labels import LabelSet
 
 LABELS = LabelSet(("happy", "sad", "neutral"))

@@ -13,7 +13,7 @@ import pytest
 import mien
 from mien.cli import main as mien_main
 from mien.errors import MienError
-from mien.evaluation.run_summary import RunSummary
+from mien.evaluation.comparison import RunSummary
 from mien.training.recipe import Balance, Recipe
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))

@@ -7,8 +7,7 @@ import pytest
 
 from mien.cli import main
 from mien.errors import MienError
-from mien.evaluation.comparison import as_json
-from mien.evaluation.run_summary import best_epoch, read_summaries, summarise
+from mien.evaluation.comparison import as_json, best_epoch, read_summaries, summarise
 from mien.inference.classifier import Classifier
 
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from mien.errors import MienError
-from mien.evaluation.run_summary import plot_learning, read_log
+from mien.evaluation.plots import plot_learning
+from mien.evaluation.record import read_log
 
 HEADER = "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,learning_rate,seconds,images_per_second\n"
 LOG = HEADER + "1,1.9,0.2,1.8,0.25,0.1,30,900\n2,1.5,0.4,1.4,0.5,0.1,30,900\n3,1.2,0.6,1.5,0.45,0.01,30,900\n"

@@ -1,6 +1,6 @@
 import pytest
 
-from mien.evaluation.statistics import difference, proportion
+from mien.evaluation.metrics import difference, proportion
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mien.errors import MienError
-from mien.evaluation.statistics import holm, mcnemar
+from mien.evaluation.metrics import holm, mcnemar
 
 
 def rows(both, only_first, only_second, neither):

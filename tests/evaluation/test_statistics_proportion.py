@@ -3,7 +3,7 @@ import math
 import pytest
 from scipy.stats import binomtest
 
-from mien.evaluation.statistics import proportion
+from mien.evaluation.metrics import proportion
 
 
 @pytest.mark.parametrize(("count", "of"), [(0, 3), (1, 3), (3, 3), (2370, 3589), (17, 56), (1, 1), (0, 1)])

@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
 from mien.errors import MienError
-from mien.evaluation.subgroups import group_values, measure_subgroups
+from mien.evaluation.record import group_values, measure_subgroups
 from mien.labels import LabelSet
 
 LABELS = LabelSet(("happy", "sad", "neutral"))

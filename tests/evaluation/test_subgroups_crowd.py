@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
-from mien.evaluation.subgroups import measure_crowd
+from mien.evaluation.record import measure_crowd
 
 VOTES = np.array(
     [(1, 0, 0), (0.8, 0.2, 0), (0.7, 0, 0.3), (0.1, 0.9, 0), (0.4, 0.6, 0), (0.2, 0.3, 0.5), (0, 0, 0)], dtype=np.float32

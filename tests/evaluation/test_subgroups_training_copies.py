@@ -7,8 +7,8 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
 
 from mien.data.copies import EXACT, NEAR, NO_COPY, TrainingRows, as_text, describe_training_rows
 from mien.errors import MienError
+from mien.evaluation.record import TRAINING_ROWS_KEY, measure_training_copies
 from mien.evaluation.report import evaluate
-from mien.evaluation.subgroups import TRAINING_ROWS_KEY, measure_training_copies
 from mien.labels import LabelSet
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
@@ -131,6 +131,6 @@ def test_no_copies_all_copies_and_unknown_copies_are_reported(report):
 
 
 def test_damaged_notes_are_an_error_and_leave_no_report(report, tmp_path):
-    with pytest.raises(MienError, match="notes of its training faces cannot be read"):
+    with pytest.raises(MienError, match=r"train_rows in the metadata of .* are damaged"):
         report("{", "damaged")
     assert not (tmp_path / "damaged").exists()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mien.errors import MienError
-from mien.evaluation.tta import five_crops, mean_over_views, measure_gain, mirrored, predict_plain, predict_views
+from mien.evaluation.report import five_crops, mean_over_views, measure_gain, mirrored, predict_plain, predict_views
 
 
 class ByBrightness:

@@ -1,46 +1,154 @@
-"""Compare finished runs, on a page, as Markdown tables or as JSON."""
+"""Summarise finished runs, and compare them on a page, as Markdown tables or as JSON."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
+from jsonargparse import ArgumentError, ArgumentParser
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mien import __version__
-from mien.errors import MienError, say, to_json
-from mien.evaluation.plots import FAINT, INK, SERIES, add_legend, new_figure, new_rows, plain, style_axes
+from mien.errors import MienError, in_plain_words, say, to_json
+from mien.evaluation.metrics import SIGNIFICANT, PairedTest, holm, mcnemar, proportion
+from mien.evaluation.plots import FAINT, INK, SERIES, add_legend, draw_interval, new_figure, new_rows, plain, style_axes
+from mien.evaluation.record import describe_model, read_log, read_record
 from mien.evaluation.report import new_environment
-from mien.evaluation.run_summary import RunSummary, read_summaries, run_and_report, summarise
-from mien.evaluation.statistics import SIGNIFICANT, PairedTest, holm, mcnemar, proportion
 from mien.files import missing_path
-from mien.text_files import csv_rows
+from mien.inference.classifier import Classifier
+from mien.text_files import csv_rows, parse_yaml, read_json
 
-Table = list[list[str]]  # rows of text, the header first
-Columns = dict[str, Callable[[RunSummary], str]]  # of a table with a row for each run
-
-REACHED: Columns = {  # what a run reached
-    "accuracy, 95% interval": lambda run: f"{run.accuracy:.1%}, {run.low:.1%} to {run.high:.1%}",
-    "macro-F1": lambda run: f"{run.macro_f1:.3f}",
-}
-VIEWS: Columns = {"views": lambda run: run.test_time_augmentation or "one"}  # where a run has test-time augmentation
-COST: Columns = {  # what a run cost; empty where it is not known
-    "network": lambda run: run.network,
-    "parameters": lambda run: f"{run.parameters:,}",
-    "multiply-adds": lambda run: "" if run.multiply_adds is None else f"{run.multiply_adds / 1e6:,.1f}M",
-    "epochs": lambda run: "" if run.epochs is None else f"{run.epochs} (best {run.best_epoch})",
-    "training time": lambda run: "" if run.training_seconds is None else duration(run.training_seconds),
-    "s an epoch": lambda run: "" if run.seconds_an_epoch is None else f"{run.seconds_an_epoch:,.1f}",
-    "faces/s": lambda run: "" if run.faces_a_second is None else f"{run.faces_a_second:,.0f}",
-}
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 Places = Mapping[str, int]  # of a run among all runs of the page, by its name, for its colour, mark and dashes
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """A run, or a model that was only evaluated, of whose training nothing is known: its fields are empty or None."""
+
+    name: str  # of the run folder or the model; for a report other than a run's `report`, that report's name after it
+    recipe: str = ""  # its description, or its name and the changes made on the command line
+    network: str = ""
+    rows: int  # faces it was measured on
+    data: str  # their fingerprint, 64 hex digits; only runs with the same one are comparable
+    split: str
+    accuracy: float  # 0 to 1
+    low: float  # lower end of the 95% interval of the accuracy (Wilson)
+    high: float
+    macro_f1: float  # 0 to 1
+    recall: dict[str, float | None]  # of each label, 0 to 1; None without rows
+    support: dict[str, int]  # rows of each label
+    parameters: int
+    multiply_adds: int | None = None  # for one face; None where the model file does not say
+    epochs: int | None = None
+    best_epoch: int | None = None  # the one whose weights were kept, counted from 1
+    validation_accuracy_by_epoch: list[float] = field(default_factory=list)  # 0 to 1, on the rows that chose the best epoch
+    training_seconds: float | None = None  # of all epochs, without validation
+    seconds_an_epoch: float | None = None  # the median, without validation
+    faces_a_second: float | None = None  # in training, the median
+    hardware: str | None = None  # of the training; None where the model file does not say
+    command: str | None = None  # command lines that trained and evaluated it; None if called from Python
+    test_time_augmentation: str | None = None  # flip or ten-crops
+
+
+def summarise(folder: Path) -> RunSummary:
+    """Summarise a finished run by its `report`, or by the folder of another report, in a run folder or not."""
+    run, report = run_and_report(folder)
+    if not (report / "metrics.json").is_file():
+        advice = "Finish a run with --resume; mien evaluate MODEL --data PATH --out DIR writes a report."
+        raise MienError(f"{folder} is not the folder of a finished run or of a report. {advice}")
+    record = read_record(report / "metrics.json")
+    figures, augmentation = record["all_rows"], record.get("test_time_augmentation")
+    training = {} if run is None else _training(run, report, record)
+    model = record["model"]["name"].removesuffix(".onnx") if run is None else run.resolve().name
+    is_own = run is not None and report.resolve().name == "report"
+    return RunSummary(
+        name=model if is_own else f"{model}/{report.resolve().name}",
+        rows=figures["n"],
+        data=record["data"]["fingerprint"],
+        split=record["data"]["split"],
+        accuracy=figures["accuracy"]["value"],
+        low=figures["accuracy"]["low"],
+        high=figures["accuracy"]["high"],
+        macro_f1=figures["macro_f1"],
+        recall={each["label"]: each["recall"] and each["recall"]["value"] for each in figures["labels"]},
+        support={each["label"]: each["support"] for each in figures["labels"]},
+        parameters=record["model"]["parameters"],
+        test_time_augmentation=augmentation["kind"] if augmentation else None,
+        **{"command": record["command"]} | training,
+    )
+
+
+def run_and_report(folder: Path) -> tuple[Path | None, Path]:
+    """Find the run that a folder is, or lies in, and the report; None where there is no finished run."""
+    if (folder / "model.onnx").is_file():
+        return folder, folder / "report"
+    return (folder.parent if (folder.parent / "model.onnx").is_file() else None), folder
+
+
+def _training(run: Path, report: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Give the fields of a summary that describe the training of a run."""
+    model = Classifier(run)
+    if record["model"]["sha256"] != describe_model(model)["sha256"]:
+        raise MienError(f"The report {report} is about another model than {model.path}; evaluate that one into it.")
+    recipe = parse_yaml(model.metadata.get("mien.recipe") or "{}", f"The recipe in {model.path}")
+    columns = ("epoch", "validation_loss", "validation_accuracy", "seconds", "images_per_second")
+    log = read_log(run / "log.csv", columns)
+    multiply_adds = model.metadata.get("mien.multiply_adds")
+    own = run / "report" / "metrics.json"
+    trained = read_record(own)["command"] if own.is_file() else None
+    commands = dict.fromkeys(command for command in (trained, record["command"]) if command)
+    return {
+        "recipe": str(recipe.get("description") or ""),
+        "network": str(recipe.get("network", "")),
+        "multiply_adds": int(multiply_adds) if multiply_adds else None,
+        "epochs": len(log["epoch"]),
+        "best_epoch": best_epoch(log, recipe.get("select_by", "accuracy")),
+        "validation_accuracy_by_epoch": log["validation_accuracy"].tolist(),
+        "training_seconds": float(log["seconds"].sum()),
+        "seconds_an_epoch": float(np.median(log["seconds"])),
+        "faces_a_second": float(np.median(log["images_per_second"])),
+        "hardware": model.metadata.get("mien.hardware"),
+        "command": " && ".join(commands) or None,
+    }
+
+
+def best_epoch(log: dict[str, np.ndarray], select_by: str) -> int:
+    """Find the epoch whose weights training kept, counted from 1: the first of the best by accuracy or loss, or the last."""
+    if select_by == "last":
+        return int(log["epoch"][-1])
+    best = np.nanargmin(log["validation_loss"]) if select_by == "loss" else np.nanargmax(log["validation_accuracy"])
+    return int(log["epoch"][best])
+
+
+def read_summaries(path: Path) -> list[RunSummary]:
+    """Read the JSON that `mien compare --format json` writes; MienError if it is not there, or holds anything else."""
+    made, again = "what `mien compare --format json --out FILE` of this mien writes", "write it again from the run folders"
+    rows = read_json(path, f"{path} as {made}")
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise MienError(f"{path} is not {made}: it is not a list of runs.")
+    parser = ArgumentParser(exit_on_error=False, default_env=False)
+    parser.add_class_arguments(RunSummary)
+    known, found = [field.name for field in fields(RunSummary)], []
+    for number, row in enumerate(rows, start=1):
+        where = f"{path} is not {made}: run {number}"
+        if missing := [name for name in known if name not in row and name != "test_time_augmentation"]:  # added later
+            others = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            raise MienError(f"{where} lacks {', '.join(missing[:3])}{others}; {again}.")
+        if unknown := [name for name in row if name not in known]:
+            raise MienError(f"{where} has the unknown field {', '.join(unknown)}; {again}.")
+        try:
+            found.append(RunSummary(**parser.parse_object(row).as_dict()))
+        except ArgumentError as problem:
+            words = in_plain_words(str(problem)).removeprefix("--").rstrip(".")
+            raise MienError(f"{where} has a wrong value: {words}.") from None
+    return found
 
 
 @dataclass(frozen=True)
@@ -68,15 +176,6 @@ class ComparedRun:
         return self.adjusted_p_value < SIGNIFICANT
 
 
-class RunGroup(NamedTuple):
-    """The runs that were measured on the same faces."""
-
-    faces: str  # what they were measured on
-    runs: list[RunSummary]
-    reached: Columns
-    compared: list[ComparedRun]  # those with predictions; empty for fewer than two
-
-
 def read_runs(sources: Sequence[Path]) -> tuple[list[RunSummary], dict[str, Path]]:
     """Read the summaries of runs and, by their names, the paths of predictions.csv from run folders, reports and JSON.
 
@@ -93,26 +192,11 @@ def read_runs(sources: Sequence[Path]) -> tuple[list[RunSummary], dict[str, Path
             if each.name in found:
                 say(f"There are several runs {each.name}; the one in {source} is used")
             found[each.name] = each
+            predictions.pop(each.name, None)
             if path is not None and path.is_file():
                 predictions[each.name] = path
-            else:
-                predictions.pop(each.name, None)
     order = list(dict.fromkeys(each.data for each in found.values()))
     return sorted(found.values(), key=lambda each: (order.index(each.data), -each.accuracy)), predictions
-
-
-def group_by_faces(summaries: Sequence[RunSummary], predictions: Mapping[str, Path] | None) -> list[RunGroup]:
-    """Group the runs that were measured on the same faces, which come one after another, and test those with predictions."""
-    groups = []
-    for _, group in groupby(summaries, key=lambda each: each.data):
-        runs = list(group)
-        split = {"all": "all rows", "none": "rows in no split"}.get(runs[0].split, f"{runs[0].split} split")
-        labels = ", ".join(label for label, count in runs[0].support.items() if count)
-        names = {each.name for each in runs}
-        compared = paired_tests({name: path for name, path in (predictions or {}).items() if name in names})
-        reached = REACHED | VIEWS if any(each.test_time_augmentation for each in runs) else REACHED
-        groups.append(RunGroup(f"{runs[0].rows:,} faces, {split}: {labels}", runs, reached, compared))
-    return groups
 
 
 def as_json(summaries: Sequence[RunSummary]) -> str:
@@ -129,40 +213,20 @@ def render(
     format: Literal["html", "md"] = "html",
 ) -> str:
     """Write runs and predictions, as `read_runs` gives them, as a page or Markdown; without predictions nothing is tested."""
+    groups = []
+    for _, on_same_faces in groupby(summaries, key=lambda each: each.data):
+        runs = list(on_same_faces)
+        names = {each.name for each in runs}
+        compared = paired_tests({name: path for name, path in (predictions or {}).items() if name in names})
+        groups.append({"runs": runs, "compared": compared})
     template = new_environment(text=format == "md").get_template(f"comparison.{format}")
     return template.render(
-        title=title,
-        command=command,
-        version=__version__,
+        {"title": title, "command": command, "version": __version__, "summaries": summaries, "groups": groups},
         date=datetime.now(UTC).isoformat(timespec="minutes"),
-        summaries=summaries,
-        groups=group_by_faces(summaries, predictions),
         trained=trainings(summaries),
         places={each.name: place for place, each in enumerate(summaries)},
-        cost=COST,
-        **{make.__name__: make for make in (table, recall_table, paired_table, plot_accuracies, plot_recalls, plot_trainings)},
+        **{make.__name__: make for make in (plot_accuracies, plot_recalls, plot_trainings)},
     )
-
-
-def table(summaries: Sequence[RunSummary], columns: Columns) -> Table:
-    """Make a table with a row for each run."""
-    return [["run", *columns], *([each.name, *(write(each) for write in columns.values())] for each in summaries)]
-
-
-def recall_table(summaries: Sequence[RunSummary]) -> Table:
-    """Make a table of the recall of every label that one of the runs has; a dash where it has none."""
-    labels = list(dict.fromkeys(label for each in summaries for label in each.recall))
-    recalls = [[each.recall.get(label) for label in labels] for each in summaries]
-    rows = [["-" if value is None else f"{value:.1%}" for value in values] for values in recalls]
-    return [["recall", *labels], *([each.name, *row] for each, row in zip(summaries, rows, strict=True))]
-
-
-def duration(seconds: float) -> str:
-    """Format a time in seconds, minutes, or hours and minutes."""
-    if seconds < 59.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def read_answers(path: Path) -> Answers:
@@ -187,40 +251,11 @@ def paired_tests(predictions: Mapping[str, Path]) -> list[ComparedRun]:
     (first, reference), *others = right.items()
     for name, hits in others:
         if len(hits) != len(reference):
-            raise MienError(
-                f"{predictions[first]} and {predictions[name]} should be of the same faces, but have {len(reference):,} and "
-                f"{len(hits):,} rows; evaluate both again."
-            )
+            counts = f"{len(reference):,} and {len(hits):,} rows; evaluate both again"
+            raise MienError(f"{predictions[first]} and {predictions[name]} should be of the same faces, but have {counts}.")
     tests = [mcnemar(reference, hits) for _, hits in others]
     adjusted = holm([each.p_value for each in tests])
     return [ComparedRun(first, name, test, p) for (name, _), test, p in zip(others, tests, adjusted, strict=True)]
-
-
-def paired_table(compared: Sequence[ComparedRun]) -> Table:
-    """Make a table with a row for each comparison with the first run."""
-    first = compared[0].first
-    header = [f"against {first}", f"only {first} right", "only this right", "difference, 95% interval", "p", "significant?"]
-    rows = []
-    for each in compared:
-        difference, low, high = (f"{100 * share:+.1f}" for share in (each.test.difference, each.test.low, each.test.high))
-        p = "below 0.001" if each.adjusted_p_value < 0.001 else f"{each.adjusted_p_value:.3f}"
-        alone = [f"{each.test.only_first:,}", f"{each.test.only_second:,}"]
-        rows.append([each.name, *alone, f"{difference} points, {low} to {high}", p, verdict(each)])
-    return [header, *rows]
-
-
-def verdict(compared: ComparedRun) -> str:
-    """Say in one sentence whether the difference is significant."""
-    first, name, test = compared.first, compared.name, compared.test
-    alone = test.only_first + test.only_second
-    if not alone:
-        return f"No difference: {name} and {first} are right on the same faces."
-    if not compared.is_significant:
-        limit = 100 * max(abs(test.low), abs(test.high))
-        return f"Not significant: {name} and {first} could be equally good, or differ by up to {limit:.1f} points."
-    better = name if test.difference > 0 else first
-    more = max(test.only_first, test.only_second)
-    return f"Yes, {better} is better: it is right on {more:,} of the {alone:,} faces on which only one of the two is."
 
 
 def plot_accuracies(runs: Sequence[RunSummary], places: Places) -> Figure:
@@ -228,11 +263,10 @@ def plot_accuracies(runs: Sequence[RunSummary], places: Places) -> Figure:
     figure, axes = new_rows([plain(each.name, 36) for each in runs], width=7.6, row=0.36, margin=0.75)
     for row, each in enumerate(runs):
         colour, mark = _colour_and_mark(places[each.name])
-        axes.plot([each.low, each.high], [row] * 2, color=colour, linewidth=1.8, solid_capstyle="butt")
+        draw_interval(axes, each, row, colour, 1.8)
         axes.plot(each.accuracy, row, mark, color=colour, markersize=6.5)
-        axes.annotate(
-            f"{each.accuracy:.1%}", (each.high, row), (6, 0), textcoords="offset points", va="center", fontsize=9, color=INK
-        )
+        style: Any = {"textcoords": "offset points", "va": "center", "fontsize": 9, "color": INK}
+        axes.annotate(f"{each.accuracy:.1%}", (each.high, row), (6, 0), **style)
     low, high = min(each.low for each in runs), max(each.high for each in runs)
     room = max(high - low, 0.02)
     axes.set_xlim(max(0, low - 0.06 * room), high + 0.16 * room)
@@ -254,7 +288,7 @@ def plot_recalls(runs: Sequence[RunSummary], places: Places) -> Figure:
             support = each.support[label]
             share = proportion(round(value * support), support)
             height = row + (number - (len(runs) - 1) / 2) * step
-            axes.plot([share.low, share.high], [height] * 2, color=colour, linewidth=1.2, alpha=0.55, solid_capstyle="butt")
+            draw_interval(axes, share, height, colour, alpha=0.55)
             axes.plot(share.value, height, mark, color=colour, markersize=5, clip_on=False, label=plain(each.name, 30))
     for line in range(1, len(labels)):
         axes.axhline(line - 0.5, color=FAINT, linewidth=0.5, alpha=0.35)
@@ -283,17 +317,10 @@ def plot_trainings(runs: Mapping[str, RunSummary], places: Places) -> Figure:
         place = places[each.name]
         colour, mark = _colour_and_mark(place)
         curve = np.array(each.validation_accuracy_by_epoch, dtype=float)
-        axes.plot(
-            np.arange(1, len(curve) + 1),
-            curve,
-            color=colour,
-            linewidth=1.6,
-            linestyle=DASHES[place // len(SERIES) % len(DASHES)],
-            marker=mark,
-            markersize=6.5,
-            markevery=[] if each.best_epoch is None else [each.best_epoch - 1],
-            label=plain(name, 30),
-        )
+        dashes = DASHES[place // len(SERIES) % len(DASHES)]
+        kept = [] if each.best_epoch is None else [each.best_epoch - 1]
+        style: Any = {"color": colour, "linestyle": dashes, "marker": mark, "markevery": kept}
+        axes.plot(np.arange(1, len(curve) + 1), curve, linewidth=1.6, markersize=6.5, label=plain(name, 30), **style)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     add_legend(figure, axes)

@@ -96,25 +96,13 @@ def _explain_difference(labels: LabelSet, data: FaceSet, lacking: list[str], mer
     named = {name for members in partners.values() for name in members}
     left = [] if BLANK in named else [name for name in lacking if name not in named]
     mapping |= dict.fromkeys(left)
-    known, unknown = ", ".join(labels), ", ".join(lacking)
-    differ = f"The labels differ: the data have {unknown}, which the model does not know"
-    if numbers := numbered_labels(lacking):
-        flags = [f"{_flag({n: table[n] for n in lacking if n in table})} for {name}" for name, table in numbers.items()]
-        return f"{differ} ({known}). Say what the numbers stand for, such as {', or '.join(flags)}."
-    if absent:
-        condition = f"with labels of the data in place of {BLANK}" if BLANK in named else "if that is correct"
-        rest = f"; null leaves {', '.join(left)} out" if left else ""
-        return (
-            f"{differ}, and lack {', '.join(absent)} of the model's labels ({known}). Map the labels of the data to those of "
-            f"the model: {_flag(mapping)}, {condition}{rest}."
-        )
-    them = "it" if len(lacking) == 1 else "them"
-    votes = "The FER+ votes add it: read the data without --data.votes, or" if lacking == ["contempt"] else "Either"
-    return (
-        f"{differ} ({known}). {votes} count {them} as another label, such as {_flag(mapping)}, or leave {them} out: "
-        f"{_flag(dict.fromkeys(lacking))} (in Python faces.keep([{', '.join(map(repr, labels))}])), or train a "
-        f'model on such data; with --recipe.keep "[{known}]" it is measured on these labels only.'
-    )
+    tables = numbered_labels(lacking).items()
+    numbers = {name: _flag({n: table[n] for n in lacking if n in table}) for name, table in tables}
+    from mien.evaluation.report import new_environment
+
+    found = {"labels": labels, "lacking": lacking, "absent": absent, "numbers": numbers, "left": left}
+    flags = {"mapping": _flag(mapping), "without": _flag(dict.fromkeys(lacking)), "blank": BLANK if BLANK in named else ""}
+    return new_environment().get_template("labels_differ.txt").render(**found, **flags)
 
 
 def _flag(mapping: LabelMap) -> str:

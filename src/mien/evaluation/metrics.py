@@ -1,15 +1,111 @@
-"""Metrics of probabilities against targets."""
+"""Metrics of probabilities against targets; shares, differences and paired tests, each with a 95% interval."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, confusion_matrix, log_loss, roc_auc_score
 
 from mien.errors import MienError
-from mien.evaluation.statistics import Proportion, proportion, share_true
+from mien.inference.classifier import reweighted
 from mien.labels import LabelSet
+
+SIGNIFICANT = 0.05  # a difference with a p-value below this counts as significant
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """A share of rows with its 95% interval."""
+
+    value: float  # count / of, 0 to 1
+    low: float  # of the Wilson interval
+    high: float
+    count: int  # rows for which it holds
+    of: int  # rows in all
+
+    def __str__(self) -> str:
+        return f"{self.value:.1%}"
+
+    @property
+    def interval(self) -> str:
+        """The interval in percent, such as "63.7% to 66.2%"."""
+        return f"{self.low:.1%} to {self.high:.1%}"
+
+
+def proportion(count: int, of: int) -> Proportion:
+    """Compute a share with its 95% score interval (Wilson, JASA 22, 1927), valid for few rows and for shares near 0 and 1."""
+    low, high = binomtest(count, of).proportion_ci(method="wilson")
+    return Proportion(count / of, float(low), float(high), count, of)
+
+
+def share_true(holds: np.ndarray) -> Proportion | None:
+    """Compute the share of rows, booleans (N,), for which it holds; None without rows."""
+    return proportion(int(holds.sum()), len(holds)) if len(holds) else None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference of two shares, the first minus the second, with its 95% interval; -1 to 1."""
+
+    value: float
+    low: float
+    high: float
+
+    def times(self, factor: float) -> "Difference":
+        """Scale it by a factor of at least 0."""
+        return Difference(self.value * factor, self.low * factor, self.high * factor)
+
+
+def difference(first: Proportion, second: Proportion, correlation: float = 0.0) -> Difference:
+    """Compute the difference of two shares with its 95% interval (Newcombe, Statistics in Medicine 17, 1998, method 10)."""
+
+    def margin(one: float, other: float) -> float:
+        return math.sqrt(max(one**2 - 2 * correlation * one * other + other**2, 0))
+
+    value = first.value - second.value
+    below = margin(first.value - first.low, second.high - second.value)
+    above = margin(first.high - first.value, second.value - second.low)
+    return Difference(value, value - below, value + above)
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Two models compared on the same rows."""
+
+    rows: int
+    only_first: int  # rows that only the first model gets right
+    only_second: int
+    difference: float  # accuracy of the second minus that of the first, -1 to 1
+    low: float  # of its 95% interval (Newcombe)
+    high: float
+    p_value: float  # of McNemar's exact test, two-sided: the binomial test on the rows that only one gets right
+
+
+def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> PairedTest:
+    """Test whether two models are equally accurate, by their right answers, booleans (N,) (McNemar, Psychometrika 12, 1947)."""
+    rows = len(first_right)
+    if first_right.shape != second_right.shape or not rows:
+        raise MienError(f"A paired test needs the same rows of both models, not {rows} and {len(second_right)} rows.")
+    counts = confusion_matrix(first_right, second_right, labels=[False, True]).tolist()
+    (neither, only_second), (only_first, both) = counts
+    first, second = proportion(both + only_first, rows), proportion(both + only_second, rows)
+    surplus = both * neither - only_first * only_second
+    corrected = max(surplus - rows / 2, 0) if surplus > 0 else surplus  # method 10's continuity correction
+    margins = first.count * (rows - first.count) * second.count * (rows - second.count)
+    change = difference(second, first, corrected / math.sqrt(margins) if margins else 0.0)
+    p_value = float(binomtest(only_second, only_first + only_second).pvalue) if only_first + only_second else 1.0
+    return PairedTest(rows, only_first, only_second, (only_second - only_first) / rows, change.low, change.high, p_value)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust the p-values of several tests (Holm, Scandinavian Journal of Statistics 6, 1979)."""
+    order = np.argsort(p_values, kind="stable")
+    steps = np.array(p_values)[order] * np.arange(len(order), 0, -1)
+    return list(np.minimum(1, np.maximum.accumulate(steps))[np.argsort(order)].tolist())
 
 
 @dataclass(frozen=True)
@@ -81,18 +177,16 @@ def measure(probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) ->
     _check_distributions("probabilities", probabilities, len(labels))
     _check_distributions("targets", targets, len(labels))
     if len(probabilities) != len(targets):
-        raise MienError(
-            f"{len(probabilities)} rows of probabilities cannot be measured against {len(targets)} rows of targets."
-        )
+        counts = f"{len(probabilities)} rows of probabilities cannot be measured against {len(targets)} rows of targets"
+        raise MienError(f"{counts}.")
     probabilities = probabilities.astype(np.float32)
     truth, predicted, every = targets.argmax(axis=1), probabilities.argmax(axis=1), np.arange(len(labels))
     confusion = confusion_matrix(truth, predicted, labels=every)
     per_label = tuple(
         _measure_label(name, truth == label, predicted == label, probabilities[:, label]) for label, name in enumerate(labels)
     )
-    supports, recalls, f1 = np.array(
-        [(each.support, each.recall.value, each.f1) for each in per_label if each.recall], dtype=float
-    ).T
+    with_rows = [(each.support, each.recall.value, each.f1) for each in per_label if each.recall]
+    supports, recalls, f1 = np.array(with_rows, dtype=float).T
     confidence, right = probabilities.max(axis=1), truth == predicted
     bins = reliability(confidence, right)
     logs = np.log(np.clip(probabilities, np.finfo(np.float32).eps, None).astype(np.float64))
@@ -158,7 +252,7 @@ def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = 15) -> tu
     inner = edges[1:-1].astype(confidence.dtype)  # so that a confidence of 0.4 lies on the edge 0.4 in float32 too
     members = np.digitize(confidence, inner, right=True)
     found = []
-    for index, (low, high) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)):
+    for index, (low, high) in enumerate(pairwise(edges.tolist())):
         inside = members == index
         mean = float(confidence[inside].mean(dtype=np.float64)) if inside.any() else None
         found.append(ConfidenceBin(low, high, int(inside.sum()), mean, share_true(right[inside])))
@@ -195,8 +289,7 @@ def accuracy_by_coverage(confidence: np.ndarray, right: np.ndarray) -> np.ndarra
     order = np.argsort(-confidence, kind="stable")
     _, tie, size = np.unique(confidence, return_inverse=True, return_counts=True)
     shared = (np.bincount(tie, weights=right) / size)[tie]  # rows of equal confidence each count with their mean
-    accuracies: np.ndarray = np.cumsum(shared[order]) / np.arange(1, len(right) + 1)
-    return accuracies
+    return np.asarray(np.cumsum(shared[order]) / np.arange(1, len(right) + 1))
 
 
 def likely_mislabelled(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -215,3 +308,26 @@ def likely_mislabelled(probabilities: np.ndarray, targets: np.ndarray) -> np.nda
     reached = np.where(probabilities >= thresholds, probabilities, -1.0)
     suspects = np.flatnonzero((reached.max(axis=1) >= 0) & (reached.argmax(axis=1) != given))
     return suspects[np.argsort(own[suspects], kind="stable")]
+
+
+def without_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Undo the temperature of probabilities (..., K): logits were the temperature times ln(probability), up to a constant."""
+    powers = (probabilities / probabilities.max(axis=-1, keepdims=True)).astype(np.float64) ** temperature
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+
+def measure_before_temperature(
+    views: np.ndarray, truth: np.ndarray, temperature: float, factors: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Measure the mean over views (V, N, K) as it was before the temperature, against label indices (N,)."""
+    before = without_temperature(views, temperature)
+    if factors is not None:  # of a prior, (K,), by which probabilities were multiplied after the temperature
+        before = reweighted(before, np.where(factors > 0, factors, 1.0) ** (1 - temperature))
+    before = before.mean(axis=0)
+    bins = reliability(before.max(axis=1), before.argmax(axis=1) == truth)
+    return {
+        "temperature": temperature,  # above 1 it lowers the confidence, below 1 it raises it
+        "log_loss": float(log_loss(truth, before, labels=np.arange(before.shape[1]))),
+        "expected_calibration_error": expected_calibration_error(bins),
+        "reliability": bins,
+    }

@@ -5,8 +5,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import matplotlib
@@ -18,9 +17,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from mien.evaluation.metrics import ConfidenceBin, Metrics, accuracy_by_coverage, filled_bins
-from mien.evaluation.statistics import Proportion
-from mien.evaluation.subgroups import Group
+from mien.evaluation.metrics import Metrics, Proportion, accuracy_by_coverage, filled_bins
+from mien.evaluation.record import Group
 
 INK = "#1d2733"  # text
 FAINT = "#6b7785"  # secondary text, axes, secondary lines
@@ -39,6 +37,7 @@ THEME |= {colour: f"series-{number}" for number, colour in enumerate(SERIES, sta
 
 DASHED: dict[str, Any] = {"color": FAINT, "linewidth": 1, "linestyle": (0, (4, 3))}  # the style of reference lines
 Curve = tuple[np.ndarray, np.ndarray]
+Sides = tuple[float, ...]  # inches
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -55,9 +54,7 @@ def new_rows(names: Sequence[str], width: float, row: float, margin: float) -> t
     return figure, axes
 
 
-def new_grid(
-    count: int, columns: int, side: float, gap: tuple[float, float], margin: tuple[float, float, float, float]
-) -> tuple[Figure, list[Axes]]:
+def new_grid(count: int, columns: int, side: float, gap: Sides, margin: Sides) -> tuple[Figure, list[Axes]]:
     """Make a fixed grid of square panels; in inches: side, gap (right, below) and margin (left, right, top, bottom)."""
     rows = math.ceil(count / columns)
     left, right, top, bottom = margin
@@ -83,18 +80,27 @@ def style_axes(axes: Axes, grid: str = "", percent: str = "") -> Axes:
     return axes
 
 
-def add_legend(
-    figure: Figure, axes: Axes, place: Literal["outside lower center", "outside upper right"] = "outside lower center"
-) -> None:
+def add_legend(figure: Figure, axes: Axes, place: str = "outside lower center") -> None:
     """Add a legend outside the axes, which names each label once."""
     handles, names = axes.get_legend_handles_labels()
     unique = dict(zip(names, handles, strict=True))
-    figure.legend(unique.values(), unique.keys(), loc=place, ncols=2, frameon=False, fontsize=9, labelcolor=FAINT)
+    style: Any = {"loc": place, "ncols": 2, "frameon": False, "fontsize": 9, "labelcolor": FAINT}
+    figure.legend(unique.values(), unique.keys(), **style)
 
 
-def draw_interval(axes: Axes, share: Proportion, row: float, colour: str = INK, width: float = 1.2) -> None:
-    """Draw the 95% interval of a share as a horizontal line."""
-    axes.plot([share.low, share.high], [row, row], color=colour, linewidth=width, solid_capstyle="butt")
+def draw_interval(axes: Axes, share: Any, row: float, colour: str = INK, width: float = 1.2, **style: Any) -> None:
+    """Draw the 95% interval of a share, which has `low` and `high`, as a horizontal line."""
+    axes.plot([share.low, share.high], [row, row], color=colour, linewidth=width, solid_capstyle="butt", **style)
+
+
+def draw_share(axes: Axes, share: Proportion | None, row: float, place: float, height: float, label: str = "") -> bool:
+    """Draw a share in a row as a bar with its 95% interval; "no rows" and False where there is none."""
+    if share is None:
+        axes.text(0.01, row, "no rows", va="center", fontsize=9, color=FAINT)
+        return False
+    axes.barh(place, share.value, height=height, color=FILL, label=label)
+    draw_interval(axes, share, place)
+    return True
 
 
 def plain(text: str, longest: int = 24) -> str:
@@ -106,7 +112,8 @@ def plain(text: str, longest: int = 24) -> str:
 def as_png(figure: Figure, dots_per_inch: int = 150) -> bytes:
     """Draw a figure on white."""
     buffer = io.BytesIO()
-    with _ignore_missing_glyphs():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(buffer, format="png", dpi=dots_per_inch, facecolor="white")
     return buffer.getvalue()
 
@@ -114,7 +121,9 @@ def as_png(figure: Figure, dots_per_inch: int = 150) -> bytes:
 def as_svg(figure: Figure, title: str) -> str:
     """Draw a figure as an <svg> element for a page: text stays text, colours are CSS variables, `title` is its description."""
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "mien"}), _ignore_missing_glyphs():
+    style: Any = {"svg.fonttype": "none", "svg.hashsalt": "mien"}
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the page draws them with the browser's fonts
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     drawing = buffer.getvalue()
     drawing = drawing[drawing.index("<svg") :]
@@ -128,14 +137,6 @@ def as_svg(figure: Figure, title: str) -> str:
     return re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"', rf"{start} \1", drawing, count=1)
 
 
-@contextmanager
-def _ignore_missing_glyphs() -> Iterator[None]:
-    """Ignore warnings about letters that the bundled font lacks: the page draws them with the browser's fonts."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield
-
-
 def plot_confusion(metrics: Metrics) -> Figure:
     """Plot shares and counts of the confusion matrix; with more than 12 labels percent only, with more than 24 no text."""
     names = [plain(each.label) for each in metrics.labels]
@@ -143,10 +144,7 @@ def plot_confusion(metrics: Metrics) -> Figure:
     cell = 0.86 if size <= 12 else 0.5 if size <= 24 else 0.25
     figure = new_figure(max(4.0, cell * size + 2.0), max(3.2, 0.8 * cell * size + 0.9))
     axes = style_axes(figure.subplots())
-
-    def write(column: float, row: float, text: str, font: int, colour: str) -> None:
-        axes.text(column, row, text, fontsize=font, color=colour, ha="center", va="center")
-
+    centred: Any = {"ha": "center", "va": "center"}
     for row, column in np.ndindex(size, size):
         share = metrics.confusion_shares[row][column]
         for colour, alpha in ((RULE, 0.35), (FILL, share or 0.0)):
@@ -156,13 +154,13 @@ def plot_confusion(metrics: Metrics) -> Figure:
             continue
         colour = ON_FILL if share > 0.7 else INK
         if size <= 12:
-            write(column, row - 0.12, f"{share:.0%}", 11, colour)
-            write(column, row + 0.23, f"{metrics.confusion[row][column]:,}", 8, colour)
+            axes.text(column, row - 0.12, f"{share:.0%}", fontsize=11, color=colour, **centred)
+            axes.text(column, row + 0.23, f"{metrics.confusion[row][column]:,}", fontsize=8, color=colour, **centred)
         else:
-            write(column, row, f"{share:.0%}", 8, colour)
+            axes.text(column, row, f"{share:.0%}", fontsize=8, color=colour, **centred)
     for row, each in enumerate(metrics.labels):
         if not each.support:
-            write((size - 1) / 2, row, "no rows", 9, FAINT)
+            axes.text((size - 1) / 2, row, "no rows", fontsize=9, color=FAINT, **centred)
     axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5), xlabel="predicted", ylabel="true")
     rotation = 90 if size > 24 else 45 if size > 12 or max(map(len, names)) > 10 else 0
     axes.set_xticks(range(size), names, color=INK, rotation=rotation, ha="right" if rotation == 45 else "center")
@@ -174,12 +172,8 @@ def plot_labels(metrics: Metrics) -> Figure:
     """Plot recall (accent, with its 95% interval) above precision (grey) for every label."""
     figure, axes = new_rows([plain(each.label) for each in metrics.labels], 7.0, 0.52, 0.9)
     for row, each in enumerate(metrics.labels):
-        if each.recall is None:
-            axes.text(0.01, row, "no rows", va="center", fontsize=9, color=FAINT)
-            continue
-        axes.barh(row - 0.17, each.recall.value, height=0.3, color=FILL, label="recall, 95% interval")
-        draw_interval(axes, each.recall, row - 0.17)
-        axes.barh(row + 0.17, each.precision or 0.0, height=0.3, color=MUTED, label="precision")
+        if draw_share(axes, each.recall, row, row - 0.17, 0.3, "recall, 95% interval"):
+            axes.barh(row + 0.17, each.precision or 0.0, height=0.3, color=MUTED, label="precision")
     add_legend(figure, axes, "outside upper right")
     return figure
 
@@ -198,14 +192,10 @@ def plot_reliability(metrics: Metrics, before: Mapping[str, Any] | None = None) 
     for each in metrics.reliability:
         below.bar(each.low, each.count, width=each.high - each.low, align="edge", color=ACCENT, alpha=0.45, edgecolor="none")
     below.yaxis.set_major_locator(MaxNLocator(2, integer=True))
-
-    def draw_curve(bins: Sequence[ConfidenceBin], colour: str, width: float, size: float, name: str) -> None:
+    curves = [(before["reliability"], FAINT, 1.2, 3.5, "without temperature")] if before else []
+    for bins, colour, width, size, name in (*curves, (metrics.reliability, ACCENT, 1.8, 5, "with temperature")):
         points = [(confidence, accuracy.value) for _, confidence, accuracy in filled_bins(bins)]
         above.plot(*zip(*points, strict=True), color=colour, linewidth=width, marker="o", markersize=size, label=name)
-
-    if before:
-        draw_curve(before["reliability"], FAINT, 1.2, 3.5, "without temperature")
-    draw_curve(metrics.reliability, ACCENT, 1.8, 5, "with temperature")
     if before:
         add_legend(figure, above)
     return figure
@@ -218,11 +208,7 @@ def plot_crowd(bands: Sequence[Mapping[str, Any]]) -> Figure:
     names = [f"{edge}, {share.of if share else 0:,} faces" for edge, share in zip(edges, shares, strict=True)]
     figure, axes = new_rows(names, 5.4, 0.5, 0.8)
     for row, share in enumerate(shares):
-        if share is None:
-            axes.text(0.01, row, "no rows", va="center", fontsize=9, color=FAINT)
-            continue
-        axes.barh(row, share.value, height=0.5, color=FILL)
-        draw_interval(axes, share, row)
+        draw_share(axes, share, row, row, 0.5)
     axes.set_xlabel("accuracy of the model")
     return figure
 
@@ -258,10 +244,8 @@ def plot_coverage(probabilities: np.ndarray, targets: np.ndarray, metrics: Metri
     return figure
 
 
-def plot_curves(
-    kind: Literal["precision_recall", "roc"], probabilities: np.ndarray, targets: np.ndarray, metrics: Metrics
-) -> Figure:
-    """Plot precision against recall, or the ROC curve, with its area, in a panel per label; dashed is a random classifier."""
+def plot_curves(kind: str, probabilities: np.ndarray, targets: np.ndarray, metrics: Metrics) -> Figure:
+    """Plot "precision_recall" or "roc" curves with their areas, in a panel per label; dashed is a random classifier."""
     truth, size, columns = targets.argmax(axis=1), len(metrics.labels), min(4, len(metrics.labels))
     style: Literal["default", "steps-post"] = "default" if kind == "roc" else "steps-post"
 
@@ -292,6 +276,25 @@ def plot_curves(
     x_name, y_name = ("false positive rate", "true positive rate") if kind == "roc" else ("recall", "precision")
     figure.supxlabel(x_name, y=0.08 / height, va="bottom", fontsize=10, color=FAINT)
     figure.supylabel(y_name, x=0.05 / width, ha="left", fontsize=10, color=FAINT)
+    return figure
+
+
+def plot_learning(log: dict[str, np.ndarray]) -> Figure:
+    """Draw loss and accuracy of training (grey) and validation (accent) over the epochs; a dot marks the best on validation."""
+    figure = new_figure(9.0, 3.1)
+    for axes, name, best in zip(figure.subplots(1, 2), ("loss", "accuracy"), (np.nanargmin, np.nanargmax), strict=True):
+        style_axes(axes, grid="y", percent="y" if name == "accuracy" else "").set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        marker = "o" if len(log["epoch"]) == 1 else None  # one epoch is a dot, not a line
+        for part, colour in (("train", FAINT), ("validation", ACCENT)):
+            axes.plot(log["epoch"], log[f"{part}_{name}"], color=colour, linewidth=1.8, marker=marker, label=part)
+        title, values = name, log[f"validation_{name}"]
+        if np.isfinite(values).any():
+            top = best(values)
+            axes.plot(log["epoch"][top], values[top], "o", color=ACCENT, markersize=6)
+            title += f", at best {values[top]:{'.3f' if name == 'loss' else '.1%'}} on validation"
+        axes.set_title(title, loc="left", fontsize=10, color=INK)
+    add_legend(figure, axes)
     return figure
 
 

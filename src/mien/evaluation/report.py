@@ -1,6 +1,7 @@
 """The whole evaluation of a model on labelled faces, written as a report folder."""
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,13 +19,12 @@ from mien import __version__
 from mien.data.copies import MOST_DIGESTED
 from mien.data.faceset import FaceSet
 from mien.errors import MienError, printable
-from mien.evaluation import plots, subgroups
+from mien.evaluation import plots, record as parts
 from mien.evaluation.label_match import match_labels
-from mien.evaluation.metrics import Metrics, are_votes, likely_mislabelled, measure
-from mien.evaluation.record import Record, describe_data, describe_model, measure_before_temperature, write_rows
-from mien.evaluation.run_summary import plot_learning, read_log
-from mien.evaluation.tta import check_kind, mean_over_views, measure_gain, predict_plain, predict_views
+from mien.evaluation.metrics import Metrics, likely_mislabelled, mcnemar, measure, measure_before_temperature, proportion
+from mien.evaluation.record import Record, describe_data, describe_model, read_log, write_rows
 from mien.files import REPORT, check_folder, written_folder
+from mien.images import prepare
 from mien.inference.classifier import Classifier
 from mien.labels import LabelMap, LabelSet
 
@@ -32,6 +32,9 @@ FILES = ("index.html", "metrics.json", "confusion.png", "predictions.csv")  # an
 TEMPLATES = Path(__file__).parent / "page"
 THUMBNAIL = 112  # longest side of a face on a sheet in pixels; larger ones are shrunk to keep the page small
 FACE, GAP, CAPTION = 1.06, 0.12, 0.52  # inches on a sheet: side of a face, gap between faces, two lines below a face
+VIEWS = {"none": 1, "flip": 2, "ten-crops": 10}  # of each face: with its mirror image, four corners and the centre
+CROP = 11 / 12  # side of a crop relative to the face: 44 of 48 pixels
+Views = tuple[np.ndarray, float]  # probabilities of each view, (V, N, K), float32, and the seconds they took
 
 
 @dataclass(frozen=True)
@@ -82,15 +85,14 @@ def evaluate(
     learning = read_log(Path(log)) if log else None
     model_record = describe_model(model)
     data_record = describe_data(model_record, rows, split, merged)
-    groups_of_rows = subgroups.group_values(rows, by)
+    groups_of_rows = parts.group_values(rows, by)
     with written_folder(out, "the report", partial(check_folder, kind=REPORT)) as folder:
-        copies = subgroups.find_training_copies(model, rows.images)
+        copies = parts.find_training_copies(model, rows.images)
         plain = predict_plain(model, rows.images, batch_size)
         augmented = predict_views(model, rows.images, tta, batch_size, plain)
         views, truth, temperature = augmented[0], targets.argmax(axis=1), model_record["temperature"]
         probabilities = mean_over_views(views)
         metrics = measure(probabilities, targets, model.labels)
-        found = copies and subgroups.measure_training_copies(*copies, probabilities, targets, model.labels)
         has_logits = temperature and not model.has_merged_labels  # those of merged labels are unknown
         before = measure_before_temperature(views, truth, temperature, model.prior_factors) if has_logits else None
         suspects = None if data_record["same_as_training"] else len(likely_mislabelled(probabilities, targets))
@@ -100,24 +102,24 @@ def evaluate(
             all_rows=metrics,
             likely_mislabelled=suspects,
             before_temperature=before,
-            crowd=_measure_crowd(rows, targets, probabilities, model.labels),
+            crowd=parts.compare_with_votes(rows, targets, probabilities, model.labels),
             test_time_augmentation=measure_gain(tta, plain, augmented, truth) if tta != "none" else None,
-            training_copies=found,
-            subgroups=subgroups.measure_subgroups(groups_of_rows, probabilities, targets, model.labels),
+            training_copies=copies and parts.measure_training_copies(*copies, probabilities, targets, model.labels),
+            subgroups=parts.measure_subgroups(groups_of_rows, probabilities, targets, model.labels),
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             mien_version=__version__,
             command=command,
             files=(*FILES, "skipped.txt") if rows.origin.skipped else FILES,
         )
-        figures = draw(rows.images, probabilities, targets, model.labels, record)
+        figures = draw(rows.images, probabilities, targets, record)
         if learning:
-            figures["learning"] = plot_learning(learning)
+            figures["learning"] = plots.plot_learning(learning)
         for column, groups in record.subgroups.items():
             figures[f"groups of {column}"] = plots.plot_subgroups(groups, metrics.accuracy.value)
         (folder / "index.html").write_text(render(record, figures, model.metadata.get("mien.recipe")), encoding="utf-8")
         (folder / "confusion.png").write_bytes(plots.as_png(figures["confusion"]))
-        kinds = copies[1] if copies else None
-        write_rows(folder / "predictions.csv", _tabulate_predictions(rows, probabilities, truth, model.labels, kinds))
+        tabulated = _tabulate_predictions(rows, probabilities, truth, model.labels, copies[1] if copies else None)
+        write_rows(folder / "predictions.csv", tabulated)
         if rows.origin.skipped:
             (folder / "skipped.txt").write_text("\n".join(rows.origin.skipped) + "\n", encoding="utf-8")
         (folder / "metrics.json").write_text(record.to_json(), encoding="utf-8")
@@ -131,16 +133,6 @@ def choose_split(data: FaceSet, split: str | None) -> tuple[FaceSet, str]:
     if not len(data):
         raise MienError("The data have no rows to evaluate on.")
     return (data, "all") if split == "all" else (data.split(split), split)
-
-
-def _measure_crowd(rows: FaceSet, targets: np.ndarray, probabilities: np.ndarray, labels: LabelSet) -> dict[str, Any] | None:
-    """Use the votes beside the labels, else the targets if they are votes themselves."""
-    truth, predicted = targets.argmax(axis=1), probabilities.argmax(axis=1)
-    if rows.votes is None:
-        return subgroups.measure_crowd(targets, truth, predicted, judged_by_votes=True) if are_votes(targets) else None
-    # votes may be for labels that the model lacks, so they stay in the order of the data
-    columns = np.array([rows.labels.names.index(name) if name in rows.labels.names else -1 for name in labels])
-    return subgroups.measure_crowd(rows.votes, rows.classes, columns[predicted], judged_by_votes=False)
 
 
 def _tabulate_predictions(
@@ -160,19 +152,16 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     cells = [[printable(" ".join(cell.split())).replace("|", r"\|") for cell in row] for row in rows]
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
     cells.insert(1, ["-" * width for width in widths])
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
-    )
+    return "\n".join(f"| {' | '.join(map(str.ljust, row, widths))} |" for row in cells)
 
 
 def largest_confusions(metrics: Metrics, wanted: int = 5) -> list[tuple[str, str, int, float]]:
     """Find the most frequent mistakes: true label, predicted label, count, and share of the true label's rows."""
-    found = [
-        (true.label, predicted.label, count, count / true.support)
-        for true, counts in zip(metrics.labels, metrics.confusion, strict=True)
-        for predicted, count in zip(metrics.labels, counts, strict=True)
-        if true is not predicted and count
-    ]
+    found = []
+    for true, counts in zip(metrics.labels, metrics.confusion, strict=True):
+        for predicted, count in zip(metrics.labels, counts, strict=True):
+            if true is not predicted and count:
+                found.append((true.label, predicted.label, count, count / true.support))
     return sorted(found, key=lambda mistake: -mistake[2])[:wanted]
 
 
@@ -209,16 +198,13 @@ def aligned(rows: Sequence[Sequence[object]]) -> str:
     """Write rows of cells as lines, the first column left-aligned, the others right-aligned."""
     cells = [[printable(str(cell)) for cell in row] for row in rows]
     first, *widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join([name.ljust(first), *(text.rjust(width) for text, width in zip(figures, widths, strict=True))])
-        for name, *figures in cells
-    )
+    return "\n".join("  ".join([name.ljust(first), *map(str.rjust, figures, widths)]) for name, *figures in cells)
 
 
 def render(record: Record, figures: Mapping[str, Figure], recipe: str | None) -> str:
     """Write the page, with the model's recipe as YAML text; a section without its figure is left out."""
     template = new_environment().get_template("report.html")
-    enough = (subgroups.FEWEST_ROWS, round(100 * subgroups.WIDEST))
+    enough = (parts.FEWEST_ROWS, round(100 * parts.WIDEST))
     found = {"confusions": largest_confusions(record.all_rows), "cautions": cautions(record), "figures": figures}
     return template.render(record=record, most_stored=MOST_DIGESTED, enough=enough, recipe=recipe, **found)
 
@@ -241,7 +227,7 @@ def choose_faces(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, np
 
 
 def plot_faces(
-    images: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet, columns: int = 8
+    images: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str], columns: int = 8
 ) -> Figure:
     """Draw faces side by side: the true label, below it the predicted one with its probability, marked if wrong."""
     figure, panels = plots.new_grid(len(images), min(columns, len(images)), FACE, (GAP, CAPTION), (0, GAP, 0, CAPTION))
@@ -251,18 +237,14 @@ def plot_faces(
         small.thumbnail((THUMBNAIL, THUMBNAIL))
         panel.imshow(np.asarray(small), cmap="gray", vmin=0, vmax=255, interpolation="none")
         truth, predicted = int(target.argmax()), int(given.argmax())
-        if truth == predicted:
-            prediction, colour = f"{plots.plain(labels[predicted], 10)} {given[predicted]:.0%}", plots.FAINT
-        else:
-            prediction, colour = f"✗ {plots.plain(labels[predicted], 8)} {given[predicted]:.0%}", plots.WRONG
+        mark, longest, colour = ("", 10, plots.FAINT) if truth == predicted else ("✗ ", 8, plots.WRONG)
+        prediction = f"{mark}{plots.plain(labels[predicted], longest)} {given[predicted]:.0%}"
         for height, text, ink in ((-0.04, plots.plain(labels[truth], 14), plots.INK), (-0.2, prediction, colour)):
             panel.text(0.5, height, text, transform=panel.transAxes, ha="center", va="top", fontsize=9, color=ink)
     return figure
 
 
-def draw(
-    images: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet, record: Record
-) -> dict[str, Figure]:
+def draw(images: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, record: Record) -> dict[str, Figure]:
     """Draw every figure that the rows allow; subgroups and learning curves are drawn elsewhere."""
     metrics = record.all_rows
     figures = {
@@ -277,6 +259,69 @@ def draw(
         figures["crowd"] = plots.plot_crowd(record.crowd["bands"])
     for name, rows in choose_faces(probabilities, targets).items():
         if len(rows) and (name != "mislabelled" or record.likely_mislabelled):
-            columns = 9 if name == "random" else 8
-            figures[name] = plot_faces(images[rows], probabilities[rows], targets[rows], labels, columns)
+            shown = (images[rows], probabilities[rows], targets[rows])
+            figures[name] = plot_faces(*shown, record.model["labels"], columns=9 if name == "random" else 8)
     return figures
+
+
+def check_kind(kind: str) -> None:
+    """Reject an unknown kind of test-time augmentation."""
+    if kind not in VIEWS:
+        raise MienError(f"There is no test-time augmentation {kind!r}; choose {', '.join(VIEWS)}.")
+
+
+def predict_plain(model: Classifier, faces: np.ndarray, batch_size: int) -> Views:
+    """Classify faces of the model's size as they are: a single view."""
+    start = time.perf_counter()
+    return model.predict_proba(faces, batch_size)[None], time.perf_counter() - start
+
+
+def predict_views(model: Classifier, faces: np.ndarray, kind: str, batch_size: int, plain: Views) -> Views:
+    """Classify several views of each face (Krizhevsky et al., NIPS 2012), made for `batch_size` faces at a time."""
+    check_kind(kind)
+    if kind == "none":
+        return plain
+    start = time.perf_counter()
+    parts = []
+    for first in range(0, len(faces), batch_size):
+        batch = faces[first : first + batch_size]
+        views = [mirrored(batch)] if kind == "flip" else [view for crop in five_crops(batch) for view in (crop, mirrored(crop))]
+        parts.append(np.stack([model.predict_proba(view, batch_size) for view in views]))
+    probabilities, seconds = np.concatenate(parts, axis=1), time.perf_counter() - start
+    if kind == "flip":
+        return np.concatenate([plain[0], probabilities]), plain[1] + seconds
+    return probabilities, seconds
+
+
+def mean_over_views(views: np.ndarray) -> np.ndarray:
+    """Average probabilities (V, N, K) over the views: (N, K), float32."""
+    return np.asarray(views.mean(axis=0, dtype=np.float64) if len(views) > 1 else views[0], dtype=np.float32)
+
+
+def measure_gain(kind: str, plain: Views, augmented: Views, truth: np.ndarray) -> dict[str, Any]:
+    """Measure the gain and the cost of test-time augmentation, by the label indices (N,) that are true."""
+    without, with_views = (mean_over_views(views).argmax(axis=1) == truth for views, _ in (plain, augmented))
+    return {
+        "kind": kind,
+        "views": VIEWS[kind],
+        "accuracy_without": proportion(int(without.sum()), len(truth)),
+        "test": mcnemar(without, with_views),  # without it against with it
+        "seconds_without": plain[1],
+        "seconds": augmented[1],  # making the views included
+        "seconds_ratio": augmented[1] / plain[1],
+    }
+
+
+def mirrored(faces: np.ndarray) -> np.ndarray:
+    """Flip faces left to right: (N, H, W) or (N, H, W, 3)."""
+    return np.ascontiguousarray(faces[:, :, ::-1])
+
+
+def five_crops(faces: np.ndarray) -> Iterator[np.ndarray]:
+    """Crop faces, uint8 (N, S, S) or (N, S, S, 3), at the four corners and in the centre, each resized to their size."""
+    size, channels = faces.shape[1], 1 if faces.ndim == 3 else 3
+    side = round(size * CROP)
+    far, middle = size - side, (size - side) // 2
+    for top, left in ((0, 0), (0, far), (far, 0), (far, far), (middle, middle)):
+        crops = faces[:, top : top + side, left : left + side]
+        yield np.stack([prepare(np.ascontiguousarray(crop), size, channels) for crop in crops])

@@ -25,7 +25,7 @@ from mien.text_files import parse_yaml
 from mien.verbs import inputs_of, read_data, require
 
 if TYPE_CHECKING:
-    from mien.evaluation.statistics import PairedTest, Proportion
+    from mien.evaluation.metrics import PairedTest, Proportion
 
 TIMED = 64  # faces that are timed one by one
 CARD = FileKind("a model card of mien push", rb"\A---\n(.*\n)?library_name: mien\n")
@@ -87,7 +87,7 @@ def quantize(
         raise MienError(f"{str(out)!r} is the model itself; give --out another name.")
     out = check_file(out, INT8_MODEL, inputs_of(data))
     from mien.evaluation.label_match import fit_to_model, match_labels
-    from mien.evaluation.statistics import mcnemar, proportion
+    from mien.evaluation.metrics import mcnemar, proportion
     from mien.training.quantization import quantize as write_int8
     from mien.training.transfer import QUANTIZED
 
