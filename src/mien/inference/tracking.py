@@ -101,7 +101,7 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:  # (N, 4), (M
     common = np.prod(np.clip(ends - starts, 0, None), axis=2)
     areas = [np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=1) for boxes in (first, second)]
     union = areas[0][:, None] + areas[1][None] - common
-    return np.asarray(np.divide(common, union, out=np.zeros_like(common), where=union > 0))
+    return np.asarray(np.divide(common, union, out=np.zeros(common.shape), where=union > 0))
 
 
 class TrackSmoother:
