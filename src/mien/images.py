@@ -5,6 +5,7 @@ import errno
 import functools
 import glob
 import io
+import json
 import math
 import os
 import re
@@ -26,28 +27,16 @@ from mien.inputs import IN_FLIGHT, check_pixels, failure, open_file, pixels_in_f
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
 """What `read_image` takes: a path, the bytes of an image file, a Pillow image, or an array."""
 
-_COMMON = ".jpg .jpeg .jpe .jfif .png .apng .gif .webp .tif .tiff .bmp .dib .tga"
-IMAGE_SUFFIXES = frozenset(f"{_COMMON} .heic .heif .avif .jp2 .j2k .ppm .pgm .pbm .pnm".split())
+FORMATS: dict[str, Any] = json.loads(Path(__file__).with_name("formats.json").read_text(encoding="utf-8"))
+"""Suffixes, signatures and parts of the formats of images and videos, and which of them are not read."""
+
+IMAGE_SUFFIXES = frozenset(FORMATS["suffixes of images"].split())
 """The files of a folder or zip that count as images, for training and prediction alike, in upper or lower case."""
 
 HEAD_BYTES = 512  # bytes of a file that `content_kind` needs
-HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1")  # bytes 4 to 12 of a HEIC file
-
-_KINDS = {
-    "image": re.compile(
-        rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|BM.{4}\0{4}|II[*+]\0|MM\0[*+]|RIFF.{4}WEBP|\xff\x4f\xff\x51|P[1-7fF]\s|8BPS"
-        rb"|\0{3}\x0c(jP  |JXL )|.{4}ftyp(he[iv][cxms]|mi[af][f1-9]|msf1|avi[fs]|crx )",
-        re.DOTALL,
-    ),
-    "zip": re.compile(rb"PK(\x03\x04|\x05\x06)"),
-    "video": re.compile(
-        rb".{4}(moov|mdat)|\0.{3}(ftyp|moof|wide|free|skip|styp)|RIFF.{4}AVI |\x1aE\xdf\xa3|FLV\x01|OggS|0&\xb2u\x8ef\xcf\x11"
-        rb"|DKIF|\0\0\x01[\xb3\xba]|\0{3}\x01[\x09\x27\x40\x46\x67]|nut/|G.{187}G.{187}G|.{4}G.{191}G|\x06\x0e\+4|\.RMF|YUV4",
-        re.DOTALL,
-    ),
-}
-"""How files begin: the formats of Pillow that have a signature, zips, and the containers of videos."""
-
+_KINDS = {kind: re.compile("|".join(forms.values()).encode(), re.DOTALL) for kind, forms in FORMATS["signatures"].items()}
+_HEIC = [f"ftyp{brand}".encode() for brand in FORMATS["brands of HEIC"]]  # bytes 4 to 12
+_CONTAINERS = tuple(start.encode() for start in FORMATS["images that hold others: ICO, CUR, ICNS, BLP"])
 _PART = re.compile(r"\[!?(\]?[^]]*)]|.", re.DOTALL)  # of a pattern: a set of characters, or a character
 _NOISE = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}  # created by macOS, Windows and network drives
 
@@ -59,13 +48,7 @@ LARGEST_FACE = 4096  # side in pixels of a prepared or drawn face: four times th
 BAND = 2**18  # pixels that are converted at a time: copies of a whole image take several times its memory, and longer
 MOST_VISITS = 8  # so many times links lead to a folder: among folders that link to each other there are millions of ways
 
-CONTAINERS = (b"\0\0\1\0", b"\0\0\2\0", b"icns", b"BLP1", b"BLP2")
-"""How files begin that hold an image of another size than they say: ICO, CUR, ICNS and BLP."""
-
 CONTAINED = 2**23  # pixels; Pillow rejects twice as many. The largest icons have 1024 x 1024
-REJECTED = {"EPS", "WMF", "FITS", "IPTC", "BUFR", "GRIB", "HDF5", "FPX", "MIC", "MPEG"}
-"""Formats that Pillow hands to other programs (EPS would be executed by Ghostscript), or unpacks without a limit."""
-
 _TURNS: dict[int, tuple[Image.Transpose, Callable[[np.ndarray], np.ndarray]]] = {
     2: (Image.Transpose.FLIP_LEFT_RIGHT, lambda seen: seen[:, ::-1]),
     3: (Image.Transpose.ROTATE_180, lambda seen: seen[::-1, ::-1]),
@@ -244,7 +227,7 @@ def _from_file(file: BinaryIO) -> tuple[np.ndarray, str]:
     except UnidentifiedImageError:
         file.seek(0)
         head = file.read(HEAD_BYTES)
-        hint = " (it is HEIC: pip install pillow-heif)" if head[4:12] in HEIC else ""
+        hint = " (it is HEIC: pip install pillow-heif)" if head[4:12] in _HEIC else ""
         if (kind := content_kind(head)) in ("zip", "video"):
             raise MienError(f"is a {kind}, which is not read here; name it itself, or unpack it first.") from None
         raise MienError(f"is not in a format that can be read{hint}; save it as JPEG or PNG.") from None
@@ -258,7 +241,7 @@ def _from_file(file: BinaryIO) -> tuple[np.ndarray, str]:
 
 def _open(file: BinaryIO) -> Image.Image:
     _register_heic()
-    is_container = file.read(4) in CONTAINERS
+    is_container = file.read(4) in _CONTAINERS
     file.seek(0)
     # Pillow's own limit is of 89 megapixels and warns; `_decode` checks the size that a header states.
     with _pillow_limit(CONTAINED if is_container else None):
@@ -291,7 +274,8 @@ def _decode(image: Image.Image) -> tuple[np.ndarray, str]:
     tags = getattr(image, "tag_v2", {})
     tile = [tags.get(tag, 0) for tag in (ExifTags.Base.TileWidth, ExifTags.Base.TileLength)]
     check_pixels(*max(image.size, tile, key=math.prod))  # each tile of a TIFF is decoded whole
-    if image.format in REJECTED:
+    # those that Pillow hands to other programs (EPS would be executed by Ghostscript), or unpacks without a limit
+    if image.format in FORMATS["Pillow's rejected"]:
         raise MienError(f"is a file of the format {image.format}; save it as JPEG or PNG.")
     try:
         # Pillow checks the tiles of a TIFF, and takes it whole for one

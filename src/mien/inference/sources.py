@@ -34,8 +34,7 @@ Source: TypeAlias = Item | Iterable[Item]  # the sources of `predict`: an item, 
 
 SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Mapping, Image.Image)  # one input although some can be iterated
 
-_VIDEOS = ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .flv .3gp .3g2 .mts .m2ts .ts .ogv"
-VIDEO_SUFFIXES = frozenset(_VIDEOS.split())
+VIDEO_SUFFIXES = frozenset(images.FORMATS["suffixes of videos"].split())
 """Files with these suffixes are videos, unless their content is something else; so are others whose content is a video."""
 
 ZIP_SUFFIX = ".zip"

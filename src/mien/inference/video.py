@@ -19,6 +19,7 @@ from PIL import Image
 
 from mien.errors import MienError
 from mien.files import FileKind, temporary_path, write_whole
+from mien.images import FORMATS
 from mien.inference.prediction import Frame
 from mien.inputs import IN_FLIGHT, SMALL, check_pixels, open_file, pixel_limit, reason_of
 
@@ -29,14 +30,7 @@ FETCH_ADVICE = "download it first and give its path, or let `mien predict --fetc
 RECONNECTIONS, WAIT_SECONDS = 3, 2.0  # attempts to open a broken stream again without a frame in between, and seconds before
 
 FRAME_SHARE = 1 / 4  # limit of a frame's pixels, as a share of an image's: a decoder holds several frames
-REFERRING = frozenset(
-    ["concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest"]
-)
-"""FFmpeg's formats that name other files or addresses."""
-
-BOXES = frozenset(b"ftyp styp moov moof mfra mdat free skip wide pnot udta uuid meta sidx ssix prft emsg pdin".split())
-"""The boxes at the top of an MP4 or MOV file (ISO/IEC 14496-12, table 1); what else follows them is not part of the video."""
-
+BOXES = frozenset(FORMATS["boxes of MP4"].encode().split())  # at the top of a file (ISO/IEC 14496-12, table 1)
 STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "srt://", "/dev/video")  # of streams, cameras
 
 VIDEO_SUFFIX = ".mp4"  # container of drawn videos
@@ -65,8 +59,9 @@ def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Ite
             raise MienError("is empty (0 bytes); copy or download it again.")
         cut_off = _claimed_size(file) > size
         file.seek(0)
-        # Opened by its content, for FFmpeg takes some names for addresses; and it may open nothing else.
-        confined = {"protocol_whitelist": "none", "format_whitelist": ",".join(av.formats_available - REFERRING)}
+        # Opened by its content, for FFmpeg takes some names for addresses; and it may open nothing else, as some formats do.
+        formats = ",".join(av.formats_available.difference(FORMATS["FFmpeg's rejected"]))
+        confined = {"protocol_whitelist": "none", "format_whitelist": formats}
         video = _Video(av.open(file, metadata_errors="replace", container_options=confined, options=_bounded()))
         number, seconds = -1, 0.0
         with closing(video):
@@ -265,7 +260,7 @@ def _claimed_size(file: BinaryIO) -> int:
         if head[:4] == b"RIFF":
             number = int.from_bytes(head[4:8], "little")
             step = 8 + number if number < 2**32 - 1 else 0  # all bits set is an unknown size
-        elif head[4:8] in BOXES:
+        elif head[4:8] in BOXES:  # of the MP4 family; what else follows them is not part of the video
             step = int.from_bytes(head[:4], "big")
             step = int.from_bytes(head[8:], "big") if step == 1 else step  # 0 is to the end of the file
         elif head[:4] in (b"\x1aE\xdf\xa3", b"\x18S\x80g"):  # header and segment of Matroska and WebM (EBML)
