@@ -85,9 +85,8 @@ def _is_noise(name: str) -> bool:
 def walk(folder: str, key: Callable[[str], Any] = str) -> Iterator[tuple[str, os.stat_result | OSError | None]]:
     """List everything below a folder; hidden files, files of the operating system and links to a folder above are skipped.
 
-    Yields the name relative to the folder, with slashes, and its status: None for a link that leads nowhere, an error for what
-    may not be examined. A folder comes before its contents; one that cannot be listed also comes with the error. `key` sorts
-    the names of a folder.
+    Yields the name relative to the folder, with slashes, and its status, None for a link that leads nowhere; what may not be
+    examined comes with the error, and so does, after its status, a folder that cannot be listed. `key` sorts a folder's names.
     """
     visits: Counter[tuple[int, int]] = Counter()
     # the folders that are being listed: prefix of the names, names that are left, and the folders above
@@ -171,20 +170,19 @@ def read_with_note(source: ImageSource, name: str = "") -> tuple[np.ndarray, str
     """Read an image as `read_image` does, and note what was left out or inferred; `name` is that of bytes in errors."""
     if not isinstance(source, ImageSource):
         raise MienError(f"An image is a path, bytes, a Pillow image or an array, not {type(source).__name__}.")
-    what, remedy = "image array", "save or download it again"
-    if isinstance(source, Image.Image):
-        what, remedy = "Pillow image", "load it before its file is closed, or save it again"
-    elif isinstance(source, bytes):
-        what = f"image {name!r}" if name else "image in these bytes"
-    elif not isinstance(source, np.ndarray):
-        what = f"image {str(source)!r}"
+    what, remedy = f"image {name!r}" if name else "image in these bytes", "save or download it again"
     try:
         with pixels_in_flight():
             if isinstance(source, np.ndarray):
+                what = "image array"
                 return _from_array(np.asarray(source))
             if isinstance(source, Image.Image):
+                what, remedy = "Pillow image", "load it before its file is closed, or save it again"
                 return _decode(source)
-            with io.BytesIO(source) if isinstance(source, bytes) else open_file(source) as file:
+            if isinstance(source, bytes):
+                return _from_file(io.BytesIO(source))
+            what = f"image {str(source)!r}"
+            with open_file(source) as file:
                 return _from_file(file)
     except Exception as error:  # parsers of damaged files raise OSError, SyntaxError, ValueError, struct.error and more
         raise MienError(failure(what, error, "is damaged", remedy)) from None
@@ -219,17 +217,22 @@ def prepare(image: np.ndarray, size: int, channels: int) -> np.ndarray:
 
 
 def _from_file(file: BinaryIO) -> tuple[np.ndarray, str]:
-    if not file.read(1):
-        raise MienError("is empty (0 bytes); copy or download it again.")
+    head = file.read(HEAD_BYTES)
     file.seek(0)
+    if not head:
+        raise MienError("is empty (0 bytes); copy or download it again.")
+    _register_heic()
+    is_container = head.startswith(_CONTAINERS)
     try:
-        image = _open(file)
+        # Pillow's own limit is of 89 megapixels and warns; `_decode` checks the size that a header states.
+        with _pillow_limit(CONTAINED if is_container else None):
+            image = Image.open(file)
+            if is_container:
+                image.load()
     except UnidentifiedImageError:
-        file.seek(0)
-        head = file.read(HEAD_BYTES)
-        hint = " (it is HEIC: pip install pillow-heif)" if head[4:12] in _HEIC else ""
         if (kind := content_kind(head)) in ("zip", "video"):
             raise MienError(f"is a {kind}, which is not read here; name it itself, or unpack it first.") from None
+        hint = " (it is HEIC: pip install pillow-heif)" if head[4:12] in _HEIC else ""
         raise MienError(f"is not in a format that can be read{hint}; save it as JPEG or PNG.") from None
     with image:
         pixels, note = _decode(image)
@@ -237,18 +240,6 @@ def _from_file(file: BinaryIO) -> tuple[np.ndarray, str]:
             if image.format != "MPO" and getattr(image, "is_animated", False):
                 note = note or f"the first of several {'pages' if image.format == 'TIFF' else 'frames'}"
         return pixels, note
-
-
-def _open(file: BinaryIO) -> Image.Image:
-    _register_heic()
-    is_container = file.read(4) in _CONTAINERS
-    file.seek(0)
-    # Pillow's own limit is of 89 megapixels and warns; `_decode` checks the size that a header states.
-    with _pillow_limit(CONTAINED if is_container else None):
-        image = Image.open(file)
-        if is_container:
-            image.load()
-        return image
 
 
 @contextmanager
@@ -349,9 +340,8 @@ def _to_bytes(values: np.ndarray, scales: tuple[int, ...] = ()) -> tuple[np.ndar
     pixels = np.empty(values.shape, np.uint8)
     rows = max(1, BAND // values[0].size)
     for top in range(0, len(values), rows):
-        pixels[top : top + rows] = np.rint(
-            np.clip(np.multiply(values[top : top + rows], 255 / scale, dtype=np.float32), 0, 255)
-        )
+        scaled = np.multiply(values[top : top + rows], 255 / scale, dtype=np.float32)
+        pixels[top : top + rows] = np.rint(scaled.clip(0, 255))
     return pixels, f"{values.dtype} values from {low:.3g} to {high:.3g} read as 0 to {scale}"
 
 
