@@ -2,7 +2,6 @@
 
 import base64
 import errno
-import functools
 import glob
 import io
 import json
@@ -28,7 +27,7 @@ ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
 """What `read_image` takes: a path, the bytes of an image file, a Pillow image, or an array."""
 
 FORMATS: dict[str, Any] = json.loads(Path(__file__).with_name("formats.json").read_text(encoding="utf-8"))
-"""Suffixes, signatures and parts of the formats of images and videos, and which of them are not read."""
+"""Suffixes, signatures and parts of the formats of images and videos, which of them are not read, and why one ends."""
 
 IMAGE_SUFFIXES = frozenset(FORMATS["suffixes of images"].split())
 """The files of a folder or zip that count as images, for training and prediction alike, in upper or lower case."""
@@ -61,6 +60,11 @@ _TURNS: dict[int, tuple[Image.Transpose, Callable[[np.ndarray], np.ndarray]]] = 
 """How an image becomes upright, and back, by its EXIF orientation (TIFF 6.0, tag 274)."""
 
 _PILLOW_LIMIT = threading.Lock()
+
+with suppress(ImportError):
+    import pillow_heif  # type: ignore[import-not-found, unused-ignore]
+
+    pillow_heif.register_heif_opener()
 
 
 def suffix_of(name: str) -> str:
@@ -221,7 +225,6 @@ def _from_file(file: BinaryIO) -> tuple[np.ndarray, str]:
     file.seek(0)
     if not head:
         raise MienError("is empty (0 bytes); copy or download it again.")
-    _register_heic()
     is_container = head.startswith(_CONTAINERS)
     try:
         # Pillow's own limit is of 89 megapixels and warns; `_decode` checks the size that a header states.
@@ -251,14 +254,6 @@ def _pillow_limit(pixels: int | None) -> Iterator[None]:
             yield
         finally:
             Image.MAX_IMAGE_PIXELS = limit
-
-
-@functools.cache
-def _register_heic() -> None:
-    with suppress(ImportError):
-        import pillow_heif  # type: ignore[import-not-found, unused-ignore]
-
-        pillow_heif.register_heif_opener()
 
 
 def _decode(image: Image.Image) -> tuple[np.ndarray, str]:
