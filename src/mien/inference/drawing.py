@@ -250,12 +250,11 @@ def plot_tracks(history: VideoHistory, font: str | None = None) -> Image.Image |
     for (number, track), panel in zip(tracks, panels, strict=True):
         for times, probabilities in _runs(track, history.spacing):
             panel.stackplot(times, probabilities, colors=colours, edgecolor="white", linewidth=0.3)
-        panel.set(ylim=(0, 1), xlim=(0, history.end), yticks=(0, 0.5, 1))
+        panel.set(ylim=(0, 1), xlim=(0, history.end), yticks=(0, 0.5, 1), facecolor="#f3f4f6")
         panel.set_ylabel(f"#{number}", rotation=0, ha="right", va="center", fontsize=11)
         panel.tick_params(length=0, labelsize=8, colors="#6b7785")
         panel.spines[:].set_visible(False)
         panel.grid(axis="y", color="#1d2733", alpha=0.25, linewidth=0.5)
-        panel.set_facecolor("#f3f4f6")
     left_out = history.left_out + len(history.tracks) - len(tracks)
     seconds = f"seconds; {left_out} shorter tracks left out" if left_out else "seconds"
     panels[-1].set_xlabel(seconds, fontsize=9, color="#6b7785")
