@@ -2,9 +2,9 @@
 
 import base64
 import errno
-import functools
 import glob
 import io
+import json
 import math
 import os
 import re
@@ -26,28 +26,16 @@ from mien.inputs import IN_FLIGHT, check_pixels, failure, open_file, pixels_in_f
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
 """What `read_image` takes: a path, the bytes of an image file, a Pillow image, or an array."""
 
-_COMMON = ".jpg .jpeg .jpe .jfif .png .apng .gif .webp .tif .tiff .bmp .dib .tga"
-IMAGE_SUFFIXES = frozenset(f"{_COMMON} .heic .heif .avif .jp2 .j2k .ppm .pgm .pbm .pnm".split())
+FORMATS: dict[str, Any] = json.loads(Path(__file__).with_name("formats.json").read_text(encoding="utf-8"))
+"""Suffixes, signatures and parts of the formats of images and videos, which of them are not read, and why one ends."""
+
+IMAGE_SUFFIXES = frozenset(FORMATS["suffixes of images"].split())
 """The files of a folder or zip that count as images, for training and prediction alike, in upper or lower case."""
 
 HEAD_BYTES = 512  # bytes of a file that `content_kind` needs
-HEIC = (b"ftypheic", b"ftypheix", b"ftypmif1")  # bytes 4 to 12 of a HEIC file
-
-_KINDS = {
-    "image": re.compile(
-        rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|BM.{4}\0{4}|II[*+]\0|MM\0[*+]|RIFF.{4}WEBP|\xff\x4f\xff\x51|P[1-7fF]\s|8BPS"
-        rb"|\0{3}\x0c(jP  |JXL )|.{4}ftyp(he[iv][cxms]|mi[af][f1-9]|msf1|avi[fs]|crx )",
-        re.DOTALL,
-    ),
-    "zip": re.compile(rb"PK(\x03\x04|\x05\x06)"),
-    "video": re.compile(
-        rb".{4}(moov|mdat)|\0.{3}(ftyp|moof|wide|free|skip|styp)|RIFF.{4}AVI |\x1aE\xdf\xa3|FLV\x01|OggS|0&\xb2u\x8ef\xcf\x11"
-        rb"|DKIF|\0\0\x01[\xb3\xba]|\0{3}\x01[\x09\x27\x40\x46\x67]|nut/|G.{187}G.{187}G|.{4}G.{191}G|\x06\x0e\+4|\.RMF|YUV4",
-        re.DOTALL,
-    ),
-}
-"""How files begin: the formats of Pillow that have a signature, zips, and the containers of videos."""
-
+_KINDS = {kind: re.compile("|".join(forms.values()).encode(), re.DOTALL) for kind, forms in FORMATS["signatures"].items()}
+_HEIC = [f"ftyp{brand}".encode() for brand in FORMATS["brands of HEIC"]]  # bytes 4 to 12
+_CONTAINERS = tuple(start.encode() for start in FORMATS["images that hold others: ICO, CUR, ICNS, BLP"])
 _PART = re.compile(r"\[!?(\]?[^]]*)]|.", re.DOTALL)  # of a pattern: a set of characters, or a character
 _NOISE = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}  # created by macOS, Windows and network drives
 
@@ -59,13 +47,7 @@ LARGEST_FACE = 4096  # side in pixels of a prepared or drawn face: four times th
 BAND = 2**18  # pixels that are converted at a time: copies of a whole image take several times its memory, and longer
 MOST_VISITS = 8  # so many times links lead to a folder: among folders that link to each other there are millions of ways
 
-CONTAINERS = (b"\0\0\1\0", b"\0\0\2\0", b"icns", b"BLP1", b"BLP2")
-"""How files begin that hold an image of another size than they say: ICO, CUR, ICNS and BLP."""
-
 CONTAINED = 2**23  # pixels; Pillow rejects twice as many. The largest icons have 1024 x 1024
-REJECTED = {"EPS", "WMF", "FITS", "IPTC", "BUFR", "GRIB", "HDF5", "FPX", "MIC", "MPEG"}
-"""Formats that Pillow hands to other programs (EPS would be executed by Ghostscript), or unpacks without a limit."""
-
 _TURNS: dict[int, tuple[Image.Transpose, Callable[[np.ndarray], np.ndarray]]] = {
     2: (Image.Transpose.FLIP_LEFT_RIGHT, lambda seen: seen[:, ::-1]),
     3: (Image.Transpose.ROTATE_180, lambda seen: seen[::-1, ::-1]),
@@ -78,6 +60,11 @@ _TURNS: dict[int, tuple[Image.Transpose, Callable[[np.ndarray], np.ndarray]]] = 
 """How an image becomes upright, and back, by its EXIF orientation (TIFF 6.0, tag 274)."""
 
 _PILLOW_LIMIT = threading.Lock()
+
+with suppress(ImportError):
+    import pillow_heif  # type: ignore[import-not-found, unused-ignore]
+
+    pillow_heif.register_heif_opener()
 
 
 def suffix_of(name: str) -> str:
@@ -102,9 +89,8 @@ def _is_noise(name: str) -> bool:
 def walk(folder: str, key: Callable[[str], Any] = str) -> Iterator[tuple[str, os.stat_result | OSError | None]]:
     """List everything below a folder; hidden files, files of the operating system and links to a folder above are skipped.
 
-    Yields the name relative to the folder, with slashes, and its status: None for a link that leads nowhere, an error for what
-    may not be examined. A folder comes before its contents; one that cannot be listed also comes with the error. `key` sorts
-    the names of a folder.
+    Yields the name relative to the folder, with slashes, and its status, None for a link that leads nowhere; what may not be
+    examined comes with the error, and so does, after its status, a folder that cannot be listed. `key` sorts a folder's names.
     """
     visits: Counter[tuple[int, int]] = Counter()
     # the folders that are being listed: prefix of the names, names that are left, and the folders above
@@ -188,20 +174,19 @@ def read_with_note(source: ImageSource, name: str = "") -> tuple[np.ndarray, str
     """Read an image as `read_image` does, and note what was left out or inferred; `name` is that of bytes in errors."""
     if not isinstance(source, ImageSource):
         raise MienError(f"An image is a path, bytes, a Pillow image or an array, not {type(source).__name__}.")
-    what, remedy = "image array", "save or download it again"
-    if isinstance(source, Image.Image):
-        what, remedy = "Pillow image", "load it before its file is closed, or save it again"
-    elif isinstance(source, bytes):
-        what = f"image {name!r}" if name else "image in these bytes"
-    elif not isinstance(source, np.ndarray):
-        what = f"image {str(source)!r}"
+    what, remedy = f"image {name!r}" if name else "image in these bytes", "save or download it again"
     try:
         with pixels_in_flight():
             if isinstance(source, np.ndarray):
+                what = "image array"
                 return _from_array(np.asarray(source))
             if isinstance(source, Image.Image):
+                what, remedy = "Pillow image", "load it before its file is closed, or save it again"
                 return _decode(source)
-            with io.BytesIO(source) if isinstance(source, bytes) else open_file(source) as file:
+            if isinstance(source, bytes):
+                return _from_file(io.BytesIO(source))
+            what = f"image {str(source)!r}"
+            with open_file(source) as file:
                 return _from_file(file)
     except Exception as error:  # parsers of damaged files raise OSError, SyntaxError, ValueError, struct.error and more
         raise MienError(failure(what, error, "is damaged", remedy)) from None
@@ -236,17 +221,21 @@ def prepare(image: np.ndarray, size: int, channels: int) -> np.ndarray:
 
 
 def _from_file(file: BinaryIO) -> tuple[np.ndarray, str]:
-    if not file.read(1):
-        raise MienError("is empty (0 bytes); copy or download it again.")
+    head = file.read(HEAD_BYTES)
     file.seek(0)
+    if not head:
+        raise MienError("is empty (0 bytes); copy or download it again.")
+    is_container = head.startswith(_CONTAINERS)
     try:
-        image = _open(file)
+        # Pillow's own limit is of 89 megapixels and warns; `_decode` checks the size that a header states.
+        with _pillow_limit(CONTAINED if is_container else None):
+            image = Image.open(file)
+            if is_container:
+                image.load()
     except UnidentifiedImageError:
-        file.seek(0)
-        head = file.read(HEAD_BYTES)
-        hint = " (it is HEIC: pip install pillow-heif)" if head[4:12] in HEIC else ""
         if (kind := content_kind(head)) in ("zip", "video"):
             raise MienError(f"is a {kind}, which is not read here; name it itself, or unpack it first.") from None
+        hint = " (it is HEIC: pip install pillow-heif)" if head[4:12] in _HEIC else ""
         raise MienError(f"is not in a format that can be read{hint}; save it as JPEG or PNG.") from None
     with image:
         pixels, note = _decode(image)
@@ -254,18 +243,6 @@ def _from_file(file: BinaryIO) -> tuple[np.ndarray, str]:
             if image.format != "MPO" and getattr(image, "is_animated", False):
                 note = note or f"the first of several {'pages' if image.format == 'TIFF' else 'frames'}"
         return pixels, note
-
-
-def _open(file: BinaryIO) -> Image.Image:
-    _register_heic()
-    is_container = file.read(4) in CONTAINERS
-    file.seek(0)
-    # Pillow's own limit is of 89 megapixels and warns; `_decode` checks the size that a header states.
-    with _pillow_limit(CONTAINED if is_container else None):
-        image = Image.open(file)
-        if is_container:
-            image.load()
-        return image
 
 
 @contextmanager
@@ -279,19 +256,12 @@ def _pillow_limit(pixels: int | None) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-@functools.cache
-def _register_heic() -> None:
-    with suppress(ImportError):
-        import pillow_heif  # type: ignore[import-not-found, unused-ignore]
-
-        pillow_heif.register_heif_opener()
-
-
 def _decode(image: Image.Image) -> tuple[np.ndarray, str]:
     tags = getattr(image, "tag_v2", {})
     tile = [tags.get(tag, 0) for tag in (ExifTags.Base.TileWidth, ExifTags.Base.TileLength)]
     check_pixels(*max(image.size, tile, key=math.prod))  # each tile of a TIFF is decoded whole
-    if image.format in REJECTED:
+    # those that Pillow hands to other programs (EPS would be executed by Ghostscript), or unpacks without a limit
+    if image.format in FORMATS["Pillow's rejected"]:
         raise MienError(f"is a file of the format {image.format}; save it as JPEG or PNG.")
     try:
         # Pillow checks the tiles of a TIFF, and takes it whole for one
@@ -365,9 +335,8 @@ def _to_bytes(values: np.ndarray, scales: tuple[int, ...] = ()) -> tuple[np.ndar
     pixels = np.empty(values.shape, np.uint8)
     rows = max(1, BAND // values[0].size)
     for top in range(0, len(values), rows):
-        pixels[top : top + rows] = np.rint(
-            np.clip(np.multiply(values[top : top + rows], 255 / scale, dtype=np.float32), 0, 255)
-        )
+        scaled = np.multiply(values[top : top + rows], 255 / scale, dtype=np.float32)
+        pixels[top : top + rows] = np.rint(scaled.clip(0, 255))
     return pixels, f"{values.dtype} values from {low:.3g} to {high:.3g} read as 0 to {scale}"
 
 

@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 from PIL import ImageColor
 
-from mien.inference import annotation
-from mien.inference.annotation import VideoHistory, plot_tracks
-from mien.inference.drawing import COLOURS
+from mien.inference import drawing
+from mien.inference.drawing import COLOURS, VideoHistory, plot_tracks
 from mien.inference.prediction import Prediction
 from mien.labels import FER2013
 
@@ -34,7 +33,7 @@ def pixels_of(picture, label):
 def test_a_track_is_cut_where_its_face_was_lost():
     line = history([0], [0, 1], [1], [], [0]).tracks[0]
     assert [(time, run) for time, run, _ in line.points] == [(0, 0), (0.1, 0), (0.4, 1)]
-    parts = list(annotation._runs(line, 0.1))
+    parts = list(drawing._runs(line, 0.1))
     np.testing.assert_allclose(parts[0][0], [0, 0.1, 0.2])
     np.testing.assert_allclose(parts[1][0], [0.4, 0.5])
     assert [shares.shape for _, shares in parts] == [(7, 3), (7, 2)]
@@ -56,7 +55,7 @@ def test_a_face_of_a_single_frame_is_seen_too():
 
 
 def test_of_many_tracks_the_longest_are_shown_and_memory_stays_bounded(monkeypatch):
-    monkeypatch.setattr(annotation, "MOST_KEPT", 10)
+    monkeypatch.setattr(drawing, "MOST_KEPT", 10)
     kept = VideoHistory(0.1)
     for number in range(100):
         kept.add(frame(number, [0, 1 + number]))
@@ -64,7 +63,7 @@ def test_of_many_tracks_the_longest_are_shown_and_memory_stays_bounded(monkeypat
     assert 0 in kept.tracks
     assert kept.left_out + len(kept.tracks) == 101
     assert [number for number, _ in kept.longest(1)] == [0]
-    monkeypatch.setattr(annotation, "MOST_POINTS", 20)
+    monkeypatch.setattr(drawing, "MOST_POINTS", 20)
     long = history(*[[0]] * 500).tracks[0]
     assert len(long.points) <= 20
     assert (long.frames, long.points[0][0], {run for _, run, _ in long.points}) == (500, 0, {0})

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from mien.errors import MienError
-from mien.inference import annotation
-from mien.inference.annotation import AnnotationWriter
+from mien.inference import drawing
+from mien.inference.drawing import AnnotationWriter
 from mien.inference.prediction import Prediction
 from mien.inference.video import video_frames
 from mien.labels import FER2013
@@ -122,8 +122,8 @@ def test_a_frame_that_could_not_be_read_shows_the_one_before_and_the_broken_end_
 
 def test_the_text_of_a_video_does_not_tremble_with_its_faces(tmp_path, monkeypatch):
     sizes = []
-    draw = annotation.annotate
-    monkeypatch.setattr(annotation, "annotate", lambda *words, **more: sizes.append(more["text_size"]) or draw(*words, **more))
+    draw = drawing.annotate
+    monkeypatch.setattr(drawing, "annotate", lambda *words, **more: sizes.append(more["text_size"]) or draw(*words, **more))
     drawn = AnnotationWriter(tmp_path)
     for number in range(20):
         (row,) = frame("clip.mp4", number)

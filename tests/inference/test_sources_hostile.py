@@ -19,7 +19,7 @@ from PIL import Image
 import mien
 from mien.cli import main
 from mien.images import matching
-from mien.inference import annotation, sources
+from mien.inference import drawing, sources
 from mien.inference.sources import frames, read_paths
 
 GRAY = np.full((20, 30), 90, np.uint8)
@@ -261,14 +261,14 @@ def test_the_parts_of_a_pattern_that_exist_are_names(tmp_path):
 
 
 def test_a_drawing_that_fails_is_a_note(tmp_path, model, monkeypatch):
-    real = annotation.annotate
+    real = drawing.annotate
 
     def fail_once(image, *words, **options):
         if image.shape[0] == 21:
             raise RuntimeError("no room\nfor the label")
         return real(image, *words, **options)
 
-    monkeypatch.setattr(annotation, "annotate", fail_once)
+    monkeypatch.setattr(drawing, "annotate", fail_once)
     rows = list(mien.predict([GRAY, np.full((21, 30), 90, np.uint8), GRAY], model, faces=True, draw=tmp_path / "out"))
     assert [row.note for row in rows] == ["", "not drawn (no room for the label)", ""]
     assert all(row.label for row in rows)

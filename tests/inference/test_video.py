@@ -214,7 +214,7 @@ def test_who_stops_a_camera_has_whole_answers(out, model, tmp_path, monkeypatch,
     assert not any(thread.name.startswith("mien") for thread in threading.enumerate())
 
 
-@pytest.mark.parametrize("place", ["mien.inference.output._json", "mien.inference.video.DrawnVideo._encode"])
+@pytest.mark.parametrize("place", ["mien.inference.output.to_json", "mien.inference.video.DrawnVideo._encode"])
 def test_who_stops_a_camera_while_a_row_is_written_or_drawn_has_it_whole(place, model, tmp_path, monkeypatch, capsys):
     calls = []
     module, _, name = place.rpartition(".")

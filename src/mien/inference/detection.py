@@ -15,6 +15,8 @@ from mien.errors import MienError, check_number
 from mien.images import BAND
 from mien.inference.model_file import check_file
 from mien.inference.prediction import Face
+from mien.inference.tracking import overlaps
+from mien.inputs import reason_of
 
 YUNET = Path(__file__).parents[1] / "models" / "detectors" / "yunet.onnx"
 """YuNet-n (Wu, Peng and Yu: YuNet, a tiny millisecond-level face detector, 2023), Apache-2.0: its authors' file with free
@@ -201,9 +203,8 @@ def open_detector(name: str = "auto", score: float | None = None) -> Detector:
     """Open the face detector in `detector_file` that finds faces from this score on, by default from its own."""
     if score is not None:
         check_number("The least score of a face", score, 1e-6, 1 - 1e-6, whole=False)
-    if (path := detector_file(name)) is None:
-        return WholeImage()
-    return YuNet(path) if score is None else YuNet(path, score)
+    path = detector_file(name)
+    return WholeImage() if path is None else YuNet(path, score or YuNet.SCORE)
 
 
 def detector_file(name: str) -> Path | None:
@@ -249,14 +250,11 @@ def search_resized(image: np.ndarray, longest: int, search: Search, degrees: Ite
 
 def distinct(boxes: np.ndarray, overlap: float) -> list[int]:
     """Number the boxes (N, 4) that do not overlap an earlier one by more than this intersection over union."""
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     kept, left = [], np.arange(len(boxes))
     while left.size:
-        first, left = left[0], left[1:]
-        kept.append(int(first))
-        sides = np.minimum(boxes[first, 2:], boxes[left, 2:]) - np.maximum(boxes[first, :2], boxes[left, :2])
-        shared = np.prod(np.maximum(sides, 0), axis=1)
-        left = left[shared <= overlap * (areas[first] + areas[left] - shared)]
+        first, left = int(left[0]), left[1:]
+        kept.append(first)
+        left = left[overlaps(boxes[[first]], boxes[left])[0] <= overlap]
     return kept
 
 
@@ -293,3 +291,45 @@ def _moved(face: Face, matrix: np.ndarray, shift: np.ndarray, degrees: float = 0
 
 def _score(face: Face) -> float:
     return face.score or 0.0
+
+
+class FaceCropper:
+    """Finds and crops the faces of images; safe to call from several threads. The parameters are those of `mien.predict`."""
+
+    def __init__(
+        self,
+        detector: str | Detector = "auto",
+        margin: float = 0.0,
+        min_size: float = 0.0,
+        min_score: float | None = None,
+        faces: bool = False,
+    ) -> None:
+        check_number("The margin, a share of the face's square,", margin, -0.4, 2, whole=False)
+        check_number("The least size of a face in pixels", min_size, 0, whole=False)
+        if faces and detector not in ("auto", "none"):
+            raise MienError("Cropped faces need no detector; leave out the detector, or faces.")
+        detector = "none" if faces else detector
+        self._detector = open_detector(detector, min_score) if isinstance(detector, str) else detector
+        framing, factor = self._detector.framing, 1 + 2 * margin
+        if framing is None and (margin or min_score is not None):
+            raise MienError("Without face detection there is no margin and no score; leave out margin and min_score.")
+        self._framing = framing and Framing(framing.side * factor, framing.rise / factor)  # with the same centre
+        self._min_size, self._min_score = min_size, min_score or 0.0
+
+    def faces(self, image: np.ndarray) -> list[tuple[Face, np.ndarray]]:
+        """Find the faces of an image, uint8 (H, W) or (H, W, 3), largest first, each with its crop."""
+        found = self._detector.detect(image)
+        if not np.isfinite([(*face.box, _score(face), face.angle, *face.centre) for face in found]).all():
+            raise ValueError("a box, score or landmark is not a finite number")
+        return [
+            (face, crop_face(image, face, self._framing))
+            for face in found
+            if min(face.size) >= self._min_size and (face.score is None or face.score >= self._min_score)
+        ]
+
+    def largest(self, image: np.ndarray) -> np.ndarray | None:
+        """Return the crop of the largest face; None if there is no face, MienError if the detector fails."""
+        try:
+            return next((crop for _, crop in self.faces(image)), None)
+        except Exception as error:  # whatever a detector raises concerns this image only
+            raise MienError(f"face detection failed ({reason_of(error)})") from error

@@ -1,18 +1,24 @@
-"""Draw predictions into an image: the box of every face with its label, readable on any background and in any script."""
+"""Draw predictions into images and videos, readable on any background and in any script, and plot the tracks of videos."""
 
+import io
 import logging
+import math
 import os
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import chain, groupby
+from itertools import chain, count, groupby
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, features
+from PIL import ExifTags, Image, ImageDraw, ImageFont, features
 
 from mien.errors import MienError
+from mien.files import identity, sweep, write_whole
 from mien.inference.prediction import Prediction
+from mien.inference.video import DRAWN, SOFTWARE, VIDEO_SUFFIX, DrawnVideo, saving
+from mien.inputs import reason_of
 
 FONT_FOLDERS = (  # where Linux, macOS and Windows keep fonts
     *("~/.fonts", "~/.local/share/fonts", "/usr/local/share/fonts", "/usr/share/fonts"),
@@ -24,6 +30,13 @@ STYLES = ("bold", "italic", "oblique", "light", "thin", "black", "serif", "mono"
 SMALLEST = 480  # pixels of the longest side below which a picture is enlarged first, to have room for text
 COLOURS = ("#ffd23f", "#4cc9f0", "#f28482", "#80ed99", "#c77dff", "#ff9f1c", "#a0c4ff", "#f9c6d7", "#b5e48c", "#e9c46a")
 """Colours of the labels in their order, all light enough for black text."""
+
+PLOT_SUFFIX = ".tracks.png"
+TEXT_SMOOTHING = 0.05  # weight of a frame's text size in its moving average over a video, since the sizes of faces jitter
+LEGEND_SIZE = 20  # text size in pixels of a plot's legend
+MOST_PANELS = 8  # tracks in one plot: those with the most frames
+MOST_KEPT = 64  # most tracks kept in memory; beyond that the shorter half is dropped, so that a stream's memory is bounded
+MOST_POINTS = 4096  # of a track; beyond that every second one is dropped. A plot is some 1,300 pixels wide
 
 Area = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 Text = list[tuple[str, ImageFont.FreeTypeFont]]  # a line of text in parts, each with its font
@@ -122,6 +135,7 @@ def annotate(
         picture = picture.resize((round(picture.width * zoom), round(picture.height * zoom)), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
     line = max(2, round(max(picture.size) / 320))
+    edge = line // 2
     faces: list[tuple[Area, str, str]] = []  # box, colour and label
     for prediction in predictions:
         if prediction.box is not None and prediction.probabilities is not None:
@@ -130,7 +144,10 @@ def annotate(
             track = "" if prediction.track is None else f"#{prediction.track} "
             text = f"{track}{prediction.label} {prediction.confidence:.0%}{'?' if prediction.unsure else ''}"
             faces.append(((x1, y1, x2, y2), colour, text))
-            _draw_box(draw, (x1, y1, x2, y2), line, colour)
+            # a light line between two dark ones, so that one of them stands out on any background
+            for grow, thickness, ink in ((edge, line + 2 * edge, "black"), (0, line, colour)):
+                around = (x1 - grow, y1 - grow, max(x1, x2) + grow, max(y1, y2) + grow)
+                draw.rectangle(around, outline=ink, width=thickness)
     size = text_size or choose_text_size([box for box, _, _ in faces], max(picture.size))
     fonts = choose_fonts(predictions[0].labels.names, font)
     labels: list[Area] = []
@@ -148,14 +165,6 @@ def choose_text_size(boxes: Sequence[Area], longest: int) -> float:
     """Choose one size for all labels, so that most are hardly wider than their face; `longest` is the picture's longer side."""
     largest = max(16.0, longest / 28)
     return float(np.clip(np.median([x2 - x1 for x1, _, x2, _ in boxes]) / 6, 13, largest)) if boxes else largest
-
-
-def _draw_box(draw: ImageDraw.ImageDraw, box: Area, line: int, colour: str) -> None:
-    """Draw a light line between two dark ones, so that one of them stands out on any background."""
-    x1, y1, x2, y2 = box
-    edge = max(1, line // 2)
-    for grow, width, ink in ((edge, line + 2 * edge, "black"), (0, line, colour)):
-        draw.rectangle((x1 - grow, y1 - grow, max(x1, x2) + grow, max(y1, y2) + grow), outline=ink, width=width)
 
 
 def _place(label: tuple[float, float], size: tuple[int, int], box: Area, gap: float, labels: Sequence[Area]) -> Area:
@@ -178,3 +187,195 @@ def _covered(area: Area, others: Sequence[Area]) -> float:
     widths = (min(area[2], other[2]) - max(area[0], other[0]) for other in others)
     heights = (min(area[3], other[3]) - max(area[1], other[1]) for other in others)
     return sum(max(0.0, width) * max(0.0, height) for width, height in zip(widths, heights, strict=True))
+
+
+@dataclass(eq=False)
+class TrackHistory:
+    """The predictions of one track."""
+
+    points: list[tuple[float, int, np.ndarray]] = field(default_factory=list)  # time, run, probabilities (K,)
+    frames: int = 0  # including those of dropped points
+    run: int = -1  # a new one begins after a frame without the face
+
+
+class VideoHistory:
+    """The predictions of one video: the history of each track by its number; `spacing` is the time between two frames."""
+
+    def __init__(self, spacing: float) -> None:
+        self.spacing = spacing
+        self.tracks: dict[int, TrackHistory] = {}
+        self.labels: Sequence[str] = ()
+        self.left_out = 0  # dropped tracks
+        self.end = 0.0  # of the last frame, in seconds
+        self._previous: set[int | None] = set()  # tracks of the previous frame
+
+    def add(self, predictions: Sequence[Prediction]) -> None:
+        """Add the predictions of a frame."""
+        for prediction in predictions:
+            if prediction.time is None:
+                continue
+            self.end = max(self.end, prediction.time + self.spacing)
+            if prediction.track is None or prediction.probabilities is None:
+                continue
+            self.labels = prediction.labels.names
+            track = self.tracks.setdefault(prediction.track, TrackHistory())
+            track.run += prediction.track not in self._previous
+            track.points.append((prediction.time, track.run, prediction.probabilities))
+            track.frames += 1
+            if len(track.points) > MOST_POINTS:
+                del track.points[1::2]
+        self._previous = {prediction.track for prediction in predictions}
+        if len(self.tracks) > MOST_KEPT:
+            self.left_out += len(self.tracks)
+            self.tracks = dict(self.longest(MOST_KEPT // 2))
+            self.left_out -= len(self.tracks)
+
+    def longest(self, count: int) -> list[tuple[int, TrackHistory]]:
+        """Return the tracks with the most frames, ordered by number."""
+        return sorted(sorted(self.tracks.items(), key=lambda track: -track[1].frames)[:count])
+
+
+def plot_tracks(history: VideoHistory, font: str | None = None) -> Image.Image | None:
+    """Plot the stacked probabilities of each track over time, in the labels' colours; None without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
+    except ImportError:
+        _logger.warning("mien: the tracks are not plotted without matplotlib; run: pip install 'mien[evaluate]'")
+        return None
+    tracks = history.longest(MOST_PANELS)
+    colours = [COLOURS[number % len(COLOURS)] for number in range(len(history.labels))]
+    figure = Figure(figsize=(9, 0.8 + 1.1 * len(tracks)), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.04))
+    panels = figure.subplots(len(tracks), sharex=True, squeeze=False)[:, 0]
+    for (number, track), panel in zip(tracks, panels, strict=True):
+        for times, probabilities in _runs(track, history.spacing):
+            panel.stackplot(times, probabilities, colors=colours, edgecolor="white", linewidth=0.3)
+        panel.set(ylim=(0, 1), xlim=(0, history.end), yticks=(0, 0.5, 1), facecolor="#f3f4f6")
+        panel.set_ylabel(f"#{number}", rotation=0, ha="right", va="center", fontsize=11)
+        panel.tick_params(length=0, labelsize=8, colors="#6b7785")
+        panel.spines[:].set_visible(False)
+        panel.grid(axis="y", color="#1d2733", alpha=0.25, linewidth=0.5)
+    left_out = history.left_out + len(history.tracks) - len(tracks)
+    seconds = f"seconds; {left_out} shorter tracks left out" if left_out else "seconds"
+    panels[-1].set_xlabel(seconds, fontsize=9, color="#6b7785")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150, facecolor="white")
+    return _with_legend(Image.open(buffer).convert("RGB"), history.labels, colours, font)
+
+
+def _with_legend(plot: Image.Image, labels: Sequence[str], colours: Sequence[str], font: str | None) -> Image.Image:
+    """Add the labels with their colours above a plot: matplotlib would neither search for fonts nor join Arabic letters."""
+    fonts = choose_fonts(tuple(labels), font)
+    texts = [set_text(label, LEGEND_SIZE, fonts) for label in labels]
+    spacing = 4 * LEGEND_SIZE + round(max(measure_text(text)[0] for text in texts))
+    columns = max(1, (plot.width - LEGEND_SIZE) // spacing)
+    top = LEGEND_SIZE * (1 + 2 * math.ceil(len(texts) / columns))
+    picture = Image.new("RGB", (plot.width, plot.height + top), "white")
+    picture.paste(plot, (0, top))
+    draw = ImageDraw.Draw(picture)
+    for number, (text, colour) in enumerate(zip(texts, colours, strict=True)):
+        x, y = LEGEND_SIZE + number % columns * spacing, LEGEND_SIZE * (1 + 2 * (number // columns))
+        draw.rectangle((x, y, x + 2 * LEGEND_SIZE, y + 0.7 * LEGEND_SIZE), fill=colour)
+        draw_text(draw, x + 2.5 * LEGEND_SIZE, y + 0.7 * LEGEND_SIZE, text, "black")
+    return picture
+
+
+def _runs(track: TrackHistory, spacing: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Split a track into runs: times (T,) and probabilities (K, T), the last extended to the end of its frame."""
+    for _, points in groupby(track.points, key=lambda point: point[1]):
+        times, _, probabilities = zip(*points, strict=True)
+        yield np.array([*times, times[-1] + spacing]), np.transpose([*probabilities, probabilities[-1]])
+
+
+class AnnotationWriter:
+    """A folder of annotated pictures and videos, which replaces only files that mien drew."""
+
+    def __init__(self, folder: Path, font: str | None = None) -> None:
+        self.folder, self._font = folder, font
+        self._names: set[str] = set()
+        self._numbers: dict[tuple[str, tuple[str, ...]], int] = {}
+        self._video: _Video | None = None
+        with saving("folder", folder, "made"):
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK):
+                raise OSError("it is not writable")
+        sweep(folder)
+
+    def add(self, image: np.ndarray | None, predictions: Sequence[Prediction], rate: float | None = None) -> None:
+        """Draw an image's predictions and save the picture under the image's name: JPEG for a JPEG, else PNG.
+
+        The frames of a video have a `rate`; it and the plot of its tracks are saved when something else follows or at `close`.
+        """
+        source = Path(predictions[0].source)
+        frame, video = predictions[0].frame, self._video
+        if video is not None and (source != video.source or frame is None or frame <= video.frame):
+            self.close()
+        if image is None:
+            return  # the frame before is shown until the next
+        if rate is None:
+            suffix = ".jpg" if source.suffix.lower() in (".jpg", ".jpeg", ".jpe", ".jfif") else ".png"
+            self._write(annotate(image, predictions, font=self._font), f"{self._stem(source, (suffix,))}{suffix}")
+            return
+        if self._video is None:
+            stem = self._stem(source, (VIDEO_SUFFIX, PLOT_SUFFIX))
+            drawn = DrawnVideo(self.folder, stem, (image.shape[1], image.shape[0]), rate)
+            self._video = _Video(source, drawn, VideoHistory(1 / rate))
+        self._video.add(image, predictions, self._font)
+
+    def close(self) -> None:
+        """Finish the video in progress, if any, and plot its tracks; a warning says which of them cannot be saved."""
+        video, self._video = self._video, None
+        if video is None:
+            return
+        try:
+            video.drawn.close()
+            if video.history.tracks and (plot := plot_tracks(video.history, self._font)):
+                self._write(plot, f"{video.drawn.path.stem}{PLOT_SUFFIX}")
+        except Exception as problem:
+            _logger.warning("mien: %r is not drawn (%s)", str(video.drawn.path), reason_of(problem))
+
+    def _write(self, picture: Image.Image, name: str) -> None:
+        path, exif = self.folder / name, Image.Exif()
+        exif[ExifTags.Base.Software] = SOFTWARE
+        form = "JPEG" if path.suffix == ".jpg" else "PNG"
+        with saving("picture", path):
+            write_whole(path, lambda part: picture.save(part, form, quality=92, exif=exif), durable=False)
+
+    def _stem(self, source: Path, suffixes: tuple[str, ...]) -> str:
+        """Choose a name that is free with all suffixes: images of several folders may share theirs, and files may exist."""
+        stem = source.stem.encode(errors="ignore")[:150].decode(errors="ignore") or "image"  # addresses may be longer
+        key = stem.casefold(), suffixes
+        for number in count(self._numbers.get(key, 1)):  # smaller ones are taken
+            name = stem if number == 1 else f"{stem}-{number}"
+            if all(self._is_free(f"{name}{suffix}", source) for suffix in suffixes):
+                break
+        self._numbers[key] = number + 1
+        self._names.update(f"{name}{suffix}".casefold() for suffix in suffixes)
+        return name
+
+    def _is_free(self, name: str, source: Path) -> bool:
+        """Tell whether a file is missing, or was drawn by an earlier run and is not the input itself."""
+        path = self.folder / name
+        is_old = not path.is_symlink() and DRAWN.matches(path) and identity(path) != identity(source)
+        return name.casefold() not in self._names and (is_old or not os.path.lexists(path))
+
+
+@dataclass(eq=False)
+class _Video:
+    """A video in progress: its drawn frames and its predictions."""
+
+    source: Path
+    drawn: DrawnVideo
+    history: VideoHistory
+    frame: int = -1
+    text_size: float = 0.0
+
+    def add(self, image: np.ndarray, predictions: Sequence[Prediction], font: str | None) -> None:
+        self.frame = predictions[0].frame or 0
+        if boxes := [prediction.box for prediction in predictions if prediction.box is not None]:
+            wanted = choose_text_size(boxes, max(image.shape[:2]))
+            before = self.text_size or wanted
+            self.text_size = before + TEXT_SMOOTHING * (wanted - before)
+        picture = annotate(image, predictions, enlarge=False, text_size=self.text_size, font=font)
+        self.drawn.add(picture, predictions[0].time or 0.0)
+        self.history.add(predictions)

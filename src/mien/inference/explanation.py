@@ -16,8 +16,7 @@ from PIL import ExifTags, Image, ImageDraw
 from mien.errors import MienError, printable
 from mien.files import FileKind, write_whole
 from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior, open_classifier
-from mien.inference.cropping import FaceCropper
-from mien.inference.detection import Detector
+from mien.inference.detection import Detector, FaceCropper
 from mien.inference.drawing import Text, choose_fonts, draw_text, measure_text, set_text
 from mien.inference.output import check_out
 from mien.inference.pipeline import FacePipeline, ImageFaces

@@ -11,11 +11,9 @@ import numpy as np
 
 from mien.errors import MienError, check_number
 from mien.images import prepare
-from mien.inference.annotation import AnnotationWriter
 from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior, open_classifier, usable_cores
-from mien.inference.cropping import FaceCropper
-from mien.inference.detection import Detector
-from mien.inference.drawing import choose_fonts
+from mien.inference.detection import Detector, FaceCropper
+from mien.inference.drawing import AnnotationWriter, choose_fonts
 from mien.inference.output import check_draw
 from mien.inference.prediction import Frame, Prediction, Unread, read
 from mien.inference.prefetch import prefetched

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 LONGEST_WAIT = 1.0  # seconds after which a group is finished although it is not full, so that results keep coming
 AHEAD = 256  # most items in progress or waiting for earlier ones, and most items of a group, however small
@@ -43,13 +43,14 @@ def prefetched(
     The answers keep the order of the items; errors are raised here, one of `items` after the answers to earlier items. The
     threads end with the generator. If the iterable hangs, the thread that reads it does too, but Python exits all the same.
     """
-    run = _Run(items, work, finish, lambda group: len(group) >= AHEAD or sum(map(size, group)) >= full, threads)
+    run = _Run[Result, Answer](threads)
+    reader = threading.Thread(target=run.read, args=(items, work), name="mien-reader", daemon=True)
     try:
         with deferred_interrupts():
-            run.reader.start()
+            reader.start()
         while True:
             with deferred_interrupts():
-                group = run.next_group()
+                group = run.next_group(finish, lambda group: len(group) >= AHEAD or sum(map(size, group)) >= full)
             if group is None:
                 break
             yield group.result()
@@ -58,6 +59,8 @@ def prefetched(
     finally:
         with deferred_interrupts():
             run.stop()
+            if reader.ident:
+                reader.join(GRACE)
 
 
 @contextmanager
@@ -80,8 +83,7 @@ def deferred_interrupts() -> Iterator[None]:
 
 
 def _note_interrupt(number: int, _: object) -> None:
-    if _INTERRUPTS:
-        raise KeyboardInterrupt
+    _raise_interrupt()
     _INTERRUPTS.append(number)
 
 
@@ -91,30 +93,24 @@ def _raise_interrupt() -> None:
         raise KeyboardInterrupt
 
 
-class _Run(Generic[Item, Result, Answer]):
+class _Run(Generic[Result, Answer]):
     """The threads of `prefetched`, and the results and groups in order; `changed` guards the state."""
 
-    def __init__(
-        self,
-        items: Iterable[Item],
-        work: Callable[[Item], Result],
-        finish: Callable[[list[Result]], Answer],
-        is_full: Callable[[list[Result]], bool],
-        threads: int,
-    ) -> None:
+    def __init__(self, threads: int) -> None:
         self.failure: BaseException | None = None
-        self._items, self._work, self._finish, self._is_full, self._threads = items, work, finish, is_full, threads
+        self._threads = threads
         self._changed = threading.Condition()
         self._results: deque[Future[Result]] = deque()
         self._group: list[Result] = []
         self._deadline = 0.0  # of the group
         self._groups: deque[tuple[int, Future[Answer]]] = deque()  # memory and answer of each group in progress
-        self._unfinished = self._held = self._given = 0  # items in progress; memory in all, and of the last answer
+        self._held = self._given = 0  # memory in all, and of the last answer
         self._ended = self._stopped = False
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mien")
-        self.reader = threading.Thread(target=self._read, name="mien-reader", daemon=True)
 
-    def next_group(self) -> Future[Answer] | None:
+    def next_group(
+        self, finish: Callable[[list[Result]], Answer], is_full: Callable[[list[Result]], bool]
+    ) -> Future[Answer] | None:
         """Wait for the answer to the next group, while others are made; None after the last one."""
         with self._changed:
             self._held -= self._given
@@ -123,7 +119,7 @@ class _Run(Generic[Item, Result, Answer]):
             while True:
                 _raise_interrupt()
                 while len(self._groups) <= self._threads and self._results and self._results[0].done():
-                    if self._is_full(self._group):
+                    if is_full(self._group):
                         break
                     self._deadline = self._deadline if self._group else time.monotonic() + LONGEST_WAIT
                     self._group.append(self._results.popleft().result())
@@ -131,9 +127,8 @@ class _Run(Generic[Item, Result, Answer]):
                 # no more results come: the items have ended, or memory is full until an answer is given
                 is_last = not self._results and (self._ended or self._held >= HELD_BYTES)
                 remaining = self._deadline - time.monotonic() if self._group else POLL
-                if self._group and (is_last or remaining <= 0 or self._is_full(self._group)):
-                    future = self._pool.submit(self._finish, self._group)
-                    future.add_done_callback(self._wake)
+                if self._group and (is_last or remaining <= 0 or is_full(self._group)):
+                    future = self._submit(finish, self._group)
                     self._groups.append((sum(result.held_bytes for result in self._group), future))
                     self._group = []
                 elif self._groups and self._groups[0][1].done():
@@ -145,47 +140,45 @@ class _Run(Generic[Item, Result, Answer]):
                     self._changed.wait(min(POLL, remaining))
 
     def stop(self) -> None:
-        """End the threads: work in progress is finished, nothing else is started."""
+        """Finish the work in progress, and start nothing else."""
         self._stopped = True
         self._wake()
         self._pool.shutdown(wait=True, cancel_futures=True)
-        if self.reader.ident:
-            self.reader.join(GRACE)
 
-    def _wake(self, *_: object) -> None:
-        with self._changed:
-            self._changed.notify_all()
+    def read(self, items: Iterable[Item], work: Callable[[Item], Result]) -> None:
+        """Read the items in a thread of their own, and have the others work on them."""
 
-    def _read(self) -> None:
+        def process(item: Item) -> Result:
+            result = work(item)
+            with self._changed:  # the memory of the result in place of the item's
+                self._held += result.held_bytes - item.held_bytes
+            return result
+
         try:
-            for item in self._items:
+            for item in items:
                 with self._changed:
                     self._changed.wait_for(lambda: self._stopped or self._has_room())
                     if self._stopped:
                         break
                     self._held += item.held_bytes
-                    self._unfinished += 1
-                    future = self._pool.submit(self._process, item)
-                    self._results.append(future)
-                    future.add_done_callback(self._wake)
+                    self._results.append(self._submit(process, item))
         except BaseException as failure:  # raised again in the consumer's thread
             self.failure = failure
         finally:
             self._ended = True
             self._wake()
-            if isinstance(self._items, Generator):
-                self._items.close()  # releases files and cameras at once
+            if isinstance(items, Generator):
+                items.close()  # releases files and cameras at once
+
+    def _submit(self, function: Callable[[Any], Any], argument: object) -> Future[Any]:
+        future = self._pool.submit(function, argument)
+        future.add_done_callback(self._wake)
+        return future
+
+    def _wake(self, *_: object) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     def _has_room(self) -> bool:
-        return self._unfinished < 2 * self._threads and len(self._results) < AHEAD and self._held < HELD_BYTES
-
-    def _process(self, item: Item) -> Result:
-        """Work on an item, and count the memory of its result in place of the item's."""
-        try:
-            result = self._work(item)
-            with self._changed:
-                self._held += result.held_bytes - item.held_bytes
-            return result
-        finally:
-            with self._changed:
-                self._unfinished -= 1
+        in_progress = sum(not future.done() for future in self._results)
+        return in_progress < 2 * self._threads and len(self._results) < AHEAD and self._held < HELD_BYTES

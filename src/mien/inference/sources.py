@@ -34,8 +34,7 @@ Source: TypeAlias = Item | Iterable[Item]  # the sources of `predict`: an item, 
 
 SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Mapping, Image.Image)  # one input although some can be iterated
 
-_VIDEOS = ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .flv .3gp .3g2 .mts .m2ts .ts .ogv"
-VIDEO_SUFFIXES = frozenset(_VIDEOS.split())
+VIDEO_SUFFIXES = frozenset(images.FORMATS["suffixes of videos"].split())
 """Files with these suffixes are videos, unless their content is something else; so are others whose content is a video."""
 
 ZIP_SUFFIX = ".zip"
@@ -59,10 +58,9 @@ def listed(
 ) -> Iterator[Frame | Unread]:
     """List the images of a source, in order and on demand; those of videos and cameras are already read.
 
-    Folders are listed recursively in natural order (2 before 10), without hidden files and files that are no images. A pattern
-    may hold *, ?, [...] and **. Files and bytes are recognised by their content; an array with one more axis than an image is
-    several images, and an array of text is paths. What cannot be read becomes a frame with an error. `skip` is called with the
-    name of each file, before it is decoded, and returns whether to leave it out; the other parameters are those of `predict`.
+    Files and bytes are recognised by their content; an array with one more axis than an image is several images, one of text is
+    paths. What cannot be read becomes a frame with an error. `skip` tells by the name of a file whether to leave it out, before
+    it is decoded; the other parameters are those of `predict`.
     """
     check_number("`every`", every, 1)
     if hasattr(source, "requires_grad"):
@@ -108,7 +106,6 @@ def _array_of(item: Any) -> Any:
 
 
 def _one(item: Any, name: str, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
-    """List the images of one input; `name` is for one that has none of its own."""
     if isinstance(item, Frame | Unread):
         yield item
     elif isinstance(item, int | np.integer) and not isinstance(item, bool):
@@ -151,7 +148,6 @@ def inline_bytes(text: str) -> bytes | None:
 
 
 def _by_name(name: str, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
-    """List the files of a name; there is always at least one frame, unless it is skipped."""
     if is_stream(name) and not _is_photo_address(name, fetch):
         if not skip(name):
             yield from stream_frames(name, every)
@@ -164,18 +160,16 @@ def _by_name(name: str, every: int, skip: Callable[[str], bool], fetch: bool) ->
     elif os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises an error where a path may not be examined
         yield from _folder(Path(name), every, skip)
     elif glob.has_magic(name) and not exists(Path(name)):
-        is_empty = True
-        for file in images.matching(name, natural):
-            is_empty = False
+        found = images.matching(name, natural)
+        for file in found:
             yield from _file(file, file, every, skip)
-        if is_empty:
+        if not found:
             yield Frame(name, error=f"Nothing matches {name!r}.")
     else:
         yield from _file(str(Path(name)), str(Path(name)), every, skip)
 
 
 def _file(name: str, file: images.ImageSource, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
-    """List the images of a path, or of something in memory: of a zip, a video, or one image."""
     kind = images.content_kind(file) if isinstance(file, bytes) else _kind(file) if isinstance(file, str) else "image"
     try:
         if kind == "zip":
@@ -197,7 +191,6 @@ def _kind(path: str) -> str:
 
 
 def _folder(folder: Path, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
-    """List the images in a folder and below; a folder that cannot be read becomes a frame with an error."""
     left_out: list[str] = []
     is_empty, start = True, str(folder / "x")[:-1]  # joined as text, since paths as objects take half of the time
     for name, status in images.walk(str(folder), natural):
@@ -214,16 +207,16 @@ def _folder(folder: Path, every: int, skip: Callable[[str], bool]) -> Iterator[F
             yield from _file(path, path, every, skip)
         elif suffix in (*VIDEO_SUFFIXES, ZIP_SUFFIX):
             left_out.append(path)
+    yield from _rest("folder", str(folder), is_empty, left_out, "; give one that does, or name videos and zips")
+
+
+def _rest(kind: str, name: str, is_empty: bool, left_out: list[str], advice: str) -> Iterator[Frame]:
+    """Say that a folder or zip holds no images, or what of it is not read."""
     if is_empty:
-        advice = "give one that does, or name videos and zips."
-        yield Frame(str(folder), error=f"The folder {str(folder)!r} holds no images (.jpg, .png or the like); {advice}")
+        yield Frame(name, error=f"The {kind} {name!r} holds no images (.jpg, .png or the like){advice}.")
     elif left_out:
-        _say_left_out("folder", str(folder), left_out)
-
-
-def _say_left_out(kind: str, name: str, left_out: list[str]) -> None:
-    held = f"the {kind} {name!r} also holds {len(left_out):,} of videos and zips, which are not read"
-    _logger.warning("mien: %s; name them themselves, such as %r", held, left_out[0])
+        held = f"the {kind} {name!r} also holds {len(left_out):,} of videos and zips, which are not read"
+        _logger.warning("mien: %s; name them themselves, such as %r", held, left_out[0])
 
 
 def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
@@ -237,11 +230,8 @@ def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
         for member in found:
             yield _unpacked(archive, members[member], f"{name}/{member}")
     left_out = [member for member in members if images.suffix_of(member) in (*VIDEO_SUFFIXES, ZIP_SUFFIX)]
-    if not found:
-        inside = f", but videos or zips, such as {left_out[0]!r}; unpack it" if left_out else "; give one that does"
-        yield Frame(name, error=f"The zip {name!r} holds no images (.jpg, .png or the like){inside}.")
-    elif left_out:
-        _say_left_out("zip", name, left_out)
+    advice = f", but videos or zips, such as {left_out[0]!r}; unpack it" if left_out else "; give one that does"
+    yield from _rest("zip", name, not found, left_out, advice)
 
 
 def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str) -> Frame | Unread:
@@ -265,7 +255,6 @@ def _is_photo_address(name: str, fetch: bool = False) -> bool:
 
 
 def _download(address: str) -> bytes:
-    """Download a photo; certificates are checked, and up to ten redirects are followed, as urllib does by default."""
     from http.client import HTTPException
     from urllib.request import Request, urlopen  # imported here because it takes 30 ms
 

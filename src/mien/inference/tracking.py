@@ -14,11 +14,9 @@ does not (0.47 per second instead of 0.85), and costs expressions of one second 
 cost them 9 (docs/predict.md)."""
 
 TRACK_LIFETIME = 2.0  # seconds that a track survives without its face: enough for a look aside, where detectors lose a face
-# least intersection over union of one face's boxes (Bewley et al., Simple Online and Realtime Tracking, 2016)
-MIN_OVERLAP = 0.3
+MIN_OVERLAP = 0.3  # intersection over union of one face's boxes (Bewley et al., Simple Online and Realtime Tracking, 2016)
 SPEED_SMOOTHING = 0.1  # time constant in seconds of the moving average over a face's speed, since boxes jitter
 MOST_VIDEOS = 64  # videos whose tracks are kept at once: frames from the caller may come from several in turn
-Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 
 
 def smooth(before: np.ndarray, now: np.ndarray, elapsed: float, time_constant: float) -> np.ndarray:
@@ -69,7 +67,7 @@ class Tracker:
         self.frame = -1  # number of the last frame, set by the caller
         self._count, self._time = 0, 0.0
 
-    def update(self, boxes: Sequence[Box], time: float) -> list[Track]:
+    def update(self, boxes: Sequence[tuple[float, float, float, float]], time: float) -> list[Track]:
         """Match the boxes of the next frame with tracks; a time before the last one, as in damaged videos, counts as that."""
         time = max(self._time, time)
         self.tracks = [track for track in self.tracks if track.seen == self._time or time - track.seen <= TRACK_LIFETIME]
@@ -101,7 +99,7 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:  # (N, 4), (M
     common = np.prod(np.clip(ends - starts, 0, None), axis=2)
     areas = [np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=1) for boxes in (first, second)]
     union = areas[0][:, None] + areas[1][None] - common
-    return np.asarray(np.divide(common, union, out=np.zeros_like(common), where=union > 0))
+    return np.asarray(np.divide(common, union, out=np.zeros(common.shape), where=union > 0))
 
 
 class TrackSmoother:

@@ -7,7 +7,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from PIL import Image
 
 from mien.errors import MienError
 from mien.files import FileKind, temporary_path, write_whole
+from mien.images import FORMATS
 from mien.inference.prediction import Frame
 from mien.inputs import IN_FLIGHT, SMALL, check_pixels, open_file, pixel_limit, reason_of
 
@@ -29,14 +30,7 @@ FETCH_ADVICE = "download it first and give its path, or let `mien predict --fetc
 RECONNECTIONS, WAIT_SECONDS = 3, 2.0  # attempts to open a broken stream again without a frame in between, and seconds before
 
 FRAME_SHARE = 1 / 4  # limit of a frame's pixels, as a share of an image's: a decoder holds several frames
-REFERRING = frozenset(
-    ["concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest"]
-)
-"""FFmpeg's formats that name other files or addresses."""
-
-BOXES = frozenset(b"ftyp styp moov moof mfra mdat free skip wide pnot udta uuid meta sidx ssix prft emsg pdin".split())
-"""The boxes at the top of an MP4 or MOV file (ISO/IEC 14496-12, table 1); what else follows them is not part of the video."""
-
+BOXES = frozenset(FORMATS["boxes of MP4"].encode().split())  # at the top of a file (ISO/IEC 14496-12, table 1)
 STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "srt://", "/dev/video")  # of streams, cameras
 
 VIDEO_SUFFIX = ".mp4"  # container of drawn videos
@@ -65,11 +59,12 @@ def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Ite
             raise MienError("is empty (0 bytes); copy or download it again.")
         cut_off = _claimed_size(file) > size
         file.seek(0)
-        # Opened by its content, for FFmpeg takes some names for addresses; and it may open nothing else.
-        confined = {"protocol_whitelist": "none", "format_whitelist": ",".join(av.formats_available - REFERRING)}
-        video = _Video(av.open(file, metadata_errors="replace", container_options=confined, options=_bounded()))
+        # Opened by its content, for FFmpeg takes some names for addresses; and it may open nothing else, as some formats do.
+        formats = ",".join(av.formats_available.difference(FORMATS["FFmpeg's rejected"]))
+        confined = {"protocol_whitelist": "none", "format_whitelist": formats}
         number, seconds = -1, 0.0
-        with closing(video):
+        with av.open(file, metadata_errors="replace", container_options=confined, options=_bounded()) as container:
+            video = _Video(container)
             for number, decoded in enumerate(video):
                 seconds = video.seconds(decoded, number)
                 if number % every == 0:
@@ -93,14 +88,7 @@ def camera_frames(number: int, every: int = 1) -> Iterator[Frame]:
     if not 0 <= number <= LARGEST_CAMERA:
         yield Frame(name, error=f"Cameras are numbered from 0 to {LARGEST_CAMERA}; there is no {number}.")
         return
-
-    def explain(begun: bool, *_: object) -> str:
-        if begun:
-            return f"The {name} gives no more frames; check that it is still connected."
-        reasons = "or another program uses it, or this program may not use it"
-        return f"There is no {name} here, {reasons}; check the number (the first is 0)."
-
-    yield from _live_frames(name, partial(_open_camera, number), every, 0, explain)
+    yield from _live_frames(name, partial(_open_camera, number), every, FORMATS["errors of cameras"], reconnections=0)
 
 
 def stream_frames(address: str, every: int = 1) -> Iterator[Frame]:
@@ -108,37 +96,32 @@ def stream_frames(address: str, every: int = 1) -> Iterator[Frame]:
     options = _bounded() | ({"rtsp_transport": "tcp"} if address.startswith("rtsp") else {})
     form, waits = "v4l2" if address.startswith("/dev/") else None, (OPEN_SECONDS, READ_SECONDS)
     connect = partial(av.open, address, format=form, options=options, timeout=waits, metadata_errors="replace")
-
-    def explain(begun: bool, reason: str, goes_on: bool) -> str:
-        advice = "connecting again" if goes_on else "check the address and the network"
-        return f"The stream {address!r} {'broke off' if begun else 'cannot be opened'} ({reason}); {advice}."
-
-    return _live_frames(address, connect, every, RECONNECTIONS, explain)
+    return _live_frames(address, connect, every, FORMATS["errors of streams"], RECONNECTIONS)
 
 
-def _live_frames(
-    name: str, connect: Callable[[], Any], every: int, reconnections: int, explain: Callable[[bool, str, bool], str]
-) -> Iterator[Frame]:
+def _live_frames(name: str, connect: Callable[[], Any], every: int, errors: list[str], reconnections: int) -> Iterator[Frame]:
     start, number, failed = time.monotonic(), 0, 0
     while failed <= reconnections:
         if failed:
             time.sleep(WAIT_SECONDS)
         try:
-            with closing(_Video(connect())) as video:
-                if video.is_photo:
+            with connect() as container:
+                video = _Video(container)
+                if container.format.name.endswith("_pipe"):  # FFmpeg's names for single images
                     yield Frame(name, error=f"{name!r} is a photo, not a stream; {FETCH_ADVICE}.")
                     return
                 for decoded in video:
                     if number % every == 0:
                         yield video.frame(name, decoded, number, time.monotonic() - start, every)
                     number, failed = number + 1, 0
-            if video.is_file and not video.failure:
-                return
+                if container.duration is not None and not video.failure:  # a file
+                    return
             reason = video.failure or "no more data"
         except Exception as failure:
             reason = reason_of(failure)
         failed += 1
-        error = explain(number > 0, reason, failed <= reconnections)
+        advice = "connecting again" if failed <= reconnections else "check the address and the network"
+        error = errors[number > 0].format(name=name, reason=reason, advice=advice)
         yield Frame(name, error=error, frame=number or None, time=time.monotonic() - start if number else None)
 
 
@@ -158,7 +141,6 @@ class _Video:
         self._container = container
         streams = [stream for stream in container.streams.video if not stream.disposition & stream.disposition.attached_pic]
         if not streams:
-            container.close()
             raise MienError("holds no moving picture, at most sound or a cover, or is damaged; give a video.")
         self._stream = stream = max(streams, key=_pixels)  # others are previews
         self.pixels = _pixels(stream)  # 0 where FFmpeg refused them
@@ -173,11 +155,6 @@ class _Video:
         self._last = self._shift = 0.0
         rate = self._stream.average_rate or self._stream.guessed_rate
         self._rate = float(rate) if rate and 0 < rate < 1000 else 25.0
-        self.is_file = container.duration is not None
-        self.is_photo = container.format.name.endswith("_pipe")  # FFmpeg's names for single images
-
-    def close(self) -> None:
-        self._container.close()
 
     def __iter__(self) -> Iterator[Any]:
         """Decode until the end; what breaks it off is in `failure`, and `damaged` counts what cannot be decoded."""
@@ -216,7 +193,6 @@ class _Video:
         return self._last
 
     def frame(self, name: str, decoded: Any, number: int, seconds: float, every: int) -> Frame:
-        """Convert a decoded frame to RGB, upright and with square pixels."""
         try:
             shape = self._stream.sample_aspect_ratio or 1
             width = max(1, round(decoded.width * shape)) if 0.1 < shape < 10 else decoded.width
@@ -260,12 +236,11 @@ def _claimed_size(file: BinaryIO) -> int:
     end, size = 0, file.seek(0, os.SEEK_END)
     while end < size:
         file.seek(end)
-        head = file.read(16).ljust(16, b"\0")
-        step = 0
+        head, step = file.read(16).ljust(16, b"\0"), 0
         if head[:4] == b"RIFF":
             number = int.from_bytes(head[4:8], "little")
             step = 8 + number if number < 2**32 - 1 else 0  # all bits set is an unknown size
-        elif head[4:8] in BOXES:
+        elif head[4:8] in BOXES:  # of the MP4 family; what else follows them is not part of the video
             step = int.from_bytes(head[:4], "big")
             step = int.from_bytes(head[8:], "big") if step == 1 else step  # 0 is to the end of the file
         elif head[:4] in (b"\x1aE\xdf\xa3", b"\x18S\x80g"):  # header and segment of Matroska and WebM (EBML)
@@ -278,6 +253,16 @@ def _claimed_size(file: BinaryIO) -> int:
     return end
 
 
+@contextmanager
+def saving(kind: str, path: Path, verb: str = "saved") -> Iterator[None]:
+    """Turn what is raised where something drawn is written into a MienError."""
+    try:
+        yield
+    except (OSError, av.FFmpegError) as error:
+        reason = reason_of(error)
+        raise MienError(f"The {kind} {str(path)!r} cannot be {verb} ({reason}); choose another --draw.") from None
+
+
 class DrawnVideo:
     """A video in progress under a temporary name, H.264 in MP4; `close` renames it to `path`; `rate` is a guess."""
 
@@ -286,7 +271,7 @@ class DrawnVideo:
         self._part = temporary_path(self.path)
         self._size, self._last = size, -1
         codec = next((name for name in ENCODERS if name in av.codecs_available), None)
-        with self._saving():
+        with saving("video", self.path):
             if codec is None:
                 raise OSError("PyAV has no encoder for it")
             self._file = self._part.open("w+b")
@@ -309,11 +294,11 @@ class DrawnVideo:
         """Finish the video and rename it; a MienError says why it could not be written, for example on a full disk."""
         try:
             self._encode(None)
-            with self._saving(), self._file:
-                self._container.close()
-                self._file.seek(0, os.SEEK_END)
-                self._file.write(MARK)
-            with self._saving():
+            with saving("video", self.path):
+                with self._file:
+                    self._container.close()
+                    self._file.seek(0, os.SEEK_END)
+                    self._file.write(MARK)
                 write_whole(self.path, self._part.replace, DRAWN)
         finally:
             with suppress(OSError):
@@ -321,14 +306,6 @@ class DrawnVideo:
                 self._part.unlink()
 
     def _encode(self, frame: Any) -> None:
-        with self._saving():
+        with saving("video", self.path):
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
-
-    @contextmanager
-    def _saving(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, av.FFmpegError) as error:
-            reason = reason_of(error)
-            raise MienError(f"The video {str(self.path)!r} cannot be saved ({reason}); choose another --draw.") from None

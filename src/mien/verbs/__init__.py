@@ -51,7 +51,7 @@ def read_faces(
     from mien.data import reading
 
     def open_crop(detector: str) -> "Crop":
-        from mien.inference.cropping import FaceCropper
+        from mien.inference.detection import FaceCropper
 
         return FaceCropper(detector).largest
 
@@ -104,7 +104,7 @@ def _look_like_photos(faces: "FaceSet") -> bool:
     """Tell whether the faces fill only a part of the images."""
     import numpy as np
 
-    from mien.inference.cropping import FaceCropper
+    from mien.inference.detection import FaceCropper
 
     if faces.sizes is None or np.median(faces.sizes.min(axis=1)) < LARGE:
         return False

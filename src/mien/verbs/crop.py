@@ -24,7 +24,7 @@ from mien.data.source import DataSource
 from mien.errors import MienError, check_number, printable, say, spreadsheet_safe
 from mien.files import check_empty, written_folder
 from mien.images import LARGEST_FACE, as_data_uri, is_image_name, prepare
-from mien.inference.cropping import FaceCropper
+from mien.inference.detection import FaceCropper
 from mien.inference.output import check_draw
 from mien.inference.prediction import Frame, Unread, read
 from mien.inference.resume import log_path
