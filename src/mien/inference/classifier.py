@@ -16,7 +16,7 @@ import onnxruntime
 
 from mien.errors import MienError, check_number, shortened, suggestion
 from mien.images import ImageSource, prepare, read_image
-from mien.inference.model_file import MODEL_FILE, UNFINISHED, check_file, fetch_model, is_on_hub, open_failure, short_reason
+from mien.inference.model_file import MODEL_FILE, TABLES, UNFINISHED, check_file, fetch_model, is_on_hub, short_reason, unopened
 from mien.labels import LabelMap, LabelSet, move_shares
 
 DEFAULT_MODEL = "mien-s"
@@ -27,19 +27,6 @@ FORMATS = {"1": ("label",), "2": ("label", "crowd")}  # heads of each version of
 Prior = float | str | Mapping[str, float]  # "training", "balanced", a power between these (0 and 1), or each label's share
 # the default prior of each head: the power with the largest accuracy plus half of the balanced accuracy on PublicTest
 PRIORS: Mapping[str, Prior] = {"label": "training", "crowd": 0.25}  # benchmarks/unsure.py
-# JSON values in the metadata: type, least and largest number or length, and what a missing one means
-FIELDS: Mapping[str, tuple[Any, float, float, str]] = {
-    "labels": (list, 1, 1000, ""),
-    "heads": (list, 1, 2, '["label"]'),
-    "size": (int, 1, 1024, ""),
-    "channels": (int, 1, 3, ""),
-    "parameters": (int, 0, 1e12, "0"),
-    "multiply_adds": (int, 0, 1e15, "0"),
-    "temperature": (int | float, 1e-3, 1e3, "1"),
-    "crowd_temperature": (int | float, 1e-3, 1e3, "1"),
-    "prior": (dict, 0, 2, "{}"),
-    "data": (dict, 0, 100, "{}"),
-}
 MOST_TEXT = 50_000  # characters of one of these values: room for 1,000 labels
 SUM_TOLERANCE = 1e-3  # of the sum of a face's probabilities; float32 with any order of summation stays below 1e-5
 
@@ -124,7 +111,7 @@ class Classifier:
             raise MienError(f"{name} has the format {version}, and this mien reads {known}; install a newer mien.")
         self.heads = FORMATS[version]
         try:
-            values = {key: _value(self.metadata, key) for key in FIELDS}
+            values = {key: _value(self.metadata, key) for key in TABLES["fields"]}
             if values["heads"] != list(self.heads):
                 raise ValueError(f"heads {values['heads']} in format {version}")
             self.labels = self._file_labels = LabelSet(values["labels"])
@@ -278,14 +265,13 @@ class Classifier:
 
 
 def _value(metadata: Mapping[str, str], key: str) -> Any:
-    """Read one of the `FIELDS`; ValueError if it is damaged."""
-    kind, least, most, default = FIELDS[key]
-    value: Any = None
-    text = metadata.get(f"mien.{key}") or default
+    """Read a JSON value; ValueError if it is damaged."""
+    kinds, least, most, default = TABLES["fields"][key]
+    value, text = None, metadata.get(f"mien.{key}") or default
     with suppress(ValueError, RecursionError):
         value = json.loads(text)
     size = len(value) if isinstance(value, list | dict) else value
-    if not isinstance(value, kind) or isinstance(value, bool) or len(text) > MOST_TEXT or not least <= size <= most:
+    if type(value).__name__ not in kinds.split() or len(text) > MOST_TEXT or not least <= size <= most:
         raise ValueError(f"{key} is {text[:40]!r}")
     return value
 
@@ -346,7 +332,7 @@ def _open_session(model: str | Path, providers: Sequence[str] | None, threads: i
         raise
     except Exception as error:  # ONNX Runtime's errors share no public base class
         _logger.debug("ONNX Runtime on %s: %s", path, error)
-        raise MienError(open_failure(path, str(error))) from None
+        raise MienError(unopened(path, str(error))) from None
     session.opened_with = path.stem if path.parent == MODELS else path.absolute(), providers, threads
     return session
 

@@ -12,54 +12,45 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from mien.errors import MienError, printable, spreadsheet_safe, to_json
 from mien.files import STDIN, FileKind, check_file, identity, named_files
 from mien.images import is_image_name, matching
-from mien.inference.prediction import LANDMARKS, Prediction
+from mien.inference.prediction import Prediction
 from mien.inference.sources import Source
 from mien.labels import LabelSet
 
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
-FIRST = (
-    *(("source", "string"), ("frame", "int64"), ("time", "float64"), ("face", "int64"), ("track", "int64")),
-    *(("x1", "float64"), ("y1", "float64"), ("x2", "float64"), ("y2", "float64"), ("score", "float64")),
-    *(("label", "string"), ("confidence", "float64"), ("unsure", "bool")),
-)
-LAST = (
-    *(("no_face", "bool"), ("error", "string"), ("note", "string")),
-    *((f"{name}_{axis}", "float64") for name in LANDMARKS for axis in "xy"),
-    ("angle", "float64"),
-)
-"""The columns before and after the probabilities with their types, the same in CSV, Parquet and pandas."""
-
+_TABLE = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+FIRST, LAST, PANDAS = (_TABLE[key] for key in ("first", "last", "pandas"))
 MADE_BY = "mien predict"  # in the metadata of a Parquet file
-_FIRST, _LAST = (",".join(name for name, _ in columns).encode() for columns in (FIRST, LAST))
+_FIRST, _LAST = (",".join(names).encode() for names in (FIRST, LAST))
 PREDICTIONS = FileKind(
     "a file of predictions",
     rb"\A" + _FIRST + rb",[^\n]*" + _LAST + rb"\n|\Asource {20}face  box |\A\[\]\n\Z|" + MADE_BY.encode() + rb".*PAR1\Z|"
     rb'\A(\[\n)?\{"source": "([^"\\]|\\.)*", "(frame|error|no_face|track|face)": ',
 )  # by format: CSV, table, empty JSON, Parquet, JSON and JSON lines
 
-PANDAS = {"string": "string", "int64": "Int64", "float64": "float64", "float32": "float64", "bool": "boolean"}  # all nullable
 ROW_GROUP = 8192  # rows of a Parquet file that are held in memory before they are written
 SOURCE_WIDTH = 24  # of the source in the table; of longer ones the end is shown, which tells the files of a folder apart
 
 
 def columns(labels: Iterable[str]) -> list[tuple[str, str]]:
     """Return the names and types of the columns, among them one for the probability of each label."""
-    return [*FIRST, *((name, "float32") for name in labels), *LAST]
+    return [*FIRST.items(), *((name, "float32") for name in labels), *LAST.items()]
 
 
 def column_values(prediction: Prediction) -> list[Any]:
     """Return a prediction's values in the order of the columns, rounded as in `Prediction.to_dict`; None if missing."""
     row = prediction.to_dict() | {"no_face": prediction.no_face}
     row |= dict(zip(("x1", "y1", "x2", "y2"), row.get("box", ()), strict=False))
-    row |= {f"{name}_{axis}": row["landmarks"][name]["xy".index(axis)] for name in row.get("landmarks", ()) for axis in "xy"}
+    for name, point in row.get("landmarks", {}).items():
+        row[f"{name}_x"], row[f"{name}_y"] = point
     probabilities = row.get("probabilities", {})
-    first, last = ([row.get(name) for name, _ in names] for names in (FIRST, LAST))
-    return [*first, *(probabilities.get(name) for name in prediction.labels), *last]
+    return [*map(row.get, FIRST), *map(probabilities.get, prediction.labels), *map(row.get, LAST)]
 
 
 def to_dataframe(predictions: Iterable[Prediction]) -> "pandas.DataFrame":
@@ -164,27 +155,25 @@ def check_parquet() -> Any:
 def write_parquet(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:
     """Write Parquet in row groups, so that memory does not grow with the number of rows."""
     pyarrow = check_parquet()
-    schema = pyarrow.schema(
-        [pyarrow.field(name, pyarrow.type_for_alias(kind)) for name, kind in columns(labels)], {"made_by": MADE_BY}
-    )
+    schema = pyarrow.schema(columns(labels), {"made_by": MADE_BY})
     with pyarrow.parquet.ParquetWriter(stream, schema) as writer:
         rows = map(column_values, predictions)
         while group := list(islice(rows, ROW_GROUP)):
-            arrays = [pyarrow.array(values, kind) for values, kind in zip(zip(*group, strict=True), schema.types, strict=True)]
-            writer.write_batch(pyarrow.record_batch(arrays, schema=schema))
+            writer.write_batch(pyarrow.record_batch(list(zip(*group, strict=True)), schema=schema))
 
 
 def _write_table(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:
     encoding = getattr(stream, "encoding", None) or "utf-8"
     names = [printable(name, encoding) for name in labels]
-    label_width = max(5, *map(_width, names))
-    header = [_left("source", SOURCE_WIDTH), "face", _left("box", 19), _left("label", label_width), "confidence"]
-    widths = [max(4, _width(name)) for name in names]
-    if stream.isatty() and len("  ".join(header)) + sum(widths) + 2 * len(widths) > shutil.get_terminal_size().columns:
-        widths = []  # without the probabilities, so that a row stays on its line
-    stream.write("  ".join([*header, *(" " * (4 - _width(name)) + name for name in names[: len(widths)])]) + "\n")
+    widths = [-SOURCE_WIDTH, 4, -19, -max(5, *map(_width, names)), 10, *(max(4, _width(name)) for name in names)]
+    if stream.isatty() and sum(abs(width) + 2 for width in widths) - 2 > shutil.get_terminal_size().columns:
+        widths = widths[:5]  # without the probabilities, so that a row stays on its line
+    header = ["source", "face", "box", "label", "confidence", *names]
+    stream.write("  ".join(map(_padded, header, widths)) + "\n")
     for prediction in predictions:
-        cells = [_left(_source_cell(prediction, encoding), SOURCE_WIDTH)]
+        cells, note = [_source_cell(prediction, encoding)], ""
+        if prediction.note and not prediction.error:
+            note = f"  ({printable(prediction.note, encoding)})"
         if prediction.error:
             cells.append(f"error: {printable(prediction.error, encoding)}")
         elif prediction.probabilities is None or prediction.box is None:
@@ -193,29 +182,21 @@ def _write_table(predictions: Iterable[Prediction], labels: LabelSet, stream: An
             box = " ".join(f"{edge:.0f}" for edge in prediction.box)
             number = f"{prediction.face}" if prediction.track is None else f"#{prediction.track}"
             confidence = f"{prediction.confidence:.2f}{'?' if prediction.unsure else ''}"
-            label = printable(prediction.label or "", encoding)
-            cells += [number.rjust(4), _left(box, 19), _left(label, label_width), confidence.rjust(10)]
-            cells += [f"{p:.2f}".rjust(width) for width, p in zip(widths, prediction.probabilities, strict=False)]
-        if prediction.note and not prediction.error:
-            cells.append(f"({printable(prediction.note, encoding)})")
-        stream.write("  ".join(cells).rstrip() + "\n")
+            cells += [number, box, printable(prediction.label or "", encoding), confidence]
+            cells += [f"{p:.2f}" for p in prediction.probabilities]
+        stream.write(("  ".join(map(_padded, cells, widths)) + note).rstrip() + "\n")
         stream.flush()
 
 
 WRITERS = {"table": _write_table, "json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv, "parquet": write_parquet}
-"""The output formats; a file's suffix selects any but the table."""
+SUFFIXES = {f".{name}": name for name in WRITERS if name != "table"} | {".txt": "table", "": "table"}
 
 
 def choose_format(wanted: str | None, out: Path | None) -> str:
     """Choose the output format: the wanted one, else by the suffix of the file, else a table; an unknown one is an error."""
-    if wanted is None:
-        suffix = out.suffix.lower() if out else ""
-        if suffix in ("", ".txt"):
-            return "table"
-        wanted = suffix[1:]
-        if wanted not in WRITERS or wanted == "table":
-            suffixes = ", ".join(f".{name}" for name in (*WRITERS, "txt") if name != "table")
-            raise MienError(f"{str(out)!r} ends in no format that mien predict writes; use one of {suffixes}, or add --format.")
+    if wanted is None and (wanted := SUFFIXES.get(out.suffix.lower() if out else "")) is None:
+        suffixes = ", ".join(filter(None, SUFFIXES))
+        raise MienError(f"{str(out)!r} ends in no format that mien predict writes; use one of {suffixes}, or add --format.")
     if wanted not in WRITERS:
         raise MienError(f"There is no output format {wanted!r}; choose {', '.join(WRITERS)}.")
     return wanted
@@ -240,8 +221,10 @@ def _source_cell(prediction: Prediction, encoding: str) -> str:
     return f"{dots}{text}{moment}"
 
 
-def _left(text: str, width: int) -> str:
-    return text + " " * (width - _width(text))
+def _padded(text: str, width: int) -> str:
+    """Pad a text in front, or behind it if the width is negative."""
+    spaces = " " * (abs(width) - _width(text))
+    return text + spaces if width < 0 else spaces + text
 
 
 def _named(source: Source) -> list[Path]:

@@ -164,9 +164,7 @@ def explain(
 def _describe(each: Explanation) -> str:
     """Describe an explained face in a line."""
     found, label = each.prediction, each.label or ""
-    assert found.probabilities is not None
     time = "" if found.time is None else f" at {found.time:.2f} s"
-    probability = float(found.probabilities[found.labels.index(label)])
     answer = "" if label == found.label else f"  (the answer is {found.label} {found.confidence:.0%})"
     region = f"most of it from the {each.region}; {each.hidden:.0%} without" if each.region else "no part supports it"
-    return printable(f"{found.source}{time}  face {found.face}  {label} {probability:.0%}{answer}  {region}")
+    return printable(f"{found.source}{time}  face {found.face}  {label} {found.shares[label]:.0%}{answer}  {region}")
