@@ -101,7 +101,7 @@ class Classifier:
         prior: Prior | None = None,
     ) -> None:
         self.path = find_model(model)
-        self._session = _open_session(self.path, providers, threads)
+        self._session = _Session(self.path, providers, threads)
         self.metadata: dict[str, str] = self._session.metadata
         name = repr(str(self.path))
         if "mien.labels" not in self.metadata:
@@ -310,31 +310,28 @@ def reweighted(probabilities: np.ndarray, factors: np.ndarray) -> np.ndarray:
 class _Session(onnxruntime.InferenceSession):  # type: ignore[misc, unused-ignore]
     """A session that a pickle opens again, where the file or the embedded model of that name then is."""
 
+    def __init__(self, model: str | Path, providers: Sequence[str] | None, threads: int | None) -> None:
+        path = find_model(model)
+        self.opened_with = path.stem if path.parent == MODELS else path.absolute(), providers, threads
+        if threads is not None:
+            check_number("The number of threads", threads, 1)
+        chosen, options = _choose_providers(providers), onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # none: exceptions have the errors, and warnings about graphs are of no use to a user
+        # 0 is ONNX Runtime's default: one thread per physical core, which is too many if this process may use fewer
+        options.intra_op_num_threads = threads or (0 if usable_cores() == os.cpu_count() else usable_cores())
+        try:
+            if path.parent != MODELS:
+                check_file(path, try_model)
+            super().__init__(str(path), options, providers=chosen)
+            self.metadata = dict(self.get_modelmeta().custom_metadata_map)
+        except MienError:
+            raise
+        except Exception as error:  # ONNX Runtime's errors share no public base class
+            _logger.debug("ONNX Runtime on %s: %s", path, error)
+            raise MienError(unopened(path, str(error))) from None
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _open_session, self.opened_with
-
-
-def _open_session(model: str | Path, providers: Sequence[str] | None, threads: int | None) -> _Session:
-    path = find_model(model)
-    if threads is not None:
-        check_number("The number of threads", threads, 1)
-    chosen = _choose_providers(providers)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # none: exceptions have the errors, and warnings about graphs are of no use to a user
-    # 0 is ONNX Runtime's default: one thread per physical core, which is too many if this process may use fewer
-    options.intra_op_num_threads = threads or (0 if usable_cores() == os.cpu_count() else usable_cores())
-    try:
-        if path.parent != MODELS:
-            check_file(path, try_model)
-        session = _Session(str(path), options, providers=chosen)
-        session.metadata = dict(session.get_modelmeta().custom_metadata_map)
-    except MienError:
-        raise
-    except Exception as error:  # ONNX Runtime's errors share no public base class
-        _logger.debug("ONNX Runtime on %s: %s", path, error)
-        raise MienError(unopened(path, str(error))) from None
-    session.opened_with = path.stem if path.parent == MODELS else path.absolute(), providers, threads
-    return session
+        return _Session, self.opened_with
 
 
 def try_model(path: Path) -> None:
@@ -357,13 +354,10 @@ def try_model(path: Path) -> None:
 
 
 def _choose_providers(wanted: Sequence[str] | None) -> list[str]:
-    available = {_short(name): name for name in onnxruntime.get_available_providers()}
+    available = {name.removesuffix("ExecutionProvider").lower(): name for name in onnxruntime.get_available_providers()}
     if not wanted:  # only on request: TensorRT builds an engine for minutes, Azure calls a web service
-        return [available[name] for name in ("cuda", "coreml", "cpu") if name in available]
-    if missing := [name for name in map(_short, wanted) if name not in available]:
+        wanted = [name for name in ("cuda", "coreml", "cpu") if name in available]
+    names = [name.removesuffix("ExecutionProvider").lower() for name in wanted]
+    if missing := [name for name in names if name not in available]:
         raise MienError(f"ONNX Runtime has no provider {missing[0]!r} here; it has {', '.join(available)}.")
-    return [available[_short(name)] for name in wanted]
-
-
-def _short(provider: str) -> str:
-    return provider.removesuffix("ExecutionProvider").lower()
+    return [available[name] for name in names]

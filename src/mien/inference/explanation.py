@@ -37,22 +37,15 @@ REGIONS[4] = "centre"  # of the ninths of a picture; left and right are as seen 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """One face, its prediction, and the effect of each part of it on a label; or an image without a face or with an error.
+    """One face, its prediction, and the effect of each part of it on a label; or an image without a face or with an error."""
 
-    Attributes:
-        prediction: the prediction, as by `predict`.
-        label: the label that is explained; None if there is no face.
-        face: the cropped face, uint8, (H, W) or (H, W, 3).
-        heat: float32, (size, size), over the prepared face: by how much the log-odds of the label fall if the surroundings of a
-            pixel are hidden. Positive supports the label, negative opposes it.
-        hidden: lowest probability of the label with one patch hidden.
-    """
-
-    prediction: Prediction
-    label: str | None = None
-    face: np.ndarray | None = None
+    prediction: Prediction  # as by `predict`
+    label: str | None = None  # which is explained; None if there is no face
+    face: np.ndarray | None = None  # cropped, uint8, (H, W) or (H, W, 3)
+    # float32, (size, size), over the prepared face: by how much the log-odds of the label fall if the surroundings of a pixel
+    # are hidden. Positive supports the label, negative opposes it.
     heat: np.ndarray | None = None
-    hidden: float | None = None
+    hidden: float | None = None  # lowest probability of the label with one patch hidden
 
     @property
     def normalised(self) -> np.ndarray | None:

@@ -34,6 +34,7 @@ PREDICTIONS = FileKind(
     rb'\A(\[\n)?\{"source": "([^"\\]|\\.)*", "(frame|error|no_face|track|face)": ',
 )  # by format: CSV, table, empty JSON, Parquet, JSON and JSON lines
 
+SAFE_CSV = "csv that no spreadsheet runs"  # the format of --csv-safe
 ROW_GROUP = 8192  # rows of a Parquet file that are held in memory before they are written
 SOURCE_WIDTH = 24  # of the source in the table; of longer ones the end is shown, which tells the files of a folder apart
 
@@ -108,17 +109,17 @@ class Tally:
         return f"{inputs}: {face}{details}"
 
 
-def write(predictions: Iterable[Prediction], labels: LabelSet, format: str, stream: Any, csv_safe: bool = False) -> Tally:
+def write(predictions: Iterable[Prediction], labels: LabelSet, format: str, stream: Any) -> Tally:
     """Write predictions in one of the `WRITERS` formats, each as soon as it comes, and return the counts."""
-    tally, writer = Tally(), WRITERS[choose_format(format, None)]
-    (partial(_write_csv, safe=True) if csv_safe else writer)(tally.count(predictions), labels, stream)
+    tally = Tally()
+    WRITERS[choose_format(format, None)](tally.count(predictions), labels, stream)
     return tally
 
 
-def write_file(predictions: Iterable[Prediction], labels: LabelSet, format: str, path: Path, csv_safe: bool = False) -> Tally:
+def write_file(predictions: Iterable[Prediction], labels: LabelSet, format: str, path: Path) -> Tally:
     """Write predictions into a file, which is replaced if it exists, as `write` does."""
     with path.open("wb") if format == "parquet" else path.open("w", encoding="utf-8", newline="") as stream:
-        return write(predictions, labels, format, stream, csv_safe)
+        return write(predictions, labels, format, stream)
 
 
 def _write_json(predictions: Iterable[Prediction], _: LabelSet, stream: Any) -> None:
@@ -190,6 +191,8 @@ def _write_table(predictions: Iterable[Prediction], labels: LabelSet, stream: An
 
 WRITERS = {"table": _write_table, "json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv, "parquet": write_parquet}
 SUFFIXES = {f".{name}": name for name in WRITERS if name != "table"} | {".txt": "table", "": "table"}
+FORMATS = ", ".join(WRITERS)
+WRITERS[SAFE_CSV] = partial(_write_csv, safe=True)
 
 
 def choose_format(wanted: str | None, out: Path | None) -> str:
@@ -198,7 +201,7 @@ def choose_format(wanted: str | None, out: Path | None) -> str:
         suffixes = ", ".join(filter(None, SUFFIXES))
         raise MienError(f"{str(out)!r} ends in no format that mien predict writes; use one of {suffixes}, or add --format.")
     if wanted not in WRITERS:
-        raise MienError(f"There is no output format {wanted!r}; choose {', '.join(WRITERS)}.")
+        raise MienError(f"There is no output format {wanted!r}; choose {FORMATS}.")
     return wanted
 
 

@@ -30,9 +30,10 @@ class ResumeLog:
     def __init__(self, out: Path, labels: LabelSet, settings: dict[str, Any], names: list[str], resume: bool) -> None:
         self.path = log_path(out)
         self.answered: Counter[str] = Counter()  # how often each source is in the log already
-        self._names = [encodable(name) for name in names]
-        self._out, self._labels, self._settings = out, labels, json.loads(json.dumps(settings))
-        self._replaced = sha256(out) if out.is_file() else None
+        self._out, self._labels, self._names = out, labels, [encodable(name) for name in names]
+        replaced = sha256(out) if out.is_file() else None
+        header = {"labels": labels.names, "settings": settings, "names": self._names, "replaced": replaced}
+        self._header = json.loads(json.dumps(header))
         if self.path.exists() and not resume:
             raise MienError(f"{str(self.path)!r} holds an unfinished run; add --resume, or remove that file.")
         self._end, self._sum = self._scan() if self.path.exists() else (0, 0)
@@ -47,13 +48,12 @@ class ResumeLog:
 
     def write(self, predictions: Iterable[Prediction]) -> None:
         """Append predictions as they come; an interruption before the first one leaves no log."""
-        header = {"labels": self._labels.names, "settings": self._settings, "names": self._names, "replaced": self._replaced}
         is_new, rows = not self._end, 0
         try:
             with self.path.open("a", encoding="ascii", newline="") as stream:
                 stream.truncate(self._end)
                 if is_new:
-                    self._append(header, stream)
+                    self._append(self._header, stream)
                 for rows, prediction in enumerate(predictions, start=1):  # noqa: B007 - counts
                     self._append(prediction.to_dict(), stream)
         except BaseException:
@@ -61,14 +61,13 @@ class ResumeLog:
                 self.path.unlink(missing_ok=True)
             raise
 
-    def finish(self, format: str, csv_safe: bool = False) -> Tally:
+    def finish(self, format: str) -> Tally:
         """Convert the log to the output file, and remove it."""
         if "-" in self._names and (others := +self.answered):
             raise MienError(self._other_input(next(iter(others))))
-        threshold = self._settings.get("threshold", 0.0)
-        lines = islice(self._lines(), 1, None)
-        rows = (Prediction.from_dict(line, self._labels, threshold) for line, _, _ in lines)
-        tally = write_whole(self._out, lambda path: write_file(rows, self._labels, format, path, csv_safe), PREDICTIONS)
+        threshold = self._header["settings"].get("threshold", 0.0)
+        rows = (Prediction.from_dict(line, self._labels, threshold) for line, _, _ in islice(self._lines(), 1, None))
+        tally = write_whole(self._out, lambda path: write_file(rows, self._labels, format, path), PREDICTIONS)
         self.path.unlink()
         return tally
 
@@ -112,19 +111,17 @@ class ResumeLog:
         return safe[0], safe[1]
 
     def _check_header(self, header: dict[str, Any]) -> None:
-        labels, settings, names = tuple(header["labels"]), dict(header["settings"]), set(header["names"])
-        log = f"The unfinished run in {str(self.path)!r}"
-        for name, wanted in self._settings.items():
-            if (found := settings.get(name)) != wanted:
+        own, log = self._header, f"The unfinished run in {str(self.path)!r}"
+        for name, wanted in own["settings"].items():
+            if (found := header["settings"].get(name)) != wanted:
                 raise MienError(f"{log} has {name} {found}, not {wanted}; use the same options, or remove that file.")
-        if others := sorted(names.difference(self._names)):
+        if others := sorted(set(header["names"]).difference(own["names"])):
             raise MienError(self._other_input(others[0]))
-        if labels != self._labels.names:
-            raise MienError(f"{log} has the labels {', '.join(labels)}; use the same model, or remove that file.")
-        if header["replaced"] not in (None, self._replaced):
-            raise MienError(
-                f"{str(self._out)!r} has changed since that run began; choose another --out, or remove {str(self.path)!r}."
-            )
+        if header["labels"] != own["labels"]:
+            raise MienError(f"{log} has the labels {', '.join(header['labels'])}; use the same model, or remove that file.")
+        if header["replaced"] not in (None, own["replaced"]):
+            advice = f"choose another --out, or remove {str(self.path)!r}"
+            raise MienError(f"{str(self._out)!r} has changed since that run began; {advice}.")
 
     def _other_input(self, name: str) -> str:
         return f"The unfinished run in {str(self.path)!r} also has the input {name!r}; name it too, or remove that file."

@@ -19,7 +19,7 @@ from mien.inference.classifier import DEFAULT_MODEL, Classifier
 from mien.inference.detection import detector_file
 from mien.inference.explanation import MOST_FACES, Explanation, explain as explain_faces
 from mien.inference.model_file import sha256
-from mien.inference.output import Tally, check_out, check_parquet, choose_format, write
+from mien.inference.output import SAFE_CSV, Tally, check_out, check_parquet, choose_format, write
 from mien.inference.pipeline import predict as classify_faces
 from mien.inference.prediction import Prediction
 from mien.inference.prefetch import deferred_interrupts
@@ -67,6 +67,7 @@ def predict(
         check_parquet()
     if csv_safe and form != "csv":
         raise MienError(f"--csv-safe is for CSV, not for {form}; add --format csv, or leave it out.")
+    form = SAFE_CSV if csv_safe else form
     if null and "-" not in source:
         raise MienError("--null is for paths on standard input; give - as SOURCE, or leave it out.")
     if resume and path is None:
@@ -95,12 +96,12 @@ def predict(
     with deferred_interrupts(), closing(classify_faces(items, opened, detector, fetch=fetch, **options)) as rows:
         found = _until_stopped(rows, source)
         if log is None:
-            tally = _to_standard_output(found, form, labels, csv_safe)
+            tally = _to_standard_output(found, form, labels)
         else:
             log.path.parent.mkdir(parents=True, exist_ok=True)
             log.write(found)
     if log is not None:
-        tally = log.finish(form, csv_safe)
+        tally = log.finish(form)
     say(f"mien: {tally}")
     # if no input at all could be read, the user named the wrong thing
     return 0 if not tally.failed else 1 if tally.faces or tally.without_face else 2
@@ -115,11 +116,11 @@ def _until_stopped(predictions: Iterator[Prediction], source: list[str]) -> Iter
             raise
 
 
-def _to_standard_output(predictions: Iterator[Prediction], format: str, labels: LabelSet, csv_safe: bool) -> Tally:
+def _to_standard_output(predictions: Iterator[Prediction], format: str, labels: LabelSet) -> Tally:
     if format != "parquet":
         if format != "table" and isinstance(sys.stdout, io.TextIOWrapper):  # the same bytes as in a file
             sys.stdout.reconfigure(encoding="utf-8", newline="")
-        return write(predictions, labels, format, sys.stdout, csv_safe)
+        return write(predictions, labels, format, sys.stdout)
     if sys.stdout.isatty():
         raise MienError("Parquet cannot be read on a terminal; name a file with --out.")
     with tempfile.TemporaryFile() as file:  # Parquet cannot be written to a pipe row by row
