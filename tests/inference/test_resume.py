@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mien.cli import main
-from mien.inference.resume import ResumeLog, log_path
+from mien.inference.output import ResumeLog, log_path
 
 COUNT = 60
 

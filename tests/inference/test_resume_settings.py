@@ -11,7 +11,7 @@ from PIL import Image
 import mien
 from mien.cli import main
 from mien.inference.detection import YUNET
-from mien.inference.resume import ResumeLog, log_path
+from mien.inference.output import ResumeLog, log_path
 from mien.verbs import predict as module
 
 COUNT = 5

@@ -281,10 +281,8 @@ def open_classifier(
 ) -> Classifier:
     """Open a model for one thread, or take an open one, and change its head, prior and labels where these are given."""
     classifier = model if isinstance(model, Classifier) else Classifier(model, threads=1)
-    if head is not None:
-        classifier = classifier.with_head(head)
-    if prior is not None:
-        classifier = classifier.with_prior(prior)
+    classifier = classifier if head is None else classifier.with_head(head)
+    classifier = classifier if prior is None else classifier.with_prior(prior)
     return classifier.with_labels(labels) if labels else classifier
 
 

@@ -70,13 +70,12 @@ def fetch_model(name: str) -> Path:
         if refusal := next((text for kind, text in TABLES["hub"].items() if kind in ancestors), ""):
             raise MienError(refusal.format(id=parts[1], revision=parts[2])) from None
         reason = first_line(problem)
-        try:
-            path = Path(huggingface_hub.hf_hub_download(**location, local_files_only=True))
-        except FileNotFoundError:
+        path = huggingface_hub.try_to_load_from_cache(parts[1], MODEL_FILE, revision=parts[2])
+        if not isinstance(path, str):
             advice = f"try again with a network, or get its {MODEL_FILE} otherwise and give --model that path."
             raise MienError(f"The hub could not be reached ({reason}), and {name} is not cached; {advice}") from None
         _logger.warning("mien: the hub could not be reached (%s); using the cached %s", reason, name)
-        return path
+        return Path(path)
     try:
         return Path(huggingface_hub.hf_hub_download(**location))
     except Exception as problem:

@@ -1,7 +1,6 @@
 """`mien predict` and `mien explain`: what `mien.predict` and `mien.explain` give, written to a file or to standard output.
 
-Options that only pass on to those two are not repeated here: jsonargparse finds the call that `**options` goes to, and takes
-their types, defaults and help from there.
+jsonargparse finds the calls that `**options` go to, and takes the types, defaults and help of those options from there.
 """
 
 import io
@@ -19,11 +18,10 @@ from mien.inference.classifier import DEFAULT_MODEL, Classifier
 from mien.inference.detection import detector_file
 from mien.inference.explanation import MOST_FACES, Explanation, explain as explain_faces
 from mien.inference.model_file import sha256
-from mien.inference.output import SAFE_CSV, Tally, check_out, check_parquet, choose_format, write
+from mien.inference.output import SAFE_CSV, ResumeLog, Tally, check_out, check_parquet, choose_format, log_path, write
 from mien.inference.pipeline import predict as classify_faces
 from mien.inference.prediction import Prediction
 from mien.inference.prefetch import deferred_interrupts
-from mien.inference.resume import ResumeLog, log_path
 from mien.inference.sources import camera_number, check_names, listed, read_paths, standard_input
 from mien.inference.video import is_stream
 from mien.labels import LabelSet
@@ -104,7 +102,7 @@ def predict(
         tally = log.finish(form)
     say(f"mien: {tally}")
     # if no input at all could be read, the user named the wrong thing
-    return 0 if not tally.failed else 1 if tally.faces or tally.without_face else 2
+    return 0 if not tally["failed"] else 1 if tally["faces"] or tally["without_face"] else 2
 
 
 def _until_stopped(predictions: Iterator[Prediction], source: list[str]) -> Iterator[Prediction]:
