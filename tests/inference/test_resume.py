@@ -27,7 +27,8 @@ def photos(tmp_path):
 
 
 def words(photos, model, out, *more):
-    return ["predict", str(photos), "--model", str(model), "--faces", "--out", str(out), *more]
+    own = [] if "--model" in more else ["--model", str(model)]
+    return ["predict", str(photos), *own, "--faces", "--out", str(out), *more]
 
 
 def rows_of(path):

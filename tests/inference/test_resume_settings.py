@@ -39,7 +39,8 @@ def stop(monkeypatch):
 
 
 def words(photos, model, out, *more):
-    return ["predict", str(photos), "--model", str(model), "--out", str(out), *more]
+    own = [] if "--model" in more else ["--model", str(model)]
+    return ["predict", str(photos), *own, "--out", str(out), *more]
 
 
 OTHERS = {

@@ -341,11 +341,11 @@ def try_model(path: Path) -> None:
         recipe = yaml.safe_load(model.metadata.get("mien.recipe", "")) or {}
         rows = json.loads(model.metadata.get("mien.train_rows") or "{}")
         kinds = (recipe, dict), (rows, dict), (recipe.get("keep") or [], list), (recipe.get("merge") or {}, dict)
-        is_sound = all(isinstance(value, kind) for value, kind in kinds)
+        if not all(isinstance(value, kind) for value, kind in kinds):
+            raise ValueError("of another type")
     except (yaml.YAMLError, ValueError, AttributeError, RecursionError):
-        is_sound = False
-    if not is_sound:
-        raise MienError(f"The recipe or the train_rows in the metadata of {str(path)!r} are damaged; export the model again.")
+        problem = f"The recipe or the train_rows in the metadata of {str(path)!r} are damaged"
+        raise MienError(f"{problem}; export the model again.") from None
     faces = np.stack([np.full(model.face_shape, value, np.uint8) for value in (0, 128, 255)])
     for head in model.heads:
         model.with_head(head).predict_proba(faces, batch_size=2)  # two faces, then one

@@ -20,7 +20,7 @@ class FaceCropper:
         faces: bool = False,
     ) -> None:
         check_number("The margin, a share of the face's square,", margin, -0.4, 2, whole=False)
-        check_number("The smallest size of a face in pixels", min_size, 0, whole=False)
+        check_number("The least size of a face in pixels", min_size, 0, whole=False)
         if faces and detector not in ("auto", "none"):
             raise MienError("Cropped faces need no detector; leave out the detector, or faces.")
         detector = "none" if faces else detector

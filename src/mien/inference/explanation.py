@@ -1,7 +1,4 @@
-"""Explain predictions: hide parts of a face one after another, and measure how the probability of a label changes.
-
-Only the model file is needed, so this works for every network. It shows what the model looked at, not what the person feels.
-"""
+"""Explain predictions: hide parts of a face one after another, and measure how the probability of a label changes."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -13,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageDraw
 
-from mien.errors import MienError, printable
+from mien.errors import MienError, printable, shortened
 from mien.files import FileKind, write_whole
 from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior, open_classifier
 from mien.inference.cropping import FaceCropper
@@ -130,10 +127,7 @@ def _explanations(images: Iterable[ImageFaces], classifier: Classifier, label: s
 
 
 def occlusion_map(classifier: Classifier, face: np.ndarray, label: str) -> tuple[np.ndarray, float]:  # heat, hidden
-    """Measure the effect of each part of a face on a label by hiding it (Zeiler and Fergus, 2014).
-
-    A patch is blended with the face's mean colour, with soft edges: a network reacts to a hard edge itself (docs/explain.md).
-    """
+    """Measure the effect of each part of a face on a label by hiding it (Zeiler and Fergus, 2014): see docs/explain.md."""
     index, size = classifier.labels.index(label), classifier.size
     mean = face.mean(axis=(0, 1))
     log_odds = _log_odds(classifier.predict_proba(face[None]), index)
@@ -239,9 +233,8 @@ def _draw_text(picture: Image.Image, each: Explanation, left: int, top: int, sev
     bar = np.linspace(-1, 1, WORDS, dtype=np.float64)[None].repeat(16, axis=0)
     picture.paste(Image.fromarray(_coloured(np.full(bar.shape, 150.0), bar)), (left, top))
     draw.rectangle((left - 1, top - 1, left + WORDS, top + 16), outline=FRAME)
-    short = label if len(label) <= 20 else f"{label[:17]}..."
     write("against it", 22)
-    write(f"for {short}", 22, to_right=True)
+    write(f"for {shortened(label, 20)}", 22, to_right=True)
     write(f"Most support comes from the {each.region}." if each.region else "No part of the face supports it.", 56)
     if each.region:
         write(f"With its strongest patch hidden: {label} {each.hidden:.0%}", 76)

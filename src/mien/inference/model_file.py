@@ -114,13 +114,12 @@ def check_file(path: Path, opener: Callable[[Path], object]) -> None:
         status = -TOO_SLOW
     except OSError as problem:
         _logger.debug("no child process: %s", problem)
-    if status == 1:  # no child process could be started
-        _passed.add(key)
-        opener(path)
-    elif status:
+    if status not in (0, 1):
         slow, crash = f"takes more than {seconds} seconds for a few faces", "takes too much memory, or crashes ONNX Runtime"
         raise MienError(told or f"{name} {slow if status == -TOO_SLOW else crash}; give a {MODEL_FILE} of mien.")
     _passed.add(key)
+    if status == 1:  # no child process could be started
+        opener(path)
     with suppress(MienError, OSError):
         (cache_folder() / "models").mkdir(exist_ok=True)
         (cache_folder() / "models" / key).touch()

@@ -235,14 +235,15 @@ def check_draw(draw: str | Path, source: Source, flag: str = "--draw") -> None:
     """Raise a MienError if a folder for pictures is that of an input or lies below one; a generator is not checked."""
     if not str(draw):
         raise MienError(f"The folder for the pictures has an empty name; name a folder with {flag}.")
-    folder, reason = Path(os.path.realpath(draw)), ""
+    folder = Path(os.path.realpath(draw))
     own, around = identity(folder), [identity(each) for each in (folder, *folder.parents)]
     for path in _named(source):
-        if path.is_dir():
-            reason = f"lies in the input {str(path)!r}, where its pictures would count as photos" * (identity(path) in around)
-        elif own and str(path) != STDIN and own in map(identity, (path.parent, Path(os.path.realpath(path)).parent)):
+        reason = ""
+        if path.is_dir() and identity(path) in around:
+            reason = f"lies in the input {str(path)!r}, where its pictures would count as photos"
+        elif own and own in map(identity, (path.parent, Path(os.path.realpath(path)).parent)) and not path.is_dir():
             reason = f"is that of the input {str(path)!r}"
-        if reason:
+        if reason and str(path) != STDIN:
             raise MienError(f"The folder {str(draw)!r} {reason}; choose another folder with {flag}.")
 
 
@@ -276,11 +277,8 @@ class ResumeLog:
 
     def skip(self, source: str) -> bool:
         """Tell whether a source is in the log already; one that was given twice is skipped once per entry."""
-        name = encodable(source)
-        if not self.answered[name]:
-            return False
-        self.answered[name] -= 1
-        return True
+        self.answered[encodable(source)] -= 1
+        return self.answered[encodable(source)] >= 0
 
     def write(self, predictions: Iterable[Prediction]) -> None:
         """Append predictions as they come; an interruption before the first one leaves no log."""

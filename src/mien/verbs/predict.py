@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext, suppress
 from itertools import chain
 from typing import Any
 
@@ -107,11 +107,9 @@ def predict(
 
 def _until_stopped(predictions: Iterator[Prediction], source: list[str]) -> Iterator[Prediction]:
     """Treat Ctrl-C as the normal end of a camera or a stream."""
-    try:
+    is_live = any(camera_number(name) is not None or is_stream(name) for name in source)
+    with suppress(KeyboardInterrupt) if is_live else nullcontext():
         yield from predictions
-    except KeyboardInterrupt:
-        if not any(camera_number(name) is not None or is_stream(name) for name in source):
-            raise
 
 
 def _to_standard_output(predictions: Iterator[Prediction], format: str, labels: LabelSet) -> Tally:
