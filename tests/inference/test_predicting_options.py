@@ -21,8 +21,8 @@ def test_a_wrong_model_or_detector_is_said_at_once_and_not_at_the_first_row(mode
     for words, says in (
         ({"batch_size": 0}, "batch size"),
         ({"threads": 0}, "number of threads"),
-        ({"threshold": 1.5}, "between 0 and 1, not 1.5"),
-        ({"margin": -0.5}, "between -0.4 and 2, not -0.5"),
+        ({"threshold": 1.5}, "must be at most 1, not 1.5"),
+        ({"margin": -0.5}, "must be at least -0.4, not -0.5"),
         ({"margin": 0.1}, "leave out margin"),
         ({"min_score": 0.5}, "leave out margin and min_score"),
         ({"every": 0}, "from 1 on, not 0"),

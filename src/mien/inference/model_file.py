@@ -133,16 +133,14 @@ def run_limited(opener: Callable[[Path], object], path: str, key: str, seconds: 
 
         for limit, value in ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory)):
             resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
-    status = REJECTED
     try:
         opener(Path(path))
-        status = 0
     except Exception as error:
         problem = str(error) if isinstance(error, MienError) else f"{path!r} cannot be used ({first_line(error)})."
         sys.stdout.buffer.write(problem.encode(errors="backslashreplace"))
         sys.stdout.flush()
-    finally:
-        os._exit(status)  # at once: ONNX Runtime may crash while it cleans up
+        os._exit(REJECTED)
+    os._exit(0)  # at once: ONNX Runtime may crash while it cleans up
 
 
 def short_reason(error: Exception) -> str:
