@@ -1,5 +1,9 @@
+import os
+import stat
+
 import pytest
 
+from mien.errors import MienError
 from mien.files import write_whole
 
 
@@ -42,3 +46,13 @@ def test_a_full_disk_names_the_file_and_another_files_error_stays_its_own(tmp_pa
     with pytest.raises(PermissionError) as caught:
         write_whole(tmp_path / "a.txt", lambda part: fail(PermissionError(13, "Permission denied", "other")))
     assert caught.value.filename == "other"
+
+
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_a_pipe_or_a_device_is_never_replaced(tmp_path, is_linked):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    with pytest.raises(MienError, match="is a pipe or a device"):
+        write_whole(tmp_path / ("link" if is_linked else "pipe"), lambda part: part.write_text("new"))
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]

@@ -163,6 +163,8 @@ def write_whole(path: Path, write: Callable[[Path], Result], kind: FileKind | No
     raised if an existing file is not of the `kind`. A `durable` file is complete after a power failure too. A link stays.
     """
     temporary = temporary_path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):  # also through a link: the rename would replace a device
+        raise MienError(f"{str(path)!r} is a pipe or a device; name a file.")
     try:
         result = write(temporary)
         if durable:

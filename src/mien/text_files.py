@@ -22,10 +22,7 @@ MOST_VALUES, DEEPEST = 5000, 20  # of a YAML text, an alias counted as what it s
 
 
 def text_lines(file: IO[bytes]) -> Iterator[tuple[int, str]]:
-    """Decode the lines of a text, numbered from 1, with any line ends: UTF-8, or UTF-16 where a byte order mark says so.
-
-    Bytes that are not UTF-8 are escaped as surrogates. ValueError for a line that no table has.
-    """
+    """Decode and number the lines of UTF-8, or UTF-16 with a byte order mark; ValueError for a line that no table has."""
     # "Unicode text" of a spreadsheet is UTF-16; files, gzipped ones and members of archives all have `peek`
     is_wide = cast(io.BufferedReader, file).peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     text = io.TextIOWrapper(file, "utf-16" if is_wide else "utf-8-sig", "surrogateescape")
@@ -64,9 +61,8 @@ def read_text(path: Path, name: str, most: int) -> str:
 
 def read_json(path: Path, name: str) -> Any:
     """Read a JSON file."""
-    text = read_text(path, name, LARGEST_JSON)
     with opened(path, name):
-        return json.loads(text)
+        return json.loads(read_text(path, name, LARGEST_JSON))
 
 
 def csv_rows(path: Path, name: str) -> Iterator[tuple[int, list[str]]]:
@@ -95,8 +91,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
-        before = self._values
-        self._depth += 1
+        before, self._depth = self._values, self._depth + 1
         self._check(self._depth <= DEEPEST, f"it is nested more than {DEEPEST} deep", event)
         node = super().compose_node(parent, index)
         self._depth -= 1
@@ -111,10 +106,9 @@ class _Loader(yaml.SafeLoader):
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         seen = set()
-        for key, _ in node.value:
-            name = key.value if isinstance(key, yaml.ScalarNode) else key
-            self._check(name not in seen, f"the key {name} occurs twice", key)
-            seen.add(name)
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            self._check(key.value not in seen, f"the key {key.value} occurs twice", key)
+            seen.add(key.value)
         return node
 
     @staticmethod

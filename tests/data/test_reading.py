@@ -192,7 +192,7 @@ def test_a_cache_that_cannot_be_written_is_said(write, monkeypatch, tmp_path):
 
 def test_what_killed_processes_left_is_removed_a_day_later(write, cache):
     (cache / "faces").mkdir()
-    old, young = cache / "faces" / "a.part", cache / "faces" / "b.part"
+    old, young = (cache / "faces" / f".{name}.mien-00000000-1-1.part" for name in "ab")
     for part in (old, young):
         part.write_text("half")
     os.utime(old, times=(time.time() - 90_000,) * 2)

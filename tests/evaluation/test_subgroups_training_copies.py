@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
 
-from mien.data.signatures import EXACT, NEAR, NO_COPY, TrainingRows, as_text, describe_training_rows
+from mien.data.copies import EXACT, NEAR, NO_COPY, TrainingRows, as_text, describe_training_rows
 from mien.errors import MienError
 from mien.evaluation.report import evaluate
 from mien.evaluation.subgroups import TRAINING_ROWS_KEY, measure_training_copies

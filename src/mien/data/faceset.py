@@ -82,9 +82,8 @@ class FaceSet:
                 raise MienError(f"{count} images need {count} texts in the column {name!r}, not {values.dtype} {values.shape}.")
 
     def _check_distributions(self, name: str, rows: np.ndarray, or_zeros: str = "") -> None:
-        shape = (len(self), len(self.labels))
-        if rows.dtype != np.float32 or rows.shape != shape:
-            wanted = f"float32 {shape} for these images and labels"
+        if rows.dtype != np.float32 or rows.shape != (len(self), len(self.labels)):
+            wanted = f"float32 {len(self), len(self.labels)} for these images and labels"
             raise MienError(f"{name.capitalize()} must be {wanted}, not {rows.dtype} {rows.shape}.")
         total = rows.sum(axis=1)
         good = (rows >= 0).all(axis=1) & (np.isclose(total, 1, atol=1e-3) | (bool(or_zeros) & (total == 0)))
@@ -115,8 +114,9 @@ class FaceSet:
         """
         classes = np.asarray(classes)
         if classes.ndim != 1 or (len(classes) and classes.dtype.kind not in "iu"):
-            found = f"{classes.dtype} {classes.shape}"
-            raise MienError(f"Classes must be (N,) whole numbers, indices into the labels, not {found}.")
+            raise MienError(
+                f"Classes must be (N,) whole numbers, indices into the labels, not {classes.dtype} {classes.shape}."
+            )
         if len(classes) and (classes.min() < 0 or classes.max() >= len(labels)):
             raise MienError(f"Classes must lie between 0 and {len(labels) - 1}, not {classes.min()} to {classes.max()}.")
         names = ["none"] * len(images) if splits is None else list(splits)

@@ -1,8 +1,7 @@
 """FER-2013 as one CSV file (fer2013.csv, icml_face_data.csv or the contest's train.csv), and FER+: crowd votes for its rows.
 
 Sources: Goodfellow et al., "Challenges in Representation Learning: A report on three machine learning contests", 2013; Barsoum
-et al., "Training deep networks for facial expression recognition with crowd-sourced label distribution", ICMI 2016. FER+'s
-votes, ten for each row in fer2013new.csv, are under the MIT licence.
+et al., "Training deep networks for facial expression recognition with crowd-sourced label distribution", ICMI 2016.
 """
 
 import math
@@ -17,12 +16,11 @@ from typing import Any
 import numpy as np
 
 from mien.data.faceset import SPLITS
-from mien.data.rows import BadRow, Row, Rows, Tree, open_tree, records, split_of
+from mien.data.rows import KNOWN, MISTAKES, BadRow, Row, Rows, Tree, open_tree, records, split_of
 from mien.data.source import VotesAs
 from mien.errors import MienError, shortened
 from mien.labels import FER2013, FERPLUS, meaning
 
-FILE_NAMES = ("fer2013.csv", "icml_face_data.csv", "train.csv")  # by priority: the first two have the rows of train.csv too
 _SIDE = 48  # height and width of a face in FER-2013, in pixels
 _COLUMNS = {"label": "emotion", "split": "usage"}  # other names of its columns
 _NO_EMOTION = ("unknown", "NF")  # NF: not a face
@@ -35,20 +33,16 @@ def recognise(tree: Tree) -> bool:
 
 
 def read(tree: Tree) -> Rows:
-    """Read `emotion,pixels[,Usage]`, in any order and with further columns, as programs and spreadsheets write them.
-
-    Commas, semicolons or tabs separate the columns. Labels are 0 to 6, in the order of `FER2013`, or names. Training is train,
-    PublicTest validation, PrivateTest test.
-    """
+    """Read `emotion,pixels[,Usage]`, in any order and with further columns; labels are the numbers of `FER2013`, or names."""
     name, columns = _find(tree)
+    wanted = "the columns emotion, pixels and, optionally, Usage"
     if not name:
-        raise MienError(f"{tree.path} holds no {' or '.join(FILE_NAMES)}.")
+        raise MienError(f"{tree.path} holds no {' or '.join(KNOWN['tables']['FER-2013'])}.")
     if not columns:
-        raise MienError(f"{tree.place(name)} is empty; give a table with the columns emotion, pixels and, optionally, Usage.")
+        raise MienError(f"{tree.place(name)} is empty; give a table with {wanted}.")
     if "emotion" not in columns or "pixels" not in columns:
         found = ", ".join(column[:20] for column in columns[:8])
         hint = " The contest's test.csv has no labels; take icml_face_data.csv." if columns == ["pixels"] else ""
-        wanted = "the columns emotion, pixels and, optionally, Usage"
         raise MienError(f"{tree.place(name)} must have {wanted}; it has {found}.{hint}")
     # the first complete row decides how many pixels all rows have, if that is a square
     rows = islice(records(tree, name), 1, None)
@@ -62,9 +56,10 @@ def read(tree: Tree) -> Rows:
 
 def _find(tree: Tree) -> tuple[str, list[str]]:
     """Find the table, and read the names of its columns, in lower case; both are empty where there is none."""
-    tables = tree.tables[::-1]
+    tables = tree.named()[::-1]
     by_name = {PurePosixPath(file).name.lower(): file for file in tables}
-    found = next((by_name[name] for name in FILE_NAMES if name in by_name), tables[0] if len(tables) == 1 else "")
+    known = [by_name[name] for name in KNOWN["tables"]["FER-2013"] if name in by_name]
+    found = next(iter(known), tables[0] if len(tables) == 1 else "")
     _, names = next(records(tree, found), (0, [])) if found else (0, [])
     names = [name.strip("'").casefold() for name in names]
     return found, [_COLUMNS.get(name, name) if _COLUMNS.get(name) not in names else name for name in names]
@@ -115,34 +110,22 @@ def read_pixels(cell: Any, side: int | None = None) -> np.ndarray:
 
 
 def with_votes(rows: Rows, path: Path, votes_as: VotesAs) -> Rows:
-    """Replace the targets of FER-2013's rows by FER+ votes, or add the votes to the rows.
-
-    Row N of the votes belongs to row N of fer2013.csv, or to the image of that name (fer0000032.png). "distribution" leaves out
-    rows won by "unknown" or "not a face", "majority" rows without a label with over half of the votes; "beside" keeps all.
-    """
+    """Replace the targets of FER-2013's rows by FER+ votes, without rows where no label wins, or add the votes to all rows."""
     counts, splits, numbers = _read_votes(path)
     shares, is_beside = vote_targets(counts, votes_as), votes_as == "beside"
     if is_beside:
         if set(rows.labels) != set(FER2013):
-            raise MienError(
-                f"Votes can be used beside FER-2013's seven labels only ({', '.join(FER2013)}), not beside "
-                f"{shortened(', '.join(rows.labels), 200)}; name FER-2013 as --data, or leave --data.votes_as beside out."
-            )
+            found = shortened(", ".join(rows.labels), 200)
+            raise MienError(MISTAKES["not beside"].format(", ".join(FER2013), found))
         shares = shares[:, [FER2013.index(name) for name in rows.labels]]
 
     def number_of(row: Row) -> int:
         number = numbers.get(PurePosixPath(row.id).name) if row.number is None else row.number
         if number is None:
-            raise MienError(
-                f"FER+ votes are matched by the row number in fer2013.csv, which is not known of {row.id}; "
-                "take fer2013.csv itself, or images named as FER+ names them (fer0000032.png)."
-            )
+            raise MienError(MISTAKES["no row number"].format(row.id))
         voted = splits[number] if number < len(splits) else "beyond the end"
         if row.number is not None and voted != row.split and (row.split != "none" or voted not in SPLITS):
-            raise MienError(
-                f"Row {number} is {row.split} in the faces and {voted} in {path}: these votes do not belong to these faces. "
-                "Take FER-2013 with its rows in the official order."
-            )
+            raise MienError(MISTAKES["row order"].format(number, row.split, voted, path))
         return number
 
     def voted_rows() -> Iterator[Row | BadRow]:
@@ -154,19 +137,13 @@ def with_votes(rows: Rows, path: Path, votes_as: VotesAs) -> Rows:
             elif (target := shares[number_of(row)]).any():
                 yield replace(row, target=target, votes=None)
 
-    if is_beside:
-        return replace(rows, kind=f"{rows.kind}, with FER+ votes beside the labels", rows=voted_rows())
-    kind = f"{rows.kind}, with FER+ votes by {votes_as} (rows without a face or a clear vote left out)"
-    return replace(rows, kind=kind, labels=FERPLUS, rows=voted_rows())
+    how = "beside the labels" if is_beside else f"by {votes_as} (rows without a face or a clear vote left out)"
+    labels = rows.labels if is_beside else FERPLUS
+    return replace(rows, kind=f"{rows.kind}, with FER+ votes {how}", labels=labels, rows=voted_rows())
 
 
 def vote_targets(votes: np.ndarray, votes_as: VotesAs) -> np.ndarray:
-    """Turn votes into shares: single votes are dropped, then the rest is shared or the majority takes all.
-
-    Votes are (M, 10): FER+'s eight emotions, then "unknown" and "not a face". The result is (M, 8), float32, or (M, 7) for
-    "beside", where contempt is none of the labels. Every row sums to 1, or to 0 where no label wins: for "distribution" the
-    strongest label must reach the strongest of the rest, for "beside" exceed it.
-    """
+    """Turn votes (M, 10) into shares (M, 8), or (M, 7) for "beside", float32, that sum to 1, or to 0 where no label wins."""
     votes = np.where(votes < _ENOUGH, 0, votes).astype(np.float64)
     labels = len(FER2013) if votes_as == "beside" else len(FERPLUS)
     emotions, others = votes[:, :labels], votes[:, labels:].max(axis=1)
@@ -187,10 +164,7 @@ def _read_votes(path: Path) -> tuple[np.ndarray, list[str], dict[str, int]]:
     columns = {meaning(name) or name: column for column, name in enumerate(header)}
     wanted = ("Usage", "Image name", *FERPLUS.names, *_NO_EMOTION)
     if missing := [name for name in wanted if name not in columns]:
-        raise MienError(
-            f"{path} does not hold FER+ votes: it has the columns {shortened(', '.join(header), 200)} and lacks "
-            f"{', '.join(missing)}. Take fer2013new.csv of github.com/microsoft/FERPlus."
-        )
+        raise MienError(MISTAKES["no votes"].format(path, shortened(", ".join(header), 200), ", ".join(missing)))
     try:
         usages, images, *counts = ([cells[columns[name]] for cells in table] for name in wanted)
         votes = np.array(counts, dtype=np.int64).T

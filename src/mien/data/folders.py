@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -11,35 +11,24 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from mien.data.faceset import SPLITS
-from mien.data.rows import ARCHIVE_SUFFIXES, BadRow, Row, Rows, Tree, labels_from, numbers_of, split_word
+from mien.data.rows import ARCHIVE_SUFFIXES, KNOWN, MISTAKES, BadRow, Row, Rows, Tree, labels_from, numbers_of, split_word
 from mien.errors import MienError
 from mien.images import is_image_name
 from mien.labels import meaning
 
 CLASS_FOLDERS = "one folder per class"  # the kind of such data, in words
 _FILE_WORDS = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}  # file names in the Kaggle folders
-_CODES = (
-    ("JAFFE", re.compile(r"[A-Z]{2}\.(AN|DI|FE|HA|NE|SA|SU)\d\.\d+\.\w+", re.IGNORECASE)),
-    ("KDEF", re.compile(r"[AB][FM]\d\d(AF|AN|DI|HA|NE|SA|SU)(?:S|HL|HR|FL|FR)\.\w+", re.IGNORECASE)),
-)
-"""Data sets with the label in the file names (KA.AN1.39.tiff, AF01ANS.JPG): Lyons et al., 1998; Lundqvist et al., 1998."""
-
 _ANNOTATION = "_exp.npy"  # ends the name of a file with the number of a label, of AffectNet
 
 _Image = tuple[str, str, str]  # split, label and file of a labelled image
 
 
 def read(tree: Tree) -> Rows:
-    """Read one folder per class, or one per split (train, val, valid, validation, test; in any case) with one per class in it.
-
-    In the Kaggle folders of FER-2013, `test` holds both tests: files named PublicTest_... are validation, PrivateTest_... are
-    test. Images below a class folder, at any depth, belong to the class. Of JAFFE and KDEF the file names tell the labels, of
-    AffectNet as published the annotations.
-    """
+    """Read one folder per class, or one per split with one per class in it; images at any depth belong to the class."""
     top = _top(tree)
     files = list(_image_files(tree, top))
-    for data_set, code in _CODES:
-        codes = [code.fullmatch(PurePosixPath(file).name) for file in files]
+    for data_set, code in KNOWN["codes"].items():
+        codes = [re.fullmatch(code, PurePosixPath(file).name, re.IGNORECASE) for file in files]
         if files and all(codes):
             images = [("none", meaning(match[1]), file) for match, file in zip(codes, files, strict=True) if match]
             return _rows(tree, f"{data_set}, labels from the file names", images)
@@ -48,7 +37,7 @@ def read(tree: Tree) -> Rows:
     images, left_out = _find_images(tree, top)
     if not images:
         raise MienError(_no_images(tree, top))
-    _check_folders(tree, top, images)
+    _reject_empty_folders(tree, top, images)
     by_name = {file: _FILE_WORDS.get(PurePosixPath(file).name.partition("_")[0]) for _, _, file in images}
     kind = "the Kaggle folders of FER-2013" if any(by_name.values()) else CLASS_FOLDERS
     if left_out:
@@ -60,8 +49,7 @@ def read(tree: Tree) -> Rows:
         images = [(split if split == "train" else by_name[file] or "none", label, file) for split, label, file in images]
     numbered, table = numbers_of(str(tree.path), by_name, {label for _, label, _ in images})
     images = [(split, name, file) for split, label, file in images if (name := table.get(label, label))]
-    kind += numbered
-    return _rows(tree, kind, images)
+    return _rows(tree, kind + numbered, images)
 
 
 def _rows(tree: Tree, kind: str, images: list[_Image]) -> Rows:
@@ -96,11 +84,12 @@ def _read_annotated(tree: Tree, files: list[str]) -> Rows:
     return replace(rows, rows=chain(rows.rows, bad), count=len(images) + len(bad))
 
 
-def check_single(tree: Tree, holders: Collection[str], lists: Collection[str], top: str = "") -> None:
-    """Reject a folder of several data sets, in files named as `holders` or listed by `lists`, or of one beside other images."""
+def check_single(tree: Tree, top: str = "") -> None:
+    """Reject a folder of several data sets, in files that hold or list them, or of one beside other images."""
     tables: dict[str, str] = {}  # by the name of a folder: a file that holds or lists a data set
     folders: dict[str, set[tuple[str, ...]]] = {}  # by the same: the folders below it that hold images
-    known = {*holders, *lists}
+    lists = {name for kind in ("manifest", "list", "AffectNet") for name in KNOWN["tables"][kind]}
+    known = {*KNOWN["tables"]["FER-2013"][:2], *lists}
     for file in tree.files:
         if file.startswith(top):
             *path, name = file[len(top) :].split("/")
@@ -116,7 +105,7 @@ def check_single(tree: Tree, holders: Collection[str], lists: Collection[str], t
     children = {*found, *folders}
     if splits := children if len(children) == 1 else set(filter(_folder_split, children)):
         for child in splits:
-            check_single(tree, holders, lists, f"{top}{child}/")
+            check_single(tree, f"{top}{child}/")
         return
     for child, inside in folders.items():
         words = sorted({name for path in inside for name in path if meaning(name)})
@@ -125,10 +114,7 @@ def check_single(tree: Tree, holders: Collection[str], lists: Collection[str], t
             found.setdefault(child, f"split folders ({', '.join(inner)})" if inner else f"class folders ({', '.join(words)})")
     if found and len(children) > 1:
         places = ", ".join(f"{tree.place(top + child)} holds {what}" for child, what in sorted(found.items())[:5])
-        raise MienError(
-            f"{tree.path} is not one data set: {places}. Name one of these folders, or write a manifest of all images "
-            "(a CSV with the columns path and label)."
-        )
+        raise MienError(MISTAKES["several sets"].format(tree.path, places))
 
 
 def _top(tree: Tree) -> str:
@@ -148,8 +134,7 @@ def _folders_in(tree: Tree, top: str) -> list[str]:
 
 
 def _folder_split(folder: str) -> str | None:
-    split = split_word(folder)
-    return None if split == "none" else split  # "none" may be a class
+    return None if (split := split_word(folder)) == "none" else split  # "none" may be a class
 
 
 def _image_files(tree: Tree, top: str) -> Iterator[str]:
@@ -163,17 +148,15 @@ def _find_images(tree: Tree, top: str) -> tuple[list[_Image], list[str]]:
     left_out: dict[str, None] = {}
     for file in _image_files(tree, top):
         *folders, name = file[len(top) :].split("/")
-        split = _folder_split(folders[0]) if has_splits and folders else None
-        classes = folders[1:] if has_splits else folders
-        if not classes or (has_splits and split is None):
-            left_out[f"{folders[0]}/" if folders else name] = None
+        split = _folder_split(folders[0]) if has_splits and folders else "none"
+        if split and (classes := folders[has_splits:]):
+            images.append((split, classes[0], file))
         else:
-            images.append((split or "none", classes[0], file))
+            left_out[f"{folders[0]}/" if folders else name] = None
     return images, list(left_out)
 
 
-def _check_folders(tree: Tree, top: str, images: list[_Image]) -> None:
-    """Reject empty class folders."""
+def _reject_empty_folders(tree: Tree, top: str, images: list[_Image]) -> None:
     has_splits = images[0][0] != "none"
     depth = top.count("/") + (2 if has_splits else 1)
     filled = {"/".join(file.split("/")[:depth]) for _, _, file in images}
@@ -189,13 +172,7 @@ def _check_folders(tree: Tree, top: str, images: list[_Image]) -> None:
 
 def _no_images(tree: Tree, top: str) -> str:
     if count := sum(1 for _ in _image_files(tree, top)):
-        return (
-            f"{tree.path} holds {count} images but no class folders. Put the images of each label into a folder of its name, "
-            "or write a manifest: a CSV with the columns path and label."
-        )
-    if archives := [file for file in tree.files if file.lower().endswith(ARCHIVE_SUFFIXES)]:
-        return f"{tree.path} holds no images, but archives; name one of them: {', '.join(map(tree.place, archives[:5]))}."
-    return (
-        f"{tree.path} holds no images, and neither fer2013.csv, icml_face_data.csv, train.csv, manifest.csv, metadata.csv "
-        "nor Parquet files. Name a folder with one folder of images per class."
-    )
+        return MISTAKES["no folders"].format(tree.path, count)
+    if archives := tree.named(ARCHIVE_SUFFIXES):
+        return MISTAKES["only archives"].format(tree.path, ", ".join(map(tree.place, archives[:5])))
+    return MISTAKES["no images"].format(tree.path)

@@ -11,7 +11,7 @@ import json
 import os
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mien.data.faceset import NO_FACE, SPLITS, FaceSet, Origin
-from mien.data.rows import BadRow, Row, Rows, Tree
+from mien.data.rows import MISTAKES, BadRow, Row, Rows, Tree
 from mien.errors import MienError, first_line
 from mien.files import write_whole
 from mien.images import prepare
@@ -45,8 +45,6 @@ _NAMED = 5  # bad rows named in the message; if there are more, all are listed i
 _CHUNK = 32  # rows decoded by one thread at a time: passing on a single one costs more than decoding it
 _THREADS = min(8, os.cpu_count() or 1)
 
-# A row without its pixels: target, split, id, votes, height and width, columns.
-_Entry = tuple[int | np.ndarray, int, bytes, np.ndarray | None, tuple[int, ...], Mapping[str, str]]
 Decoded = tuple[Row, np.ndarray, tuple[int, ...]]  # a row, its prepared face, and the height and width it had before
 
 
@@ -61,18 +59,14 @@ def write_pack(
     progress: Progress | None = None,
     crop: Crop | None = None,
 ) -> None:
-    """Decode, prepare and write rows; memory use does not grow with their number, and an existing file is complete.
-
-    A list of many bad rows is written next to the pack. `source`, the path of the rows, and `stamp` are stored in the pack.
-    Rows in which `crop` finds no face are left out.
-    """
+    """Decode, prepare and write the rows of the path `source` in flat memory, without those in which `crop` finds no face."""
     shape = (size, size) if channels == 1 else (size, size, 3)
     metadata = {"mien.format": FORMAT, "mien.labels": json.dumps(list(rows.labels))}
     metadata |= {"mien.origin": json.dumps({"kind": rows.kind, "path": source}), "mien.stamp": stamp}
     start = -(-(len(json.dumps(metadata)) + _TENSOR_ROOM) // _BLOCK) * _BLOCK
 
     def write(part: Path) -> None:
-        entries: list[_Entry] = []
+        entries: list[tuple[Any, ...]] = []  # target, split, id, votes, height and width, and columns of a row
         bad: list[str] = []
         with part.open("wb") as file:
             file.seek(start)
@@ -110,8 +104,7 @@ def write_pack(
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, write)
     except OSError as error:
-        advice = "Make room there, or set MIEN_CACHE to another folder."
-        raise MienError(f"Cannot write the packed faces to {path.parent}: {error.strerror or error}. {advice}") from error
+        raise MienError(MISTAKES["cannot write"].format(path.parent, error.strerror or error)) from error
 
 
 def decoded(rows: Iterable[Row | BadRow], size: int, channels: int, crop: Crop | None = None) -> Iterator[Decoded | BadRow]:
@@ -151,9 +144,9 @@ def _decode(row: Row | BadRow, size: int, channels: int, crop: Crop | None) -> D
 
 def _check(good: int, bad: list[str], kind: str, path: Path, skip_bad: bool, source: str) -> None:
     every = len(bad) + good
-    if not good and bad and all(each.endswith(NO_FACE) for each in bad):
-        raise MienError(f"No face was found in any of the {every} images in {source}; check them, or leave the detector out.")
     bad = [each for each in bad if not each.endswith(NO_FACE)]
+    if every and not good and not bad:
+        raise MienError(MISTAKES["no faces"].format(every, source))
     if bad and (not skip_bad or not good):
         text = "; ".join(bad[:_NAMED])
         if len(bad) > _NAMED:
@@ -174,13 +167,12 @@ def _copy_images(source: Path, into: Path, start: int, order: np.ndarray, shape:
             file.write(images[order[i : i + 1024]].data)
 
 
-def _tensors(entries: list[_Entry], bad: list[str], labels: int) -> dict[str, np.ndarray]:
-    """Make all tensors of a pack but the images."""
+def _tensors(entries: list[tuple[Any, ...]], bad: list[str], labels: int) -> dict[str, np.ndarray]:
     targets, splits, ids, votes, sizes, columns = zip(*entries, strict=True)
 
     def shares(rows: Iterable[int | np.ndarray | None]) -> np.ndarray:
         known = np.eye(labels + 1, labels, dtype="<f4")  # the last row: nothing is known
-        return np.stack([known[-1] if row is None else known[row] if isinstance(row, int) else row for row in rows])
+        return np.stack([row if isinstance(row, np.ndarray) else known[-1 if row is None else row] for row in rows])
 
     tensors = {"targets": shares(targets)}
     if any(each is not None for each in votes):
@@ -206,7 +198,11 @@ def open_pack(path: Path) -> FaceSet:
         checksum = metadata.pop(_CHECKSUM, None)
         if metadata.keys() != _METADATA or (checksum is not None and checksum != _checksum(path, header, start)):
             raise ValueError("its checksum differs")
-        tensors = {name: _view(path, start, tensor) for name, tensor in header.items() if name != "__metadata__"}
+        tensors = {}
+        for name in header.keys() - {"__metadata__"}:
+            begin, end = header[name]["data_offsets"]
+            data = np.memmap(path, np.uint8, "r", start + begin, (end - begin,))
+            tensors[name] = data.view(_DTYPES[header[name]["dtype"]]).reshape(header[name]["shape"])
         origin = json.loads(metadata["mien.origin"])
         columns = json.loads(bytes(tensors["columns"])) if "columns" in tensors else {}
         arrays = ("targets", "splits", "votes", "sizes")  # in memory, because the data on disk may not be aligned
@@ -247,13 +243,6 @@ def _checksum(path: Path, header: dict[str, Any], start: int) -> str:
     return f"{value:08x}"
 
 
-def _view(path: Path, start: int, tensor: dict[str, Any]) -> np.ndarray:
-    """Map one tensor into memory, read-only; ValueError where the header contradicts itself."""
-    begin, end = tensor["data_offsets"]
-    data = np.memmap(path, np.uint8, "r", start + begin, (end - begin,))
-    return data.view(_DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
-
-
 def pack_stamp(path: Path) -> str | None:
     """Read the stamp of a pack without opening the rest; None where there is no pack, or a damaged one."""
     try:
@@ -276,7 +265,6 @@ def read(tree: Tree) -> Rows:
             height, width = faces.images.shape[1:3] if faces.sizes is None else faces.sizes[i].tolist()
             load, votes = partial(faces.images.__getitem__, i), None if faces.votes is None else faces.votes[i]
             columns = {name: str(values[i]) for name, values in faces.columns.items()}
-            split = SPLITS[faces.splits[i]]
-            yield Row(faces.id(i), split, target, load, votes=votes, size=(height, width), columns=columns)
+            yield Row(faces.id(i), SPLITS[faces.splits[i]], target, load, votes=votes, size=(height, width), columns=columns)
 
     return Rows(faces.origin.kind, faces.labels, rows(), len(faces))

@@ -1,8 +1,4 @@
-"""The entry point for labelled faces: detects the format of a path, packs its rows once, and opens the pack from then on.
-
-To add a format: write a module with `read(tree)`, give it a line with a check in `FORMATS` and its name in `FormatName`, and
-generate an example of it in tests/data.
-"""
+"""The entry point for labelled faces: detects the format of a path, packs its rows once, and opens the pack from then on."""
 
 import os
 from collections.abc import Callable
@@ -15,7 +11,7 @@ from mien import __version__
 from mien.data import fer2013, folders, pack, tables
 from mien.data.faceset import FaceSet
 from mien.data.pack import Crop, Progress, is_pack, open_pack, pack_stamp, write_pack
-from mien.data.rows import Rows, Tree, digest, open_tree, stamp_of
+from mien.data.rows import MISTAKES, Rows, Tree, digest, open_tree, stamp_of
 from mien.data.source import DataSource, as_source
 from mien.errors import MienError, first_line, say, shortened
 from mien.files import cache_folder, sweep
@@ -50,10 +46,8 @@ def read_faces(
         faces = drop_rows(faces, _expanded(source.drop), some_are_gone)
     used = np.flatnonzero(faces.targets.any(axis=0))
     if len(used) < 2:
-        raise MienError(
-            f"All {len(faces)} faces in {faces.origin.path} have the label {shortened(faces.labels[int(used[0])])!r}; "
-            "at least two labels are needed. (Is it one class folder? Name the folder that holds it.)"
-        )
+        label = shortened(faces.labels[int(used[0])])
+        raise MienError(MISTAKES["one label"].format(len(faces), faces.origin.path, label))
     return faces
 
 
@@ -75,16 +69,15 @@ def _read_all(
     if os.path.lexists(cached):  # pathlib has no lexists
         try:
             earlier = open_pack(cached)
+            reason = "it or mien has changed since it was packed"
         except MienError as damage:
             reason = str(damage).removesuffix(" Make it again.").rstrip(".")
     has_all = earlier and (source.skip_bad or len(earlier.origin.skipped) == len(earlier.origin.without_face))
+    if not has_all or made_of != stamp:
+        rows = read_rows(open_tree(path), source)
+        stamp = digest([stamp, stamp_of(rows.files)]) if rows.files else stamp  # the images of a manifest may be anywhere
     if earlier and has_all and made_of == stamp:
         return earlier
-    rows = read_rows(open_tree(path), source)
-    if rows.files:  # the images of a manifest may be anywhere
-        stamp = digest([stamp, stamp_of(rows.files)])
-        if earlier and has_all and made_of == stamp:
-            return earlier
     if votes:
         rows = fer2013.with_votes(rows, votes, source.votes_as)
     crop = None
@@ -94,9 +87,9 @@ def _read_all(
         crop = open_crop(detector)
         rows = replace(rows, kind=f"{rows.kind}, faces found by {Path(detector).name}")
     sweep(cached.parent)
-    if earlier and made_of != stamp:
-        reason = "it or mien has changed since it was packed"
-    if reason:
+    if cached.is_symlink() and not cached.is_file():
+        cached.unlink()  # it may lead to a device, which would be replaced
+    if reason and not (earlier and made_of == stamp):
         say(f"packing {path} again: {reason}")
     write_pack(cached, rows, size, channels, str(path), stamp, source.skip_bad, progress, crop)
     return open_pack(cached)
@@ -119,23 +112,17 @@ def recognise(tree: Tree) -> str:
 def read_rows(tree: Tree, source: DataSource) -> Rows:
     """Read a tree with the first format that recognises it, or with the given one."""
     if source.format == "auto":
-        folders.check_single(tree, fer2013.FILE_NAMES[:2], (*tables.FILE_NAMES, *tables.LIST_NAMES, *tables.AFFECTNET_NAMES))
+        folders.check_single(tree)
     name: str = recognise(tree) if source.format == "auto" else source.format
     if not name:
-        raise MienError(
-            f"{tree.path} is not labelled data in a known format: fer2013.csv, a folder or archive with one folder of images "
-            "per class, a manifest (CSV or Parquet with image and label), or a pack."
-        )
+        raise MienError(MISTAKES["no format"].format(tree.path))
     if name not in FORMATS:
         raise MienError(f"There is no data format {name!r}; there are auto, {', '.join(FORMATS)}.")
     _, read = FORMATS[name]
     if not source.columns or name == "pack":  # a pack has the columns that it was made with
         return read(tree)
     if name not in ("parquet", "manifest"):
-        raise MienError(
-            f"{tree.path} has no columns to group by or to read along, such as {source.columns[0]!r}: put its images and "
-            "their labels into a manifest, a table (CSV or Parquet) with the columns image, label and these."
-        )
+        raise MienError(MISTAKES["no columns"].format(tree.path, source.columns[0]))
     return read(tree, source.columns)
 
 
@@ -147,14 +134,11 @@ def drop_rows(faces: FaceSet, path: Path, some_are_gone: bool = False) -> FaceSe
         raise MienError(f"{path} has no column 'id'; give a CSV file that mien audit --write made.")
     listed = {cells[header.index("id")].encode(errors="backslashreplace") for _, cells in rows}
     excluded = np.array(sorted(listed - {b""}), dtype=bytes)
-    known = np.isin(excluded, faces.ids)
-    unknown = [bytes(name).decode(errors="replace") for name in excluded[~known]]
-    if unknown and (not some_are_gone or not known.any()):
+    unknown = excluded[~np.isin(excluded, faces.ids)]
+    if len(unknown) and (not some_are_gone or len(unknown) == len(excluded)):
         count = "1 row" if len(unknown) == 1 else f"{len(unknown):,} rows"
-        raise MienError(
-            f"{path} lists {count} that {faces.origin.path or 'the data'} do not have, such as {shortened(unknown[0])!r}; "
-            "give the list that was made of these data, or leave --data.drop out."
-        )
+        first = shortened(bytes(unknown[0]).decode(errors="replace"))
+        raise MienError(MISTAKES["other rows"].format(path, count, faces.origin.path or "the data", first))
     stays = ~np.isin(faces.ids, excluded)
     if not stays.any():
         raise MienError(f"{path} lists all {len(faces):,} rows of the data; nothing would be left.")

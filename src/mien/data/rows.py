@@ -5,22 +5,20 @@ import functools
 import gzip
 import hashlib
 import io
-import lzma
 import os
 import re
 import tarfile
 import threading
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR, S_ISREG
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
+import yaml
 
 from mien.errors import MienError, shortened
 from mien.files import missing_path
@@ -29,12 +27,11 @@ from mien.inputs import open_file, reason_of, unpack
 from mien.labels import FERPLUS, LabelSet, meaning
 from mien.text_files import MOST_CELLS, text_lines
 
-# What reading a damaged, encrypted or missing file raises, whether it is in an archive or not.
-_DAMAGED: tuple[type[Exception], ...] = (OSError, EOFError, RuntimeError, NotImplementedError, UnicodeError)
-_DAMAGED += (zipfile.BadZipFile, zlib.error, tarfile.TarError, lzma.LZMAError)
-
+KNOWN = yaml.safe_load(Path(__file__).with_name("known.yaml").read_text(encoding="utf-8"))  # the words of published data sets
+MISTAKES: dict[str, str] = KNOWN["mistakes"]
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".lst")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
+_STREAMED = (*TABLE_SUFFIXES, ".parquet")  # the files of an archive that may be large, and are read by one thread
 _LARGEST_FILE = 1 << 31  # bytes of one image or Parquet file that are read into memory, whatever an archive says of them
 _TAR_MEMORY = 1 << 30  # bytes of the small files of a compressed tar, which are kept in memory: it has no index
 
@@ -54,16 +51,13 @@ class Tree:
         """True for one file, gzipped or not; False for a folder or an archive."""
         return self.root is not None and self.root != self.path
 
-    @property
-    def tables(self) -> list[str]:
-        """The files that are tables of text."""
-        return [name for name in self.files if name.lower().endswith(TABLE_SUFFIXES)]
+    def named(self, suffixes: tuple[str, ...] = TABLE_SUFFIXES) -> list[str]:
+        """List the files with one of these suffixes, in upper or lower case; by default the tables of text."""
+        return [name for name in self.files if name.lower().endswith(suffixes)]
 
     def place(self, name: str) -> str:
         """Describe where a file is, for messages."""
-        if self.is_single_file:
-            return str(self.path)
-        return str(self.path / name) if self.root else f"{name} in {self.path}"
+        return f"{name} in {self.path}" if self.root is None else str(self.path if self.is_single_file else self.path / name)
 
     def read(self, name: str) -> bytes:
         """Read a whole file."""
@@ -71,7 +65,7 @@ class Tree:
             with self.open(name) as file:
                 data = file.read(_LARGEST_FILE + 1)
             if len(data) > _LARGEST_FILE:
-                raise MienError(f"it is larger than {_LARGEST_FILE:,} bytes")
+                raise MienError(f"is larger than {_LARGEST_FILE:,} bytes")
             return data
         except (FileNotFoundError, IsADirectoryError, KeyError):
             raise MienError("there is no such file") from None
@@ -96,13 +90,13 @@ def decode(data: bytes) -> np.ndarray:
 def open_tree(path: Path) -> Tree:
     """List the files of a file (gzipped or not), a folder, a zip or a tar, without hidden files and those of the system."""
     try:
-        if not (path.is_file() or path.is_dir()):
-            raise MienError(missing_path(path))
         if path.is_dir():
-            found = [(name, status is not None and S_ISDIR(status.st_mode)) for name, status in _entries(path)]
-            files = tuple(name for name, is_folder in found if not is_folder)
-            folders = tuple(name for name, is_folder in found if is_folder)
-            return Tree(path, files, folders, lambda name: open_file(path / name), path)
+            found: dict[bool, list[str]] = {False: [], True: []}
+            for name, status in _entries(path):
+                found[status is not None and S_ISDIR(status.st_mode)].append(name)
+            return Tree(path, tuple(found[False]), tuple(found[True]), lambda name: open_file(path / name), path)
+        if not path.is_file():
+            raise MienError(missing_path(path))
         with path.open("rb") as file:
             magic = file.read(4)
         if magic == b"PK\x03\x04":
@@ -122,11 +116,9 @@ def open_tree(path: Path) -> Tree:
         raise
     except Exception as error:  # archives raise what their parsers fail with
         place = str(getattr(error, "filename", None) or path)  # it may be deep in the folder
-        advice = ""
-        if isinstance(error, PermissionError):
-            advice = f" Allow yourself to read it (chmod -R u+rX '{place}')"
-            advice += "." if place == str(path) else f", or move it out of {path}."
-        raise MienError(f"Cannot read {place}: {reason_of(error)}.{advice}") from error
+        advice = f" Allow yourself to read it (chmod -R u+rX '{place}')" if isinstance(error, PermissionError) else ""
+        advice += f", or move it out of {path}" if advice and place != str(path) else ""
+        raise MienError(f"Cannot read {place}: {reason_of(error)}.{advice and advice + '.'}") from error
 
 
 def _entries(root: Path) -> Iterator[tuple[str, os.stat_result | None]]:
@@ -138,31 +130,31 @@ def _entries(root: Path) -> Iterator[tuple[str, os.stat_result | None]]:
             yield name, status
 
 
-def _archive(path: Path, members: Iterable[str], open_member: Callable[[str], AbstractContextManager[IO[bytes]]]) -> Tree:
-    """Make the tree of an archive; the names of its folders end with a slash."""
+def _archive(path: Path, members: Mapping[str, Any], stream: Callable[[Any], Any], content: Callable[[Any], bytes]) -> Tree:
+    """Make the tree of an archive of which some members are streamed; the names of its folders end with a slash."""
     files = sorted(name for name in members if not name.endswith("/"))
     folders = {name.rstrip("/") for name in members if name.endswith("/")}
     folders.update(str(parent) for name in members for parent in PurePosixPath(name).parents)
+
+    def open_member(name: str) -> Any:
+        return stream(members[name]) if name.lower().endswith(_STREAMED) else io.BytesIO(content(members[name]))
+
     return Tree(path, tuple(files), tuple(sorted(folders - {"."})), open_member, None)
 
 
 def _zip(path: Path) -> Tree:
-    archive = zipfile.ZipFile(path)
-    lock = threading.Lock()  # ZipFile counts its open members without one
-    members = zip_members(archive)
+    archive, lock = zipfile.ZipFile(path), threading.Lock()  # ZipFile counts its open members without one
 
-    def open_member(name: str) -> IO[bytes]:
-        if _is_table(name):
-            return archive.open(members[name])
-        with lock, archive.open(members[name]) as member:
-            return io.BytesIO(unpack(member))
+    def content(member: zipfile.ZipInfo) -> bytes:
+        with lock, archive.open(member) as file:
+            return unpack(file)
 
-    return _archive(path, members, open_member)
+    return _archive(path, zip_members(archive), archive.open, content)
 
 
 def _tar(path: Path) -> Tree:
     members: dict[str, tarfile.TarInfo] = {}
-    held: dict[str, bytes] = {}
+    held: dict[int, bytes] = {}  # by their place in the archive
     size = 0
     with tarfile.open(path) as archive:
         is_compressed = not isinstance(archive.fileobj, io.BufferedReader)
@@ -170,30 +162,25 @@ def _tar(path: Path) -> Tree:
             name = member_name(member.name)
             if name.strip(".") and (member.isdir() or member.isfile()):  # no links and devices
                 members[f"{name}/" if member.isdir() else name] = member
-                if is_compressed and member.isfile() and not _is_table(name):
+                if is_compressed and member.isfile() and not name.lower().endswith(_STREAMED):
                     size += member.size
                     if size > _TAR_MEMORY:
                         raise MienError(f"{path} is too large to read; unpack it (tar xf {path}) and name the result.")
-                    held[name] = cast(IO[bytes], archive.extractfile(member)).read()
+                    held[member.offset_data] = cast(IO[bytes], archive.extractfile(member)).read()
 
     @contextmanager
-    def open_member(name: str) -> Iterator[IO[bytes]]:
-        if name in held:
-            yield io.BytesIO(held[name])
-        elif _is_table(name):
-            with tarfile.open(path) as opened:
-                yield cast(IO[bytes], opened.extractfile(members[name]))
-        else:
-            with path.open("rb") as file:  # opening the archive for each image takes five times as long
-                file.seek(members[name].offset_data)
-                yield io.BytesIO(file.read(members[name].size))
+    def stream(member: tarfile.TarInfo) -> Iterator[IO[bytes]]:
+        with tarfile.open(path) as archive:
+            yield cast(IO[bytes], archive.extractfile(member))
 
-    return _archive(path, members, open_member)
+    def content(member: tarfile.TarInfo) -> bytes:
+        if member.offset_data in held:
+            return held[member.offset_data]
+        with path.open("rb") as file:  # opening the archive for each image takes five times as long
+            file.seek(member.offset_data)
+            return file.read(member.size)
 
-
-def _is_table(name: str) -> bool:
-    """Return whether a file of an archive is streamed: it may be large, and is read by one thread."""
-    return name.lower().endswith((*TABLE_SUFFIXES, ".parquet"))
+    return _archive(path, members, stream, content)
 
 
 def records(tree: Tree, name: str) -> Iterator[tuple[int, list[str]]]:
@@ -211,13 +198,12 @@ def records(tree: Tree, name: str) -> Iterator[tuple[int, list[str]]]:
                     if len(cells) > MOST_CELLS:
                         raise ValueError(f"line {number} has more than {MOST_CELLS:,} cells")
                     yield number, [cell.strip() for cell in cells if cell or separator != " "]
-    except _DAMAGED as error:
+    except MienError:
+        raise
+    except Exception as error:  # each compression raises its own
+        if isinstance(error, csv.Error | ValueError) and not isinstance(error, UnicodeError):
+            raise MienError(f"{tree.place(name)} is not a table of comma-separated values: {error}.") from error
         raise MienError(f"{tree.place(name)} is damaged or cut short: {error}. Download or create it again.") from error
-    except (csv.Error, ValueError) as error:
-        raise MienError(f"{tree.place(name)} is not a table of comma-separated values: {error}.") from error
-
-
-_MARKS = ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")
 
 
 def stamp_of(paths: Iterable[Path]) -> str:
@@ -226,10 +212,10 @@ def stamp_of(paths: Iterable[Path]) -> str:
     for path in paths:
         marks.append(str(path))
         with suppress(OSError, ValueError):  # reading them reports it; ValueError: not a valid name
-            entries = _entries(path) if path.is_dir() else [(str(path), path.stat())]
-            for name, status in entries:
-                is_file = status and not S_ISDIR(status.st_mode)
-                marks.append(f"{name}\t{list(map(partial(getattr, status), _MARKS))}" if is_file else name)
+            for name, status in _entries(path) if path.is_dir() else [(str(path), path.stat())]:
+                if status and not S_ISDIR(status.st_mode):
+                    name += f"\t{[status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]}"
+                marks.append(name)
     return digest(marks)
 
 
@@ -238,32 +224,12 @@ def digest(parts: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(parts).encode(errors="backslashreplace")).hexdigest()
 
 
-_SPLIT_WORDS = {
-    "none": r"|none",
-    "train": r"train(ing)?(set)?",
-    "validation": r"(val|valid|validation|dev)(set)?|publictest",
-    "test": r"test(ing)?(set)?|privatetest",
-}
-"""What data sets call splits, in lower case without blanks and marks; FER-2013 has Training, PublicTest and PrivateTest."""
-
-_NUMBERED = {
-    "FER-2013": (0, r"fer-?2013", r"(training|publictest|privatetest)_\d+\.", "angry disgust fear happy sad surprise neutral"),
-    "RAF-DB": (1, r"raf[-_ ]?db", r"(train|test)_\d{4,5}(_aligned)?\.", "surprise fear disgust happy sad angry neutral"),
-    "AffectNet": (0, r"affect-?net", r"[0-9a-f]{40,64}\.", "neutral happy sad surprise fear disgust angry contempt - - -"),
-}
-"""Data sets that number their labels: the first number, patterns in their path and of their files, and the labels in order.
-
-A - is none: AffectNet's none, uncertain and no face. Sources: Goodfellow et al., 2013; Li, Deng and Du, 2017
-(list_patition_label.txt); Mollahosseini et al., 2017.
-"""
-
-
 def numbered_labels(names: Iterable[str]) -> dict[str, dict[str, str | None]]:
     """Return the labels that numbers stand for, by the data sets with all of these numbers; None: no label."""
     numbers = {name for name in names if name.isdecimal()}
     tables: dict[str, dict[str, str | None]] = {}
-    for set_, (first, _, _, labels) in _NUMBERED.items():
-        table = {str(number): None if label == "-" else label for number, label in enumerate(labels.split(), first)}
+    for set_, known in KNOWN["numbered"].items():
+        table = {str(number): label for number, label in enumerate(known["labels"], known["first"])}
         if any(map(table.get, numbers)) and table.keys() >= numbers:
             tables[set_] = table
     return tables
@@ -274,8 +240,8 @@ def numbers_of(path: str, files: Iterable[str], names: Iterable[str]) -> tuple[s
     numbers = sorted(filter(str.isdecimal, names), key=lambda name: (len(name), name))
     files, place = [PurePosixPath(file).name.casefold() for file in files], "/".join(Path(path).parts[-2:]).casefold()
     for set_, table in numbered_labels(numbers).items():
-        _, in_path, of_file, _ = _NUMBERED[set_]
-        if re.search(in_path, place) or (files and all(re.match(of_file, file) for file in files)):
+        known = KNOWN["numbered"][set_]
+        if re.search(known["path"], place) or (files and all(re.match(known["file"], file) for file in files)):
             left_out = ", ".join(each for each in numbers if not table[each])
             said = f", numbered as in {set_}: {', '.join(f'{each} {table[each]}' for each in numbers if table[each])}"
             said += f" (rows of {left_out} left out)" if left_out else ""
@@ -321,7 +287,7 @@ class Rows:
 def split_word(name: str) -> str | None:
     """Return the split that a data set calls so, or None."""
     word = re.sub(r"[\W_]", "", name.casefold())
-    return next((split for split, words in _SPLIT_WORDS.items() if re.fullmatch(words, word)), None)
+    return next((split for split, words in KNOWN["splits"].items() if re.fullmatch(words, word)), None)
 
 
 def split_of(word: str) -> str:
@@ -332,10 +298,7 @@ def split_of(word: str) -> str:
 
 
 def labels_from(names: Iterable[str]) -> tuple[LabelSet, dict[str, int]]:
-    """Order label names, and find the index of each name.
-
-    A name that means one of FER+'s eight expressions becomes its label; two or more of these come first, in FER-2013's order.
-    """
+    """Order label names, FER+'s expressions first if there are two or more of them, and find the index of each name."""
     labels = {name: meaning(name) or name for name in names}
     expressions = [name for name in FERPLUS if name in labels.values()]
     first = expressions if len(expressions) > 1 else []

@@ -15,33 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mien.data.fer2013 import read_pixels
-from mien.data.rows import BadRow, Row, Rows, Tree, decode, labels_from, numbers_of, records, split_of, split_word
-from mien.errors import MienError, shortened, suggestion
+from mien.data.rows import KNOWN, BadRow, Row, Rows, Tree, decode, labels_from, numbers_of, records, split_of, split_word
+from mien.errors import MienError, first_line, shortened, suggestion
 from mien.images import is_image_name
 from mien.labels import FER2013, LabelSet
 
-FILE_NAMES = ("manifest.csv", "metadata.csv")  # the names of a CSV manifest in a folder with its images
-LIST_NAMES = ("list_patition_label.txt", "label.lst")  # of RAF-DB and ExpW
-AFFECTNET_NAMES = ("training.csv", "validation.csv")
-_IMAGE_FOLDERS = (
-    *("", "aligned", "Image/aligned", "../Image/aligned", "images", "../images", "origin", "image/origin", "../image/origin"),
-    *("Manually_Annotated_Images", "../Manually_Annotated_Images", "../Manually_Annotated/Manually_Annotated_Images", ".."),
-)
-"""Folders of the images that a list names, relative to the list; the first that has one is used."""
-
-# Names of columns, in lower case; the first of a list that exists is used.
-IMAGE_COLUMNS = ["path", "file", "filename", "file_name", "filepath", "file_path"]
-IMAGE_COLUMNS += ["image", "image_path", "image_name", "img", "pth", "subdirectory_filepath", "pixels"]
-LABEL_COLUMNS = ["label", "labels", "emotion", "expression", "class", "target"]
-SPLIT_COLUMNS = ["split", "usage", "set", "subset", "partition"]
-IGNORED_COLUMNS = ["", "id", "index", "unnamed: 0", "row"]
-IGNORED_COLUMNS += ["photo", "frame", "face", "x1", "y1", "x2", "y2", "score"]  # of `mien crop`
-
-# Boxes of faces, in pixels: AffectNet's left, top, width and height, and ExpW's left, top, right and bottom.
-AFFECTNET_BOX = ("face_x", "face_y", "face_width", "face_height")
-EXPW_BOX = ("face_box_left", "face_box_top", "face_box_right", "face_box_bottom")
-_EXPW = ["image", "face", "face_box_top", "face_box_left", "face_box_right", "face_box_bottom", "cascade", "label"]
-
+_PARQUET = (".parquet", ".pq")
 _OFFICIAL = {"training", "publictest", "privatetest"}
 _PIXELS = re.compile(r"\s*\d{1,3}(\s+\d{1,3}){3,}\s*")  # four numbers or more: a face of 2 x 2 or larger
 _TRIED = 20  # images that are looked for to find their folder
@@ -63,14 +42,9 @@ class _Table(NamedTuple):
 
 
 def read_csv(tree: Tree, carried: Sequence[str] = ()) -> Rows:
-    """Read a CSV with the columns path and label (or one column of numbers per label), and optionally split.
-
-    Commas, semicolons, tabs or blanks separate the columns. Paths are relative to the manifest. Numbers in one column per
-    label are shares or votes; they are scaled to sum to 1. Without a header, as in the lists of RAF-DB and ExpW, there are an
-    image, a label and optionally a split. `carried` names further columns to read.
-    """
+    """Read a CSV with the columns path and label (or one of shares or votes per label), and optionally split and `carried`."""
     if not (names := find_csv(tree)):
-        raise MienError(f"{tree.path} holds no {' or '.join(FILE_NAMES)}.")
+        raise MienError(f"{tree.path} holds no {' or '.join(KNOWN['tables']['manifest'])}.")
     return _Manifest(tree, [_open_csv(tree, name) for name in names], carried).read()
 
 
@@ -80,35 +54,32 @@ def _open_csv(tree: Tree, name: str) -> _Table:
         raise MienError(f"{tree.place(name)} is empty; give a table with the columns path and label.")
     has_header = not any(map(is_image_name, first))
     columns = first if has_header else _columns_without_header(first, tree.place(name))
-
     places = {column: place for place, column in enumerate(columns)}
 
     def rows(wanted: list[str]) -> Iterator[dict[str, Any]]:  # read each time, so that no table is kept in memory
         for _, cells in islice(records(tree, name), has_header, None):
             yield {column: cells[places[column]] if places[column] < len(cells) else "" for column in wanted}
 
-    word = PurePosixPath(name).stem if "subDirectory_filePath" in columns else ""  # training.csv and validation.csv
+    split = PurePosixPath(name).stem if "subDirectory_filePath" in columns else ""  # training.csv and validation.csv
     kind = "a manifest as CSV" if has_header else "a list of images without a header"
-    count = sum(1 for _ in rows([]))
-    return _Table(name, kind, columns, count, rows, split=word if split_word(word) else "")
+    return _Table(name, kind, columns, sum(1 for _ in rows([])), rows, split if split_word(split) else "")
 
 
 def find_csv(tree: Tree) -> list[str]:
     """Find the manifest as CSV, or the lists of images and labels."""
     if tree.is_single_file:
-        return tree.tables
-    for names in (FILE_NAMES, LIST_NAMES):
-        found = [file for file in tree.files if file.rpartition("/")[2] in names]
+        return tree.named()
+    for kind in ("manifest", "list"):
+        found = [file for file in tree.files if file.rpartition("/")[2] in KNOWN["tables"][kind]]
         if alone := found if len(found) == 1 else [file for file in found if "/" not in file][:1]:
             return alone
-    pair = [file for file in tree.files if file.rpartition("/")[2] in AFFECTNET_NAMES]
+    pair = [file for file in tree.files if file.rpartition("/")[2] in KNOWN["tables"]["AffectNet"]]
     return [file for file in pair if "subDirectory_filePath" in next(records(tree, file), (0, []))[1]]
 
 
 def _columns_without_header(cells: list[str], place: str) -> list[str]:
-    """Name the columns of a list by its first row."""
-    if len(cells) == len(_EXPW) and all(re.fullmatch(r"[\d.]+", cell) for cell in cells[1:]):
-        return _EXPW
+    if len(cells) == len(KNOWN["expw"]) and all(re.fullmatch(r"[\d.]+", cell) for cell in cells[1:]):
+        return list(KNOWN["expw"])
     has_split = len(cells) > 2  # of two columns, one is the label, even if it has the name of a split
     names = ["path" if is_image_name(cell) else "split" if has_split and split_word(cell) else "label" for cell in cells]
     if sorted(names) not in (["label", "path"], ["label", "path", "split"]):
@@ -118,27 +89,18 @@ def _columns_without_header(cells: list[str], place: str) -> list[str]:
 
 def recognise_parquet(tree: Tree) -> bool:
     """Return whether there are Parquet files, and no images with them."""
-    return any(map(_is_parquet, tree.files)) and not any(map(is_image_name, tree.files))
+    return bool(tree.named(_PARQUET)) and not any(map(is_image_name, tree.files))
 
 
 def read_parquet(tree: Tree, carried: Sequence[str] = ()) -> Rows:
-    """Read tables with an image column (bytes, Hugging Face's struct of bytes and path, or paths) and labels.
-
-    All files of a folder make one set and must have the same columns. Without a split column, the name of a file gives the
-    split (train-00000-of-00001.parquet). `carried` names further columns to read. Needs pyarrow.
-    """
-    tables = [_open_parquet(tree, name) for name in tree.files if _is_parquet(name)]
+    """Read the tables of a folder as one set: images (bytes, Hugging Face's struct, or paths), labels and `carried` columns."""
+    tables = [_open_parquet(tree, name) for name in tree.named(_PARQUET)]
     if not tables:
         raise MienError(f"{tree.path} holds no Parquet files.")
     for table in tables[1:]:
-        if missing := sorted(set(tables[0].names) - set(table.names)):
-            first = tree.place(tables[0].name)
-            raise MienError(f"{tree.place(table.name)} lacks the columns {', '.join(missing)} that {first} has.")
+        if missing := ", ".join(sorted(set(tables[0].names) - set(table.names))):
+            raise MienError(f"{tree.place(table.name)} lacks the columns {missing} that {tree.place(tables[0].name)} has.")
     return _Manifest(tree, tables, carried).read()
-
-
-def _is_parquet(name: str) -> bool:
-    return name.lower().endswith((".parquet", ".pq"))
 
 
 def _open_parquet(tree: Tree, name: str) -> _Table:
@@ -161,7 +123,7 @@ def _open_parquet(tree: Tree, name: str) -> _Table:
             for batch in file.iter_batches(_BATCH, columns=columns):
                 yield from batch.to_pylist()
 
-    word = re.split(r"[-_.]", PurePosixPath(name).name)[0].casefold()
+    word = re.split(r"[-_.]", PurePosixPath(name).name)[0].casefold()  # of train-00000-of-00001.parquet
     split, count = word if split_word(word) else "", file.metadata.num_rows
     # a column of bytes, or of Hugging Face's struct with bytes first
     in_bytes = next((each.name for each in schema if "binary" in str(each.type).partition(",")[0]), None)
@@ -171,14 +133,12 @@ def _open_parquet(tree: Tree, name: str) -> _Table:
 
 @contextmanager
 def _damage_reported(tree: Tree, name: str) -> Iterator[None]:
-    """Turn pyarrow's errors about a damaged file into a `MienError`."""
     from pyarrow import ArrowException
 
     try:
         yield
     except (ArrowException, OSError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
-        raise MienError(f"{tree.place(name)} is not a Parquet file, or it is damaged: {reason}.") from error
+        raise MienError(f"{tree.place(name)} is not a Parquet file, or it is damaged: {first_line(error)}.") from error
 
 
 class _Manifest:
@@ -186,28 +146,22 @@ class _Manifest:
 
     def __init__(self, tree: Tree, tables: list[_Table], carried: Sequence[str]) -> None:
         names, numbers, place = tables[0].names, tables[0].number_columns, tree.place(tables[0].name)
-        by_word = {name.strip().casefold(): name for name in reversed(names)}
-
-        def first(words: Sequence[str]) -> str | None:
-            return next((by_word[word] for word in words if word in by_word), None)
-
-        image = tables[0].bytes_column or first(IMAGE_COLUMNS)
-        self.label, self.split, self.row = first(LABEL_COLUMNS), first(SPLIT_COLUMNS), first(["row"])
-        box = next((box for box in (AFFECTNET_BOX, EXPW_BOX) if by_word.keys() >= set(box)), ())
-        self.box, self.is_expw = [by_word[name] for name in box], box == EXPW_BOX
-        taken = {*IGNORED_COLUMNS, *IMAGE_COLUMNS, *SPLIT_COLUMNS, (image or "").casefold(), *map(str.casefold, carried)}
+        by_word, known = {name.strip().casefold(): name for name in reversed(names)}, KNOWN["columns"]
+        found = {kind: next((by_word[word] for word in known[kind] if word in by_word), None) for kind in known}
+        image = tables[0].bytes_column or found["image"]
+        self.label, self.split, self.row = found["label"], found["split"], by_word.get("row")
+        data_set, box = next((each for each in KNOWN["boxes"].items() if by_word.keys() >= set(each[1])), ("", []))
+        self.box, self.is_expw = [by_word[name] for name in box], data_set == "ExpW"
+        taken = {*known["ignored"], *known["image"], *known["split"], (image or "").casefold(), *map(str.casefold, carried)}
         others = [name for name in names if name.strip().casefold() not in taken and (numbers is None or name in numbers)]
         self.shares = [] if self.label else others  # without a label column, these are the labels
         if image is None or not (self.label or len(self.shares) > 1):
-            raise MienError(
-                f"{place} has the columns {', '.join(name[:20] for name in names[:8])}{', ...' if len(names) > 8 else ''}. "
-                "mien needs path (or image) and label (or one column of numbers per label), and optionally split; "
-                "or, for FER-2013, emotion, pixels and optionally Usage."
-            )
+            columns = ", ".join([name[:20] for name in names[:8]] + ["..."] * (len(names) > 8))
+            raise MienError(KNOWN["mistakes"]["columns"].format(place, columns))
         if absent := [name for name in carried if name not in names]:
             others = [name for name in names if name and name not in (image, *self.shares)]
             hint = suggestion(absent[0], others, phrase=" Did you mean {!r}?")
-            raise MienError(f"{place} has no column {absent[0]!r}; besides the images it has {', '.join(others)}.{hint}")
+            raise MienError(KNOWN["mistakes"]["no column"].format(place, absent[0], ", ".join(others), hint))
         self.tree, self.tables, self.image, self.carried = tree, tables, image, carried
         self.has_pixels = image.casefold() == "pixels"
 
@@ -217,23 +171,18 @@ class _Manifest:
         cells = [column for column in (self.label, self.image if has_paths else None) if column]
         for column, cell in next(iter(first.records(cells)), {}).items():
             if column in cells and isinstance(cell, str) and _PIXELS.fullmatch(cell):
-                raise MienError(
-                    f"The column {column} of {tree.place(first.name)} holds pixels: name it pixels, and the column of labels "
-                    "emotion, with FER-2013's numbers 0 to 6 in it."
-                )
+                raise MienError(KNOWN["mistakes"]["pixels"].format(column, tree.place(first.name)))
         paths = [(table, cell) for table, cell in self._cells(self.image) if isinstance(cell, str)] if has_paths else []
         self.labels, self.index, numbered = self._read_labels([cell for _, cell in paths])
         self._find_images(paths[:_TRIED])
         files = tuple(tree.root / self._path(table, cell) for table, cell in paths if tree.root)
-        rows = self._rows("RAF-DB" in numbered)
-        return Rows(first.kind + numbered, self.labels, rows, sum(table.rows for table in self.tables), files)
+        count = sum(table.rows for table in self.tables)
+        return Rows(first.kind + numbered, self.labels, self._rows("RAF-DB" in numbered), count, files)
 
     def _cells(self, column: str | None) -> Iterator[tuple[_Table, Any]]:
-        """Read one column, if there is one, with the table of each cell."""
         if column:
             for table in self.tables:
-                for record in table.records([column]):
-                    yield table, record[column]
+                yield from ((table, record[column]) for record in table.records([column]))
 
     def _read_labels(self, paths: list[str]) -> tuple[LabelSet, Mapping[str, int | None], str]:
         """Find the labels, the index of each word for one (None: its rows are left out), and what numbers stand for."""
@@ -258,7 +207,7 @@ class _Manifest:
     def _find_images(self, paths: list[tuple[_Table, str]]) -> None:
         """Find where the images of a list are: their folder, relative to the table, and what is added to their names."""
         root, files = self.tree.root, set(self.tree.files)
-        for self.elsewhere in product(_IMAGE_FOLDERS, ("", "_aligned")):  # RAF-DB lists photos, not aligned faces
+        for self.elsewhere in product(KNOWN["image_folders"], ("", "_aligned")):  # RAF-DB lists photos, not aligned faces
             for table, cell in paths:
                 name = str(self._path(table, cell))
                 if os.path.isfile(root / name) if root else name in files:  # noqa: PTH113 - false for any odd name
@@ -282,9 +231,8 @@ class _Manifest:
             name, load = self._image(table, record[self.image])
             number = _word(record[self.row]) if self.row else str(count) if self.has_pixels else ""
             place = f"row {count}" + (f" ({shortened(name)})" if name else "")
-            split = _word(record[self.split]) if self.split else table.split
-            if named_splits and not self.split:
-                split = PurePosixPath(name).name.partition("_")[0]
+            split = PurePosixPath(name).name.partition("_")[0] if named_splits else table.split
+            split = _word(record[self.split]) if self.split else split
             try:
                 if load is None:
                     raise MienError("there is no image")
@@ -319,7 +267,7 @@ class _Manifest:
             try:
                 value = float(record[column] or 0)
             except ValueError:
-                raise MienError(f"{shortened(str(record[column]))!r} in the column {column} is not a number") from None
+                raise MienError(f"{shortened(record[column])!r} in the column {column} is not a number") from None
             if not 0 <= value < 1e30:  # their sum is finite
                 raise MienError(f"{value} in the column {column} is not a share of a label")
             shares[self.index[column]] += value
@@ -341,8 +289,7 @@ def _cropped(load: Callable[[], np.ndarray], box: list[Any], has_sides: bool) ->
         left, top, right, bottom = (round(float(cell)) for cell in box)
     except (TypeError, ValueError, OverflowError):
         raise MienError(f"its face box, {shortened(', '.join(map(str, box)))}, is not four numbers of pixels") from None
-    if has_sides:
-        right, bottom = left + right, top + bottom
+    right, bottom = (left + right, top + bottom) if has_sides else (right, bottom)
     face = load()[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
     if not face.size:
         raise MienError("its face box lies outside the image")

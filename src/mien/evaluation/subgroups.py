@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import ttest_1samp, ttest_ind
 
+from mien.data.copies import EXACT, NEAR, NO_COPY, Noted, TrainingRows, copies_of_training_rows, from_text
 from mien.data.faceset import FaceSet
-from mien.data.signatures import EXACT, NEAR, NO_COPY, Noted, TrainingRows, copies_of_training_rows, from_text
 from mien.errors import MienError
 from mien.evaluation.metrics import LabelMetrics, Metrics, measure
 from mien.evaluation.statistics import Difference, Proportion, difference, share_true
