@@ -194,7 +194,7 @@ def test_a_wrong_one_ends_the_command_with_a_sentence(both, tmp_path, capsys, gi
 
 
 def test_another_prior_is_another_run(both, tmp_path, capsys):
-    from mien.inference.resume import ResumeLog
+    from mien.inference.output import ResumeLog
 
     settings = {"prior": SHARES}
     log = ResumeLog(tmp_path / "out.csv", FER2013, settings, ["a"], resume=False)

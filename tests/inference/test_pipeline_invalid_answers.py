@@ -173,7 +173,7 @@ def test_numbers_of_a_detector_are_finite_or_an_error(changes, model):
 
 @pytest.mark.parametrize("size", [float("nan"), float("inf"), -1.0])
 def test_a_smallest_size_that_is_no_size_is_refused(size, model):
-    with pytest.raises(MienError, match="smallest size"):
+    with pytest.raises(MienError, match="size of a face in pixels"):
         mien.predict(np.zeros((60, 120), np.uint8), model, min_size=size)
 
 

@@ -21,17 +21,17 @@ def test_a_wrong_model_or_detector_is_said_at_once_and_not_at_the_first_row(mode
     for words, says in (
         ({"batch_size": 0}, "batch size"),
         ({"threads": 0}, "number of threads"),
-        ({"threshold": 1.5}, "between 0 and 1, not 1.5"),
-        ({"margin": -0.5}, "between -0.4 and 2, not -0.5"),
+        ({"threshold": 1.5}, "must be at most 1, not 1.5"),
+        ({"margin": -0.5}, "must be at least -0.4, not -0.5"),
         ({"margin": 0.1}, "leave out margin"),
         ({"min_score": 0.5}, "leave out margin and min_score"),
-        ({"every": 0}, "from 1 on, not 0"),
-        ({"smoothing": -0.1}, "seconds, 0 for none, not -0.1"),
-        ({"smoothing": float("nan")}, "seconds, 0 for none, not nan"),
+        ({"every": 0}, "at least 1, not 0"),
+        ({"smoothing": -0.1}, "seconds must be at least 0, not -0.1"),
+        ({"smoothing": float("nan")}, "seconds must be a number, not nan"),
     ):
         with pytest.raises(MienError, match=says):
             predict("photo.jpg", model, "none", **words)
-    with pytest.raises(MienError, match="above 0 and below 1, not 1"):
+    with pytest.raises(MienError, match="score of a face must be at most 1, not 1"):
         predict("photo.jpg", model, "yunet", min_score=1.0)
     with pytest.raises(MienError, match="leave out the detector, or faces"):
         predict("photo.jpg", model, "yunet", faces=True)

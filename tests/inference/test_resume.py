@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from mien.cli import main
-from mien.inference.resume import ResumeLog, log_path
+from mien.inference.output import ResumeLog, log_path
 
 COUNT = 60
 
@@ -27,7 +27,8 @@ def photos(tmp_path):
 
 
 def words(photos, model, out, *more):
-    return ["predict", str(photos), "--model", str(model), "--faces", "--out", str(out), *more]
+    own = [] if "--model" in more else ["--model", str(model)]
+    return ["predict", str(photos), *own, "--faces", "--out", str(out), *more]
 
 
 def rows_of(path):

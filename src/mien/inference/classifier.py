@@ -16,7 +16,7 @@ import onnxruntime
 
 from mien.errors import MienError, check_number, shortened, suggestion
 from mien.images import ImageSource, prepare, read_image
-from mien.inference.model_file import MODEL_FILE, UNFINISHED, check_file, fetch_model, is_on_hub, open_failure, short_reason
+from mien.inference.model_file import MODEL_FILE, TABLES, UNFINISHED, check_file, fetch_model, is_on_hub, short_reason, unopened
 from mien.labels import LabelMap, LabelSet, move_shares
 
 DEFAULT_MODEL = "mien-s"
@@ -27,19 +27,6 @@ FORMATS = {"1": ("label",), "2": ("label", "crowd")}  # heads of each version of
 Prior = float | str | Mapping[str, float]  # "training", "balanced", a power between these (0 and 1), or each label's share
 # the default prior of each head: the power with the largest accuracy plus half of the balanced accuracy on PublicTest
 PRIORS: Mapping[str, Prior] = {"label": "training", "crowd": 0.25}  # benchmarks/unsure.py
-# JSON values in the metadata: type, least and largest number or length, and what a missing one means
-FIELDS: Mapping[str, tuple[Any, float, float, str]] = {
-    "labels": (list, 1, 1000, ""),
-    "heads": (list, 1, 2, '["label"]'),
-    "size": (int, 1, 1024, ""),
-    "channels": (int, 1, 3, ""),
-    "parameters": (int, 0, 1e12, "0"),
-    "multiply_adds": (int, 0, 1e15, "0"),
-    "temperature": (int | float, 1e-3, 1e3, "1"),
-    "crowd_temperature": (int | float, 1e-3, 1e3, "1"),
-    "prior": (dict, 0, 2, "{}"),
-    "data": (dict, 0, 100, "{}"),
-}
 MOST_TEXT = 50_000  # characters of one of these values: room for 1,000 labels
 SUM_TOLERANCE = 1e-3  # of the sum of a face's probabilities; float32 with any order of summation stays below 1e-5
 
@@ -114,7 +101,7 @@ class Classifier:
         prior: Prior | None = None,
     ) -> None:
         self.path = find_model(model)
-        self._session = _open_session(self.path, providers, threads)
+        self._session = _Session(self.path, providers, threads)
         self.metadata: dict[str, str] = self._session.metadata
         name = repr(str(self.path))
         if "mien.labels" not in self.metadata:
@@ -124,7 +111,7 @@ class Classifier:
             raise MienError(f"{name} has the format {version}, and this mien reads {known}; install a newer mien.")
         self.heads = FORMATS[version]
         try:
-            values = {key: _value(self.metadata, key) for key in FIELDS}
+            values = {key: _value(self.metadata, key) for key in TABLES["fields"]}
             if values["heads"] != list(self.heads):
                 raise ValueError(f"heads {values['heads']} in format {version}")
             self.labels = self._file_labels = LabelSet(values["labels"])
@@ -278,14 +265,13 @@ class Classifier:
 
 
 def _value(metadata: Mapping[str, str], key: str) -> Any:
-    """Read one of the `FIELDS`; ValueError if it is damaged."""
-    kind, least, most, default = FIELDS[key]
-    value: Any = None
-    text = metadata.get(f"mien.{key}") or default
+    """Read a JSON value; ValueError if it is damaged."""
+    kinds, least, most, default = TABLES["fields"][key]
+    value, text = None, metadata.get(f"mien.{key}") or default
     with suppress(ValueError, RecursionError):
         value = json.loads(text)
     size = len(value) if isinstance(value, list | dict) else value
-    if not isinstance(value, kind) or isinstance(value, bool) or len(text) > MOST_TEXT or not least <= size <= most:
+    if type(value).__name__ not in kinds.split() or len(text) > MOST_TEXT or not least <= size <= most:
         raise ValueError(f"{key} is {text[:40]!r}")
     return value
 
@@ -295,10 +281,8 @@ def open_classifier(
 ) -> Classifier:
     """Open a model for one thread, or take an open one, and change its head, prior and labels where these are given."""
     classifier = model if isinstance(model, Classifier) else Classifier(model, threads=1)
-    if head is not None:
-        classifier = classifier.with_head(head)
-    if prior is not None:
-        classifier = classifier.with_prior(prior)
+    classifier = classifier if head is None else classifier.with_head(head)
+    classifier = classifier if prior is None else classifier.with_prior(prior)
     return classifier.with_labels(labels) if labels else classifier
 
 
@@ -324,31 +308,28 @@ def reweighted(probabilities: np.ndarray, factors: np.ndarray) -> np.ndarray:
 class _Session(onnxruntime.InferenceSession):  # type: ignore[misc, unused-ignore]
     """A session that a pickle opens again, where the file or the embedded model of that name then is."""
 
+    def __init__(self, model: str | Path, providers: Sequence[str] | None, threads: int | None) -> None:
+        path = find_model(model)
+        self.opened_with = path.stem if path.parent == MODELS else path.absolute(), providers, threads
+        if threads is not None:
+            check_number("The number of threads", threads, 1)
+        chosen, options = _choose_providers(providers), onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # none: exceptions have the errors, and warnings about graphs are of no use to a user
+        # 0 is ONNX Runtime's default: one thread per physical core, which is too many if this process may use fewer
+        options.intra_op_num_threads = threads or (0 if usable_cores() == os.cpu_count() else usable_cores())
+        try:
+            if path.parent != MODELS:
+                check_file(path, try_model)
+            super().__init__(str(path), options, providers=chosen)
+            self.metadata = dict(self.get_modelmeta().custom_metadata_map)
+        except MienError:
+            raise
+        except Exception as error:  # ONNX Runtime's errors share no public base class
+            _logger.debug("ONNX Runtime on %s: %s", path, error)
+            raise MienError(unopened(path, str(error))) from None
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _open_session, self.opened_with
-
-
-def _open_session(model: str | Path, providers: Sequence[str] | None, threads: int | None) -> _Session:
-    path = find_model(model)
-    if threads is not None:
-        check_number("The number of threads", threads, 1)
-    chosen = _choose_providers(providers)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # none: exceptions have the errors, and warnings about graphs are of no use to a user
-    # 0 is ONNX Runtime's default: one thread per physical core, which is too many if this process may use fewer
-    options.intra_op_num_threads = threads or (0 if usable_cores() == os.cpu_count() else usable_cores())
-    try:
-        if path.parent != MODELS:
-            check_file(path, try_model)
-        session = _Session(str(path), options, providers=chosen)
-        session.metadata = dict(session.get_modelmeta().custom_metadata_map)
-    except MienError:
-        raise
-    except Exception as error:  # ONNX Runtime's errors share no public base class
-        _logger.debug("ONNX Runtime on %s: %s", path, error)
-        raise MienError(open_failure(path, str(error))) from None
-    session.opened_with = path.stem if path.parent == MODELS else path.absolute(), providers, threads
-    return session
+        return _Session, self.opened_with
 
 
 def try_model(path: Path) -> None:
@@ -360,24 +341,21 @@ def try_model(path: Path) -> None:
         recipe = yaml.safe_load(model.metadata.get("mien.recipe", "")) or {}
         rows = json.loads(model.metadata.get("mien.train_rows") or "{}")
         kinds = (recipe, dict), (rows, dict), (recipe.get("keep") or [], list), (recipe.get("merge") or {}, dict)
-        is_sound = all(isinstance(value, kind) for value, kind in kinds)
+        if not all(isinstance(value, kind) for value, kind in kinds):
+            raise ValueError("of another type")
     except (yaml.YAMLError, ValueError, AttributeError, RecursionError):
-        is_sound = False
-    if not is_sound:
-        raise MienError(f"The recipe or the train_rows in the metadata of {str(path)!r} are damaged; export the model again.")
+        problem = f"The recipe or the train_rows in the metadata of {str(path)!r} are damaged"
+        raise MienError(f"{problem}; export the model again.") from None
     faces = np.stack([np.full(model.face_shape, value, np.uint8) for value in (0, 128, 255)])
     for head in model.heads:
         model.with_head(head).predict_proba(faces, batch_size=2)  # two faces, then one
 
 
 def _choose_providers(wanted: Sequence[str] | None) -> list[str]:
-    available = {_short(name): name for name in onnxruntime.get_available_providers()}
+    available = {name.removesuffix("ExecutionProvider").lower(): name for name in onnxruntime.get_available_providers()}
     if not wanted:  # only on request: TensorRT builds an engine for minutes, Azure calls a web service
-        return [available[name] for name in ("cuda", "coreml", "cpu") if name in available]
-    if missing := [name for name in map(_short, wanted) if name not in available]:
+        wanted = [name for name in ("cuda", "coreml", "cpu") if name in available]
+    names = [name.removesuffix("ExecutionProvider").lower() for name in wanted]
+    if missing := [name for name in names if name not in available]:
         raise MienError(f"ONNX Runtime has no provider {missing[0]!r} here; it has {', '.join(available)}.")
-    return [available[_short(name)] for name in wanted]
-
-
-def _short(provider: str) -> str:
-    return provider.removesuffix("ExecutionProvider").lower()
+    return [available[name] for name in names]

@@ -1,7 +1,4 @@
-"""Explain predictions: hide parts of a face one after another, and measure how the probability of a label changes.
-
-Only the model file is needed, so this works for every network. It shows what the model looked at, not what the person feels.
-"""
+"""Explain predictions: hide parts of a face one after another, and measure how the probability of a label changes."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -13,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageDraw
 
-from mien.errors import MienError, printable
+from mien.errors import MienError, printable, shortened
 from mien.files import FileKind, write_whole
 from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior, open_classifier
 from mien.inference.detection import Detector, FaceCropper
@@ -36,22 +33,15 @@ REGIONS[4] = "centre"  # of the ninths of a picture; left and right are as seen 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """One face, its prediction, and the effect of each part of it on a label; or an image without a face or with an error.
+    """One face, its prediction, and the effect of each part of it on a label; or an image without a face or with an error."""
 
-    Attributes:
-        prediction: the prediction, as by `predict`.
-        label: the label that is explained; None if there is no face.
-        face: the cropped face, uint8, (H, W) or (H, W, 3).
-        heat: float32, (size, size), over the prepared face: by how much the log-odds of the label fall if the surroundings of a
-            pixel are hidden. Positive supports the label, negative opposes it.
-        hidden: lowest probability of the label with one patch hidden.
-    """
-
-    prediction: Prediction
-    label: str | None = None
-    face: np.ndarray | None = None
+    prediction: Prediction  # as by `predict`
+    label: str | None = None  # which is explained; None if there is no face
+    face: np.ndarray | None = None  # cropped, uint8, (H, W) or (H, W, 3)
+    # float32, (size, size), over the prepared face: by how much the log-odds of the label fall if the surroundings of a pixel
+    # are hidden. Positive supports the label, negative opposes it.
     heat: np.ndarray | None = None
-    hidden: float | None = None
+    hidden: float | None = None  # lowest probability of the label with one patch hidden
 
     @property
     def normalised(self) -> np.ndarray | None:
@@ -104,14 +94,14 @@ def explain(
         MienError: if the model, the detector or the font cannot be opened, the model has no such head or label, or the picture
             cannot be written.
     """
-    if out is not None and Path(out).suffix.lower() not in FORMATS:
-        raise MienError(f"The picture {str(out)!r} must end in {', '.join(FORMATS)}.")
     if out is not None:
+        if Path(out).suffix.lower() not in FORMATS:
+            raise MienError(f"The picture {str(out)!r} must end in {', '.join(FORMATS)}.")
         check_out(out, source, model, detector, font, kind=EXPLAINED)
-    pipeline = FacePipeline(open_classifier(model, head, prior, labels), FaceCropper(detector, faces=faces), keep_crops=True)
+    pipeline = FacePipeline(open_classifier(model, head, prior, labels), FaceCropper(detector, faces=faces), keep=True)
     choose_fonts((), font)
     if label is not None:
-        pipeline.classifier.labels.index(label)
+        label = pipeline.classifier.labels[pipeline.classifier.labels.index(label)]
     with closing(pipeline.run(listed(source, fetch=fetch))) as images:
         explanations = list(islice(_explanations(images, pipeline.classifier, label), MOST_FACES))
     if out is not None and any(each.heat is not None for each in explanations):
@@ -125,25 +115,18 @@ def explain(
 
 def _explanations(images: Iterable[ImageFaces], classifier: Classifier, label: str | None) -> Iterator[Explanation]:
     for image in images:
-        if not image.prepared:
-            yield Explanation(image.rows[0])
-            continue
-        for row, crop, face in zip(image.rows, image.crops, image.prepared, strict=True):
+        faces = zip(image.crops, image.prepared, strict=True)
+        for row in image.rows:
+            crop, face = next(faces, (None, None))
             name = label or row.label
-            yield (
-                Explanation(row)
-                if row.error or not name
-                else Explanation(row, name, crop, *occlusion_map(classifier, face, name))
-            )
+            if face is None or row.error or not name:
+                yield Explanation(row)
+            else:
+                yield Explanation(row, name, crop, *occlusion_map(classifier, face, name))
 
 
 def occlusion_map(classifier: Classifier, face: np.ndarray, label: str) -> tuple[np.ndarray, float]:  # heat, hidden
-    """Measure the effect of each part of a face on a label by hiding it (Zeiler and Fergus, 2014).
-
-    A patch is blended with the face's mean colour, with soft edges, since a network reacts to a hard edge itself. The model
-    classifies about 500 images, whatever the size of its faces. On 40 PublicTest faces deletion lowers the mean probability to
-    0.18 and insertion raises it to 0.66 (RISE: 0.16 and 0.62; hard edges: 0.18 and 0.62; docs/explain.md).
-    """
+    """Measure the effect of each part of a face on a label by hiding it (Zeiler and Fergus, 2014): see docs/explain.md."""
     index, size = classifier.labels.index(label), classifier.size
     mean = face.mean(axis=(0, 1))
     log_odds = _log_odds(classifier.predict_proba(face[None]), index)
@@ -207,15 +190,14 @@ def draw_explanations(explanations: Sequence[Explanation], font: str | None = No
 
 def _panels(each: Explanation) -> tuple[Image.Image, Image.Image]:
     """Draw the face, and its heat over its gray picture, scaled to a panel with the face's own proportions."""
-    heat = each.normalised
     assert each.face is not None
-    assert heat is not None
+    assert each.normalised is not None
     face = Image.fromarray(each.face)
     zoom = PANEL / max(face.size)
     size = max(1, round(face.width * zoom)), max(1, round(face.height * zoom))
     face = face.resize(size, Image.Resampling.BICUBIC if zoom > 1 else Image.Resampling.LANCZOS)
     # resize the values, not the colours: interpolated colours do not correspond to interpolated values
-    smooth = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
+    smooth = np.asarray(Image.fromarray(each.normalised).resize(size, Image.Resampling.BILINEAR))
     gray = LIGHTENED + np.asarray(face.convert("L"), dtype=np.float64) * (1 - LIGHTENED / 255)
     return face.convert("RGB"), Image.fromarray(_coloured(gray, smooth))
 
@@ -229,9 +211,7 @@ def _coloured(gray: np.ndarray, heat: np.ndarray) -> np.ndarray:  # (H, W) from 
 
 def _draw_text(picture: Image.Image, each: Explanation, left: int, top: int, several: bool, fonts: Fonts) -> None:
     """Write the prediction of a face, and the meaning of the colours."""
-    prediction, label = each.prediction, each.label or ""
-    assert prediction.probabilities is not None
-    shown = dict(zip(prediction.labels, prediction.probabilities.tolist(), strict=True))
+    prediction, label, shown = each.prediction, each.label or "", each.prediction.shares
     rival = max((name for name in shown if name != label), key=shown.__getitem__, default=None)
     draw = ImageDraw.Draw(picture)
 
@@ -252,13 +232,10 @@ def _draw_text(picture: Image.Image, each: Explanation, left: int, top: int, sev
     bar = np.linspace(-1, 1, WORDS, dtype=np.float64)[None].repeat(16, axis=0)
     picture.paste(Image.fromarray(_coloured(np.full(bar.shape, 150.0), bar)), (left, top))
     draw.rectangle((left - 1, top - 1, left + WORDS, top + 16), outline=FRAME)
-    short = label if len(label) <= 20 else f"{label[:17]}..."
     write("against it", 22)
-    write(f"for {short}", 22, to_right=True)
-    if each.region is None:
-        write("No part of the face supports it.", 56)
-    else:
-        write(f"Most support comes from the {each.region}.", 56)
+    write(f"for {shortened(label, 20)}", 22, to_right=True)
+    write(f"Most support comes from the {each.region}." if each.region else "No part of the face supports it.", 56)
+    if each.region:
         write(f"With its strongest patch hidden: {label} {each.hidden:.0%}", 76)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import onnxruntime
+import yaml
 
 from mien import __version__
 from mien.errors import MienError, first_line
@@ -34,15 +35,7 @@ MEMORY, MEMORY_PER_BYTE = 2**31, 4
 PATIENCE = 6  # seconds of waiting for each second of CPU time, on a busy machine
 REJECTED = 2  # exit status of the child if it does not open the file; it prints why
 TOO_SLOW = 24  # SIGXCPU, which ends a process that has used its CPU time
-# what a file that is no model may be, by its beginning
-CONTENTS = {
-    rb"$": "empty; copy or download it again",
-    rb"(?i)<(!|html|\?xml)": "a web page, not a model; download the file itself",
-    rb"version https://git-lfs": "a pointer of Git LFS, not the file itself; run: git lfs pull",
-    rb"PK": "a zip or a file of PyTorch, not an ONNX model; export it as ONNX, or give a run folder",
-    rb"[\x09-\x7e]{99}": "text, not an ONNX model; give a run folder or its model.onnx",
-    rb"": "damaged or no ONNX file; copy it again, or give a run folder or its model.onnx",
-}
+TABLES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 
 _logger = logging.getLogger("mien")
 _passed: set[str] = set()  # keys of the files that this process need not check
@@ -73,37 +66,22 @@ def fetch_model(name: str) -> Path:
         # one request before the download, which would retry again and again without a network
         huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(**location), timeout=HUB_TIMEOUT)
     except Exception as problem:  # the client passes on the errors of whichever HTTP library it uses
-        if refusal := _hub_refusal(problem, parts[1], parts[2]):
-            raise MienError(refusal) from None
+        ancestors = [kind.__name__ for kind in type(problem).__mro__]
+        if refusal := next((text for kind, text in TABLES["hub"].items() if kind in ancestors), ""):
+            raise MienError(refusal.format(id=parts[1], revision=parts[2])) from None
         reason = first_line(problem)
-        try:
-            path = Path(huggingface_hub.hf_hub_download(**location, local_files_only=True))
-        except FileNotFoundError:
+        path = huggingface_hub.try_to_load_from_cache(parts[1], MODEL_FILE, revision=parts[2])
+        if not isinstance(path, str):
             advice = f"try again with a network, or get its {MODEL_FILE} otherwise and give --model that path."
             raise MienError(f"The hub could not be reached ({reason}), and {name} is not cached; {advice}") from None
         _logger.warning("mien: the hub could not be reached (%s); using the cached %s", reason, name)
-        return path
+        return Path(path)
     try:
         return Path(huggingface_hub.hf_hub_download(**location))
     except Exception as problem:
         if isinstance(problem, OSError) and problem.errno is not None:
             raise  # an error of the local disk
         raise MienError(f"{name} could not be fetched ({first_line(problem)}); try again.") from None
-
-
-def _hub_refusal(problem: Exception, repository: str, revision: str | None) -> str:
-    """Explain an error that the hub itself returned; empty if it was not reached."""
-    from huggingface_hub import errors
-
-    model = f"the model {repository!r}"
-    refusals = {  # subclasses first
-        errors.GatedRepoError: f"Access to {model} is restricted; request it on its page, then run `hf auth login`.",
-        errors.RepositoryNotFoundError: f"The hub does not have {model}, or it is private; check it, or run `hf auth login`.",
-        errors.RevisionNotFoundError: f"On the hub {model} has no revision {revision!r}; check it, or leave out @{revision}.",
-        errors.EntryNotFoundError: f"On the hub {model} has no {MODEL_FILE}; choose a model uploaded by `mien push`.",
-        errors.HFValidationError: f"{repository!r} is not a valid name on the hub; write hf:owner/name.",
-    }
-    return next((refusal for kind, refusal in refusals.items() if isinstance(problem, kind)), "")
 
 
 def check_file(path: Path, opener: Callable[[Path], object]) -> None:
@@ -136,13 +114,12 @@ def check_file(path: Path, opener: Callable[[Path], object]) -> None:
         status = -TOO_SLOW
     except OSError as problem:
         _logger.debug("no child process: %s", problem)
-    if status == 1:  # no child process could be started
-        _passed.add(key)
-        opener(path)
-    elif status:
+    if status not in (0, 1):
         slow, crash = f"takes more than {seconds} seconds for a few faces", "takes too much memory, or crashes ONNX Runtime"
         raise MienError(told or f"{name} {slow if status == -TOO_SLOW else crash}; give a {MODEL_FILE} of mien.")
     _passed.add(key)
+    if status == 1:  # no child process could be started
+        opener(path)
     with suppress(MienError, OSError):
         (cache_folder() / "models").mkdir(exist_ok=True)
         (cache_folder() / "models" / key).touch()
@@ -156,16 +133,14 @@ def run_limited(opener: Callable[[Path], object], path: str, key: str, seconds: 
 
         for limit, value in ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory)):
             resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
-    status = REJECTED
     try:
         opener(Path(path))
-        status = 0
     except Exception as error:
         problem = str(error) if isinstance(error, MienError) else f"{path!r} cannot be used ({first_line(error)})."
         sys.stdout.buffer.write(problem.encode(errors="backslashreplace"))
         sys.stdout.flush()
-    finally:
-        os._exit(status)  # at once: ONNX Runtime may crash while it cleans up
+        os._exit(REJECTED)
+    os._exit(0)  # at once: ONNX Runtime may crash while it cleans up
 
 
 def short_reason(error: Exception) -> str:
@@ -176,19 +151,18 @@ def short_reason(error: Exception) -> str:
     return first_line(Exception(text.rpartition("Status Message: ")[2]))[:200]
 
 
-def open_failure(path: Path, error: str) -> str:
+def unopened(path: Path, error: str) -> str:
     """Explain why a file cannot be opened."""
     name, run = repr(str(path)), path.parent
     if not os.access(path, os.R_OK):
         return f"The model file {name} cannot be read; change its permissions, or give another."
-    if re.search(r"unsupported model ir version|opset \d+ is under development", error, re.IGNORECASE):
-        return f"{name} was written for a newer ONNX Runtime; run: pip install -U onnxruntime"
-    if operation := re.search(r"(\S+?)(?:\(-?\d+\))? is not a registered function/op|No Op registered for (\S+)", error):
-        return f"{name} uses the operation {operation[1] or operation[2]}, which ONNX Runtime does not know; export it again."
+    for pattern, sentence in TABLES["errors"].items():
+        if found := re.search(pattern, error):
+            return str(sentence.format(*found.groups(), name=name))
     if path.suffix.lower() == ".onnx":
         with path.open("rb") as file:
-            start = file.read(200).lstrip()
-        return f"{name} is {next(kind for beginning, kind in CONTENTS.items() if re.match(beginning, start))}."
+            start = file.read(200).lstrip().decode("latin-1")
+        return f"{name} is {next(kind for beginning, kind in TABLES['contents'].items() if re.match(beginning, start))}."
     if (run / MODEL_FILE).is_file():
         return f"{name} is not the model of its run; give the run folder {str(run)!r} or its {MODEL_FILE}."
     if any((run / file).is_file() for file in UNFINISHED):

@@ -1,65 +1,64 @@
-"""Write predictions as they come: a table for people; JSON, JSON Lines, CSV, Parquet and data frames for programs."""
+"""Write predictions as they come: a table for people; JSON, JSON Lines, CSV, Parquet and data frames for programs.
+
+A run that may be resumed writes a log: FILE.part beside the output file, a line of JSON with the settings, then one for each
+row. Each line begins with a checksum of it and of all lines before it.
+"""
 
 import csv
+import json
 import os
 import shutil
 import unicodedata
+import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from glob import has_magic
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
+
+import yaml
 
 from mien.errors import MienError, printable, spreadsheet_safe, to_json
-from mien.files import STDIN, FileKind, check_file, identity, named_files
+from mien.files import STDIN, FileKind, check_file, identity, named_files, write_whole
 from mien.images import is_image_name, matching
-from mien.inference.prediction import LANDMARKS, Prediction
+from mien.inference.model_file import sha256
+from mien.inference.prediction import Prediction, encodable
 from mien.inference.sources import Source
 from mien.labels import LabelSet
 
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
-FIRST = (
-    *(("source", "string"), ("frame", "int64"), ("time", "float64"), ("face", "int64"), ("track", "int64")),
-    *(("x1", "float64"), ("y1", "float64"), ("x2", "float64"), ("y2", "float64"), ("score", "float64")),
-    *(("label", "string"), ("confidence", "float64"), ("unsure", "bool")),
-)
-LAST = (
-    *(("no_face", "bool"), ("error", "string"), ("note", "string")),
-    *((f"{name}_{axis}", "float64") for name in LANDMARKS for axis in "xy"),
-    ("angle", "float64"),
-)
-"""The columns before and after the probabilities with their types, the same in CSV, Parquet and pandas."""
-
+_TABLE = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+FIRST, LAST, PANDAS = (_TABLE[key] for key in ("first", "last", "pandas"))
 MADE_BY = "mien predict"  # in the metadata of a Parquet file
-_FIRST, _LAST = (",".join(name for name, _ in columns).encode() for columns in (FIRST, LAST))
+_FIRST, _LAST = (",".join(names).encode() for names in (FIRST, LAST))
 PREDICTIONS = FileKind(
     "a file of predictions",
     rb"\A" + _FIRST + rb",[^\n]*" + _LAST + rb"\n|\Asource {20}face  box |\A\[\]\n\Z|" + MADE_BY.encode() + rb".*PAR1\Z|"
     rb'\A(\[\n)?\{"source": "([^"\\]|\\.)*", "(frame|error|no_face|track|face)": ',
 )  # by format: CSV, table, empty JSON, Parquet, JSON and JSON lines
 
-PANDAS = {"string": "string", "int64": "Int64", "float64": "float64", "float32": "float64", "bool": "boolean"}  # all nullable
+SAFE_CSV = "csv that no spreadsheet runs"  # the format of --csv-safe
 ROW_GROUP = 8192  # rows of a Parquet file that are held in memory before they are written
 SOURCE_WIDTH = 24  # of the source in the table; of longer ones the end is shown, which tells the files of a folder apart
 
 
 def columns(labels: Iterable[str]) -> list[tuple[str, str]]:
     """Return the names and types of the columns, among them one for the probability of each label."""
-    return [*FIRST, *((name, "float32") for name in labels), *LAST]
+    return [*FIRST.items(), *((name, "float32") for name in labels), *LAST.items()]
 
 
 def column_values(prediction: Prediction) -> list[Any]:
     """Return a prediction's values in the order of the columns, rounded as in `Prediction.to_dict`; None if missing."""
     row = prediction.to_dict() | {"no_face": prediction.no_face}
     row |= dict(zip(("x1", "y1", "x2", "y2"), row.get("box", ()), strict=False))
-    row |= {f"{name}_{axis}": row["landmarks"][name]["xy".index(axis)] for name in row.get("landmarks", ()) for axis in "xy"}
+    for name, point in row.get("landmarks", {}).items():
+        row[f"{name}_x"], row[f"{name}_y"] = point
     probabilities = row.get("probabilities", {})
-    first, last = ([row.get(name) for name, _ in names] for names in (FIRST, LAST))
-    return [*first, *(probabilities.get(name) for name in prediction.labels), *last]
+    return [*map(row.get, FIRST), *map(probabilities.get, prediction.labels), *map(row.get, LAST)]
 
 
 def to_dataframe(predictions: Iterable[Prediction]) -> "pandas.DataFrame":
@@ -83,51 +82,38 @@ def to_dataframe(predictions: Iterable[Prediction]) -> "pandas.DataFrame":
     return frame.astype({name: PANDAS[kind] for name, kind in found})
 
 
-@dataclass
-class Tally:
-    """Counts of what was written; frames of videos count as images, too."""
-
-    images: int = 0
-    frames: int = 0
-    faces: int = 0
-    unsure: int = 0
-    without_face: int = 0
-    failed: int = 0
+class Tally(Counter[str]):
+    """Counts of what was written: images and among them frames of videos, faces and among them unsure ones, and so on."""
 
     def count(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
         """Count predictions while passing them on."""
         for prediction in predictions:
-            self.faces += prediction.face is not None and not prediction.error
-            self.unsure += bool(prediction.unsure)
-            self.without_face += prediction.no_face
-            self.failed += bool(prediction.error)
             first = not prediction.face  # the first face of an image is number 0, and a row without a face has none
-            self.images += first
-            self.frames += first and prediction.frame is not None
+            self.update(images=first, frames=first and prediction.frame is not None)
+            self.update(faces=prediction.face is not None and not prediction.error, unsure=bool(prediction.unsure))
+            self.update(without_face=prediction.no_face, failed=bool(prediction.error))
             yield prediction
 
     def __str__(self) -> str:
         """Format the counts: 3 images and 50 frames: 54 faces (1 unsure), 1 without a face, 1 failed."""
-        counts = {"image": self.images - self.frames, "frame": self.frames, "face": self.faces}
+        counts = {"image": self["images"] - self["frames"], "frame": self["frames"], "face": self["faces"]}
         image, frame, face = (f"{count:,} {noun}{'s' * (count != 1)}" for noun, count in counts.items())
-        inputs = image if not self.frames else frame if self.images == self.frames else f"{image} and {frame}"
-        details = f" ({self.unsure:,} unsure)" if self.unsure else ""
-        details += f", {self.without_face:,} without a face" if self.without_face else ""
-        details += f", {self.failed:,} failed" if self.failed else ""
-        return f"{inputs}: {face}{details}"
+        inputs = image if not counts["frame"] else f"{image} and {frame}" if counts["image"] else frame
+        details = {"unsure": " ({:,} unsure)", "without_face": ", {:,} without a face", "failed": ", {:,} failed"}
+        return f"{inputs}: {face}" + "".join(text.format(self[key]) for key, text in details.items() if self[key])
 
 
-def write(predictions: Iterable[Prediction], labels: LabelSet, format: str, stream: Any, csv_safe: bool = False) -> Tally:
+def write(predictions: Iterable[Prediction], labels: LabelSet, format: str, stream: Any) -> Tally:
     """Write predictions in one of the `WRITERS` formats, each as soon as it comes, and return the counts."""
-    tally, writer = Tally(), WRITERS[choose_format(format, None)]
-    (partial(_write_csv, safe=True) if csv_safe else writer)(tally.count(predictions), labels, stream)
+    tally = Tally()
+    WRITERS[choose_format(format, None)](tally.count(predictions), labels, stream)
     return tally
 
 
-def write_file(predictions: Iterable[Prediction], labels: LabelSet, format: str, path: Path, csv_safe: bool = False) -> Tally:
+def write_file(predictions: Iterable[Prediction], labels: LabelSet, format: str, path: Path) -> Tally:
     """Write predictions into a file, which is replaced if it exists, as `write` does."""
     with path.open("wb") if format == "parquet" else path.open("w", encoding="utf-8", newline="") as stream:
-        return write(predictions, labels, format, stream, csv_safe)
+        return write(predictions, labels, format, stream)
 
 
 def _write_json(predictions: Iterable[Prediction], _: LabelSet, stream: Any) -> None:
@@ -164,27 +150,25 @@ def check_parquet() -> Any:
 def write_parquet(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:
     """Write Parquet in row groups, so that memory does not grow with the number of rows."""
     pyarrow = check_parquet()
-    schema = pyarrow.schema(
-        [pyarrow.field(name, pyarrow.type_for_alias(kind)) for name, kind in columns(labels)], {"made_by": MADE_BY}
-    )
+    schema = pyarrow.schema(columns(labels), {"made_by": MADE_BY})
     with pyarrow.parquet.ParquetWriter(stream, schema) as writer:
         rows = map(column_values, predictions)
         while group := list(islice(rows, ROW_GROUP)):
-            arrays = [pyarrow.array(values, kind) for values, kind in zip(zip(*group, strict=True), schema.types, strict=True)]
-            writer.write_batch(pyarrow.record_batch(arrays, schema=schema))
+            writer.write_batch(pyarrow.record_batch(list(zip(*group, strict=True)), schema=schema))
 
 
 def _write_table(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:
     encoding = getattr(stream, "encoding", None) or "utf-8"
     names = [printable(name, encoding) for name in labels]
-    label_width = max(5, *map(_width, names))
-    header = [_left("source", SOURCE_WIDTH), "face", _left("box", 19), _left("label", label_width), "confidence"]
-    widths = [max(4, _width(name)) for name in names]
-    if stream.isatty() and len("  ".join(header)) + sum(widths) + 2 * len(widths) > shutil.get_terminal_size().columns:
-        widths = []  # without the probabilities, so that a row stays on its line
-    stream.write("  ".join([*header, *(" " * (4 - _width(name)) + name for name in names[: len(widths)])]) + "\n")
+    widths = [-SOURCE_WIDTH, 4, -19, -max(5, *map(_width, names)), 10, *(max(4, _width(name)) for name in names)]
+    if stream.isatty() and sum(abs(width) + 2 for width in widths) - 2 > shutil.get_terminal_size().columns:
+        widths = widths[:5]  # without the probabilities, so that a row stays on its line
+    header = ["source", "face", "box", "label", "confidence", *names]
+    stream.write("  ".join(map(_padded, header, widths)) + "\n")
     for prediction in predictions:
-        cells = [_left(_source_cell(prediction, encoding), SOURCE_WIDTH)]
+        cells, note = [_source_cell(prediction, encoding)], ""
+        if prediction.note and not prediction.error:
+            note = f"  ({printable(prediction.note, encoding)})"
         if prediction.error:
             cells.append(f"error: {printable(prediction.error, encoding)}")
         elif prediction.probabilities is None or prediction.box is None:
@@ -193,31 +177,25 @@ def _write_table(predictions: Iterable[Prediction], labels: LabelSet, stream: An
             box = " ".join(f"{edge:.0f}" for edge in prediction.box)
             number = f"{prediction.face}" if prediction.track is None else f"#{prediction.track}"
             confidence = f"{prediction.confidence:.2f}{'?' if prediction.unsure else ''}"
-            label = printable(prediction.label or "", encoding)
-            cells += [number.rjust(4), _left(box, 19), _left(label, label_width), confidence.rjust(10)]
-            cells += [f"{p:.2f}".rjust(width) for width, p in zip(widths, prediction.probabilities, strict=False)]
-        if prediction.note and not prediction.error:
-            cells.append(f"({printable(prediction.note, encoding)})")
-        stream.write("  ".join(cells).rstrip() + "\n")
+            cells += [number, box, printable(prediction.label or "", encoding), confidence]
+            cells += [f"{p:.2f}" for p in prediction.probabilities]
+        stream.write(("  ".join(map(_padded, cells, widths)) + note).rstrip() + "\n")
         stream.flush()
 
 
 WRITERS = {"table": _write_table, "json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv, "parquet": write_parquet}
-"""The output formats; a file's suffix selects any but the table."""
+SUFFIXES = {f".{name}": name for name in WRITERS if name != "table"} | {".txt": "table", "": "table"}
+FORMATS = ", ".join(WRITERS)
+WRITERS[SAFE_CSV] = partial(_write_csv, safe=True)
 
 
 def choose_format(wanted: str | None, out: Path | None) -> str:
     """Choose the output format: the wanted one, else by the suffix of the file, else a table; an unknown one is an error."""
-    if wanted is None:
-        suffix = out.suffix.lower() if out else ""
-        if suffix in ("", ".txt"):
-            return "table"
-        wanted = suffix[1:]
-        if wanted not in WRITERS or wanted == "table":
-            suffixes = ", ".join(f".{name}" for name in (*WRITERS, "txt") if name != "table")
-            raise MienError(f"{str(out)!r} ends in no format that mien predict writes; use one of {suffixes}, or add --format.")
+    if wanted is None and (wanted := SUFFIXES.get(out.suffix.lower() if out else "")) is None:
+        suffixes = ", ".join(filter(None, SUFFIXES))
+        raise MienError(f"{str(out)!r} ends in no format that mien predict writes; use one of {suffixes}, or add --format.")
     if wanted not in WRITERS:
-        raise MienError(f"There is no output format {wanted!r}; choose {', '.join(WRITERS)}.")
+        raise MienError(f"There is no output format {wanted!r}; choose {FORMATS}.")
     return wanted
 
 
@@ -240,8 +218,10 @@ def _source_cell(prediction: Prediction, encoding: str) -> str:
     return f"{dots}{text}{moment}"
 
 
-def _left(text: str, width: int) -> str:
-    return text + " " * (width - _width(text))
+def _padded(text: str, width: int) -> str:
+    """Pad a text in front, or behind it if the width is negative."""
+    spaces = " " * (abs(width) - _width(text))
+    return text + spaces if width < 0 else spaces + text
 
 
 def _named(source: Source) -> list[Path]:
@@ -255,14 +235,15 @@ def check_draw(draw: str | Path, source: Source, flag: str = "--draw") -> None:
     """Raise a MienError if a folder for pictures is that of an input or lies below one; a generator is not checked."""
     if not str(draw):
         raise MienError(f"The folder for the pictures has an empty name; name a folder with {flag}.")
-    folder, reason = Path(os.path.realpath(draw)), ""
+    folder = Path(os.path.realpath(draw))
+    own, around = identity(folder), [identity(each) for each in (folder, *folder.parents)]
     for path in _named(source):
-        if path.is_dir() and identity(path) in map(identity, (folder, *folder.parents)):
+        reason = ""
+        if path.is_dir() and identity(path) in around:
             reason = f"lies in the input {str(path)!r}, where its pictures would count as photos"
-        holders = [] if path.is_dir() or str(path) == STDIN else [path.parent, Path(os.path.realpath(path)).parent]
-        if (own := identity(folder)) and own in map(identity, holders):
+        elif own and own in map(identity, (path.parent, Path(os.path.realpath(path)).parent)) and not path.is_dir():
             reason = f"is that of the input {str(path)!r}"
-        if reason:
+        if reason and str(path) != STDIN:
             raise MienError(f"The folder {str(draw)!r} {reason}; choose another folder with {flag}.")
 
 
@@ -273,3 +254,108 @@ def check_out(out: str | Path, source: Source, *others: object, kind: FileKind =
         if any(path.is_dir() and identity(path) in above for path in _named(source)):
             raise MienError(f"{str(out)!r} would count as one of the inputs; choose another --out.")
     return check_file(out, kind, [_named(source), *others])
+
+
+def log_path(out: Path) -> Path:
+    """Return the path of an output file's resume log."""
+    return out.with_name(f"{out.name}.part")
+
+
+class ResumeLog:
+    """The predictions of an unfinished run; `settings` are everything that determines them, `names` the inputs."""
+
+    def __init__(self, out: Path, labels: LabelSet, settings: dict[str, Any], names: list[str], resume: bool) -> None:
+        self.path = log_path(out)
+        self.answered: Counter[str] = Counter()  # how often each source is in the log already
+        self._out, self._labels, self._names = out, labels, [encodable(name) for name in names]
+        replaced = sha256(out) if out.is_file() else None
+        header = {"labels": labels.names, "settings": settings, "names": self._names, "replaced": replaced}
+        self._header = json.loads(json.dumps(header))
+        if self.path.exists() and not resume:
+            raise MienError(f"{str(self.path)!r} holds an unfinished run; add --resume, or remove that file.")
+        self._end, self._sum = self._scan() if self.path.exists() else (0, 0)
+
+    def skip(self, source: str) -> bool:
+        """Tell whether a source is in the log already; one that was given twice is skipped once per entry."""
+        self.answered[encodable(source)] -= 1
+        return self.answered[encodable(source)] >= 0
+
+    def write(self, predictions: Iterable[Prediction]) -> None:
+        """Append predictions as they come; an interruption before the first one leaves no log."""
+        is_new, rows = not self._end, 0
+        try:
+            with self.path.open("a", encoding="ascii", newline="") as stream:
+                stream.truncate(self._end)
+                if is_new:
+                    self._append(self._header, stream)
+                for rows, prediction in enumerate(predictions, start=1):  # noqa: B007 - counts
+                    self._append(prediction.to_dict(), stream)
+        except BaseException:
+            if is_new and not rows:
+                self.path.unlink(missing_ok=True)
+            raise
+
+    def finish(self, format: str) -> Tally:
+        """Convert the log to the output file, and remove it."""
+        if "-" in self._names and (others := +self.answered):
+            raise MienError(self._other_input(next(iter(others))))
+        threshold = self._header["settings"].get("threshold", 0.0)
+        rows = (Prediction.from_dict(line, self._labels, threshold) for line, _, _ in islice(self._lines(), 1, None))
+        tally = write_whole(self._out, lambda path: write_file(rows, self._labels, format, path), PREDICTIONS)
+        self.path.unlink()
+        return tally
+
+    def _append(self, content: dict[str, Any], stream: TextIO) -> None:
+        line = json.dumps(content, allow_nan=False)
+        self._sum = zlib.crc32(line.encode(), self._sum)
+        stream.write(f"{self._sum:08x} {line}\n")
+        stream.flush()
+
+    def _lines(self) -> Iterator[tuple[dict[str, Any], int, int]]:
+        """Read the whole lines with the place where each ends and its checksum; ValueError if one is damaged."""
+        end = checksum = 0
+        with self.path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return  # the run was stopped in the middle of it
+                noted, _, text = line[:-1].partition(b" ")
+                checksum = zlib.crc32(text, checksum)
+                if noted != b"%08x" % checksum:
+                    raise ValueError(f"checksum {checksum:08x}")
+                end += len(line)
+                yield json.loads(text), end, checksum
+
+    def _scan(self) -> tuple[int, int]:
+        """Count the sources in the log, and find the end of the last one that certainly has all its rows, and its checksum."""
+        try:
+            lines = self._lines()
+            header, *place = next(lines, ({}, 0, 0))
+            if not header:
+                return 0, 0
+            self._check_header(header)
+            last, images, safe = "", 0, place
+            for row, *end in lines:
+                if row["source"] != last:
+                    self.answered[last] += images
+                    last, images, safe = row["source"], 0, place
+                images += not row.get("face") and not row.get("frame")  # the first row of an image or a video
+                place = end
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise MienError(f"{str(self.path)!r} is not the log of an unfinished run, or damaged; remove it.") from None
+        return safe[0], safe[1]
+
+    def _check_header(self, header: dict[str, Any]) -> None:
+        own, log = self._header, f"The unfinished run in {str(self.path)!r}"
+        for name, wanted in own["settings"].items():
+            if (found := header["settings"].get(name)) != wanted:
+                raise MienError(f"{log} has {name} {found}, not {wanted}; use the same options, or remove that file.")
+        if others := sorted(set(header["names"]).difference(own["names"])):
+            raise MienError(self._other_input(others[0]))
+        if header["labels"] != own["labels"]:
+            raise MienError(f"{log} has the labels {', '.join(header['labels'])}; use the same model, or remove that file.")
+        if header["replaced"] not in (None, own["replaced"]):
+            advice = f"choose another --out, or remove {str(self.path)!r}"
+            raise MienError(f"{str(self._out)!r} has changed since that run began; {advice}.")
+
+    def _other_input(self, name: str) -> str:
+        return f"The unfinished run in {str(self.path)!r} also has the input {name!r}; name it too, or remove that file."

@@ -15,7 +15,7 @@ from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior, open_cla
 from mien.inference.detection import Detector, FaceCropper
 from mien.inference.drawing import AnnotationWriter, choose_fonts
 from mien.inference.output import check_draw
-from mien.inference.prediction import Frame, Prediction, Unread, read
+from mien.inference.prediction import Frame, Holder, Prediction, Unread, read
 from mien.inference.prefetch import prefetched
 from mien.inference.sources import Source, listed
 from mien.inference.tracking import SMOOTHING, TrackSmoother
@@ -126,8 +126,8 @@ def _predictions(
 
 
 @dataclass(eq=False)
-class ImageFaces:
-    """The rows of one image; of each face its prepared pixels and, if kept, its crop; and the image, if kept."""
+class ImageFaces(Holder):
+    """The rows of one image; of each face its prepared pixels and, if kept, its crop and the image."""
 
     rows: list[Prediction]
     prepared: list[np.ndarray] = field(default_factory=list)
@@ -135,29 +135,17 @@ class ImageFaces:
     image: np.ndarray | None = None
     rate: float | None = None
 
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of memory that it keeps alive."""
-        return getattr(self.image, "nbytes", 0) + sum(array.nbytes for array in (*self.prepared, *self.crops))
-
 
 class FacePipeline:
     """Reads images, and detects, crops and classifies their faces; the parameters are those of `predict`."""
 
     def __init__(
-        self,
-        classifier: Classifier,
-        cropper: FaceCropper,
-        threshold: float = UNSURE,
-        batch_size: int = 64,
-        keep_images: bool = False,
-        keep_crops: bool = False,
+        self, classifier: Classifier, cropper: FaceCropper, threshold: float = UNSURE, batch_size: int = 64, keep: bool = False
     ) -> None:
         check_number("The batch size", batch_size, 1)
         check_number("The threshold, a confidence,", threshold, 0, 1, whole=False)
         self.classifier, self._cropper = classifier, cropper
-        self._threshold, self._batch_size = threshold, batch_size
-        self._keep_images, self._keep_crops = keep_images, keep_crops
+        self._threshold, self._batch_size, self._keep = threshold, batch_size, keep  # images and crops
 
     def run(self, items: Iterable[Frame | Unread], threads: int | None = None) -> Generator[ImageFaces, None, None]:
         """Process images in threads, and yield their faces in order."""
@@ -174,7 +162,7 @@ class FacePipeline:
         row = Prediction(frame.source, self.classifier.labels, threshold=self._threshold, **moment)
         if frame.image is None:
             return ImageFaces([row])
-        kept = frame.image if self._keep_images else None
+        kept = frame.image if self._keep else None
         try:
             faces = self._cropper.faces(frame.image)
             # a copy, since the result may be a view that keeps the whole image alive
@@ -189,8 +177,7 @@ class FacePipeline:
             if face.landmarks is not None:
                 found |= {"landmarks": face.landmarks.astype(np.float32), "angle": 180 - (180 - face.angle) % 360}
             rows.append(replace(row, **found))
-        crops = [crop for _, crop in faces] if self._keep_crops else []
-        return ImageFaces(rows or [row], prepared, crops, kept, frame.rate)
+        return ImageFaces(rows or [row], prepared, [crop for _, crop in faces] if self._keep else [], kept, frame.rate)
 
     def classify(self, group: list[ImageFaces]) -> list[ImageFaces]:
         """Add the probabilities to every row with a face."""

@@ -20,8 +20,18 @@ LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 _PILLOW = threading.Lock()  # a Pillow image loads lazily and is not thread-safe, and the same one may be given several times
 
 
+class Holder:
+    """Holds arrays and bytes, also in lists."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of memory that it keeps alive; a path has none."""
+        held = [each for value in vars(self).values() for each in (value if isinstance(value, list) else [value])]
+        return sum(len(each) if isinstance(each, bytes) else getattr(each, "nbytes", 0) for each in held)
+
+
 @dataclass(frozen=True, eq=False)
-class Frame:
+class Frame(Holder):
     """One image of a source, or the reason why it could not be read; source, frame, time and note as in a `Prediction`.
 
     Attributes:
@@ -38,24 +48,14 @@ class Frame:
     note: str = ""
     rate: float | None = None
 
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of memory that it keeps alive."""
-        return getattr(self.image, "nbytes", 0)
-
 
 @dataclass(frozen=True, eq=False)
-class Unread:
+class Unread(Holder):
     """An image that is not read yet, or the call that downloads it; and its name."""
 
     source: str
     image: ImageSource | partial[bytes]
     note: str = ""  # a remark to put before those on reading it
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of memory that it keeps alive; 0 for a path."""
-        return len(self.image) if isinstance(self.image, bytes) else getattr(self.image, "nbytes", 0)
 
 
 def encodable(text: str) -> str:
@@ -181,6 +181,11 @@ class Prediction:
         """Whether the confidence is below the threshold."""
         return None if self.confidence is None else self.confidence < self.threshold
 
+    @property
+    def shares(self) -> dict[str, float]:
+        """The probability of each label; empty without a face."""
+        return {} if self.probabilities is None else dict(zip(self.labels, self.probabilities.tolist(), strict=True))
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON: rounded numbers, "error" or "no_face" if there is no face, no key for None."""
         row: dict[str, Any] = {"source": encodable(self.source)}
@@ -198,8 +203,7 @@ class Prediction:
                 points = np.round(self.landmarks.astype(float), 1).tolist()
                 row |= {"landmarks": dict(zip(LANDMARKS, points, strict=True)), "angle": round(self.angle, 1)}
             row |= {"label": self.label, "confidence": round(self.confidence, 6), "unsure": self.unsure}
-            shares = zip(self.labels, self.probabilities.tolist(), strict=True)
-            row["probabilities"] = {name: round(share, 6) for name, share in shares}
+            row["probabilities"] = {name: round(share, 6) for name, share in self.shares.items()}
         return row | ({"note": encodable(self.note)} if self.note else {})
 
     @classmethod

@@ -25,9 +25,8 @@ from mien.errors import MienError, check_number, printable, say, spreadsheet_saf
 from mien.files import check_empty, written_folder
 from mien.images import LARGEST_FACE, as_data_uri, is_image_name, prepare
 from mien.inference.detection import FaceCropper
-from mien.inference.output import check_draw
+from mien.inference.output import check_draw, log_path
 from mien.inference.prediction import Frame, Unread, read
-from mien.inference.resume import log_path
 from mien.inference.sources import check_names, listed
 from mien.inputs import pixels_in_flight, reason_of
 from mien.labels import LabelSet

@@ -1,7 +1,6 @@
 """`mien predict` and `mien explain`: what `mien.predict` and `mien.explain` give, written to a file or to standard output.
 
-Options that only pass on to those two are not repeated here: jsonargparse finds the call that `**options` goes to, and takes
-their types, defaults and help from there.
+jsonargparse finds the calls that `**options` go to, and takes the types, defaults and help of those options from there.
 """
 
 import io
@@ -9,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext, suppress
 from itertools import chain
 from typing import Any
 
@@ -19,11 +18,10 @@ from mien.inference.classifier import DEFAULT_MODEL, Classifier
 from mien.inference.detection import detector_file
 from mien.inference.explanation import MOST_FACES, Explanation, explain as explain_faces
 from mien.inference.model_file import sha256
-from mien.inference.output import Tally, check_out, check_parquet, choose_format, write
+from mien.inference.output import SAFE_CSV, ResumeLog, Tally, check_out, check_parquet, choose_format, log_path, write
 from mien.inference.pipeline import predict as classify_faces
 from mien.inference.prediction import Prediction
 from mien.inference.prefetch import deferred_interrupts
-from mien.inference.resume import ResumeLog, log_path
 from mien.inference.sources import camera_number, check_names, listed, read_paths, standard_input
 from mien.inference.video import is_stream
 from mien.labels import LabelSet
@@ -67,6 +65,7 @@ def predict(
         check_parquet()
     if csv_safe and form != "csv":
         raise MienError(f"--csv-safe is for CSV, not for {form}; add --format csv, or leave it out.")
+    form = SAFE_CSV if csv_safe else form
     if null and "-" not in source:
         raise MienError("--null is for paths on standard input; give - as SOURCE, or leave it out.")
     if resume and path is None:
@@ -95,31 +94,29 @@ def predict(
     with deferred_interrupts(), closing(classify_faces(items, opened, detector, fetch=fetch, **options)) as rows:
         found = _until_stopped(rows, source)
         if log is None:
-            tally = _to_standard_output(found, form, labels, csv_safe)
+            tally = _to_standard_output(found, form, labels)
         else:
             log.path.parent.mkdir(parents=True, exist_ok=True)
             log.write(found)
     if log is not None:
-        tally = log.finish(form, csv_safe)
+        tally = log.finish(form)
     say(f"mien: {tally}")
     # if no input at all could be read, the user named the wrong thing
-    return 0 if not tally.failed else 1 if tally.faces or tally.without_face else 2
+    return 0 if not tally["failed"] else 1 if tally["faces"] or tally["without_face"] else 2
 
 
 def _until_stopped(predictions: Iterator[Prediction], source: list[str]) -> Iterator[Prediction]:
     """Treat Ctrl-C as the normal end of a camera or a stream."""
-    try:
+    is_live = any(camera_number(name) is not None or is_stream(name) for name in source)
+    with suppress(KeyboardInterrupt) if is_live else nullcontext():
         yield from predictions
-    except KeyboardInterrupt:
-        if not any(camera_number(name) is not None or is_stream(name) for name in source):
-            raise
 
 
-def _to_standard_output(predictions: Iterator[Prediction], format: str, labels: LabelSet, csv_safe: bool) -> Tally:
+def _to_standard_output(predictions: Iterator[Prediction], format: str, labels: LabelSet) -> Tally:
     if format != "parquet":
         if format != "table" and isinstance(sys.stdout, io.TextIOWrapper):  # the same bytes as in a file
             sys.stdout.reconfigure(encoding="utf-8", newline="")
-        return write(predictions, labels, format, sys.stdout, csv_safe)
+        return write(predictions, labels, format, sys.stdout)
     if sys.stdout.isatty():
         raise MienError("Parquet cannot be read on a terminal; name a file with --out.")
     with tempfile.TemporaryFile() as file:  # Parquet cannot be written to a pipe row by row
@@ -164,9 +161,7 @@ def explain(
 def _describe(each: Explanation) -> str:
     """Describe an explained face in a line."""
     found, label = each.prediction, each.label or ""
-    assert found.probabilities is not None
     time = "" if found.time is None else f" at {found.time:.2f} s"
-    probability = float(found.probabilities[found.labels.index(label)])
     answer = "" if label == found.label else f"  (the answer is {found.label} {found.confidence:.0%})"
     region = f"most of it from the {each.region}; {each.hidden:.0%} without" if each.region else "no part supports it"
-    return printable(f"{found.source}{time}  face {found.face}  {label} {probability:.0%}{answer}  {region}")
+    return printable(f"{found.source}{time}  face {found.face}  {label} {found.shares[label]:.0%}{answer}  {region}")
