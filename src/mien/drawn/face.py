@@ -3,7 +3,7 @@
 import numpy as np
 
 from mien.drawn.canvas import Canvas, Points, mix, smooth, symmetric
-from mien.drawn.person import Movement, Person, draw_behind, draw_in_front
+from mien.drawn.person import PEOPLE, Movement, Person, draw_behind, draw_in_front
 
 _BROW_LINE, _EYE_LINE, _MOUTH_LINE = -0.33, -0.04, 0.76
 _SUNK = -0.03  # eyes lie this far below the front of the head
@@ -36,27 +36,15 @@ def head_outline(person: Person, movement: Movement) -> tuple[np.ndarray, np.nda
 
 
 def _draw_skin(canvas: Canvas, person: Person, movement: Movement) -> None:
-    drop = movement.jaw_drop
+    light = {name: list(blob) for name, blob in PEOPLE["face light"].items()}
     cheek = 0.14 * movement.cheek_raise + 0.06 * movement.corner_pull
-    pairs = [  # x, y, width, height, light: drawn on both sides
-        (0.40, -0.17, 0.21, 0.10, -0.30),  # eye sockets
-        (0.19, -0.10, 0.07, 0.12, -0.26),  # beside the bridge of the nose
-        (0.40, 0.12, 0.17, 0.05, -0.08 - 0.10 * person.age),  # under the eyes
-        (0.16, 0.30, 0.06, 0.14, -0.14),  # sides of the nose
-        (0.52, 0.30 - 0.4 * cheek, 0.20, 0.15, 0.22 + cheek),  # cheekbones
-        (1.00, 0.20, 0.14, 0.60, -0.26),  # where the face turns away
-        (0.80, 0.95, 0.22, 0.20, -0.30),  # under the jaw
-    ]
-    middle = [
-        (0.0, -0.66, 0.42, 0.20, 0.16),  # forehead
-        (0.0, -0.02, 0.055, 0.20, 0.30),  # bridge of the nose
-        (0.0, 0.33, 0.075, 0.07, 0.30),  # tip of the nose
-        (0.0, 0.52, 0.13, 0.045, -0.30),  # under the nose
-        (0.0, _MOUTH_LINE + 0.2 + 0.2 * drop, 0.17, 0.045, -0.22),  # under the lower lip
-        (0.0, 1.1 + 0.12 * drop, 0.16, 0.09, 0.14),  # chin
-    ]
-    mirrored = [(-x, *rest) for x, *rest in pairs]
-    canvas.shade(canvas.project(*head_outline(person, movement)), person.skin, [*pairs, *mirrored, *middle])
+    light["cheekbones"][1] -= 0.4 * cheek
+    light["cheekbones"][4] += cheek
+    light["under the eyes"][4] -= 0.10 * person.age
+    light["under the lower lip"][1] += 0.2 * movement.jaw_drop
+    light["chin"][1] += 0.12 * movement.jaw_drop
+    mirrored = [(-x, *rest) for x, *rest in light.values() if x]
+    canvas.shade(canvas.project(*head_outline(person, movement)), person.skin, [*light.values(), *mirrored])
 
 
 def _draw_beard(canvas: Canvas, person: Person, movement: Movement) -> None:

@@ -8,16 +8,16 @@ import yaml
 
 from mien.drawn.canvas import Canvas, Colour, mix, smooth, symmetric
 
-_PEOPLE = yaml.safe_load(Path(__file__).with_name("people.yaml").read_text(encoding="utf-8"))
-_SHAPES = {name: np.array(points) for name, points in _PEOPLE["shapes"].items()}
+PEOPLE = yaml.safe_load(Path(__file__).with_name("people.yaml").read_text(encoding="utf-8"))
+_SHAPES = {name: np.array(points) for name, points in PEOPLE["shapes"].items()}
 HAIR_STYLES = ("short", "curly", "long")
 Movement = SimpleNamespace  # how strong each of the movements in people.yaml is
 
 
 def express(expression: str, random: np.random.Generator) -> Movement:
     """Choose in which form and how strongly a face shows an expression."""
-    forms, restless = _PEOPLE["expressions"][expression], _PEOPLE["restless"]
-    form = dict.fromkeys(_PEOPLE["movements"], 0.0) | forms[random.integers(len(forms))]
+    forms, restless = PEOPLE["expressions"][expression], PEOPLE["restless"]
+    form = dict.fromkeys(PEOPLE["movements"], 0.0) | forms[random.integers(len(forms))]
     intensity = random.uniform(0.7, 1.05)
     rest = np.abs(random.normal(0, 0.05, len(restless)))
     varied = {name: amount * intensity * random.uniform(0.82, 1.15) for name, amount in form.items() if amount}
@@ -30,7 +30,7 @@ def express(expression: str, random: np.random.Generator) -> Movement:
 
 def _colour(random: np.random.Generator, of: str, position: float, spread: float = 6.0) -> Colour:
     """Interpolate in a row of colours at a position from 0 to 1, and vary the result a little."""
-    colours = _PEOPLE["colours"][of]
+    colours = PEOPLE["colours"][of]
     mixed = [np.interp(position, np.linspace(0, 1, len(colours)), channel) for channel in zip(*colours, strict=True)]
     red, green, blue = np.clip(mixed + random.normal(0, spread, 3), 8, 252).astype(int).tolist()
     return red, green, blue
@@ -52,7 +52,7 @@ class Person(SimpleNamespace):
         self.clothes = _colour(random, "clothes", random.uniform(), 10.0)
         self.beard = self.hair_style != "long" and random.uniform() < 0.3
         self.glasses = random.uniform() < 0.2
-        for name, (least, most) in _PEOPLE["traits"].items():
+        for name, (least, most) in PEOPLE["traits"].items():
             setattr(self, name, random.uniform(least, most))
 
 
@@ -91,7 +91,7 @@ def draw_in_front(canvas: Canvas, person: Person) -> None:
     right = np.array([*hairlines[person.hair_style], (0.98, _dome(person)[0, 1])])
     hairline = smooth(np.concatenate([right[::-1] * (-1, 1), right]))
     face = canvas.project(np.concatenate([hairline, [(1.0, 1.2), (-1.0, 1.2)]]))
-    canvas.shade(canvas.project(_dome(person), 0.0), person.hair, _PEOPLE["hair light"], without=face)
+    canvas.shade(canvas.project(_dome(person), 0.0), person.hair, PEOPLE["hair light"], without=face)
     if person.hair_style == "curly":
         for angle in _CURLS:
             canvas.disc(0.92 * np.sin(angle), -0.3 - np.cos(angle), 0.14 + 0.12 * person.hair_volume, person.hair, depth=0.0)
