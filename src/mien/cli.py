@@ -22,8 +22,10 @@ from mien import __version__
 from mien.errors import MienError, discard, first_line, in_plain_words, say, show, suggestion
 from mien.files import FULL_DISK
 
-_TABLE = Path(__file__).with_name("verbs.txt").read_text(encoding="utf-8").splitlines()
-VERBS = {verb: (f"mien.verbs.{room}", summary) for verb, room, summary in (line.split(maxsplit=2) for line in _TABLE)}
+_HELP = Path(__file__).with_name("help.txt").read_text(encoding="utf-8")
+VERBS = {
+    verb: (f"mien.verbs.{room}", summary) for verb, room, summary in re.findall(r"^  (\w+) +(\w+) +(.*)", _HELP, re.MULTILINE)
+}
 """Each verb's module, which has a function of its name, and its line in `mien --help`, which ends with its usage."""
 
 PATHS = ("--data", "--data.path", "--data.votes", "--data.drop", "--out", "--model", "--write")  # flags that take paths
@@ -57,21 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         again = "" if "--resume" in arguments else " with --resume"
         _complain("stopped" + (f" (the same command{again} continues)" if can_resume else ""))
         return 130
-    except OSError as problem:
-        discard(sys.stdout)
-        closed_pipe = os.name == "nt" and problem.errno == errno.EINVAL and not problem.filename
-        if isinstance(problem, BrokenPipeError) or closed_pipe:
-            return 0  # the reader of the output has closed it, as `head` does
-        where = f" ({problem.filename})" if problem.filename else ""
-        if problem.errno in FULL_DISK:
-            again = "the same command with --resume continues" if can_resume else "run the same again"
-            return _complain(f"The disk is full{where}; free some space, then {again}.")
-        if problem.errno in BAD_PATH:
-            reason = os.strerror(problem.errno or 0)
-            return _complain(f"A file cannot be written or read{where}: {reason}; choose another path.")
-        return _report_bug(problem)
-    except Exception as bug:
-        return _report_bug(bug)
+    except Exception as problem:
+        return _report(problem, can_resume)
 
 
 def program() -> NoReturn:
@@ -112,13 +101,23 @@ def _complain(sentence: str) -> int:
     return 2
 
 
-def _report_bug(bug: Exception) -> int:
-    """Report an exception that nothing expected, and return EX_SOFTWARE of BSD's sysexits.h."""
+def _report(problem: Exception, can_resume: bool) -> int:
+    """Report what nothing expected: a file that cannot be used, or a bug, for which 70 is EX_SOFTWARE of BSD's sysexits.h."""
+    number, name = getattr(problem, "errno", None), getattr(problem, "filename", None)
+    where = f" ({name})" if name else ""
+    if isinstance(problem, BrokenPipeError) or (os.name == "nt" and number == errno.EINVAL and not name):
+        discard(sys.stdout)
+        return 0  # the reader of the output has closed it, as `head` does
+    if isinstance(problem, OSError) and number in FULL_DISK:
+        again = "the same command with --resume continues" if can_resume else "run the same again"
+        return _complain(f"The disk is full{where}; free some space, then {again}.")
+    if isinstance(problem, OSError) and number in BAD_PATH:
+        return _complain(f"A file cannot be written or read{where}: {os.strerror(number)}; choose another path.")
     if os.environ.get("MIEN_DEBUG"):
-        for line in traceback.format_exception(bug):
+        for line in traceback.format_exception(problem):
             say(line.rstrip())
     report = "please report it where you got mien, with the command and what MIEN_DEBUG=1 prints"
-    _complain(f"This is a bug in mien ({type(bug).__name__}: {first_line(bug)}); {report}.")
+    _complain(f"This is a bug in mien ({type(problem).__name__}: {first_line(problem)}); {report}.")
     return 70
 
 
@@ -126,7 +125,7 @@ def _run(arguments: list[str]) -> int:
     if arguments[:1] == ["help"] and arguments[1:2]:
         arguments = [arguments[1], "--help"]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        show(_overview())
+        show(re.sub(r"^(  \w+ +)\w+ +", r"\1", _HELP.rstrip(), flags=re.MULTILINE))
         return 0
     if arguments[0] in ("--version", "-V"):
         show(f"mien {__version__}")
@@ -142,18 +141,6 @@ def _run(arguments: list[str]) -> int:
     if text := result if isinstance(result, str) else result.table():
         show(text.removesuffix("\n"))
     return 1 if getattr(result, "failed", 0) else 0
-
-
-def _overview() -> str:
-    verbs = "\n".join(f"  {verb:<10}{summary}" for verb, (_, summary) in VERBS.items())
-    return f"""usage: mien VERB ...
-
-Facial-expression classification: labelled faces in; one model file, a report and predictions for photos out.
-
-verbs:
-{verbs}
-
-`mien VERB --help` lists the options of a verb; `mien --version` prints the version."""
 
 
 def read_command_line(verb: str, function: Callable[..., Any], words: list[str]) -> dict[str, Any]:
@@ -172,8 +159,6 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
     parser = _make_parser(verb, function, recipe)
     flags = {flag: action.nargs for action in parser._actions for flag in action.option_strings}
     rest = list(_spelled_out(rest, flags))
-    for word in filter(re.compile(r"&.*\*", re.DOTALL).search, rest):  # aliases of YAML may stand for endless values
-        _check_aliases(word.partition("=")[2] if word.startswith("--") else word)
     try:
         values: dict[str, Any] = vars(parser.instantiate(parser.parse_args(rest)))
     except ArgumentError as problem:
@@ -194,31 +179,23 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
     return values
 
 
-def _check_aliases(value: str) -> None:
-    import yaml
-
-    from mien.text_files import TooLargeError, check_yaml
-
-    try:
-        check_yaml(value)
-    except TooLargeError as problem:
-        raise MienError(f"A value on the command line is not valid: {problem.problem}.") from None
-    except yaml.YAMLError:  # the name of a file, perhaps
-        return
-
-
 @functools.cache
 def _bound_yaml() -> None:
-    """Let jsonargparse take values and files that are too large, too deep or full of aliases for no YAML."""
+    """Let jsonargparse take values and files that are too large or too deep for no YAML."""
     import yaml
     from jsonargparse import get_loader, set_loader
 
-    from mien.text_files import check_yaml
+    from mien.text_files import TooLargeError, check_yaml
 
     load = get_loader("yaml")
 
     def load_bounded(text: str) -> Any:
-        check_yaml(text)
+        try:
+            check_yaml(text)
+        except TooLargeError as problem:
+            if re.search(r"&.*\*", text, re.DOTALL):  # aliases may stand for endless values
+                raise MienError(f"A value on the command line is not valid: {problem.problem}.") from None
+            raise
         return load(text)
 
     set_loader("yaml", load_bounded, (yaml.YAMLError,))

@@ -6,7 +6,8 @@ import subprocess
 import sys
 import textwrap
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from importlib import import_module, metadata
 from typing import Literal
@@ -24,6 +25,9 @@ USES = {  # what each extra is for, an extra before those that include it
 RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")  # one is enough
 NEEDED_MODULES = ("numpy", "PIL", "av", "onnxruntime", "jsonargparse")  # the modules that `mien predict` imports
 AGAIN = "pip install --force-reinstall mien"
+UNUSED_GPU = (
+    "there is a GPU that ONNX Runtime does not use: pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]'"
+)
 
 
 def recipes(name: str | None = None) -> str:
@@ -100,10 +104,14 @@ class Diagnosis:
     settings: dict[str, str] = field(default_factory=dict)  # variables of the environment
     advice: list[str] = field(default_factory=list)  # what to do
 
-    def fail(self, advice: str, necessary: bool = True) -> None:
-        """Note what to do about something without which, if necessary, `mien predict` does not work."""
-        self.advice.append(advice)
-        self.works &= not necessary
+    @contextmanager
+    def check(self, what: str = "", necessary: bool = True) -> Iterator[None]:
+        """Note what to do if the block fails; `mien predict` does not work without what is necessary."""
+        try:
+            yield
+        except Exception as problem:  # a damaged binary may raise anything, and ONNX Runtime's errors have no public base class
+            self.advice.append(f"{what} ({first_line(problem)}): {AGAIN}" if what else str(problem))
+            self.works &= not necessary
 
     def table(self) -> str:
         """Format it as text for a terminal; the last lines say what to do, or that nothing is."""
@@ -160,17 +168,16 @@ def _check_packages(found: Diagnosis) -> None:
             if not wanted.contains(number, prereleases=True):
                 found.advice.append(f"{name} is {number}, and mien needs {wanted}: pip install -U '{name}{wanted}'")
         if len(installed) > 1:
-            advice = f"pip uninstall {' '.join(installed)}, then install one"
-            found.advice.append(f"{' and '.join(installed)} overwrite each other: {advice}")
+            both = f"{' and '.join(installed)} overwrite each other"
+            found.advice.append(f"{both}: pip uninstall {' '.join(installed)}, then install one")
         elif extra and not installed:
             found.missing.setdefault(extra, []).append(package)
         elif not installed:
-            found.fail(f"{package} is missing, and nothing works without it: pip install '{package}{wanted}'")
+            found.advice.append(f"{package} is missing, and nothing works without it: pip install '{package}{wanted}'")
+            found.works = False
     for name in NEEDED_MODULES:
-        try:
+        with found.check(f"{name} cannot be imported"):
             import_module(name)
-        except Exception as problem:  # a damaged binary may raise anything
-            found.fail(f"{name} cannot be imported ({first_line(problem)}): {AGAIN}")
 
 
 def nvidia_gpus() -> list[str]:
@@ -191,29 +198,22 @@ def _check_inference(found: Diagnosis) -> None:
     from mien.inference.detection import open_detector
 
     for name in dict.fromkeys([DEFAULT_MODEL, *embedded_models()]):
-        try:
+        found.models[name] = "does not answer"
+        with found.check(f"the model {name} does not answer", name == DEFAULT_MODEL):
             model = Classifier(name, threads=1)
             start = time.perf_counter()
             model.predict_proba(np.full((1, *model.face_shape), 128, np.uint8))
             found.models[name] = f"answers in {(time.perf_counter() - start) * 1e3:.1f} ms"
             found.providers = model.providers
-        except Exception as problem:  # ONNX Runtime's errors have no public base class
-            found.models[name] = "does not answer"
-            found.fail(f"the model {name} does not answer ({first_line(problem)}): {AGAIN}", name == DEFAULT_MODEL)
     found.gpus = nvidia_gpus()
     if found.gpus and "CUDAExecutionProvider" not in found.providers:
-        advice = "pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]'"
-        found.advice.append(f"there is a GPU that ONNX Runtime does not use: {advice}")
-    try:
+        found.advice.append(UNUSED_GPU)
+    with found.check(necessary=False):
         found.cache = str(cache_folder())
         if not os.access(found.cache, os.W_OK):
             found.advice.append(f"the cache folder {found.cache} is not writable: set MIEN_CACHE to one that is")
-    except MienError as problem:
-        found.advice.append(str(problem))
     name = "MIEN_DETECTOR" if os.environ.get("MIEN_DETECTOR") else "yunet"
-    try:
+    found.detectors[name] = "does not work"
+    with found.check():
         open_detector()
         found.detectors[name] = "works"
-    except MienError as problem:
-        found.detectors[name] = "does not work"
-        found.fail(str(problem))
