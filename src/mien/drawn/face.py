@@ -36,7 +36,7 @@ def head_outline(person: Person, movement: Movement) -> tuple[np.ndarray, np.nda
 
 
 def _draw_skin(canvas: Canvas, person: Person, movement: Movement) -> None:
-    light = {name: list(blob) for name, blob in PEOPLE["face light"].items()}
+    light: dict[str, list[float]] = {name: list(blob) for name, blob in PEOPLE["face light"].items()}
     cheek = 0.14 * movement.cheek_raise + 0.06 * movement.corner_pull
     light["cheekbones"][1] -= 0.4 * cheek
     light["cheekbones"][4] += cheek
