@@ -199,7 +199,7 @@ def test_a_demo_that_is_stopped_does_not_mention_resuming(tmp_path, monkeypatch,
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mien.verbs.train.read_data", stopped)
-    monkeypatch.setattr("mien.verbs.demo.FACES_PER_LABEL", 4)
+    monkeypatch.setattr("mien.verbs.train.FACES_PER_LABEL", 4)
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 130
     assert capsys.readouterr().err.endswith("mien: stopped\n")
 

@@ -295,7 +295,7 @@ def test_a_demo_replaces_what_it_wrote_and_nothing_else(tmp_path, monkeypatch, c
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mien.verbs.train.read_data", stop)
-    monkeypatch.setattr("mien.verbs.demo.FACES_PER_LABEL", 4)
+    monkeypatch.setattr("mien.verbs.train.FACES_PER_LABEL", 4)
     words = ["demo", "--out", str(tmp_path / "demo")]
     assert [main(words), main(words)] == [130, 130]
     mine = tmp_path / "demo" / "faces" / "train" / "happy" / "me.png"

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mien.data.faceset import SPLITS, FaceSet
 from mien.drawn import draw_face, draw_faces, draw_photo, write_folder
-from mien.drawn.person import HAIR_STYLES, Person, express
+from mien.drawn.face import HAIR_STYLES, Person, express
 from mien.errors import MienError
 from mien.images import prepare
 from mien.inference.detection import open_detector

@@ -107,7 +107,7 @@ class Canvas:
         self.image.paste(before, self._window)
 
     def shade(
-        self, outline: np.ndarray, colour: Colour, blobs: Sequence[tuple[float, ...]], without: np.ndarray | None = None
+        self, outline: np.ndarray, colour: Colour, blobs: Sequence[Sequence[float]], without: np.ndarray | None = None
     ) -> None:
         """Fill one polygon of pixels, (n, 2), outside of another; each blob is x, y, width, height, and light from -1 to 1."""
         left, top, right, bottom = self._window

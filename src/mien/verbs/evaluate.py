@@ -78,8 +78,7 @@ def evaluate(
         classifier = classifier.with_head("crowd" if votes_are_targets and "crowd" in classifier.heads else "label")
     columns = [by] if isinstance(by, str) else list(by or ())
     if columns and not isinstance(data, FaceSet):
-        data = as_source(data)
-        data = replace(data, columns=list(dict.fromkeys([*(data.columns or ()), *columns])))
+        data = replace(as_source(data), columns=list(dict.fromkeys([*(as_source(data).columns or ()), *columns])))
     faces = read_data(data, classifier.size, classifier.channels, quiet)
     if classifier.head == "crowd" and faces.votes is not None:
         judged = faces.judged_by_votes()
@@ -89,13 +88,12 @@ def evaluate(
     classifier = classifier.with_labels(select_changes(labels or {}, classifier.labels.find))
     log = classifier.path.parent / "log.csv" if (classifier.path.parent / "log.csv").is_file() else None
     report = report_on(classifier, faces, out, split, log=log, command=command, tta=tta, by=columns, merged=labels)
-    say_written("report  ", out, is_earlier, quiet)
+    _say_written("report  ", out / "index.html", is_earlier, quiet)
     return report
 
 
-def say_written(kind: str, out: Path, is_earlier: bool, quiet: bool) -> None:
-    """Print where a page is, and whether it replaced an earlier one."""
-    say(f"{kind}{out / 'index.html'}{', which replaces an earlier one' if is_earlier else ''}", quiet and not is_earlier)
+def _say_written(kind: str, out: Path, is_earlier: bool, quiet: bool) -> None:
+    say(f"{kind}{out}{', which replaces an earlier one' if is_earlier else ''}", quiet and not is_earlier)
 
 
 def audit(
@@ -127,9 +125,8 @@ def audit(
     is_earlier = check_folder(folder, AUDIT, inputs_of(data, folder))
     if file is not None:
         check_file(str(write), EXCLUDED_ROWS, inputs_of(data), "--write")
-        own = (*AUDIT.patterns, AUDIT.record)
-        is_own = file.name.casefold() in own and file.resolve().parent == folder.resolve()
-        if is_own or file.resolve() == folder.resolve():
+        own = [folder.resolve(), *(folder.resolve() / name for name in (*AUDIT.patterns, AUDIT.record))]
+        if file.resolve().with_name(file.name.casefold()) in own or file.resolve() == folder.resolve():
             raise MienError(f"{write} is what the audit itself writes; choose another name for --write.")
     from mien.evaluation.audit import inspect, write_audit
     from mien.evaluation.label_match import with_labels
@@ -137,7 +134,7 @@ def audit(
     faces = read_data(data, 48, 1, quiet)
     found = inspect(with_labels(faces, labels) if labels else faces)
     listed = write_audit(found, folder, file, command, csv_safe)
-    say_written("audit   ", folder, is_earlier, quiet)
+    _say_written("audit   ", folder / "index.html", is_earlier, quiet)
     if write is not None:
         say(f"{listed:,} rows to leave out are listed in {write}: train with --data.drop {write}", quiet)
     return found
@@ -197,5 +194,5 @@ def compare(
         text = f"{MARK}\n\n{text}"
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, lambda part: part.write_text(text, encoding="utf-8"), COMPARISON)
-    say(f"comparison {out}{', which replaces an earlier one' if is_earlier else ''}", command is None and not is_earlier)
+    _say_written("comparison ", out, is_earlier, command is None)
     return ""
