@@ -13,6 +13,8 @@ from pathlib import Path
 from platform import node
 from typing import Any, NamedTuple, TypeVar
 
+import yaml
+
 from mien.errors import MienError, suggestion
 from mien.text_files import read_json
 
@@ -47,7 +49,7 @@ class FolderKind(NamedTuple):
     record: str  # name of the JSON file
     name: str  # in error messages
     made_by: str  # the same key of the JSON file
-    patterns: Mapping[str, bytes] = {}  # of files in it, as for `FileKind`
+    patterns: Mapping[str, str] = {}  # of files in it, as for `FileKind`
     format: int = 1  # version of the schema; it rises when a field is removed or changes its meaning, but not for new fields
 
     def read(self, path: Path) -> dict[str, Any]:
@@ -61,14 +63,10 @@ class FolderKind(NamedTuple):
         return record
 
 
-REPORT = FolderKind(
-    "metrics.json", "report", "mien evaluate", {"index.html": rb'content="mien evaluate ', "predictions.csv": rb"\Aid,true,"}
-)
-AUDIT = FolderKind(
-    "audit.json", "audit", "mien audit", {"index.html": rb'content="mien audit ', "findings.csv": rb"\Aid,split,label,finding,"}
-)
-INT8_MODEL = FileKind("an int8 model of mien", rb"mien\.quantized")
-EXCLUDED_ROWS = FileKind("a list written by mien audit", rb"\Aid,split,label,reason\r?\n")
+_KINDS = yaml.safe_load(Path(__file__).with_name("kinds.yaml").read_text(encoding="utf-8"))
+REPORT, AUDIT = (FolderKind(**kind) for kind in _KINDS["folders"])
+INT8_MODEL, EXCLUDED_ROWS, COMPARISON = (FileKind(name, pattern.encode()) for name, pattern in _KINDS["files"])
+HUB_FILES = {ending: FileKind(name, pattern.encode()) for ending, (name, pattern) in _KINDS["hub"].items()}
 
 
 def named_files(*inputs: object) -> Iterator[Path]:
@@ -142,7 +140,7 @@ def check_folder(out: Path, kind: FolderKind, inputs: object = ()) -> bool:
     for path in present:
         name = path.relative_to(out).as_posix()
         is_own = isinstance(files, list) and name in files and path.is_file() and not path.is_symlink()
-        if not is_own or not FileKind(name, kind.patterns.get(name, b"")).matches(path):
+        if not is_own or not FileKind(name, kind.patterns.get(name, "").encode()).matches(path):
             raise MienError(
                 f"{out} holds {name!r}, which is not part of the {kind.name} in it; move it, or choose another folder."
             )

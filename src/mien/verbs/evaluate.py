@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource, as_source
 from mien.errors import MienError, say
-from mien.files import AUDIT, EXCLUDED_ROWS, REPORT, FileKind, check_file, check_folder, write_whole
+from mien.files import AUDIT, COMPARISON, EXCLUDED_ROWS, REPORT, check_file, check_folder, write_whole
 from mien.labels import select_changes
 from mien.verbs import inputs_of, read_data, require
 
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 # the formats of `mien compare` by the ending of its file; table is Markdown
 FORMATS = {"": "table", ".md": "table", ".txt": "table", ".json": "json", ".html": "html", ".htm": "html"}
 MARK = "<!-- written by mien compare -->"  # begins Markdown without a command line
-COMPARISON = FileKind(
-    "written by mien compare",
-    rb"\A(# [^\n]*\n\n)?Accuracy is given with [^`]*Written by: `mien compare |\A<!-- written by mien compare -->|"
-    rb'\A\[\s*\{\s*"name": [^\n]*\s*"recipe": [^\n]*\s*"network": |\A<!doctype html>.*content="mien compare ',
-)
 
 
 def evaluate(

@@ -19,7 +19,7 @@ import yaml
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
 from mien.errors import MienError, check_number, first_line, say
-from mien.files import INT8_MODEL, FileKind, check_file, check_place, files_in, identity, write_whole
+from mien.files import HUB_FILES, INT8_MODEL, check_file, check_place, files_in, identity, write_whole
 from mien.labels import select_changes
 from mien.text_files import parse_yaml
 from mien.verbs import inputs_of, read_data, require
@@ -28,13 +28,6 @@ if TYPE_CHECKING:
     from mien.evaluation.statistics import PairedTest, Proportion
 
 TIMED = 64  # faces that are timed one by one
-CARD = FileKind("a model card of mien push", rb"\A---\n(.*\n)?library_name: mien\n")
-HUB_FILES = {  # by the ending of their names
-    ".md": CARD,
-    ".yaml": FileKind("the recipe of a run", rb"\A(# what mien trained here; data: [^\n]*\n)?description: "),
-    ".json": FileKind("the metrics.json of a mien report", rb'\A\{\s*"made_by": "mien evaluate",'),
-    ".onnx": FileKind("a model of mien", rb"\A.{0,9}\x12.mien|mien\.quantized"),
-}
 
 
 @dataclass(frozen=True)
@@ -247,7 +240,7 @@ def _without_home(text: str) -> str:
 
 def _check_hub_folder(out: Path, run: str | Path) -> None:
     """Raise a MienError unless `out` is missing, empty, or what an earlier push wrote, maybe with files of other names."""
-    if files_in(out) and not CARD.matches(out / "README.md"):
+    if files_in(out) and not HUB_FILES[".md"].matches(out / "README.md"):
         raise MienError(f"The folder {str(out)!r} holds other files; choose another --out.")
     for path in out.glob("*"):
         if re.fullmatch(r"model\.onnx|recipe\.yaml|metrics.*\.json", path.name):
