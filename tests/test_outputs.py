@@ -264,9 +264,9 @@ def test_a_log_that_is_not_one_is_left_alone(given, tmp_path, capsys):
 def test_what_appears_during_the_work_stays(given, tmp_path, monkeypatch, capsys):
     out = tmp_path / "rows.csv"
 
-    def finish(log, form, real=mien.inference.resume.ResumeLog.finish):
+    def finish(log, *how, real=mien.inference.resume.ResumeLog.finish):
         out.write_text("mine")
-        return real(log, form)
+        return real(log, *how)
 
     monkeypatch.setattr("mien.inference.resume.ResumeLog.finish", finish)
     words = ["predict", str(given["photo"]), "--out", str(out)]

@@ -22,7 +22,7 @@ from mien.data.reading import read_rows, recognise
 from mien.data.rows import BadRow, Row, Rows, open_tree
 from mien.data.source import DataSource
 from mien.errors import MienError, check_number, printable, say, spreadsheet_safe
-from mien.files import check_empty, written_folder
+from mien.files import check_empty, check_place, written_folder
 from mien.images import LARGEST_FACE, as_data_uri, is_image_name, prepare
 from mien.inference.cropping import FaceCropper
 from mien.inference.output import check_draw
@@ -111,8 +111,9 @@ def crop(
     if size is not None:
         check_number("The size of the faces", size, 1, LARGEST_FACE)
     names = [str(photos)] if isinstance(photos, str | Path) else [str(name) for name in photos]
+    out = check_place(out, contents="faces")
     check_draw(out, names, "--out")
-    out, part = Path(out), log_path(Path(out))
+    part = log_path(out)
     if resume and not part.exists() and (out / "photos.csv").is_file():
         say(f"mien: {str(out)!r} is whole, there is nothing to resume")
         return _counted(out)
@@ -161,32 +162,29 @@ def _skip_logged(log: Path, settings: dict[str, Any], photos: Photos) -> int:
     if len(whole) < 2:
         log.unlink(missing_ok=True)
         return 0
-    problem = "is not the log of an unfinished run, or damaged"
     try:
         header, *done = map(json.loads, whole)
         if other := [name for name in settings if header[name] != settings[name]]:
-            problem = f"has {other[0]} {header[other[0]]}, not {settings[other[0]]}; use the same options"
-            raise ValueError(problem)
+            change = f"{other[0]} {header[other[0]]}, not {settings[other[0]]}; use the same options"
+            raise MienError(f"{str(log)!r} has {change}, or remove its folder.")
         for photo, *_ in done:
-            row, _, _ = next(photos, (BadRow("", ""), "", ""))
-            if _name(row) != photo:
-                problem = f"has {photo!r} where there is {_name(row)!r} now"
-                raise ValueError(problem)
+            now = _name(next(photos, (BadRow("", ""), "", ""))[0])
+            if now != photo:
+                raise MienError(f"{str(log)!r} has {photo!r} where there is {now!r} now, or remove its folder.")
     except (ValueError, KeyError, TypeError):
-        raise MienError(f"{str(log)!r} {problem}, or remove its folder.") from None
+        raise MienError(f"{str(log)!r} is not the log of an unfinished run, or damaged, or remove its folder.") from None
     with log.open("r+b") as file:
         file.truncate(sum(len(line) + 1 for line in whole))
     return len(done)
 
 
 def _counted(folder: Path) -> Crops:
-    """Count what a finished run wrote."""
     with (folder / "photos.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     remarks = Counter(row["remark"] for row in rows)
-    no_face, several, good = remarks[NO_FACE], remarks[SEVERAL], remarks[""]
-    faces = sum(int(row["cropped"]) for row in rows)
-    return Crops(folder, len(rows), faces, no_face, several, len(rows) - no_face - several - good)
+    no_face, several = remarks[NO_FACE], remarks[SEVERAL]
+    failed = len(rows) - no_face - several - remarks[""]
+    return Crops(folder, len(rows), sum(int(row["cropped"]) for row in rows), no_face, several, failed)
 
 
 def _read(names: Sequence[str], every: int) -> Rows:
@@ -286,31 +284,29 @@ def _write(folder: Path, several: str, csv_safe: bool) -> None:
         photos.writerow(("photo", "frame", "label", "split", "cropped", "remark"))
         log.readline()
         for each in (Cropped(*json.loads(line)) for line in log):
-            row = (*each[:4], len(each.faces), each.remark)
-            photos.writerow(map(spreadsheet_safe, row) if csv_safe else row)
+            cells = (*each[:4], len(each.faces), each.remark)
+            photos.writerow(map(spreadsheet_safe, cells) if csv_safe else cells)
             if each.faces and not manifest.tell():
                 faces.writerow(each.faces[0])
             faces.writerows(face.values() for face in each.faces)
             name, suffix = PurePath(each.photo).name, " (the largest)" if several == "largest" else ""
             title = each.label if each.faces else LEFT_OUT[each.found > 1]
             shown = [(True, 0.0, name, each.picture)] if each.picture else []
-            for face in each.faces:
-                which = f", {face['face'] + 1} of {each.found} faces{suffix}" if each.found > 1 else ""
-                caption = f"{name}{which}, score {face['score']:.2f}"
-                shown.append((each.found == 1, face["score"], caption, face["path"]))
+            for row in each.faces:
+                which = f", {row['face'] + 1} of {each.found} faces{suffix}" if each.found > 1 else ""
+                caption = f"{name}{which}, score {row['score']:.2f}"
+                shown.append((each.found == 1, row["score"], caption, row["path"]))
             tiles[title] = sorted([*tiles[title], *shown])[:SHOWN]
     sections = []
     for title in [*(title for title in tiles if title not in LEFT_OUT), *reversed(LEFT_OUT)]:
         if shown := tiles[title]:
-            figures = "\n".join(_figure(folder, caption, place) for _, _, caption, place in shown)
-            sections.append(f"<h2>{escape(title)} ({len(shown)} shown)</h2>\n<section>\n{figures}\n</section>")
+            sections.append(f"<h2>{escape(title)} ({len(shown)} shown)</h2>\n<section>")
+            for _, _, caption, place in shown:
+                if not place.startswith("data:"):
+                    with Image.open(folder / place) as face:
+                        place = as_data_uri(face, TILE, "jpeg")
+                sections.append(f'<figure><img src="{place}" alt=""><figcaption>{escape(caption)}</figcaption></figure>')
+            sections.append("</section>")
     template = Template(Path(__file__).with_name("crop.html").read_text(encoding="utf-8"))
     page = template.substitute(sections="\n".join(sections), kept=f"{KEPT[several]} (--several {several})")
     (folder / "index.html").write_text(page, encoding="utf-8")
-
-
-def _figure(folder: Path, caption: str, place: str) -> str:
-    if not place.startswith("data:"):
-        with Image.open(folder / place) as face:
-            place = as_data_uri(face, TILE, "jpeg")
-    return f'<figure><img src="{place}" alt=""><figcaption>{escape(caption)}</figcaption></figure>'
