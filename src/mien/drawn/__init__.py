@@ -15,6 +15,7 @@ from mien.files import written_folder
 from mien.images import LARGEST_FACE, check_faces_shape, prepare
 from mien.labels import FER2013, LabelSet
 
+Box = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels
 _SUPERSAMPLING = 2
 _MIN_DRAWN_SIZE = 96  # smaller faces are drawn at this size and then reduced: lines thinner than a pixel would vanish
 _MIN_HEAD = 10  # half the width of a head in a photo, in pixels: below that its face cannot be read
@@ -104,9 +105,7 @@ def _draw_rounds(splits: Sequence[str], labels: LabelSet, seed: int, size: int) 
             yield draw_face(label, _PEOPLE_PER_SEED * seed + number, size), split, f"{label}/{number + 1:04d}"
 
 
-def draw_photo(
-    expressions: Sequence[str], seed: int, width: int = 640, height: int = 480
-) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
+def draw_photo(expressions: Sequence[str], seed: int, width: int = 640, height: int = 480) -> tuple[np.ndarray, list[Box]]:
     """Draw several people, from left to right, in rows where one row is too narrow; the same arguments give the same picture.
 
     Returns the picture, (height, width, 3), uint8, RGB, and in the order of the expressions the box of each face from forehead

@@ -10,24 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from importlib import import_module, metadata
+from pathlib import Path
 from typing import Literal
+
+import yaml
 
 from mien import __version__
 from mien.errors import MienError, first_line, printable, say, show, to_json
 from mien.verbs import require
 
-USES = {  # what each extra is for, an extra before those that include it
-    "evaluate": "mien evaluate, audit and compare, and Parquet files",
-    "train": "mien train and quantize",
-    "hub": "models by hf:owner/name, and mien push",
-    "timm": "recipes with networks of timm",
-}
-RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")  # one is enough
-NEEDED_MODULES = ("numpy", "PIL", "av", "onnxruntime", "jsonargparse")  # the modules that `mien predict` imports
-AGAIN = "pip install --force-reinstall mien"
-UNUSED_GPU = (
-    "there is a GPU that ONNX Runtime does not use: pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]'"
-)
+_TEXTS = yaml.safe_load(Path(__file__).with_name("doctor.yaml").read_text(encoding="utf-8"))
 
 
 def recipes(name: str | None = None) -> str:
@@ -110,7 +102,7 @@ class Diagnosis:
         try:
             yield
         except Exception as problem:  # a damaged binary may raise anything, and ONNX Runtime's errors have no public base class
-            self.advice.append(f"{what} ({first_line(problem)}): {AGAIN}" if what else str(problem))
+            self.advice.append(_TEXTS["broken"].format(what=what, problem=first_line(problem)) if what else str(problem))
             self.works &= not necessary
 
     def table(self) -> str:
@@ -119,7 +111,9 @@ class Diagnosis:
         missing = self.missing.items()
         parts = {
             "packages": textwrap.wrap(installed, 100, break_on_hyphens=False),
-            "missing": [f"{', '.join(names)}: pip install 'mien[{extra}]', for {USES[extra]}" for extra, names in missing],
+            "missing": [
+                f"{', '.join(names)}: pip install 'mien[{extra}]', for {_TEXTS['uses'][extra]}" for extra, names in missing
+            ],
             "runs on": [name.removesuffix("ExecutionProvider") for name in self.providers],
             "GPU": self.gpus,
             "models": [f"{name:<12}  {result}" for name, result in self.models.items()],
@@ -145,10 +139,9 @@ def diagnose() -> Diagnosis:
 
 def version(name: str) -> str | None:
     """Give the installed version of a package, or None."""
-    try:
+    with suppress(metadata.PackageNotFoundError):
         return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+    return None
 
 
 def _check_packages(found: Diagnosis) -> None:
@@ -156,34 +149,33 @@ def _check_packages(found: Diagnosis) -> None:
 
     required = [Requirement(text) for text in metadata.requires("mien") or ()] if version("mien") else []
     by_extra: dict[str, tuple[str, Requirement]] = {}  # each package with the first extra that needs it
-    for extra in ("", *USES):
+    for extra in ("", *_TEXTS["uses"]):
         needed = {each.name: each for each in required if not each.marker or each.marker.evaluate({"extra": extra})}
         by_extra |= {name: (extra, each) for name, each in needed.items() if name not in by_extra}
     for package, (extra, requirement) in by_extra.items():
         wanted = requirement.specifier
-        names = RUNTIMES if package == "onnxruntime" else (package,)
+        names = _TEXTS["runtimes"] if package == "onnxruntime" else (package,)
         installed = {name: number for name in names if (number := version(name))}
         found.packages |= installed
         for name, number in installed.items():
             if not wanted.contains(number, prereleases=True):
-                found.advice.append(f"{name} is {number}, and mien needs {wanted}: pip install -U '{name}{wanted}'")
+                found.advice.append(_TEXTS["version"].format(name=name, number=number, wanted=wanted))
         if len(installed) > 1:
-            both = f"{' and '.join(installed)} overwrite each other"
-            found.advice.append(f"{both}: pip uninstall {' '.join(installed)}, then install one")
+            found.advice.append(_TEXTS["both"].format(both=" and ".join(installed), names=" ".join(installed)))
         elif extra and not installed:
             found.missing.setdefault(extra, []).append(package)
         elif not installed:
-            found.advice.append(f"{package} is missing, and nothing works without it: pip install '{package}{wanted}'")
+            found.advice.append(_TEXTS["missing"].format(name=package, wanted=wanted))
             found.works = False
-    for name in NEEDED_MODULES:
+    for name in _TEXTS["modules"]:
         with found.check(f"{name} cannot be imported"):
             import_module(name)
 
 
 def nvidia_gpus() -> list[str]:
     """Name this machine's NVIDIA GPUs, as its driver lists them."""
+    words = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     with suppress(OSError, subprocess.SubprocessError):
-        words = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
         listed = subprocess.run(words, capture_output=True, text=True, timeout=2, check=True).stdout
         return [line.strip() for line in listed.splitlines() if line.strip()]
     return []
@@ -207,11 +199,11 @@ def _check_inference(found: Diagnosis) -> None:
             found.providers = model.providers
     found.gpus = nvidia_gpus()
     if found.gpus and "CUDAExecutionProvider" not in found.providers:
-        found.advice.append(UNUSED_GPU)
+        found.advice.append(_TEXTS["gpu"])
     with found.check(necessary=False):
         found.cache = str(cache_folder())
         if not os.access(found.cache, os.W_OK):
-            found.advice.append(f"the cache folder {found.cache} is not writable: set MIEN_CACHE to one that is")
+            found.advice.append(_TEXTS["cache"].format(cache=found.cache))
     name = "MIEN_DETECTOR" if os.environ.get("MIEN_DETECTOR") else "yunet"
     found.detectors[name] = "does not work"
     with found.check():

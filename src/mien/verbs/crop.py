@@ -39,7 +39,7 @@ SEVERAL = "several faces were found"
 KEPT = {"largest": "the largest was cropped", "all": "all were cropped", "skip": "none was cropped"}  # by --several
 LEFT_OUT = "photos without a face", "photos with several faces, of which none was cropped"  # headings of the page
 LOG = "photos.jsonl"  # of an unfinished run: a line with its settings, then one for each photo
-Photos = Iterator[tuple[Row | BadRow, str, str]]  # with their labels and the places of their faces
+Photo = tuple[Row | BadRow, str, str]  # with its label and the place of its faces
 
 
 class Cropped(NamedTuple):
@@ -156,7 +156,7 @@ def crop(
     return crops
 
 
-def _skip_logged(log: Path, settings: dict[str, Any], photos: Photos) -> int:
+def _skip_logged(log: Path, settings: dict[str, Any], photos: Iterator[Photo]) -> int:
     """Skip the photos in the log of an unfinished run, cut off a line of it that is not whole, and count the photos."""
     whole = log.read_bytes().rpartition(b"\n")[0].splitlines() if log.exists() else []
     if len(whole) < 2:
@@ -214,7 +214,7 @@ def _name(row: Row | BadRow) -> str:
     return printable(row.id) if isinstance(row, Row) else row.place
 
 
-def _with_places(rows: Rows) -> Photos:
+def _with_places(rows: Rows) -> Iterator[Photo]:
     """Add to each photo its label and the place of its faces in the folder, without number and suffix."""
     taken: Counter[str] = Counter()
     for row in rows.rows:
@@ -238,9 +238,7 @@ def _unused(names: Sequence[str], taken: Counter[str]) -> str:
 
 
 @pixels_in_flight()
-def _crop(
-    photo: tuple[Row | BadRow, str, str], labels: LabelSet, folder: Path, cropper: FaceCropper, several: str, size: int | None
-) -> Cropped:
+def _crop(photo: Photo, labels: LabelSet, folder: Path, cropper: FaceCropper, several: str, size: int | None) -> Cropped:
     """Find the faces of a photo and write them."""
     row, label, place = photo
     if isinstance(row, BadRow):
