@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn, get_origin
 
 from mien import __version__
-from mien.errors import MienError, discard, first_line, in_plain_words, say, show, suggestion
+from mien.errors import MESSAGES, MienError, discard, first_line, in_plain_words, say, show, suggestion
 from mien.files import FULL_DISK
 
 _HELP = Path(__file__).with_name("help.txt").read_text(encoding="utf-8")
@@ -76,7 +76,6 @@ def program() -> NoReturn:
 
 
 def _prepare_streams() -> None:
-    """Let stdout, stderr and the libraries' warnings do no harm, however mien was started and whatever they say."""
     for number in range(3):
         try:
             os.set_blocking(number, True)  # whoever started mien may share a stream that is not
@@ -181,7 +180,6 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
 
 @functools.cache
 def _bound_yaml() -> None:
-    """Let jsonargparse take values and files that are too large or too deep for no YAML."""
     import yaml
     from jsonargparse import get_loader, set_loader
 
@@ -202,7 +200,6 @@ def _bound_yaml() -> None:
 
 
 def _make_parser(verb: str, function: Callable[..., Any], recipe: Any) -> Any:
-    """Make a parser whose arguments are the function's parameters, and whose help is its docstring."""
     from jsonargparse import ArgumentParser, set_parsing_settings
 
     parameters = inspect.signature(function).parameters
@@ -265,19 +262,9 @@ def _spelled_out(words: Sequence[str], flags: Mapping[str, Any]) -> Iterator[str
         yield f"{flag}{equals}{value}" if flag.startswith("--") else word
 
 
-_ARGPARSE = {
-    r"argument (\S+?)(?:\.path)?: expected (?:one|at least one) argument": r"\1 needs a value",
-    r"argument (\S+): ignored explicit argument .*": r"\1 takes no value",
-    r"arguments: ?$": "arguments: an empty text",
-    r"(\S+): Unable to load config '(.*?)'.*": r"\1 needs a YAML file with settings, which '\2' is not",
-}
-"""Messages of argparse and jsonargparse in plain words."""
-
-
 def _sentence(parser: Any, problem: str, flags: Mapping[str, Any], words: Sequence[str]) -> str:
-    """Turn jsonargparse's error message into one sentence, with a hint where there is one."""
     sentence, hint = in_plain_words(problem), ""
-    for pattern, words_for in _ARGPARSE.items():
+    for pattern, words_for in MESSAGES["arguments"].items():
         sentence = re.sub(pattern, words_for, sentence)
     if missing := re.search(r"the following arguments are required: (.+)", sentence):
         names = [f"--{name.removesuffix('.path')}" if f"--{name}" in flags else name.upper() for name in missing[1].split(", ")]

@@ -9,7 +9,10 @@ import unicodedata
 from collections.abc import Iterable
 from contextlib import suppress
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, TextIO
+
+import yaml
 
 
 class MienError(Exception):
@@ -19,6 +22,8 @@ class MienError(Exception):
     """
 
 
+MESSAGES = yaml.safe_load(Path(__file__).with_name("messages.yaml").read_text(encoding="utf-8"))
+KINDS = MESSAGES["kinds"]
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four are full-width
 
 
@@ -87,11 +92,6 @@ def check_number(name: str, value: object, low: float, high: float = 1e9, whole:
     if not low <= value <= high:  # type: ignore[operator]
         limit = f"at least {low:g}" if value < low else f"at most {high:,.0f}"
         raise MienError(f"{name} must be {limit}, not {shortened(value)}.")
-
-
-KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "NoneType": "null"}
-KINDS |= {"list": "a list such as [a, b]", "dict": "pairs such as {a: [b, c]}"}
-"""Names of types in error messages."""
 
 
 def in_plain_words(problem: str) -> str:

@@ -129,8 +129,8 @@ def test_no_two_faces_of_a_set_are_alike(drawn: FaceSet) -> None:
     ("arguments", "sentence"),
     [
         ({"per_class": 3, "validation": 0.5, "test": 0.5}, "leave none for training"),
-        ({"per_class": 3, "test": -0.1}, "0 or more"),
-        ({"per_class": 0}, "between 1 and"),
+        ({"per_class": 3, "test": -0.1}, "at least 0"),
+        ({"per_class": 0}, "at least 1"),
         ({"per_class": 1, "labels": FERPLUS}, "contempt"),
         ({"per_class": 1, "seed": -1}, "seed"),
     ],

@@ -168,7 +168,6 @@ def _poses(random: np.random.Generator, people: int, width: int, height: int) ->
 
 
 def _backdrop(random: np.random.Generator, width: int, height: int) -> Image.Image:
-    """Make a backdrop of one colour that changes towards the corners."""
     light = random.uniform(35, 215) + random.normal(0, 20, (2, 2, 1))
     corners = light + random.normal(0, 10, 3) + random.normal(0, 10, (2, 2, 3))
     return Image.fromarray(np.clip(corners, 0, 255).astype(np.uint8)).resize((width, height), Image.Resampling.BILINEAR)

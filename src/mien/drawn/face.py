@@ -108,12 +108,10 @@ def _draw_beard(canvas: Canvas, person: Person, movement: Movement) -> None:
 
 
 def _draw_creases(canvas: Canvas, person: Person, movement: Movement) -> None:
-    """Draw wrinkles and the lines of the nose, from the forehead to the chin."""
     pull, wrinkle, age = movement.corner_pull, movement.nose_wrinkle, person.age
     colour = mix(person.skin, (46, 16, 14), 0.6)
 
     def crease(points: Points, strength: float, width: float = 0.03, lift: float = 0.0) -> None:
-        """Draw a soft dark line, given for the right half of the face, in both halves."""
         for side in (-1, 1):
             canvas.stroke(smooth(np.asarray(points) * (side, 1)), width, colour, lift, min(0.9, strength))
 
@@ -124,7 +122,6 @@ def _draw_creases(canvas: Canvas, person: Person, movement: Movement) -> None:
         y = -0.55 - 0.11 * row - 0.08 * raised + 0.05 * np.cos(x * 5) - 0.10 * slant * np.cos(x * 4)
         crease(np.column_stack([x, y]), (0.12 + 0.5 * age) * (0.15 * age + 0.75 * raised), 0.022)
     crease([(0.075, -0.46), (0.055, -0.27)], 0.8 * movement.brow_lower * (1 - 0.5 * movement.inner_brow_raise) + 0.2 * age)
-
     mouth = 0.30 + 0.16 * pull + 0.08 * movement.lip_stretch
     bow = 0.10 * pull + 0.06 * movement.upper_lip_raise
     nose = 0.36 - 0.08 * wrinkle
@@ -136,7 +133,6 @@ def _draw_creases(canvas: Canvas, person: Person, movement: Movement) -> None:
     for slope in (-0.07, 0.0, 0.07):  # crow's feet
         ends = [(0.68, _EYE_LINE + 0.4 * slope), (0.79, _EYE_LINE + 1.5 * slope)]
         crease(ends, movement.cheek_raise * (0.25 + 0.5 * age) + 0.15 * age, 0.02)
-
     for step in range(3):
         height = -0.10 + 0.085 * step
         crease([(0.05, height), (0.13 + 0.015 * step, height + 0.06)], 0.55 * wrinkle, 0.026)
@@ -201,7 +197,6 @@ def _lids(person: Person, movement: Movement, outwards: np.ndarray) -> tuple[np.
 
 
 def _draw_mouth(canvas: Canvas, person: Person, movement: Movement) -> None:
-    """Draw the lips, and teeth and tongue where they part."""
     x, top, gap_top, gap_bottom, bottom = _shape_mouth(person, movement)
     lips = mix(person.skin, (158, 44, 54), person.lip_redness)
     canvas.fill(_between(x, top, gap_top + 0.01), mix(lips, _DARK, 0.16))
@@ -227,7 +222,6 @@ def _shape_mouth(person: Person, movement: Movement) -> tuple[np.ndarray, ...]:
     corner = 0.13 * m.corner_depress + 0.03 * m.lip_stretch - 0.17 * m.corner_pull
     uneven = 1 + 0.3 * m.asymmetry * _ACROSS
     middle = line - 0.35 * corner + corner * np.abs(_ACROSS) ** 1.7 * uneven
-
     oval = (1 - _ACROSS**2) ** 0.75
     box = (1 - np.abs(_ACROSS) ** 5) ** 0.8
     opening = oval + (box - oval) * min(1.0, m.squareness)  # 0 at the corners to 1 in the middle
@@ -238,7 +232,6 @@ def _shape_mouth(person: Person, movement: Movement) -> tuple[np.ndarray, ...]:
     if m.lips_part < 0.2:  # closed lips move as one
         gap_top = gap_top - sneer * 0.5
         gap_bottom = np.minimum(gap_bottom, gap_top + 0.004 + opening * downwards)
-
     full = person.lip_fullness * (1 - 0.65 * min(1.0, m.lip_press) - 0.25 * m.corner_pull * m.lips_part - 0.2 * m.lip_stretch)
     bow = np.exp(-((np.abs(_ACROSS) - 0.2) ** 2) / 0.06) - 0.45 * np.exp(-(_ACROSS**2) / 0.01)
     upper_lip = full * (0.03 * (1 - _ACROSS**2) ** 0.6 + 0.045 * bow * (1 - _ACROSS**4))

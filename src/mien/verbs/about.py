@@ -182,7 +182,6 @@ def nvidia_gpus() -> list[str]:
 
 
 def _check_inference(found: Diagnosis) -> None:
-    """Classify a gray image with each embedded model, open the detector, and check the cache folder."""
     import numpy as np
 
     from mien.files import cache_folder

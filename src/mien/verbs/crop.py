@@ -239,7 +239,6 @@ def _unused(names: Sequence[str], taken: Counter[str]) -> str:
 
 @pixels_in_flight()
 def _crop(photo: Photo, labels: LabelSet, folder: Path, cropper: FaceCropper, several: str, size: int | None) -> Cropped:
-    """Find the faces of a photo and write them."""
     row, label, place = photo
     if isinstance(row, BadRow):
         return Cropped(row.place, remark=row.reason)

@@ -181,7 +181,6 @@ def push(
 
 
 def _gather(run: Path, to: str, licence: str | None, folder: Path) -> str:
-    """Write the files for the hub into an empty folder, and return the card's text."""
     from mien.evaluation.record import describe_model, read_record
     from mien.inference.classifier import Classifier
 
