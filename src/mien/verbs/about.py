@@ -185,13 +185,12 @@ def _check_inference(found: Diagnosis) -> None:
     import numpy as np
 
     from mien.files import cache_folder
-    from mien.inference.classifier import DEFAULT_MODEL, Classifier, embedded_models
-    from mien.inference.detection import open_detector
+    from mien.inference import classifier, detection
 
-    for name in dict.fromkeys([DEFAULT_MODEL, *embedded_models()]):
+    for name in dict.fromkeys([classifier.DEFAULT_MODEL, *classifier.embedded_models()]):
         found.models[name] = "does not answer"
-        with found.check(f"the model {name} does not answer", name == DEFAULT_MODEL):
-            model = Classifier(name, threads=1)
+        with found.check(f"the model {name} does not answer", name == classifier.DEFAULT_MODEL):
+            model = classifier.Classifier(name, threads=1)
             start = time.perf_counter()
             model.predict_proba(np.full((1, *model.face_shape), 128, np.uint8))
             found.models[name] = f"answers in {(time.perf_counter() - start) * 1e3:.1f} ms"
@@ -206,5 +205,5 @@ def _check_inference(found: Diagnosis) -> None:
     name = "MIEN_DETECTOR" if os.environ.get("MIEN_DETECTOR") else "yunet"
     found.detectors[name] = "does not work"
     with found.check():
-        open_detector()
+        detection.open_detector()
         found.detectors[name] = "works"

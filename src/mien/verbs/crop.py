@@ -16,19 +16,17 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
+from mien.data import pack, reading
 from mien.data.faceset import NO_FACE
-from mien.data.pack import in_threads
-from mien.data.reading import read_rows, recognise
 from mien.data.rows import BadRow, Row, Rows, open_tree
 from mien.data.source import DataSource
 from mien.errors import MienError, check_number, printable, say, spreadsheet_safe
 from mien.files import check_empty, check_place, written_folder
 from mien.images import LARGEST_FACE, as_data_uri, is_image_name, prepare
+from mien.inference import output, sources
 from mien.inference.cropping import FaceCropper
-from mien.inference.output import check_draw
 from mien.inference.prediction import Frame, Unread, read
 from mien.inference.resume import log_path
-from mien.inference.sources import check_names, listed
 from mien.inputs import pixels_in_flight, reason_of
 from mien.labels import LabelSet
 from mien.verbs import show_progress
@@ -112,7 +110,7 @@ def crop(
         check_number("The size of the faces", size, 1, LARGEST_FACE)
     names = [str(photos)] if isinstance(photos, str | Path) else [str(name) for name in photos]
     out = check_place(out, contents="faces")
-    check_draw(out, names, "--out")
+    output.check_draw(out, names, "--out")
     part = log_path(out)
     if resume and not part.exists() and (out / "photos.csv").is_file():
         say(f"mien: {str(out)!r} is whole, there is nothing to resume")
@@ -128,7 +126,9 @@ def crop(
     settings |= {"min_size": min_size, "min_score": min_score, "size": size, "every": every}
     left = _with_places(rows)
     count = _skip_logged(part / LOG, json.loads(json.dumps(settings)), left)
-    cropped = in_threads(partial(_crop, labels=rows.labels, folder=part, cropper=cropper, several=several, size=size), left, 1)
+    cropped = pack.in_threads(
+        partial(_crop, labels=rows.labels, folder=part, cropper=cropper, several=several, size=size), left, 1
+    )
     try:
         with written_folder(out, "the faces", part=part) as folder:
             with (folder / LOG).open("a", encoding="utf-8") as log:
@@ -189,13 +189,13 @@ def _counted(folder: Path) -> Crops:
 
 def _read(names: Sequence[str], every: int) -> Rows:
     """Read labelled photos, if the names are one path with labels; otherwise list photos without labels."""
-    frames = listed(names, every)
+    frames = sources.listed(names, every)
     if len(names) == 1 and ((path := Path(names[0])).is_file() or path.is_dir()):
         tree = open_tree(path)
-        format = recognise(tree)
+        format = reading.recognise(tree)
         if format and (format != "folders" or any("/" in file for file in filter(is_image_name, tree.files))):
-            return read_rows(tree, DataSource(path))
-    check_names(names)
+            return reading.read_rows(tree, DataSource(path))
+    sources.check_names(names)
     return Rows("photos without labels", LabelSet(["unlabelled"]), map(_unlabelled, frames))
 
 

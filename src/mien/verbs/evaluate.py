@@ -60,8 +60,7 @@ def evaluate(
     require("evaluate", "sklearn", "matplotlib", "jinja2")
     out = Path(out)
     is_earlier = check_folder(out, REPORT, [*inputs_of(data, out), model])
-    from mien.evaluation.label_match import fit_to_model
-    from mien.evaluation.report import evaluate as report_on
+    from mien.evaluation import label_match, report as reports
     from mien.inference.classifier import Classifier
 
     classifier = Classifier(model, head=head, prior=prior)
@@ -79,10 +78,10 @@ def evaluate(
         judged = faces.judged_by_votes()
         say(f"judged by crowd votes: {len(faces) - len(judged):,} rows without clear votes left out")
         faces = replace(judged, origin=replace(judged.origin, kind=f"{judged.origin.kind}, judged by the votes"))
-    faces = fit_to_model(classifier.metadata.get("mien.recipe", ""), classifier.labels, faces, labels)
+    faces = label_match.fit_to_model(classifier.metadata.get("mien.recipe", ""), classifier.labels, faces, labels)
     classifier = classifier.with_labels(select_changes(labels or {}, classifier.labels.find))
     log = classifier.path.parent / "log.csv" if (classifier.path.parent / "log.csv").is_file() else None
-    report = report_on(classifier, faces, out, split, log=log, command=command, tta=tta, by=columns, merged=labels)
+    report = reports.evaluate(classifier, faces, out, split, log=log, command=command, tta=tta, by=columns, merged=labels)
     _say_written("report  ", out / "index.html", is_earlier, quiet)
     return report
 
@@ -123,12 +122,11 @@ def audit(
         own = [folder.resolve(), *(folder.resolve() / name for name in (*AUDIT.patterns, AUDIT.record))]
         if file.resolve().with_name(file.name.casefold()) in own or file.resolve() == folder.resolve():
             raise MienError(f"{write} is what the audit itself writes; choose another name for --write.")
-    from mien.evaluation.audit import inspect, write_audit
-    from mien.evaluation.label_match import with_labels
+    from mien.evaluation import audit as audits, label_match
 
     faces = read_data(data, 48, 1, quiet)
-    found = inspect(with_labels(faces, labels) if labels else faces)
-    listed = write_audit(found, folder, file, command, csv_safe)
+    found = audits.inspect(label_match.with_labels(faces, labels) if labels else faces)
+    listed = audits.write_audit(found, folder, file, command, csv_safe)
     _say_written("audit   ", folder / "index.html", is_earlier, quiet)
     if write is not None:
         say(f"{listed:,} rows to leave out are listed in {write}: train with --data.drop {write}", quiet)

@@ -1,6 +1,5 @@
 """Publishing a model: a smaller int8 file, measured beside the original, and the upload of a run to the Hugging Face hub."""
 
-import functools
 import json
 import re
 import shutil
@@ -8,6 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from timeit import timeit
@@ -79,34 +79,32 @@ def quantize(
     if (own := identity(Path(out))) and own == identity(find_model(model)):
         raise MienError(f"{str(out)!r} is the model itself; give --out another name.")
     out = check_file(out, INT8_MODEL, inputs_of(data))
-    from mien.evaluation.label_match import fit_to_model, match_labels
-    from mien.evaluation.statistics import mcnemar, proportion
-    from mien.training.quantization import quantize as write_int8
-    from mien.training.transfer import QUANTIZED
+    from mien.evaluation import label_match, statistics
+    from mien.training import quantization, transfer
 
     original = Classifier(model, head="label", threads=1)
-    if kind := original.metadata.get(QUANTIZED):
+    if kind := original.metadata.get(transfer.QUANTIZED):
         raise MienError(f"{str(original.path)!r} is in {kind} already; give the float32 model that it was made from.")
     given = read_data(data, original.size, original.channels, quiet)
-    rows = fit_to_model(original.metadata.get("mien.recipe", ""), original.labels, given, labels)
+    rows = label_match.fit_to_model(original.metadata.get("mien.recipe", ""), original.labels, given, labels)
     changes = select_changes(labels or {}, original.labels.find)
     original = original.with_labels(changes)
     known = rows.split("train") if "train" in rows.split_names else rows
     split = next((name for name in ("validation", "test") if name in rows.split_names), rows.split_names[0])
     measured = rows.split(split)
-    truth = match_labels(original.labels, measured, labels).argmax(axis=1)
+    truth = label_match.match_labels(original.labels, measured, labels).argmax(axis=1)
     chosen = np.random.default_rng(0).permutation(len(known))[:faces]
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_int8(original.path, known.images[np.sort(chosen)], original.metadata, out)
+    quantization.quantize(original.path, known.images[np.sort(chosen)], original.metadata, out)
     both = (original, Classifier(out, head="label", threads=1).with_labels(changes))
     right = [each.predict_proba(measured.images).argmax(axis=1) == truth for each in both]
-    slow, fast = (  # one face at a time; the median, since the machine may be busy with other work
-        median(timeit(functools.partial(each.predict_proba, face[None]), number=1) for face in measured.images[:TIMED])
-        for each in both
-    )
+    singly = [face[None] for face in measured.images[:TIMED]]
+    # the median, since the machine may be busy with other work
+    slow, fast = (median(timeit(partial(each.predict_proba, face), number=1) for face in singly) for each in both)
     say(f"model   {out}", quiet)
-    accuracies = tuple(proportion(int(each.sum()), len(truth)) for each in right)
-    return Quantized(out, split, accuracies, mcnemar(*right), tuple(each.path.stat().st_size for each in both), slow / fast)
+    accuracies = tuple(statistics.proportion(int(each.sum()), len(truth)) for each in right)
+    sizes = tuple(each.path.stat().st_size for each in both)
+    return Quantized(out, split, accuracies, statistics.mcnemar(*right), sizes, slow / fast)
 
 
 @dataclass(frozen=True)
@@ -176,7 +174,7 @@ def push(
             return replace(pushed, url=_upload(folder, to, private))
         Path(out).mkdir(parents=True, exist_ok=True)
         for path in made:
-            write_whole(Path(out, path.name), functools.partial(shutil.copyfile, path), HUB_FILES[path.suffix])
+            write_whole(Path(out, path.name), partial(shutil.copyfile, path), HUB_FILES[path.suffix])
         return replace(pushed, folder=Path(out))
 
 
