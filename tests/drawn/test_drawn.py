@@ -146,7 +146,7 @@ def test_an_unknown_expression_is_refused_with_the_nearest_one() -> None:
 
 
 def test_too_small_a_face_is_refused() -> None:
-    with pytest.raises(MienError, match="8 pixels"):
+    with pytest.raises(MienError, match="at least 8, not 4"):
         draw_face("happy", 0, size=4)
 
 
