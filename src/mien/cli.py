@@ -27,10 +27,7 @@ VERBS = {verb: (f"mien.verbs.{room}", line) for verb, room, line in re.findall(r
 """Each verb's module, which has a function of its name, and its line in `mien --help`, which ends with its usage."""
 
 PATHS = ("--data", "--data.path", "--data.votes", "--data.drop", "--out", "--model", "--write")  # flags that take paths
-BAD_PATH = (
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR),
-    *(errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO, errno.EBADF, errno.EIO),
-)
+BAD_PATH = {getattr(errno, name) for name in MESSAGES["bad paths"]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,7 +106,7 @@ def _report(problem: Exception, can_resume: bool) -> int:
         again = "the same command with --resume continues" if can_resume else "run the same again"
         return _complain(f"The disk is full{where}; free some space, then {again}.")
     if isinstance(problem, OSError) and number in BAD_PATH:
-        return _complain(f"A file cannot be written or read{where}: {os.strerror(number)}; choose another path.")
+        return _complain(f"A file cannot be written or read{where}: {os.strerror(problem.errno or 0)}; choose another path.")
     if os.environ.get("MIEN_DEBUG"):
         for line in traceback.format_exception(problem):
             say(line.rstrip())

@@ -1,6 +1,5 @@
 """The error for mistakes that a user can correct, and texts in the form in which they are printed."""
 
-import difflib
 import json
 import os
 import re
@@ -8,6 +7,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable
 from contextlib import suppress
+from difflib import get_close_matches
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TextIO
@@ -118,8 +118,7 @@ def suggestion(
 ) -> str:
     """Suggest the known names that are most similar to a misspelt one; return `otherwise` where none is."""
     names = list(known)
-    matches = (difflib.get_close_matches(word, names, most, cutoff) for word in (name, name.casefold()))
-    near = next(filter(None, matches), [])
+    near = get_close_matches(name, names, most, cutoff) or get_close_matches(name.casefold(), names, most, cutoff)
     return phrase.format(" or ".join(near)) if near else otherwise
 
 

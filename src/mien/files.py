@@ -142,7 +142,7 @@ def check_folder(out: Path, kind: FolderKind, inputs: object = ()) -> bool:
         is_own = isinstance(files, list) and name in files and path.is_file() and not path.is_symlink()
         if not is_own or not FileKind(name, kind.patterns.get(name, "").encode()).matches(path):
             raise MienError(
-                f"{out} holds {name!r}, which is not part of the {kind.name} in it; move it, or choose another folder."
+                f"{out} holds {name!r}, which is not part of the {kind.name} in it; move it or choose another --out."
             )
     for path in named_files(inputs):
         if identity(out) in map(identity, Path(os.path.realpath(path)).parents):

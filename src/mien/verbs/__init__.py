@@ -93,7 +93,6 @@ def read_data(data: "FaceSet | DataSource | str | Path", size: int, channels: in
 
 
 def _look_like_photos(faces: "FaceSet") -> bool:
-    """Tell whether the faces fill only a part of the images."""
     import numpy as np
 
     from mien.inference.cropping import FaceCropper

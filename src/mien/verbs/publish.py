@@ -161,8 +161,13 @@ def push(
         if huggingface_hub.get_token() is None:
             advice = "log in with `hf auth login`, set HF_TOKEN to one with write access, or add --dry-run to upload nothing"
             raise MienError(f"There is no token of the Hugging Face hub; {advice}.")
-    if out is not None:
-        _check_hub_folder(Path(out), run)
+    if out is not None:  # it may be missing, empty, or what an earlier push wrote, maybe with files of other names
+        if files_in(Path(out)) and not HUB_FILES[".md"].matches(Path(out, "README.md")):
+            raise MienError(f"The folder {str(out)!r} holds other files; choose another --out.")
+        for path in Path(out).glob("*"):
+            if re.fullmatch(r"model\.onnx|recipe\.yaml|metrics.*\.json", path.name):
+                check_file(path, HUB_FILES[path.suffix])
+        check_place(out, run)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         card = _gather(Path(run), to, license, folder)
@@ -233,16 +238,6 @@ def _without_home(text: str) -> str:
     for written in {home, json.dumps(home)[1:-1]}:
         text = re.sub(rf"{re.escape(written)}(?=[/\\\s\"'`]|$)", "~", text)
     return text
-
-
-def _check_hub_folder(out: Path, run: str | Path) -> None:
-    """Raise a MienError unless `out` is missing, empty, or what an earlier push wrote, maybe with files of other names."""
-    if files_in(out) and not HUB_FILES[".md"].matches(out / "README.md"):
-        raise MienError(f"The folder {str(out)!r} holds other files; choose another --out.")
-    for path in out.glob("*"):
-        if re.fullmatch(r"model\.onnx|recipe\.yaml|metrics.*\.json", path.name):
-            check_file(path, HUB_FILES[path.suffix])
-    check_place(out, run)
 
 
 def _upload(folder: Path, to: str, private: bool) -> str:

@@ -27,7 +27,6 @@ DEMO = FolderKind("about-this-folder.json", "demo", "mien demo")  # all of which
 STEPS = Path(__file__).with_name("demo.txt")  # of each step its title, the words after `mien`, and what came out
 # the formats of `mien compare` by the ending of its file; table is Markdown
 FORMATS = {"": "table", ".md": "table", ".txt": "table", ".json": "json", ".html": "html", ".htm": "html"}
-MARK = "<!-- written by mien compare -->"  # begins Markdown without a command line
 
 
 def train(
@@ -271,7 +270,7 @@ def compare(
     if out is None:
         return text
     if command is None and format == "table":
-        text = f"{MARK}\n\n{text}"
+        text = f"<!-- written by mien compare -->\n\n{text}"
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, lambda part: part.write_text(text, encoding="utf-8"), COMPARISON)
     _say_written("comparison ", out, is_earlier, command is None)
