@@ -108,12 +108,10 @@ class Diagnosis:
     def table(self) -> str:
         """Format it as text for a terminal; the last lines say what to do, or that nothing is."""
         installed = ", ".join(f"{name}=={number}" for name, number in self.packages.items())
-        missing = self.missing.items()
+        lacks = [f"{', '.join(names)}: {_TEXTS['lacks'][extra]}" for extra, names in self.missing.items()]
         parts = {
             "packages": textwrap.wrap(installed, 100, break_on_hyphens=False),
-            "missing": [
-                f"{', '.join(names)}: pip install 'mien[{extra}]', for {_TEXTS['uses'][extra]}" for extra, names in missing
-            ],
+            "missing": lacks,
             "runs on": [name.removesuffix("ExecutionProvider") for name in self.providers],
             "GPU": self.gpus,
             "models": [f"{name:<12}  {result}" for name, result in self.models.items()],
@@ -149,7 +147,7 @@ def _check_packages(found: Diagnosis) -> None:
 
     required = [Requirement(text) for text in metadata.requires("mien") or ()] if version("mien") else []
     by_extra: dict[str, tuple[str, Requirement]] = {}  # each package with the first extra that needs it
-    for extra in ("", *_TEXTS["uses"]):
+    for extra in ("", *_TEXTS["lacks"]):
         needed = {each.name: each for each in required if not each.marker or each.marker.evaluate({"extra": extra})}
         by_extra |= {name: (extra, each) for name, each in needed.items() if name not in by_extra}
     for package, (extra, requirement) in by_extra.items():
