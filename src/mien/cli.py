@@ -221,8 +221,7 @@ def _make_parser(verb: str, function: Callable[..., Any], recipe: Any) -> Any:
     usage = f"{VERBS[verb][1].rpartition(': ')[2].rstrip('.')} [options]"
     title = (inspect.getdoc(function) or "").partition("\n")[0]
     parser = Parser(prog=f"mien {verb}", usage=usage, description=title, exit_on_error=False, allow_abbrev=False)
-    skip: set[str | int] = {"data", "recipe", "command", "run_verb"}
-    parser.add_function_arguments(function, as_group=False, skip=skip, fail_untyped=False)
+    parser.add_function_arguments(function, as_group=False, skip={"data", "recipe", "command", "run_verb"}, fail_untyped=False)
     if "data" in parameters:
         from mien.data.source import DataSource
 

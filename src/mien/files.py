@@ -273,13 +273,11 @@ def missing_path(path: Path) -> str:
         return f"{str(path)!r} is a pipe or a device; save what comes from it to a file, and name that."
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):  # Path has merged the slashes
         return f"There is nothing at {str(path)!r}. An address is not a path: download it first, and give the path of the file."
-    missing, parent = path, path.parent
-    try:
+    missing, parent, names = path, path.parent, list[str]()
+    with suppress(OSError):
         while not parent.is_dir() and parent != parent.parent:
             missing, parent = parent, parent.parent
         names = sorted(entry.name for entry in parent.iterdir())
-    except OSError:
-        names = []
     near = suggestion(missing.name, names, phrase="{}", cutoff=0.75)
     hint = f"Did you mean {str(parent / near)!r}?" if near else f"The folder {str(parent)!r} has no {missing.name!r}."
     return f"There is nothing at {str(path)!r}. {hint}"

@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -210,9 +210,7 @@ def _gather(run: Path, to: str, licence: str | None, folder: Path) -> str:
     return _without_home(texts["README.md"])
 
 
-def model_card(
-    repository: str, metadata: Mapping[str, str], records: Sequence[dict[str, Any]], licence: str | None = None
-) -> str:
+def model_card(repository: str, metadata: Mapping[str, str], records: list[dict[str, Any]], licence: str | None = None) -> str:
     """Write the card of a model file with this metadata, from its reports as `read_record` gives them, the training's first."""
     from markupsafe import Markup
 

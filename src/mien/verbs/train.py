@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 FACES_PER_LABEL = 160
 DEMO = FolderKind("about-this-folder.json", "demo", "mien demo")  # all of which `mien demo` replaces when run again
-STEPS = Path(__file__).with_name("demo.txt")  # of each step its title, the words after `mien`, and what came out
 # the formats of `mien compare` by the ending of its file; table is Markdown
 FORMATS = {"": "table", ".md": "table", ".txt": "table", ".json": "json", ".html": "html", ".htm": "html"}
 
@@ -304,9 +303,9 @@ def demo(*, out: Path = Path("demo"), run_verb: Callable[[list[str]], int]) -> i
         Image.fromarray(draw_photo(["happy", "surprise", "sad", "angry"], seed=5)[0]).save(photo)
         say(f"     Look at {out / 'faces'} and {photo}.")
         places = {"out": out, "samples": Path(matplotlib.get_data_path()) / "sample_data"}
-        for step in STEPS.read_text(encoding="utf-8").split("\n\n"):
+        for step in Path(__file__).with_name("demo.txt").read_text(encoding="utf-8").split("\n\n"):
             _list_files(out)
-            *title, command, result = step.splitlines()
+            *title, command, result = step.splitlines()  # the words after `mien`, and what came out
             words = [word.format(**places) for word in command.split()]
             for line in ("", *title, f"     $ mien {' '.join(words)}"):
                 say(line)
