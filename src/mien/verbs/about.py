@@ -126,15 +126,6 @@ class Diagnosis:
         return "\n".join([*lines, "", *([works, *map(printable, self.advice)] if self.advice else ["all is well"])])
 
 
-def diagnose() -> Diagnosis:
-    """Check what `doctor` does, without importing PyTorch."""
-    found = Diagnosis(settings={name: value for name, value in sorted(os.environ.items()) if name.startswith("MIEN_")})
-    _check_packages(found)
-    if found.works:
-        _check_inference(found)
-    return found
-
-
 def version(name: str) -> str | None:
     """Give the installed version of a package, or None."""
     with suppress(metadata.PackageNotFoundError):
@@ -179,7 +170,12 @@ def nvidia_gpus() -> list[str]:
     return []
 
 
-def _check_inference(found: Diagnosis) -> None:
+def diagnose() -> Diagnosis:
+    """Check what `doctor` does, without importing PyTorch."""
+    found = Diagnosis(settings={name: value for name, value in sorted(os.environ.items()) if name.startswith("MIEN_")})
+    _check_packages(found)
+    if not found.works:
+        return found
     import numpy as np
 
     from mien.files import cache_folder
@@ -205,3 +201,4 @@ def _check_inference(found: Diagnosis) -> None:
     with found.check():
         detection.open_detector()
         found.detectors[name] = "works"
+    return found

@@ -254,7 +254,6 @@ def _crop(photo: Photo, labels: LabelSet, folder: Path, cropper: FaceCropper, se
         return done._replace(remark=SEVERAL if faces else NO_FACE, found=len(faces), picture=picture)
     # a distribution over the labels has a column for each
     target = {"label": label} if isinstance(row.target, int) else dict(zip(labels, row.target.round(6).tolist(), strict=True))
-    height, width = image.shape[:2]
     written = []
     for number, (face, pixels) in enumerate(chosen):
         path = f"{place}-{number}.png" if several == "all" else f"{place}.png"
@@ -262,7 +261,7 @@ def _crop(photo: Photo, labels: LabelSet, folder: Path, cropper: FaceCropper, se
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(folder / path, compress_level=1)  # 5 ms for 244 pixels, and 18 ms for a file 13% smaller
         score = 1.0 if face.score is None else round(face.score, 4)
-        box = zip(("x1", "y1", "x2", "y2"), face.clipped(width, height), strict=True)
+        box = zip(("x1", "y1", "x2", "y2"), face.clipped(*image.shape[1::-1]), strict=True)
         cells = {"split": row.split, "photo": done.photo, **row.columns, "face": number, "score": score}
         written.append({"path": path, **target, **cells, **{edge: round(pixel, 1) for edge, pixel in box}})
     return done._replace(remark=SEVERAL if len(faces) > 1 else "", found=len(faces), faces=written)
