@@ -111,7 +111,7 @@ def crop(
     names = [str(photos)] if isinstance(photos, str | Path) else [str(name) for name in photos]
     out = check_place(out, contents="faces")
     output.check_draw(out, names, "--out")
-    part = log_path(out)
+    part = log_path(out if out.name else out.absolute())  # "." has no name
     if resume and not part.exists() and (out / "photos.csv").is_file():
         say(f"mien: {str(out)!r} is whole, there is nothing to resume")
         return _counted(out)
