@@ -71,7 +71,7 @@ def complaint(capsys, words: list[str]) -> str:
         (["train", "mien-s", "--data", "{faces}", "--out", "{faces}"], "exists; choose another --out."),
         (["train", "mien-s", "--data", "x", "--out", "y", "--recipe.keep", "happy"], "--recipe.keep: expected"),
         (["train", "mien-s", "--data", "x", "--out", "y", "--recipe.optimizer.name", "sdg"], "not sdg; did you mean sgd"),
-        (["train", "mien-s", "--data", "{faces}", "--out", "y", "--threads", "0"], "at least one thread"),
+        (["train", "mien-s", "--data", "{faces}", "--out", "y", "--threads", "0"], "at least 1, not 0"),
         (["train", "mien-s", "{faces}", "--out", "y"], "Every argument but the first has a name"),
         (["train", "{run}/recipe.yaml", "--data", "{faces}", "--out", "{run}"], "exists; choose another --out"),
         (["evaluate", "--data", "{faces}", "--out", "y"], "missing: MODEL"),
@@ -199,7 +199,7 @@ def test_a_demo_that_is_stopped_does_not_mention_resuming(tmp_path, monkeypatch,
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mien.verbs.train.read_data", stopped)
-    monkeypatch.setattr("mien.verbs.demo.FACES_PER_LABEL", 4)
+    monkeypatch.setattr("mien.verbs.train.FACES_PER_LABEL", 4)
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 130
     assert capsys.readouterr().err.endswith("mien: stopped\n")
 

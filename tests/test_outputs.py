@@ -264,9 +264,9 @@ def test_a_log_that_is_not_one_is_left_alone(given, tmp_path, capsys):
 def test_what_appears_during_the_work_stays(given, tmp_path, monkeypatch, capsys):
     out = tmp_path / "rows.csv"
 
-    def finish(log, form, real=mien.inference.output.ResumeLog.finish):
+    def finish(log, *how, real=mien.inference.output.ResumeLog.finish):
         out.write_text("mine")
-        return real(log, form)
+        return real(log, *how)
 
     monkeypatch.setattr("mien.inference.output.ResumeLog.finish", finish)
     words = ["predict", str(given["photo"]), "--out", str(out)]
@@ -295,7 +295,7 @@ def test_a_demo_replaces_what_it_wrote_and_nothing_else(tmp_path, monkeypatch, c
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mien.verbs.train.read_data", stop)
-    monkeypatch.setattr("mien.verbs.demo.FACES_PER_LABEL", 4)
+    monkeypatch.setattr("mien.verbs.train.FACES_PER_LABEL", 4)
     words = ["demo", "--out", str(tmp_path / "demo")]
     assert [main(words), main(words)] == [130, 130]
     mine = tmp_path / "demo" / "faces" / "train" / "happy" / "me.png"

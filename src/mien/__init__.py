@@ -27,16 +27,15 @@ if TYPE_CHECKING:
     from mien.training.recipe import Recipe as Recipe, load_recipe as load_recipe
     from mien.verbs import read_faces as read_faces
     from mien.verbs.crop import crop as crop
-    from mien.verbs.evaluate import audit as audit, compare as compare, evaluate as evaluate
     from mien.verbs.publish import push as push, quantize as quantize
-    from mien.verbs.train import train as train
+    from mien.verbs.train import audit as audit, compare as compare, evaluate as evaluate, train as train
 
 _PLACES = """
 data.faceset.FaceSet  data.source.DataSource  drawn.draw_face  drawn.draw_faces  errors.MienError  evaluation.report.Report
 inference.classifier.Classifier  inference.explanation.explain  inference.output.to_dataframe  inference.pipeline.predict
 inference.prediction.Frame  inference.prediction.Prediction  labels.FER2013  labels.FERPLUS  labels.LabelSet
-training.recipe.Recipe  training.recipe.load_recipe  verbs.read_faces  verbs.crop.crop  verbs.evaluate.audit
-verbs.evaluate.compare  verbs.evaluate.evaluate  verbs.publish.push  verbs.publish.quantize  verbs.train.train
+training.recipe.Recipe  training.recipe.load_recipe  verbs.read_faces  verbs.crop.crop  verbs.train.audit
+verbs.train.compare  verbs.train.evaluate  verbs.publish.push  verbs.publish.quantize  verbs.train.train
 """
 _HOME = {name: f"mien.{module}" for module, _, name in (place.rpartition(".") for place in _PLACES.split())}
 

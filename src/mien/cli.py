@@ -19,18 +19,15 @@ from pathlib import Path
 from typing import Any, NoReturn, get_origin
 
 from mien import __version__
-from mien.errors import MienError, discard, first_line, in_plain_words, say, show, suggestion
+from mien.errors import MESSAGES, MienError, discard, first_line, in_plain_words, say, show, suggestion
 from mien.files import FULL_DISK
 
-_TABLE = Path(__file__).with_name("verbs.txt").read_text(encoding="utf-8").splitlines()
-VERBS = {verb: (f"mien.verbs.{room}", summary) for verb, room, summary in (line.split(maxsplit=2) for line in _TABLE)}
+_HELP = Path(__file__).with_name("help.txt").read_text(encoding="utf-8")
+VERBS = {verb: (f"mien.verbs.{room}", line) for verb, room, line in re.findall(r"^  (\w+) +(\w+) +(.*)", _HELP, re.MULTILINE)}
 """Each verb's module, which has a function of its name, and its line in `mien --help`, which ends with its usage."""
 
 PATHS = ("--data", "--data.path", "--data.votes", "--data.drop", "--out", "--model", "--write")  # flags that take paths
-BAD_PATH = (
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR),
-    *(errno.ENOENT, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO, errno.EBADF, errno.EIO),
-)
+BAD_PATH = {getattr(errno, name) for name in MESSAGES["bad paths"]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,21 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         again = "" if "--resume" in arguments else " with --resume"
         _complain("stopped" + (f" (the same command{again} continues)" if can_resume else ""))
         return 130
-    except OSError as problem:
-        discard(sys.stdout)
-        closed_pipe = os.name == "nt" and problem.errno == errno.EINVAL and not problem.filename
-        if isinstance(problem, BrokenPipeError) or closed_pipe:
-            return 0  # the reader of the output has closed it, as `head` does
-        where = f" ({problem.filename})" if problem.filename else ""
-        if problem.errno in FULL_DISK:
-            again = "the same command with --resume continues" if can_resume else "run the same again"
-            return _complain(f"The disk is full{where}; free some space, then {again}.")
-        if problem.errno in BAD_PATH:
-            reason = os.strerror(problem.errno or 0)
-            return _complain(f"A file cannot be written or read{where}: {reason}; choose another path.")
-        return _report_bug(problem)
-    except Exception as bug:
-        return _report_bug(bug)
+    except Exception as problem:
+        return _report(problem, can_resume)
 
 
 def program() -> NoReturn:
@@ -87,7 +71,6 @@ def program() -> NoReturn:
 
 
 def _prepare_streams() -> None:
-    """Let stdout, stderr and the libraries' warnings do no harm, however mien was started and whatever they say."""
     for number in range(3):
         try:
             os.set_blocking(number, True)  # whoever started mien may share a stream that is not
@@ -112,13 +95,23 @@ def _complain(sentence: str) -> int:
     return 2
 
 
-def _report_bug(bug: Exception) -> int:
-    """Report an exception that nothing expected, and return EX_SOFTWARE of BSD's sysexits.h."""
+def _report(problem: Exception, can_resume: bool) -> int:
+    """Report what nothing expected: a file that cannot be used, or a bug, for which 70 is EX_SOFTWARE of BSD's sysexits.h."""
+    number, name = getattr(problem, "errno", None), getattr(problem, "filename", None)
+    where = f" ({name})" if name else ""
+    if isinstance(problem, BrokenPipeError) or (os.name == "nt" and number == errno.EINVAL and not name):
+        discard(sys.stdout)
+        return 0  # the reader of the output has closed it, as `head` does
+    if isinstance(problem, OSError) and number in FULL_DISK:
+        again = "the same command with --resume continues" if can_resume else "run the same again"
+        return _complain(f"The disk is full{where}; free some space, then {again}.")
+    if isinstance(problem, OSError) and number in BAD_PATH:
+        return _complain(f"A file cannot be written or read{where}: {os.strerror(problem.errno or 0)}; choose another path.")
     if os.environ.get("MIEN_DEBUG"):
-        for line in traceback.format_exception(bug):
+        for line in traceback.format_exception(problem):
             say(line.rstrip())
     report = "please report it where you got mien, with the command and what MIEN_DEBUG=1 prints"
-    _complain(f"This is a bug in mien ({type(bug).__name__}: {first_line(bug)}); {report}.")
+    _complain(f"This is a bug in mien ({type(problem).__name__}: {first_line(problem)}); {report}.")
     return 70
 
 
@@ -126,7 +119,7 @@ def _run(arguments: list[str]) -> int:
     if arguments[:1] == ["help"] and arguments[1:2]:
         arguments = [arguments[1], "--help"]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        show(_overview())
+        show(re.sub(r"^(  \w+ +)\w+ +", r"\1", _HELP.rstrip(), flags=re.MULTILINE))
         return 0
     if arguments[0] in ("--version", "-V"):
         show(f"mien {__version__}")
@@ -142,18 +135,6 @@ def _run(arguments: list[str]) -> int:
     if text := result if isinstance(result, str) else result.table():
         show(text.removesuffix("\n"))
     return 1 if getattr(result, "failed", 0) else 0
-
-
-def _overview() -> str:
-    verbs = "\n".join(f"  {verb:<10}{summary}" for verb, (_, summary) in VERBS.items())
-    return f"""usage: mien VERB ...
-
-Facial-expression classification: labelled faces in; one model file, a report and predictions for photos out.
-
-verbs:
-{verbs}
-
-`mien VERB --help` lists the options of a verb; `mien --version` prints the version."""
 
 
 def read_command_line(verb: str, function: Callable[..., Any], words: list[str]) -> dict[str, Any]:
@@ -172,8 +153,6 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
     parser = _make_parser(verb, function, recipe)
     flags = {flag: action.nargs for action in parser._actions for flag in action.option_strings}
     rest = list(_spelled_out(rest, flags))
-    for word in filter(re.compile(r"&.*\*", re.DOTALL).search, rest):  # aliases of YAML may stand for endless values
-        _check_aliases(word.partition("=")[2] if word.startswith("--") else word)
     try:
         values: dict[str, Any] = vars(parser.instantiate(parser.parse_args(rest)))
     except ArgumentError as problem:
@@ -194,38 +173,28 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
     return values
 
 
-def _check_aliases(value: str) -> None:
-    import yaml
-
-    from mien.text_files import TooLargeError, check_yaml
-
-    try:
-        check_yaml(value)
-    except TooLargeError as problem:
-        raise MienError(f"A value on the command line is not valid: {problem.problem}.") from None
-    except yaml.YAMLError:  # the name of a file, perhaps
-        return
-
-
 @functools.cache
 def _bound_yaml() -> None:
-    """Let jsonargparse take values and files that are too large, too deep or full of aliases for no YAML."""
     import yaml
     from jsonargparse import get_loader, set_loader
 
-    from mien.text_files import check_yaml
+    from mien.text_files import TooLargeError, check_yaml
 
     load = get_loader("yaml")
 
     def load_bounded(text: str) -> Any:
-        check_yaml(text)
+        try:
+            check_yaml(text)
+        except TooLargeError as problem:
+            if re.search(r"&.*\*", text, re.DOTALL):  # aliases may stand for endless values
+                raise MienError(f"A value on the command line is not valid: {problem.problem}.") from None
+            raise
         return load(text)
 
     set_loader("yaml", load_bounded, (yaml.YAMLError,))
 
 
 def _make_parser(verb: str, function: Callable[..., Any], recipe: Any) -> Any:
-    """Make a parser whose arguments are the function's parameters, and whose help is its docstring."""
     from jsonargparse import ArgumentParser, set_parsing_settings
 
     parameters = inspect.signature(function).parameters
@@ -252,8 +221,7 @@ def _make_parser(verb: str, function: Callable[..., Any], recipe: Any) -> Any:
     usage = f"{VERBS[verb][1].rpartition(': ')[2].rstrip('.')} [options]"
     title = (inspect.getdoc(function) or "").partition("\n")[0]
     parser = Parser(prog=f"mien {verb}", usage=usage, description=title, exit_on_error=False, allow_abbrev=False)
-    skip: set[str | int] = {"data", "recipe", "command", "run_verb"}
-    parser.add_function_arguments(function, as_group=False, skip=skip, fail_untyped=False)
+    parser.add_function_arguments(function, as_group=False, skip={"data", "recipe", "command", "run_verb"}, fail_untyped=False)
     if "data" in parameters:
         from mien.data.source import DataSource
 
@@ -288,19 +256,9 @@ def _spelled_out(words: Sequence[str], flags: Mapping[str, Any]) -> Iterator[str
         yield f"{flag}{equals}{value}" if flag.startswith("--") else word
 
 
-_ARGPARSE = {
-    r"argument (\S+?)(?:\.path)?: expected (?:one|at least one) argument": r"\1 needs a value",
-    r"argument (\S+): ignored explicit argument .*": r"\1 takes no value",
-    r"arguments: ?$": "arguments: an empty text",
-    r"(\S+): Unable to load config '(.*?)'.*": r"\1 needs a YAML file with settings, which '\2' is not",
-}
-"""Messages of argparse and jsonargparse in plain words."""
-
-
 def _sentence(parser: Any, problem: str, flags: Mapping[str, Any], words: Sequence[str]) -> str:
-    """Turn jsonargparse's error message into one sentence, with a hint where there is one."""
     sentence, hint = in_plain_words(problem), ""
-    for pattern, words_for in _ARGPARSE.items():
+    for pattern, words_for in MESSAGES["arguments"].items():
         sentence = re.sub(pattern, words_for, sentence)
     if missing := re.search(r"the following arguments are required: (.+)", sentence):
         names = [f"--{name.removesuffix('.path')}" if f"--{name}" in flags else name.upper() for name in missing[1].split(", ")]

@@ -1,6 +1,5 @@
 """The error for mistakes that a user can correct, and texts in the form in which they are printed."""
 
-import difflib
 import json
 import os
 import re
@@ -8,8 +7,12 @@ import sys
 import unicodedata
 from collections.abc import Iterable
 from contextlib import suppress
+from difflib import get_close_matches
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, TextIO
+
+import yaml
 
 
 class MienError(Exception):
@@ -19,6 +22,8 @@ class MienError(Exception):
     """
 
 
+MESSAGES = yaml.safe_load(Path(__file__).with_name("messages.yaml").read_text(encoding="utf-8"))
+KINDS = MESSAGES["kinds"]
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four are full-width
 
 
@@ -89,11 +94,6 @@ def check_number(name: str, value: object, low: float, high: float = 1e9, whole:
         raise MienError(f"{name} must be {limit}, not {shortened(value)}.")
 
 
-KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "NoneType": "null"}
-KINDS |= {"list": "a list such as [a, b]", "dict": "pairs such as {a: [b, c]}"}
-"""Names of types in error messages."""
-
-
 def in_plain_words(problem: str) -> str:
     """Turn jsonargparse's message about a value of the wrong type into one sentence, without a full stop."""
     lines = filter(str.strip, problem.splitlines())
@@ -118,8 +118,7 @@ def suggestion(
 ) -> str:
     """Suggest the known names that are most similar to a misspelt one; return `otherwise` where none is."""
     names = list(known)
-    matches = (difflib.get_close_matches(word, names, most, cutoff) for word in (name, name.casefold()))
-    near = next(filter(None, matches), [])
+    near = get_close_matches(name, names, most, cutoff) or get_close_matches(name.casefold(), names, most, cutoff)
     return phrase.format(" or ".join(near)) if near else otherwise
 
 

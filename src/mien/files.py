@@ -13,6 +13,8 @@ from pathlib import Path
 from platform import node
 from typing import Any, NamedTuple, TypeVar
 
+import yaml
+
 from mien.errors import MienError, suggestion
 from mien.text_files import read_json
 
@@ -47,7 +49,7 @@ class FolderKind(NamedTuple):
     record: str  # name of the JSON file
     name: str  # in error messages
     made_by: str  # the same key of the JSON file
-    patterns: Mapping[str, bytes] = {}  # of files in it, as for `FileKind`
+    patterns: Mapping[str, str] = {}  # of files in it, as for `FileKind`
     format: int = 1  # version of the schema; it rises when a field is removed or changes its meaning, but not for new fields
 
     def read(self, path: Path) -> dict[str, Any]:
@@ -56,19 +58,15 @@ class FolderKind(NamedTuple):
         if not isinstance(record, dict) or record.get("made_by") != self.made_by:
             raise MienError(f"{path} is not the {path.name} of a mien {self.name}.")
         if not isinstance(record.get("format"), int) or record["format"] > self.format:
-            found = f"{path} has format {record.get('format')}; this version of mien reads format {self.format}"
-            raise MienError(f"{found}. Use the version that wrote it.")
+            reads = f"this version of mien reads format {self.format}. Use the version that wrote it"
+            raise MienError(f"{path} has format {record.get('format')}; {reads}.")
         return record
 
 
-REPORT = FolderKind(
-    "metrics.json", "report", "mien evaluate", {"index.html": rb'content="mien evaluate ', "predictions.csv": rb"\Aid,true,"}
-)
-AUDIT = FolderKind(
-    "audit.json", "audit", "mien audit", {"index.html": rb'content="mien audit ', "findings.csv": rb"\Aid,split,label,finding,"}
-)
-INT8_MODEL = FileKind("an int8 model of mien", rb"mien\.quantized")
-EXCLUDED_ROWS = FileKind("a list written by mien audit", rb"\Aid,split,label,reason\r?\n")
+_KINDS = yaml.safe_load(Path(__file__).with_name("kinds.yaml").read_text(encoding="utf-8"))
+REPORT, AUDIT = (FolderKind(**kind) for kind in _KINDS["folders"])
+INT8_MODEL, EXCLUDED_ROWS, COMPARISON = (FileKind(name, pattern.encode()) for name, pattern in _KINDS["files"])
+HUB_FILES = {ending: FileKind(name, pattern.encode()) for ending, (name, pattern) in _KINDS["hub"].items()}
 
 
 def named_files(*inputs: object) -> Iterator[Path]:
@@ -100,14 +98,12 @@ def check_place(out: str | Path, inputs: object = (), flag: str = "--out", conte
             path.lstat()
         above = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
         if not above.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, f"{str(above)!r} is not a folder")
-        for place in (above, path):
-            if place.exists() and not os.access(place, os.W_OK):
-                raise PermissionError(errno.EACCES, f"{str(place)!r} is not writable")
+            raise ValueError(f"{str(above)!r} is not a folder")
+        if blocked := [place for place in (above, path) if place.exists() and not os.access(place, os.W_OK)]:
+            raise ValueError(f"{str(blocked[0])!r} is not writable")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        cause = f"Cannot write the {contents} to {str(out)!r}: it cannot be made ({reason})"
-        raise MienError(f"{cause}; choose another path for {flag}.") from None
+        cause = f"it cannot be made ({getattr(error, 'strerror', None) or error}); choose another path for {flag}"
+        raise MienError(f"Cannot write the {contents} to {str(out)!r}: {cause}.") from None
     if (own := identity(path)) and own in map(identity, named_files(inputs)):
         raise MienError(f"{str(out)!r} is one of the inputs; choose another {flag}.")
     return path
@@ -126,13 +122,17 @@ def check_file(out: str | Path, kind: FileKind, inputs: object = (), flag: str =
     return path
 
 
+def files_in(out: Path, contents: str = "output", inputs: object = ()) -> list[Path]:
+    """List what a folder to write holds; MienError if nothing can be written there, it is a file, or one of the inputs."""
+    check_place(out, inputs, contents=contents)
+    if out.exists() and not out.is_dir():
+        raise MienError(f"{str(out)!r} is a file; name a folder with --out.")
+    return sorted(path for path in out.rglob("*") if path.is_symlink() or not path.is_dir())
+
+
 def check_folder(out: Path, kind: FolderKind, inputs: object = ()) -> bool:
     """Return True for an earlier folder of this kind, False for none; MienError if `out` holds anything else, or an input."""
-    check_place(out, inputs, contents=kind.name)
-    if out.exists() and not out.is_dir():
-        raise MienError(f"{out} is a file; give a folder for the report.")
-    present = sorted(path for path in out.rglob("*") if path.is_symlink() or not path.is_dir()) if out.exists() else []
-    if not present:
+    if not (present := files_in(out, kind.name, inputs)):
         return False
     if not (out / kind.record).is_file():
         raise MienError(f"{str(out)!r} exists and is not a report of {kind.made_by}; choose another folder, or empty it.")
@@ -140,9 +140,10 @@ def check_folder(out: Path, kind: FolderKind, inputs: object = ()) -> bool:
     for path in present:
         name = path.relative_to(out).as_posix()
         is_own = isinstance(files, list) and name in files and path.is_file() and not path.is_symlink()
-        if not is_own or not FileKind(name, kind.patterns.get(name, b"")).matches(path):
-            advice = "move it, or choose another folder"
-            raise MienError(f"{out} holds {name!r}, which is not part of the {kind.name} in it; {advice}.")
+        if not is_own or not FileKind(name, kind.patterns.get(name, "").encode()).matches(path):
+            raise MienError(
+                f"{out} holds {name!r}, which is not part of the {kind.name} in it; move it or choose another --out."
+            )
     for path in named_files(inputs):
         if identity(out) in map(identity, Path(os.path.realpath(path)).parents):
             raise MienError(f"{out} holds the input {str(path)!r}; choose another --out.")
@@ -274,13 +275,11 @@ def missing_path(path: Path) -> str:
         return f"{str(path)!r} is a pipe or a device; save what comes from it to a file, and name that."
     if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):  # Path has merged the slashes
         return f"There is nothing at {str(path)!r}. An address is not a path: download it first, and give the path of the file."
-    missing, parent = path, path.parent
-    try:
+    missing, parent, names = path, path.parent, list[str]()
+    with suppress(OSError):
         while not parent.is_dir() and parent != parent.parent:
             missing, parent = parent, parent.parent
         names = sorted(entry.name for entry in parent.iterdir())
-    except OSError:
-        names = []
     near = suggestion(missing.name, names, phrase="{}", cutoff=0.75)
     hint = f"Did you mean {str(parent / near)!r}?" if near else f"The folder {str(parent)!r} has no {missing.name!r}."
     return f"There is nothing at {str(path)!r}. {hint}"

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mien.data.faceset import SPLITS, FaceSet
 from mien.drawn import draw_face, draw_faces, draw_photo, write_folder
-from mien.drawn.person import HAIR_STYLES, Person, express
+from mien.drawn.face import HAIR_STYLES, Person, express
 from mien.errors import MienError
 from mien.images import prepare
 from mien.inference.detection import open_detector
@@ -129,8 +129,8 @@ def test_no_two_faces_of_a_set_are_alike(drawn: FaceSet) -> None:
     ("arguments", "sentence"),
     [
         ({"per_class": 3, "validation": 0.5, "test": 0.5}, "leave none for training"),
-        ({"per_class": 3, "test": -0.1}, "0 or more"),
-        ({"per_class": 0}, "between 1 and"),
+        ({"per_class": 3, "test": -0.1}, "at least 0"),
+        ({"per_class": 0}, "at least 1"),
         ({"per_class": 1, "labels": FERPLUS}, "contempt"),
         ({"per_class": 1, "seed": -1}, "seed"),
     ],
@@ -146,7 +146,7 @@ def test_an_unknown_expression_is_refused_with_the_nearest_one() -> None:
 
 
 def test_too_small_a_face_is_refused() -> None:
-    with pytest.raises(MienError, match="8 pixels"):
+    with pytest.raises(MienError, match="at least 8, not 4"):
         draw_face("happy", 0, size=4)
 
 

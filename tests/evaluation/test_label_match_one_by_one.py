@@ -8,7 +8,7 @@ from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.evaluation.label_match import fit_to_model, with_labels
 from mien.labels import LabelSet
-from mien.verbs.evaluate import evaluate
+from mien.verbs.train import evaluate
 
 
 @pytest.fixture

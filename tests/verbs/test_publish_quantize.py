@@ -88,7 +88,7 @@ def test_the_model_itself_is_not_overwritten(run, faces, tmp_path, capsys):
     content = model.read_bytes()
     assert "is the model itself" in complaint(capsys, "quantize", model, "--data", faces, "--out", model)
     assert model.read_bytes() == content
-    assert "at least 1 face" in complaint(capsys, "quantize", model, "--data", faces, "--out", "x.onnx", "--faces", "0")
+    assert "at least 1, not 0" in complaint(capsys, "quantize", model, "--data", faces, "--out", "x.onnx", "--faces", "0")
 
 
 @pytest.mark.parametrize("count", [1, 63, 100])

@@ -1,7 +1,7 @@
 """Drawn faces with known expressions, so that tests, examples and the demo need no download."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +9,13 @@ from PIL import Image, ImageFilter
 
 from mien.data.faceset import FaceSet
 from mien.drawn.canvas import Canvas, Pose
-from mien.drawn.face import draw_person, head_outline
-from mien.drawn.person import Person, express
+from mien.drawn.face import Person, draw_person, express, head_outline
 from mien.errors import MienError, check_number
-from mien.files import check_empty, written_folder
+from mien.files import written_folder
 from mien.images import LARGEST_FACE, check_faces_shape, prepare
 from mien.labels import FER2013, LabelSet
 
+Box = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels
 _SUPERSAMPLING = 2
 _MIN_DRAWN_SIZE = 96  # smaller faces are drawn at this size and then reduced: lines thinner than a pixel would vanish
 _MIN_HEAD = 10  # half the width of a head in a photo, in pixels: below that its face cannot be read
@@ -78,14 +78,10 @@ def draw_faces(
     splits = _splits(per_class, validation, test)
     check_number("The seed", seed, 0)
     check_faces_shape(size, channels)
-    images, ids = [], []
-    for number in range(per_class):
-        for label in labels:
-            face = draw_face(label, _PEOPLE_PER_SEED * seed + number, max(size, _MIN_DRAWN_SIZE))
-            images.append(prepare(face, size, channels))
-            ids.append(f"{label}/{number + 1:04d}")
-    classes = np.tile(np.arange(len(labels)), per_class)
-    return FaceSet.from_arrays(np.stack(images), classes, labels, list(np.repeat(splits, len(labels))), ids)
+    drawn = _draw_rounds(splits, labels, seed, max(size, _MIN_DRAWN_SIZE))
+    rows = [(prepare(face, size, channels), split, name) for face, split, name in drawn]
+    images, row_splits, ids = zip(*rows, strict=True)
+    return FaceSet.from_arrays(np.stack(images), np.tile(np.arange(len(labels)), per_class), labels, row_splits, ids)
 
 
 def write_folder(per_class: int, out: Path, size: int = 96, seed: int = 0, validation: float = 0.0, test: float = 0.2) -> None:
@@ -95,19 +91,21 @@ def write_folder(per_class: int, out: Path, size: int = 96, seed: int = 0, valid
     those of `draw_faces`; `out` may exist if it is empty.
     """
     splits = _splits(per_class, validation, test)
-    check_empty(out)
     with written_folder(out, "the faces") as complete:
-        for number, split in enumerate(splits):
-            for label in FER2013:
-                folder = complete / split.replace("none", "") / label
-                folder.mkdir(parents=True, exist_ok=True)
-                face = draw_face(label, _PEOPLE_PER_SEED * seed + number, size)
-                Image.fromarray(face).save(folder / f"{number + 1:04d}.png")
+        for face, split, name in _draw_rounds(splits, FER2013, seed, size):
+            path = complete / split.replace("none", "") / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(face).save(path)
 
 
-def draw_photo(
-    expressions: Sequence[str], seed: int, width: int = 640, height: int = 480
-) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
+def _draw_rounds(splits: Sequence[str], labels: LabelSet, seed: int, size: int) -> Iterator[tuple[np.ndarray, str, str]]:
+    """Draw a round of one face of each label for each split in the list; with the split and a name such as happy/0001."""
+    for number, split in enumerate(splits):
+        for label in labels:
+            yield draw_face(label, _PEOPLE_PER_SEED * seed + number, size), split, f"{label}/{number + 1:04d}"
+
+
+def draw_photo(expressions: Sequence[str], seed: int, width: int = 640, height: int = 480) -> tuple[np.ndarray, list[Box]]:
     """Draw several people, from left to right, in rows where one row is too narrow; the same arguments give the same picture.
 
     Returns the picture, (height, width, 3), uint8, RGB, and in the order of the expressions the box of each face from forehead
@@ -170,7 +168,6 @@ def _poses(random: np.random.Generator, people: int, width: int, height: int) ->
 
 
 def _backdrop(random: np.random.Generator, width: int, height: int) -> Image.Image:
-    """Make a backdrop of one colour that changes towards the corners."""
     light = random.uniform(35, 215) + random.normal(0, 20, (2, 2, 1))
     corners = light + random.normal(0, 10, 3) + random.normal(0, 10, (2, 2, 3))
     return Image.fromarray(np.clip(corners, 0, 255).astype(np.uint8)).resize((width, height), Image.Resampling.BILINEAR)

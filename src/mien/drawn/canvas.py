@@ -10,6 +10,8 @@ from PIL import Image, ImageDraw
 
 Colour = tuple[int, int, int]
 Points = Sequence[tuple[float, float]] | np.ndarray  # (n, 2)
+Depth = float | np.ndarray | None  # of points: one, one for each, or that of the surface of the head
+Blobs = Sequence[Sequence[float]]  # light and shade: x, y, width, height, and light from -1 to 1
 _HEAD_REACH = 1.9  # how far hair reaches from the middle of the head, in half head widths
 _CUBIC = [[-0.5, 1.5, -1.5, 0.5], [1, -2.5, 2, -0.5], [-0.5, 0, 0.5, 0], [0, 1, 0, 0]]  # Catmull and Rom, 1974
 _CATMULL_ROM = np.vander(np.arange(6) / 6, 4) @ np.array(_CUBIC)  # (steps, 4)
@@ -67,7 +69,7 @@ class Canvas:
         right, bottom = (min(end, math.ceil(at + reach)) for at, end in zip(pose.centre, image.size, strict=True))
         self._window = (left, top, max(right, left + 1), max(bottom, top + 1))
 
-    def project(self, points: Points, depth: float | np.ndarray | None = None, lift: float = 0.0) -> np.ndarray:
+    def project(self, points: Points, depth: Depth = None, lift: float = 0.0) -> np.ndarray:
         """Convert head coordinates to pixels, (n, 2) to (n, 2); `lift` is the distance above the surface of the head."""
         points = np.asarray(points, dtype=np.float64)
         if depth is None:
@@ -77,9 +79,7 @@ class Canvas:
         pixels: np.ndarray = points @ self._basis[:2] + forward + self.pose.centre
         return pixels
 
-    def fill(
-        self, points: Points, colour: Colour, depth: float | np.ndarray | None = None, lift: float = 0.0, opacity: float = 1.0
-    ) -> None:
+    def fill(self, points: Points, colour: Colour, depth: Depth = None, lift: float = 0.0, opacity: float = 1.0) -> None:
         """Fill a polygon."""
         self._draw.polygon(self.project(points, depth, lift).ravel().tolist(), fill=(*colour, round(255 * opacity)))
 
@@ -106,10 +106,8 @@ class Canvas:
         before.paste(self.image.crop(self._window), (0, 0), self._mask(outline))
         self.image.paste(before, self._window)
 
-    def shade(
-        self, outline: np.ndarray, colour: Colour, blobs: Sequence[tuple[float, ...]], without: np.ndarray | None = None
-    ) -> None:
-        """Fill one polygon of pixels, (n, 2), outside of another; each blob is x, y, width, height, and light from -1 to 1."""
+    def shade(self, outline: np.ndarray, colour: Colour, blobs: Blobs, without: np.ndarray | None = None) -> None:
+        """Fill one polygon of pixels, (n, 2), outside of another."""
         left, top, right, bottom = self._window
         grid = (np.arange(64) + 0.5) / 64  # coarse, for blobs are smooth
         across, down = left + grid * (right - left), top + grid * (bottom - top)

@@ -1,19 +1,70 @@
-"""The parts of a face that an expression moves: skin and its creases, nose, brows, eyes, mouth, and a beard around it."""
+"""Invented people: their looks, their expressions as facial movements, and how both are drawn, from back to front."""
+
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import yaml
 
-from mien.drawn.canvas import Canvas, Points, mix, smooth, symmetric
-from mien.drawn.person import Movement, Person, draw_behind, draw_in_front
+from mien.drawn.canvas import Canvas, Colour, Points, mix, smooth, symmetric
 
+_PEOPLE = yaml.safe_load(Path(__file__).with_name("people.yaml").read_text(encoding="utf-8"))
+_SHAPES = {name: np.array(points) for name, points in _PEOPLE["shapes"].items()}
+HAIR_STYLES = tuple(_PEOPLE["hairlines"])
+Movement = SimpleNamespace  # how strong each of the movements in people.yaml is
 _BROW_LINE, _EYE_LINE, _MOUTH_LINE = -0.33, -0.04, 0.76
 _SUNK = -0.03  # eyes lie this far below the front of the head
 _DARK, _WHITE_OF_EYE, _TEETH, _INSIDE = (30, 20, 20), (238, 233, 228), (232, 226, 214), (58, 18, 22)  # the last: of the mouth
 _ACROSS = np.linspace(-1, 1, 17)  # from the left corner of an eye or a mouth to the right one
+_CURLS = 1.6 * np.linspace(-1, 1, 19)
+_RIM = np.array([(0.285 * np.cos(angle), 0.25 * np.sin(angle)) for angle in np.linspace(0, 2 * np.pi, 25)])
+
+
+def express(expression: str, random: np.random.Generator) -> Movement:
+    """Choose in which form and how strongly a face shows an expression."""
+    forms, restless = _PEOPLE["expressions"][expression], _PEOPLE["restless"]
+    form = dict.fromkeys(_PEOPLE["movements"], 0.0) | forms[random.integers(len(forms))]
+    intensity = random.uniform(0.7, 1.05)
+    rest = np.abs(random.normal(0, 0.05, len(restless)))
+    varied = {name: amount * intensity * random.uniform(0.82, 1.15) for name, amount in form.items() if amount}
+    moved = form | dict(zip(restless, rest.tolist(), strict=True)) | varied
+    moved["gaze_down"] += random.normal(0, 0.12)
+    moved["gaze_across"] = random.normal(0, 0.25)
+    moved["asymmetry"] = random.normal(0, 0.35)
+    return Movement(**moved)
+
+
+def _colour(random: np.random.Generator, of: str, position: float, spread: float = 6.0) -> Colour:
+    """Interpolate in a row of colours at a position from 0 to 1, and vary the result a little."""
+    colours = _PEOPLE["colours"][of]
+    mixed = [np.interp(position, np.linspace(0, 1, len(colours)), channel) for channel in zip(*colours, strict=True)]
+    red, green, blue = np.clip(mixed + random.normal(0, spread, 3), 8, 252).astype(int).tolist()
+    return red, green, blue
+
+
+class Person(SimpleNamespace):
+    """An invented person with any skin tone, hair and shape of face; lengths are in half head widths."""
+
+    def __init__(self, random: np.random.Generator) -> None:
+        tone = random.uniform()
+        self.age = random.beta(1.3, 1.8)
+        # Fair hair and light eyes go with light skin, gray hair with age; everything else is independent.
+        self.hair = _colour(random, "hair", random.beta(1.0, 1.0 + 5.0 * tone))
+        if random.uniform() < 1.7 * (self.age - 0.45):
+            self.hair = _colour(random, "gray hair", random.uniform())
+        self.hair_style = HAIR_STYLES[random.integers(len(HAIR_STYLES))]
+        self.skin = _colour(random, "skin", tone, 2.0)
+        self.eyes = _colour(random, "eyes", random.uniform() * (1.0 if tone < 0.4 else 0.25))
+        self.clothes = _colour(random, "clothes", random.uniform(), 10.0)
+        self.beard = self.hair_style != "long" and random.uniform() < 0.3
+        self.glasses = random.uniform() < 0.2
+        for name, (least, most) in _PEOPLE["traits"].items():
+            setattr(self, name, random.uniform(least, most))
 
 
 def draw_person(canvas: Canvas, person: Person, movement: Movement) -> None:
     """Draw one person, from back to front."""
-    draw_behind(canvas, person)
+    _draw_behind(canvas, person)
     _draw_skin(canvas, person, movement)
     if person.beard:
         _draw_beard(canvas, person, movement)
@@ -22,7 +73,7 @@ def draw_person(canvas: Canvas, person: Person, movement: Movement) -> None:
         _draw_eye(canvas, person, movement, side)
         _draw_brow(canvas, person, movement, side)
     _draw_mouth(canvas, person, movement)
-    draw_in_front(canvas, person)
+    _draw_in_front(canvas, person)
 
 
 def head_outline(person: Person, movement: Movement) -> tuple[np.ndarray, np.ndarray]:
@@ -36,27 +87,15 @@ def head_outline(person: Person, movement: Movement) -> tuple[np.ndarray, np.nda
 
 
 def _draw_skin(canvas: Canvas, person: Person, movement: Movement) -> None:
-    drop = movement.jaw_drop
+    light = {name: list(blob) for name, blob in _PEOPLE["face light"].items()}
     cheek = 0.14 * movement.cheek_raise + 0.06 * movement.corner_pull
-    pairs = [  # x, y, width, height, light: drawn on both sides
-        (0.40, -0.17, 0.21, 0.10, -0.30),  # eye sockets
-        (0.19, -0.10, 0.07, 0.12, -0.26),  # beside the bridge of the nose
-        (0.40, 0.12, 0.17, 0.05, -0.08 - 0.10 * person.age),  # under the eyes
-        (0.16, 0.30, 0.06, 0.14, -0.14),  # sides of the nose
-        (0.52, 0.30 - 0.4 * cheek, 0.20, 0.15, 0.22 + cheek),  # cheekbones
-        (1.00, 0.20, 0.14, 0.60, -0.26),  # where the face turns away
-        (0.80, 0.95, 0.22, 0.20, -0.30),  # under the jaw
-    ]
-    middle = [
-        (0.0, -0.66, 0.42, 0.20, 0.16),  # forehead
-        (0.0, -0.02, 0.055, 0.20, 0.30),  # bridge of the nose
-        (0.0, 0.33, 0.075, 0.07, 0.30),  # tip of the nose
-        (0.0, 0.52, 0.13, 0.045, -0.30),  # under the nose
-        (0.0, _MOUTH_LINE + 0.2 + 0.2 * drop, 0.17, 0.045, -0.22),  # under the lower lip
-        (0.0, 1.1 + 0.12 * drop, 0.16, 0.09, 0.14),  # chin
-    ]
-    mirrored = [(-x, *rest) for x, *rest in pairs]
-    canvas.shade(canvas.project(*head_outline(person, movement)), person.skin, [*pairs, *mirrored, *middle])
+    light["cheekbones"][1] -= 0.4 * cheek
+    light["cheekbones"][4] += cheek
+    light["under the eyes"][4] -= 0.10 * person.age
+    light["under the lower lip"][1] += 0.2 * movement.jaw_drop
+    light["chin"][1] += 0.12 * movement.jaw_drop
+    mirrored = [(-x, *rest) for x, *rest in light.values() if x]
+    canvas.shade(canvas.project(*head_outline(person, movement)), person.skin, [*light.values(), *mirrored])
 
 
 def _draw_beard(canvas: Canvas, person: Person, movement: Movement) -> None:
@@ -69,12 +108,10 @@ def _draw_beard(canvas: Canvas, person: Person, movement: Movement) -> None:
 
 
 def _draw_creases(canvas: Canvas, person: Person, movement: Movement) -> None:
-    """Draw wrinkles and the lines of the nose, from the forehead to the chin."""
     pull, wrinkle, age = movement.corner_pull, movement.nose_wrinkle, person.age
     colour = mix(person.skin, (46, 16, 14), 0.6)
 
     def crease(points: Points, strength: float, width: float = 0.03, lift: float = 0.0) -> None:
-        """Draw a soft dark line, given for the right half of the face, in both halves."""
         for side in (-1, 1):
             canvas.stroke(smooth(np.asarray(points) * (side, 1)), width, colour, lift, min(0.9, strength))
 
@@ -85,7 +122,6 @@ def _draw_creases(canvas: Canvas, person: Person, movement: Movement) -> None:
         y = -0.55 - 0.11 * row - 0.08 * raised + 0.05 * np.cos(x * 5) - 0.10 * slant * np.cos(x * 4)
         crease(np.column_stack([x, y]), (0.12 + 0.5 * age) * (0.15 * age + 0.75 * raised), 0.022)
     crease([(0.075, -0.46), (0.055, -0.27)], 0.8 * movement.brow_lower * (1 - 0.5 * movement.inner_brow_raise) + 0.2 * age)
-
     mouth = 0.30 + 0.16 * pull + 0.08 * movement.lip_stretch
     bow = 0.10 * pull + 0.06 * movement.upper_lip_raise
     nose = 0.36 - 0.08 * wrinkle
@@ -97,7 +133,6 @@ def _draw_creases(canvas: Canvas, person: Person, movement: Movement) -> None:
     for slope in (-0.07, 0.0, 0.07):  # crow's feet
         ends = [(0.68, _EYE_LINE + 0.4 * slope), (0.79, _EYE_LINE + 1.5 * slope)]
         crease(ends, movement.cheek_raise * (0.25 + 0.5 * age) + 0.15 * age, 0.02)
-
     for step in range(3):
         height = -0.10 + 0.085 * step
         crease([(0.05, height), (0.13 + 0.015 * step, height + 0.06)], 0.55 * wrinkle, 0.026)
@@ -162,7 +197,6 @@ def _lids(person: Person, movement: Movement, outwards: np.ndarray) -> tuple[np.
 
 
 def _draw_mouth(canvas: Canvas, person: Person, movement: Movement) -> None:
-    """Draw the lips, and teeth and tongue where they part."""
     x, top, gap_top, gap_bottom, bottom = _shape_mouth(person, movement)
     lips = mix(person.skin, (158, 44, 54), person.lip_redness)
     canvas.fill(_between(x, top, gap_top + 0.01), mix(lips, _DARK, 0.16))
@@ -188,7 +222,6 @@ def _shape_mouth(person: Person, movement: Movement) -> tuple[np.ndarray, ...]:
     corner = 0.13 * m.corner_depress + 0.03 * m.lip_stretch - 0.17 * m.corner_pull
     uneven = 1 + 0.3 * m.asymmetry * _ACROSS
     middle = line - 0.35 * corner + corner * np.abs(_ACROSS) ** 1.7 * uneven
-
     oval = (1 - _ACROSS**2) ** 0.75
     box = (1 - np.abs(_ACROSS) ** 5) ** 0.8
     opening = oval + (box - oval) * min(1.0, m.squareness)  # 0 at the corners to 1 in the middle
@@ -199,7 +232,6 @@ def _shape_mouth(person: Person, movement: Movement) -> tuple[np.ndarray, ...]:
     if m.lips_part < 0.2:  # closed lips move as one
         gap_top = gap_top - sneer * 0.5
         gap_bottom = np.minimum(gap_bottom, gap_top + 0.004 + opening * downwards)
-
     full = person.lip_fullness * (1 - 0.65 * min(1.0, m.lip_press) - 0.25 * m.corner_pull * m.lips_part - 0.2 * m.lip_stretch)
     bow = np.exp(-((np.abs(_ACROSS) - 0.2) ** 2) / 0.06) - 0.45 * np.exp(-(_ACROSS**2) / 0.01)
     upper_lip = full * (0.03 * (1 - _ACROSS**2) ** 0.6 + 0.045 * bow * (1 - _ACROSS**4))
@@ -209,3 +241,44 @@ def _shape_mouth(person: Person, movement: Movement) -> tuple[np.ndarray, ...]:
 
 def _between(x: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
     return np.concatenate([np.column_stack([x, upper]), np.column_stack([x, lower])[::-1]])
+
+
+def _draw_behind(canvas: Canvas, person: Person) -> None:
+    """Draw what the head covers: the hair at the back, neck, shoulders, ears."""
+    if person.hair_style == "long":
+        wide, length = 1.1 + 0.12 * person.hair_volume, 0.9 + 1.2 * person.hair_volume
+        back = [(0.0, -1.45), (0.75, -1.25), (wide, -0.5), (wide + 0.06, 0.5), (wide, length), (0.5, length + 0.2)]
+        canvas.fill(symmetric([*back, (0.0, length + 0.2)]), mix(person.hair, (12, 10, 10), 0.28), depth=-0.25)
+    canvas.fill(_SHAPES["neck"], mix(person.skin, (44, 16, 13), 0.32), depth=-0.1)
+    canvas.fill(symmetric(_SHAPES["shoulders"]), person.clothes, depth=-0.2)
+    for side in (-1, 1):
+        canvas.fill(smooth(_SHAPES["ear"] * (side, 1), closed=True), mix(person.skin, (120, 40, 34), 0.2), depth=-0.05)
+    canvas.fill(_dome(person), person.hair, depth=0.0)
+
+
+def _dome(person: Person) -> np.ndarray:
+    """Compute the outline of the hair on the head, from its lower left end to its lower right one: (n, 2)."""
+    puff, low = 0.04 + 0.12 * person.hair_volume, 0.3 if person.hair_style == "long" else 0.02
+    half = np.array([(0, -1.36 - puff), (0.72, -1.2 - 0.8 * puff), (1.01 + puff / 2, -0.6), (1.0, low)])
+    return smooth(np.concatenate([half[:0:-1] * (-1, 1), half]))
+
+
+def _draw_in_front(canvas: Canvas, person: Person) -> None:
+    """Draw what covers the face: hair over the forehead, glasses."""
+    line = -0.75 - 0.14 * person.hair_volume
+    forehead = [(x, y + line * moved) for x, y, moved in _PEOPLE["hairlines"][person.hair_style]]
+    right = np.array([*forehead, (0.98, _dome(person)[0, 1])])
+    hairline = smooth(np.concatenate([right[::-1] * (-1, 1), right]))
+    face = canvas.project(np.concatenate([hairline, [(1.0, 1.2), (-1.0, 1.2)]]))
+    canvas.shade(canvas.project(_dome(person), 0.0), person.hair, _PEOPLE["hair light"], without=face)
+    if person.hair_style == "curly":
+        for angle in _CURLS:
+            canvas.disc(0.92 * np.sin(angle), -0.3 - np.cos(angle), 0.14 + 0.12 * person.hair_volume, person.hair, depth=0.0)
+        for x, y in hairline[6:-6:3]:
+            canvas.disc(x, y - 0.03, 0.1, person.hair)
+    if person.glasses:
+        frame = mix((36, 32, 34), person.hair, 0.25)
+        for side in (-1, 1):
+            canvas.stroke(np.add(_RIM, (side * (person.eye_spacing + 0.01), 0.01)), 0.028, frame, lift=0.06)
+            canvas.stroke([(side * 0.7, -0.06), (side * 0.97, -0.09)], 0.028, frame)
+        canvas.stroke(smooth([(-0.13, -0.02), (0, -0.06), (0.13, -0.02)]), 0.028, frame, lift=0.1)

@@ -9,7 +9,7 @@ from mien.errors import MienError, say
 
 if TYPE_CHECKING:
     from mien.data.faceset import FaceSet
-    from mien.data.pack import Crop, Progress
+    from mien.data.pack import Progress
     from mien.data.source import DataSource
 
 
@@ -49,29 +49,21 @@ def read_faces(
             label, or rows to leave out do not exist.
     """
     from mien.data import reading
+    from mien.inference.detection import FaceCropper
 
-    def open_crop(detector: str) -> "Crop":
-        from mien.inference.detection import FaceCropper
-
-        return FaceCropper(detector).largest
-
-    return reading.read_faces(source, size, channels, progress, open_crop)
+    return reading.read_faces(source, size, channels, progress, lambda detector: FaceCropper(detector).largest)
 
 
 def inputs_of(data: "FaceSet | DataSource | str | Path", out: Path | None = None) -> list[Path | str | None]:
     """List the files and folders that faces are read from, for `check_place`; MienError if `out` is below class folders."""
-    from mien.data.faceset import FaceSet
-    from mien.data.folders import CLASS_FOLDERS
-    from mien.data.reading import read_rows
-    from mien.data.rows import open_tree
-    from mien.data.source import as_source
+    from mien.data import faceset, folders, reading, rows, source as sources
 
-    if isinstance(data, FaceSet):
+    if isinstance(data, faceset.FaceSet):
         return [data.origin.path]
-    source = as_source(data)
+    source = sources.as_source(data)
     path = source.path.expanduser()
     is_within = out is not None and path.resolve() in (out.resolve(), *out.resolve().parents)
-    if is_within and read_rows(open_tree(path), source).kind.startswith(CLASS_FOLDERS):
+    if is_within and reading.read_rows(rows.open_tree(path), source).kind.startswith(folders.CLASS_FOLDERS):
         raise MienError(f"{out} lies in the data {path}, where it would count as a label; choose another --out.")
     return [source.path, source.votes, source.drop, source.detector]
 
@@ -101,7 +93,6 @@ def read_data(data: "FaceSet | DataSource | str | Path", size: int, channels: in
 
 
 def _look_like_photos(faces: "FaceSet") -> bool:
-    """Tell whether the faces fill only a part of the images."""
     import numpy as np
 
     from mien.inference.detection import FaceCropper

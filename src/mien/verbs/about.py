@@ -6,24 +6,20 @@ import subprocess
 import sys
 import textwrap
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from importlib import import_module, metadata
+from pathlib import Path
 from typing import Literal
+
+import yaml
 
 from mien import __version__
 from mien.errors import MienError, first_line, printable, say, show, to_json
 from mien.verbs import require
 
-USES = {  # what each extra is for, an extra before those that include it
-    "evaluate": "mien evaluate, audit and compare, and Parquet files",
-    "train": "mien train and quantize",
-    "hub": "models by hf:owner/name, and mien push",
-    "timm": "recipes with networks of timm",
-}
-RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino")  # one is enough
-NEEDED_MODULES = ("numpy", "PIL", "av", "onnxruntime", "jsonargparse")  # the modules that `mien predict` imports
-AGAIN = "pip install --force-reinstall mien"
+_TEXTS = yaml.safe_load(Path(__file__).with_name("doctor.yaml").read_text(encoding="utf-8"))
 
 
 def recipes(name: str | None = None) -> str:
@@ -100,18 +96,22 @@ class Diagnosis:
     settings: dict[str, str] = field(default_factory=dict)  # variables of the environment
     advice: list[str] = field(default_factory=list)  # what to do
 
-    def fail(self, advice: str, necessary: bool = True) -> None:
-        """Note what to do about something without which, if necessary, `mien predict` does not work."""
-        self.advice.append(advice)
-        self.works &= not necessary
+    @contextmanager
+    def check(self, what: str = "", necessary: bool = True) -> Iterator[None]:
+        """Note what to do if the block fails; `mien predict` does not work without what is necessary."""
+        try:
+            yield
+        except Exception as problem:  # a damaged binary may raise anything, and ONNX Runtime's errors have no public base class
+            self.advice.append(_TEXTS["broken"].format(what=what, problem=first_line(problem)) if what else str(problem))
+            self.works &= not necessary
 
     def table(self) -> str:
         """Format it as text for a terminal; the last lines say what to do, or that nothing is."""
         installed = ", ".join(f"{name}=={number}" for name, number in self.packages.items())
-        missing = self.missing.items()
+        lacks = [f"{', '.join(names)}: {_TEXTS['lacks'][extra]}" for extra, names in self.missing.items()]
         parts = {
             "packages": textwrap.wrap(installed, 100, break_on_hyphens=False),
-            "missing": [f"{', '.join(names)}: pip install 'mien[{extra}]', for {USES[extra]}" for extra, names in missing],
+            "missing": lacks,
             "runs on": [name.removesuffix("ExecutionProvider") for name in self.providers],
             "GPU": self.gpus,
             "models": [f"{name:<12}  {result}" for name, result in self.models.items()],
@@ -126,21 +126,11 @@ class Diagnosis:
         return "\n".join([*lines, "", *([works, *map(printable, self.advice)] if self.advice else ["all is well"])])
 
 
-def diagnose() -> Diagnosis:
-    """Check what `doctor` does, without importing PyTorch."""
-    found = Diagnosis(settings={name: value for name, value in sorted(os.environ.items()) if name.startswith("MIEN_")})
-    _check_packages(found)
-    if found.works:
-        _check_inference(found)
-    return found
-
-
 def version(name: str) -> str | None:
     """Give the installed version of a package, or None."""
-    try:
+    with suppress(metadata.PackageNotFoundError):
         return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+    return None
 
 
 def _check_packages(found: Diagnosis) -> None:
@@ -148,72 +138,67 @@ def _check_packages(found: Diagnosis) -> None:
 
     required = [Requirement(text) for text in metadata.requires("mien") or ()] if version("mien") else []
     by_extra: dict[str, tuple[str, Requirement]] = {}  # each package with the first extra that needs it
-    for extra in ("", *USES):
+    for extra in ("", *_TEXTS["lacks"]):
         needed = {each.name: each for each in required if not each.marker or each.marker.evaluate({"extra": extra})}
         by_extra |= {name: (extra, each) for name, each in needed.items() if name not in by_extra}
     for package, (extra, requirement) in by_extra.items():
         wanted = requirement.specifier
-        names = RUNTIMES if package == "onnxruntime" else (package,)
+        names = _TEXTS["runtimes"] if package == "onnxruntime" else (package,)
         installed = {name: number for name in names if (number := version(name))}
         found.packages |= installed
         for name, number in installed.items():
             if not wanted.contains(number, prereleases=True):
-                found.advice.append(f"{name} is {number}, and mien needs {wanted}: pip install -U '{name}{wanted}'")
+                found.advice.append(_TEXTS["version"].format(name=name, number=number, wanted=wanted))
         if len(installed) > 1:
-            advice = f"pip uninstall {' '.join(installed)}, then install one"
-            found.advice.append(f"{' and '.join(installed)} overwrite each other: {advice}")
+            found.advice.append(_TEXTS["both"].format(both=" and ".join(installed), names=" ".join(installed)))
         elif extra and not installed:
             found.missing.setdefault(extra, []).append(package)
         elif not installed:
-            found.fail(f"{package} is missing, and nothing works without it: pip install '{package}{wanted}'")
-    for name in NEEDED_MODULES:
-        try:
+            found.advice.append(_TEXTS["missing"].format(name=package, wanted=wanted))
+            found.works = False
+    for name in _TEXTS["modules"]:
+        with found.check(f"{name} cannot be imported"):
             import_module(name)
-        except Exception as problem:  # a damaged binary may raise anything
-            found.fail(f"{name} cannot be imported ({first_line(problem)}): {AGAIN}")
 
 
 def nvidia_gpus() -> list[str]:
     """Name this machine's NVIDIA GPUs, as its driver lists them."""
+    words = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     with suppress(OSError, subprocess.SubprocessError):
-        words = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
         listed = subprocess.run(words, capture_output=True, text=True, timeout=2, check=True).stdout
         return [line.strip() for line in listed.splitlines() if line.strip()]
     return []
 
 
-def _check_inference(found: Diagnosis) -> None:
-    """Classify a gray image with each embedded model, open the detector, and check the cache folder."""
+def diagnose() -> Diagnosis:
+    """Check what `doctor` does, without importing PyTorch."""
+    found = Diagnosis(settings={name: value for name, value in sorted(os.environ.items()) if name.startswith("MIEN_")})
+    _check_packages(found)
+    if not found.works:
+        return found
     import numpy as np
 
     from mien.files import cache_folder
-    from mien.inference.classifier import DEFAULT_MODEL, Classifier, embedded_models
-    from mien.inference.detection import open_detector
+    from mien.inference import classifier, detection
 
-    for name in dict.fromkeys([DEFAULT_MODEL, *embedded_models()]):
-        try:
-            model = Classifier(name, threads=1)
+    for name in dict.fromkeys([classifier.DEFAULT_MODEL, *classifier.embedded_models()]):
+        found.models[name] = "does not answer"
+        with found.check(f"the model {name} does not answer", name == classifier.DEFAULT_MODEL):
+            model = classifier.Classifier(name, threads=1)
             start = time.perf_counter()
             model.predict_proba(np.full((1, *model.face_shape), 128, np.uint8))
             found.models[name] = f"answers in {(time.perf_counter() - start) * 1e3:.1f} ms"
             found.providers = model.providers
-        except Exception as problem:  # ONNX Runtime's errors have no public base class
-            found.models[name] = "does not answer"
-            found.fail(f"the model {name} does not answer ({first_line(problem)}): {AGAIN}", name == DEFAULT_MODEL)
     found.gpus = nvidia_gpus()
     if found.gpus and "CUDAExecutionProvider" not in found.providers:
-        advice = "pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]'"
-        found.advice.append(f"there is a GPU that ONNX Runtime does not use: {advice}")
-    try:
+        found.advice.append(_TEXTS["gpu"])
+    with found.check(necessary=False):
         found.cache = str(cache_folder())
         if not os.access(found.cache, os.W_OK):
-            found.advice.append(f"the cache folder {found.cache} is not writable: set MIEN_CACHE to one that is")
-    except MienError as problem:
-        found.advice.append(str(problem))
+            found.advice.append(_TEXTS["cache"].format(cache=found.cache))
     name = "MIEN_DETECTOR" if os.environ.get("MIEN_DETECTOR") else "yunet"
-    try:
-        open_detector()
+    found.detectors[name] = "does not work"
+    with found.check():
+        detection.open_detector()
         found.detectors[name] = "works"
-    except MienError as problem:
-        found.detectors[name] = "does not work"
-        found.fail(str(problem))
+    return found

@@ -16,18 +16,17 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
+from mien.data import pack, reading
 from mien.data.faceset import NO_FACE
-from mien.data.pack import in_threads
-from mien.data.reading import read_rows, recognise
 from mien.data.rows import BadRow, Row, Rows, open_tree
 from mien.data.source import DataSource
 from mien.errors import MienError, check_number, printable, say, spreadsheet_safe
-from mien.files import check_empty, written_folder
+from mien.files import check_empty, check_place, written_folder
 from mien.images import LARGEST_FACE, as_data_uri, is_image_name, prepare
+from mien.inference import output, sources
 from mien.inference.detection import FaceCropper
-from mien.inference.output import check_draw, log_path
+from mien.inference.output import log_path
 from mien.inference.prediction import Frame, Unread, read
-from mien.inference.sources import check_names, listed
 from mien.inputs import pixels_in_flight, reason_of
 from mien.labels import LabelSet
 from mien.verbs import show_progress
@@ -38,7 +37,7 @@ SEVERAL = "several faces were found"
 KEPT = {"largest": "the largest was cropped", "all": "all were cropped", "skip": "none was cropped"}  # by --several
 LEFT_OUT = "photos without a face", "photos with several faces, of which none was cropped"  # headings of the page
 LOG = "photos.jsonl"  # of an unfinished run: a line with its settings, then one for each photo
-Photos = Iterator[tuple[Row | BadRow, str, str]]  # with their labels and the places of their faces
+Photo = tuple[Row | BadRow, str, str]  # with its label and the place of its faces
 
 
 class Cropped(NamedTuple):
@@ -110,8 +109,9 @@ def crop(
     if size is not None:
         check_number("The size of the faces", size, 1, LARGEST_FACE)
     names = [str(photos)] if isinstance(photos, str | Path) else [str(name) for name in photos]
-    check_draw(out, names, "--out")
-    out, part = Path(out), log_path(Path(out))
+    out = check_place(out, contents="faces")
+    output.check_draw(out, names, "--out")
+    part = log_path(out if out.name else out.absolute())  # "." has no name
     if resume and not part.exists() and (out / "photos.csv").is_file():
         say(f"mien: {str(out)!r} is whole, there is nothing to resume")
         return _counted(out)
@@ -126,7 +126,9 @@ def crop(
     settings |= {"min_size": min_size, "min_score": min_score, "size": size, "every": every}
     left = _with_places(rows)
     count = _skip_logged(part / LOG, json.loads(json.dumps(settings)), left)
-    cropped = in_threads(partial(_crop, labels=rows.labels, folder=part, cropper=cropper, several=several, size=size), left, 1)
+    cropped = pack.in_threads(
+        partial(_crop, labels=rows.labels, folder=part, cropper=cropper, several=several, size=size), left, 1
+    )
     try:
         with written_folder(out, "the faces", part=part) as folder:
             with (folder / LOG).open("a", encoding="utf-8") as log:
@@ -154,49 +156,46 @@ def crop(
     return crops
 
 
-def _skip_logged(log: Path, settings: dict[str, Any], photos: Photos) -> int:
+def _skip_logged(log: Path, settings: dict[str, Any], photos: Iterator[Photo]) -> int:
     """Skip the photos in the log of an unfinished run, cut off a line of it that is not whole, and count the photos."""
     whole = log.read_bytes().rpartition(b"\n")[0].splitlines() if log.exists() else []
     if len(whole) < 2:
         log.unlink(missing_ok=True)
         return 0
-    problem = "is not the log of an unfinished run, or damaged"
     try:
         header, *done = map(json.loads, whole)
         if other := [name for name in settings if header[name] != settings[name]]:
-            problem = f"has {other[0]} {header[other[0]]}, not {settings[other[0]]}; use the same options"
-            raise ValueError(problem)
+            change = f"{other[0]} {header[other[0]]}, not {settings[other[0]]}; use the same options"
+            raise MienError(f"{str(log)!r} has {change}, or remove its folder.")
         for photo, *_ in done:
-            row, _, _ = next(photos, (BadRow("", ""), "", ""))
-            if _name(row) != photo:
-                problem = f"has {photo!r} where there is {_name(row)!r} now"
-                raise ValueError(problem)
+            now = _name(next(photos, (BadRow("", ""), "", ""))[0])
+            if now != photo:
+                raise MienError(f"{str(log)!r} has {photo!r} where there is {now!r} now, or remove its folder.")
     except (ValueError, KeyError, TypeError):
-        raise MienError(f"{str(log)!r} {problem}, or remove its folder.") from None
+        raise MienError(f"{str(log)!r} is not the log of an unfinished run, or damaged, or remove its folder.") from None
     with log.open("r+b") as file:
         file.truncate(sum(len(line) + 1 for line in whole))
     return len(done)
 
 
 def _counted(folder: Path) -> Crops:
-    """Count what a finished run wrote."""
     with (folder / "photos.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     remarks = Counter(row["remark"] for row in rows)
-    no_face, several, good = remarks[NO_FACE], remarks[SEVERAL], remarks[""]
-    faces = sum(int(row["cropped"]) for row in rows)
-    return Crops(folder, len(rows), faces, no_face, several, len(rows) - no_face - several - good)
+    no_face, several = remarks[NO_FACE], remarks[SEVERAL]
+    failed = len(rows) - no_face - several - remarks[""]
+    return Crops(folder, len(rows), sum(int(row["cropped"]) for row in rows), no_face, several, failed)
 
 
 def _read(names: Sequence[str], every: int) -> Rows:
     """Read labelled photos, if the names are one path with labels; otherwise list photos without labels."""
-    frames = listed(names, every)
+    frames = sources.listed(names, every)
     if len(names) == 1 and ((path := Path(names[0])).is_file() or path.is_dir()):
         tree = open_tree(path)
-        format = recognise(tree)
+        format = reading.recognise(tree)
         if format and (format != "folders" or any("/" in file for file in filter(is_image_name, tree.files))):
-            return read_rows(tree, DataSource(path))
-    check_names(names)
+            return reading.read_rows(tree, DataSource(path))
+    sources.check_names(names)
     return Rows("photos without labels", LabelSet(["unlabelled"]), map(_unlabelled, frames))
 
 
@@ -215,7 +214,7 @@ def _name(row: Row | BadRow) -> str:
     return printable(row.id) if isinstance(row, Row) else row.place
 
 
-def _with_places(rows: Rows) -> Photos:
+def _with_places(rows: Rows) -> Iterator[Photo]:
     """Add to each photo its label and the place of its faces in the folder, without number and suffix."""
     taken: Counter[str] = Counter()
     for row in rows.rows:
@@ -239,10 +238,7 @@ def _unused(names: Sequence[str], taken: Counter[str]) -> str:
 
 
 @pixels_in_flight()
-def _crop(
-    photo: tuple[Row | BadRow, str, str], labels: LabelSet, folder: Path, cropper: FaceCropper, several: str, size: int | None
-) -> Cropped:
-    """Find the faces of a photo and write them."""
+def _crop(photo: Photo, labels: LabelSet, folder: Path, cropper: FaceCropper, several: str, size: int | None) -> Cropped:
     row, label, place = photo
     if isinstance(row, BadRow):
         return Cropped(row.place, remark=row.reason)
@@ -258,7 +254,6 @@ def _crop(
         return done._replace(remark=SEVERAL if faces else NO_FACE, found=len(faces), picture=picture)
     # a distribution over the labels has a column for each
     target = {"label": label} if isinstance(row.target, int) else dict(zip(labels, row.target.round(6).tolist(), strict=True))
-    height, width = image.shape[:2]
     written = []
     for number, (face, pixels) in enumerate(chosen):
         path = f"{place}-{number}.png" if several == "all" else f"{place}.png"
@@ -266,7 +261,7 @@ def _crop(
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(folder / path, compress_level=1)  # 5 ms for 244 pixels, and 18 ms for a file 13% smaller
         score = 1.0 if face.score is None else round(face.score, 4)
-        box = zip(("x1", "y1", "x2", "y2"), face.clipped(width, height), strict=True)
+        box = zip(("x1", "y1", "x2", "y2"), face.clipped(*image.shape[1::-1]), strict=True)
         cells = {"split": row.split, "photo": done.photo, **row.columns, "face": number, "score": score}
         written.append({"path": path, **target, **cells, **{edge: round(pixel, 1) for edge, pixel in box}})
     return done._replace(remark=SEVERAL if len(faces) > 1 else "", found=len(faces), faces=written)
@@ -285,31 +280,29 @@ def _write(folder: Path, several: str, csv_safe: bool) -> None:
         photos.writerow(("photo", "frame", "label", "split", "cropped", "remark"))
         log.readline()
         for each in (Cropped(*json.loads(line)) for line in log):
-            row = (*each[:4], len(each.faces), each.remark)
-            photos.writerow(map(spreadsheet_safe, row) if csv_safe else row)
+            cells = (*each[:4], len(each.faces), each.remark)
+            photos.writerow(map(spreadsheet_safe, cells) if csv_safe else cells)
             if each.faces and not manifest.tell():
                 faces.writerow(each.faces[0])
             faces.writerows(face.values() for face in each.faces)
             name, suffix = PurePath(each.photo).name, " (the largest)" if several == "largest" else ""
             title = each.label if each.faces else LEFT_OUT[each.found > 1]
             shown = [(True, 0.0, name, each.picture)] if each.picture else []
-            for face in each.faces:
-                which = f", {face['face'] + 1} of {each.found} faces{suffix}" if each.found > 1 else ""
-                caption = f"{name}{which}, score {face['score']:.2f}"
-                shown.append((each.found == 1, face["score"], caption, face["path"]))
+            for row in each.faces:
+                which = f", {row['face'] + 1} of {each.found} faces{suffix}" if each.found > 1 else ""
+                caption = f"{name}{which}, score {row['score']:.2f}"
+                shown.append((each.found == 1, row["score"], caption, row["path"]))
             tiles[title] = sorted([*tiles[title], *shown])[:SHOWN]
     sections = []
     for title in [*(title for title in tiles if title not in LEFT_OUT), *reversed(LEFT_OUT)]:
         if shown := tiles[title]:
-            figures = "\n".join(_figure(folder, caption, place) for _, _, caption, place in shown)
-            sections.append(f"<h2>{escape(title)} ({len(shown)} shown)</h2>\n<section>\n{figures}\n</section>")
+            sections.append(f"<h2>{escape(title)} ({len(shown)} shown)</h2>\n<section>")
+            for _, _, caption, place in shown:
+                if not place.startswith("data:"):
+                    with Image.open(folder / place) as face:
+                        place = as_data_uri(face, TILE, "jpeg")
+                sections.append(f'<figure><img src="{place}" alt=""><figcaption>{escape(caption)}</figcaption></figure>')
+            sections.append("</section>")
     template = Template(Path(__file__).with_name("crop.html").read_text(encoding="utf-8"))
     page = template.substitute(sections="\n".join(sections), kept=f"{KEPT[several]} (--several {several})")
     (folder / "index.html").write_text(page, encoding="utf-8")
-
-
-def _figure(folder: Path, caption: str, place: str) -> str:
-    if not place.startswith("data:"):
-        with Image.open(folder / place) as face:
-            place = as_data_uri(face, TILE, "jpeg")
-    return f'<figure><img src="{place}" alt=""><figcaption>{escape(caption)}</figcaption></figure>'

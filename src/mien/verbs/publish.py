@@ -1,13 +1,13 @@
 """Publishing a model: a smaller int8 file, measured beside the original, and the upload of a run to the Hugging Face hub."""
 
-import functools
 import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from timeit import timeit
@@ -19,7 +19,7 @@ import yaml
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
 from mien.errors import MienError, check_number, first_line, say
-from mien.files import INT8_MODEL, FileKind, check_file, check_place, identity, write_whole
+from mien.files import HUB_FILES, INT8_MODEL, check_file, check_place, files_in, identity, write_whole
 from mien.labels import select_changes
 from mien.text_files import parse_yaml
 from mien.verbs import inputs_of, read_data, require
@@ -28,13 +28,6 @@ if TYPE_CHECKING:
     from mien.evaluation.metrics import PairedTest, Proportion
 
 TIMED = 64  # faces that are timed one by one
-CARD = FileKind("a model card of mien push", rb"\A---\n(.*\n)?library_name: mien\n")
-HUB_FILES = {  # by the ending of their names
-    ".md": CARD,
-    ".yaml": FileKind("the recipe of a run", rb"\A(# what mien trained here; data: [^\n]*\n)?description: "),
-    ".json": FileKind("the metrics.json of a mien report", rb'\A\{\s*"made_by": "mien evaluate",'),
-    ".onnx": FileKind("a model of mien", rb"\A.{0,9}\x12.mien|mien\.quantized"),
-}
 
 
 @dataclass(frozen=True)
@@ -86,34 +79,32 @@ def quantize(
     if (own := identity(Path(out))) and own == identity(find_model(model)):
         raise MienError(f"{str(out)!r} is the model itself; give --out another name.")
     out = check_file(out, INT8_MODEL, inputs_of(data))
-    from mien.evaluation.label_match import fit_to_model, match_labels
-    from mien.evaluation.metrics import mcnemar, proportion
-    from mien.training.quantization import quantize as write_int8
-    from mien.training.transfer import QUANTIZED
+    from mien.evaluation import label_match, metrics
+    from mien.training import quantization, transfer
 
     original = Classifier(model, head="label", threads=1)
-    if kind := original.metadata.get(QUANTIZED):
+    if kind := original.metadata.get(transfer.QUANTIZED):
         raise MienError(f"{str(original.path)!r} is in {kind} already; give the float32 model that it was made from.")
     given = read_data(data, original.size, original.channels, quiet)
-    rows = fit_to_model(original.metadata.get("mien.recipe", ""), original.labels, given, labels)
+    rows = label_match.fit_to_model(original.metadata.get("mien.recipe", ""), original.labels, given, labels)
     changes = select_changes(labels or {}, original.labels.find)
     original = original.with_labels(changes)
     known = rows.split("train") if "train" in rows.split_names else rows
     split = next((name for name in ("validation", "test") if name in rows.split_names), rows.split_names[0])
     measured = rows.split(split)
-    truth = match_labels(original.labels, measured, labels).argmax(axis=1)
+    truth = label_match.match_labels(original.labels, measured, labels).argmax(axis=1)
     chosen = np.random.default_rng(0).permutation(len(known))[:faces]
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_int8(original.path, known.images[np.sort(chosen)], original.metadata, out)
+    quantization.quantize(original.path, known.images[np.sort(chosen)], original.metadata, out)
     both = (original, Classifier(out, head="label", threads=1).with_labels(changes))
     right = [each.predict_proba(measured.images).argmax(axis=1) == truth for each in both]
-    slow, fast = (  # one face at a time; the median, since the machine may be busy with other work
-        median(timeit(functools.partial(each.predict_proba, face[None]), number=1) for face in measured.images[:TIMED])
-        for each in both
-    )
+    singly = [face[None] for face in measured.images[:TIMED]]
+    # the median, since the machine may be busy with other work
+    slow, fast = (median(timeit(partial(each.predict_proba, face), number=1) for face in singly) for each in both)
     say(f"model   {out}", quiet)
-    accuracies = tuple(proportion(int(each.sum()), len(truth)) for each in right)
-    return Quantized(out, split, accuracies, mcnemar(*right), tuple(each.path.stat().st_size for each in both), slow / fast)
+    accuracies = tuple(metrics.proportion(int(each.sum()), len(truth)) for each in right)
+    sizes = tuple(each.path.stat().st_size for each in both)
+    return Quantized(out, split, accuracies, metrics.mcnemar(*right), sizes, slow / fast)
 
 
 @dataclass(frozen=True)
@@ -162,69 +153,64 @@ def push(
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", to):
         raise MienError(f"{to!r} is not a valid name on the hub; write --to owner/name.")
     if license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license):
-        raise MienError(
-            f"{license!r} is not a licence identifier of the hub; write one such as apache-2.0, mit or cc-by-nc-4.0."
-        )
+        raise MienError(f"{license!r} is no licence identifier of the hub; write one such as apache-2.0, mit or cc-by-nc-4.0.")
     if out is None and not dry_run:
         require("hub", "huggingface_hub")
         import huggingface_hub
 
         if huggingface_hub.get_token() is None:
-            advice = "log in with `hf auth login`, or set HF_TOKEN to one with write access"
-            trial = "To see what would be uploaded, add --dry-run."
-            raise MienError(f"There is no token of the Hugging Face hub; {advice}. {trial}")
-    if out is not None:
-        _check_hub_folder(Path(out), run)
+            advice = "log in with `hf auth login`, set HF_TOKEN to one with write access, or add --dry-run to upload nothing"
+            raise MienError(f"There is no token of the Hugging Face hub; {advice}.")
+    if out is not None:  # it may be missing, empty, or what an earlier push wrote, maybe with files of other names
+        if files_in(Path(out)) and not HUB_FILES[".md"].matches(Path(out, "README.md")):
+            raise MienError(f"The folder {str(out)!r} holds other files; choose another --out.")
+        for path in Path(out).glob("*"):
+            if re.fullmatch(r"model\.onnx|recipe\.yaml|metrics.*\.json", path.name):
+                check_file(path, HUB_FILES[path.suffix])
+        check_place(out, run)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         card = _gather(Path(run), to, license, folder)
-        files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+        made = sorted(folder.iterdir())
+        pushed = Pushed(to, {path.name: path.stat().st_size for path in made}, card)
         if dry_run:
-            return Pushed(to, files, card)
+            return pushed
         if out is None:
-            return Pushed(to, files, card, url=_upload(folder, to, private))
+            return replace(pushed, url=_upload(folder, to, private))
         Path(out).mkdir(parents=True, exist_ok=True)
-        for path in sorted(folder.iterdir()):
-            write_whole(Path(out, path.name), functools.partial(shutil.copyfile, path), HUB_FILES[path.suffix])
-        return Pushed(to, files, card, folder=Path(out))
+        for path in made:
+            write_whole(Path(out, path.name), partial(shutil.copyfile, path), HUB_FILES[path.suffix])
+        return replace(pushed, folder=Path(out))
 
 
 def _gather(run: Path, to: str, licence: str | None, folder: Path) -> str:
-    """Write the files for the hub into an empty folder, and return the card's text."""
     from mien.evaluation.record import describe_model, read_record
     from mien.inference.classifier import Classifier
 
-    own = run / "report" / "metrics.json"
+    own, recipe = run / "report" / "metrics.json", run / "recipe.yaml"
     if not (run / "model.onnx").is_file() or not own.is_file():
         advice = "name one that `mien train ... --out RUN` made"
         raise MienError(f"{str(run)!r} is not the folder of a finished run, which has a model.onnx and a report; {advice}.")
     model = Classifier(run)
-    sha256 = describe_model(model)["sha256"]
-    records = {own: read_record(own)}
-    for path in sorted(run.glob("*/metrics.json")):
-        with suppress(MienError):  # a file of something else
-            records.setdefault(path, read_record(path))
+    sha256, records = describe_model(model)["sha256"], {own: read_record(own)}
     if records[own]["model"]["sha256"] != sha256:
         raise MienError(f"The report {own.parent} is about another model than {model.path}; evaluate that one into it.")
-    records = {path: record for path, record in records.items() if record["model"]["sha256"] == sha256}
-    card = _without_home(model_card(to, model.metadata, list(records.values()), licence))
-    recipe = run / "recipe.yaml"
-    texts = {
-        "README.md": card,
-        "recipe.yaml": recipe.read_text(encoding="utf-8") if recipe.is_file() else model.metadata.get("mien.recipe", ""),
-    }
+    for path in sorted(run.glob("*/metrics.json")):
+        with suppress(MienError):  # a file of something else
+            if (record := read_record(path))["model"]["sha256"] == sha256:
+                records[path] = record
+    texts = {"README.md": model_card(to, model.metadata, list(records.values()), licence)}
+    texts["recipe.yaml"] = recipe.read_text("utf-8") if recipe.is_file() else model.metadata.get("mien.recipe", "")
     for path in records:
         name = "metrics.json" if path == own else f"metrics-{path.parent.name.removeprefix('report-')}.json"
         texts[name] = path.read_text(encoding="utf-8")
     for name, text in texts.items():
         (folder / name).write_text(_without_home(text), encoding="utf-8")
     shutil.copyfile(model.path, folder / "model.onnx")
-    return card
+    return _without_home(texts["README.md"])
 
 
-def model_card(
-    repository: str, metadata: Mapping[str, str], records: Sequence[dict[str, Any]], licence: str | None = None
-) -> str:
+def model_card(repository: str, metadata: Mapping[str, str], records: list[dict[str, Any]], licence: str | None = None) -> str:
     """Write the card of a model file with this metadata, from its reports as `read_record` gives them, the training's first."""
     from markupsafe import Markup
 
@@ -234,9 +220,7 @@ def model_card(
     environment.filters |= {
         "interval": lambda share: "-" if share is None else "{value:.1%}, {low:.1%} to {high:.1%}".format(**share),
         "slug": lambda text: re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "faces",
-        "yaml": lambda entry: Markup(
-            yaml.safe_dump(entry, allow_unicode=True, width=74).strip()
-        ),  # 80 less the indentation there
+        "yaml": lambda entry: Markup(yaml.safe_dump(entry, allow_unicode=True, width=74).strip()),  # 80 less the indentation
     }
     recipe = parse_yaml(metadata.get("mien.recipe") or "{}", "The recipe in the model file")
     data = json.loads(metadata.get("mien.data") or "{}")
@@ -254,20 +238,6 @@ def _without_home(text: str) -> str:
     return text
 
 
-def _check_hub_folder(out: Path, run: str | Path) -> None:
-    """Raise a MienError unless `out` is missing, empty, or what an earlier push wrote, maybe with files of other names."""
-    check_place(out)
-    if out.exists() and not out.is_dir():
-        raise MienError(f"{str(out)!r} is a file; name a folder with --out.")
-    present = list(out.iterdir()) if out.exists() else []
-    if present and not CARD.matches(out / "README.md"):
-        raise MienError(f"The folder {str(out)!r} holds other files; choose another --out.")
-    for path in present:
-        if path.name in ("model.onnx", "recipe.yaml") or re.fullmatch(r"metrics.*\.json", path.name):
-            check_file(path, HUB_FILES[path.suffix])
-    check_place(out, run)
-
-
 def _upload(folder: Path, to: str, private: bool) -> str:
     import huggingface_hub
     from huggingface_hub import errors as hub
@@ -276,21 +246,18 @@ def _upload(folder: Path, to: str, private: bool) -> str:
     try:
         url = str(api.create_repo(to, private=private or None, exist_ok=True))
         if private and not api.repo_info(to).private:
-            advice = "make it private on its page first, or leave out --private"
-            raise MienError(f"{to} is on the hub already and public; {advice}.")
+            raise MienError(f"{to} is on the hub already and public; make it private on its page, or leave out --private.")
         api.upload_folder(repo_id=to, folder_path=folder, commit_message="Upload a model with mien push")
         return url
     except hub.HFValidationError as problem:
         sentence = f"{to!r} is not a valid name on the hub ({first_line(problem)})."
     except hub.HfHubHTTPError as problem:
-        message = (problem.server_message or first_line(problem)).rstrip(".")
-        sentence = f"The hub rejected {to} (status {problem.response.status_code}): {message}."
-        if problem.response.status_code in (401, 403):
-            advice = "log in with one that has write access to it (`hf auth login`)"
-            sentence = f"The hub does not let this token write to {to}; {advice}."
+        status, message = problem.response.status_code, (problem.server_message or first_line(problem)).rstrip(".")
+        sentence = f"The hub rejected {to} (status {status}): {message}."
+        if status in (401, 403):
+            sentence = f"The hub does not let this token write to {to}; log in with one that may (`hf auth login`)."
     except Exception as problem:  # the hub's client passes on the errors of its HTTP library
         if isinstance(problem, MienError) or (isinstance(problem, OSError) and problem.filename is not None):
             raise  # the error above, or one of this machine's disk
-        advice = "run the same command again with a network connection"
-        sentence = f"The hub could not be reached ({first_line(problem)}); {advice}."
+        sentence = f"The hub could not be reached ({first_line(problem)}); run the same again with a network connection."
     raise MienError(sentence)
