@@ -1,4 +1,4 @@
-"""The networks by name: a new one is a file here and a line in `NETWORKS`."""
+"""The networks by name: a new one is a function here and a name in `NETWORKS`."""
 
 from collections.abc import Callable
 
@@ -8,22 +8,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mien.errors import MienError, suggestion
 from mien.training.networks.blocks import NetworkSpec
-from mien.training.networks.compact_resnet import compact_resnet
-from mien.training.networks.deepface_cnn import deepface_cnn
-from mien.training.networks.mish_cnn import mish_cnn
-from mien.training.networks.se_resnet import se_resnet
-from mien.training.networks.six_conv import six_conv
+from mien.training.networks.plain import deepface_cnn, mish_cnn, six_conv, wide_cnn
+from mien.training.networks.residual import compact_resnet, se_resnet
 from mien.training.networks.timm_backbone import timm_backbone
-from mien.training.networks.wide_cnn import wide_cnn
 from mien.training.recipe import TIMM
 
 NETWORKS: dict[str, Callable[[NetworkSpec], nn.Module]] = {
-    "compact_resnet": compact_resnet,
-    "deepface_cnn": deepface_cnn,
-    "mish_cnn": mish_cnn,
-    "se_resnet": se_resnet,
-    "six_conv": six_conv,
-    "wide_cnn": wide_cnn,
+    build.__name__: build for build in (compact_resnet, deepface_cnn, mish_cnn, se_resnet, six_conv, wide_cnn)
 }
 """Each maps float32 (N, C, H, W) to logits (N, classes)."""
 

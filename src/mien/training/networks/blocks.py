@@ -1,10 +1,10 @@
-"""What every network is built for, and the parts that several networks share."""
+"""What every network is built for, and where its head is."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from mien.errors import MienError
 from mien.training.recipe import Recipe
@@ -52,66 +52,3 @@ def head_of(network: nn.Module) -> nn.Module:
         head = get_classifier()  # a tuple for some of timm's networks
         return head if isinstance(head, nn.Module) else nn.ModuleList(head)
     return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
-
-
-class SqueezeExcitation(nn.Module):
-    """Multiplies each channel by a number between 0 and 1 that depends on all channels (Hu et al., 2018)."""
-
-    def __init__(self, channels: int, reduction: int = 16) -> None:
-        super().__init__()
-        self.weigh = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(channels, channels // reduction, 1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(channels // reduction, channels, 1),
-            nn.Sigmoid(),
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Map (N, channels, H, W) to the same shape."""
-        weighed: Tensor = features * self.weigh(features)
-        return weighed
-
-
-class ResidualBlock(nn.Module):
-    """The activation of the sum of two convolutions and a shortcut (He et al., 2016); more channels halve the resolution."""
-
-    def __init__(
-        self, spec: NetworkSpec, inputs: int, outputs: int, squeeze: bool, dropout: bool = False, pool: bool = False
-    ) -> None:
-        super().__init__()
-        stride = 1 if inputs == outputs else 2
-        self.residual = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-            spec.act(),
-            *([nn.Dropout(spec.dropout)] if dropout else []),
-            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-            *([SqueezeExcitation(outputs)] if squeeze else []),
-        )
-        self.shortcut: nn.Module = nn.Identity()
-        if stride > 1:
-            pooling = [nn.AvgPool2d(stride, ceil_mode=True)] if pool else []
-            convolution = nn.Conv2d(inputs, outputs, 1, stride=1 if pool else stride, bias=False)
-            self.shortcut = nn.Sequential(*pooling, convolution, nn.BatchNorm2d(outputs))
-        self.act = spec.act()
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride), rounded up."""
-        summed: Tensor = self.act(self.residual(features) + self.shortcut(features))
-        return summed
-
-
-def with_stem_and_head(spec: NetworkSpec, blocks: Iterable[nn.Module], widths: tuple[int, ...], stride: int) -> nn.Module:
-    """Put a convolution of widths[0] channels before residual blocks; pooling and the classification head after them."""
-    return nn.Sequential(
-        nn.Conv2d(spec.channels, widths[0], 3, stride=stride, padding=1, bias=False),
-        nn.BatchNorm2d(widths[0]),
-        spec.act(),
-        *blocks,
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Dropout(spec.dropout),
-        nn.Linear(widths[-1], spec.classes),
-    )
