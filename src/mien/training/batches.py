@@ -59,17 +59,15 @@ class DeviceFaces:
             images = torch.from_numpy(np.asarray(faces.images))
         self.images = images.to(device) if images.nbytes <= free / 2 else images
         self.targets = torch.from_numpy(np.array(faces.targets)).to(device)
-        self.votes = (
-            torch.zeros_like(self.targets) if faces.votes is None else torch.from_numpy(np.array(faces.votes)).to(device)
-        )
+        votes = np.zeros_like(faces.targets) if faces.votes is None else np.array(faces.votes)
+        self.votes = torch.from_numpy(votes).to(device)
         self.classes = faces.classes
         self.taught: Tensor | None = None
 
     def seen_as(self, images: Tensor, taught: Tensor) -> "DeviceFaces":
         """Return the same rows with other images, and the teachers' predictions for these: (N, heads, K), float32."""
         other = copy.copy(self)
-        other.images = images.to(self.images.device)
-        other.taught = taught.to(self.device)
+        other.images, other.taught = images.to(self.images.device), taught.to(self.device)
         return other
 
     def __len__(self) -> int:

@@ -19,7 +19,7 @@ from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.files import write_whole
 from mien.inference.classifier import HEADS
-from mien.training.batches import class_weights, sampling_probabilities
+from mien.training.batches import DeviceFaces, class_weights, sampling_probabilities
 from mien.training.face_network import FaceNetwork
 from mien.training.optimization import with_votes
 from mien.training.recipe import Recipe
@@ -42,9 +42,8 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
 
 def training_priors(recipe: Recipe, faces: FaceSet) -> dict[str, dict[str, float]]:
     """Compute each head's shares of the labels in the training rows, weighted as the recipe balances them."""
-    balance, targets = recipe.balance, torch.from_numpy(np.array(faces.targets))
-    votes = torch.zeros_like(targets) if faces.votes is None else torch.from_numpy(np.array(faces.votes))
-    learned = {"label": with_votes(targets, votes, recipe.votes.mix), "crowd": votes}
+    balance, rows = recipe.balance, DeviceFaces(faces, torch.device("cpu"))
+    learned = {"label": with_votes(rows.targets, rows.votes, recipe.votes.mix), "crowd": rows.votes}
     is_sampled = balance.sampler or balance.augment_minorities  # both show every label equally often
     weights = sampling_probabilities(faces.classes) if is_sampled else np.ones(len(faces))
     priors = {}
@@ -92,9 +91,7 @@ def export(
 
 
 def _to_onnx(network: nn.Module, faces: Tensor, outputs: list[str]) -> onnx.ModelProto:
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):  # about its own internals
         program = torch.onnx.export(
             network,
@@ -106,17 +103,15 @@ def _to_onnx(network: nn.Module, faces: Tensor, outputs: list[str]) -> onnx.Mode
             verbose=False,
         )
         assert program is not None
-    logger.setLevel(level)
     return program.model_proto
 
 
 def _with_metadata(model: onnx.ModelProto, metadata: Mapping[str, str]) -> bytes:
-    for node in model.graph.node:
-        del node.metadata_props[:]  # Python stack traces, with paths of the machine that trained
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
+        del part.metadata_props[:]  # of nodes Python stack traces, with paths of the machine that trained
+    for node in graph.node:
         node.doc_string = ""
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
-        del value.metadata_props[:]
-    del model.graph.metadata_props[:]
     onnx.helper.set_model_props(model, dict(metadata))
     model.producer_name, model.producer_version = "mien", metadata.get("mien.version", "")
     onnx.checker.check_model(model)

@@ -84,8 +84,8 @@ def measure_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
 def spread_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
     """Set all BatchNorm statistics to those of at most `SPREAD_FACES` faces, and the weights so that outputs stay the same.
 
-    In a model file BatchNorm is folded into the layer before it, which loses the scale of each channel. Layers read from one
-    need this before training, where BatchNorm divides by the actual scale. The model is left in evaluation mode.
+    In a model file BatchNorm is folded into the layer before it, which loses the scale of each channel, by which it divides in
+    training. The model is left in evaluation mode.
     """
     layers, device = _batch_norms(model), next(model.parameters()).device
     meters = [type(layer)(layer.num_features, affine=False, momentum=None).to(device) for layer in layers]
@@ -113,9 +113,7 @@ class _SumOfProcesses(torch.autograd.Function):
         dist.all_reduce(total)
         return total
 
-    @staticmethod
-    def backward(_: Any, gradient: Tensor) -> Tensor:
-        return _SumOfProcesses.forward(_, gradient)
+    backward = forward  # type: ignore[assignment]
 
 
 sum_of_processes: Callable[[Tensor], Tensor] = _SumOfProcesses.apply

@@ -10,11 +10,11 @@ import io
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from mien.errors import MienError
@@ -29,6 +29,8 @@ def quantize(model: Path, faces: np.ndarray, metadata: Mapping[str, str], out: P
     """Write a float32 model file as int8, with the ranges of activations measured on uint8 faces of its size."""
     if not len(faces):
         raise MienError("There are no faces to measure the ranges of activations on; give data with rows.")
+    last = max(0, len(faces) - BATCH)  # ONNX Runtime needs batches of one size: the last overlaps the one before
+    parts = iter([{"faces": faces[min(start, last) :][:BATCH]} for start in range(0, len(faces), BATCH)])
     with tempfile.TemporaryDirectory() as folder:
         merged, small = Path(folder) / "merged.onnx", Path(folder) / "int8.onnx"
         try:
@@ -38,7 +40,7 @@ def quantize(model: Path, faces: np.ndarray, metadata: Mapping[str, str], out: P
                 quantize_static(
                     merged,
                     small,
-                    _Batches(faces),
+                    SimpleNamespace(get_next=lambda: next(parts, None)),
                     quant_format=QuantFormat.QDQ,
                     op_types_to_quantize=OPERATIONS,
                     nodes_to_exclude=[*layers[:1], *layers[-1:]],  # cheap, and their errors would affect accuracy most
@@ -55,15 +57,3 @@ def quantize(model: Path, faces: np.ndarray, metadata: Mapping[str, str], out: P
         quantized = onnx.load(small)
     onnx.helper.set_model_props(quantized, {**metadata, QUANTIZED: "int8"})
     write_whole(out, lambda part: part.write_bytes(quantized.SerializeToString()), INT8_MODEL)
-
-
-class _Batches(CalibrationDataReader):  # type: ignore[misc]
-    """Batches of faces for ONNX Runtime."""
-
-    def __init__(self, faces: np.ndarray) -> None:
-        last = max(0, len(faces) - BATCH)  # ONNX Runtime needs batches of one size: the last overlaps the one before
-        self._parts = iter([faces[min(start, last) :][:BATCH] for start in range(0, len(faces), BATCH)])
-
-    def get_next(self) -> dict[str, Any] | None:
-        part = next(self._parts, None)
-        return None if part is None else {"faces": part}

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from safetensors.torch import save
 
 from mien import __version__
 from mien.data.faceset import FaceSet
-from mien.errors import MienError
+from mien.errors import MienError, say
 from mien.files import write_whole
 from mien.training.distillation import TAUGHT
 from mien.training.recipe import Recipe
@@ -60,25 +59,19 @@ class RunFolder:
         """Read the newest whole checkpoint, if any, and check that it was made under the same conditions."""
         damaged = []
         for path in (self.folder / name for name in CHECKPOINTS if (self.folder / name).exists()):
-            state = _read_checkpoint(path)
-            if state is None:
+            if (state := _read_checkpoint(path)) is None:
                 damaged.append(path)
                 continue
-            then = state.get("conditions")
-            if then is None:
+            if (then := state.get("conditions")) is None:
                 raise MienError(f"{path} is of another program or an older mien; train again into another --out.")
-            changed = [name for name, value in self.conditions["same"].items() if then["same"].get(name) != value]
-            if changed:
-                raise MienError(
-                    f"{self.folder} cannot be resumed, because this has changed since: {', '.join(changed)}. "
-                    "Resume it with the same, or choose another --out."
-                )
+            if changed := [name for name, value in self.conditions["same"].items() if then["same"].get(name) != value]:
+                reason = f"cannot be resumed, because this has changed since: {', '.join(changed)}"
+                raise MienError(f"{self.folder} {reason}. Resume it with the same, or choose another --out.")
             for name, value in self.conditions["close"].items():
-                if then["close"][name] != value:
-                    told = f"resuming with {name} {value}, not {then['close'][name]}: the result can differ in the last digits"
-                    print(told, file=sys.stderr)
+                if (before := then["close"][name]) != value:
+                    say(f"resuming with {name} {value}, not {before}: the result can differ in the last digits")
             for each in damaged:
-                print(f"{each} is damaged; going on from the epoch before it, in {path.name}", file=sys.stderr)
+                say(f"{each} is damaged; going on from the epoch before it, in {path.name}")
                 each.unlink()
             return state
         if damaged:

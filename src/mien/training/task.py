@@ -1,6 +1,5 @@
 """Training steps and validation of one network, in one process or in several that share each batch."""
 
-import sys
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
@@ -12,7 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from mien.errors import first_line
+from mien.errors import first_line, say
 from mien.training.augmentation import mixed, place, worsen
 from mien.training.batches import Batch, DeviceFaces, TrainingBatches, class_weights, in_order
 from mien.training.distillation import Teachers, Views
@@ -57,7 +56,7 @@ class CapturedStep:
                     self.step(self.inputs)
                 self.graph = graph
             except RuntimeError as problem:  # a network of timm that waits for the device, or too little memory
-                print(f"the steps stay plain, since they cannot be captured: {first_line(problem)}", file=sys.stderr)
+                say(f"the steps stay plain, since they cannot be captured: {first_line(problem)}")
         if self.graph is not None:
             self.graph.replay()
         elif is_cuda:
@@ -84,6 +83,7 @@ class ClassificationTask:
         teachers: Teachers | Views | None = None,
     ) -> None:
         self.fabric, self.recipe, self.teachers = fabric, recipe, teachers
+        self.part = fabric.global_rank, fabric.world_size
         self.train_faces, self.validation_faces = train, validation
         self.model = model.to(train.device)
         nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)  # 40% faster on a CPU
@@ -110,8 +110,7 @@ class ClassificationTask:
         self.kind: tuple[int | None, bool] | None = None
 
     def _batches(self, faces: DeviceFaces, epoch: int) -> TrainingBatches:
-        part = self.fabric.global_rank, self.fabric.world_size
-        return TrainingBatches(faces, self.recipe.batch_size, self.recipe.seed, epoch, self.recipe.balance, *part)
+        return TrainingBatches(faces, self.recipe.batch_size, self.recipe.seed, epoch, self.recipe.balance, *self.part)
 
     def start_epoch(self, epoch: int) -> TrainingBatches:
         """Seed dropout and augmentation, freeze or unfreeze the backbone, and return the batches; epochs count from 0."""
@@ -181,9 +180,9 @@ class ClassificationTask:
     def _augmented(self, batch: Batch, change: Callable[[Augmentation], Tensor]) -> Tensor:
         """Apply the recipe's augmentation, and its own augmentation to copies that balance rare labels."""
         faces = change(self.recipe.augmentation)
-        if batch.is_copy is not None:
-            faces = torch.where(batch.is_copy.view(-1, 1, 1, 1), change(self.recipe.balance.copies), faces)
-        return faces
+        if batch.is_copy is None:
+            return faces
+        return torch.where(batch.is_copy.view(-1, 1, 1, 1), change(self.recipe.balance.copies), faces)
 
     @torch.inference_mode()
     def validate(self) -> dict[str, float]:
@@ -194,9 +193,9 @@ class ClassificationTask:
         if self.recipe.precise_batch_norm and self.epoch >= self.recipe.head_epochs:
             measure_batch_norm(self.best_model, self.train_faces)
         self.best_model.eval()
-        faces, part = self.validation_faces, (self.fabric.global_rank, self.fabric.world_size)
+        faces = self.validation_faces
         with self.fabric.autocast():
-            logits = torch.cat([self.best_model(batch.faces)[:, 0] for batch in in_order(faces, 512, *part)])
+            logits = torch.cat([self.best_model(batch.faces)[:, 0] for batch in in_order(faces, 512, *self.part)])
         logits = self._gathered(logits)[: len(faces)]
         loss = float(F.cross_entropy(logits, faces.targets))
         if self.schedule is not None:
@@ -212,8 +211,7 @@ class ClassificationTask:
 
     @property
     def _stateful(self) -> dict[str, Any]:
-        average = None if self.average is None else self.average.network
-        parts: dict[str, Any] = {"model": self.model, "average": average, "start": self.start}
+        parts: dict[str, Any] = {"model": self.model, "average": self.average and self.average.network, "start": self.start}
         parts |= {"optimizer": self.optimizer, "schedule": self.schedule}
         return {name: part for name, part in parts.items() if part is not None}
 
@@ -231,12 +229,11 @@ class ClassificationTask:
 
 def distilled(losses: Sequence[Tensor], logits: Tensor, taught: Tensor, recipe: Recipe) -> list[Tensor]:
     """Replace a share of each head's loss on the targets by the loss on the teachers' probabilities (N, heads, K), if any."""
-    weight, temperature = recipe.distillation.weight, recipe.distillation.temperature
-    shared = list(losses)
+    how, shared = recipe.distillation, list(losses)
     for head in range(min(taught.shape[1], len(shared))):
         scale = recipe.votes.head if head else 1.0
-        by_teachers = scale * distillation_loss(logits[:, head], taught[:, head], temperature)
-        shared[head] = (1 - weight) * shared[head] + weight * by_teachers
+        by_teachers = scale * distillation_loss(logits[:, head], taught[:, head], how.temperature)
+        shared[head] = (1 - how.weight) * shared[head] + how.weight * by_teachers
     return shared
 
 

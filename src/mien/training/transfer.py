@@ -71,10 +71,9 @@ class TrainedRun:
 
 def is_model(weights: str | None) -> bool:
     """Return whether `Recipe.weights` names a model file: by its suffix, an embedded model, or one on the hub."""
-    if weights is None:
-        return False
-    is_file_or_hub = is_on_hub(weights) or Path(weights).suffix.lower() == ".onnx"
-    return is_file_or_hub or (weights in embedded_models() and not Path(weights).exists())
+    name = weights or ""
+    is_embedded = name in embedded_models() and not Path(name).exists()
+    return is_on_hub(name) or Path(name).suffix.lower() == ".onnx" or is_embedded
 
 
 def trained_run(weights: str | None) -> TrainedRun | None:
@@ -94,9 +93,8 @@ def starting_network(recipe: Recipe, labels: LabelSet) -> nn.Module:
     network = _with_weights(recipe, labels)
     side = recipe.crop_from
     if side is not None and recipe.enlarge_to is None and input_failure(network, recipe.channels, side):
-        raise MienError(
-            f"{recipe.network} takes faces of one size, which cannot grow from {side} pixels; remove --recipe.crop_from."
-        )
+        told = f"{recipe.network} takes faces of one size, which cannot grow from {side} pixels"
+        raise MienError(f"{told}; remove --recipe.crop_from.")
     return network
 
 
@@ -116,8 +114,7 @@ def _with_weights(recipe: Recipe, labels: LabelSet) -> nn.Module:
         load_weights(network, run.weights, head=not mismatch, first_head=len(run.recipe.heads) > len(recipe.heads))
     if mismatch and recipe.weights_share:
         raise MienError(f"weights_share needs weights with the same head, but {mismatch}; remove weights_share.")
-    if mismatch:
-        say(f"the head starts with random weights: {mismatch}")
+    say(f"the head starts with random weights: {mismatch}", quiet=not mismatch)
     return network
 
 
@@ -164,10 +161,8 @@ def load_weights(network: nn.Module, file: Path, head: bool = True, first_head: 
             problems.append(f"{name} is {shape}, not {tuple(value.shape)}")
     if problems:
         more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise MienError(
-            f"The weights in {file} do not fit the network: {', '.join(problems[:3])}{more}. "
-            "Give weights of the same network, with the same --recipe.network_options and --recipe.activation."
-        )
+        advice = "Give weights of the same network, with the same --recipe.network_options and --recipe.activation."
+        raise MienError(f"The weights in {file} do not fit the network: {', '.join(problems[:3])}{more}. {advice}")
     return in_head <= loaded
 
 
@@ -175,10 +170,8 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
     if not file.is_file() and file.suffix.lower() not in PICKLES:
         raise MienError(f"There is no run folder and no file {str(file)!r}; check --recipe.weights.")
     if file.suffix.lower() != ".safetensors":
-        raise MienError(
-            f"Weights must be a .safetensors file, not {str(file)!r}: other formats can run code when they are read. "
-            "Convert a model that you trust with safetensors.torch.save_file(model.state_dict(), FILE)."
-        )
+        advice = "Convert a model that you trust with safetensors.torch.save_file(model.state_dict(), FILE)."
+        raise MienError(f"Weights must be a .safetensors file, not {str(file)!r}: others can run code when read. {advice}")
     try:
         return {name.removeprefix("network."): value for name, value in load_file(file).items()}  # a prefix in run folders
     except SafetensorError as problem:
@@ -197,11 +190,8 @@ def read_model_weights(file: Path, network: nn.Module) -> dict[str, Tensor]:
     graph = onnx.load(file).graph
     arrays = {each.name.removeprefix(PREFIX): numpy_helper.to_array(each) for each in graph.initializer}
     weights = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-    biases = {
-        node.input[1].removeprefix(PREFIX): node.input[2].removeprefix(PREFIX)
-        for node in graph.node
-        if node.op_type in ("Conv", "Gemm") and len(node.input) > 2
-    }
+    layers = [node.input for node in graph.node if node.op_type in ("Conv", "Gemm") and len(node.input) > 2]
+    biases = {weight.removeprefix(PREFIX): bias.removeprefix(PREFIX) for _, weight, bias in layers}
     # a BatchNorm follows its layer, into which it was folded: restored, it changes nothing but adds the bias
     for (layer, _), (norm, module) in pairwise(network.named_modules()):
         bias = weights.get(biases.get(f"{layer}.weight", ""))

@@ -30,10 +30,8 @@ def build_network(name: str, spec: NetworkSpec) -> nn.Module:
         raise MienError(f"There is no network {name!r}; {hint}")
     options = OPTIONS.get(name, ())
     if unknown := set(spec.options).difference(options):
-        raise MienError(
-            f"{name} has no option {unknown.pop()}; its options are: {', '.join(options) or 'none'}. "
-            "Change --recipe.network_options, or set it to null."
-        )
+        told = f"{name} has no option {unknown.pop()}; its options are: {', '.join(options) or 'none'}"
+        raise MienError(f"{told}. Change --recipe.network_options, or set it to null.")
     return NETWORKS[name](spec)
 
 
