@@ -82,10 +82,7 @@ class DeviceFaces:
 
 
 class TrainingBatches:
-    """One epoch in a random order that depends only on seed and epoch; an incomplete last batch is dropped.
-
-    Of `processes` that train together, each gives its part of every batch.
-    """
+    """One epoch in an order by seed and epoch, or the part of one of several processes; an incomplete last batch is dropped."""
 
     def __init__(
         self,

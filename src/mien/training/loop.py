@@ -58,10 +58,7 @@ def train(
     nodes: int = 1,
     is_first: bool = True,
 ) -> Path:
-    """Train on faces prepared by `arrange`, write the run folder and return its model file; parameters as `mien.train`.
-
-    Only the first of the processes that torchrun or --nodes start writes to `out`.
-    """
+    """Train on faces prepared by `arrange`, write the run folder if this process `is_first`, and return its model file."""
     where = choose_device(device)
     fabric, processes = open_fabric(where, devices, nodes)
     if recipe.batch_size % processes or processes > len(faces.split("train")):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import yaml
 
@@ -194,9 +194,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         checks: list[tuple[str, str, Callable[[Any], bool]]] = [
-            (key, each["rule"], partial(_is_within, each["limits"])) for each in RANGES for key in each["keys"].split()
-        ]
-        checks += [
+            *((key, each["rule"], partial(_is_within, each["limits"])) for each in RANGES for key in each["keys"].split()),
             ("carve", "a share below 1 or a whole number of rows", lambda x: 0 < x <= 1e9 and (isinstance(x, int) or x < 1)),
             ("crop", f"at most its size, {shortened(self.size)}", lambda x: 1 <= x <= self.size),
             ("crop_from", f"at most its crop, {shortened(self.seen)}", lambda x: 1 <= x <= self.seen),
@@ -289,29 +287,26 @@ def check_run_folder(out: Path, resume: bool) -> None:
 
 def recipe_from_dict(content: Mapping[str, Any]) -> Recipe:
     """Create a recipe from plain values, nested as in YAML; unknown keys and values of a wrong type are errors."""
-    _check_keys(Recipe, content, "")
+    _check_keys(content, dataclasses.asdict(Recipe()))
     from jsonargparse import ArgumentError, ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--recipe", type=Recipe)
     try:
-        recipe: Recipe = parser.instantiate_classes(parser.parse_object({"recipe": dict(content)})).recipe
+        return cast(Recipe, parser.instantiate_classes(parser.parse_object({"recipe": dict(content)})).recipe)
     except ArgumentError as problem:
         raise MienError(f"{in_plain_words(str(problem)).rstrip('.')}.") from None
-    return recipe
 
 
-def _check_keys(kind: type, content: Mapping[str, Any], prefix: str) -> None:
-    known = {f.name: f.type for f in dataclasses.fields(kind)}
+def _check_keys(content: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> None:
     for key, value in content.items():
         if key not in known:
             hint = suggestion(str(key), known, f"the keys are {', '.join(known)}.", f"did you mean {prefix}{{}}?")
             raise MienError(f"The recipe has no key {prefix}{key}; {hint}")
-        inner = known[key]
-        if isinstance(inner, type) and dataclasses.is_dataclass(inner):
+        if isinstance(known[key], dict):
             if not isinstance(value, Mapping):
                 raise MienError(f"The recipe's {prefix}{key} must have keys and values, not {json.dumps(value)}; or remove it.")
-            _check_keys(inner, value, f"{prefix}{key}.")
+            _check_keys(value, known[key], f"{prefix}{key}.")
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

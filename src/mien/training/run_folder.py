@@ -38,10 +38,7 @@ def describe_conditions(recipe: Recipe, faces: FaceSet, out: Path, fabric: Fabri
 
 
 class RunFolder:
-    """The epochs of a run, as in log.csv, the `best` one, whose weights are kept, and their files; resumed if possible.
-
-    A checkpoint contains what the other files are written from, so that damage to these is repaired by resuming.
-    """
+    """The epochs of a run, as in log.csv, the `best` one, and their files, which resuming repairs from a checkpoint."""
 
     def __init__(self, folder: Path, recipe: Recipe, task: ClassificationTask, conditions: dict[str, dict[str, str]]) -> None:
         self.folder, self.recipe, self.task, self.conditions = folder, recipe, task, conditions

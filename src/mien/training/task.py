@@ -12,21 +12,12 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mien.errors import first_line, say
+from mien.training import optimization
 from mien.training.augmentation import mixed, place, worsen
 from mien.training.batches import Batch, DeviceFaces, TrainingBatches, class_weights, in_order
 from mien.training.distillation import Teachers, Views
 from mien.training.face_network import FaceNetwork, measure_batch_norm, pixels, share_batch_norm, sum_of_processes
 from mien.training.networks.blocks import head_of
-from mien.training.optimization import (
-    MovingAverage,
-    build_optimizer,
-    classification_loss,
-    distillation_loss,
-    interpolate,
-    rate_factors,
-    votes_loss,
-    with_votes,
-)
 from mien.training.recipe import Augmentation, Recipe
 from mien.training.transfer import head_only
 
@@ -87,20 +78,20 @@ class ClassificationTask:
         self.train_faces, self.validation_faces = train, validation
         self.model = model.to(train.device)
         nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)  # 40% faster on a CPU
-        self.average = MovingAverage(model, recipe.ema) if recipe.ema else None
+        self.average = optimization.MovingAverage(model, recipe.ema) if recipe.ema else None
         trained = model if self.average is None else self.average.network
         # with weights_share: the initial network, and the one between it and the trained network
         self.start = deepcopy(model).requires_grad_(False) if recipe.weights_share else None
         self.trained, self.best_model = trained, trained if self.start is None else deepcopy(self.start)
         if fabric.world_size > 1:
             share_batch_norm(model)
-        self.optimizer = build_optimizer(model, head_of(model.network), recipe.optimizer)
+        self.optimizer = optimization.build_optimizer(model, head_of(model.network), recipe.optimizer)
         schedule, self.schedule = recipe.schedule, None
         if schedule.name == "plateau":
             self.schedule = ReduceLROnPlateau(self.optimizer, factor=schedule.factor, patience=schedule.patience)
         batches = self._batches(train, 0)
         self.steps, self.images = len(batches), len(batches) * batches.batch_size  # of an epoch
-        factors = rate_factors(schedule, recipe.epochs * self.steps)
+        factors = optimization.rate_factors(schedule, recipe.epochs * self.steps)
         self.factors = None if factors is None else factors.to(train.device)
         self.highest = [group["lr"].clone() for group in self.optimizer.param_groups]
         self.done = torch.zeros(1, dtype=torch.long, device=train.device)  # steps
@@ -150,7 +141,7 @@ class ClassificationTask:
                 side = crop_side(recipe, self.epoch)
                 placed = self._augmented(batch, lambda how: place(given, how, side))
                 faces = self._augmented(batch, lambda how: worsen(placed, how))
-            targets, votes = with_votes(batch.targets, batch.votes, recipe.votes.mix), batch.votes
+            targets, votes = optimization.with_votes(batch.targets, batch.votes, recipe.votes.mix), batch.votes
             taught = [] if batch.taught is None else [batch.taught]
             if isinstance(self.teachers, Teachers):
                 with self.fabric.autocast():
@@ -159,9 +150,9 @@ class ClassificationTask:
                 faces, targets, votes, *taught = mixed(recipe.mixup, faces, targets, votes, *taught)
         logits, targets, votes, *taught = map(self._gathered, (self.replica.logits(faces), targets, votes, *taught))
         weights = self.label_weights if recipe.balance.class_weights else None
-        losses = [classification_loss(logits[:, 0], targets, recipe.label_smoothing, weights, recipe.focal_gamma)]
+        losses = [optimization.classification_loss(logits[:, 0], targets, recipe.label_smoothing, weights, recipe.focal_gamma)]
         if recipe.votes.head:
-            losses.append(recipe.votes.head * votes_loss(logits[:, 1], votes))
+            losses.append(recipe.votes.head * optimization.votes_loss(logits[:, 1], votes))
         if taught:
             losses = distilled(losses, logits, taught[0], recipe)
         loss = torch.stack(losses).sum()
@@ -188,7 +179,7 @@ class ClassificationTask:
     def validate(self) -> dict[str, float]:
         """Finish an epoch: return its training and validation figures, and step a plateau schedule."""
         if self.start is not None:
-            interpolate(self.best_model, self.start, self.trained, self.recipe.weights_share)
+            optimization.interpolate(self.best_model, self.start, self.trained, self.recipe.weights_share)
         # while only the head is trained, the backbone keeps its statistics
         if self.recipe.precise_batch_norm and self.epoch >= self.recipe.head_epochs:
             measure_batch_norm(self.best_model, self.train_faces)
@@ -232,7 +223,7 @@ def distilled(losses: Sequence[Tensor], logits: Tensor, taught: Tensor, recipe: 
     how, shared = recipe.distillation, list(losses)
     for head in range(min(taught.shape[1], len(shared))):
         scale = recipe.votes.head if head else 1.0
-        by_teachers = scale * distillation_loss(logits[:, head], taught[:, head], how.temperature)
+        by_teachers = scale * optimization.distillation_loss(logits[:, head], taught[:, head], how.temperature)
         shared[head] = (1 - how.weight) * shared[head] + how.weight * by_teachers
     return shared
 

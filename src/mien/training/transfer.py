@@ -1,7 +1,6 @@
 """Transfer learning: a network starts from trained weights, and its own head can be trained first with the rest frozen.
 
-Yosinski et al., How transferable are features in deep neural networks?, 2014; lower learning rates for the backbone are
-discriminative fine-tuning (Howard and Ruder, 2018).
+Yosinski et al., How transferable are features in deep neural networks?, 2014; Howard and Ruder, 2018, for lower backbone rates.
 """
 
 from dataclasses import dataclass
@@ -90,7 +89,11 @@ def trained_run(weights: str | None) -> TrainedRun | None:
 
 def starting_network(recipe: Recipe, labels: LabelSet) -> nn.Module:
     """Build a recipe's network with its initial weights, and check that it accepts growing faces if the recipe has them."""
-    network = _with_weights(recipe, labels)
+    spec, name = NetworkSpec.of(recipe, len(labels) * len(recipe.heads)), recipe.network.removeprefix(TIMM)
+    from_hub = recipe.weights == HUB
+    network = timm_backbone(name, spec, fetch_from_hub(name)) if from_hub else build_network(recipe.network, spec)
+    if recipe.weights is not None and not from_hub:
+        _take_weights(network, recipe.weights, recipe, labels)
     side = recipe.crop_from
     if side is not None and recipe.enlarge_to is None and input_failure(network, recipe.channels, side):
         told = f"{recipe.network} takes faces of one size, which cannot grow from {side} pixels"
@@ -98,16 +101,8 @@ def starting_network(recipe: Recipe, labels: LabelSet) -> nn.Module:
     return network
 
 
-def _with_weights(recipe: Recipe, labels: LabelSet) -> nn.Module:
-    spec = NetworkSpec.of(recipe, len(labels) * len(recipe.heads))
-    if recipe.weights == HUB:
-        name = recipe.network.removeprefix(TIMM)
-        return timm_backbone(name, spec, fetch_from_hub(name))
-    network = build_network(recipe.network, spec)
-    if recipe.weights is None:
-        return network
-    name, run = recipe.weights, trained_run(recipe.weights)
-    if run is None:
+def _take_weights(network: nn.Module, name: str, recipe: Recipe, labels: LabelSet) -> None:
+    if (run := trained_run(name)) is None:
         mismatch = "" if load_weights(network, Path(name)) else f"the head of {name} has another shape"
     else:
         mismatch = _head_mismatch(run, name, recipe, labels)
@@ -115,7 +110,6 @@ def _with_weights(recipe: Recipe, labels: LabelSet) -> nn.Module:
     if mismatch and recipe.weights_share:
         raise MienError(f"weights_share needs weights with the same head, but {mismatch}; remove weights_share.")
     say(f"the head starts with random weights: {mismatch}", quiet=not mismatch)
-    return network
 
 
 def _head_mismatch(run: TrainedRun, name: str, recipe: Recipe, labels: LabelSet) -> str:
@@ -140,11 +134,7 @@ def head_only(network: nn.Module, alone: bool) -> None:
 
 @torch.no_grad()
 def load_weights(network: nn.Module, file: Path, head: bool = True, first_head: bool = False) -> bool:
-    """Load weights from a .safetensors file or a model file, in float32, and return whether the head was loaded too.
-
-    The head is loaded if `head` is true and it has the same shape; with `first_head`, the file has two heads and the first one
-    is loaded. A first convolution is adapted between gray and colour so that the output for gray pictures is the same.
-    """
+    """Load weights from a .safetensors or model file, of two heads there the first, and tell whether the head was loaded."""
     given = read_model_weights(file, network) if file.suffix.lower() == ".onnx" else _read_safetensors(file)
     of_head = {id(parameter) for parameter in head_of(network).parameters()}
     in_head = {name for name, parameter in network.named_parameters() if id(parameter) in of_head}
@@ -179,7 +169,7 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
 
 
 def _adapt_channels(weight: Tensor, like: Tensor) -> Tensor:
-    """Adapt a first convolution between one and three channels; other weights stay the same."""
+    """Adapt a first convolution between one and three channels so that answers for gray faces stay; other weights stay."""
     if weight.ndim != 4 or like.ndim != 4 or {weight.shape[1], like.shape[1]} != {1, 3}:
         return weight
     return weight.float().sum(1, keepdim=True) if like.shape[1] == 1 else weight.float().expand(-1, 3, -1, -1) / 3

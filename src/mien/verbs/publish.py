@@ -88,7 +88,7 @@ def quantize(
     out = check_file(out, INT8_MODEL, inputs_of(data))
     from mien.evaluation.label_match import fit_to_model, match_labels
     from mien.evaluation.statistics import mcnemar, proportion
-    from mien.training.quantization import quantize as write_int8
+    from mien.training.export import quantize as write_int8
     from mien.training.transfer import QUANTIZED
 
     original = Classifier(model, head="label", threads=1)

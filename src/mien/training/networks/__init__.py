@@ -1,4 +1,4 @@
-"""The networks by name: a new one is a function here and a name in `NETWORKS`."""
+"""The networks by name: a new one is a function in `blocks` and a name in `NETWORKS`."""
 
 from collections.abc import Callable
 
@@ -7,15 +7,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mien.errors import MienError, suggestion
+from mien.training.networks import blocks
 from mien.training.networks.blocks import NetworkSpec
-from mien.training.networks.plain import deepface_cnn, mish_cnn, six_conv, wide_cnn
-from mien.training.networks.residual import compact_resnet, se_resnet
 from mien.training.networks.timm_backbone import timm_backbone
 from mien.training.recipe import TIMM
 
-NETWORKS: dict[str, Callable[[NetworkSpec], nn.Module]] = {
-    build.__name__: build for build in (compact_resnet, deepface_cnn, mish_cnn, se_resnet, six_conv, wide_cnn)
-}
+_NAMES = ("compact_resnet", "deepface_cnn", "mish_cnn", "se_resnet", "six_conv", "wide_cnn")
+NETWORKS: dict[str, Callable[[NetworkSpec], nn.Module]] = {name: getattr(blocks, name) for name in _NAMES}
 """Each maps float32 (N, C, H, W) to logits (N, classes)."""
 
 OPTIONS = {"compact_resnet": ("squeeze_excitation",)}  # names of the `network_options` of networks that have some
