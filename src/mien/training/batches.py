@@ -15,9 +15,8 @@ from mien.training.recipe import Balance
 
 def class_weights(counts: np.ndarray) -> np.ndarray:
     """Compute the label weights (K,) of scikit-learn's "balanced" (King and Zeng, 2001), with 0 for a label without rows."""
-    counts = np.asarray(counts, dtype=np.float64)
     present = counts > 0
-    weights = np.divide(counts.sum(), present.sum() * counts, out=np.zeros_like(counts), where=present)
+    weights = np.divide(counts.sum(), present.sum() * counts, out=np.zeros(len(counts)), where=present)
     return np.asarray(weights, dtype=np.float32)
 
 

@@ -1,8 +1,7 @@
 """Distillation: a network learns to predict what its teachers predict for the same faces (Hinton et al., 2015).
 
-Student and teachers see the same crop, rotation and scale (Beyer et al., A good teacher is patient and consistent, 2022), only
-the student poor light, blur, noise and covered parts (Xie et al., Self-training with noisy student, 2020). Predictions for
-views are computed once (Faghri et al., Reinforce data, multiply impact, 2023).
+Both see the same crop, rotation and scale (Beyer et al., 2022), only the student poor light, blur, noise and covered parts (Xie
+et al., Self-training with noisy student, 2020). Predictions for views are computed once (Faghri et al., 2023).
 """
 
 from collections.abc import Iterator, Sequence

@@ -13,8 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mien.training.batches import DeviceFaces
 from mien.training.recipe import Recipe
 
-MOST_FACES, BATCH = 4096, 512
-SPREAD_FACES, SPREAD_BATCH = 1024, 128
+MOST_FACES, BATCH, SPREAD_FACES, SPREAD_BATCH = 4096, 512, 1024, 128
 
 
 class FaceNetwork(nn.Module):
@@ -63,8 +62,7 @@ def pixels(faces: Tensor) -> Tensor:
 @torch.no_grad()
 def measure_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
     """Set all BatchNorm statistics to those of at most `MOST_FACES` faces; the model is left in evaluation mode."""
-    model.eval()  # disables dropout
-    layers = _batch_norms(model)
+    layers = _batch_norms(model.eval())  # without dropout
     if not layers:
         return
     momenta = [layer.momentum for layer in layers]

@@ -66,8 +66,8 @@ def train(
     torch.manual_seed(recipe.seed)
     if threads is not None:
         torch.set_num_threads(threads)
-    started = resume and any((out / name).is_file() for name in CHECKPOINTS)  # the initial weights are not needed again then
-    start = replace(recipe, weights=None, weights_share=0.0) if started else recipe
+    has_weights = resume and any((out / name).is_file() for name in CHECKPOINTS)
+    start = replace(recipe, weights=None, weights_share=0.0) if has_weights else recipe
     model = FaceNetwork.of(recipe, starting_network(start, faces.labels))
     teachers = load_teachers(recipe, faces) if recipe.distillation.teachers else None
     if is_first:
@@ -91,21 +91,19 @@ def train(
     if is_first:
         say(f"calibrating and writing {out / 'model.onnx'}", quiet)
         model.load_state_dict(load_file(out / "weights.safetensors"))
-        _finish(model, recipe, faces, DeviceFaces(faces.split("validation"), where), out, processes)
+        _finish(model.eval(), recipe, faces, DeviceFaces(faces.split("validation"), where), out, processes)
         (out / CHECKPOINTS[1]).unlink(missing_ok=True)
     return out / "model.onnx"
 
 
 def open_fabric(device: torch.device, devices: int, nodes: int) -> tuple[Fabric, int]:
     """Return Lightning Fabric for so many devices of a kind on each of the nodes, or as torchrun says, and the processes."""
-    by_torchrun = "LOCAL_WORLD_SIZE" in os.environ
-    if by_torchrun:
+    if by_torchrun := "LOCAL_WORLD_SIZE" in os.environ:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     most = torch.cuda.device_count() if device.type == "cuda" else 1 if device.type == "mps" else os.cpu_count() or 1
     if not 1 <= devices <= most or nodes < 1:
-        kind = f"the devices of kind {device.type} here"
-        raise MienError(f"--devices must be between 1 and {most}, {kind}, and --nodes at least 1.")
+        raise MienError(f"--devices must be between 1 and {most}, those of kind {device.type} here, and --nodes at least 1.")
     if device.index is not None and devices > 1:
         raise MienError(f"--device {device} is one device; for {devices} give --device {device.type}.")
     fabric = Fabric(
@@ -136,8 +134,7 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
     task = ClassificationTask(fabric, model, recipe, train_faces, validation_faces, teaching)
     run = RunFolder(out, recipe, task, describe_conditions(recipe, faces, out, fabric))
     quiet, resumed, started = quiet or not run.writes, len(run.history), time.perf_counter()
-    if resumed:
-        say(f"resuming after epoch {resumed}", quiet)
+    say(f"resuming after epoch {resumed}", quiet or not resumed)
     with _sigterm_like_ctrl_c(), SummaryWriter(out / "tensorboard") if run.writes else nullcontext() as board:
         while not run.is_complete:
             busy = _train_epoch(run, quiet)
@@ -275,19 +272,16 @@ def _name_labels(recipe: Recipe, faces: FaceSet) -> FaceSet:
             faces = faces.merge({name: named for name in faces.labels if (named := known.find(name))})
     new = [name for name in faces.labels if name not in decided and not (known.find(name) if known else meaning(name))]
     if known and (left_out := [name for name in new if is_no_expression(name)]):
-        count, faces = len(faces), faces.merge(dict.fromkeys(left_out))
-        new = [name for name in new if name not in left_out]
+        count, faces, new = len(faces), faces.merge(dict.fromkeys(left_out)), [name for name in new if name not in left_out]
         rows = f"{count - len(faces):,} rows of {', '.join(left_out)} left out"
         say(f"{rows}; to train on them: --labels '{json.dumps({left_out[0]: left_out[0]})}'")
     if 0 < len(new) < len(faces.labels):
-        flag = f"--labels '{json.dumps({new[0]: None})}'"
-        say(f"labels of their own: {', '.join(new)}; to leave one out: {flag}")
+        say(f"labels of their own: {', '.join(new)}; to leave one out: --labels '{json.dumps({new[0]: None})}'")
     return faces
 
 
 def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: DeviceFaces, out: Path, processes: int) -> None:
     """Calibrate on the validation rows, then export."""
-    model.eval()
     with torch.inference_mode():
         logits = torch.cat([model(batch.faces) for batch in in_order(validation)]).cpu()
     truth = {"label": validation.targets.cpu(), "crowd": validation.votes.cpu()}

@@ -15,7 +15,7 @@ import yaml
 
 from mien.errors import MienError, in_plain_words, shortened, suggestion
 from mien.files import FileKind, check_place, sweep
-from mien.inference.model_file import is_on_hub
+from mien.inference.model_file import UNFINISHED, is_on_hub
 from mien.text_files import LARGEST_YAML, parse_yaml, read_text
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -277,7 +277,7 @@ def load_recipe(name: str | Path) -> Recipe:
 def check_run_folder(out: Path, resume: bool) -> None:
     """Raise a MienError unless a run can be started in this folder, or resumed there."""
     check_place(out)
-    is_run = RUN_RECIPE.matches(out / "recipe.yaml")
+    is_run = RUN_RECIPE.matches(out / "recipe.yaml") or all((out / name).is_file() for name in UNFINISHED)
     if os.path.lexists(out) and not resume:
         raise MienError(f"{out} exists; choose another --out{', or add --resume to continue that run' if is_run else ''}.")
     sweep(out)

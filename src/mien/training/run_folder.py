@@ -33,8 +33,8 @@ def describe_conditions(recipe: Recipe, faces: FaceSet, out: Path, fabric: Fabri
     files = {f"the teacher {run}": Path(run, "weights.safetensors") for run in recipe.distillation.teachers}
     files[f"{TAUGHT} in that folder (delete it, and it is made again)"] = out / TAUGHT
     same |= {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items() if file.is_file()}
-    hardware = {"device": fabric.device.type, "torch": str(torch.__version__), "threads": str(torch.get_num_threads())}
-    return {"same": same, "close": {**hardware, "processes": str(fabric.world_size)}}
+    close = {"device": fabric.device.type, "torch": str(torch.__version__), "threads": str(torch.get_num_threads())}
+    return {"same": same, "close": {**close, "processes": str(fabric.world_size)}}
 
 
 class RunFolder:
@@ -83,10 +83,8 @@ class RunFolder:
     @property
     def is_complete(self) -> bool:
         """Whether all epochs are done, or enough of them brought no improvement."""
-        done, patience = len(self.history), self.recipe.early_stopping
-        return done == self.recipe.epochs or (
-            patience is not None and self.best is not None and done - self.best["epoch"] >= patience
-        )
+        done, patience = len(self.history), self.recipe.early_stopping or float("inf")
+        return done == self.recipe.epochs or (self.best is not None and done - self.best["epoch"] >= patience)
 
     def add(self, row: dict[str, float]) -> None:
         """Write `weights.safetensors` if the epoch is the best, `log.csv` and the checkpoint."""

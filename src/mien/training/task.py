@@ -86,12 +86,12 @@ class ClassificationTask:
         if fabric.world_size > 1:
             share_batch_norm(model)
         self.optimizer = optimization.build_optimizer(model, head_of(model.network), recipe.optimizer)
-        schedule, self.schedule = recipe.schedule, None
-        if schedule.name == "plateau":
-            self.schedule = ReduceLROnPlateau(self.optimizer, factor=schedule.factor, patience=schedule.patience)
+        how, self.schedule = recipe.schedule, None
+        if how.name == "plateau":
+            self.schedule = ReduceLROnPlateau(self.optimizer, factor=how.factor, patience=how.patience)
         batches = self._batches(train, 0)
         self.steps, self.images = len(batches), len(batches) * batches.batch_size  # of an epoch
-        factors = optimization.rate_factors(schedule, recipe.epochs * self.steps)
+        factors = optimization.rate_factors(how, recipe.epochs * self.steps)
         self.factors = None if factors is None else factors.to(train.device)
         self.highest = [group["lr"].clone() for group in self.optimizer.param_groups]
         self.done = torch.zeros(1, dtype=torch.long, device=train.device)  # steps

@@ -1,7 +1,4 @@
-"""Transfer learning: a network starts from trained weights, and its own head can be trained first with the rest frozen.
-
-Yosinski et al., How transferable are features in deep neural networks?, 2014; Howard and Ruder, 2018, for lower backbone rates.
-"""
+"""Transfer learning: a network starts from trained weights (Yosinski et al., 2014; Howard and Ruder, 2018)."""
 
 from dataclasses import dataclass
 from itertools import pairwise

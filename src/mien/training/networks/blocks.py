@@ -16,8 +16,6 @@ ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
     "swish": nn.SiLU,  # Ramachandran et al., 2017
     "mish": nn.Mish,  # Misra, 2019
 }
-COMPACT_WIDTHS = (32, 64, 128, 224)
-LARGE_WIDTHS = (64, 128, 256, 512)
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,7 @@ class NetworkSpec:
 
 def head_of(network: nn.Module) -> nn.Module:
     """Find the classification head: by timm's own function, or the last dense layer."""
-    get_classifier = getattr(network, "get_classifier", None)
-    if callable(get_classifier):
+    if get_classifier := getattr(network, "get_classifier", None):
         head = get_classifier()  # a tuple for some of timm's networks
         return head if isinstance(head, nn.Module) else nn.ModuleList(head)
     return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
@@ -121,28 +118,21 @@ def _dense(spec: NetworkSpec, *widths: int, normalised: bool = False) -> list[nn
 
 
 def compact_resnet(spec: NetworkSpec) -> nn.Module:
-    """Build the compact network: four residual blocks at 24, 12, 6 and 3 pixels, 1.05M parameters, 34M multiply-adds.
-
-    The stem halves a 48-pixel face at once, since the embedded model must classify a face within a millisecond on one core.
-    The option squeeze_excitation adds squeeze-and-excitation to every block.
-    """
+    """Build the compact network: four residual blocks at 24, 12, 6 and 3 pixels, 1.05M parameters, 34M multiply-adds."""
     spec.check_size("compact_resnet")
-    squeeze, widths = bool(spec.options.get("squeeze_excitation")), COMPACT_WIDTHS
+    squeeze, widths = bool(spec.options.get("squeeze_excitation")), (32, 64, 128, 224)
     blocks = [ResidualBlock(spec, inputs, outputs, squeeze, pool=True) for inputs, outputs in pairwise((widths[0], *widths))]
+    # the stem halves the face at once, since the embedded model must classify one within a millisecond on one core
     return _with_stem_and_head(spec, blocks, widths, stride=2)
 
 
 def se_resnet(spec: NetworkSpec) -> nn.Module:
-    """Build the large network: two residual blocks each at 48, 24, 12 and 6 pixels, with dropout; 11.3M parameters.
-
-    Dropout is between the two convolutions of a block (Zagoruyko and Komodakis, Wide residual networks, 2016). The stem keeps
-    the resolution, since 48 pixels are few.
-    """
+    """Build the large network: two residual blocks each at 48, 24, 12 and 6 pixels, with dropout; 11.3M parameters."""
     spec.check_size("se_resnet")
-    blocks = []
-    for inputs, outputs in pairwise((LARGE_WIDTHS[0], *LARGE_WIDTHS)):
+    blocks, widths = [], (64, 128, 256, 512)
+    for inputs, outputs in pairwise((widths[0], *widths)):
         blocks += [ResidualBlock(spec, each, outputs, squeeze=True, dropout=True) for each in (inputs, outputs)]
-    return _with_stem_and_head(spec, blocks, LARGE_WIDTHS, stride=1)
+    return _with_stem_and_head(spec, blocks, widths, stride=1)  # which keeps the resolution: 48 pixels are few
 
 
 class SqueezeExcitation(nn.Module):
@@ -176,7 +166,7 @@ class ResidualBlock(nn.Module):
             nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
             nn.BatchNorm2d(outputs),
             spec.act(),
-            *([nn.Dropout(spec.dropout)] if dropout else []),
+            *([nn.Dropout(spec.dropout)] if dropout else []),  # Zagoruyko and Komodakis, Wide residual networks, 2016
             nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
             nn.BatchNorm2d(outputs),
             *([SqueezeExcitation(outputs)] if squeeze else []),
