@@ -174,9 +174,7 @@ def _train_epoch(run: RunFolder, quiet: bool) -> str:
 def gpu_busy(device: torch.device) -> str:
     """Return the utilization of a GPU in words; empty for other devices, or if the driver or nvidia-ml-py does not give it."""
     if device.type == "cuda":
-        with suppress(
-            Exception
-        ):  # NVML's error classes exist only where it is installed, and no error should stop the training
+        with suppress(Exception):  # NVML's error classes exist only where it is installed, and none should stop the training
             return f"  GPU {torch.cuda.utilization(device)}% busy"
     return ""
 
