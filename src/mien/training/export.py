@@ -106,7 +106,8 @@ def _to_onnx(network: nn.Module, faces: Tensor, outputs: list[str], metadata: Ma
             verbose=False,
         )
         assert program is not None
-    model, graph = program.model_proto, program.model_proto.graph
+    model = program.model_proto  # a new one for each access
+    graph = model.graph
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
         del part.metadata_props[:]  # of nodes Python stack traces, with paths of the machine that trained
     for node in graph.node:
