@@ -71,7 +71,7 @@ def complaint(capsys, words: list[str]) -> str:
         (["train", "mien-s", "--data", "{faces}", "--out", "{faces}"], "exists; choose another --out."),
         (["train", "mien-s", "--data", "x", "--out", "y", "--recipe.keep", "happy"], "--recipe.keep: expected"),
         (["train", "mien-s", "--data", "x", "--out", "y", "--recipe.optimizer.name", "sdg"], "not sdg; did you mean sgd"),
-        (["train", "mien-s", "--data", "{faces}", "--out", "y", "--threads", "0"], "at least 1, not 0"),
+        (["train", "mien-s", "--data", "{faces}", "--out", "y", "--threads", "0"], "threads must be at least 1"),
         (["train", "mien-s", "{faces}", "--out", "y"], "Every argument but the first has a name"),
         (["train", "{run}/recipe.yaml", "--data", "{faces}", "--out", "{run}"], "exists; choose another --out"),
         (["evaluate", "--data", "{faces}", "--out", "y"], "missing: MODEL"),

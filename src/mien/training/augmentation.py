@@ -1,7 +1,4 @@
-"""Random changes of a whole batch of faces at once on its device, with separate parameters for each face.
-
-Faces are float32 (N, C, H, W) between 0 and 1. Random numbers come from torch's global generator.
-"""
+"""Random changes of batches of faces (N, C, H, W) between 0 and 1 on their device, separately for each face of a batch."""
 
 import math
 from functools import lru_cache
@@ -46,11 +43,9 @@ def mixed(strength: float, faces: Tensor, *targets: Tensor) -> tuple[Tensor, ...
     quantiles = _beta_quantiles(strength, faces.device)
     share = quantiles[(torch.rand(len(faces), device=faces.device) * len(quantiles)).long()]
     others = torch.rand(len(faces), device=faces.device).argsort()
-    blended = []
-    for each in (faces, *targets):
-        weight = share.view(-1, *[1] * (each.ndim - 1))
-        blended.append(weight * each + (1 - weight) * each[others])
-    return tuple(blended)
+    parts = (faces, *targets)
+    weights = [share.view(-1, *[1] * (each.ndim - 1)) for each in parts]
+    return tuple(weight * each + (1 - weight) * each[others] for weight, each in zip(weights, parts, strict=True))
 
 
 @lru_cache(maxsize=8)

@@ -15,9 +15,8 @@ from mien.training.recipe import Balance
 
 def class_weights(counts: np.ndarray) -> np.ndarray:
     """Compute the label weights (K,) of scikit-learn's "balanced" (King and Zeng, 2001), with 0 for a label without rows."""
-    counts = np.asarray(counts, dtype=np.float64)
     present = counts > 0
-    weights = np.divide(counts.sum(), present.sum() * counts, out=np.zeros_like(counts), where=present)
+    weights = np.divide(counts.sum(), present.sum() * counts, out=np.zeros(len(counts)), where=present)
     return np.asarray(weights, dtype=np.float32)
 
 
@@ -59,17 +58,15 @@ class DeviceFaces:
             images = torch.from_numpy(np.asarray(faces.images))
         self.images = images.to(device) if images.nbytes <= free / 2 else images
         self.targets = torch.from_numpy(np.array(faces.targets)).to(device)
-        self.votes = (
-            torch.zeros_like(self.targets) if faces.votes is None else torch.from_numpy(np.array(faces.votes)).to(device)
-        )
+        votes = np.zeros_like(faces.targets) if faces.votes is None else np.array(faces.votes)
+        self.votes = torch.from_numpy(votes).to(device)
         self.classes = faces.classes
         self.taught: Tensor | None = None
 
     def seen_as(self, images: Tensor, taught: Tensor) -> "DeviceFaces":
         """Return the same rows with other images, and the teachers' predictions for these: (N, heads, K), float32."""
         other = copy.copy(self)
-        other.images = images.to(self.images.device)
-        other.taught = taught.to(self.device)
+        other.images, other.taught = images.to(self.images.device), taught.to(self.device)
         return other
 
     def __len__(self) -> int:
@@ -84,10 +81,7 @@ class DeviceFaces:
 
 
 class TrainingBatches:
-    """One epoch in a random order that depends only on seed and epoch; an incomplete last batch is dropped.
-
-    Of `processes` that train together, each gives its part of every batch.
-    """
+    """One epoch in an order by seed and epoch, or the part of one of several processes; an incomplete last batch is dropped."""
 
     def __init__(
         self,

@@ -1,8 +1,7 @@
 """Distillation: a network learns to predict what its teachers predict for the same faces (Hinton et al., 2015).
 
-Student and teachers see the same crop, rotation and scale (Beyer et al., Knowledge distillation: a good teacher is patient
-and consistent, 2022). Only the student sees poor light, blur, noise and covered parts (Xie et al., Self-training with noisy
-student, 2020). Predictions for augmented views are computed once (Faghri et al., Reinforce data, multiply impact, 2023).
+Both see the same crop, rotation and scale (Beyer et al., 2022), only the student poor light, blur, noise and covered parts (Xie
+et al., Self-training with noisy student, 2020). Predictions for views are computed once (Faghri et al., 2023).
 """
 
 from collections.abc import Iterator, Sequence
@@ -51,12 +50,9 @@ def load_teachers(recipe: Recipe, faces: FaceSet) -> Teachers:
         if run.labels != faces.labels:
             labels, expected = ", ".join(run.labels), ", ".join(faces.labels)
             raise MienError(f"The teacher {folder} has the labels {labels}, but the student has {expected}.")
-        theirs = run.recipe
-        if (theirs.size, theirs.channels) != (recipe.size, recipe.channels):
-            raise MienError(
-                f"The teacher {folder} takes faces of {theirs.size} pixels and {theirs.channels} channels, the student "
-                f"{recipe.size} and {recipe.channels}; both must take the same faces."
-            )
+        if (run.recipe.size, run.recipe.channels) != (recipe.size, recipe.channels):
+            taken = f"takes faces of {run.recipe.size} pixels and {run.recipe.channels} channels, the student {recipe.size} and"
+            raise MienError(f"The teacher {folder} {taken} {recipe.channels}; both must take the same faces.")
         networks.append(run.network())
     return Teachers(networks, recipe.distillation.temperature)
 
@@ -65,8 +61,7 @@ class Views:
     """Views of every training face, made again by seed and number when needed; predictions for them are kept in `out`."""
 
     def __init__(self, recipe: Recipe, faces: DeviceFaces, teachers: Teachers, out: Path) -> None:
-        self.recipe, self.faces = recipe, faces
-        file = out / TAUGHT
+        self.recipe, self.faces, file = recipe, faces, out / TAUGHT
         self.taught = load_file(file) if file.is_file() else {}
         for number in range(recipe.distillation.views):
             if str(number) not in self.taught:

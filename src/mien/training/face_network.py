@@ -13,8 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mien.training.batches import DeviceFaces
 from mien.training.recipe import Recipe
 
-MOST_FACES, BATCH = 4096, 512
-SPREAD_FACES, SPREAD_BATCH = 1024, 128
+MOST_FACES, BATCH, SPREAD_FACES, SPREAD_BATCH = 4096, 512, 1024, 128
 
 
 class FaceNetwork(nn.Module):
@@ -30,8 +29,7 @@ class FaceNetwork(nn.Module):
         enlarge_to: int | None = None,
     ) -> None:
         super().__init__()
-        self.network, self.mean, self.std = network, mean, std
-        self.heads, self.crop, self.enlarge_to = heads, crop, enlarge_to
+        self.network, self.mean, self.std, self.heads, self.crop, self.enlarge_to = network, mean, std, heads, crop, enlarge_to
 
     @classmethod
     def of(cls, recipe: Recipe, network: nn.Module) -> "FaceNetwork":
@@ -64,8 +62,7 @@ def pixels(faces: Tensor) -> Tensor:
 @torch.no_grad()
 def measure_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
     """Set all BatchNorm statistics to those of at most `MOST_FACES` faces; the model is left in evaluation mode."""
-    model.eval()  # disables dropout
-    layers = _batch_norms(model)
+    layers = _batch_norms(model.eval())  # without dropout
     if not layers:
         return
     momenta = [layer.momentum for layer in layers]
@@ -82,11 +79,8 @@ def measure_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
 
 @torch.no_grad()
 def spread_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
-    """Set all BatchNorm statistics to those of at most `SPREAD_FACES` faces, and the weights so that outputs stay the same.
-
-    In a model file BatchNorm is folded into the layer before it, which loses the scale of each channel. Layers read from one
-    need this before training, where BatchNorm divides by the actual scale. The model is left in evaluation mode.
-    """
+    """Set all BatchNorm statistics to those of at most `SPREAD_FACES` faces, and the weights so that outputs stay the same."""
+    # a model file holds BatchNorm folded into the layer before it, without the scale of each channel, by which training divides
     layers, device = _batch_norms(model), next(model.parameters()).device
     meters = [type(layer)(layer.num_features, affine=False, momentum=None).to(device) for layer in layers]
     hooks = [layer.register_forward_pre_hook(partial(_record, meter)) for layer, meter in zip(layers, meters, strict=True)]
@@ -113,9 +107,7 @@ class _SumOfProcesses(torch.autograd.Function):
         dist.all_reduce(total)
         return total
 
-    @staticmethod
-    def backward(_: Any, gradient: Tensor) -> Tensor:
-        return _SumOfProcesses.forward(_, gradient)
+    backward = forward  # type: ignore[assignment]
 
 
 sum_of_processes: Callable[[Tensor], Tensor] = _SumOfProcesses.apply
@@ -123,12 +115,9 @@ sum_of_processes: Callable[[Tensor], Tensor] = _SumOfProcesses.apply
 
 
 def share_batch_norm(model: nn.Module) -> None:
-    """Let plain BatchNorm layers use the statistics of all processes' parts of a batch while training.
-
-    torch.nn.SyncBatchNorm does that on GPUs only. Other kinds of BatchNorm, of some of timm's networks, keep their part's.
-    """
+    """Let plain BatchNorm layers use the statistics of whole batches, as torch.nn.SyncBatchNorm does on GPUs only."""
     for layer in _batch_norms(model):
-        if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d) and layer.affine:
+        if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d) and layer.affine:  # not the kinds of some of timm's networks
             layer.__class__ = _SharedBatchNorm
 
 
@@ -137,22 +126,20 @@ class _SharedBatchNorm(_BatchNorm):
         pass
 
     def forward(self, features: Tensor) -> Tensor:
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
         if not self.training or self.momentum is None:  # momentum is None while statistics are measured
             return super().forward(features)
+        running_mean, running_var, done = map(self.get_buffer, ("running_mean", "running_var", "num_batches_tracked"))
         shape = (1, -1, *[1] * (features.ndim - 2))
-        shifted = features.float() - self.running_mean.view(shape)  # near 0, where variances lose no digits
+        shifted = features.float() - running_mean.view(shape)  # near 0, where variances lose no digits
         axes = [axis for axis in range(features.ndim) if axis != 1]
         processes = dist.get_world_size()
         mean, square = sum_of_processes(torch.stack([shifted.mean(axes), shifted.square().mean(axes)]) / processes)
         variance = square - mean.square()
         count = processes * features.numel() / features.shape[1]
         with torch.no_grad():
-            self.num_batches_tracked += 1
-            self.running_mean += self.momentum * mean
-            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+            done += 1
+            running_mean += self.momentum * mean
+            running_var.lerp_(variance * count / (count - 1), self.momentum)
         slope = (self.weight / (variance + self.eps).sqrt()).view(shape)
         normalised: Tensor = (shifted - mean.view(shape)) * slope + self.bias.view(shape)
         return normalised.to(features.dtype)

@@ -58,21 +58,16 @@ def train(
     nodes: int = 1,
     is_first: bool = True,
 ) -> Path:
-    """Train on faces prepared by `arrange`, write the run folder and return its model file; parameters as `mien.train`.
-
-    Only the first of the processes that torchrun or --nodes start writes to `out`.
-    """
+    """Train on faces prepared by `arrange`, write the run folder if this process `is_first`, and return its model file."""
     where = choose_device(device)
-    if threads is not None and threads < 1:
-        raise MienError(f"Training needs at least one thread, not {threads}.")
     fabric, processes = open_fabric(where, devices, nodes)
     if recipe.batch_size % processes or processes > len(faces.split("train")):
         raise MienError(f"{processes} processes share a batch; choose a --recipe.batch_size that is a multiple of {processes}.")
     torch.manual_seed(recipe.seed)
     if threads is not None:
         torch.set_num_threads(threads)
-    started = resume and any((out / name).is_file() for name in CHECKPOINTS)  # the initial weights are not needed again then
-    start = replace(recipe, weights=None, weights_share=0.0) if started else recipe
+    has_weights = resume and any((out / name).is_file() for name in CHECKPOINTS)
+    start = replace(recipe, weights=None, weights_share=0.0) if has_weights else recipe
     model = FaceNetwork.of(recipe, starting_network(start, faces.labels))
     teachers = load_teachers(recipe, faces) if recipe.distillation.teachers else None
     if is_first:
@@ -96,22 +91,19 @@ def train(
     if is_first:
         say(f"calibrating and writing {out / 'model.onnx'}", quiet)
         model.load_state_dict(load_file(out / "weights.safetensors"))
-        _finish(model, recipe, faces, DeviceFaces(faces.split("validation"), where), out, processes)
+        _finish(model.eval(), recipe, faces, DeviceFaces(faces.split("validation"), where), out, processes)
         (out / CHECKPOINTS[1]).unlink(missing_ok=True)
     return out / "model.onnx"
 
 
 def open_fabric(device: torch.device, devices: int, nodes: int) -> tuple[Fabric, int]:
     """Return Lightning Fabric for so many devices of a kind on each of the nodes, or as torchrun says, and the processes."""
-    by_torchrun = "LOCAL_WORLD_SIZE" in os.environ
-    if by_torchrun:
+    if by_torchrun := "LOCAL_WORLD_SIZE" in os.environ:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     most = torch.cuda.device_count() if device.type == "cuda" else 1 if device.type == "mps" else os.cpu_count() or 1
     if not 1 <= devices <= most or nodes < 1:
-        raise MienError(
-            f"--devices must be between 1 and {most}, the devices of kind {device.type} here, and --nodes at least 1."
-        )
+        raise MienError(f"--devices must be between 1 and {most}, those of kind {device.type} here, and --nodes at least 1.")
     if device.index is not None and devices > 1:
         raise MienError(f"--device {device} is one device; for {devices} give --device {device.type}.")
     fabric = Fabric(
@@ -141,17 +133,22 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
         spread_batch_norm(model, train_faces)
     task = ClassificationTask(fabric, model, recipe, train_faces, validation_faces, teaching)
     run = RunFolder(out, recipe, task, describe_conditions(recipe, faces, out, fabric))
-    quiet, resumed, started = quiet or not fabric.is_global_zero, len(run.history), time.perf_counter()
-    if resumed:
-        say(f"resuming after epoch {resumed}", quiet)
+    quiet, resumed, started = quiet or not run.writes, len(run.history), time.perf_counter()
+    say(f"resuming after epoch {resumed}", quiet or not resumed)
     with _sigterm_like_ctrl_c(), SummaryWriter(out / "tensorboard") if run.writes else nullcontext() as board:
         while not run.is_complete:
             busy = _train_epoch(run, quiet)
-            for name, value in run.history[-1].items() if board else ():
-                board.add_scalar(name, value, len(run.history))  # type: ignore[union-attr]
-            if not quiet:
-                left = recipe.epochs - len(run.history)
-                print_epoch(run, (time.perf_counter() - started) / (len(run.history) - resumed) * left, busy)
+            row, done = run.history[-1], len(run.history)
+            for name, value in row.items() if board else ():
+                board.add_scalar(name, value, done)  # type: ignore[union-attr]
+            left = round((time.perf_counter() - started) / (done - resumed) * (recipe.epochs - done))
+            say(
+                f"epoch {done:>3}/{recipe.epochs}  train loss {row['train_loss']:.4f}  "
+                f"validation loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.1%}"
+                f"{' (best)' if run.chosen is row else ''}  {row['images_per_second']:,.0f} images/s{busy}  "
+                f"{tqdm.format_interval(left).removeprefix('0')} left{'  head only' if done <= recipe.head_epochs else ''}",
+                quiet,
+            )
     if run.best is None or not np.isfinite(run.best["validation_loss"]):
         raise MienError("Training diverged: the validation loss is not a number; lower --recipe.optimizer.learning_rate.")
 
@@ -174,27 +171,12 @@ def _train_epoch(run: RunFolder, quiet: bool) -> str:
     return busy
 
 
-def print_epoch(run: RunFolder, seconds_left: float, busy: str) -> None:
-    """Print the line of the last epoch."""
-    recipe, row = run.recipe, run.history[-1]
-    minutes, seconds = divmod(round(seconds_left), 60)
-    duration = f"{minutes // 60}:{minutes % 60:02}:{seconds:02}" if minutes >= 60 else f"{minutes}:{seconds:02}"
-    say(
-        f"epoch {row['epoch']:>3}/{recipe.epochs}  train loss {row['train_loss']:.4f}  "
-        f"validation loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.1%}"
-        f"{' (best)' if run.chosen is row else ''}  {row['images_per_second']:,.0f} images/s{busy}  {duration} left"
-        f"{'  head only' if row['epoch'] <= recipe.head_epochs else ''}"
-    )
-
-
 def gpu_busy(device: torch.device) -> str:
     """Return the utilization of a GPU in words; empty for other devices, or if the driver or nvidia-ml-py does not give it."""
-    if device.type != "cuda":
-        return ""
-    try:
-        return f"  GPU {torch.cuda.utilization(device)}% busy"
-    except Exception:  # NVML's error classes exist only where it is installed, and no error should stop the training
-        return ""
+    if device.type == "cuda":
+        with suppress(Exception):  # NVML's error classes exist only where it is installed, and none should stop the training
+            return f"  GPU {torch.cuda.utilization(device)}% busy"
+    return ""
 
 
 def open_run_folder(out: Path, resume: bool, recipe: Recipe, fingerprint: str) -> None:
@@ -202,9 +184,8 @@ def open_run_folder(out: Path, resume: bool, recipe: Recipe, fingerprint: str) -
     recipe_file, first_line = out / "recipe.yaml", f"{FIRST_LINE}{fingerprint}\n"
     check_run_folder(out, resume)
     if recipe_file.is_file():
-        # loaded as a recipe: one of an older mien lacks keys, and was trained with their defaults
         try:
-            then = asdict(load_recipe(recipe_file))
+            then = asdict(load_recipe(recipe_file))  # with the defaults of keys that an older mien lacked
         except MienError as problem:
             raise MienError(f"The run cannot be resumed: {problem} Train again into another --out.") from None
         now = yaml.safe_load(recipe.to_yaml())
@@ -222,26 +203,23 @@ def open_run_folder(out: Path, resume: bool, recipe: Recipe, fingerprint: str) -
 @contextmanager
 def _sigterm_like_ctrl_c() -> Iterator[None]:
     """Raise KeyboardInterrupt on SIGTERM too, where signals can be handled: in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if is_main else None
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if is_main:
+            signal.signal(signal.SIGTERM, before)
 
 
 def choose_device(name: str) -> torch.device:
     """Return an available device by its name; auto is the first available of cuda, mps and cpu."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    kinds = [kind for kind, is_there in available.items() if is_there]
     with suppress(RuntimeError):
-        if available.get(torch.device(name).type):
-            return torch.device(name)
-    names = ", ".join(kind for kind, is_there in available.items() if is_there)
-    raise MienError(f"There is no device {name!r} here; use auto or one of {names} (GPUs are cuda or mps).")
+        if name == "auto" or torch.device(name).type in kinds:
+            return torch.device(kinds[0] if name == "auto" else name)
+    raise MienError(f"There is no device {name!r} here; use auto or one of {', '.join(kinds)} (GPUs are cuda or mps).")
 
 
 def describe_hardware(device: torch.device, processes: int = 1) -> str:
@@ -254,17 +232,15 @@ def describe_hardware(device: torch.device, processes: int = 1) -> str:
 def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
     """Apply the recipe's labels and splits to the data; reject data that do not fit the recipe or lack training rows."""
     if (faces.size, faces.channels) != (recipe.size, recipe.channels):
-        raise MienError(
-            f"The recipe needs {recipe.size} pixels and {recipe.channels} channels; the faces have {faces.size} and "
-            f"{faces.channels}. Read them with read_faces(path, size={recipe.size}, channels={recipe.channels})."
-        )
+        needs = f"The recipe needs {recipe.size} pixels and {recipe.channels} channels"
+        advice = f"Read them with read_faces(path, size={recipe.size}, channels={recipe.channels})."
+        raise MienError(f"{needs}; the faces have {faces.size} and {faces.channels}. {advice}")
     try:
         faces = faces.merge(recipe.merge) if recipe.merge else faces
         faces = faces.keep(recipe.keep) if recipe.keep else _name_labels(recipe, faces)
     except MienError as problem:
-        raise MienError(
-            f"The recipe does not fit the data: {problem} Choose labels with --labels, --recipe.keep and --recipe.merge."
-        ) from None
+        advice = "Choose labels with --labels, --recipe.keep and --recipe.merge."
+        raise MienError(f"The recipe does not fit the data: {problem} {advice}") from None
     if (recipe.votes.head or recipe.votes.mix) and faces.votes is None:
         raise MienError("The recipe needs crowd votes; add those of FER+: --data.votes fer2013new.csv --data.votes_as beside.")
     if "train" not in faces.split_names and "none" in faces.split_names:
@@ -276,14 +252,12 @@ def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
     if len(present) < 2:
         raise MienError(f"Training needs faces of at least two labels; there are only rows of {', '.join(present) or 'none'}.")
     if empty:
-        raise MienError(
-            f"No training rows for {', '.join(empty)}; add some, or drop the label with --recipe.keep '{json.dumps(present)}'."
-        )
+        advice = f"add some, or drop the label with --recipe.keep '{json.dumps(present)}'"
+        raise MienError(f"No training rows for {', '.join(empty)}; {advice}.")
     if "validation" not in faces.split_names:
         faces = faces.carve(recipe.carve, seed=recipe.seed)
         amount = f"{recipe.carve:.0%}" if isinstance(recipe.carve, float) else recipe.carve
-        count = len(faces.split("validation"))
-        say(f"carved {amount} of each label's training rows for validation, {count} rows")
+        say(f"carved {amount} of each label's training rows for validation, {len(faces.split('validation'))} rows")
     return faces
 
 
@@ -296,33 +270,29 @@ def _name_labels(recipe: Recipe, faces: FaceSet) -> FaceSet:
             faces = faces.merge({name: named for name in faces.labels if (named := known.find(name))})
     new = [name for name in faces.labels if name not in decided and not (known.find(name) if known else meaning(name))]
     if known and (left_out := [name for name in new if is_no_expression(name)]):
-        count, faces = len(faces), faces.merge(dict.fromkeys(left_out))
-        new = [name for name in new if name not in left_out]
+        count, faces, new = len(faces), faces.merge(dict.fromkeys(left_out)), [name for name in new if name not in left_out]
         rows = f"{count - len(faces):,} rows of {', '.join(left_out)} left out"
         say(f"{rows}; to train on them: --labels '{json.dumps({left_out[0]: left_out[0]})}'")
     if 0 < len(new) < len(faces.labels):
-        flag = f"--labels '{json.dumps({new[0]: None})}'"
-        say(f"labels of their own: {', '.join(new)}; to leave one out: {flag}")
+        say(f"labels of their own: {', '.join(new)}; to leave one out: --labels '{json.dumps({new[0]: None})}'")
     return faces
 
 
 def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: DeviceFaces, out: Path, processes: int) -> None:
     """Calibrate on the validation rows, then export."""
-    model.eval()
     with torch.inference_mode():
         logits = torch.cat([model(batch.faces) for batch in in_order(validation)]).cpu()
     truth = {"label": validation.targets.cpu(), "crowd": validation.votes.cpu()}
     temperatures = [fit_temperature(logits[:, number], truth[head]) for number, head in enumerate(model.heads)]
-    train_rows = faces.split("train")
+    train_rows, origin = faces.split("train"), faces.origin
     taught = replace(recipe.distillation, teachers=[shared_name(run) for run in recipe.distillation.teachers])
     without_folders = replace(recipe, weights=recipe.weights and shared_name(recipe.weights), distillation=taught)
-    trained_on = {
-        "kind": faces.origin.kind,
-        "path": Path(faces.origin.path).name,
+    trained_on: dict[str, Any] = {
+        "kind": origin.kind,
+        "path": Path(origin.path).name,
         "train_fingerprint": train_rows.fingerprint(),
-        "train_count": len(train_rows),
-        "validation_count": len(validation),
     }
+    trained_on |= {"train_count": len(train_rows), "validation_count": len(validation)}
     metadata = {
         "mien.format": "1" if len(model.heads) == 1 else "2",
         "mien.labels": json.dumps(faces.labels.names),

@@ -2,27 +2,28 @@
 
 import dataclasses
 import json
+import operator
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Real
-from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import yaml
 
 from mien.errors import MienError, in_plain_words, shortened, suggestion
 from mien.files import FileKind, check_place, sweep
-from mien.inference.model_file import is_on_hub
+from mien.inference.model_file import UNFINISHED, is_on_hub
 from mien.text_files import LARGEST_YAML, parse_yaml, read_text
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 TIMM, HUB = "timm:", "hub"  # prefix of timm's networks in `Recipe.network`; `Recipe.weights` for timm's pretrained weights
 FIRST_LINE = "# what mien trained here; data: "  # of a run's recipe.yaml, before the fingerprint of the training rows
 RUN_RECIPE = FileKind("the recipe of a run", rb"\A" + FIRST_LINE.encode())
-LARGEST_SEED = 2**32 - 1  # the largest that numpy, PyTorch and scikit-learn all accept
-LARGEST_SIDE = 1024  # pixels; larger faces than those of any published expression data set
+RANGES = yaml.safe_load((Path(__file__).parent / "ranges.yaml").read_text(encoding="utf-8"))
+LIMITS = {"least": operator.ge, "above": operator.gt, "below": operator.lt, "most": operator.le}
 
 
 @dataclass(frozen=True)
@@ -192,15 +193,16 @@ class Recipe:
     """Random seed. The same recipe, data, seed, machine and number of threads give the same weights, bit by bit on CPU."""
 
     def __post_init__(self) -> None:
-        checks = [(key, rule, holds) for rule, holds, keys in RULES for key in keys.split()]
-        checks += [
+        checks: list[tuple[str, str, Callable[[Any], bool]]] = [
+            *((key, each["rule"], partial(_is_within, each["limits"])) for each in RANGES for key in each["keys"].split()),
+            ("carve", "a share below 1 or a whole number of rows", lambda x: 0 < x <= 1e9 and (isinstance(x, int) or x < 1)),
             ("crop", f"at most its size, {shortened(self.size)}", lambda x: 1 <= x <= self.size),
             ("crop_from", f"at most its crop, {shortened(self.seen)}", lambda x: 1 <= x <= self.seen),
             ("enlarge_to", f"at least its size, {shortened(self.seen)}", lambda x: x >= self.seen),
             ("head_epochs", f"between 0 and its epochs, {shortened(self.epochs)}", lambda x: 0 <= x <= self.epochs),
         ]
         for key, rule, holds in checks:
-            value = attrgetter(key)(self)
+            value = operator.attrgetter(key)(self)
             is_number = isinstance(value, Real) and not isinstance(value, bool)
             if value is not None and not (is_number and holds(value)):
                 raise MienError(f"The recipe's {key} must be {rule}, not {shortened(value)}.")
@@ -233,32 +235,8 @@ class Recipe:
         return yaml.safe_dump(dataclasses.asdict(self), sort_keys=False, allow_unicode=True, width=120)
 
 
-def _augmented(*keys: str) -> str:
-    """Name keys of the augmentation, and of that of minority copies."""
-    return " ".join(f"{part}.{key}" for part in ("augmentation", "balance.copies") for key in keys)
-
-
-RULES: list[tuple[str, Callable[[Any], bool], str]] = [
-    ("a share below 1", lambda x: 0 <= x < 1, "dropout label_smoothing ema weights_share optimizer.momentum schedule.warmup"),
-    ("a share below 1", lambda x: 0 <= x < 1, _augmented("scale")),
-    ("a share between 0 and 1", lambda x: 0 <= x <= 1, "votes.mix distillation.weight mean"),
-    ("a share between 0 and 1", lambda x: 0 <= x <= 1, _augmented("flip", "blur", "degradation", "erasing", "translation")),
-    ("between 0 and 1, where white is 1", lambda x: 0 <= x <= 1, _augmented("brightness", "contrast", "noise")),
-    ("between 0 and 180 degrees", lambda x: 0 <= x <= 180, _augmented("rotation")),
-    ("a share below 1 or a whole number of rows", lambda x: 0 < x <= 1e9 and (isinstance(x, int) or x < 1), "carve"),
-    ("0 or more, at most a billion", lambda x: 0 <= x <= 1e9, "focal_gamma mixup votes.head optimizer.weight_decay"),
-    ("0 or more, at most a billion", lambda x: 0 <= x <= 1e9, "schedule.patience distillation.views"),
-    (f"between 0 and {LARGEST_SEED:,}", lambda x: 0 <= x <= LARGEST_SEED, "seed"),
-    (f"between 1 and {LARGEST_SIDE:,} pixels", lambda x: 1 <= x <= LARGEST_SIDE, "size enlarge_to"),
-    ("at least 1, at most a billion", lambda x: 1 <= x <= 1e9, "epochs batch_size early_stopping"),
-    ("above 0 and below 1", lambda x: 0 < x < 1, "schedule.factor"),
-    (
-        "above 0, at most a billion",
-        lambda x: 0 < x <= 1e9,
-        "optimizer.learning_rate optimizer.backbone_rate std distillation.temperature",
-    ),
-]
-"""Rules in words, their checks, which reject NaN and infinity, and the keys of the recipe that they are for."""
+def _is_within(limits: Mapping[str, float], number: float) -> bool:
+    return all(LIMITS[name](number, limit) for name, limit in limits.items())
 
 
 def recipe_names() -> list[str]:
@@ -299,7 +277,7 @@ def load_recipe(name: str | Path) -> Recipe:
 def check_run_folder(out: Path, resume: bool) -> None:
     """Raise a MienError unless a run can be started in this folder, or resumed there."""
     check_place(out)
-    is_run = RUN_RECIPE.matches(out / "recipe.yaml")
+    is_run = RUN_RECIPE.matches(out / "recipe.yaml") or all((out / name).is_file() for name in UNFINISHED)
     if os.path.lexists(out) and not resume:
         raise MienError(f"{out} exists; choose another --out{', or add --resume to continue that run' if is_run else ''}.")
     sweep(out)
@@ -309,29 +287,26 @@ def check_run_folder(out: Path, resume: bool) -> None:
 
 def recipe_from_dict(content: Mapping[str, Any]) -> Recipe:
     """Create a recipe from plain values, nested as in YAML; unknown keys and values of a wrong type are errors."""
-    _check_keys(Recipe, content, "")
+    _check_keys(content, dataclasses.asdict(Recipe()))
     from jsonargparse import ArgumentError, ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--recipe", type=Recipe)
     try:
-        recipe: Recipe = parser.instantiate_classes(parser.parse_object({"recipe": dict(content)})).recipe
+        return cast(Recipe, parser.instantiate_classes(parser.parse_object({"recipe": dict(content)})).recipe)
     except ArgumentError as problem:
         raise MienError(f"{in_plain_words(str(problem)).rstrip('.')}.") from None
-    return recipe
 
 
-def _check_keys(kind: type, content: Mapping[str, Any], prefix: str) -> None:
-    known = {f.name: f.type for f in dataclasses.fields(kind)}
+def _check_keys(content: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> None:
     for key, value in content.items():
         if key not in known:
             hint = suggestion(str(key), known, f"the keys are {', '.join(known)}.", f"did you mean {prefix}{{}}?")
             raise MienError(f"The recipe has no key {prefix}{key}; {hint}")
-        inner = known[key]
-        if isinstance(inner, type) and dataclasses.is_dataclass(inner):
+        if isinstance(known[key], dict):
             if not isinstance(value, Mapping):
                 raise MienError(f"The recipe's {prefix}{key} must have keys and values, not {json.dumps(value)}; or remove it.")
-            _check_keys(inner, value, f"{prefix}{key}.")
+            _check_keys(value, known[key], f"{prefix}{key}.")
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

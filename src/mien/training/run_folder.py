@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from safetensors.torch import save
 
 from mien import __version__
 from mien.data.faceset import FaceSet
-from mien.errors import MienError
+from mien.errors import MienError, say
 from mien.files import write_whole
 from mien.training.distillation import TAUGHT
 from mien.training.recipe import Recipe
@@ -34,15 +33,12 @@ def describe_conditions(recipe: Recipe, faces: FaceSet, out: Path, fabric: Fabri
     files = {f"the teacher {run}": Path(run, "weights.safetensors") for run in recipe.distillation.teachers}
     files[f"{TAUGHT} in that folder (delete it, and it is made again)"] = out / TAUGHT
     same |= {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items() if file.is_file()}
-    hardware = {"device": fabric.device.type, "torch": str(torch.__version__), "threads": str(torch.get_num_threads())}
-    return {"same": same, "close": {**hardware, "processes": str(fabric.world_size)}}
+    close = {"device": fabric.device.type, "torch": str(torch.__version__), "threads": str(torch.get_num_threads())}
+    return {"same": same, "close": {**close, "processes": str(fabric.world_size)}}
 
 
 class RunFolder:
-    """The epochs of a run, as in log.csv, the `best` one, whose weights are kept, and their files; resumed if possible.
-
-    A checkpoint contains what the other files are written from, so that damage to these is repaired by resuming.
-    """
+    """The epochs of a run, as in log.csv, the `best` one, and their files, which resuming repairs from a checkpoint."""
 
     def __init__(self, folder: Path, recipe: Recipe, task: ClassificationTask, conditions: dict[str, dict[str, str]]) -> None:
         self.folder, self.recipe, self.task, self.conditions = folder, recipe, task, conditions
@@ -60,25 +56,19 @@ class RunFolder:
         """Read the newest whole checkpoint, if any, and check that it was made under the same conditions."""
         damaged = []
         for path in (self.folder / name for name in CHECKPOINTS if (self.folder / name).exists()):
-            state = _read_checkpoint(path)
-            if state is None:
+            if (state := _read_checkpoint(path)) is None:
                 damaged.append(path)
                 continue
-            then = state.get("conditions")
-            if then is None:
+            if (then := state.get("conditions")) is None:
                 raise MienError(f"{path} is of another program or an older mien; train again into another --out.")
-            changed = [name for name, value in self.conditions["same"].items() if then["same"].get(name) != value]
-            if changed:
-                raise MienError(
-                    f"{self.folder} cannot be resumed, because this has changed since: {', '.join(changed)}. "
-                    "Resume it with the same, or choose another --out."
-                )
+            if changed := [name for name, value in self.conditions["same"].items() if then["same"].get(name) != value]:
+                reason = f"cannot be resumed, because this has changed since: {', '.join(changed)}"
+                raise MienError(f"{self.folder} {reason}. Resume it with the same, or choose another --out.")
             for name, value in self.conditions["close"].items():
-                if then["close"][name] != value:
-                    told = f"resuming with {name} {value}, not {then['close'][name]}: the result can differ in the last digits"
-                    print(told, file=sys.stderr)
+                if (before := then["close"][name]) != value:
+                    say(f"resuming with {name} {value}, not {before}: the result can differ in the last digits")
             for each in damaged:
-                print(f"{each} is damaged; going on from the epoch before it, in {path.name}", file=sys.stderr)
+                say(f"{each} is damaged; going on from the epoch before it, in {path.name}")
                 each.unlink()
             return state
         if damaged:
@@ -93,10 +83,8 @@ class RunFolder:
     @property
     def is_complete(self) -> bool:
         """Whether all epochs are done, or enough of them brought no improvement."""
-        done, patience = len(self.history), self.recipe.early_stopping
-        return done == self.recipe.epochs or (
-            patience is not None and self.best is not None and done - self.best["epoch"] >= patience
-        )
+        done, patience = len(self.history), self.recipe.early_stopping or float("inf")
+        return done == self.recipe.epochs or (self.best is not None and done - self.best["epoch"] >= patience)
 
     def add(self, row: dict[str, float]) -> None:
         """Write `weights.safetensors` if the epoch is the best, `log.csv` and the checkpoint."""

@@ -1,6 +1,5 @@
 """Training steps and validation of one network, in one process or in several that share each batch."""
 
-import sys
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
@@ -12,22 +11,13 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from mien.errors import first_line
+from mien.errors import first_line, say
+from mien.training import optimization
 from mien.training.augmentation import mixed, place, worsen
 from mien.training.batches import Batch, DeviceFaces, TrainingBatches, class_weights, in_order
 from mien.training.distillation import Teachers, Views
 from mien.training.face_network import FaceNetwork, measure_batch_norm, pixels, share_batch_norm, sum_of_processes
 from mien.training.networks.blocks import head_of
-from mien.training.optimization import (
-    MovingAverage,
-    build_optimizer,
-    classification_loss,
-    distillation_loss,
-    interpolate,
-    rate_factors,
-    votes_loss,
-    with_votes,
-)
 from mien.training.recipe import Augmentation, Recipe
 from mien.training.transfer import head_only
 
@@ -57,7 +47,7 @@ class CapturedStep:
                     self.step(self.inputs)
                 self.graph = graph
             except RuntimeError as problem:  # a network of timm that waits for the device, or too little memory
-                print(f"the steps stay plain, since they cannot be captured: {first_line(problem)}", file=sys.stderr)
+                say(f"the steps stay plain, since they cannot be captured: {first_line(problem)}")
         if self.graph is not None:
             self.graph.replay()
         elif is_cuda:
@@ -84,23 +74,24 @@ class ClassificationTask:
         teachers: Teachers | Views | None = None,
     ) -> None:
         self.fabric, self.recipe, self.teachers = fabric, recipe, teachers
+        self.part = fabric.global_rank, fabric.world_size
         self.train_faces, self.validation_faces = train, validation
         self.model = model.to(train.device)
         nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)  # 40% faster on a CPU
-        self.average = MovingAverage(model, recipe.ema) if recipe.ema else None
+        self.average = optimization.MovingAverage(model, recipe.ema) if recipe.ema else None
         trained = model if self.average is None else self.average.network
         # with weights_share: the initial network, and the one between it and the trained network
         self.start = deepcopy(model).requires_grad_(False) if recipe.weights_share else None
         self.trained, self.best_model = trained, trained if self.start is None else deepcopy(self.start)
         if fabric.world_size > 1:
             share_batch_norm(model)
-        self.optimizer = build_optimizer(model, head_of(model.network), recipe.optimizer)
-        schedule, self.schedule = recipe.schedule, None
-        if schedule.name == "plateau":
-            self.schedule = ReduceLROnPlateau(self.optimizer, factor=schedule.factor, patience=schedule.patience)
+        self.optimizer = optimization.build_optimizer(model, head_of(model.network), recipe.optimizer)
+        how, self.schedule = recipe.schedule, None
+        if how.name == "plateau":
+            self.schedule = ReduceLROnPlateau(self.optimizer, factor=how.factor, patience=how.patience)
         batches = self._batches(train, 0)
         self.steps, self.images = len(batches), len(batches) * batches.batch_size  # of an epoch
-        factors = rate_factors(schedule, recipe.epochs * self.steps)
+        factors = optimization.rate_factors(how, recipe.epochs * self.steps)
         self.factors = None if factors is None else factors.to(train.device)
         self.highest = [group["lr"].clone() for group in self.optimizer.param_groups]
         self.done = torch.zeros(1, dtype=torch.long, device=train.device)  # steps
@@ -110,8 +101,7 @@ class ClassificationTask:
         self.kind: tuple[int | None, bool] | None = None
 
     def _batches(self, faces: DeviceFaces, epoch: int) -> TrainingBatches:
-        part = self.fabric.global_rank, self.fabric.world_size
-        return TrainingBatches(faces, self.recipe.batch_size, self.recipe.seed, epoch, self.recipe.balance, *part)
+        return TrainingBatches(faces, self.recipe.batch_size, self.recipe.seed, epoch, self.recipe.balance, *self.part)
 
     def start_epoch(self, epoch: int) -> TrainingBatches:
         """Seed dropout and augmentation, freeze or unfreeze the backbone, and return the batches; epochs count from 0."""
@@ -151,7 +141,7 @@ class ClassificationTask:
                 side = crop_side(recipe, self.epoch)
                 placed = self._augmented(batch, lambda how: place(given, how, side))
                 faces = self._augmented(batch, lambda how: worsen(placed, how))
-            targets, votes = with_votes(batch.targets, batch.votes, recipe.votes.mix), batch.votes
+            targets, votes = optimization.with_votes(batch.targets, batch.votes, recipe.votes.mix), batch.votes
             taught = [] if batch.taught is None else [batch.taught]
             if isinstance(self.teachers, Teachers):
                 with self.fabric.autocast():
@@ -160,9 +150,9 @@ class ClassificationTask:
                 faces, targets, votes, *taught = mixed(recipe.mixup, faces, targets, votes, *taught)
         logits, targets, votes, *taught = map(self._gathered, (self.replica.logits(faces), targets, votes, *taught))
         weights = self.label_weights if recipe.balance.class_weights else None
-        losses = [classification_loss(logits[:, 0], targets, recipe.label_smoothing, weights, recipe.focal_gamma)]
+        losses = [optimization.classification_loss(logits[:, 0], targets, recipe.label_smoothing, weights, recipe.focal_gamma)]
         if recipe.votes.head:
-            losses.append(recipe.votes.head * votes_loss(logits[:, 1], votes))
+            losses.append(recipe.votes.head * optimization.votes_loss(logits[:, 1], votes))
         if taught:
             losses = distilled(losses, logits, taught[0], recipe)
         loss = torch.stack(losses).sum()
@@ -181,22 +171,22 @@ class ClassificationTask:
     def _augmented(self, batch: Batch, change: Callable[[Augmentation], Tensor]) -> Tensor:
         """Apply the recipe's augmentation, and its own augmentation to copies that balance rare labels."""
         faces = change(self.recipe.augmentation)
-        if batch.is_copy is not None:
-            faces = torch.where(batch.is_copy.view(-1, 1, 1, 1), change(self.recipe.balance.copies), faces)
-        return faces
+        if batch.is_copy is None:
+            return faces
+        return torch.where(batch.is_copy.view(-1, 1, 1, 1), change(self.recipe.balance.copies), faces)
 
     @torch.inference_mode()
     def validate(self) -> dict[str, float]:
         """Finish an epoch: return its training and validation figures, and step a plateau schedule."""
         if self.start is not None:
-            interpolate(self.best_model, self.start, self.trained, self.recipe.weights_share)
+            optimization.interpolate(self.best_model, self.start, self.trained, self.recipe.weights_share)
         # while only the head is trained, the backbone keeps its statistics
         if self.recipe.precise_batch_norm and self.epoch >= self.recipe.head_epochs:
             measure_batch_norm(self.best_model, self.train_faces)
         self.best_model.eval()
-        faces, part = self.validation_faces, (self.fabric.global_rank, self.fabric.world_size)
+        faces = self.validation_faces
         with self.fabric.autocast():
-            logits = torch.cat([self.best_model(batch.faces)[:, 0] for batch in in_order(faces, 512, *part)])
+            logits = torch.cat([self.best_model(batch.faces)[:, 0] for batch in in_order(faces, 512, *self.part)])
         logits = self._gathered(logits)[: len(faces)]
         loss = float(F.cross_entropy(logits, faces.targets))
         if self.schedule is not None:
@@ -212,8 +202,7 @@ class ClassificationTask:
 
     @property
     def _stateful(self) -> dict[str, Any]:
-        average = None if self.average is None else self.average.network
-        parts: dict[str, Any] = {"model": self.model, "average": average, "start": self.start}
+        parts: dict[str, Any] = {"model": self.model, "average": self.average and self.average.network, "start": self.start}
         parts |= {"optimizer": self.optimizer, "schedule": self.schedule}
         return {name: part for name, part in parts.items() if part is not None}
 
@@ -231,12 +220,11 @@ class ClassificationTask:
 
 def distilled(losses: Sequence[Tensor], logits: Tensor, taught: Tensor, recipe: Recipe) -> list[Tensor]:
     """Replace a share of each head's loss on the targets by the loss on the teachers' probabilities (N, heads, K), if any."""
-    weight, temperature = recipe.distillation.weight, recipe.distillation.temperature
-    shared = list(losses)
+    how, shared = recipe.distillation, list(losses)
     for head in range(min(taught.shape[1], len(shared))):
         scale = recipe.votes.head if head else 1.0
-        by_teachers = scale * distillation_loss(logits[:, head], taught[:, head], temperature)
-        shared[head] = (1 - weight) * shared[head] + weight * by_teachers
+        by_teachers = scale * optimization.distillation_loss(logits[:, head], taught[:, head], how.temperature)
+        shared[head] = (1 - how.weight) * shared[head] + how.weight * by_teachers
     return shared
 
 

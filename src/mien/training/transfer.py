@@ -1,8 +1,4 @@
-"""Transfer learning: a network starts from trained weights, and its own head can be trained first with the rest frozen.
-
-Yosinski et al., How transferable are features in deep neural networks?, 2014; lower learning rates for the backbone are
-discriminative fine-tuning (Howard and Ruder, 2018).
-"""
+"""Transfer learning: a network starts from trained weights (Yosinski et al., 2014; Howard and Ruder, 2018)."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -71,10 +67,9 @@ class TrainedRun:
 
 def is_model(weights: str | None) -> bool:
     """Return whether `Recipe.weights` names a model file: by its suffix, an embedded model, or one on the hub."""
-    if weights is None:
-        return False
-    is_file_or_hub = is_on_hub(weights) or Path(weights).suffix.lower() == ".onnx"
-    return is_file_or_hub or (weights in embedded_models() and not Path(weights).exists())
+    name = weights or ""
+    is_embedded = name in embedded_models() and not Path(name).exists()
+    return is_on_hub(name) or Path(name).suffix.lower() == ".onnx" or is_embedded
 
 
 def trained_run(weights: str | None) -> TrainedRun | None:
@@ -91,34 +86,27 @@ def trained_run(weights: str | None) -> TrainedRun | None:
 
 def starting_network(recipe: Recipe, labels: LabelSet) -> nn.Module:
     """Build a recipe's network with its initial weights, and check that it accepts growing faces if the recipe has them."""
-    network = _with_weights(recipe, labels)
+    spec, name = NetworkSpec.of(recipe, len(labels) * len(recipe.heads)), recipe.network.removeprefix(TIMM)
+    from_hub = recipe.weights == HUB
+    network = timm_backbone(name, spec, fetch_from_hub(name)) if from_hub else build_network(recipe.network, spec)
+    if recipe.weights is not None and not from_hub:
+        _take_weights(network, recipe.weights, recipe, labels)
     side = recipe.crop_from
     if side is not None and recipe.enlarge_to is None and input_failure(network, recipe.channels, side):
-        raise MienError(
-            f"{recipe.network} takes faces of one size, which cannot grow from {side} pixels; remove --recipe.crop_from."
-        )
+        told = f"{recipe.network} takes faces of one size, which cannot grow from {side} pixels"
+        raise MienError(f"{told}; remove --recipe.crop_from.")
     return network
 
 
-def _with_weights(recipe: Recipe, labels: LabelSet) -> nn.Module:
-    spec = NetworkSpec.of(recipe, len(labels) * len(recipe.heads))
-    if recipe.weights == HUB:
-        name = recipe.network.removeprefix(TIMM)
-        return timm_backbone(name, spec, fetch_from_hub(name))
-    network = build_network(recipe.network, spec)
-    if recipe.weights is None:
-        return network
-    name, run = recipe.weights, trained_run(recipe.weights)
-    if run is None:
+def _take_weights(network: nn.Module, name: str, recipe: Recipe, labels: LabelSet) -> None:
+    if (run := trained_run(name)) is None:
         mismatch = "" if load_weights(network, Path(name)) else f"the head of {name} has another shape"
     else:
         mismatch = _head_mismatch(run, name, recipe, labels)
         load_weights(network, run.weights, head=not mismatch, first_head=len(run.recipe.heads) > len(recipe.heads))
     if mismatch and recipe.weights_share:
         raise MienError(f"weights_share needs weights with the same head, but {mismatch}; remove weights_share.")
-    if mismatch:
-        say(f"the head starts with random weights: {mismatch}")
-    return network
+    say(f"the head starts with random weights: {mismatch}", quiet=not mismatch)
 
 
 def _head_mismatch(run: TrainedRun, name: str, recipe: Recipe, labels: LabelSet) -> str:
@@ -143,11 +131,7 @@ def head_only(network: nn.Module, alone: bool) -> None:
 
 @torch.no_grad()
 def load_weights(network: nn.Module, file: Path, head: bool = True, first_head: bool = False) -> bool:
-    """Load weights from a .safetensors file or a model file, in float32, and return whether the head was loaded too.
-
-    The head is loaded if `head` is true and it has the same shape; with `first_head`, the file has two heads and the first one
-    is loaded. A first convolution is adapted between gray and colour so that the output for gray pictures is the same.
-    """
+    """Load weights from a .safetensors or model file, of two heads there the first, and tell whether the head was loaded."""
     given = read_model_weights(file, network) if file.suffix.lower() == ".onnx" else _read_safetensors(file)
     of_head = {id(parameter) for parameter in head_of(network).parameters()}
     in_head = {name for name, parameter in network.named_parameters() if id(parameter) in of_head}
@@ -164,10 +148,8 @@ def load_weights(network: nn.Module, file: Path, head: bool = True, first_head: 
             problems.append(f"{name} is {shape}, not {tuple(value.shape)}")
     if problems:
         more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise MienError(
-            f"The weights in {file} do not fit the network: {', '.join(problems[:3])}{more}. "
-            "Give weights of the same network, with the same --recipe.network_options and --recipe.activation."
-        )
+        advice = "Give weights of the same network, with the same --recipe.network_options and --recipe.activation."
+        raise MienError(f"The weights in {file} do not fit the network: {', '.join(problems[:3])}{more}. {advice}")
     return in_head <= loaded
 
 
@@ -175,10 +157,8 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
     if not file.is_file() and file.suffix.lower() not in PICKLES:
         raise MienError(f"There is no run folder and no file {str(file)!r}; check --recipe.weights.")
     if file.suffix.lower() != ".safetensors":
-        raise MienError(
-            f"Weights must be a .safetensors file, not {str(file)!r}: other formats can run code when they are read. "
-            "Convert a model that you trust with safetensors.torch.save_file(model.state_dict(), FILE)."
-        )
+        advice = "Convert a model that you trust with safetensors.torch.save_file(model.state_dict(), FILE)."
+        raise MienError(f"Weights must be a .safetensors file, not {str(file)!r}: others can run code when read. {advice}")
     try:
         return {name.removeprefix("network."): value for name, value in load_file(file).items()}  # a prefix in run folders
     except SafetensorError as problem:
@@ -186,7 +166,7 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
 
 
 def _adapt_channels(weight: Tensor, like: Tensor) -> Tensor:
-    """Adapt a first convolution between one and three channels; other weights stay the same."""
+    """Adapt a first convolution between one and three channels so that answers for gray faces stay; other weights stay."""
     if weight.ndim != 4 or like.ndim != 4 or {weight.shape[1], like.shape[1]} != {1, 3}:
         return weight
     return weight.float().sum(1, keepdim=True) if like.shape[1] == 1 else weight.float().expand(-1, 3, -1, -1) / 3
@@ -197,11 +177,8 @@ def read_model_weights(file: Path, network: nn.Module) -> dict[str, Tensor]:
     graph = onnx.load(file).graph
     arrays = {each.name.removeprefix(PREFIX): numpy_helper.to_array(each) for each in graph.initializer}
     weights = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-    biases = {
-        node.input[1].removeprefix(PREFIX): node.input[2].removeprefix(PREFIX)
-        for node in graph.node
-        if node.op_type in ("Conv", "Gemm") and len(node.input) > 2
-    }
+    layers = [node.input for node in graph.node if node.op_type in ("Conv", "Gemm") and len(node.input) > 2]
+    biases = {weight.removeprefix(PREFIX): bias.removeprefix(PREFIX) for _, weight, bias in layers}
     # a BatchNorm follows its layer, into which it was folded: restored, it changes nothing but adds the bias
     for (layer, _), (norm, module) in pairwise(network.named_modules()):
         bias = weights.get(biases.get(f"{layer}.weight", ""))

@@ -80,7 +80,7 @@ def quantize(
         raise MienError(f"{str(out)!r} is the model itself; give --out another name.")
     out = check_file(out, INT8_MODEL, inputs_of(data))
     from mien.evaluation import label_match, metrics
-    from mien.training import quantization, transfer
+    from mien.training import export, transfer
 
     original = Classifier(model, head="label", threads=1)
     if kind := original.metadata.get(transfer.QUANTIZED):
@@ -95,7 +95,7 @@ def quantize(
     truth = label_match.match_labels(original.labels, measured, labels).argmax(axis=1)
     chosen = np.random.default_rng(0).permutation(len(known))[:faces]
     out.parent.mkdir(parents=True, exist_ok=True)
-    quantization.quantize(original.path, known.images[np.sort(chosen)], original.metadata, out)
+    export.quantize(original.path, known.images[np.sort(chosen)], original.metadata, out)
     both = (original, Classifier(out, head="label", threads=1).with_labels(changes))
     right = [each.predict_proba(measured.images).argmax(axis=1) == truth for each in both]
     singly = [face[None] for face in measured.images[:TIMED]]

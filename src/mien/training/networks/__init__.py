@@ -1,4 +1,4 @@
-"""The networks by name: a new one is a file here and a line in `NETWORKS`."""
+"""The networks by name: a new one is a function in `blocks` and a name in `NETWORKS`."""
 
 from collections.abc import Callable
 
@@ -7,24 +7,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mien.errors import MienError, suggestion
+from mien.training.networks import blocks
 from mien.training.networks.blocks import NetworkSpec
-from mien.training.networks.compact_resnet import compact_resnet
-from mien.training.networks.deepface_cnn import deepface_cnn
-from mien.training.networks.mish_cnn import mish_cnn
-from mien.training.networks.se_resnet import se_resnet
-from mien.training.networks.six_conv import six_conv
 from mien.training.networks.timm_backbone import timm_backbone
-from mien.training.networks.wide_cnn import wide_cnn
 from mien.training.recipe import TIMM
 
-NETWORKS: dict[str, Callable[[NetworkSpec], nn.Module]] = {
-    "compact_resnet": compact_resnet,
-    "deepface_cnn": deepface_cnn,
-    "mish_cnn": mish_cnn,
-    "se_resnet": se_resnet,
-    "six_conv": six_conv,
-    "wide_cnn": wide_cnn,
-}
+_NAMES = ("compact_resnet", "deepface_cnn", "mish_cnn", "se_resnet", "six_conv", "wide_cnn")
+NETWORKS: dict[str, Callable[[NetworkSpec], nn.Module]] = {name: getattr(blocks, name) for name in _NAMES}
 """Each maps float32 (N, C, H, W) to logits (N, classes)."""
 
 OPTIONS = {"compact_resnet": ("squeeze_excitation",)}  # names of the `network_options` of networks that have some
@@ -39,10 +28,8 @@ def build_network(name: str, spec: NetworkSpec) -> nn.Module:
         raise MienError(f"There is no network {name!r}; {hint}")
     options = OPTIONS.get(name, ())
     if unknown := set(spec.options).difference(options):
-        raise MienError(
-            f"{name} has no option {unknown.pop()}; its options are: {', '.join(options) or 'none'}. "
-            "Change --recipe.network_options, or set it to null."
-        )
+        told = f"{name} has no option {unknown.pop()}; its options are: {', '.join(options) or 'none'}"
+        raise MienError(f"{told}. Change --recipe.network_options, or set it to null.")
     return NETWORKS[name](spec)
 
 

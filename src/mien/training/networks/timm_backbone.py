@@ -4,6 +4,7 @@ timm adapts a pretrained first convolution for three colours to gray faces by su
 """
 
 import os
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -28,11 +29,9 @@ def timm_backbone(name: str, spec: NetworkSpec, pretrained: Path | None = None) 
         options = f" and the options {dict(spec.options)}" if spec.options else ""
         raise MienError(f"timm cannot build {name} with {spec.channels} channels{options}: {first_line(problem)}.") from None
     if reason := input_failure(network, spec.channels, spec.size):  # before any file is written
-        size = f'{{"img_size": {spec.size}}}'
-        raise MienError(
-            f"{name} does not take faces of {spec.size} pixels ({reason}): enlarge them with --recipe.enlarge_to, or, if "
-            f"the network can be built for a size, set --recipe.network_options '{size}'."
-        )
+        advice = f"if the network can be built for a size, set --recipe.network_options '{{\"img_size\": {spec.size}}}'"
+        told = f"{name} does not take faces of {spec.size} pixels ({reason})"
+        raise MienError(f"{told}: enlarge them with --recipe.enlarge_to, or, {advice}.")
     for layer in head_of(network).modules():
         if isinstance(layer, nn.Linear):
             # some of timm's networks initialise heads for thousands of classes; with seven, the first logits differ by 7
@@ -51,20 +50,17 @@ def fetch_from_hub(name: str) -> Path:
         raise MienError(f"timm has no weights on the hub for {name}; give a .safetensors file with --recipe.weights FILE.")
     repository, _, revision = origin.hf_hub_id.partition("@")
     place: dict[str, Any] = {"repo_id": repository, "filename": "model.safetensors", "revision": revision or None}
-    try:
+    with suppress(FileNotFoundError):  # not in the cache yet
         return Path(huggingface_hub.hf_hub_download(**place, local_files_only=True))
-    except FileNotFoundError:
-        pass  # not in the cache yet
     try:
         # one request before the download, which retries for half a minute without a network
         huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(**place), timeout=10)
         return Path(huggingface_hub.hf_hub_download(**place))
     except Exception as problem:  # the hub's client passes on the errors of its HTTP library
         offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
-        raise MienError(
-            f"The weights of {name} cannot be downloaded from the hub{offline}: {first_line(problem)}. Without a network, "
-            f"copy model.safetensors of {repository} from elsewhere and give it with --recipe.weights FILE."
-        ) from None
+        advice = f"copy model.safetensors of {repository} from elsewhere and give it with --recipe.weights FILE"
+        told = f"The weights of {name} cannot be downloaded from the hub{offline}: {first_line(problem)}"
+        raise MienError(f"{told}. Without a network, {advice}.") from None
 
 
 def _import_timm(name: str) -> ModuleType:
@@ -76,9 +72,8 @@ def _import_timm(name: str) -> ModuleType:
             raise
         raise MienError(f"{missing.name} is not installed; run: pip install 'mien[timm]'") from None
     except RuntimeError as problem:  # from torchvision, if it was built for another release of torch
-        raise MienError(
-            f"timm cannot be imported: {first_line(problem)}. Install the torchvision release that belongs to this torch."
-        ) from None
+        advice = "Install the torchvision release that belongs to this torch."
+        raise MienError(f"timm cannot be imported: {first_line(problem)}. {advice}") from None
     architecture, _, tag = name.partition(".")
     known = timm.list_models()
     if architecture not in known:
