@@ -21,8 +21,8 @@ from mien.inference.sources import Source, listed
 from mien.inference.tracking import SMOOTHING, TrackSmoother
 from mien.inputs import pixels_in_flight, reason_of
 
-# Confidence below which a prediction is called unsure. On PublicTest 77% of mien-s's predictions reach it, and 91% of these
-# agree with the majority of voters; of those below, 55% (benchmarks/unsure.py).
+# Confidence below which a prediction is called unsure. On PublicTest 78% of mien-s's predictions reach it, and 91% of these
+# agree with the majority of voters; of those below, 54% (benchmarks/unsure.py).
 UNSURE = 0.6
 MOST_THREADS = 8  # default limit of threads: each holds an image and a detector, some 100 MB
 
