@@ -274,6 +274,7 @@ def read_mutant(kind, path, model):
                 json.loads(json.dumps(row.to_dict(), allow_nan=False))
             if kind == "archives":
                 mien.read_faces(path, size=48)
+                return True
             return any(row.label for row in rows)
         if kind in ("csv", "parquet"):
             faces = mien.read_faces(path, size=48)

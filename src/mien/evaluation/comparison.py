@@ -17,7 +17,7 @@ from mien import __version__
 from mien.errors import MienError, in_plain_words, say, to_json
 from mien.evaluation.metrics import SIGNIFICANT, PairedTest, holm, mcnemar, proportion
 from mien.evaluation.plots import FAINT, INK, SERIES, add_legend, draw_interval, new_figure, new_rows, plain, style_axes
-from mien.evaluation.record import describe_model, read_log, read_record
+from mien.evaluation.record import describe_model, read_log, read_report
 from mien.evaluation.report import new_environment
 from mien.files import missing_path
 from mien.inference.classifier import Classifier
@@ -63,7 +63,7 @@ def summarise(folder: Path) -> RunSummary:
     if not (report / "metrics.json").is_file():
         advice = "Finish a run with --resume; mien evaluate MODEL --data PATH --out DIR writes a report."
         raise MienError(f"{folder} is not the folder of a finished run or of a report. {advice}")
-    record = read_record(report / "metrics.json")
+    record = read_report(report / "metrics.json")
     figures, augmentation = record["all_rows"], record.get("test_time_augmentation")
     training = {} if run is None else _training(run, report, record)
     model = record["model"]["name"].removesuffix(".onnx") if run is None else run.resolve().name
@@ -102,7 +102,7 @@ def _training(run: Path, report: Path, record: dict[str, Any]) -> dict[str, Any]
     log = read_log(run / "log.csv", columns)
     multiply_adds = model.metadata.get("mien.multiply_adds")
     own = run / "report" / "metrics.json"
-    trained = read_record(own)["command"] if own.is_file() else None
+    trained = read_report(own)["command"] if own.is_file() else None
     commands = dict.fromkeys(command for command in (trained, record["command"]) if command)
     return {
         "recipe": str(recipe.get("description") or ""),

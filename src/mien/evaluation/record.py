@@ -6,23 +6,27 @@ import math
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jsonargparse import ArgumentError, ArgumentParser
 from scipy.stats import ttest_1samp, ttest_ind
 
 from mien.data.copies import EXACT, NEAR, NO_COPY, Noted, TrainingRows, copies_of_training_rows, from_text
 from mien.data.faceset import FaceSet
-from mien.errors import MienError
+from mien.errors import MienError, in_plain_words
 from mien.evaluation.metrics import Difference, LabelMetrics, Metrics, Proportion, are_votes, difference, measure, share_true
 from mien.files import REPORT, FileKind, write_whole
 from mien.inference.classifier import Classifier
 from mien.inference.model_file import sha256
 from mien.labels import LabelMap, LabelSet, label_groups
 from mien.text_files import csv_rows
+
+USED = {"model": {"name": str, "sha256": str, "parameters": int}, "data": {"fingerprint": str, "split": str, "rows": int}}
+"""Fields of a metrics.json, besides those that `Record` types, that comparisons and cards use."""
 
 read_record = REPORT.read
 NOT_SAID = "not said"  # the group of the rows with an empty cell in the column
@@ -222,6 +226,23 @@ class Record:
         fields["subgroups"] = [{"column": name, "groups": groups} for name, groups in fields["subgroups"].items()]
         first = {name: fields.pop(name) for name in ("made_by", "format", "mien_version", "date", "command")}
         return json.dumps(first | fields, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """Read a whole metrics.json; MienError if mien did not write it, or a field is missing or has a wrong value."""
+    record = {"command": None} | REPORT.read(path)
+    parser = ArgumentParser(exit_on_error=False, default_env=False)
+    parser.add_class_arguments(Record, skip={"subgroups"})
+    try:
+        names = [each.name for each in fields(Record) if each.name in record and each.name != "subgroups"]
+        parser.parse_object({name: record[name] for name in names})
+        used = [(part, name, kind) for part, known in USED.items() for name, kind in known.items()]
+        wrong = [f"{part}.{name}" for part, name, kind in used if not isinstance(record[part].get(name), kind)]
+    except (ArgumentError, TypeError) as problem:
+        wrong = [in_plain_words(str(problem)).removeprefix("--").rstrip(".")]
+    if wrong:
+        raise MienError(f"{path} is damaged ({wrong[0]}); write the report again with mien evaluate.")
+    return record
 
 
 def describe_model(model: Classifier) -> dict[str, Any]:

@@ -184,7 +184,7 @@ def push(
 
 
 def _gather(run: Path, to: str, licence: str | None, folder: Path) -> str:
-    from mien.evaluation.record import describe_model, read_record
+    from mien.evaluation.record import describe_model, read_report
     from mien.inference.classifier import Classifier
 
     own, recipe = run / "report" / "metrics.json", run / "recipe.yaml"
@@ -192,12 +192,12 @@ def _gather(run: Path, to: str, licence: str | None, folder: Path) -> str:
         advice = "name one that `mien train ... --out RUN` made"
         raise MienError(f"{str(run)!r} is not the folder of a finished run, which has a model.onnx and a report; {advice}.")
     model = Classifier(run)
-    sha256, records = describe_model(model)["sha256"], {own: read_record(own)}
+    sha256, records = describe_model(model)["sha256"], {own: read_report(own)}
     if records[own]["model"]["sha256"] != sha256:
         raise MienError(f"The report {own.parent} is about another model than {model.path}; evaluate that one into it.")
     for path in sorted(run.glob("*/metrics.json")):
         with suppress(MienError):  # a file of something else
-            if (record := read_record(path))["model"]["sha256"] == sha256:
+            if (record := read_report(path))["model"]["sha256"] == sha256:
                 records[path] = record
     texts = {"README.md": model_card(to, model.metadata, list(records.values()), licence)}
     texts["recipe.yaml"] = recipe.read_text("utf-8") if recipe.is_file() else model.metadata.get("mien.recipe", "")
@@ -211,7 +211,7 @@ def _gather(run: Path, to: str, licence: str | None, folder: Path) -> str:
 
 
 def model_card(repository: str, metadata: Mapping[str, str], records: list[dict[str, Any]], licence: str | None = None) -> str:
-    """Write the card of a model file with this metadata, from its reports as `read_record` gives them, the training's first."""
+    """Write the card of a model file with this metadata, from its reports as `read_report` gives them, the training's first."""
     from markupsafe import Markup
 
     from mien.evaluation.report import new_environment
