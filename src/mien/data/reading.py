@@ -16,7 +16,7 @@ from mien.data.source import DataSource, as_source
 from mien.errors import MienError, first_line, say, shortened
 from mien.files import cache_folder, sweep
 from mien.images import check_faces_shape
-from mien.text_files import csv_rows
+from mien.inputs import csv_rows
 
 FORMATS: dict[str, tuple[Callable[[Tree], object], Callable[..., Rows]]] = {
     "pack": (lambda tree: is_pack(tree.path), pack.read),

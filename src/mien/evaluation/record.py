@@ -21,8 +21,8 @@ from mien.evaluation.metrics import Difference, LabelMetrics, Metrics, Proportio
 from mien.files import REPORT, FileKind, write_whole
 from mien.inference.classifier import Classifier
 from mien.inference.model_file import sha256
+from mien.inputs import csv_rows
 from mien.labels import LabelMap, LabelSet, label_groups
-from mien.text_files import csv_rows
 
 read_record = REPORT.read
 NOT_SAID = "not said"  # the group of the rows with an empty cell in the column
