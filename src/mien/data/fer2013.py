@@ -55,7 +55,6 @@ def read(tree: Tree) -> Rows:
 
 
 def _find(tree: Tree) -> tuple[str, list[str]]:
-    """Find the table, and read the names of its columns, in lower case; both are empty where there is none."""
     tables = tree.named()[::-1]
     by_name = {PurePosixPath(file).name.lower(): file for file in tables}
     known = [by_name[name] for name in KNOWN["tables"]["FER-2013"] if name in by_name]
@@ -115,27 +114,24 @@ def with_votes(rows: Rows, path: Path, votes_as: VotesAs) -> Rows:
     shares, is_beside = vote_targets(counts, votes_as), votes_as == "beside"
     if is_beside:
         if set(rows.labels) != set(FER2013):
-            found = shortened(", ".join(rows.labels), 200)
-            raise MienError(MISTAKES["not beside"].format(", ".join(FER2013), found))
+            raise MienError(MISTAKES["not beside"].format(", ".join(FER2013), shortened(", ".join(rows.labels), 200)))
         shares = shares[:, [FER2013.index(name) for name in rows.labels]]
-
-    def number_of(row: Row) -> int:
-        number = numbers.get(PurePosixPath(row.id).name) if row.number is None else row.number
-        if number is None:
-            raise MienError(MISTAKES["no row number"].format(row.id))
-        voted = splits[number] if number < len(splits) else "beyond the end"
-        if row.number is not None and voted != row.split and (row.split != "none" or voted not in SPLITS):
-            raise MienError(MISTAKES["row order"].format(number, row.split, voted, path))
-        return number
 
     def voted_rows() -> Iterator[Row | BadRow]:
         for row in rows.rows:
             if isinstance(row, BadRow):
                 yield row
-            elif is_beside:
-                yield replace(row, votes=shares[number_of(row)])
-            elif (target := shares[number_of(row)]).any():
-                yield replace(row, target=target, votes=None)
+                continue
+            number = numbers.get(PurePosixPath(row.id).name) if row.number is None else row.number
+            if number is None:
+                raise MienError(MISTAKES["no row number"].format(row.id))
+            voted = splits[number] if number < len(splits) else "beyond the end"
+            if row.number is not None and voted != row.split and (row.split != "none" or voted not in SPLITS):
+                raise MienError(MISTAKES["row order"].format(number, row.split, voted, path))
+            if is_beside:
+                yield replace(row, votes=shares[number])
+            elif shares[number].any():
+                yield replace(row, target=shares[number], votes=None)
 
     how = "beside the labels" if is_beside else f"by {votes_as} (rows without a face or a clear vote left out)"
     labels = rows.labels if is_beside else FERPLUS

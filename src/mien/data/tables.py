@@ -52,8 +52,14 @@ def _open_csv(tree: Tree, name: str) -> _Table:
     first = next((cells for _, cells in records(tree, name)), [])
     if not first:
         raise MienError(f"{tree.place(name)} is empty; give a table with the columns path and label.")
-    has_header = not any(map(is_image_name, first))
-    columns = first if has_header else _columns_without_header(first, tree.place(name))
+    has_header, columns = not any(map(is_image_name, first)), first
+    if not has_header and len(first) == len(KNOWN["expw"]) and all(re.fullmatch(r"[\d.]+", cell) for cell in first[1:]):
+        columns = list(KNOWN["expw"])
+    elif not has_header:
+        with_split = len(first) > 2  # of two columns, one is the label, even if it has the name of a split
+        columns = ["path" if is_image_name(cell) else "split" if with_split and split_word(cell) else "label" for cell in first]
+        if sorted(columns) not in (["label", "path"], ["label", "path", "split"]):
+            raise MienError(KNOWN["mistakes"]["no header"].format(tree.place(name)))
     places = {column: place for place, column in enumerate(columns)}
 
     def rows(wanted: list[str]) -> Iterator[dict[str, Any]]:  # read each time, so that no table is kept in memory
@@ -75,16 +81,6 @@ def find_csv(tree: Tree) -> list[str]:
             return alone
     pair = [file for file in tree.files if file.rpartition("/")[2] in KNOWN["tables"]["AffectNet"]]
     return [file for file in pair if "subDirectory_filePath" in next(records(tree, file), (0, []))[1]]
-
-
-def _columns_without_header(cells: list[str], place: str) -> list[str]:
-    if len(cells) == len(KNOWN["expw"]) and all(re.fullmatch(r"[\d.]+", cell) for cell in cells[1:]):
-        return list(KNOWN["expw"])
-    has_split = len(cells) > 2  # of two columns, one is the label, even if it has the name of a split
-    names = ["path" if is_image_name(cell) else "split" if has_split and split_word(cell) else "label" for cell in cells]
-    if sorted(names) not in (["label", "path"], ["label", "path", "split"]):
-        raise MienError(f"{place} does not begin with the names of its columns; add a first line, such as path,label,split.")
-    return names
 
 
 def recognise_parquet(tree: Tree) -> bool:
@@ -246,7 +242,6 @@ class _Manifest:
                 yield BadRow(place, str(error))
 
     def _image(self, table: _Table, cell: Any) -> tuple[str, Callable[[], np.ndarray] | None]:
-        """Return an image's name, where it has one, and the function that loads it, where there is an image."""
         if self.has_pixels:
             return "", partial(read_pixels, cell)
         path, data = (cell.get("path"), cell.get("bytes")) if isinstance(cell, dict) else (cell, cell)
