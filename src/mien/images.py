@@ -77,11 +77,7 @@ def _is_noise(name: str) -> bool:
 
 
 def walk(folder: str, key: Callable[[str], Any] = str) -> Iterator[tuple[str, os.stat_result | OSError | None]]:
-    """List everything below a folder; hidden files, files of the operating system and links to a folder above are skipped.
-
-    Yields the name relative to the folder, with slashes, and its status, None for a link that leads nowhere, or an error; a
-    folder that cannot be listed has both. `key` sorts a folder's names.
-    """
+    """List what is below a folder, with its status (None: a link to nowhere) or error, but for noise and links to those above."""
     visits: Counter[tuple[int, int]] = Counter()
     # the folders that are being listed: names that are left, and the folders above
     ways: list[tuple[Iterator[str], frozenset[tuple[int, int]]]] = [(iter([""]), frozenset())]
@@ -106,7 +102,7 @@ def walk(folder: str, key: Callable[[str], Any] = str) -> Iterator[tuple[str, os
             with os.scandir(path) as entries:  # sorted by name: entries take five times the memory
                 found = sorted((entry.name for entry in entries if not _is_noise(entry.name)), key=key)
         except OSError as error:
-            yield name, error
+            yield name, error  # after its status
             continue
         if visits[here] <= MOST_VISITS or not os.path.islink(path):  # noqa: PTH114
             ways.append((map((f"{name}/" if name else "").__add__, found), above | {here}))
@@ -149,32 +145,28 @@ def zip_members(archive: zipfile.ZipFile, key: Callable[[str], Any] = str) -> di
 
 
 def read_image(source: ImageSource) -> np.ndarray:
-    """Read an image as a person sees it: uint8, (H, W) for a gray one and (H, W, 3) RGB for any other, maybe read-only.
-
-    The EXIF orientation is applied, transparency is blended with white, values are scaled to 8 bits, and the first frame of an
-    animation is used; docs/predict.md lists the formats, the shapes of arrays, and their scales.
-    """
+    """Read an image as a person sees it: uint8, gray (H, W) or RGB (H, W, 3), maybe read-only; docs/predict.md has rules."""
     return read_with_note(source)[0]
 
 
+@pixels_in_flight()
 def read_with_note(source: ImageSource, name: str = "") -> tuple[np.ndarray, str]:
     """Read an image as `read_image` does, and note what was left out or inferred; `name` is that of bytes in errors."""
     if not isinstance(source, ImageSource):
         raise MienError(f"An image is a path, bytes, a Pillow image or an array, not {type(source).__name__}.")
     what, remedy = f"image {name!r}" if name else "image in these bytes", "save or download it again"
     try:
-        with pixels_in_flight():
-            if isinstance(source, np.ndarray):
-                what = "image array"
-                return _from_array(np.asarray(source))
-            if isinstance(source, Image.Image):
-                what, remedy = "Pillow image", "load it before its file is closed, or save it again"
-                return _decode(source)
-            if isinstance(source, bytes):
-                return _from_file(io.BytesIO(source))
-            what = f"image {str(source)!r}"
-            with open_file(source) as file:
-                return _from_file(file)
+        if isinstance(source, np.ndarray):
+            what = "image array"
+            return _from_array(np.asarray(source))
+        if isinstance(source, Image.Image):
+            what, remedy = "Pillow image", "load it before its file is closed, or save it again"
+            return _decode(source)
+        if isinstance(source, bytes):
+            return _from_file(io.BytesIO(source))
+        what = f"image {str(source)!r}"
+        with open_file(source) as file:
+            return _from_file(file)
     except Exception as error:  # parsers of damaged files raise OSError, SyntaxError, ValueError, struct.error and more
         raise MienError(failure(what, error, "is damaged", remedy)) from None
 
@@ -190,9 +182,8 @@ def check_faces_shape(size: int, channels: int) -> None:
 def prepare(image: np.ndarray, size: int, channels: int) -> np.ndarray:
     """Prepare a face for the network: the only preprocessing outside the model file, for training and prediction alike.
 
-    The image is as `read_image` gives it. Colour becomes gray by the luma of ITU-R BT.601 (0.299 R + 0.587 G + 0.114 B), gray
-    becomes colour by repetition, and the picture is stretched to a square with an antialiased triangle filter, which does not
-    ring. Returns uint8, (size, size) for one channel or (size, size, 3): the image itself, not a copy, if it has that shape.
+    Colour becomes gray by the luma of ITU-R BT.601, and the picture is stretched to a square by an antialiased triangle filter,
+    which does not ring. Returns uint8, (size, size) or (size, size, 3): the image itself, not a copy, if it has that shape.
     """
     shape = (size, size) if channels == 1 else (size, size, 3)
     if image.shape == shape and image.dtype == np.uint8:

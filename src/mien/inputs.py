@@ -27,7 +27,6 @@ LARGEST_JSON = 1 << 26  # bytes; the metrics.json of seven labels has 0.1 MB
 LARGEST_YAML = 1 << 16  # bytes; mien's recipes have at most 2 KB
 LONGEST_NUMBER = 40  # characters of a whole number; those of a recipe are below 2**32
 MOST_VALUES, DEEPEST = 5000, 20  # of a YAML text, an alias counted as what it stands for; a recipe has 60 values, three deep
-
 _CHANGED = threading.Condition()  # guards what follows
 _ALL, _HELD = {"pixels": 0}, threading.local()  # pixels in flight, of all threads and of this one
 
@@ -187,8 +186,6 @@ class TooLargeError(yaml.MarkedYAMLError):
 
 
 class _Loader(yaml.SafeLoader):
-    """Loads YAML of limited size and depth, in which no key occurs twice."""
-
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._values = self._depth = 0

@@ -17,7 +17,6 @@ from mien.images import is_image_name
 from mien.labels import meaning
 
 CLASS_FOLDERS = "one folder per class"  # the kind of such data, in words
-_FILE_WORDS = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}  # file names in the Kaggle folders
 _ANNOTATION = "_exp.npy"  # ends the name of a file with the number of a label, of AffectNet
 _Image = tuple[str, str, str]  # split, label and file of a labelled image
 
@@ -37,12 +36,12 @@ def read(tree: Tree) -> Rows:
     has_splits = any(_folder_split(name) for name in _folders_in(tree, top))
     left_out: dict[str, None] = {}  # files and folders, in order
     for file in files:
-        *folders, name = file[len(top) :].split("/")
+        *folders, last = file[len(top) :].split("/")
         part = _folder_split(folders[0]) if has_splits and folders else "none"
         if part and (classes := folders[has_splits:]):
             images.append((part, classes[0], file))
         else:
-            left_out[f"{folders[0]}/" if folders else name] = None
+            left_out[f"{folders[0]}/" if folders else last] = None
     if not images and files:
         raise MienError(MISTAKES["no folders"].format(tree.path, len(files)))
     if not images and (archives := tree.named(ARCHIVE_SUFFIXES)):
@@ -50,7 +49,7 @@ def read(tree: Tree) -> Rows:
     if not images:
         raise MienError(MISTAKES["no images"].format(tree.path))
     _reject_empty_folders(tree, top, images, has_splits)
-    by_name = {file: _FILE_WORDS.get(PurePosixPath(file).name.partition("_")[0]) for _, _, file in images}
+    by_name = {file: KNOWN["Kaggle files"].get(PurePosixPath(file).name.partition("_")[0]) for _, _, file in images}
     kind = "the Kaggle folders of FER-2013" if any(by_name.values()) else CLASS_FOLDERS
     if left_out:
         kind += f" (left out, not in a class folder: {', '.join(list(left_out)[:3])}{', ...' if len(left_out) > 3 else ''})"

@@ -1,7 +1,4 @@
-"""One memory-mapped file of labelled faces: a safetensors file, written as the rows come and opened without a copy.
-
-docs/data.md lists its tensors. Rows are sorted by split, so that a split is a view and not a copy.
-"""
+"""Memory-mapped safetensors files of labelled faces, sorted by split: a split is a view (docs/data.md lists the tensors)."""
 
 import json
 import os
@@ -34,11 +31,9 @@ Decoded = tuple[Row, np.ndarray, tuple[int, ...]]  # a row, its prepared face, a
 _DTYPES = {"U8": np.uint8, "U32": np.uint32, "F32": np.float32}  # by their names in safetensors
 _METADATA = {"mien.format", "mien.labels", "mien.origin", "mien.stamp"}
 _CHECKSUM = "mien.checksum"
-_LARGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 _BLOCK = 4096  # the header fills whole blocks, so that the images begin at a page
 _TENSOR_ROOM = 2048  # bytes of the header for the tensors: eight of at most 200
 _NAMED = 5  # bad rows named in the message; if there are more, all are listed in a file
-_CHUNK = 32  # rows decoded by one thread at a time: passing on a single one costs more than decoding it
 _THREADS = min(8, os.cpu_count() or 1)
 
 
@@ -103,7 +98,9 @@ def write_pack(
 
 def decoded(rows: Iterable[Row | BadRow], size: int, channels: int, crop: Crop | None = None) -> Iterator[Decoded | BadRow]:
     """Load, crop and prepare every row in a few threads, in order; one without a readable image or face becomes a `BadRow`."""
-    return in_threads(partial(_decode, size=size, channels=channels, crop=crop), rows, _CHUNK)
+    return in_threads(
+        partial(_decode, size=size, channels=channels, crop=crop), rows, 32
+    )  # passing on one costs more than decoding it
 
 
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item], at_a_time: int) -> Iterator[Result]:
@@ -217,7 +214,7 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
         raise ValueError("it is a folder, a pipe or a device")
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if length > min(path.stat().st_size, _LARGEST_HEADER):
+        if length > min(path.stat().st_size, 100_000_000):  # the limit of the safetensors library
             raise ValueError("it does not begin as a safetensors file does")
         return json.loads(file.read(length)), 8 + length
 

@@ -6,7 +6,7 @@ import os
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice, product
 from pathlib import PurePosixPath
@@ -23,8 +23,6 @@ from mien.labels import FER2013, LabelSet
 _PARQUET = (".parquet", ".pq")
 _OFFICIAL = {"training", "publictest", "privatetest"}
 _PIXELS = re.compile(r"\s*\d{1,3}(\s+\d{1,3}){3,}\s*")  # four numbers or more: a face of 2 x 2 or larger
-_TRIED = 20  # images that are looked for to find their folder
-_BATCH = 256  # rows of Parquet in memory at a time
 
 
 class _Table(NamedTuple):
@@ -107,16 +105,15 @@ def _open_parquet(tree: Tree, name: str) -> _Table:
     with _damage_reported(tree, name):
         file = parquet.ParquetFile(tree.place(name) if tree.root else io.BytesIO(tree.read(name)))
     schema = file.schema_arrow
-    try:
+    hub_names: dict[str, list[str]] = {}
+    with suppress(TypeError, KeyError, ValueError, AttributeError):
         features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
         named = {column: feature.get("names") for column, feature in features.items() if isinstance(feature, dict)}
         hub_names = {column: names for column, names in named.items() if isinstance(names, list)}
-    except (TypeError, KeyError, ValueError, AttributeError):
-        hub_names = {}
 
     def records(columns: list[str]) -> Iterator[dict[str, Any]]:
         with _damage_reported(tree, name):
-            for batch in file.iter_batches(_BATCH, columns=columns):
+            for batch in file.iter_batches(256, columns=columns):
                 yield from batch.to_pylist()
 
     word = re.split(r"[-_.]", PurePosixPath(name).name)[0].casefold()  # of train-00000-of-00001.parquet
@@ -170,7 +167,7 @@ class _Manifest:
                 raise MienError(KNOWN["mistakes"]["pixels"].format(column, tree.place(first.name)))
         paths = [(table, cell) for table, cell in self._cells(self.image) if isinstance(cell, str)] if has_paths else []
         self.labels, self.index, numbered = self._read_labels([cell for _, cell in paths])
-        self._find_images(paths[:_TRIED])
+        self._find_images(paths[:20])
         files = tuple(tree.root / self._path(table, cell) for table, cell in paths if tree.root)
         count = sum(table.rows for table in self.tables)
         return Rows(first.kind + numbered, self.labels, self._rows("RAF-DB" in numbered), count, files)
