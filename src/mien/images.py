@@ -77,7 +77,7 @@ def _is_noise(name: str) -> bool:
 
 
 def walk(folder: str, key: Callable[[str], Any] = str) -> Iterator[tuple[str, os.stat_result | OSError | None]]:
-    """List what is below a folder, with its status (None: a link to nowhere) or error, but for noise and links to those above."""
+    """List what is below a folder, with its status (None: a link to nowhere) or error; no noise, and no links to one above."""
     visits: Counter[tuple[int, int]] = Counter()
     # the folders that are being listed: names that are left, and the folders above
     ways: list[tuple[Iterator[str], frozenset[tuple[int, int]]]] = [(iter([""]), frozenset())]

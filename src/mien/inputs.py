@@ -207,10 +207,9 @@ class _Loader(yaml.SafeLoader):
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
-        seen = set()
+        keys = {}
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            self._check(key.value not in seen, f"the key {key.value} occurs twice", key)
-            seen.add(key.value)
+            self._check(keys.setdefault(key.value, key) is key, f"the key {key.value} occurs twice", key)
         return node
 
     @staticmethod

@@ -48,7 +48,15 @@ def read(tree: Tree) -> Rows:
         raise MienError(MISTAKES["only archives"].format(tree.path, ", ".join(map(tree.place, archives[:5]))))
     if not images:
         raise MienError(MISTAKES["no images"].format(tree.path))
-    _reject_empty_folders(tree, top, images, has_splits)
+    depth = top.count("/") + (2 if has_splits else 1)
+    filled = {"/".join(file.split("/")[:depth]) for _, _, file in images}
+    parents = {name.rpartition("/")[0] for name in filled}
+    empty = [name for name in tree.folders if name.rpartition("/")[0] in parents and name not in filled]
+    splits = [top + name for name in _folders_in(tree, top) if has_splits and _folder_split(name)]
+    empty += [name for name in splits if not any(file.startswith(f"{name}/") for file in files)]
+    if empty:
+        names = ", ".join(tree.place(name) for name in empty[:5])
+        raise MienError(f"There are no images in {names}. If this is a class, add some; otherwise move the folder away.")
     by_name = {file: KNOWN["Kaggle files"].get(PurePosixPath(file).name.partition("_")[0]) for _, _, file in images}
     kind = "the Kaggle folders of FER-2013" if any(by_name.values()) else CLASS_FOLDERS
     if left_out:
@@ -150,16 +158,3 @@ def _folder_split(folder: str) -> str | None:
 
 def _image_files(tree: Tree, top: str) -> Iterator[str]:
     return (file for file in tree.files if file.startswith(top) and is_image_name(file))
-
-
-def _reject_empty_folders(tree: Tree, top: str, images: list[_Image], has_splits: bool) -> None:
-    depth = top.count("/") + (2 if has_splits else 1)
-    filled = {"/".join(file.split("/")[:depth]) for _, _, file in images}
-    parents = {name.rpartition("/")[0] for name in filled}
-    empty = [name for name in tree.folders if name.rpartition("/")[0] in parents and name not in filled]
-    if has_splits:
-        splits = [top + name for name in _folders_in(tree, top) if _folder_split(name)]
-        empty += [name for name in splits if next(_image_files(tree, name + "/"), None) is None]
-    if empty:
-        names = ", ".join(tree.place(name) for name in empty[:5])
-        raise MienError(f"There are no images in {names}. If this is a class, add some; otherwise move the folder away.")

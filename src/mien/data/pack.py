@@ -27,7 +27,6 @@ Crop = Callable[[np.ndarray], np.ndarray | None]  # crops the face of a photo, o
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Decoded = tuple[Row, np.ndarray, tuple[int, ...]]  # a row, its prepared face, and the height and width it had before
-
 _DTYPES = {"U8": np.uint8, "U32": np.uint32, "F32": np.float32}  # by their names in safetensors
 _METADATA = {"mien.format", "mien.labels", "mien.origin", "mien.stamp"}
 _CHECKSUM = "mien.checksum"
@@ -98,9 +97,8 @@ def write_pack(
 
 def decoded(rows: Iterable[Row | BadRow], size: int, channels: int, crop: Crop | None = None) -> Iterator[Decoded | BadRow]:
     """Load, crop and prepare every row in a few threads, in order; one without a readable image or face becomes a `BadRow`."""
-    return in_threads(
-        partial(_decode, size=size, channels=channels, crop=crop), rows, 32
-    )  # passing on one costs more than decoding it
+    work = partial(_decode, size=size, channels=channels, crop=crop)
+    return in_threads(work, rows, 32)  # passing on a single one costs more than decoding it
 
 
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item], at_a_time: int) -> Iterator[Result]:

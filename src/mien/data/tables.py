@@ -198,7 +198,6 @@ class _Manifest:
         return labels, {number: index[label] if label else None for number, label in table.items()}, said
 
     def _find_images(self, paths: list[tuple[_Table, str]]) -> None:
-        """Find where the images of a list are: their folder, relative to the table, and what is added to their names."""
         root, files = self.tree.root, set(self.tree.files)
         for self.elsewhere in product(KNOWN["image_folders"], ("", "_aligned")):  # RAF-DB lists photos, not aligned faces
             for table, cell in paths:
