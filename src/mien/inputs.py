@@ -207,7 +207,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
-        keys = {}
+        keys: dict[str, yaml.Node] = {}
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             self._check(keys.setdefault(key.value, key) is key, f"the key {key.value} occurs twice", key)
         return node
