@@ -5,7 +5,7 @@ import time
 import pytest
 
 from mien.errors import MienError
-from mien.text_files import csv_rows, parse_yaml, read_json
+from mien.inputs import csv_rows, parse_yaml, read_json
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefghij", "bcdefghijk", strict=True)

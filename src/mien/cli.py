@@ -178,7 +178,7 @@ def _bound_yaml() -> None:
     import yaml
     from jsonargparse import get_loader, set_loader
 
-    from mien.text_files import TooLargeError, check_yaml
+    from mien.inputs import TooLargeError, check_yaml
 
     load = get_loader("yaml")
 

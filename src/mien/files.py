@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import yaml
 
 from mien.errors import MienError, suggestion
-from mien.text_files import read_json
+from mien.inputs import read_json
 
 Result = TypeVar("Result")
 

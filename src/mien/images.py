@@ -23,31 +23,23 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from mien.errors import MienError, shortened
 from mien.inputs import IN_FLIGHT, check_pixels, failure, open_file, pixels_in_flight
 
-ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
-"""What `read_image` takes: a path, the bytes of an image file, a Pillow image, or an array."""
-
+ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray  # bytes: those of an image file
 FORMATS: dict[str, Any] = json.loads(Path(__file__).with_name("formats.json").read_text(encoding="utf-8"))
-"""Suffixes, signatures and parts of the formats of images and videos, which of them are not read, and why one ends."""
-
-IMAGE_SUFFIXES = frozenset(FORMATS["suffixes of images"].split())
-"""The files of a folder or zip that count as images, for training and prediction alike, in upper or lower case."""
-
+IMAGE_SUFFIXES = frozenset(FORMATS["suffixes of images"].split())  # what counts as an image, in training and prediction alike
 HEAD_BYTES = 512  # bytes of a file that `content_kind` needs
 _KINDS = {kind: re.compile("|".join(forms.values()).encode(), re.DOTALL) for kind, forms in FORMATS["signatures"].items()}
 _HEIC = [f"ftyp{brand}".encode() for brand in FORMATS["brands of HEIC"]]  # bytes 4 to 12
 _CONTAINERS = tuple(start.encode() for start in FORMATS["images that hold others: ICO, CUR, ICNS, BLP"])
 _PART = re.compile(r"\[!?(\]?[^]]*)]|.", re.DOTALL)  # of a pattern: a set of characters, or a character
 _NOISE = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}  # created by macOS, Windows and network drives
-
 CHANNELS = ((1,), (2,), (3,), (4,))  # lengths of an axis that is one of channels: gray, gray with alpha, RGB, RGBA
-
 OVERSHOOT = 0.05  # floats may exceed their scale by this share of it, since cubic resizing overshoots; they are clipped
 BLACK = 16 / 255  # brightest black, as a share of the scale (ITU-R BT.601): so dark an array probably has another scale
 LARGEST_FACE = 4096  # side in pixels of a prepared or drawn face: four times that of the largest recipe
 BAND = 2**18  # pixels that are converted at a time: copies of a whole image take several times its memory, and longer
 MOST_VISITS = 8  # so many times links lead to a folder: among folders that link to each other there are millions of ways
-
 CONTAINED = 2**23  # pixels; Pillow rejects twice as many. The largest icons have 1024 x 1024
+# how an image becomes upright, and back, by its EXIF orientation (TIFF 6.0, tag 274)
 _TURNS: dict[int, tuple[Image.Transpose, Callable[[np.ndarray], np.ndarray]]] = {
     2: (Image.Transpose.FLIP_LEFT_RIGHT, lambda seen: seen[:, ::-1]),
     3: (Image.Transpose.ROTATE_180, lambda seen: seen[::-1, ::-1]),
@@ -57,9 +49,7 @@ _TURNS: dict[int, tuple[Image.Transpose, Callable[[np.ndarray], np.ndarray]]] = 
     7: (Image.Transpose.TRANSVERSE, lambda seen: seen[::-1, ::-1].swapaxes(0, 1)),
     8: (Image.Transpose.ROTATE_90, lambda seen: np.rot90(seen, -1)),
 }
-"""How an image becomes upright, and back, by its EXIF orientation (TIFF 6.0, tag 274)."""
-
-_PILLOW_LIMIT = threading.Lock()
+_PILLOW_LIMIT = threading.Lock()  # guards Pillow's limit, a global
 
 with suppress(ImportError):
     import pillow_heif  # type: ignore[import-not-found, unused-ignore]
@@ -87,20 +77,15 @@ def _is_noise(name: str) -> bool:
 
 
 def walk(folder: str, key: Callable[[str], Any] = str) -> Iterator[tuple[str, os.stat_result | OSError | None]]:
-    """List everything below a folder; hidden files, files of the operating system and links to a folder above are skipped.
-
-    Yields the name relative to the folder, with slashes, and its status, None for a link that leads nowhere; what may not be
-    examined comes with the error, and so does, after its status, a folder that cannot be listed. `key` sorts a folder's names.
-    """
+    """List what is below a folder, with its status (None: a link to nowhere) or error; no noise, and no links to one above."""
     visits: Counter[tuple[int, int]] = Counter()
-    # the folders that are being listed: prefix of the names, names that are left, and the folders above
-    ways: list[tuple[str, Iterator[str], frozenset[tuple[int, int]]]] = [("", iter([""]), frozenset())]
+    # the folders that are being listed: names that are left, and the folders above
+    ways: list[tuple[Iterator[str], frozenset[tuple[int, int]]]] = [(iter([""]), frozenset())]
     while ways:
-        prefix, names, above = ways[-1]
-        if (last := next(names, None)) is None:
+        names, above = ways[-1]
+        if (name := next(names, None)) is None:
             ways.pop()
             continue
-        name = prefix + last
         path = os.path.join(folder, name) if name else folder  # noqa: PTH118 - a million paths as objects take seconds
         try:
             status = os.stat(path)  # noqa: PTH116
@@ -117,10 +102,10 @@ def walk(folder: str, key: Callable[[str], Any] = str) -> Iterator[tuple[str, os
             with os.scandir(path) as entries:  # sorted by name: entries take five times the memory
                 found = sorted((entry.name for entry in entries if not _is_noise(entry.name)), key=key)
         except OSError as error:
-            yield name, error
+            yield name, error  # after its status
             continue
         if visits[here] <= MOST_VISITS or not os.path.islink(path):  # noqa: PTH114
-            ways.append((f"{name}/" if name else "", iter(found), above | {here}))
+            ways.append((map((f"{name}/" if name else "").__add__, found), above | {here}))
 
 
 def matching(pattern: str, key: Callable[[str], Any] = str) -> list[str]:
@@ -131,7 +116,7 @@ def matching(pattern: str, key: Callable[[str], Any] = str) -> list[str]:
     if "**" not in parts:
         found = glob.glob(glob.escape(base) + "/".join(parts))  # noqa: PTH207 - Path.glob takes no absolute pattern
         return sorted((path for path in found if not os.path.isdir(path)), key=key)  # noqa: PTH112
-    # By the walker, since glob follows links to folders above for ever. A folder that cannot be read is said.
+    # by the walker, since glob follows links to folders above for ever
     wanted = "".join("([^/]+/)*" if part == "**" else f"{_PART.sub(_as_regex, part)}/" for part in parts)
     wanted = wanted.removesuffix("/") if parts[-1] != "**" else f"{wanted}[^/]+"
     return [
@@ -160,34 +145,28 @@ def zip_members(archive: zipfile.ZipFile, key: Callable[[str], Any] = str) -> di
 
 
 def read_image(source: ImageSource) -> np.ndarray:
-    """Read an image as a person sees it: uint8, (H, W) for a gray one and (H, W, 3) RGB for any other, maybe read-only.
-
-    The formats are those of Pillow, and HEIC where pillow-heif is installed. The EXIF orientation is applied, transparency is
-    blended with white, 16 bits are scaled to 8, and the first frame of an animation is used. An array is (H, W), (H, W, 1),
-    (H, W, 2) gray with alpha, (H, W, 3) RGB or (H, W, 4) RGBA. A float array or TIFF has the range 0 to 1, 0 to 255 or 0 to
-    65535, the first that fits its maximum; a uint16 array 0 to 255 or 0 to 65535; other integers 0 to 255.
-    """
+    """Read an image as a person sees it: uint8, gray (H, W) or RGB (H, W, 3), maybe read-only; docs/predict.md has rules."""
     return read_with_note(source)[0]
 
 
+@pixels_in_flight()
 def read_with_note(source: ImageSource, name: str = "") -> tuple[np.ndarray, str]:
     """Read an image as `read_image` does, and note what was left out or inferred; `name` is that of bytes in errors."""
     if not isinstance(source, ImageSource):
         raise MienError(f"An image is a path, bytes, a Pillow image or an array, not {type(source).__name__}.")
     what, remedy = f"image {name!r}" if name else "image in these bytes", "save or download it again"
     try:
-        with pixels_in_flight():
-            if isinstance(source, np.ndarray):
-                what = "image array"
-                return _from_array(np.asarray(source))
-            if isinstance(source, Image.Image):
-                what, remedy = "Pillow image", "load it before its file is closed, or save it again"
-                return _decode(source)
-            if isinstance(source, bytes):
-                return _from_file(io.BytesIO(source))
-            what = f"image {str(source)!r}"
-            with open_file(source) as file:
-                return _from_file(file)
+        if isinstance(source, np.ndarray):
+            what = "image array"
+            return _from_array(np.asarray(source))
+        if isinstance(source, Image.Image):
+            what, remedy = "Pillow image", "load it before its file is closed, or save it again"
+            return _decode(source)
+        if isinstance(source, bytes):
+            return _from_file(io.BytesIO(source))
+        what = f"image {str(source)!r}"
+        with open_file(source) as file:
+            return _from_file(file)
     except Exception as error:  # parsers of damaged files raise OSError, SyntaxError, ValueError, struct.error and more
         raise MienError(failure(what, error, "is damaged", remedy)) from None
 
@@ -203,9 +182,8 @@ def check_faces_shape(size: int, channels: int) -> None:
 def prepare(image: np.ndarray, size: int, channels: int) -> np.ndarray:
     """Prepare a face for the network: the only preprocessing outside the model file, for training and prediction alike.
 
-    The image is as `read_image` gives it. Colour becomes gray by the luma of ITU-R BT.601 (0.299 R + 0.587 G + 0.114 B), gray
-    becomes colour by repetition, and the picture is stretched to a square with an antialiased triangle filter, which does not
-    ring. Returns uint8, (size, size) for one channel or (size, size, 3): the image itself, not a copy, if it has that shape.
+    Colour becomes gray by the luma of ITU-R BT.601, and the picture is stretched to a square by an antialiased triangle filter,
+    which does not ring. Returns uint8, (size, size) or (size, size, 3): the image itself, not a copy, if it has that shape.
     """
     shape = (size, size) if channels == 1 else (size, size, 3)
     if image.shape == shape and image.dtype == np.uint8:
@@ -247,7 +225,6 @@ def _from_file(file: BinaryIO) -> tuple[np.ndarray, str]:
 
 @contextmanager
 def _pillow_limit(pixels: int | None) -> Iterator[None]:
-    """Set Pillow's limit, a global, for the block."""
     with _PILLOW_LIMIT:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, pixels
         try:

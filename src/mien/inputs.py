@@ -1,22 +1,32 @@
-"""The one place where inputs are opened, with limits on their size, and where it is said why one cannot be read."""
+"""The one place where inputs are opened, with limits on their size: images, archives, and the text of tables and settings."""
 
+import codecs
+import csv
 import io
+import json
 import os
 import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, cast
 
-from mien.errors import MienError
+import yaml
+
+from mien.errors import MienError, first_line
 
 MAX_MEGAPIXELS = 400  # a small file can claim to be larger and fill the memory; MIEN_MAX_MEGAPIXELS sets another limit
 IN_FLIGHT = 100e6  # pixels of the images that are decoded and searched at the same time; decoding takes about 8 bytes for each
 SMALL = 1e6  # pixels of images that are not counted
 LARGEST_MEMBER = 2**29  # bytes of a file in an archive, above 100 megapixels with alpha: it is unpacked in memory
 LARGEST_INDEX = 2**28  # bytes of the index of a zip, enough for 2.5 million files; zipfile holds ten times that
-
+LONGEST_LINE = 1 << 24  # characters: the pixels of a face of 2048 x 2048
+MOST_CELLS = 20_000  # of a row; FER-2013's pixels in a column each are 2,304
+LARGEST_JSON = 1 << 26  # bytes; the metrics.json of seven labels has 0.1 MB
+LARGEST_YAML = 1 << 16  # bytes; mien's recipes have at most 2 KB
+LONGEST_NUMBER = 40  # characters of a whole number; those of a recipe are below 2**32
+MOST_VALUES, DEEPEST = 5000, 20  # of a YAML text, an alias counted as what it stands for; a recipe has 60 values, three deep
 _CHANGED = threading.Condition()  # guards what follows
 _ALL, _HELD = {"pixels": 0}, threading.local()  # pixels in flight, of all threads and of this one
 
@@ -113,3 +123,118 @@ def reason_of(error: Exception) -> str:
     """Return the message of an exception in one line, without number and path, or its type where it has none."""
     text = "out of memory" if isinstance(error, MemoryError) else str(getattr(error, "strerror", None) or error)
     return " ".join(text.split()) or type(error).__name__
+
+
+def text_lines(file: IO[bytes]) -> Iterator[tuple[int, str]]:
+    """Decode and number the lines of UTF-8, or UTF-16 with a byte order mark; ValueError for a line that no table has."""
+    # "Unicode text" of a spreadsheet is UTF-16; files, gzipped ones and members of archives all have `peek`
+    is_wide = cast(io.BufferedReader, file).peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    text = io.TextIOWrapper(file, "utf-16" if is_wide else "utf-8-sig", "surrogateescape")
+    try:
+        for number, line in enumerate(iter(lambda: text.readline(LONGEST_LINE), ""), start=1):
+            if len(line) == LONGEST_LINE:
+                raise ValueError(f"line {number} has {LONGEST_LINE:,} characters or more")
+            if "\0" in line:
+                raise ValueError(f"line {number} has a NUL character; save the table as UTF-8")
+            yield number, line.rstrip("\n")
+    finally:
+        with suppress(ValueError):  # closed already, where reading was broken off
+            text.detach()  # does not close the file
+
+
+@contextmanager
+def opened(path: Path, name: str) -> Iterator[IO[bytes]]:
+    """Open a file that `name` describes in errors; pipes and devices, which may block or never end, are refused."""
+    try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is a folder, a pipe or a device, not a file")
+        with path.open("rb") as file:
+            yield file
+    except (OSError, ValueError, csv.Error, RecursionError) as error:
+        raise MienError(f"Cannot read {name}: {getattr(error, 'strerror', None) or first_line(error)}.") from None
+
+
+def read_text(path: Path, name: str, most: int) -> str:
+    """Read a file of at most so many bytes of UTF-8, with or without a byte order mark."""
+    with opened(path, name) as file:
+        data = file.read(most + 1)
+        if len(data) > most:
+            raise ValueError(f"it is larger than {most:,} bytes")
+        return data.decode("utf-8-sig")
+
+
+def read_json(path: Path, name: str) -> Any:
+    """Read a JSON file."""
+    with opened(path, name):
+        return json.loads(read_text(path, name, LARGEST_JSON))
+
+
+def csv_rows(path: Path, name: str) -> Iterator[tuple[int, list[str]]]:
+    """Read the rows of a CSV file, the header first, each with the number of its last line; all have as many cells."""
+    width = 0
+    with opened(path, name) as file:
+        reader = csv.reader(line + "\n" for _, line in text_lines(file))
+        for cells in filter(None, reader):
+            width = width or len(cells)
+            if len(cells) != width:
+                raise ValueError(f"it breaks off in line {reader.line_num}, which has {len(cells)} cells, not {width}")
+            yield reader.line_num, cells
+
+
+class TooLargeError(yaml.MarkedYAMLError):
+    """YAML that stands for more values than any recipe has, is too deep, or has a key twice."""
+
+
+class _Loader(yaml.SafeLoader):
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._values = self._depth = 0
+        self._sizes: dict[yaml.Node | None, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        before, self._depth = self._values, self._depth + 1
+        self._check(self._depth <= DEEPEST, f"it is nested more than {DEEPEST} deep", event)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        # an alias within its own anchor would never end
+        self._values += self._sizes.get(node, MOST_VALUES) if isinstance(event, yaml.AliasEvent) else 1
+        self._sizes.setdefault(node, self._values - before)
+        self._check(self._values <= MOST_VALUES, f"it has more than {MOST_VALUES:,} values", event)
+        if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":int"):
+            self._check(len(node.value) <= LONGEST_NUMBER, f"a number has more than {LONGEST_NUMBER} digits", event)
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            self._check(key.value not in seen, f"the key {key.value} occurs twice", key)
+            seen.add(key.value)
+        return node
+
+    @staticmethod
+    def _check(holds: bool, problem: str, place: Any) -> None:
+        if not holds:
+            raise TooLargeError(problem=problem, problem_mark=place.start_mark)
+
+
+def check_yaml(text: str) -> None:
+    """Raise a yaml.YAMLError for YAML that is too long, too deep or too large, without loading it."""
+    if len(text) > LARGEST_YAML:
+        raise yaml.YAMLError(f"it has more than {LARGEST_YAML:,} characters")
+    yaml.compose(text, _Loader)
+
+
+def parse_yaml(text: str, name: str) -> dict[Any, Any]:
+    """Parse a YAML mapping; size, depth and aliases are bounded, and a key that occurs twice is an error."""
+    try:
+        check_yaml(text)
+        content = yaml.load(text, _Loader)
+    except Exception as problem:  # of numbers with thousands of digits, and impossible dates, too
+        mark = getattr(problem, "problem_mark", None)
+        where, reason = f" in line {mark.line + 1}" if mark else "", getattr(problem, "problem", None) or first_line(problem)
+        raise MienError(f"{name} is not valid YAML{where}: {reason}.") from None
+    if not isinstance(content, dict):
+        raise MienError(f"{name} must contain keys and values, such as `epochs: 30`.")
+    return content

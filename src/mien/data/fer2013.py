@@ -1,8 +1,4 @@
-"""FER-2013 as one CSV file (fer2013.csv, icml_face_data.csv or the contest's train.csv), and FER+: crowd votes for its rows.
-
-Sources: Goodfellow et al., "Challenges in Representation Learning: A report on three machine learning contests", 2013; Barsoum
-et al., "Training deep networks for facial expression recognition with crowd-sourced label distribution", ICMI 2016.
-"""
+"""FER-2013 as one CSV file (fer2013.csv, icml_face_data.csv or the contest's train.csv), and FER+: crowd votes for its rows."""
 
 import math
 import re
@@ -22,8 +18,6 @@ from mien.errors import MienError, shortened
 from mien.labels import FER2013, FERPLUS, meaning
 
 _SIDE = 48  # height and width of a face in FER-2013, in pixels
-_COLUMNS = {"label": "emotion", "split": "usage"}  # other names of its columns
-_NO_EMOTION = ("unknown", "NF")  # NF: not a face
 _ENOUGH = 2  # a single vote counts as a mistake
 
 
@@ -35,15 +29,14 @@ def recognise(tree: Tree) -> bool:
 def read(tree: Tree) -> Rows:
     """Read `emotion,pixels[,Usage]`, in any order and with further columns; labels are the numbers of `FER2013`, or names."""
     name, columns = _find(tree)
-    wanted = "the columns emotion, pixels and, optionally, Usage"
     if not name:
         raise MienError(f"{tree.path} holds no {' or '.join(KNOWN['tables']['FER-2013'])}.")
     if not columns:
-        raise MienError(f"{tree.place(name)} is empty; give a table with {wanted}.")
+        raise MienError(MISTAKES["empty FER-2013"].format(tree.place(name)))
     if "emotion" not in columns or "pixels" not in columns:
         found = ", ".join(column[:20] for column in columns[:8])
         hint = " The contest's test.csv has no labels; take icml_face_data.csv." if columns == ["pixels"] else ""
-        raise MienError(f"{tree.place(name)} must have {wanted}; it has {found}.{hint}")
+        raise MienError(MISTAKES["no FER-2013"].format(tree.place(name), found, hint))
     # the first complete row decides how many pixels all rows have, if that is a square
     rows = islice(records(tree, name), 1, None)
     first = next((cells for _, cells in rows if len(cells) == len(columns)), [""] * len(columns))
@@ -55,14 +48,13 @@ def read(tree: Tree) -> Rows:
 
 
 def _find(tree: Tree) -> tuple[str, list[str]]:
-    """Find the table, and read the names of its columns, in lower case; both are empty where there is none."""
     tables = tree.named()[::-1]
     by_name = {PurePosixPath(file).name.lower(): file for file in tables}
     known = [by_name[name] for name in KNOWN["tables"]["FER-2013"] if name in by_name]
     found = next(iter(known), tables[0] if len(tables) == 1 else "")
     _, names = next(records(tree, found), (0, [])) if found else (0, [])
-    names = [name.strip("'").casefold() for name in names]
-    return found, [_COLUMNS.get(name, name) if _COLUMNS.get(name) not in names else name for name in names]
+    names, others = [name.strip("'").casefold() for name in names], KNOWN["FER-2013 columns"]
+    return found, [name if others.get(name) in names else others.get(name, name) for name in names]
 
 
 def _rows(tree: Tree, name: str, columns: list[str], side: int) -> Iterator[Row | BadRow]:
@@ -115,27 +107,24 @@ def with_votes(rows: Rows, path: Path, votes_as: VotesAs) -> Rows:
     shares, is_beside = vote_targets(counts, votes_as), votes_as == "beside"
     if is_beside:
         if set(rows.labels) != set(FER2013):
-            found = shortened(", ".join(rows.labels), 200)
-            raise MienError(MISTAKES["not beside"].format(", ".join(FER2013), found))
+            raise MienError(MISTAKES["not beside"].format(", ".join(FER2013), shortened(", ".join(rows.labels), 200)))
         shares = shares[:, [FER2013.index(name) for name in rows.labels]]
-
-    def number_of(row: Row) -> int:
-        number = numbers.get(PurePosixPath(row.id).name) if row.number is None else row.number
-        if number is None:
-            raise MienError(MISTAKES["no row number"].format(row.id))
-        voted = splits[number] if number < len(splits) else "beyond the end"
-        if row.number is not None and voted != row.split and (row.split != "none" or voted not in SPLITS):
-            raise MienError(MISTAKES["row order"].format(number, row.split, voted, path))
-        return number
 
     def voted_rows() -> Iterator[Row | BadRow]:
         for row in rows.rows:
             if isinstance(row, BadRow):
                 yield row
-            elif is_beside:
-                yield replace(row, votes=shares[number_of(row)])
-            elif (target := shares[number_of(row)]).any():
-                yield replace(row, target=target, votes=None)
+                continue
+            number = numbers.get(PurePosixPath(row.id).name) if row.number is None else row.number
+            if number is None:
+                raise MienError(MISTAKES["no row number"].format(row.id))
+            voted = splits[number] if number < len(splits) else "beyond the end"
+            if row.number is not None and voted != row.split and (row.split != "none" or voted not in SPLITS):
+                raise MienError(MISTAKES["row order"].format(number, row.split, voted, path))
+            if is_beside:
+                yield replace(row, votes=shares[number])
+            elif shares[number].any():
+                yield replace(row, target=shares[number], votes=None)
 
     how = "beside the labels" if is_beside else f"by {votes_as} (rows without a face or a clear vote left out)"
     labels = rows.labels if is_beside else FERPLUS
@@ -162,7 +151,7 @@ def _read_votes(path: Path) -> tuple[np.ndarray, list[str], dict[str, int]]:
         raise MienError(f"The votes must be one file, fer2013new.csv, not {path}.")
     header, *table = [cells for _, cells in records(tree, tree.files[0])] or [[]]
     columns = {meaning(name) or name: column for column, name in enumerate(header)}
-    wanted = ("Usage", "Image name", *FERPLUS.names, *_NO_EMOTION)
+    wanted = ("Usage", "Image name", *FERPLUS.names, *KNOWN["no emotion"])
     if missing := [name for name in wanted if name not in columns]:
         raise MienError(MISTAKES["no votes"].format(path, shortened(", ".join(header), 200), ", ".join(missing)))
     try:

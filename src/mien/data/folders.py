@@ -17,9 +17,7 @@ from mien.images import is_image_name
 from mien.labels import meaning
 
 CLASS_FOLDERS = "one folder per class"  # the kind of such data, in words
-_FILE_WORDS = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}  # file names in the Kaggle folders
 _ANNOTATION = "_exp.npy"  # ends the name of a file with the number of a label, of AffectNet
-
 _Image = tuple[str, str, str]  # split, label and file of a labelled image
 
 
@@ -27,6 +25,7 @@ def read(tree: Tree) -> Rows:
     """Read one folder per class, or one per split with one per class in it; images at any depth belong to the class."""
     top = _top(tree)
     files = list(_image_files(tree, top))
+    images: list[_Image] = []
     for data_set, code in KNOWN["codes"].items():
         codes = [re.fullmatch(code, PurePosixPath(file).name, re.IGNORECASE) for file in files]
         if files and all(codes):
@@ -34,14 +33,34 @@ def read(tree: Tree) -> Rows:
             return _rows(tree, f"{data_set}, labels from the file names", images)
     if any(file.endswith(_ANNOTATION) for file in tree.files):
         return _read_annotated(tree, files)
-    images, left_out = _find_images(tree, top)
+    has_splits = any(_folder_split(name) for name in _folders_in(tree, top))
+    left_out: dict[str, None] = {}  # files and folders, in order
+    for file in files:
+        *folders, last = file[len(top) :].split("/")
+        part = _folder_split(folders[0]) if has_splits and folders else "none"
+        if part and (classes := folders[has_splits:]):
+            images.append((part, classes[0], file))
+        else:
+            left_out[f"{folders[0]}/" if folders else last] = None
+    if not images and files:
+        raise MienError(MISTAKES["no folders"].format(tree.path, len(files)))
+    if not images and (archives := tree.named(ARCHIVE_SUFFIXES)):
+        raise MienError(MISTAKES["only archives"].format(tree.path, ", ".join(map(tree.place, archives[:5]))))
     if not images:
-        raise MienError(_no_images(tree, top))
-    _reject_empty_folders(tree, top, images)
-    by_name = {file: _FILE_WORDS.get(PurePosixPath(file).name.partition("_")[0]) for _, _, file in images}
+        raise MienError(MISTAKES["no images"].format(tree.path))
+    depth = top.count("/") + (2 if has_splits else 1)
+    filled = {"/".join(file.split("/")[:depth]) for _, _, file in images}
+    parents = {name.rpartition("/")[0] for name in filled}
+    empty = [name for name in tree.folders if name.rpartition("/")[0] in parents and name not in filled]
+    splits = [top + name for name in _folders_in(tree, top) if has_splits and _folder_split(name)]
+    empty += [name for name in splits if not any(file.startswith(f"{name}/") for file in files)]
+    if empty:
+        names = ", ".join(tree.place(name) for name in empty[:5])
+        raise MienError(f"There are no images in {names}. If this is a class, add some; otherwise move the folder away.")
+    by_name = {file: KNOWN["Kaggle files"].get(PurePosixPath(file).name.partition("_")[0]) for _, _, file in images}
     kind = "the Kaggle folders of FER-2013" if any(by_name.values()) else CLASS_FOLDERS
     if left_out:
-        kind += f" (left out, not in a class folder: {', '.join(left_out[:3])}{', ...' if len(left_out) > 3 else ''})"
+        kind += f" (left out, not in a class folder: {', '.join(list(left_out)[:3])}{', ...' if len(left_out) > 3 else ''})"
     # File names split what folders do not: both tests in one folder, or no split folders.
     held_out = {split for split, _, _ in images} - {"train"}
     words = {by_name[file] for split, _, file in images if split != "train"}
@@ -139,40 +158,3 @@ def _folder_split(folder: str) -> str | None:
 
 def _image_files(tree: Tree, top: str) -> Iterator[str]:
     return (file for file in tree.files if file.startswith(top) and is_image_name(file))
-
-
-def _find_images(tree: Tree, top: str) -> tuple[list[_Image], list[str]]:
-    """Find the labelled images, and the files and folders that are in no class folder."""
-    has_splits = any(_folder_split(name) for name in _folders_in(tree, top))
-    images: list[_Image] = []
-    left_out: dict[str, None] = {}
-    for file in _image_files(tree, top):
-        *folders, name = file[len(top) :].split("/")
-        split = _folder_split(folders[0]) if has_splits and folders else "none"
-        if split and (classes := folders[has_splits:]):
-            images.append((split, classes[0], file))
-        else:
-            left_out[f"{folders[0]}/" if folders else name] = None
-    return images, list(left_out)
-
-
-def _reject_empty_folders(tree: Tree, top: str, images: list[_Image]) -> None:
-    has_splits = images[0][0] != "none"
-    depth = top.count("/") + (2 if has_splits else 1)
-    filled = {"/".join(file.split("/")[:depth]) for _, _, file in images}
-    parents = {name.rpartition("/")[0] for name in filled}
-    empty = [name for name in tree.folders if name.rpartition("/")[0] in parents and name not in filled]
-    if has_splits:
-        splits = [top + name for name in _folders_in(tree, top) if _folder_split(name)]
-        empty += [name for name in splits if next(_image_files(tree, name + "/"), None) is None]
-    if empty:
-        names = ", ".join(tree.place(name) for name in empty[:5])
-        raise MienError(f"There are no images in {names}. If this is a class, add some; otherwise move the folder away.")
-
-
-def _no_images(tree: Tree, top: str) -> str:
-    if count := sum(1 for _ in _image_files(tree, top)):
-        return MISTAKES["no folders"].format(tree.path, count)
-    if archives := tree.named(ARCHIVE_SUFFIXES):
-        return MISTAKES["only archives"].format(tree.path, ", ".join(map(tree.place, archives[:5])))
-    return MISTAKES["no images"].format(tree.path)

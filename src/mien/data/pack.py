@@ -1,11 +1,4 @@
-"""One memory-mapped file of labelled faces: a safetensors file, written as the rows come and opened without a copy.
-
-Tensors: images U8 (N, H, W) or (N, H, W, 3); targets F32 (N, K); votes F32 (N, K), only where there are any; sizes U32
-(N, 2), height and width before packing, not in older packs; splits U8 (N,); ids U8 (N, width), UTF-8 filled up with zeros;
-columns U8, JSON, a list of texts by the name of each further column, only where there are any; skipped U8, a JSON list. The
-metadata name the format, the labels, the origin and a checksum of all else, which packs of older versions lack. Rows are
-sorted by split, so that a split is a view and not a copy.
-"""
+"""Memory-mapped safetensors files of labelled faces, sorted by split: a split is a view (docs/data.md lists the tensors)."""
 
 import json
 import os
@@ -29,23 +22,18 @@ from mien.inputs import pixels_in_flight, reason_of
 from mien.labels import LabelSet
 
 FORMAT = "1"  # written into every pack; packs of another format are rejected, or made again in the cache
-
 Progress = Callable[[int, int | None], None]  # called now and then with the rows done, and all rows if their number is known
 Crop = Callable[[np.ndarray], np.ndarray | None]  # crops the face of a photo, or returns None if there is no face
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
+Decoded = tuple[Row, np.ndarray, tuple[int, ...]]  # a row, its prepared face, and the height and width it had before
 _DTYPES = {"U8": np.uint8, "U32": np.uint32, "F32": np.float32}  # by their names in safetensors
 _METADATA = {"mien.format", "mien.labels", "mien.origin", "mien.stamp"}
 _CHECKSUM = "mien.checksum"
-_LARGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 _BLOCK = 4096  # the header fills whole blocks, so that the images begin at a page
 _TENSOR_ROOM = 2048  # bytes of the header for the tensors: eight of at most 200
 _NAMED = 5  # bad rows named in the message; if there are more, all are listed in a file
-_CHUNK = 32  # rows decoded by one thread at a time: passing on a single one costs more than decoding it
 _THREADS = min(8, os.cpu_count() or 1)
-
-Decoded = tuple[Row, np.ndarray, tuple[int, ...]]  # a row, its prepared face, and the height and width it had before
 
 
 def write_pack(
@@ -109,7 +97,8 @@ def write_pack(
 
 def decoded(rows: Iterable[Row | BadRow], size: int, channels: int, crop: Crop | None = None) -> Iterator[Decoded | BadRow]:
     """Load, crop and prepare every row in a few threads, in order; one without a readable image or face becomes a `BadRow`."""
-    return in_threads(partial(_decode, size=size, channels=channels, crop=crop), rows, _CHUNK)
+    work = partial(_decode, size=size, channels=channels, crop=crop)
+    return in_threads(work, rows, 32)  # passing on a single one costs more than decoding it
 
 
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item], at_a_time: int) -> Iterator[Result]:
@@ -177,8 +166,7 @@ def _tensors(entries: list[tuple[Any, ...]], bad: list[str], labels: int) -> dic
     tensors = {"targets": shares(targets)}
     if any(each is not None for each in votes):
         tensors["votes"] = shares(votes)
-    tensors["sizes"] = np.array(sizes, dtype="<u4")
-    tensors["splits"] = np.array(splits, dtype=np.uint8)
+    tensors |= {"sizes": np.array(sizes, dtype="<u4"), "splits": np.array(splits, dtype=np.uint8)}
     tensors["ids"] = np.array(ids, dtype=bytes).view(np.uint8).reshape(len(ids), -1)
     if names := list(dict.fromkeys(name for each in columns for name in each)):
         values = {name: [each.get(name, "") for each in columns] for name in names}
@@ -203,18 +191,14 @@ def open_pack(path: Path) -> FaceSet:
             begin, end = header[name]["data_offsets"]
             data = np.memmap(path, np.uint8, "r", start + begin, (end - begin,))
             tensors[name] = data.view(_DTYPES[header[name]["dtype"]]).reshape(header[name]["shape"])
-        origin = json.loads(metadata["mien.origin"])
+        skipped = tuple(map(str, json.loads(bytes(tensors["skipped"]))))
         columns = json.loads(bytes(tensors["columns"])) if "columns" in tensors else {}
         arrays = ("targets", "splits", "votes", "sizes")  # in memory, because the data on disk may not be aligned
         in_memory: dict[str, Any] = {name: np.array(tensors[name]) for name in arrays if name in tensors}
-        return FaceSet(
-            images=tensors["images"],
-            labels=LabelSet(json.loads(metadata["mien.labels"])),
-            ids=tensors["ids"].view(f"S{tensors['ids'].shape[1]}")[:, 0],
-            origin=Origin(origin["kind"], origin["path"], tuple(map(str, json.loads(bytes(tensors["skipped"]))))),
-            columns={name: np.array(cells, dtype=str) for name, cells in columns.items()},
-            **in_memory,
-        )
+        in_memory["columns"] = {name: np.array(cells, dtype=str) for name, cells in columns.items()}
+        in_memory["labels"] = LabelSet(json.loads(metadata["mien.labels"]))
+        in_memory["origin"] = Origin(**json.loads(metadata["mien.origin"]), skipped=skipped)
+        return FaceSet(tensors["images"], ids=tensors["ids"].view(f"S{tensors['ids'].shape[1]}")[:, 0], **in_memory)
     except OSError as error:
         raise MienError(f"Cannot open the pack {path}: {error.strerror or error}.") from error
     except Exception as error:  # a damaged header may be any JSON
@@ -228,13 +212,12 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
         raise ValueError("it is a folder, a pipe or a device")
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if length > min(path.stat().st_size, _LARGEST_HEADER):
+        if length > min(path.stat().st_size, 100_000_000):  # the limit of the safetensors library
             raise ValueError("it does not begin as a safetensors file does")
         return json.loads(file.read(length)), 8 + length
 
 
 def _checksum(path: Path, header: dict[str, Any], start: int) -> str:
-    """Compute the CRC-32 of a header and of the data from `start`, in flat memory."""
     value = zlib.crc32(json.dumps(header).encode())
     with path.open("rb") as file:
         file.seek(start)

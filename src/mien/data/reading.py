@@ -16,7 +16,7 @@ from mien.data.source import DataSource, as_source
 from mien.errors import MienError, first_line, say, shortened
 from mien.files import cache_folder, sweep
 from mien.images import check_faces_shape
-from mien.text_files import csv_rows
+from mien.inputs import csv_rows
 
 FORMATS: dict[str, tuple[Callable[[Tree], object], Callable[..., Rows]]] = {
     "pack": (lambda tree: is_pack(tree.path), pack.read),
@@ -87,8 +87,8 @@ def _read_all(
         crop = open_crop(detector)
         rows = replace(rows, kind=f"{rows.kind}, faces found by {Path(detector).name}")
     sweep(cached.parent)
-    if cached.is_symlink() and not cached.is_file():
-        cached.unlink()  # it may lead to a device, which would be replaced
+    if not cached.is_file() and (cached.is_symlink() or not cached.is_dir()):
+        cached.unlink(missing_ok=True)  # a pipe, or a link that may lead to a device
     if reason and not (earlier and made_of == stamp):
         say(f"packing {path} again: {reason}")
     write_pack(cached, rows, size, channels, str(path), stamp, source.skip_bad, progress, crop)

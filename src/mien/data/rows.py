@@ -23,9 +23,8 @@ import yaml
 from mien.errors import MienError, shortened
 from mien.files import missing_path
 from mien.images import member_name, read_image, walk, zip_members
-from mien.inputs import open_file, reason_of, unpack
+from mien.inputs import MOST_CELLS, open_file, reason_of, text_lines, unpack
 from mien.labels import FERPLUS, LabelSet, meaning
-from mien.text_files import MOST_CELLS, text_lines
 
 KNOWN = yaml.safe_load(Path(__file__).with_name("known.yaml").read_text(encoding="utf-8"))  # the words of published data sets
 MISTAKES: dict[str, str] = KNOWN["mistakes"]

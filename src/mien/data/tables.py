@@ -6,7 +6,7 @@ import os
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice, product
 from pathlib import PurePosixPath
@@ -23,8 +23,6 @@ from mien.labels import FER2013, LabelSet
 _PARQUET = (".parquet", ".pq")
 _OFFICIAL = {"training", "publictest", "privatetest"}
 _PIXELS = re.compile(r"\s*\d{1,3}(\s+\d{1,3}){3,}\s*")  # four numbers or more: a face of 2 x 2 or larger
-_TRIED = 20  # images that are looked for to find their folder
-_BATCH = 256  # rows of Parquet in memory at a time
 
 
 class _Table(NamedTuple):
@@ -52,8 +50,14 @@ def _open_csv(tree: Tree, name: str) -> _Table:
     first = next((cells for _, cells in records(tree, name)), [])
     if not first:
         raise MienError(f"{tree.place(name)} is empty; give a table with the columns path and label.")
-    has_header = not any(map(is_image_name, first))
-    columns = first if has_header else _columns_without_header(first, tree.place(name))
+    has_header, columns = not any(map(is_image_name, first)), first
+    if not has_header and len(first) == len(KNOWN["expw"]) and all(re.fullmatch(r"[\d.]+", cell) for cell in first[1:]):
+        columns = list(KNOWN["expw"])
+    elif not has_header:
+        with_split = len(first) > 2  # of two columns, one is the label, even if it has the name of a split
+        columns = ["path" if is_image_name(cell) else "split" if with_split and split_word(cell) else "label" for cell in first]
+        if sorted(columns) not in (["label", "path"], ["label", "path", "split"]):
+            raise MienError(KNOWN["mistakes"]["no header"].format(tree.place(name)))
     places = {column: place for place, column in enumerate(columns)}
 
     def rows(wanted: list[str]) -> Iterator[dict[str, Any]]:  # read each time, so that no table is kept in memory
@@ -75,16 +79,6 @@ def find_csv(tree: Tree) -> list[str]:
             return alone
     pair = [file for file in tree.files if file.rpartition("/")[2] in KNOWN["tables"]["AffectNet"]]
     return [file for file in pair if "subDirectory_filePath" in next(records(tree, file), (0, []))[1]]
-
-
-def _columns_without_header(cells: list[str], place: str) -> list[str]:
-    if len(cells) == len(KNOWN["expw"]) and all(re.fullmatch(r"[\d.]+", cell) for cell in cells[1:]):
-        return list(KNOWN["expw"])
-    has_split = len(cells) > 2  # of two columns, one is the label, even if it has the name of a split
-    names = ["path" if is_image_name(cell) else "split" if has_split and split_word(cell) else "label" for cell in cells]
-    if sorted(names) not in (["label", "path"], ["label", "path", "split"]):
-        raise MienError(f"{place} does not begin with the names of its columns; add a first line, such as path,label,split.")
-    return names
 
 
 def recognise_parquet(tree: Tree) -> bool:
@@ -111,16 +105,15 @@ def _open_parquet(tree: Tree, name: str) -> _Table:
     with _damage_reported(tree, name):
         file = parquet.ParquetFile(tree.place(name) if tree.root else io.BytesIO(tree.read(name)))
     schema = file.schema_arrow
-    try:
+    hub_names: dict[str, list[str]] = {}
+    with suppress(TypeError, KeyError, ValueError, AttributeError):
         features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
         named = {column: feature.get("names") for column, feature in features.items() if isinstance(feature, dict)}
         hub_names = {column: names for column, names in named.items() if isinstance(names, list)}
-    except (TypeError, KeyError, ValueError, AttributeError):
-        hub_names = {}
 
     def records(columns: list[str]) -> Iterator[dict[str, Any]]:
         with _damage_reported(tree, name):
-            for batch in file.iter_batches(_BATCH, columns=columns):
+            for batch in file.iter_batches(256, columns=columns):
                 yield from batch.to_pylist()
 
     word = re.split(r"[-_.]", PurePosixPath(name).name)[0].casefold()  # of train-00000-of-00001.parquet
@@ -174,7 +167,7 @@ class _Manifest:
                 raise MienError(KNOWN["mistakes"]["pixels"].format(column, tree.place(first.name)))
         paths = [(table, cell) for table, cell in self._cells(self.image) if isinstance(cell, str)] if has_paths else []
         self.labels, self.index, numbered = self._read_labels([cell for _, cell in paths])
-        self._find_images(paths[:_TRIED])
+        self._find_images(paths[:20])
         files = tuple(tree.root / self._path(table, cell) for table, cell in paths if tree.root)
         count = sum(table.rows for table in self.tables)
         return Rows(first.kind + numbered, self.labels, self._rows("RAF-DB" in numbered), count, files)
@@ -205,7 +198,6 @@ class _Manifest:
         return labels, {number: index[label] if label else None for number, label in table.items()}, said
 
     def _find_images(self, paths: list[tuple[_Table, str]]) -> None:
-        """Find where the images of a list are: their folder, relative to the table, and what is added to their names."""
         root, files = self.tree.root, set(self.tree.files)
         for self.elsewhere in product(KNOWN["image_folders"], ("", "_aligned")):  # RAF-DB lists photos, not aligned faces
             for table, cell in paths:
@@ -246,7 +238,6 @@ class _Manifest:
                 yield BadRow(place, str(error))
 
     def _image(self, table: _Table, cell: Any) -> tuple[str, Callable[[], np.ndarray] | None]:
-        """Return an image's name, where it has one, and the function that loads it, where there is an image."""
         if self.has_pixels:
             return "", partial(read_pixels, cell)
         path, data = (cell.get("path"), cell.get("bytes")) if isinstance(cell, dict) else (cell, cell)

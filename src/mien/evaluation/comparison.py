@@ -21,7 +21,7 @@ from mien.evaluation.record import describe_model, read_log, read_report
 from mien.evaluation.report import new_environment
 from mien.files import missing_path
 from mien.inference.classifier import Classifier
-from mien.text_files import csv_rows, parse_yaml, read_json
+from mien.inputs import csv_rows, parse_yaml, read_json
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))

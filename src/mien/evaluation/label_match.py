@@ -9,6 +9,7 @@ import numpy as np
 from mien.data.faceset import FaceSet, move_split
 from mien.data.rows import numbered_labels
 from mien.errors import MienError, say, suggestion
+from mien.inputs import parse_yaml
 from mien.labels import (
     SIMILAR_WORDS,
     LabelMap,
@@ -19,7 +20,6 @@ from mien.labels import (
     meaning,
     select_changes,
 )
-from mien.text_files import parse_yaml
 
 BLANK = "?"  # placeholder for a label of the data that the user must fill in: a copied wrong guess would be measured
 

@@ -22,8 +22,8 @@ from mien.evaluation.metrics import Difference, LabelMetrics, Metrics, Proportio
 from mien.files import REPORT, FileKind, write_whole
 from mien.inference.classifier import Classifier
 from mien.inference.model_file import sha256
+from mien.inputs import csv_rows
 from mien.labels import LabelMap, LabelSet, label_groups
-from mien.text_files import csv_rows
 
 USED = {"model": {"name": str, "sha256": str, "parameters": int}, "data": {"fingerprint": str, "split": str, "rows": int}}
 """Fields of a metrics.json, besides those that `Record` types, that comparisons and cards use."""

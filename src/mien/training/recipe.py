@@ -16,7 +16,7 @@ import yaml
 from mien.errors import MienError, in_plain_words, shortened, suggestion
 from mien.files import FileKind, check_place, sweep
 from mien.inference.model_file import UNFINISHED, is_on_hub
-from mien.text_files import LARGEST_YAML, parse_yaml, read_text
+from mien.inputs import LARGEST_YAML, parse_yaml, read_text
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 TIMM, HUB = "timm:", "hub"  # prefix of timm's networks in `Recipe.network`; `Recipe.weights` for timm's pretrained weights

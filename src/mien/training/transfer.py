@@ -15,8 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mien.errors import MienError, say
 from mien.inference.classifier import Classifier, embedded_models
 from mien.inference.model_file import is_on_hub
+from mien.inputs import parse_yaml
 from mien.labels import LabelSet
-from mien.text_files import parse_yaml
 from mien.training.face_network import FaceNetwork
 from mien.training.networks import build_network
 from mien.training.networks.blocks import NetworkSpec, head_of

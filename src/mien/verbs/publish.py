@@ -20,8 +20,8 @@ from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
 from mien.errors import MienError, check_number, first_line, say
 from mien.files import HUB_FILES, INT8_MODEL, check_file, check_place, files_in, identity, write_whole
+from mien.inputs import parse_yaml
 from mien.labels import select_changes
-from mien.text_files import parse_yaml
 from mien.verbs import inputs_of, read_data, require
 
 if TYPE_CHECKING:
