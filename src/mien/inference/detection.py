@@ -91,15 +91,14 @@ class YuNet:
     60 degrees; if none is found, the image may lie on its side, and is turned.
     """
 
-    # Longest sides in pixels at which an image is searched in turn: always up to half of its own, or of the last of these, and
-    # further if it may have faces that are too small (docs/predict.md has the figures).
+    # longest sides in pixels of the searches: up to half of the image's, further if faces may be too small (docs/predict.md)
     SIZES = (320, 640, 1280)
     COARSE, SIDEWAYS = 256, 640  # the same of smaller images and single faces, and of images that may lie on their side
     SMALL = 24  # pixels of a face below which there may be others, too small for the search
     DOUBT = 0.15  # score of a spot from which, in the coarsest search, it may be such a face
     LARGEST = 400  # pixels of a face up to which a search finds nearly all; from 470 it finds 90%, with lower scores
-    # Least score of a face, and of one in a turned image. Of 1,000 FER-2013 faces 96% score 0.7; of 17 sample photos without
-    # people (scikit-image's and scikit-learn's) two have something that does, and turned a third has, below 0.85.
+    # Least score of a face, and of one in a turned image. Of 1,000 FER-2013 faces 96% score 0.7; so does something in two of
+    # 17 photos without people (scikit-image's and scikit-learn's), and in a third one turned, below 0.85.
     SCORE, SURE = 0.7, 0.85
     OVERLAP, DOUBLES = 0.3, 0.4  # intersection over union above which two boxes are one face: in one search, and in several
     TILTED, TURNED = 10, 45  # degrees from which a face is looked at again upright, and from which also upside down
@@ -173,7 +172,6 @@ class YuNet:
         return searched(best, 0)
 
     def _search(self, image: np.ndarray) -> list[Face]:
-        """Run the network on an image (H, W, 3) at its own size, and turn its grids into faces, with those in doubt."""
         height, width = image.shape[:2]
         rows, columns = (self._fixed or -(-side // 32) * 32 for side in (height, width))
         pixels = np.zeros((1, 3, rows, columns), np.float32)
@@ -208,10 +206,9 @@ def open_detector(name: str = "auto", score: float | None = None) -> Detector:
 
 
 def detector_file(name: str) -> Path | None:
-    """Find the file of a detector.
+    """Find the file of "yunet", which mien includes; of "auto", the same unless MIEN_DETECTOR names another; or a path.
 
-    The name is "yunet", which mien includes; "auto", the same unless the variable MIEN_DETECTOR names another; "none", which
-    takes each whole image as one face and has no file; or the path of a YuNet .onnx file.
+    "none" takes each whole image as one face and has no file; a path is that of a YuNet .onnx file.
     """
     name = os.environ.get("MIEN_DETECTOR") or "yunet" if name == "auto" else name
     if name == "none":
@@ -271,7 +268,6 @@ def _turned(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _transformed(picture: Image.Image, size: tuple[int, int], matrix: np.ndarray) -> np.ndarray:
-    """Resample a picture bilinearly: `matrix` (2, 3) maps points of the result to points of the picture."""
     data, gray = tuple(matrix.ravel().tolist()), (128,) * len(picture.getbands())
     return np.asarray(picture.transform(size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR, fillcolor=gray))
 

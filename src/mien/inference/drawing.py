@@ -30,7 +30,6 @@ STYLES = ("bold", "italic", "oblique", "light", "thin", "black", "serif", "mono"
 SMALLEST = 480  # pixels of the longest side below which a picture is enlarged first, to have room for text
 COLOURS = ("#ffd23f", "#4cc9f0", "#f28482", "#80ed99", "#c77dff", "#ff9f1c", "#a0c4ff", "#f9c6d7", "#b5e48c", "#e9c46a")
 """Colours of the labels in their order, all light enough for black text."""
-
 PLOT_SUFFIX = ".tracks.png"
 TEXT_SMOOTHING = 0.05  # weight of a frame's text size in its moving average over a video, since the sizes of faces jitter
 LEGEND_SIZE = 20  # text size in pixels of a plot's legend
@@ -168,7 +167,6 @@ def choose_text_size(boxes: Sequence[Area], longest: int) -> float:
 
 
 def _place(label: tuple[float, float], size: tuple[int, int], box: Area, gap: float, labels: Sequence[Area]) -> Area:
-    """Choose the first place of a label where it covers the other labels least."""
     (width, height), (x1, y1, x2, y2) = label, box
     right, middle = x2 - width, (x1 + x2 - width) / 2
     # upper left corners, best first; all touch the box, so that the label is not read as a neighbour's
@@ -183,7 +181,6 @@ def _place(label: tuple[float, float], size: tuple[int, int], box: Area, gap: fl
 
 
 def _covered(area: Area, others: Sequence[Area]) -> float:
-    """Sum the pixels of other areas that this one covers."""
     widths = (min(area[2], other[2]) - max(area[0], other[0]) for other in others)
     heights = (min(area[3], other[3]) - max(area[1], other[1]) for other in others)
     return sum(max(0.0, width) * max(0.0, height) for width, height in zip(widths, heights, strict=True))
@@ -354,7 +351,6 @@ class AnnotationWriter:
         return name
 
     def _is_free(self, name: str, source: Path) -> bool:
-        """Tell whether a file is missing, or was drawn by an earlier run and is not the input itself."""
         path = self.folder / name
         is_old = not path.is_symlink() and DRAWN.matches(path) and identity(path) != identity(source)
         return name.casefold() not in self._names and (is_old or not os.path.lexists(path))

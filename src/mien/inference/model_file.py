@@ -1,7 +1,6 @@
-"""Model files of the user's: download them from the Hugging Face hub, and check them before they are opened.
+"""Model files of the user's: download them from the Hugging Face hub, and try each in a child process before it is opened.
 
-A model file is a program, and a damaged or crafted one can run for ever, take all memory or crash ONNX Runtime. Each is
-therefore first opened and run in a child process with limits, once for each content.
+A model file is a program: a damaged or crafted one can run for ever, take all memory or crash ONNX Runtime.
 """
 
 import hashlib
@@ -25,7 +24,6 @@ MODEL_FILE = "model.onnx"  # name of the model in a run folder and in a reposito
 UNFINISHED = ("last.ckpt", "recipe.yaml")  # files of a run folder that exist before its model does
 HUB_PREFIX = "hf:"
 HUB_TIMEOUT = 10.0  # seconds to wait for the hub's first answer; its client alone retries for half a minute without a network
-
 LARGEST = 2**31  # bytes of a model file: the most that ONNX's format allows
 EXTERNAL = b"\n\x08location\x12"  # in the file: how the entry of an array begins that says in which other file it is
 # Limits of the child, and what each byte of the file adds: CPU seconds, bytes of address space. The imports take 0.3 seconds
@@ -45,11 +43,6 @@ def sha256(path: Path) -> str:
     """Compute the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def is_on_hub(model: str | Path) -> bool:
-    """Tell whether a model's name is one on the Hugging Face hub."""
-    return str(model).startswith(HUB_PREFIX)
 
 
 def fetch_model(name: str) -> Path:
