@@ -12,6 +12,7 @@ from itertools import chain, count, groupby
 from pathlib import Path
 
 import numpy as np
+import yaml
 from PIL import ExifTags, Image, ImageDraw, ImageFont, features
 
 from mien.errors import MienError
@@ -20,16 +21,9 @@ from mien.inference.prediction import Prediction
 from mien.inference.video import DRAWN, SOFTWARE, VIDEO_SUFFIX, DrawnVideo, saving
 from mien.inputs import reason_of
 
-FONT_FOLDERS = (  # where Linux, macOS and Windows keep fonts
-    *("~/.fonts", "~/.local/share/fonts", "/usr/local/share/fonts", "/usr/share/fonts"),
-    *("~/Library/Fonts", "/Library/Fonts", "/System/Library/Fonts"),
-    *("$LOCALAPPDATA/Microsoft/Windows/Fonts", "$WINDIR/Fonts"),
-)
-
-STYLES = ("bold", "italic", "oblique", "light", "thin", "black", "serif", "mono", "condensed")  # these fonts are used last
+_TABLE = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+FONT_FOLDERS, STYLES, COLOURS = _TABLE["folders"], _TABLE["styles"], _TABLE["colours"]
 SMALLEST = 480  # pixels of the longest side below which a picture is enlarged first, to have room for text
-COLOURS = ("#ffd23f", "#4cc9f0", "#f28482", "#80ed99", "#c77dff", "#ff9f1c", "#a0c4ff", "#f9c6d7", "#b5e48c", "#e9c46a")
-"""Colours of the labels in their order, all light enough for black text."""
 PLOT_SUFFIX = ".tracks.png"
 TEXT_SMOOTHING = 0.05  # weight of a frame's text size in its moving average over a video, since the sizes of faces jitter
 LEGEND_SIZE = 20  # text size in pixels of a plot's legend
@@ -39,7 +33,6 @@ MOST_POINTS = 4096  # of a track; beyond that every second one is dropped. A plo
 
 Area = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 Text = list[tuple[str, ImageFont.FreeTypeFont]]  # a line of text in parts, each with its font
-
 _logger = logging.getLogger("mien")
 
 
@@ -124,9 +117,8 @@ def annotate(
 ) -> Image.Image:
     """Draw boxes and labels on a copy of an image; without a face, the label is "no face".
 
-    Labels go above, into, below or beside their box, where they cover no other label. In videos they start with the number of
-    the track; those of unsure predictions end in a question mark. `enlarge` gives the labels in small images room; `font` is as
-    for `predict`.
+    Those in videos start with the number of the track, those of unsure predictions end in a question mark. `enlarge` gives the
+    labels in small images room; `font` is as for `predict`.
     """
     picture = Image.fromarray(image).convert("RGB")
     zoom = max(1.0, SMALLEST / max(picture.size)) if enlarge else 1.0
@@ -299,10 +291,7 @@ class AnnotationWriter:
         sweep(folder)
 
     def add(self, image: np.ndarray | None, predictions: Sequence[Prediction], rate: float | None = None) -> None:
-        """Draw an image's predictions and save the picture under the image's name: JPEG for a JPEG, else PNG.
-
-        The frames of a video have a `rate`; it and the plot of its tracks are saved when something else follows or at `close`.
-        """
+        """Draw an image's predictions and save the picture; a video, whose frames have a `rate`, when another follows."""
         source = Path(predictions[0].source)
         frame, video = predictions[0].frame, self._video
         if video is not None and (source != video.source or frame is None or frame <= video.frame):
@@ -316,8 +305,8 @@ class AnnotationWriter:
         if self._video is None:
             stem = self._stem(source, (VIDEO_SUFFIX, PLOT_SUFFIX))
             drawn = DrawnVideo(self.folder, stem, (image.shape[1], image.shape[0]), rate)
-            self._video = _Video(source, drawn, VideoHistory(1 / rate))
-        self._video.add(image, predictions, self._font)
+            self._video = _Video(source, drawn, 1 / rate)
+        self._video.draw(image, predictions, self._font)
 
     def close(self) -> None:
         """Finish the video in progress, if any, and plot its tracks; a warning says which of them cannot be saved."""
@@ -326,7 +315,7 @@ class AnnotationWriter:
             return
         try:
             video.drawn.close()
-            if video.history.tracks and (plot := plot_tracks(video.history, self._font)):
+            if video.tracks and (plot := plot_tracks(video, self._font)):
                 self._write(plot, f"{video.drawn.path.stem}{PLOT_SUFFIX}")
         except Exception as problem:
             _logger.warning("mien: %r is not drawn (%s)", str(video.drawn.path), reason_of(problem))
@@ -356,22 +345,17 @@ class AnnotationWriter:
         return name.casefold() not in self._names and (is_old or not os.path.lexists(path))
 
 
-@dataclass(eq=False)
-class _Video:
-    """A video in progress: its drawn frames and its predictions."""
+class _Video(VideoHistory):
+    def __init__(self, source: Path, drawn: DrawnVideo, spacing: float) -> None:
+        super().__init__(spacing)
+        self.source, self.drawn, self.frame, self._text_size = source, drawn, -1, 0.0
 
-    source: Path
-    drawn: DrawnVideo
-    history: VideoHistory
-    frame: int = -1
-    text_size: float = 0.0
-
-    def add(self, image: np.ndarray, predictions: Sequence[Prediction], font: str | None) -> None:
+    def draw(self, image: np.ndarray, predictions: Sequence[Prediction], font: str | None) -> None:
         self.frame = predictions[0].frame or 0
         if boxes := [prediction.box for prediction in predictions if prediction.box is not None]:
             wanted = choose_text_size(boxes, max(image.shape[:2]))
-            before = self.text_size or wanted
-            self.text_size = before + TEXT_SMOOTHING * (wanted - before)
-        picture = annotate(image, predictions, enlarge=False, text_size=self.text_size, font=font)
+            before = self._text_size or wanted
+            self._text_size = before + TEXT_SMOOTHING * (wanted - before)
+        picture = annotate(image, predictions, enlarge=False, text_size=self._text_size, font=font)
         self.drawn.add(picture, predictions[0].time or 0.0)
-        self.history.add(predictions)
+        self.add(predictions)

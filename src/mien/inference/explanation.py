@@ -236,8 +236,7 @@ def _draw_text(picture: Image.Image, each: Explanation, left: int, top: int, sev
         write(f"With its strongest patch hidden: {label} {each.hidden:.0%}", 76)
 
 
-def _fitted(text: str, size: int, fonts: Fonts) -> Text:
-    """Set a line of text, without letters in its middle where it would be wider than the column."""
+def _fitted(text: str, size: int, fonts: Fonts) -> Text:  # without letters in the middle where it would be too wide
     text = " ".join(text.split())
     line, kept = set_text(text, size, fonts), len(text)
     while measure_text(line)[0] > WORDS and kept > 2:

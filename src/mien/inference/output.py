@@ -36,7 +36,6 @@ PREDICTIONS = FileKind(
     rb"\A" + _FIRST + rb",[^\n]*" + _LAST + rb"\n|\Asource {20}face  box |\A\[\]\n\Z|" + MADE_BY.encode() + rb".*PAR1\Z|"
     rb'\A(\[\n)?\{"source": "([^"\\]|\\.)*", "(frame|error|no_face|track|face)": ',
 )  # by format: CSV, table, empty JSON, Parquet, JSON and JSON lines
-
 SAFE_CSV = "csv that no spreadsheet runs"  # the format of --csv-safe
 ROW_GROUP = 8192  # rows of a Parquet file that are held in memory before they are written
 SOURCE_WIDTH = 24  # of the source in the table; of longer ones the end is shown, which tells the files of a folder apart
@@ -219,7 +218,6 @@ def _padded(text: str, width: int) -> str:  # in front, or behind it if the widt
 
 
 def _named(source: Source) -> list[Path]:
-    """List the existing files and folders that a source names, and those that its patterns match."""
     items = source if isinstance(source, list | tuple) else [source]
     patterns = [item for item in items if isinstance(item, str) and has_magic(item)]
     return [*named_files(source), *(Path(path) for pattern in patterns for path in matching(pattern))]

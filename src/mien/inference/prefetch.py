@@ -16,7 +16,6 @@ AHEAD = 256  # most items in progress or waiting for earlier ones, and most item
 HELD_BYTES = 256 * 2**20  # memory that items and results may keep alive; no more items are read while it is exceeded
 GRACE = 0.5  # seconds that closing waits for the reading thread, which may be blocked
 POLL = 0.1  # seconds between two looks at the state while waiting, since no signal interrupts a wait on Windows
-
 _INTERRUPTS: list[int] = []  # signals noted by `deferred_interrupts`
 
 

@@ -42,7 +42,6 @@ ENCRYPTED = 0x1  # the flag of a zip member that needs a password (PKWARE's APPN
 LONGEST_LINE = 2**28  # bytes of a line on standard input, which may be a photo or video in base64
 FETCH_SECONDS, LARGEST_DOWNLOAD = 30.0, 100 * 2**20  # for one photo: seconds, and bytes
 TENSOR = "A tensor is no image; give an array, uint8 (H, W, 3) in RGB, such as tensor.permute(1, 2, 0).numpy()."
-
 _logger = logging.getLogger("mien")
 
 
@@ -51,9 +50,8 @@ def listed(
 ) -> Iterator[Frame | Unread]:
     """List the images of a source, in order and on demand; those of videos and cameras are already read.
 
-    Files and bytes are recognised by their content; an array with one more axis than an image is several images, one of text is
-    paths. What cannot be read becomes a frame with an error. `skip` tells by the name of a file whether to leave it out, before
-    it is decoded; the other parameters are those of `predict`.
+    An array with one more axis than an image is several images, one of text is paths. What cannot be read becomes a frame with
+    an error. `skip` tells by the name of a file whether to leave it out; the other parameters are those of `predict`.
     """
     check_number("`every`", every, 1)
     if hasattr(source, "requires_grad"):

@@ -40,10 +40,7 @@ DRAWN = FileKind("drawn by mien predict", re.escape(SOFTWARE.encode()) + rb"\0|"
 
 
 def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Iterator[Frame]:
-    """Read every N-th frame of a video file, or of the content of one, as a player shows them: upright, with square pixels.
-
-    A video that is cut off or damaged gives the frames it has, and then one with an error.
-    """
+    """Read every N-th frame of a video, upright and with square pixels; a damaged one gives those it has, then an error."""
     with _Input(open_file(name).detach() if content is None else io.BytesIO(content)) as file:
         size = file.seek(0, os.SEEK_END)
         if not size:
