@@ -21,7 +21,6 @@ from mien.inputs import reason_of
 YUNET = Path(__file__).parents[1] / "models" / "detectors" / "yunet.onnx"
 """YuNet-n (Wu, Peng and Yu: YuNet, a tiny millisecond-level face detector, 2023), Apache-2.0: its authors' file with free
 height and width in place of 640; the weights are the same (tests/inference/test_detection.py)."""
-
 Search = Callable[[np.ndarray], list[Face]]  # finds faces in an image (H, W, 3), in pixels of that image
 
 
@@ -87,8 +86,7 @@ class WholeImage:
 class YuNet:
     """YuNet: boxes, scores and five landmarks; `path` is a YuNet .onnx file, of free or fixed input size.
 
-    It finds faces between about 10 and 470 pixels, so an image is searched at several sizes, and faces turned by up to about
-    60 degrees; if none is found, the image may lie on its side, and is turned.
+    It finds faces of 10 to 470 pixels turned by up to 60 degrees: images are searched at several sizes, and turned if need be.
     """
 
     # longest sides in pixels of the searches: up to half of the image's, further if faces may be too small (docs/predict.md)
@@ -104,7 +102,6 @@ class YuNet:
     TILTED, TURNED = 10, 45  # degrees from which a face is looked at again upright, and from which also upside down
     AROUND, CLOSE = 1.25, 192  # within how many of its sizes, and at how many pixels; with 128 the angles are worse
     STRIDES = (8, 16, 32)  # pixels from one cell of the network's three grids to the next
-
     name = "yunet"
     framing: Framing | None = YUNET_FRAMING
 
@@ -206,10 +203,7 @@ def open_detector(name: str = "auto", score: float | None = None) -> Detector:
 
 
 def detector_file(name: str) -> Path | None:
-    """Find the file of "yunet", which mien includes; of "auto", the same unless MIEN_DETECTOR names another; or a path.
-
-    "none" takes each whole image as one face and has no file; a path is that of a YuNet .onnx file.
-    """
+    """Find a detector's file: of "yunet" or "auto" (yunet, unless MIEN_DETECTOR names another), or a path; "none" has none."""
     name = os.environ.get("MIEN_DETECTOR") or "yunet" if name == "auto" else name
     if name == "none":
         return None
@@ -317,11 +311,9 @@ class FaceCropper:
         found = self._detector.detect(image)
         if not np.isfinite([(*face.box, _score(face), face.angle, *face.centre) for face in found]).all():
             raise ValueError("a box, score or landmark is not a finite number")
-        return [
-            (face, crop_face(image, face, self._framing))
-            for face in found
-            if min(face.size) >= self._min_size and (face.score is None or face.score >= self._min_score)
-        ]
+        large = [face for face in found if min(face.size) >= self._min_size]
+        kept = [face for face in large if face.score is None or face.score >= self._min_score]
+        return [(face, crop_face(image, face, self._framing)) for face in kept]
 
     def largest(self, image: np.ndarray) -> np.ndarray | None:
         """Return the crop of the largest face; None if there is no face, MienError if the detector fails."""

@@ -30,7 +30,6 @@ LEGEND_SIZE = 20  # text size in pixels of a plot's legend
 MOST_PANELS = 8  # tracks in one plot: those with the most frames
 MOST_KEPT = 64  # most tracks kept in memory; beyond that the shorter half is dropped, so that a stream's memory is bounded
 MOST_POINTS = 4096  # of a track; beyond that every second one is dropped. A plot is some 1,300 pixels wide
-
 Area = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 Text = list[tuple[str, ImageFont.FreeTypeFont]]  # a line of text in parts, each with its font
 _logger = logging.getLogger("mien")
@@ -269,8 +268,7 @@ def _with_legend(plot: Image.Image, labels: Sequence[str], colours: Sequence[str
     return picture
 
 
-def _runs(track: TrackHistory, spacing: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Split a track into runs: times (T,) and probabilities (K, T), the last extended to the end of its frame."""
+def _runs(track: TrackHistory, spacing: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # times (T,), shares (K, T)
     for _, points in groupby(track.points, key=lambda point: point[1]):
         times, _, probabilities = zip(*points, strict=True)
         yield np.array([*times, times[-1] + spacing]), np.transpose([*probabilities, probabilities[-1]])

@@ -1,7 +1,4 @@
-"""Model files of the user's: download them from the Hugging Face hub, and try each in a child process before it is opened.
-
-A model file is a program: a damaged or crafted one can run for ever, take all memory or crash ONNX Runtime.
-"""
+"""Model files of the user's: fetch them from the hub, and try each in a child process, as a crafted one can run for ever."""
 
 import hashlib
 import logging

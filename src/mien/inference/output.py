@@ -200,7 +200,6 @@ def _width(text: str) -> int:  # columns of a terminal: two for East Asian wide 
 
 
 def _source_cell(prediction: Prediction, encoding: str) -> str:
-    """Shorten the source, with the time in a video, to the width of its column."""
     moment = "" if prediction.time is None else f" {prediction.time:.2f}s"
     text, room = printable(prediction.source, encoding), SOURCE_WIDTH - len(moment)
     if _width(text) <= room:
@@ -254,10 +253,7 @@ def log_path(out: Path) -> Path:
 
 
 class ResumeLog:
-    """The predictions of an unfinished run, in FILE.part: a line of JSON with what determines them, then one for each row.
-
-    Each begins with a checksum of it and all before it. `settings` are everything but the inputs, which `names` are.
-    """
+    """The predictions of an unfinished run, in FILE.part: a line of JSON with what determines them, then one for each row."""
 
     def __init__(self, out: Path, labels: LabelSet, settings: dict[str, Any], names: list[str], resume: bool) -> None:
         self.path = log_path(out)

@@ -31,7 +31,6 @@ from mien.inputs import LARGEST_MEMBER, BoundedReader, failure, open_file, reaso
 
 Item: TypeAlias = images.ImageSource | int | Frame | Unread  # an image, folder, pattern, zip, video or camera
 Source: TypeAlias = Item | Iterable[Item]  # the sources of `predict`: an item, or an iterable of items
-
 SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Mapping, Image.Image)  # one input although some can be iterated
 VIDEO_SUFFIXES = frozenset(images.FORMATS["suffixes of videos"].split())  # of files whose content is nothing else
 ZIP_SUFFIX = ".zip"
@@ -209,10 +208,8 @@ def _rest(kind: str, name: str, is_empty: bool, left_out: list[str], advice: str
 
 def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
     """List the images in a zip in natural order, such as "photos.zip/inner/a.jpg"; each is unpacked on demand."""
-    with (
-        BoundedReader(open_file(file).detach()) if isinstance(file, str) else file as opened,
-        zipfile.ZipFile(opened) as archive,
-    ):
+    opened = BoundedReader(open_file(file).detach()) if isinstance(file, str) else file
+    with opened, zipfile.ZipFile(opened) as archive:
         members = images.zip_members(archive, natural)
         found = [member for member in members if not member.endswith("/") and images.is_image_name(member)]
         for member in found:
@@ -238,7 +235,6 @@ def is_stream(name: str) -> bool:
 
 
 def _is_photo_address(name: str, fetch: bool = False) -> bool:
-    """Tell whether an address is that of a photo: by its suffix, or, with `fetch`, unless its suffix is that of a video."""
     path = PurePath(re.split("[?#]", name)[0])
     suffix = path.suffix.lower() if len(path.parts) > 2 else ""  # without a path there is none
     may_be_photo = fetch and name[:4].lower() == "http" and suffix not in (*VIDEO_SUFFIXES, ".m3u8")

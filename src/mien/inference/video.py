@@ -29,7 +29,6 @@ FETCH_ADVICE = "download it first and give its path, or let `mien predict --fetc
 RECONNECTIONS, WAIT_SECONDS = 3, 2.0  # attempts to open a broken stream again without a frame in between, and seconds before
 FRAME_SHARE = 1 / 4  # limit of a frame's pixels, as a share of an image's: a decoder holds several frames
 BOXES = frozenset(FORMATS["boxes of MP4"].encode().split())  # at the top of a file (ISO/IEC 14496-12, table 1)
-
 VIDEO_SUFFIX = ".mp4"  # container of drawn videos
 ENCODERS = ("libx264", "libopenh264", "mpeg4")  # codecs of drawn videos, best first: H.264, which browsers play, else MPEG-4
 TIME_BASE = Fraction(1, 1000)  # unit of the times of a drawn video's frames, in seconds
