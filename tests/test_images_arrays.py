@@ -8,7 +8,7 @@ import pytest
 import mien
 from mien.errors import MienError
 from mien.images import read_image, read_with_note
-from mien.inference.sources import frames
+from reading import frames
 
 RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (48, 1))  # (48, 64) gray, dark at the left
 COLOUR = np.stack([RAMP, RAMP[:, ::-1], np.full_like(RAMP, 90)], axis=2)

@@ -11,7 +11,8 @@ from PIL import Image
 
 from mien.data.reading import read_faces
 from mien.images import IMAGE_SUFFIXES, is_image_name, walk, zip_members
-from mien.inference.sources import frames, natural
+from mien.inference.sources import natural
+from reading import frames
 
 
 def png(seed=0):

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from mien.errors import MienError
-from mien.inference.sources import check_names, frames
+from mien.inference.sources import check_names
+from reading import frames
 
 RANDOM = np.random.default_rng(0)
 GRAY, COLOUR = RANDOM.integers(0, 256, (20, 30)).astype(np.uint8), RANDOM.integers(0, 256, (20, 30, 3)).astype(np.uint8)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from mien.inference import sources as archive
-from mien.inference.sources import frames
+from reading import frames
 
 GRAY = np.random.default_rng(0).integers(0, 256, (20, 30)).astype(np.uint8)
 

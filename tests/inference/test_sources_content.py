@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from mien.images import HEAD_BYTES, IMAGE_SUFFIXES, content_kind
-from mien.inference.sources import check_names, frames, inline_bytes
+from mien.inference.sources import check_names, inline_bytes
+from reading import frames
 
 GRAY = np.random.default_rng(0).integers(0, 256, (20, 30)).astype(np.uint8)
 

@@ -17,7 +17,8 @@ from mien.cli import main
 from mien.errors import MienError
 from mien.inference import sources, video
 from mien.inference.prediction import read
-from mien.inference.sources import check_names, frames, listed
+from mien.inference.sources import check_names, listed
+from reading import frames
 
 GRAY = np.random.default_rng(0).integers(0, 256, (20, 30)).astype(np.uint8)
 

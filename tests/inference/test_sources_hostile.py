@@ -20,7 +20,8 @@ import mien
 from mien.cli import main
 from mien.images import matching
 from mien.inference import drawing, sources
-from mien.inference.sources import frames, read_paths
+from mien.inference.sources import read_paths
+from reading import frames
 
 GRAY = np.full((20, 30), 90, np.uint8)
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 import mien
 from mien.cli import main
-from mien.inference.sources import frames
+from reading import frames
 
 GRAY, COLOUR = np.full((20, 30), 90, np.uint8), np.full((20, 30, 3), 90, np.uint8)
 

@@ -15,7 +15,7 @@ import pytest
 
 from mien.cli import main
 from mien.inference import prefetch, video
-from mien.inference.sources import frames
+from reading import frames
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from PIL import Image
 
 from mien.errors import MienError
 from mien.inference import video
-from mien.inference.sources import frames
 from mien.inference.video import DRAWN, ENCODERS, MARK, DrawnVideo
+from reading import frames
 
 
 def picture(shade, size=(96, 64)):

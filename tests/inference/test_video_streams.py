@@ -8,7 +8,7 @@ import time
 import pytest
 
 from mien.inference import video
-from mien.inference.sources import frames
+from reading import frames
 
 
 @pytest.fixture

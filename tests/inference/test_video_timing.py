@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mien
-from mien.inference.sources import frames
+from reading import frames
 
 SIZE = (96, 64)
 UNEVEN = [0, 0.04, 0.08, 0.5, 0.54, 1.2, 1.24, 1.28, 2.0, 2.04]

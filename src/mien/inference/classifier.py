@@ -16,7 +16,7 @@ import onnxruntime
 
 from mien.errors import MienError, check_number, shortened, suggestion
 from mien.images import ImageSource, prepare, read_image
-from mien.inference.model_file import MODEL_FILE, TABLES, UNFINISHED, check_file, fetch_model, is_on_hub, short_reason, unopened
+from mien.inference.model_file import MODEL_FILE, ON_HUB, TABLES, UNFINISHED, check_file, fetch_model, short_reason, unopened
 from mien.labels import LabelMap, LabelSet, move_shares
 
 DEFAULT_MODEL = "mien-s"
@@ -45,7 +45,7 @@ def usable_cores() -> int:
 
 def find_model(model: str | Path = DEFAULT_MODEL) -> Path:
     """Find a model file by its path, its run folder, or the name of an embedded model or of one on the hub (hf:owner/name)."""
-    path = fetch_model(str(model)) if is_on_hub(model) else Path(model).expanduser()
+    path = fetch_model(str(model)) if str(model).startswith(ON_HUB) else Path(model).expanduser()
     for file in (path, path / MODEL_FILE):
         if file.is_file():
             return file

@@ -21,7 +21,6 @@ from mien.inputs import reason_of
 YUNET = Path(__file__).parents[1] / "models" / "detectors" / "yunet.onnx"
 """YuNet-n (Wu, Peng and Yu: YuNet, a tiny millisecond-level face detector, 2023), Apache-2.0: its authors' file with free
 height and width in place of 640; the weights are the same (tests/inference/test_detection.py)."""
-
 Search = Callable[[np.ndarray], list[Face]]  # finds faces in an image (H, W, 3), in pixels of that image
 
 
@@ -87,25 +86,22 @@ class WholeImage:
 class YuNet:
     """YuNet: boxes, scores and five landmarks; `path` is a YuNet .onnx file, of free or fixed input size.
 
-    It finds faces between about 10 and 470 pixels, so an image is searched at several sizes, and faces turned by up to about
-    60 degrees; if none is found, the image may lie on its side, and is turned.
+    It finds faces of 10 to 470 pixels turned by up to 60 degrees: images are searched at several sizes, and turned if need be.
     """
 
-    # Longest sides in pixels at which an image is searched in turn: always up to half of its own, or of the last of these, and
-    # further if it may have faces that are too small (docs/predict.md has the figures).
+    # longest sides in pixels of the searches: up to half of the image's, further if faces may be too small (docs/predict.md)
     SIZES = (320, 640, 1280)
     COARSE, SIDEWAYS = 256, 640  # the same of smaller images and single faces, and of images that may lie on their side
     SMALL = 24  # pixels of a face below which there may be others, too small for the search
     DOUBT = 0.15  # score of a spot from which, in the coarsest search, it may be such a face
     LARGEST = 400  # pixels of a face up to which a search finds nearly all; from 470 it finds 90%, with lower scores
-    # Least score of a face, and of one in a turned image. Of 1,000 FER-2013 faces 96% score 0.7; of 17 sample photos without
-    # people (scikit-image's and scikit-learn's) two have something that does, and turned a third has, below 0.85.
+    # Least score of a face, and of one in a turned image. Of 1,000 FER-2013 faces 96% score 0.7; so does something in two of
+    # 17 photos without people (scikit-image's and scikit-learn's), and in a third one turned, below 0.85.
     SCORE, SURE = 0.7, 0.85
     OVERLAP, DOUBLES = 0.3, 0.4  # intersection over union above which two boxes are one face: in one search, and in several
     TILTED, TURNED = 10, 45  # degrees from which a face is looked at again upright, and from which also upside down
     AROUND, CLOSE = 1.25, 192  # within how many of its sizes, and at how many pixels; with 128 the angles are worse
     STRIDES = (8, 16, 32)  # pixels from one cell of the network's three grids to the next
-
     name = "yunet"
     framing: Framing | None = YUNET_FRAMING
 
@@ -173,7 +169,6 @@ class YuNet:
         return searched(best, 0)
 
     def _search(self, image: np.ndarray) -> list[Face]:
-        """Run the network on an image (H, W, 3) at its own size, and turn its grids into faces, with those in doubt."""
         height, width = image.shape[:2]
         rows, columns = (self._fixed or -(-side // 32) * 32 for side in (height, width))
         pixels = np.zeros((1, 3, rows, columns), np.float32)
@@ -208,11 +203,7 @@ def open_detector(name: str = "auto", score: float | None = None) -> Detector:
 
 
 def detector_file(name: str) -> Path | None:
-    """Find the file of a detector.
-
-    The name is "yunet", which mien includes; "auto", the same unless the variable MIEN_DETECTOR names another; "none", which
-    takes each whole image as one face and has no file; or the path of a YuNet .onnx file.
-    """
+    """Find a detector's file: of "yunet" or "auto" (yunet, unless MIEN_DETECTOR names another), or a path; "none" has none."""
     name = os.environ.get("MIEN_DETECTOR") or "yunet" if name == "auto" else name
     if name == "none":
         return None
@@ -271,7 +262,6 @@ def _turned(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _transformed(picture: Image.Image, size: tuple[int, int], matrix: np.ndarray) -> np.ndarray:
-    """Resample a picture bilinearly: `matrix` (2, 3) maps points of the result to points of the picture."""
     data, gray = tuple(matrix.ravel().tolist()), (128,) * len(picture.getbands())
     return np.asarray(picture.transform(size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR, fillcolor=gray))
 
@@ -321,11 +311,9 @@ class FaceCropper:
         found = self._detector.detect(image)
         if not np.isfinite([(*face.box, _score(face), face.angle, *face.centre) for face in found]).all():
             raise ValueError("a box, score or landmark is not a finite number")
-        return [
-            (face, crop_face(image, face, self._framing))
-            for face in found
-            if min(face.size) >= self._min_size and (face.score is None or face.score >= self._min_score)
-        ]
+        large = [face for face in found if min(face.size) >= self._min_size]
+        kept = [face for face in large if face.score is None or face.score >= self._min_score]
+        return [(face, crop_face(image, face, self._framing)) for face in kept]
 
     def largest(self, image: np.ndarray) -> np.ndarray | None:
         """Return the crop of the largest face; None if there is no face, MienError if the detector fails."""

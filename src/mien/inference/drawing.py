@@ -12,6 +12,7 @@ from itertools import chain, count, groupby
 from pathlib import Path
 
 import numpy as np
+import yaml
 from PIL import ExifTags, Image, ImageDraw, ImageFont, features
 
 from mien.errors import MienError
@@ -20,27 +21,17 @@ from mien.inference.prediction import Prediction
 from mien.inference.video import DRAWN, SOFTWARE, VIDEO_SUFFIX, DrawnVideo, saving
 from mien.inputs import reason_of
 
-FONT_FOLDERS = (  # where Linux, macOS and Windows keep fonts
-    *("~/.fonts", "~/.local/share/fonts", "/usr/local/share/fonts", "/usr/share/fonts"),
-    *("~/Library/Fonts", "/Library/Fonts", "/System/Library/Fonts"),
-    *("$LOCALAPPDATA/Microsoft/Windows/Fonts", "$WINDIR/Fonts"),
-)
-
-STYLES = ("bold", "italic", "oblique", "light", "thin", "black", "serif", "mono", "condensed")  # these fonts are used last
+_TABLE = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+FONT_FOLDERS, STYLES, COLOURS = _TABLE["folders"], _TABLE["styles"], _TABLE["colours"]
 SMALLEST = 480  # pixels of the longest side below which a picture is enlarged first, to have room for text
-COLOURS = ("#ffd23f", "#4cc9f0", "#f28482", "#80ed99", "#c77dff", "#ff9f1c", "#a0c4ff", "#f9c6d7", "#b5e48c", "#e9c46a")
-"""Colours of the labels in their order, all light enough for black text."""
-
 PLOT_SUFFIX = ".tracks.png"
 TEXT_SMOOTHING = 0.05  # weight of a frame's text size in its moving average over a video, since the sizes of faces jitter
 LEGEND_SIZE = 20  # text size in pixels of a plot's legend
 MOST_PANELS = 8  # tracks in one plot: those with the most frames
 MOST_KEPT = 64  # most tracks kept in memory; beyond that the shorter half is dropped, so that a stream's memory is bounded
 MOST_POINTS = 4096  # of a track; beyond that every second one is dropped. A plot is some 1,300 pixels wide
-
 Area = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 Text = list[tuple[str, ImageFont.FreeTypeFont]]  # a line of text in parts, each with its font
-
 _logger = logging.getLogger("mien")
 
 
@@ -125,9 +116,8 @@ def annotate(
 ) -> Image.Image:
     """Draw boxes and labels on a copy of an image; without a face, the label is "no face".
 
-    Labels go above, into, below or beside their box, where they cover no other label. In videos they start with the number of
-    the track; those of unsure predictions end in a question mark. `enlarge` gives the labels in small images room; `font` is as
-    for `predict`.
+    Those in videos start with the number of the track, those of unsure predictions end in a question mark. `enlarge` gives the
+    labels in small images room; `font` is as for `predict`.
     """
     picture = Image.fromarray(image).convert("RGB")
     zoom = max(1.0, SMALLEST / max(picture.size)) if enlarge else 1.0
@@ -168,7 +158,6 @@ def choose_text_size(boxes: Sequence[Area], longest: int) -> float:
 
 
 def _place(label: tuple[float, float], size: tuple[int, int], box: Area, gap: float, labels: Sequence[Area]) -> Area:
-    """Choose the first place of a label where it covers the other labels least."""
     (width, height), (x1, y1, x2, y2) = label, box
     right, middle = x2 - width, (x1 + x2 - width) / 2
     # upper left corners, best first; all touch the box, so that the label is not read as a neighbour's
@@ -183,7 +172,6 @@ def _place(label: tuple[float, float], size: tuple[int, int], box: Area, gap: fl
 
 
 def _covered(area: Area, others: Sequence[Area]) -> float:
-    """Sum the pixels of other areas that this one covers."""
     widths = (min(area[2], other[2]) - max(area[0], other[0]) for other in others)
     heights = (min(area[3], other[3]) - max(area[1], other[1]) for other in others)
     return sum(max(0.0, width) * max(0.0, height) for width, height in zip(widths, heights, strict=True))
@@ -280,8 +268,7 @@ def _with_legend(plot: Image.Image, labels: Sequence[str], colours: Sequence[str
     return picture
 
 
-def _runs(track: TrackHistory, spacing: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Split a track into runs: times (T,) and probabilities (K, T), the last extended to the end of its frame."""
+def _runs(track: TrackHistory, spacing: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # times (T,), shares (K, T)
     for _, points in groupby(track.points, key=lambda point: point[1]):
         times, _, probabilities = zip(*points, strict=True)
         yield np.array([*times, times[-1] + spacing]), np.transpose([*probabilities, probabilities[-1]])
@@ -302,10 +289,7 @@ class AnnotationWriter:
         sweep(folder)
 
     def add(self, image: np.ndarray | None, predictions: Sequence[Prediction], rate: float | None = None) -> None:
-        """Draw an image's predictions and save the picture under the image's name: JPEG for a JPEG, else PNG.
-
-        The frames of a video have a `rate`; it and the plot of its tracks are saved when something else follows or at `close`.
-        """
+        """Draw an image's predictions and save the picture; a video, whose frames have a `rate`, when another follows."""
         source = Path(predictions[0].source)
         frame, video = predictions[0].frame, self._video
         if video is not None and (source != video.source or frame is None or frame <= video.frame):
@@ -319,8 +303,8 @@ class AnnotationWriter:
         if self._video is None:
             stem = self._stem(source, (VIDEO_SUFFIX, PLOT_SUFFIX))
             drawn = DrawnVideo(self.folder, stem, (image.shape[1], image.shape[0]), rate)
-            self._video = _Video(source, drawn, VideoHistory(1 / rate))
-        self._video.add(image, predictions, self._font)
+            self._video = _Video(source, drawn, 1 / rate)
+        self._video.draw(image, predictions, self._font)
 
     def close(self) -> None:
         """Finish the video in progress, if any, and plot its tracks; a warning says which of them cannot be saved."""
@@ -329,7 +313,7 @@ class AnnotationWriter:
             return
         try:
             video.drawn.close()
-            if video.history.tracks and (plot := plot_tracks(video.history, self._font)):
+            if video.tracks and (plot := plot_tracks(video, self._font)):
                 self._write(plot, f"{video.drawn.path.stem}{PLOT_SUFFIX}")
         except Exception as problem:
             _logger.warning("mien: %r is not drawn (%s)", str(video.drawn.path), reason_of(problem))
@@ -354,28 +338,22 @@ class AnnotationWriter:
         return name
 
     def _is_free(self, name: str, source: Path) -> bool:
-        """Tell whether a file is missing, or was drawn by an earlier run and is not the input itself."""
         path = self.folder / name
         is_old = not path.is_symlink() and DRAWN.matches(path) and identity(path) != identity(source)
         return name.casefold() not in self._names and (is_old or not os.path.lexists(path))
 
 
-@dataclass(eq=False)
-class _Video:
-    """A video in progress: its drawn frames and its predictions."""
+class _Video(VideoHistory):
+    def __init__(self, source: Path, drawn: DrawnVideo, spacing: float) -> None:
+        super().__init__(spacing)
+        self.source, self.drawn, self.frame, self._text_size = source, drawn, -1, 0.0
 
-    source: Path
-    drawn: DrawnVideo
-    history: VideoHistory
-    frame: int = -1
-    text_size: float = 0.0
-
-    def add(self, image: np.ndarray, predictions: Sequence[Prediction], font: str | None) -> None:
+    def draw(self, image: np.ndarray, predictions: Sequence[Prediction], font: str | None) -> None:
         self.frame = predictions[0].frame or 0
         if boxes := [prediction.box for prediction in predictions if prediction.box is not None]:
             wanted = choose_text_size(boxes, max(image.shape[:2]))
-            before = self.text_size or wanted
-            self.text_size = before + TEXT_SMOOTHING * (wanted - before)
-        picture = annotate(image, predictions, enlarge=False, text_size=self.text_size, font=font)
+            before = self._text_size or wanted
+            self._text_size = before + TEXT_SMOOTHING * (wanted - before)
+        picture = annotate(image, predictions, enlarge=False, text_size=self._text_size, font=font)
         self.drawn.add(picture, predictions[0].time or 0.0)
-        self.history.add(predictions)
+        self.add(predictions)

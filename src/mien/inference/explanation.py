@@ -189,7 +189,6 @@ def draw_explanations(explanations: Sequence[Explanation], font: str | None = No
 
 
 def _panels(each: Explanation) -> tuple[Image.Image, Image.Image]:
-    """Draw the face, and its heat over its gray picture, scaled to a panel with the face's own proportions."""
     assert each.face is not None
     assert each.normalised is not None
     face = Image.fromarray(each.face)
@@ -203,14 +202,12 @@ def _panels(each: Explanation) -> tuple[Image.Image, Image.Image]:
 
 
 def _coloured(gray: np.ndarray, heat: np.ndarray) -> np.ndarray:  # (H, W) from 0 to 255, (H, W) from -1 to 1
-    """Overlay orange on gray where the heat is positive, blue where it is negative."""
     opacity = (STRONGEST * np.abs(heat))[:, :, None]
     mixed = gray[:, :, None] * (1 - opacity) + np.where(heat[:, :, None] > 0, FOR, AGAINST) * opacity
     return np.asarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8))
 
 
 def _draw_text(picture: Image.Image, each: Explanation, left: int, top: int, several: bool, fonts: Fonts) -> None:
-    """Write the prediction of a face, and the meaning of the colours."""
     prediction, label, shown = each.prediction, each.label or "", each.prediction.shares
     rival = max((name for name in shown if name != label), key=shown.__getitem__, default=None)
     draw = ImageDraw.Draw(picture)
@@ -239,8 +236,7 @@ def _draw_text(picture: Image.Image, each: Explanation, left: int, top: int, sev
         write(f"With its strongest patch hidden: {label} {each.hidden:.0%}", 76)
 
 
-def _fitted(text: str, size: int, fonts: Fonts) -> Text:
-    """Set a line of text, without letters in its middle where it would be wider than the column."""
+def _fitted(text: str, size: int, fonts: Fonts) -> Text:  # without letters in the middle where it would be too wide
     text = " ".join(text.split())
     line, kept = set_text(text, size, fonts), len(text)
     while measure_text(line)[0] > WORDS and kept > 2:

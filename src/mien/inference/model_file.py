@@ -1,8 +1,4 @@
-"""Model files of the user's: download them from the Hugging Face hub, and check them before they are opened.
-
-A model file is a program, and a damaged or crafted one can run for ever, take all memory or crash ONNX Runtime. Each is
-therefore first opened and run in a child process with limits, once for each content.
-"""
+"""Model files of the user's: fetch them from the hub, and try each in a child process, as a crafted one can run for ever."""
 
 import hashlib
 import logging
@@ -23,9 +19,8 @@ from mien.files import cache_folder
 
 MODEL_FILE = "model.onnx"  # name of the model in a run folder and in a repository on the hub
 UNFINISHED = ("last.ckpt", "recipe.yaml")  # files of a run folder that exist before its model does
-HUB_PREFIX = "hf:"
+ON_HUB = "hf:"  # how the names of models on the Hugging Face hub begin
 HUB_TIMEOUT = 10.0  # seconds to wait for the hub's first answer; its client alone retries for half a minute without a network
-
 LARGEST = 2**31  # bytes of a model file: the most that ONNX's format allows
 EXTERNAL = b"\n\x08location\x12"  # in the file: how the entry of an array begins that says in which other file it is
 # Limits of the child, and what each byte of the file adds: CPU seconds, bytes of address space. The imports take 0.3 seconds
@@ -36,7 +31,6 @@ PATIENCE = 6  # seconds of waiting for each second of CPU time, on a busy machin
 REJECTED = 2  # exit status of the child if it does not open the file; it prints why
 TOO_SLOW = 24  # SIGXCPU, which ends a process that has used its CPU time
 TABLES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
-
 _logger = logging.getLogger("mien")
 _passed: set[str] = set()  # keys of the files that this process need not check
 
@@ -47,14 +41,9 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def is_on_hub(model: str | Path) -> bool:
-    """Tell whether a model's name is one on the Hugging Face hub."""
-    return str(model).startswith(HUB_PREFIX)
-
-
 def fetch_model(name: str) -> Path:
     """Download hf:owner/name or hf:owner/name@revision into the hub's cache, if it is missing or outdated there."""
-    parts = re.fullmatch(rf"{HUB_PREFIX}([\w.-]+/[\w.-]+)(?:@(\S+))?", name)
+    parts = re.fullmatch(rf"{ON_HUB}([\w.-]+/[\w.-]+)(?:@(\S+))?", name)
     if parts is None:
         raise MienError(f"{name!r} is not a model name of the hub; write hf:owner/name, or hf:owner/name@revision.")
     try:

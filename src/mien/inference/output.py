@@ -1,8 +1,4 @@
-"""Write predictions as they come: a table for people; JSON, JSON Lines, CSV, Parquet and data frames for programs.
-
-A run that may be resumed writes a log: FILE.part beside the output file, a line of JSON with the settings, then one for each
-row. Each line begins with a checksum of it and of all lines before it.
-"""
+"""Write predictions as they come: a table for people; JSON, JSON Lines, CSV, Parquet and data frames for programs."""
 
 import csv
 import json
@@ -40,7 +36,6 @@ PREDICTIONS = FileKind(
     rb"\A" + _FIRST + rb",[^\n]*" + _LAST + rb"\n|\Asource {20}face  box |\A\[\]\n\Z|" + MADE_BY.encode() + rb".*PAR1\Z|"
     rb'\A(\[\n)?\{"source": "([^"\\]|\\.)*", "(frame|error|no_face|track|face)": ',
 )  # by format: CSV, table, empty JSON, Parquet, JSON and JSON lines
-
 SAFE_CSV = "csv that no spreadsheet runs"  # the format of --csv-safe
 ROW_GROUP = 8192  # rows of a Parquet file that are held in memory before they are written
 SOURCE_WIDTH = 24  # of the source in the table; of longer ones the end is shown, which tells the files of a folder apart
@@ -199,14 +194,12 @@ def choose_format(wanted: str | None, out: Path | None) -> str:
     return wanted
 
 
-def _width(text: str) -> int:
-    """Count the columns of a text in a terminal: two for East Asian wide characters, none for marks and joiners."""
+def _width(text: str) -> int:  # columns of a terminal: two for East Asian wide characters, none for marks and joiners
     seen = (char for char in text if unicodedata.category(char) not in ("Mn", "Me", "Cf"))
     return sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in seen)
 
 
 def _source_cell(prediction: Prediction, encoding: str) -> str:
-    """Shorten the source, with the time in a video, to the width of its column."""
     moment = "" if prediction.time is None else f" {prediction.time:.2f}s"
     text, room = printable(prediction.source, encoding), SOURCE_WIDTH - len(moment)
     if _width(text) <= room:
@@ -218,14 +211,12 @@ def _source_cell(prediction: Prediction, encoding: str) -> str:
     return f"{dots}{text}{moment}"
 
 
-def _padded(text: str, width: int) -> str:
-    """Pad a text in front, or behind it if the width is negative."""
+def _padded(text: str, width: int) -> str:  # in front, or behind it if the width is negative
     spaces = " " * (abs(width) - _width(text))
     return text + spaces if width < 0 else spaces + text
 
 
 def _named(source: Source) -> list[Path]:
-    """List the existing files and folders that a source names, and those that its patterns match."""
     items = source if isinstance(source, list | tuple) else [source]
     patterns = [item for item in items if isinstance(item, str) and has_magic(item)]
     return [*named_files(source), *(Path(path) for pattern in patterns for path in matching(pattern))]
@@ -262,7 +253,7 @@ def log_path(out: Path) -> Path:
 
 
 class ResumeLog:
-    """The predictions of an unfinished run; `settings` are everything that determines them, `names` the inputs."""
+    """The predictions of an unfinished run, in FILE.part: a line of JSON with what determines them, then one for each row."""
 
     def __init__(self, out: Path, labels: LabelSet, settings: dict[str, Any], names: list[str], resume: bool) -> None:
         self.path = log_path(out)
@@ -311,8 +302,7 @@ class ResumeLog:
         stream.write(f"{self._sum:08x} {line}\n")
         stream.flush()
 
-    def _lines(self) -> Iterator[tuple[dict[str, Any], int, int]]:
-        """Read the whole lines with the place where each ends and its checksum; ValueError if one is damaged."""
+    def _lines(self) -> Iterator[tuple[dict[str, Any], int, int]]:  # the content of each, its end and its checksum
         end = checksum = 0
         with self.path.open("rb") as file:
             for line in file:

@@ -187,7 +187,6 @@ class FacePipeline:
         return group
 
     def _answers(self, faces: list[np.ndarray]) -> list[dict[str, Any]]:
-        """Give the probabilities of each face, or the error where the model fails on it."""
         if not faces:
             return []
         try:

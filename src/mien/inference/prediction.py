@@ -14,9 +14,8 @@ from mien.images import ImageSource, read_with_note
 from mien.inputs import failure
 from mien.labels import LabelSet
 
+# in their order; the mouth's are its corners; left and right are those of an upright picture
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
-"""The landmarks of a face in their order; the mouth's are its corners. Left and right are those of an upright picture."""
-
 _PILLOW = threading.Lock()  # a Pillow image loads lazily and is not thread-safe, and the same one may be given several times
 
 

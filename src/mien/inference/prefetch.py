@@ -7,26 +7,20 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
+
+from mien.inference.prediction import Holder
 
 LONGEST_WAIT = 1.0  # seconds after which a group is finished although it is not full, so that results keep coming
 AHEAD = 256  # most items in progress or waiting for earlier ones, and most items of a group, however small
 HELD_BYTES = 256 * 2**20  # memory that items and results may keep alive; no more items are read while it is exceeded
 GRACE = 0.5  # seconds that closing waits for the reading thread, which may be blocked
 POLL = 0.1  # seconds between two looks at the state while waiting, since no signal interrupts a wait on Windows
-
 _INTERRUPTS: list[int] = []  # signals noted by `deferred_interrupts`
 
 
-class Held(Protocol):
-    """Anything that knows how many bytes of memory it keeps alive."""
-
-    @property
-    def held_bytes(self) -> int: ...  # noqa: D102 - see above
-
-
-Item = TypeVar("Item", bound=Held)
-Result = TypeVar("Result", bound=Held)
+Item = TypeVar("Item", bound=Holder)
+Result = TypeVar("Result", bound=Holder)
 Answer = TypeVar("Answer")
 
 
@@ -94,8 +88,6 @@ def _raise_interrupt() -> None:
 
 
 class _Run(Generic[Result, Answer]):
-    """The threads of `prefetched`, and the results and groups in order; `changed` guards the state."""
-
     def __init__(self, threads: int) -> None:
         self.failure: BaseException | None = None
         self._threads = threads

@@ -25,32 +25,23 @@ from PIL import Image
 from mien import images
 from mien.errors import MienError, check_number
 from mien.files import missing_path
-from mien.inference.prediction import Frame, Unread, read
-from mien.inference.video import FETCH_ADVICE, camera_frames, is_stream, stream_frames, video_frames
+from mien.inference.prediction import Frame, Unread
+from mien.inference.video import FETCH_ADVICE, camera_frames, stream_frames, video_frames
 from mien.inputs import LARGEST_MEMBER, BoundedReader, failure, open_file, reason_of, unpack
 
 Item: TypeAlias = images.ImageSource | int | Frame | Unread  # an image, folder, pattern, zip, video or camera
 Source: TypeAlias = Item | Iterable[Item]  # the sources of `predict`: an item, or an iterable of items
-
 SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Mapping, Image.Image)  # one input although some can be iterated
-
-VIDEO_SUFFIXES = frozenset(images.FORMATS["suffixes of videos"].split())
-"""Files with these suffixes are videos, unless their content is something else; so are others whose content is a video."""
-
+VIDEO_SUFFIXES = frozenset(images.FORMATS["suffixes of videos"].split())  # of files whose content is nothing else
 ZIP_SUFFIX = ".zip"
+STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "srt://", "/dev/video")  # of streams, cameras
 FAULTS = {"zip": ("is damaged or no zip", "copy or download it again")}
 FAULTS["video"] = ("is damaged or not a video", "save it as MP4 (H.264)")
 ENCRYPTED = 0x1  # the flag of a zip member that needs a password (PKWARE's APPNOTE, 4.4.4)
 LONGEST_LINE = 2**28  # bytes of a line on standard input, which may be a photo or video in base64
 FETCH_SECONDS, LARGEST_DOWNLOAD = 30.0, 100 * 2**20  # for one photo: seconds, and bytes
 TENSOR = "A tensor is no image; give an array, uint8 (H, W, 3) in RGB, such as tensor.permute(1, 2, 0).numpy()."
-
 _logger = logging.getLogger("mien")
-
-
-def frames(source: Source, every: int = 1) -> Iterator[Frame]:
-    """Read the images of a source one by one, on demand; the parameters are those of `listed`."""
-    return map(read, listed(source, every))
 
 
 def listed(
@@ -58,9 +49,8 @@ def listed(
 ) -> Iterator[Frame | Unread]:
     """List the images of a source, in order and on demand; those of videos and cameras are already read.
 
-    Files and bytes are recognised by their content; an array with one more axis than an image is several images, one of text is
-    paths. What cannot be read becomes a frame with an error. `skip` tells by the name of a file whether to leave it out, before
-    it is decoded; the other parameters are those of `predict`.
+    An array with one more axis than an image is several images, one of text is paths. What cannot be read becomes a frame with
+    an error. `skip` tells by the name of a file whether to leave it out; the other parameters are those of `predict`.
     """
     check_number("`every`", every, 1)
     if hasattr(source, "requires_grad"):
@@ -101,7 +91,6 @@ def _items(source: Source) -> Iterable[Item]:
 
 
 def _array_of(item: Any) -> Any:
-    """Convert an array of any library (pandas, JAX, TensorFlow ...) to NumPy's; return anything else as it is."""
     return np.asarray(item) if hasattr(item, "__array__") or hasattr(item, "__array_interface__") else item
 
 
@@ -182,8 +171,7 @@ def _file(name: str, file: images.ImageSource, every: int, skip: Callable[[str],
         yield Frame(name, error=failure(f"{kind} {name!r}", problem, *FAULTS[kind]))
 
 
-def _kind(path: str) -> str:
-    """Return what a file is: an "image", "video" or "zip" by its content, else by its suffix, else ""."""
+def _kind(path: str) -> str:  # "image", "video", "zip" or ""
     kind, suffix = "", images.suffix_of(path)
     with suppress(OSError, MienError), open_file(path) as file:
         kind = images.content_kind(file.read(images.HEAD_BYTES))
@@ -211,7 +199,6 @@ def _folder(folder: Path, every: int, skip: Callable[[str], bool]) -> Iterator[F
 
 
 def _rest(kind: str, name: str, is_empty: bool, left_out: list[str], advice: str) -> Iterator[Frame]:
-    """Say that a folder or zip holds no images, or what of it is not read."""
     if is_empty:
         yield Frame(name, error=f"The {kind} {name!r} holds no images (.jpg, .png or the like){advice}.")
     elif left_out:
@@ -221,33 +208,33 @@ def _rest(kind: str, name: str, is_empty: bool, left_out: list[str], advice: str
 
 def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
     """List the images in a zip in natural order, such as "photos.zip/inner/a.jpg"; each is unpacked on demand."""
-    with (
-        BoundedReader(open_file(file).detach()) if isinstance(file, str) else file as opened,
-        zipfile.ZipFile(opened) as archive,
-    ):
+    opened = BoundedReader(open_file(file).detach()) if isinstance(file, str) else file
+    with opened, zipfile.ZipFile(opened) as archive:
         members = images.zip_members(archive, natural)
         found = [member for member in members if not member.endswith("/") and images.is_image_name(member)]
         for member in found:
-            yield _unpacked(archive, members[member], f"{name}/{member}")
+            source, info = f"{name}/{member}", members[member]
+            try:
+                if info.flag_bits & ENCRYPTED:
+                    raise MienError("needs a password; unpack the zip first, then give its folder.")
+                if info.file_size > LARGEST_MEMBER:
+                    raise MienError(f"would unpack to {info.file_size / 2**30:.1f} GB; unpack it, and make it smaller.")
+                with archive.open(info) as content:
+                    image: Frame | Unread = Unread(source, unpack(content, LARGEST_MEMBER))
+            except Exception as problem:  # each compression raises its own
+                image = Frame(source, error=failure(f"image {source!r}", problem, "cannot be unpacked", "zip it again"))
+            yield image
     left_out = [member for member in members if images.suffix_of(member) in (*VIDEO_SUFFIXES, ZIP_SUFFIX)]
     advice = f", but videos or zips, such as {left_out[0]!r}; unpack it" if left_out else "; give one that does"
     yield from _rest("zip", name, not found, left_out, advice)
 
 
-def _unpacked(archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str) -> Frame | Unread:
-    try:
-        if member.flag_bits & ENCRYPTED:
-            raise MienError("needs a password; unpack the zip first, then give its folder.")
-        if member.file_size > LARGEST_MEMBER:
-            raise MienError(f"would unpack to {member.file_size / 2**30:.1f} GB; unpack it, and make it smaller.")
-        with archive.open(member) as file:
-            return Unread(source, unpack(file, LARGEST_MEMBER))
-    except Exception as problem:  # each compression raises its own
-        return Frame(source, error=failure(f"image {source!r}", problem, "cannot be unpacked", "zip it again"))
+def is_stream(name: str) -> bool:
+    """Tell whether a name is the address of a stream, or the device file of a camera."""
+    return name.lower().startswith(STREAMS)
 
 
 def _is_photo_address(name: str, fetch: bool = False) -> bool:
-    """Tell whether an address is that of a photo: by its suffix, or, with `fetch`, unless its suffix is that of a video."""
     path = PurePath(re.split("[?#]", name)[0])
     suffix = path.suffix.lower() if len(path.parts) > 2 else ""  # without a path there is none
     may_be_photo = fetch and name[:4].lower() == "http" and suffix not in (*VIDEO_SUFFIXES, ".m3u8")

@@ -12,7 +12,6 @@ SMOOTHING = 0.1
 """Default time constant in seconds. On filmed FER-2013 faces it nearly halves how often the label changes while the expression
 does not (0.47 per second instead of 0.85), and costs expressions of one second 0.7 points and longer ones none; 0.3 s would
 cost them 9 (docs/predict.md)."""
-
 TRACK_LIFETIME = 2.0  # seconds that a track survives without its face: enough for a look aside, where detectors lose a face
 MIN_OVERLAP = 0.3  # intersection over union of one face's boxes (Bewley et al., Simple Online and Realtime Tracking, 2016)
 SPEED_SMOOTHING = 0.1  # time constant in seconds of the moving average over a face's speed, since boxes jitter
@@ -58,8 +57,7 @@ class Tracker:
     """Tracks the faces of one video.
 
     Boxes are matched greedily with tracks by intersection over union (Bochinski et al., High-Speed Tracking-by-Detection
-    Without Using Image Information, 2017): first with the extrapolated boxes, so that crossing faces keep their tracks, then
-    with the last ones, so that a face which stopped while undetected is found again.
+    Without Using Image Information, 2017): first with extrapolated boxes, as faces cross, then with the last, as faces stop.
     """
 
     def __init__(self) -> None:

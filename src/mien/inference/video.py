@@ -25,34 +25,21 @@ from mien.inputs import IN_FLIGHT, SMALL, check_pixels, open_file, pixel_limit, 
 
 LARGEST_CAMERA = 99  # cameras are numbered from 0; on a command line a longer number is the name of a file
 OPEN_SECONDS, READ_SECONDS = 10.0, 10.0  # seconds to wait for a stream to open, and for its next data
-
 FETCH_ADVICE = "download it first and give its path, or let `mien predict --fetch` (in Python fetch=True) download it"
 RECONNECTIONS, WAIT_SECONDS = 3, 2.0  # attempts to open a broken stream again without a frame in between, and seconds before
-
 FRAME_SHARE = 1 / 4  # limit of a frame's pixels, as a share of an image's: a decoder holds several frames
 BOXES = frozenset(FORMATS["boxes of MP4"].encode().split())  # at the top of a file (ISO/IEC 14496-12, table 1)
-STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "srt://", "/dev/video")  # of streams, cameras
-
 VIDEO_SUFFIX = ".mp4"  # container of drawn videos
 ENCODERS = ("libx264", "libopenh264", "mpeg4")  # codecs of drawn videos, best first: H.264, which browsers play, else MPEG-4
 TIME_BASE = Fraction(1, 1000)  # unit of the times of a drawn video's frames, in seconds
 SOFTWARE = "mien predict --draw"  # EXIF tag Software of a drawn picture, which marks it as replaceable
-
+# the same for a drawn video, at its end: a box of free space, which players skip (ISO/IEC 14496-12, 8.1.2)
 MARK = struct.pack(">I4s", 8 + len(SOFTWARE), b"free") + SOFTWARE.encode()
-"""The same for a drawn video, at its end: a box of free space, which players skip (ISO/IEC 14496-12, 8.1.2)."""
 DRAWN = FileKind("drawn by mien predict", re.escape(SOFTWARE.encode()) + rb"\0|" + re.escape(MARK) + rb"\Z")
 
 
-def is_stream(name: str) -> bool:
-    """Tell whether a name is the address of a stream, or the device file of a camera."""
-    return name.lower().startswith(STREAMS)
-
-
 def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Iterator[Frame]:
-    """Read every N-th frame of a video file, or of the content of one, as a player shows them: upright, with square pixels.
-
-    A video that is cut off or damaged gives the frames it has, and then one with an error.
-    """
+    """Read every N-th frame of a video, upright and with square pixels; a damaged one gives those it has, then an error."""
     with _Input(open_file(name).detach() if content is None else io.BytesIO(content)) as file:
         size = file.seek(0, os.SEEK_END)
         if not size:
@@ -169,7 +156,6 @@ class _Video:
             yield from decoded
 
     def _packets(self) -> Iterator[Any]:
-        """Read the packets; the last one, empty or None, gives the last frames, which a damaged one before it would hide."""
         held = None
         try:
             for packet in self._container.demux(self._stream):

@@ -15,7 +15,7 @@ import yaml
 
 from mien.errors import MienError, in_plain_words, shortened, suggestion
 from mien.files import FileKind, check_place, sweep
-from mien.inference.model_file import UNFINISHED, is_on_hub
+from mien.inference.model_file import ON_HUB, UNFINISHED
 from mien.inputs import LARGEST_YAML, parse_yaml, read_text
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -332,7 +332,7 @@ def _value_text(value: Any) -> str:
 
 def shared_name(path: str) -> str:
     """Return the name of a file or run folder without the folders of this machine; names on the hub stay whole."""
-    if is_on_hub(path):
+    if path.startswith(ON_HUB):
         return path
     own = Path(path).resolve()
     return own.parent.name if own.name == "weights.safetensors" else own.name

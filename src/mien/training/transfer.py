@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mien.errors import MienError, say
 from mien.inference.classifier import Classifier, embedded_models
-from mien.inference.model_file import is_on_hub
+from mien.inference.model_file import ON_HUB
 from mien.inputs import parse_yaml
 from mien.labels import LabelSet
 from mien.training.face_network import FaceNetwork
@@ -69,7 +69,7 @@ def is_model(weights: str | None) -> bool:
     """Return whether `Recipe.weights` names a model file: by its suffix, an embedded model, or one on the hub."""
     name = weights or ""
     is_embedded = name in embedded_models() and not Path(name).exists()
-    return is_on_hub(name) or Path(name).suffix.lower() == ".onnx" or is_embedded
+    return name.startswith(ON_HUB) or Path(name).suffix.lower() == ".onnx" or is_embedded
 
 
 def trained_run(weights: str | None) -> TrainedRun | None:

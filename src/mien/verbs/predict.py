@@ -22,8 +22,7 @@ from mien.inference.output import SAFE_CSV, ResumeLog, Tally, check_out, check_p
 from mien.inference.pipeline import predict as classify_faces
 from mien.inference.prediction import Prediction
 from mien.inference.prefetch import deferred_interrupts
-from mien.inference.sources import camera_number, check_names, listed, read_paths, standard_input
-from mien.inference.video import is_stream
+from mien.inference.sources import camera_number, check_names, is_stream, listed, read_paths, standard_input
 from mien.labels import LabelSet
 
 # options that do not change the rows, so that a run may be resumed with others; the log has all others, and names of inputs
