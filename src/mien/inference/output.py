@@ -261,6 +261,12 @@ def log_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.part")
 
 
+def _log_line(content: dict[str, Any], checksum: int = 0) -> tuple[str, int]:
+    text = json.dumps(content, allow_nan=False)
+    checksum = zlib.crc32(text.encode(), checksum)
+    return f"{checksum:08x} {text}\n", checksum
+
+
 class ResumeLog:
     """The predictions of an unfinished run; `settings` are everything that determines them, `names` the inputs."""
 
@@ -306,9 +312,8 @@ class ResumeLog:
         return tally
 
     def _append(self, content: dict[str, Any], stream: TextIO) -> None:
-        line = json.dumps(content, allow_nan=False)
-        self._sum = zlib.crc32(line.encode(), self._sum)
-        stream.write(f"{self._sum:08x} {line}\n")
+        line, self._sum = _log_line(content, self._sum)
+        stream.write(line)
         stream.flush()
 
     def _lines(self) -> Iterator[tuple[dict[str, Any], int, int]]:
@@ -331,6 +336,8 @@ class ResumeLog:
             lines = self._lines()
             header, *place = next(lines, ({}, 0, 0))
             if not header:
+                if not _log_line(self._header)[0].encode().startswith(self.path.read_bytes()):
+                    raise ValueError("not what an interrupted run leaves")
                 return 0, 0
             self._check_header(header)
             last, images, safe = "", 0, place
