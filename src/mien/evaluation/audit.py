@@ -133,7 +133,6 @@ def rows_to_leave_out(audit: Audit) -> dict[int, str]:
 
 
 def _groups(group: np.ndarray) -> list[np.ndarray]:
-    """Collect the rows that share a number, where they are two or more, in the order of their first rows."""
     order = np.argsort(group, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
     return [part for part in parts if len(part) > 1]
@@ -180,7 +179,6 @@ def _conflicts(audit: Audit) -> Finding:
 
 
 def _finding(found: Sequence[tuple[int, int, float]], tiles: list[Tile], groups: int) -> Finding:
-    """Make a finding of (row, partner, value)."""
     rows, partners, values = zip(*found, strict=True) if found else ((), (), ())
     return Finding(np.array(rows, np.int64), np.array(partners, np.int64), np.array(values, np.float64), tiles, groups)
 
@@ -260,7 +258,6 @@ def _find_outliers(audit: Audit) -> dict[str, Finding]:
 
 
 def _beyond(scores: np.ndarray, threshold: float, values: np.ndarray, note: Callable[[int, float], str]) -> Finding:
-    """Find the rows whose score lies above a threshold, highest first, each with a note made of the row and its value."""
     rows = np.flatnonzero(scores > threshold)
     rows = rows[np.argsort(-scores[rows], kind="stable")]
     found = values[rows].astype(np.float64)
@@ -307,17 +304,12 @@ def render(audit: Audit, record: dict[str, Any]) -> str:
     return template.render(record=record, audit=audit, splits=SPLITS, draw=draw)
 
 
-def _original_sizes(faces: FaceSet) -> dict[str, list[int]] | None:
-    """Give [height, width] of the smallest and largest image by area before they were prepared, and the lower medians."""
-    if (sizes := faces.sizes) is None:
-        return None
-    area, middle = sizes.astype(np.int64).prod(axis=1), np.quantile(sizes, 0.5, axis=0, method="lower").astype(int)
-    found = {"smallest": sizes[area.argmin()], "median": middle, "largest": sizes[area.argmax()]}
-    return {name: size.tolist() for name, size in found.items()}
-
-
 def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[str, Any]:
-    faces, labels = audit.faces, audit.faces.labels.names
+    faces, labels, original_sizes = audit.faces, audit.faces.labels.names, None
+    if (sizes := faces.sizes) is not None:  # [height, width] of the smallest and largest image by area, and the lower medians
+        area, middle = sizes.astype(np.int64).prod(axis=1), np.quantile(sizes, 0.5, axis=0, method="lower").astype(int)
+        found = {"smallest": sizes[area.argmin()], "median": middle, "largest": sizes[area.argmax()]}
+        original_sizes = {name: size.tolist() for name, size in found.items()}
     return {
         "made_by": AUDIT.made_by,
         "format": AUDIT.format,
@@ -331,7 +323,7 @@ def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[s
             "skipped": len(faces.origin.skipped) - len(faces.origin.without_face),
             "without_face": len(faces.origin.without_face),
             "size": faces.size,
-            "original_sizes": _original_sizes(faces),
+            "original_sizes": original_sizes,
             "fingerprint": faces.fingerprint(),
         },
         "counts": {name: dict(zip(labels, faces.split(name).counts().tolist(), strict=True)) for name in faces.split_names},

@@ -144,11 +144,9 @@ def plot_confusion(metrics: Metrics) -> Figure:
         if share is None or size > 24:
             continue
         colour = ON_FILL if share > 0.7 else INK
-        if size <= 12:
-            axes.text(column, row - 0.12, f"{share:.0%}", fontsize=11, color=colour, **centred)
-            axes.text(column, row + 0.23, f"{metrics.confusion[row][column]:,}", fontsize=8, color=colour, **centred)
-        else:
-            axes.text(column, row, f"{share:.0%}", fontsize=8, color=colour, **centred)
+        count = [(0.23, f"{metrics.confusion[row][column]:,}", 8)] if size <= 12 else []
+        for down, text, height in [(-0.12, f"{share:.0%}", 11) if count else (0, f"{share:.0%}", 8), *count]:
+            axes.text(column, row + down, text, fontsize=height, color=colour, **centred)
     for row, each in enumerate(metrics.labels):
         if not each.support:
             axes.text((size - 1) / 2, row, "no rows", fontsize=9, color=FAINT, **centred)
