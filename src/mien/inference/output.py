@@ -336,8 +336,9 @@ class ResumeLog:
             lines = self._lines()
             header, *place = next(lines, ({}, 0, 0))
             if not header:
-                if not _log_line(self._header)[0].encode().startswith(self.path.read_bytes()):
-                    raise ValueError("not what an interrupted run leaves")
+                begun, headers = self.path.read_bytes(), (self._header, self._header | {"replaced": None})
+                if not any(_log_line(each)[0].encode().startswith(begun) for each in headers):
+                    raise ValueError("not the beginning of a log")
                 return 0, 0
             self._check_header(header)
             last, images, safe = "", 0, place
