@@ -63,9 +63,8 @@ def program() -> NoReturn:
     warnings.showwarning = lambda message, category, *_: say(f"{category.__name__}: {message}")
     status = main()
     if any(thread.daemon and thread.name.startswith("mien-") for thread in threading.enumerate()):
-        with suppress(OSError, ValueError):
-            sys.stdout.flush()
-            sys.stderr.flush()
+        discard(sys.stdout)
+        discard(sys.stderr)
         os._exit(status)  # ending a thread in the middle of native code would abort the process
     sys.exit(status)
 

@@ -141,9 +141,8 @@ def check_folder(out: Path, kind: FolderKind, inputs: object = ()) -> bool:
         name = path.relative_to(out).as_posix()
         is_own = isinstance(files, list) and name in files and path.is_file() and not path.is_symlink()
         if not is_own or not FileKind(name, kind.patterns.get(name, "").encode()).matches(path):
-            raise MienError(
-                f"{out} holds {name!r}, which is not part of the {kind.name} in it; move it or choose another --out."
-            )
+            reason = f"which is not part of the {kind.name} in it; move it or choose another --out"
+            raise MienError(f"{out} holds {name!r}, {reason}.")
     for path in named_files(inputs):
         if identity(out) in map(identity, Path(os.path.realpath(path)).parents):
             raise MienError(f"{out} holds the input {str(path)!r}; choose another --out.")
@@ -158,10 +157,9 @@ def check_empty(out: Path) -> None:
 
 
 def write_whole(path: Path, write: Callable[[Path], Result], kind: FileKind | None = None, durable: bool = True) -> Result:
-    """Write a file under a temporary name in the same folder, then rename it; an existing one stays if writing fails.
+    """Return what `write` gives for a temporary path, which is then renamed; an existing file stays if that fails.
 
-    `write` is called with the temporary path, and its result is returned. An OSError names the file itself. A MienError is
-    raised if an existing file is not of the `kind`. A `durable` file is complete after a power failure too. A link stays.
+    MienError if it is not of the `kind`. A `durable` file is complete after a power failure too. A link stays.
     """
     temporary = temporary_path(path)
     if path.exists() and not (path.is_file() or path.is_dir()):  # also through a link: the rename would replace a device
@@ -234,10 +232,9 @@ def _is_in_use(path: Path, host: str, process: int) -> bool:
 def written_folder(
     out: Path, contents: str, check: Callable[[Path], object] = check_empty, part: Path | None = None
 ) -> Iterator[Path]:
-    """Give a folder next to `out` to write into; it replaces `out` if the block succeeds, else `out` stays as it was.
+    """Give a folder next to `out` to write into; it replaces `out` if the block succeeds and `check` lets it. A link stays.
 
-    The folder is a new one, which is removed if the block fails, or `part`, which then stays. `check` raises a MienError where
-    `out` must not be replaced, before the block and after it. A link stays.
+    The folder is a new one, which is removed if the block fails, or `part`, which then stays.
     """
     check(out)
     place, scratch = Path(os.path.realpath(out)), temporary_path(out)

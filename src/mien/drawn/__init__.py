@@ -99,7 +99,6 @@ def write_folder(per_class: int, out: Path, size: int = 96, seed: int = 0, valid
 
 
 def _draw_rounds(splits: Sequence[str], labels: LabelSet, seed: int, size: int) -> Iterator[tuple[np.ndarray, str, str]]:
-    """Draw a round of one face of each label for each split in the list; with the split and a name such as happy/0001."""
     for number, split in enumerate(splits):
         for label in labels:
             yield draw_face(label, _PEOPLE_PER_SEED * seed + number, size), split, f"{label}/{number + 1:04d}"
@@ -174,7 +173,6 @@ def _backdrop(random: np.random.Generator, width: int, height: int) -> Image.Ima
 
 
 def _photograph(image: Image.Image, random: np.random.Generator) -> np.ndarray:
-    """Light a picture from one side and add a camera's colour cast and grain: (H, W, 3), uint8."""
     angle, strength = random.uniform(0, 2 * np.pi), random.uniform(0, 0.5)
     across = np.linspace(-1, 1, image.width) * np.cos(angle)
     down = np.linspace(-1, 1, image.height) * np.sin(angle)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-Colour = tuple[int, int, int]
+Colour = tuple[int, ...]  # red, green and blue
 Points = Sequence[tuple[float, float]] | np.ndarray  # (n, 2)
 Depth = float | np.ndarray | None  # of points: one, one for each, or that of the surface of the head
 Blobs = Sequence[Sequence[float]]  # light and shade: x, y, width, height, and light from -1 to 1
@@ -47,8 +47,7 @@ def symmetric(half: Points) -> np.ndarray:
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:
     """Mix two colours; `share` is that of the second, from 0 to 1."""
-    red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
-    return red, green, blue
+    return tuple(round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
 
 
 class Canvas:
@@ -76,8 +75,7 @@ class Canvas:
             squares = points**2
             depth = 0.95 * np.sqrt(np.maximum(0.0, 1 - 0.88 * squares[:, 0] - 0.28 * squares[:, 1]))
         forward = np.multiply.outer(np.asarray(depth) + lift, self._basis[2])  # (n, 2), or (2,) for one depth
-        pixels: np.ndarray = points @ self._basis[:2] + forward + self.pose.centre
-        return pixels
+        return np.asarray(points @ self._basis[:2] + forward + self.pose.centre)
 
     def fill(self, points: Points, colour: Colour, depth: Depth = None, lift: float = 0.0, opacity: float = 1.0) -> None:
         """Fill a polygon."""
@@ -88,15 +86,13 @@ class Canvas:
         centre, reach = self.project([(x, y)], depth, lift)[0], radius * self.pose.scale
         self._draw.ellipse([*(centre - reach), *(centre + reach)], fill=colour)
 
-    def stroke(
-        self, points: Points, width: float | np.ndarray, colour: Colour, lift: float = 0.0, opacity: float = 1.0
-    ) -> None:
-        """Draw a line; `width` is one number or one for each point."""
+    def stroke(self, points: Points, width: float | np.ndarray, colour: Colour, **how: float) -> None:
+        """Draw a line, as `fill` does; `width` is one number or one for each point."""
         points = np.asarray(points, dtype=np.float64)
         along = np.gradient(points, axis=0)
         across = np.stack([-along[:, 1], along[:, 0]], axis=1) / np.maximum(np.hypot(*along.T), 1e-9)[:, None]
         offset = across * np.broadcast_to(width, len(points))[:, None] / 2
-        self.fill(np.concatenate([points + offset, (points - offset)[::-1]]), colour, lift=lift, opacity=opacity)
+        self.fill(np.concatenate([points + offset, (points - offset)[::-1]]), colour, **how)
 
     @contextmanager
     def clip(self, outline: np.ndarray) -> Iterator[None]:

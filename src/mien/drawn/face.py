@@ -38,8 +38,7 @@ def _colour(random: np.random.Generator, of: str, position: float, spread: float
     """Interpolate in a row of colours at a position from 0 to 1, and vary the result a little."""
     colours = _PEOPLE["colours"][of]
     mixed = [np.interp(position, np.linspace(0, 1, len(colours)), channel) for channel in zip(*colours, strict=True)]
-    red, green, blue = np.clip(mixed + random.normal(0, spread, 3), 8, 252).astype(int).tolist()
-    return red, green, blue
+    return tuple(np.clip(mixed + random.normal(0, spread, 3), 8, 252).astype(int).tolist())
 
 
 class Person(SimpleNamespace):
@@ -113,7 +112,7 @@ def _draw_creases(canvas: Canvas, person: Person, movement: Movement) -> None:
 
     def crease(points: Points, strength: float, width: float = 0.03, lift: float = 0.0) -> None:
         for side in (-1, 1):
-            canvas.stroke(smooth(np.asarray(points) * (side, 1)), width, colour, lift, min(0.9, strength))
+            canvas.stroke(smooth(np.asarray(points) * (side, 1)), width, colour, lift=lift, opacity=min(0.9, strength))
 
     raised = max(movement.inner_brow_raise, movement.outer_brow_raise)
     slant = max(0.0, movement.inner_brow_raise - movement.outer_brow_raise)
@@ -244,7 +243,6 @@ def _between(x: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
 
 
 def _draw_behind(canvas: Canvas, person: Person) -> None:
-    """Draw what the head covers: the hair at the back, neck, shoulders, ears."""
     if person.hair_style == "long":
         wide, length = 1.1 + 0.12 * person.hair_volume, 0.9 + 1.2 * person.hair_volume
         back = [(0.0, -1.45), (0.75, -1.25), (wide, -0.5), (wide + 0.06, 0.5), (wide, length), (0.5, length + 0.2)]
@@ -264,7 +262,6 @@ def _dome(person: Person) -> np.ndarray:
 
 
 def _draw_in_front(canvas: Canvas, person: Person) -> None:
-    """Draw what covers the face: hair over the forehead, glasses."""
     line = -0.75 - 0.14 * person.hair_volume
     forehead = [(x, y + line * moved) for x, y, moved in _PEOPLE["hairlines"][person.hair_style]]
     right = np.array([*forehead, (0.98, _dome(person)[0, 1])])

@@ -73,8 +73,8 @@ class Audit:
     brightness: np.ndarray  # (N,), float32: mean of each face's pixels, 0 to 255
     contrast: np.ndarray  # (N,), float32: their standard deviation
     findings: dict[str, Finding] = field(default_factory=dict)
-    """By the names of `KINDS`; without "size" where the images' own sizes are not known, and without "crowd" where there are no
-    votes beside the labels."""
+    """By kind, as page/audit.html describes them; "size" only where the images' own sizes are known, and "crowd" only where
+    there are votes beside the labels. The first four kinds are certain; the others are for a person to judge."""
 
     @cached_property
     def overlaps(self) -> tuple[Overlap, ...]:
@@ -106,12 +106,12 @@ class Audit:
 
 
 def inspect(faces: FaceSet) -> Audit:
-    """Look for everything in `KINDS`; faces of any size are compared in gray at 48 pixels. MienError if there are none."""
+    """Look for every kind of finding; faces of any size are compared in gray at 48 pixels. MienError if there are none."""
     if not len(faces):
         raise MienError("The data have no rows to audit.")
     audit = Audit(faces, find_copies(faces.images), *brightness_and_contrast(faces.images))
-    found = {kind: find(audit) for kind, find in KINDS.items()}
-    return replace(audit, findings={name: finding for name, finding in found.items() if finding is not None})
+    found = {"exact-copy": _exact_copies(audit), "near-copy": _near_copies(audit), "conflict": _conflicts(audit)}
+    return replace(audit, findings=found | _find_outliers(audit))
 
 
 def rows_to_leave_out(audit: Audit) -> dict[int, str]:
@@ -133,7 +133,6 @@ def rows_to_leave_out(audit: Audit) -> dict[int, str]:
 
 
 def _groups(group: np.ndarray) -> list[np.ndarray]:
-    """Collect the rows that share a number, where they are two or more, in the order of their first rows."""
     order = np.argsort(group, kind="stable")
     parts = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
     return [part for part in parts if len(part) > 1]
@@ -180,7 +179,6 @@ def _conflicts(audit: Audit) -> Finding:
 
 
 def _finding(found: Sequence[tuple[int, int, float]], tiles: list[Tile], groups: int) -> Finding:
-    """Make a finding of (row, partner, value)."""
     rows, partners, values = zip(*found, strict=True) if found else ((), (), ())
     return Finding(np.array(rows, np.int64), np.array(partners, np.int64), np.array(values, np.float64), tiles, groups)
 
@@ -191,11 +189,9 @@ def brightness_and_contrast(images: np.ndarray) -> np.ndarray:
 
 
 def distance_from_faces(images: np.ndarray) -> np.ndarray:
-    """Compute how far every image lies from the mean of all, most of which show a face: (N,), float32.
-
-    The distance from face space (Turk and Pentland, 1991) with gradients (Dalal and Triggs, 2005) in place of pixels and the
-    mean in place of components finds FER-2013's images without a face better: average precision 0.39 instead of 0.10.
-    """
+    """Compute how far every image's gradients lie from the mean of all, most of which show a face: (N,), float32."""
+    # of FER-2013's images without a face it finds more than the distance from face space (Turk and Pentland, 1991): average
+    # precision 0.39 instead of 0.10
     total = sum(_gradient_histograms(gray).sum(axis=0, dtype=np.float64) for gray in gray_chunks(images, FACES))
     mean = total / max(len(images), 1)
     # computed twice, because 900 numbers a face take more memory than its pixels
@@ -204,11 +200,7 @@ def distance_from_faces(images: np.ndarray) -> np.ndarray:
 
 
 def _gradient_histograms(gray: np.ndarray) -> np.ndarray:
-    """Compute the histograms of 5 by 5 overlapping blocks of 2 by 2 cells: (N, SIDE, SIDE) to (N, 900), float32.
-
-    The same as OpenCV's HOGDescriptor, within 0.001: a gradient is shared between the nearest bins and cells, weighted by the
-    distance from the middle of its block, which is scaled to length 1, clipped at 0.2 and scaled again.
-    """
+    """Compute what OpenCV's HOGDescriptor does, within 0.001: 5 by 5 blocks of 2 by 2 cells (Dalal and Triggs, 2005)."""
     edged = np.pad(gray.astype(np.float32), ((0, 0), (1, 1), (1, 1)), mode="reflect")
     down, across = edged[:, 2:, 1:-1] - edged[:, :-2, 1:-1], edged[:, 1:-1, 2:] - edged[:, 1:-1, :-2]
     strength, angle = np.hypot(down, across), np.arctan2(down, across)
@@ -244,59 +236,34 @@ def size_deviations(sizes: np.ndarray) -> np.ndarray:
     return np.asarray(np.abs(deviations).max(axis=0))
 
 
-def _blank(audit: Audit) -> Finding:
-    contrast = audit.contrast
-    return _beyond(-contrast, -NEARLY_BLANK, contrast, lambda _, value: f"contrast {value:.1f}" if value else "constant")
-
-
-def _without_face(audit: Audit) -> Finding:
-    deviations = robust_deviations(distance_from_faces(audit.faces.images))
-    scores = np.where(audit.contrast < NEARLY_BLANK, -np.inf, deviations)
-    return _beyond(scores, FAR_FROM_FACES, deviations, lambda _, value: f"{value:.1f} deviations")
-
-
-def _dark_or_bright(audit: Audit) -> Finding:
-    scores = np.where(audit.contrast < NEARLY_BLANK, -np.inf, np.abs(robust_deviations(audit.brightness)))
-    return _beyond(scores, TOO_DARK_OR_BRIGHT, audit.brightness, lambda _, value: f"mean {value:.0f}")
-
-
-def _odd_sizes(audit: Audit) -> Finding | None:
-    if (sizes := audit.faces.sizes) is None:
-        return None
-    deviations = size_deviations(sizes)
-    return _beyond(deviations, ODD_SIZE, deviations, lambda row, _: "{1}\N{MULTIPLICATION SIGN}{0} pixels".format(*sizes[row]))
-
-
-def _crowd_disagrees(audit: Audit) -> Finding | None:
-    """Find rows whose own label got no clear vote; the value is the share of the votes for another label."""
-    if (votes := audit.faces.votes) is None:
-        return None
-    own, most, labels = votes[np.arange(len(votes)), audit.faces.classes], votes.max(axis=1), audit.faces.labels
-    scores = np.where(own == 0, most, 0)
-    return _beyond(scores, 0, most, lambda row, value: f"crowd: {labels[int(votes[row].argmax())]} {value:.0%}")
+def _find_outliers(audit: Audit) -> dict[str, Finding]:
+    faces, brightness, contrast = audit.faces, audit.brightness, audit.contrast
+    far, uneven = robust_deviations(distance_from_faces(faces.images)), np.abs(robust_deviations(brightness))
+    odd, unusual = (np.where(contrast < NEARLY_BLANK, -np.inf, scores) for scores in (far, uneven))
+    found = {
+        "blank": _beyond(-contrast, -NEARLY_BLANK, contrast, lambda _, value: f"contrast {value:.1f}" if value else "constant"),
+        "no-face": _beyond(odd, FAR_FROM_FACES, far, lambda _, value: f"{value:.1f} deviations"),
+        "brightness": _beyond(unusual, TOO_DARK_OR_BRIGHT, brightness, lambda _, value: f"mean {value:.0f}"),
+    }
+    if (sizes := faces.sizes) is not None:
+        by_size = size_deviations(sizes)
+        pixels = "{1}\N{MULTIPLICATION SIGN}{0} pixels"
+        found["size"] = _beyond(by_size, ODD_SIZE, by_size, lambda row, _: pixels.format(*sizes[row]))
+    if (votes := faces.votes) is not None:  # their share for another label, where the row's own label got no clear vote
+        most, favourite = votes.max(axis=1), votes.argmax(axis=1)
+        disagrees = np.where(votes[np.arange(len(votes)), faces.classes] == 0, most, 0)
+        note = "crowd: {} {:.0%}"
+        found["crowd"] = _beyond(disagrees, 0, most, lambda row, value: note.format(faces.labels[int(favourite[row])], value))
+    return found
 
 
 def _beyond(scores: np.ndarray, threshold: float, values: np.ndarray, note: Callable[[int, float], str]) -> Finding:
-    """Find the rows whose score lies above a threshold, highest first, each with a note made of the row and its value."""
     rows = np.flatnonzero(scores > threshold)
     rows = rows[np.argsort(-scores[rows], kind="stable")]
     found = values[rows].astype(np.float64)
     tiles = [Tile((np.array([row]),), note(row, value)) for row, value in zip(rows.tolist(), found.tolist(), strict=True)]
     return Finding(rows, np.full(len(rows), -1), found, tiles)
 
-
-KINDS: dict[str, Callable[[Audit], Finding | None]] = {
-    "exact-copy": _exact_copies,
-    "near-copy": _near_copies,
-    "conflict": _conflicts,
-    "blank": _blank,
-    "no-face": _without_face,
-    "brightness": _dark_or_bright,
-    "size": _odd_sizes,
-    "crowd": _crowd_disagrees,
-}
-"""How each kind of finding is found, None where the data lack what it needs; page/audit.html describes them. The first four are
-certain; the others are for a person to judge."""
 
 THRESHOLDS = {"near-copy": SAME_PICTURE, "blank": NEARLY_BLANK, "no-face": FAR_FROM_FACES}
 THRESHOLDS |= {"brightness": TOO_DARK_OR_BRIGHT, "size": ODD_SIZE}  # the values beyond which rows are found
@@ -337,17 +304,12 @@ def render(audit: Audit, record: dict[str, Any]) -> str:
     return template.render(record=record, audit=audit, splits=SPLITS, draw=draw)
 
 
-def _original_sizes(faces: FaceSet) -> dict[str, list[int]] | None:
-    """Give [height, width] of the smallest and largest image by area before they were prepared, and the lower medians."""
-    if (sizes := faces.sizes) is None:
-        return None
-    area, middle = sizes.astype(np.int64).prod(axis=1), np.quantile(sizes, 0.5, axis=0, method="lower").astype(int)
-    found = {"smallest": sizes[area.argmin()], "median": middle, "largest": sizes[area.argmax()]}
-    return {name: size.tolist() for name, size in found.items()}
-
-
 def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[str, Any]:
-    faces, labels = audit.faces, audit.faces.labels.names
+    faces, labels, original_sizes = audit.faces, audit.faces.labels.names, None
+    if (sizes := faces.sizes) is not None:  # [height, width] of the smallest and largest image by area, and the lower medians
+        area, middle = sizes.astype(np.int64).prod(axis=1), np.quantile(sizes, 0.5, axis=0, method="lower").astype(int)
+        found = {"smallest": sizes[area.argmin()], "median": middle, "largest": sizes[area.argmax()]}
+        original_sizes = {name: size.tolist() for name, size in found.items()}
     return {
         "made_by": AUDIT.made_by,
         "format": AUDIT.format,
@@ -361,7 +323,7 @@ def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[s
             "skipped": len(faces.origin.skipped) - len(faces.origin.without_face),
             "without_face": len(faces.origin.without_face),
             "size": faces.size,
-            "original_sizes": _original_sizes(faces),
+            "original_sizes": original_sizes,
             "fingerprint": faces.fingerprint(),
         },
         "counts": {name: dict(zip(labels, faces.split(name).counts().tolist(), strict=True)) for name in faces.split_names},

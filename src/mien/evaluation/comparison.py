@@ -169,18 +169,11 @@ class ComparedRun:
     name: str
     test: PairedTest
     adjusted_p_value: float  # by Holm's method, for all runs compared with this first one
-
-    @property
-    def is_significant(self) -> bool:
-        """Whether the difference is significant, given the number of comparisons."""
-        return self.adjusted_p_value < SIGNIFICANT
+    is_significant: bool  # given the number of comparisons
 
 
 def read_runs(sources: Sequence[Path]) -> tuple[list[RunSummary], dict[str, Path]]:
-    """Read the summaries of runs and, by their names, the paths of predictions.csv from run folders, reports and JSON.
-
-    Runs on the same faces come together, the most accurate first. Of runs with the same name the later one counts.
-    """
+    """Read runs, those on the same faces together and the most accurate first, and by name the paths of predictions.csv."""
     found: dict[str, RunSummary] = {}
     predictions: dict[str, Path] = {}
     for source in sources:
@@ -255,7 +248,9 @@ def paired_tests(predictions: Mapping[str, Path]) -> list[ComparedRun]:
             raise MienError(f"{predictions[first]} and {predictions[name]} should be of the same faces, but have {counts}.")
     tests = [mcnemar(reference, hits) for _, hits in others]
     adjusted = holm([each.p_value for each in tests])
-    return [ComparedRun(first, name, test, p) for (name, _), test, p in zip(others, tests, adjusted, strict=True)]
+    return [
+        ComparedRun(first, name, test, p, p < SIGNIFICANT) for (name, _), test, p in zip(others, tests, adjusted, strict=True)
+    ]
 
 
 def plot_accuracies(runs: Sequence[RunSummary], places: Places) -> Figure:
@@ -283,13 +278,11 @@ def plot_recalls(runs: Sequence[RunSummary], places: Places) -> Figure:
     for number, each in enumerate(runs):
         colour, mark = _colour_and_mark(places[each.name])
         for row, label in enumerate(labels):
-            if (value := each.recall.get(label)) is None:
-                continue
-            support = each.support[label]
-            share = proportion(round(value * support), support)
-            height = row + (number - (len(runs) - 1) / 2) * step
-            draw_interval(axes, share, height, colour, alpha=0.55)
-            axes.plot(share.value, height, mark, color=colour, markersize=5, clip_on=False, label=plain(each.name, 30))
+            if (value := each.recall.get(label)) is not None:
+                share = proportion(round(value * each.support[label]), each.support[label])
+                height = row + (number - (len(runs) - 1) / 2) * step
+                draw_interval(axes, share, height, colour, alpha=0.55)
+                axes.plot(share.value, height, mark, color=colour, markersize=5, clip_on=False, label=plain(each.name, 30))
     for line in range(1, len(labels)):
         axes.axhline(line - 0.5, color=FAINT, linewidth=0.5, alpha=0.35)
     if len(runs) > 1:

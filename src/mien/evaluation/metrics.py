@@ -177,8 +177,9 @@ def measure(probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) ->
     _check_distributions("probabilities", probabilities, len(labels))
     _check_distributions("targets", targets, len(labels))
     if len(probabilities) != len(targets):
-        counts = f"{len(probabilities)} rows of probabilities cannot be measured against {len(targets)} rows of targets"
-        raise MienError(f"{counts}.")
+        raise MienError(
+            f"Probabilities of {len(probabilities)} rows cannot be measured against {len(targets)} rows of targets."
+        )
     probabilities = probabilities.astype(np.float32)
     truth, predicted, every = targets.argmax(axis=1), probabilities.argmax(axis=1), np.arange(len(labels))
     confusion = confusion_matrix(truth, predicted, labels=every)
@@ -217,9 +218,8 @@ def _check_distributions(name: str, rows: np.ndarray, labels: int) -> None:
     if not len(rows):
         raise MienError("There are no rows to measure.")
     if broken := np.flatnonzero(~np.isfinite(rows).all(axis=1)).tolist():
-        raise MienError(
-            f"The {name} of {len(broken)} of {len(rows)} rows are not numbers (NaN or infinite), first in row {broken[0]}."
-        )
+        found = f"{len(broken)} of {len(rows)} rows are not numbers (NaN or infinite)"
+        raise MienError(f"The {name} of {found}, first in row {broken[0]}.")
     wrong = np.flatnonzero((rows < 0).any(axis=1) | (np.abs(rows.sum(axis=1, dtype=np.float64) - 1) > 1e-4)).tolist()
     if wrong:
         raise MienError(f"The {name} of {len(wrong)} of {len(rows)} rows do not sum to 1, first in row {wrong[0]}.")
@@ -295,9 +295,7 @@ def accuracy_by_coverage(confidence: np.ndarray, right: np.ndarray) -> np.ndarra
 def likely_mislabelled(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Find the rows (M,) that are confidently predicted as another label, the least likely given label first.
 
-    A row is suspicious if another label is the most likely of those whose thresholds it reaches. The model must not have been
-    trained on these rows; its own confusions are found too. Source: the confident joint of Northcutt, Jiang and Chuang, JAIR
-    70, 2021, ranked by self-confidence.
+    The model must not have been trained on them (confident joint: Northcutt, Jiang and Chuang, JAIR 70, 2021).
     """
     given, rows = targets.argmax(axis=1), np.arange(len(targets))
     own = probabilities[rows, given].astype(np.float64)

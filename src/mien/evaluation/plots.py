@@ -6,10 +6,12 @@ import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib
 import numpy as np
+import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -20,21 +22,10 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from mien.evaluation.metrics import Metrics, Proportion, accuracy_by_coverage, filled_bins
 from mien.evaluation.record import Group
 
-INK = "#1d2733"  # text
-FAINT = "#6b7785"  # secondary text, axes, secondary lines
-MUTED = "#a8b1bb"  # the secondary series as an area
-RULE = "#dde2e8"  # hairlines and grids
-FILL = "#1f5f9e"  # the accent colour as a background of text
-ACCENT = "#1f5f9f"  # the accent colour as a line or a mark; not quite FILL, so that a dark page can lighten it alone
-ON_FILL = "#ffffff"  # text on FILL
-WRONG = "#b3470f"  # a mistake; never its only sign
-SERIES = ("#20609f", "#b3480f", "#2f7d4f", "#7a4fa3", "#98700f", "#4a5561")  # runs in one figure; each has its marker too
-
-THEME = {INK: "ink", FAINT: "faint", MUTED: "muted", RULE: "rule"}
-THEME |= {FILL: "fill", ACCENT: "accent", ON_FILL: "on-fill", WRONG: "wrong"}
-THEME |= {colour: f"series-{number}" for number, colour in enumerate(SERIES, start=1)}
-"""The CSS variables of the colours, defined in `page/report.css`, those of `SERIES` in `page/comparison.css`."""
-
+_PALETTE = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+INK, FAINT, MUTED, RULE, FILL, ACCENT, ON_FILL, WRONG, *_SERIES = _PALETTE.values()
+SERIES = tuple(_SERIES)  # runs in one figure; each has its marker too
+THEME = {colour: name for name, colour in _PALETTE.items()}
 DASHED: dict[str, Any] = {"color": FAINT, "linewidth": 1, "linestyle": (0, (4, 3))}  # the style of reference lines
 Curve = tuple[np.ndarray, np.ndarray]
 Sides = tuple[float, ...]  # inches
@@ -153,11 +144,9 @@ def plot_confusion(metrics: Metrics) -> Figure:
         if share is None or size > 24:
             continue
         colour = ON_FILL if share > 0.7 else INK
-        if size <= 12:
-            axes.text(column, row - 0.12, f"{share:.0%}", fontsize=11, color=colour, **centred)
-            axes.text(column, row + 0.23, f"{metrics.confusion[row][column]:,}", fontsize=8, color=colour, **centred)
-        else:
-            axes.text(column, row, f"{share:.0%}", fontsize=8, color=colour, **centred)
+        count = [(0.23, f"{metrics.confusion[row][column]:,}", 8)] if size <= 12 else []
+        for down, text, height in [(-0.12, f"{share:.0%}", 11) if count else (0, f"{share:.0%}", 8), *count]:
+            axes.text(column, row + down, text, fontsize=height, color=colour, **centred)
     for row, each in enumerate(metrics.labels):
         if not each.support:
             axes.text((size - 1) / 2, row, "no rows", fontsize=9, color=FAINT, **centred)

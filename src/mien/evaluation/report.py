@@ -61,17 +61,13 @@ def evaluate(
     out: Path,
     split: str | None = None,
     batch_size: int = 256,
-    log: Path | None = None,
+    log: Path | None = None,  # the log.csv of the model's training
     command: str | None = None,
     tta: str = "none",
-    by: Sequence[str] = (),
-    merged: LabelMap | None = None,
+    by: Sequence[str] = (),  # columns of the data
+    merged: LabelMap | None = None,  # what became of their labels before, to record
 ) -> Report:
-    """Measure an opened model, or one of its heads, on faces of its size and channels, and write the folder of the report.
-
-    Labels are matched by name. Other parameters as `mien.evaluate`; `log` is the log.csv of the model's training, `by` lists
-    columns of the data, and `merged` says what became of their labels before, to record.
-    """
+    """Measure an opened model on faces of its size, and write the report; parameters as `mien.evaluate`, but data are read."""
     check_kind(tta)
     out = Path(out)
     rows, split = choose_split(data, split)
@@ -166,10 +162,7 @@ def largest_confusions(metrics: Metrics, wanted: int = 5) -> list[tuple[str, str
 
 
 def new_environment(text: bool = False) -> jinja2.Environment:
-    """Make the environment of the templates in page/, in which undefined names are errors.
-
-    In text dash and minus are plain, and a value stays on its line, unless it is a table or YAML.
-    """
+    """Make the environment of the templates in page/; in text, dash and minus are plain, and most values stay on a line."""
     missing, minus = ("-", "-") if text else ("\N{EN DASH}", "\N{MINUS SIGN}")
     lines = Markup if text else str
     environment = jinja2.Environment(

@@ -252,6 +252,12 @@ def log_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.part")
 
 
+def _log_line(content: dict[str, Any], checksum: int = 0) -> tuple[str, int]:
+    text = json.dumps(content, allow_nan=False)
+    checksum = zlib.crc32(text.encode(), checksum)
+    return f"{checksum:08x} {text}\n", checksum
+
+
 class ResumeLog:
     """The predictions of an unfinished run, in FILE.part: a line of JSON with what determines them, then one for each row."""
 
@@ -297,9 +303,8 @@ class ResumeLog:
         return tally
 
     def _append(self, content: dict[str, Any], stream: TextIO) -> None:
-        line = json.dumps(content, allow_nan=False)
-        self._sum = zlib.crc32(line.encode(), self._sum)
-        stream.write(f"{self._sum:08x} {line}\n")
+        line, self._sum = _log_line(content, self._sum)
+        stream.write(line)
         stream.flush()
 
     def _lines(self) -> Iterator[tuple[dict[str, Any], int, int]]:  # the content of each, its end and its checksum
@@ -321,6 +326,9 @@ class ResumeLog:
             lines = self._lines()
             header, *place = next(lines, ({}, 0, 0))
             if not header:
+                begun, headers = self.path.read_bytes(), (self._header, self._header | {"replaced": None})
+                if not any(_log_line(each)[0].encode().startswith(begun) for each in headers):
+                    raise ValueError("not the beginning of a log")
                 return 0, 0
             self._check_header(header)
             last, images, safe = "", 0, place

@@ -157,7 +157,6 @@ def crop(
 
 
 def _skip_logged(log: Path, settings: dict[str, Any], photos: Iterator[Photo]) -> int:
-    """Skip the photos in the log of an unfinished run, cut off a line of it that is not whole, and count the photos."""
     whole = log.read_bytes().rpartition(b"\n")[0].splitlines() if log.exists() else []
     if len(whole) < 2:
         log.unlink(missing_ok=True)
@@ -268,7 +267,6 @@ def _crop(photo: Photo, labels: LabelSet, folder: Path, cropper: FaceCropper, se
 
 
 def _write(folder: Path, several: str, csv_safe: bool) -> None:
-    """Write both tables and the page from the log."""
     tiles: dict[str, list[tuple[bool, float, str, str]]] = defaultdict(list)  # is it alone, score, caption, file or data URI
     as_text = partial(Path.open, mode="w", encoding="utf-8", newline="")
     with (

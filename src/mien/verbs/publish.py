@@ -229,8 +229,7 @@ def model_card(repository: str, metadata: Mapping[str, str], records: list[dict[
 
 
 def _without_home(text: str) -> str:
-    """Replace the path of the home folder, which names its user, in command lines."""
-    home = str(Path.home())
+    home = str(Path.home())  # in command lines it names its user
     if len(Path(home).parts) < 2:  # the root folder, as in some containers
         return text
     for written in {home, json.dumps(home)[1:-1]}:

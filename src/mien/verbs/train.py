@@ -319,8 +319,7 @@ def demo(*, out: Path = Path("demo"), run_verb: Callable[[list[str]], int]) -> i
     return 0
 
 
-def _list_files(out: Path) -> None:
-    """Write the list of all files, by which the next demo knows what it may replace."""
+def _list_files(out: Path) -> None:  # by which the next demo knows what it may replace
     files = [DEMO.record, *(path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir())]
     record = json.dumps({"made_by": DEMO.made_by, "format": DEMO.format, "files": files}, indent=2)
     write_whole(out / DEMO.record, lambda part: part.write_text(record, encoding="utf-8"))
