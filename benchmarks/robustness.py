@@ -12,7 +12,7 @@ import numpy as np
 
 import mien
 from mien.evaluation.metrics import proportion
-from mien.evaluation.report import markdown_table
+from mien.evaluation.templates import markdown_table
 from shared import parse, read_judged
 
 

@@ -22,7 +22,7 @@ import mien
 from mien.evaluation.audit import inspect, rows_to_leave_out
 from mien.evaluation.comparison import Answers, read_answers, summarise
 from mien.evaluation.record import read_log
-from mien.evaluation.report import markdown_table
+from mien.evaluation.templates import markdown_table
 from mien.files import write_whole
 from mien.training.recipe import Balance, Votes
 from shared import Training, epoch_faces, parse, train_all

@@ -14,7 +14,7 @@ import mien
 from mien.cli import main
 from mien.evaluation.comparison import as_json, render, summarise
 from mien.evaluation.plots import SERIES
-from mien.evaluation.report import TEMPLATES
+from mien.evaluation.templates import TEMPLATES
 from mien.inference.classifier import Classifier
 
 LABELS = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]

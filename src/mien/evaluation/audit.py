@@ -16,7 +16,7 @@ from mien.data.copies import SAME_PICTURE, SIDE, Copies, find_copies, gray_chunk
 from mien.data.faceset import SPLITS, FaceSet
 from mien.errors import MienError, spreadsheet_safe
 from mien.evaluation.record import write_rows
-from mien.evaluation.report import new_environment
+from mien.evaluation.templates import new_environment
 from mien.files import AUDIT, EXCLUDED_ROWS, check_folder, written_folder
 from mien.images import as_data_uri
 

@@ -18,7 +18,7 @@ from mien.errors import MienError, in_plain_words, say, to_json
 from mien.evaluation.metrics import SIGNIFICANT, PairedTest, holm, mcnemar, proportion
 from mien.evaluation.plots import FAINT, INK, SERIES, add_legend, draw_interval, new_figure, new_rows, plain, style_axes
 from mien.evaluation.record import describe_model, read_log, read_report
-from mien.evaluation.report import new_environment
+from mien.evaluation.templates import new_environment
 from mien.files import missing_path
 from mien.inference.classifier import Classifier
 from mien.inputs import csv_rows, parse_yaml, read_json

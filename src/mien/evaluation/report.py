@@ -1,6 +1,5 @@
 """The whole evaluation of a model on labelled faces, written as a report folder."""
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,27 +8,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
-from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
 from mien import __version__
 from mien.data.copies import MOST_DIGESTED
 from mien.data.faceset import FaceSet
-from mien.errors import MienError, printable
+from mien.errors import MienError
 from mien.evaluation import plots, record as parts
 from mien.evaluation.label_match import match_labels
 from mien.evaluation.metrics import Metrics, likely_mislabelled, mcnemar, measure, measure_before_temperature, proportion
 from mien.evaluation.record import Record, describe_data, describe_model, read_log, write_rows
+from mien.evaluation.templates import new_environment
 from mien.files import REPORT, check_folder, written_folder
 from mien.images import prepare
 from mien.inference.classifier import Classifier
 from mien.labels import LabelMap, LabelSet
 
 FILES = ("index.html", "metrics.json", "confusion.png", "predictions.csv")  # and skipped.txt if images could not be read
-TEMPLATES = Path(__file__).parent / "page"
 THUMBNAIL = 112  # longest side of a face on a sheet in pixels; larger ones are shrunk to keep the page small
 FACE, GAP, CAPTION = 1.06, 0.12, 0.52  # inches on a sheet: side of a face, gap between faces, two lines below a face
 VIEWS = {"none": 1, "flip": 2, "ten-crops": 10}  # of each face: with its mirror image, four corners and the centre
@@ -143,14 +140,6 @@ def _tabulate_predictions(
         yield [rows.id(row), labels[truth[row]], labels[int(given.argmax())], *shares, *copy]
 
 
-def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """Write a Markdown table, aligned in its source too, from the header and the rows; bars and line breaks are escaped."""
-    cells = [[printable(" ".join(cell.split())).replace("|", r"\|") for cell in row] for row in rows]
-    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
-    cells.insert(1, ["-" * width for width in widths])
-    return "\n".join(f"| {' | '.join(map(str.ljust, row, widths))} |" for row in cells)
-
-
 def largest_confusions(metrics: Metrics, wanted: int = 5) -> list[tuple[str, str, int, float]]:
     """Find the most frequent mistakes: true label, predicted label, count, and share of the true label's rows."""
     found = []
@@ -159,39 +148,6 @@ def largest_confusions(metrics: Metrics, wanted: int = 5) -> list[tuple[str, str
             if true is not predicted and count:
                 found.append((true.label, predicted.label, count, count / true.support))
     return sorted(found, key=lambda mistake: -mistake[2])[:wanted]
-
-
-def new_environment(text: bool = False) -> jinja2.Environment:
-    """Make the environment of the templates in page/; in text, dash and minus are plain, and most values stay on a line."""
-    missing, minus = ("-", "-") if text else ("\N{EN DASH}", "\N{MINUS SIGN}")
-    lines = Markup if text else str
-    environment = jinja2.Environment(
-        finalize=(lambda value: printable(value) if type(value) is str else value) if text else None,
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=jinja2.select_autoescape(),  # in HTML, not in Markdown and text
-        undefined=jinja2.StrictUndefined,
-        extensions=["jinja2.ext.do"],
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "aligned": lambda rows: lines(aligned(rows)),
-        "count": lambda number: f"{number:,}",
-        "decimal": lambda number: missing if number is None else f"{number:.3f}",
-        "logarithm": math.log,
-        "percent": lambda share: missing if share is None else f"{share:.1%}",
-        "points": lambda share: missing if share is None else f"{100 * share:+.1f}".replace("-", minus),
-        "svg": lambda figure, title: Markup(plots.as_svg(figure, title)),
-        "table": lambda rows: lines(markdown_table(rows)),
-    }
-    return environment
-
-
-def aligned(rows: Sequence[Sequence[object]]) -> str:
-    """Write rows of cells as lines, the first column left-aligned, the others right-aligned."""
-    cells = [[printable(str(cell)) for cell in row] for row in rows]
-    first, *widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join("  ".join([name.ljust(first), *map(str.rjust, figures, widths)]) for name, *figures in cells)
 
 
 def render(record: Record, figures: Mapping[str, Figure], recipe: str | None) -> str:
