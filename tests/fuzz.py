@@ -352,7 +352,8 @@ class Child:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
         self.answers = queue.SimpleQueue()
-        threading.Thread(target=self.listen, daemon=True).start()
+        self.listener = threading.Thread(target=self.listen, daemon=True)
+        self.listener.start()
         if self.answers.get(timeout=300) != "ready\n":
             raise RuntimeError("The child did not start.")
 
@@ -381,6 +382,9 @@ class Child:
     def stop(self):
         self.process.kill()
         self.process.wait()
+        self.listener.join()
+        self.process.stdin.close()
+        self.process.stdout.close()
 
 
 def place(folder, name):

@@ -14,7 +14,7 @@ from typing import IO, Any, cast
 
 import yaml
 
-from mien.errors import MienError, first_line
+from mien.errors import MienError, first_line, shortened
 
 MAX_MEGAPIXELS = 400  # a small file can claim to be larger and fill the memory; MIEN_MAX_MEGAPIXELS sets another limit
 IN_FLIGHT = 100e6  # pixels of the images that are decoded and searched at the same time; decoding takes about 8 bytes for each
@@ -122,7 +122,7 @@ def check_pixels(width: int, height: int, share: float = 1.0) -> None:
 def reason_of(error: Exception) -> str:
     """Return the message of an exception in one line, without number and path, or its type where it has none."""
     text = "out of memory" if isinstance(error, MemoryError) else str(getattr(error, "strerror", None) or error)
-    return " ".join(text.split()) or type(error).__name__
+    return shortened(" ".join(text.split()), 200) or type(error).__name__
 
 
 def text_lines(file: IO[bytes]) -> Iterator[tuple[int, str]]:

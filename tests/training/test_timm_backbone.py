@@ -139,7 +139,7 @@ def test_hub_weights_are_refused_for_our_own_networks():
 
 def test_a_transfer_runs_from_weights_to_a_model_file_that_predicts(pretrained, faces, tmp_path, quick):
     words = ["--recipe.network", f"timm:{NAME}", "--recipe.weights", str(pretrained), "--recipe.enlarge_to", "64"]
-    words += ["--recipe.network_options", '{"drop_path_rate": 0.1}', "--recipe.head_epochs", "1", *quick]
+    words += ["--recipe.network_options", '{"drop_path_rate": 0.1}', "--recipe.head_epochs", "1", *quick[2:]]
     words += ["--recipe.epochs", "2"]
     assert main(["train", "resnet50-transfer", "--data", str(faces), "--out", str(tmp_path / "run"), *words]) == 0
     model = Classifier(tmp_path / "run")

@@ -8,7 +8,7 @@ import mien
 from mien.cli import main
 from mien.data import reading
 from mien.drawn import draw_photo, write_folder
-from mien.inference import cropping
+from mien.inference import detection
 
 PHOTO_LINE = "these look like photos"
 
@@ -49,7 +49,7 @@ def test_the_faces_are_framed_as_predictions_are(photos):
 
 def test_faces_are_detected_once(photos, monkeypatch):
     faces = detected(photos)
-    monkeypatch.setattr(cropping.FaceCropper, "faces", lambda *_: pytest.fail("searched again"))
+    monkeypatch.setattr(detection.FaceCropper, "faces", lambda *_: pytest.fail("searched again"))
     again = detected(photos)
     assert np.array_equal(again.images, faces.images)
     assert again.origin == faces.origin
@@ -88,7 +88,7 @@ def test_a_detector_that_fails_concerns_its_photo(photos, monkeypatch):
     def fails(*_):
         raise RuntimeError("too blue")
 
-    monkeypatch.setattr(cropping.FaceCropper, "faces", fails)
+    monkeypatch.setattr(detection.FaceCropper, "faces", fails)
     with pytest.raises(mien.MienError, match=r"15 of 15 images cannot be read.*face detection failed \(too blue\)"):
         detected(photos)
 

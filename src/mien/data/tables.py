@@ -126,11 +126,11 @@ def _open_parquet(tree: Tree, name: str) -> _Table:
 
 @contextmanager
 def _damage_reported(tree: Tree, name: str) -> Iterator[None]:
-    from pyarrow import ArrowException
-
     try:
         yield
-    except (ArrowException, OSError) as error:
+    except MienError:
+        raise
+    except Exception as error:  # pyarrow's own, and those of names that are no text
         raise MienError(f"{tree.place(name)} is not a Parquet file, or it is damaged: {first_line(error)}.") from error
 
 

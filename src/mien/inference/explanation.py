@@ -95,9 +95,9 @@ def explain(
             cannot be written.
     """
     if out is not None:
+        check_out(out, source, model, detector, font, kind=EXPLAINED)
         if Path(out).suffix.lower() not in FORMATS:
             raise MienError(f"The picture {str(out)!r} must end in {', '.join(FORMATS)}.")
-        check_out(out, source, model, detector, font, kind=EXPLAINED)
     pipeline = FacePipeline(open_classifier(model, head, prior, labels), FaceCropper(detector, faces=faces), keep=True)
     choose_fonts((), font)
     if label is not None:

@@ -98,7 +98,7 @@ def check_file(path: Path, opener: Callable[[Path], object]) -> None:
     try:
         if not hasattr(sys, "frozen"):  # a program without a Python that could be started
             run = subprocess.run(words, env=settings, capture_output=True, timeout=PATIENCE * seconds, check=False)
-            status, told = run.returncode, run.stdout.decode(errors="replace").strip()
+            status, told = run.returncode, run.stdout.decode(errors="replace").strip().rpartition("\n")[2]
     except subprocess.TimeoutExpired:
         status = -TOO_SLOW
     except OSError as problem:

@@ -153,7 +153,8 @@ def push(
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", to):
         raise MienError(f"{to!r} is not a valid name on the hub; write --to owner/name.")
     if license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license):
-        raise MienError(f"{license!r} is no licence identifier of the hub; write one such as apache-2.0, mit or cc-by-nc-4.0.")
+        advice = "write one such as apache-2.0, mit or cc-by-nc-4.0"
+        raise MienError(f"{license!r} is not a licence identifier of the hub; {advice}.")
     if out is None and not dry_run:
         require("hub", "huggingface_hub")
         import huggingface_hub
