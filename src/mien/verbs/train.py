@@ -69,6 +69,8 @@ def train(
     require("train", "torch", "lightning_fabric", "onnx", "onnxscript", "safetensors", "tensorboard", "tqdm", "sklearn")
     if threads is not None:
         check_number("The number of threads", threads, 1)
+    check_number("The number of devices", devices, 1)
+    check_number("The number of nodes", nodes, 1)
     out = Path(out)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if labels:
