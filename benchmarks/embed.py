@@ -20,7 +20,7 @@ import yaml
 import mien
 from mien.evaluation.comparison import summarise
 from mien.evaluation.metrics import proportion
-from mien.evaluation.record import read_record
+from mien.evaluation.record import read_report
 from mien.inference.classifier import MODELS, Classifier
 from shared import parse
 
@@ -33,7 +33,7 @@ CARDS = jinja2.Environment(loader=LOADER, undefined=jinja2.StrictUndefined, trim
 def card(folder: Path, faces: mien.FaceSet, name: str, command: str) -> str:
     """Fill the card from the run's reports, its log, and both heads' answers."""
     model, summary = Classifier(folder, threads=1), summarise(folder)
-    report, crowd_report = (read_record(folder / each / "metrics.json") for each in ("report", "report-crowd"))
+    report, crowd_report = (read_report(folder / each / "metrics.json") for each in ("report", "report-crowd"))
     voted, has_votes = faces.judged_by_votes(), faces.votes.any(axis=1)
     agreeing = int((faces.votes[has_votes].argmax(1) == faces.classes[has_votes]).sum())
     judges = {"FER-2013's labels": faces, "FER+'s votes: what most of ten people said": voted}

@@ -13,9 +13,7 @@ from pathlib import Path
 from platform import node
 from typing import Any, NamedTuple, TypeVar
 
-import yaml
-
-from mien.errors import MienError, suggestion
+from mien.errors import MienError, load_table, suggestion
 from mien.inputs import read_json
 
 Result = TypeVar("Result")
@@ -63,7 +61,7 @@ class FolderKind(NamedTuple):
         return record
 
 
-_KINDS = yaml.safe_load(Path(__file__).with_name("kinds.yaml").read_text(encoding="utf-8"))
+_KINDS = load_table(__file__, "kinds")
 REPORT, AUDIT = (FolderKind(**kind) for kind in _KINDS["folders"])
 INT8_MODEL, EXCLUDED_ROWS, COMPARISON = (FileKind(name, pattern.encode()) for name, pattern in _KINDS["files"])
 HUB_FILES = {ending: FileKind(name, pattern.encode()) for ending, (name, pattern) in _KINDS["hub"].items()}

@@ -4,18 +4,16 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import yaml
 
-from mien.errors import MienError, shortened, suggestion
+from mien.errors import MienError, load_table, shortened, suggestion
 
 LabelMap = Mapping[str, str | Sequence[str] | None]
 """What becomes of labels: `{"joy": "happy"}` renames or merges one, `{"happy": ["joy", "smile"]}` merges several, and
 `{"contempt": null}` leaves one out. Labels that are not named stay."""
 
-_WORDS = yaml.safe_load(Path(__file__).with_name("labels.yaml").read_text(encoding="utf-8"))
+_WORDS = load_table(__file__)
 SIMILAR_WORDS: dict[str, str] = _WORDS["similar"]
 _MEANINGS: dict[str, str] = {word: name for name, words in _WORDS["same"].items() for word in words.split()}
 _NO_EXPRESSION = re.compile(r"none|others?|unknown|uncertain|undefined|unlabell?ed|ambiguous|no(n|ta)?face|nf")

@@ -1,7 +1,7 @@
 import pytest
 
 from mien.errors import MienError
-from mien.evaluation.record import read_record
+from mien.files import REPORT
 
 
 def written(tmp_path, text):
@@ -11,7 +11,7 @@ def written(tmp_path, text):
 
 def test_a_record_of_ours_is_read(tmp_path):
     path = written(tmp_path, '{"made_by": "mien evaluate", "format": 1, "date": "today"}')
-    assert read_record(path)["date"] == "today"
+    assert REPORT.read(path)["date"] == "today"
 
 
 @pytest.mark.parametrize(
@@ -26,9 +26,9 @@ def test_a_record_of_ours_is_read(tmp_path):
 )
 def test_other_files_are_rejected(tmp_path, text, sentence):
     with pytest.raises(MienError, match=sentence):
-        read_record(written(tmp_path, text))
+        REPORT.read(written(tmp_path, text))
 
 
 def test_a_missing_record_is_an_error(tmp_path):
     with pytest.raises(MienError, match="Cannot read"):
-        read_record(tmp_path / "metrics.json")
+        REPORT.read(tmp_path / "metrics.json")

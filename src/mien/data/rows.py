@@ -18,15 +18,14 @@ from stat import S_ISDIR, S_ISREG
 from typing import IO, Any, cast
 
 import numpy as np
-import yaml
 
-from mien.errors import MienError, shortened
+from mien.errors import MienError, load_table, shortened
 from mien.files import missing_path
 from mien.images import member_name, read_image, walk, zip_members
 from mien.inputs import MOST_CELLS, open_file, reason_of, text_lines, unpack
 from mien.labels import FERPLUS, LabelSet, meaning
 
-KNOWN = yaml.safe_load(Path(__file__).with_name("known.yaml").read_text(encoding="utf-8"))  # the words of published data sets
+KNOWN = load_table(__file__, "known")  # the words of published data sets
 MISTAKES: dict[str, str] = KNOWN["mistakes"]
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".lst")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")

@@ -1,14 +1,13 @@
 """Invented people: their looks, their expressions as facial movements, and how both are drawn, from back to front."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import yaml
 
 from mien.drawn.canvas import Canvas, Colour, Points, mix, smooth, symmetric
+from mien.errors import load_table
 
-_PEOPLE = yaml.safe_load(Path(__file__).with_name("people.yaml").read_text(encoding="utf-8"))
+_PEOPLE = load_table(__file__, "people")
 _SHAPES = {name: np.array(points) for name, points in _PEOPLE["shapes"].items()}
 HAIR_STYLES = tuple(_PEOPLE["hairlines"])
 Movement = SimpleNamespace  # how strong each of the movements in people.yaml is

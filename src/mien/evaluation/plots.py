@@ -6,12 +6,10 @@ import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib
 import numpy as np
-import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -19,10 +17,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from mien.errors import load_table
 from mien.evaluation.metrics import Metrics, Proportion, accuracy_by_coverage, filled_bins
 from mien.evaluation.record import Group
 
-_PALETTE = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+_PALETTE = load_table(__file__)
 INK, FAINT, MUTED, RULE, FILL, ACCENT, ON_FILL, WRONG, *_SERIES = _PALETTE.values()
 SERIES = tuple(_SERIES)  # runs in one figure; each has its marker too
 THEME = {colour: name for name, colour in _PALETTE.items()}

@@ -28,7 +28,6 @@ from mien.labels import LabelMap, LabelSet, label_groups
 USED = {"model": {"name": str, "sha256": str, "parameters": int}, "data": {"fingerprint": str, "split": str, "rows": int}}
 """Fields of a metrics.json, besides those that `Record` types, that comparisons and cards use."""
 
-read_record = REPORT.read
 NOT_SAID = "not said"  # the group of the rows with an empty cell in the column
 MOST_GROUPS = 50  # a column with more values than this is rejected
 FEWEST_ROWS, WIDEST = 30, 0.20

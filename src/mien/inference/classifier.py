@@ -17,6 +17,7 @@ import onnxruntime
 from mien.errors import MienError, check_number, shortened, suggestion
 from mien.images import ImageSource, prepare, read_image
 from mien.inference.model_file import MODEL_FILE, ON_HUB, TABLES, UNFINISHED, check_file, fetch_model, short_reason, unopened
+from mien.inputs import parse_yaml
 from mien.labels import LabelMap, LabelSet, move_shares
 
 DEFAULT_MODEL = "mien-s"
@@ -334,16 +335,14 @@ class _Session(onnxruntime.InferenceSession):  # type: ignore[misc, unused-ignor
 
 def try_model(path: Path) -> None:
     """Open a model file, check its recipe, and classify a black, a gray and a white face with each head."""
-    import yaml
-
     model = Classifier(path, threads=1)
     try:
-        recipe = yaml.safe_load(model.metadata.get("mien.recipe", "")) or {}
+        recipe = parse_yaml(model.metadata.get("mien.recipe") or "{}", "The recipe")
         rows = json.loads(model.metadata.get("mien.train_rows") or "{}")
-        kinds = (recipe, dict), (rows, dict), (recipe.get("keep") or [], list), (recipe.get("merge") or {}, dict)
+        kinds = (rows, dict), (recipe.get("keep") or [], list), (recipe.get("merge") or {}, dict)
         if not all(isinstance(value, kind) for value, kind in kinds):
             raise ValueError("of another type")
-    except (yaml.YAMLError, ValueError, AttributeError, RecursionError):
+    except (MienError, ValueError, RecursionError):
         problem = f"The recipe or the train_rows in the metadata of {str(path)!r} are damaged"
         raise MienError(f"{problem}; export the model again.") from None
     faces = np.stack([np.full(model.face_shape, value, np.uint8) for value in (0, 128, 255)])

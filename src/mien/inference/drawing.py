@@ -12,16 +12,15 @@ from itertools import chain, count, groupby
 from pathlib import Path
 
 import numpy as np
-import yaml
 from PIL import ExifTags, Image, ImageDraw, ImageFont, features
 
-from mien.errors import MienError
+from mien.errors import MienError, load_table
 from mien.files import identity, sweep, write_whole
 from mien.inference.prediction import Prediction
 from mien.inference.video import DRAWN, SOFTWARE, VIDEO_SUFFIX, DrawnVideo, saving
 from mien.inputs import reason_of
 
-_TABLE = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+_TABLE = load_table(__file__)
 FONT_FOLDERS, STYLES, COLOURS = _TABLE["folders"], _TABLE["styles"], _TABLE["colours"]
 SMALLEST = 480  # pixels of the longest side below which a picture is enlarged first, to have room for text
 PLOT_SUFFIX = ".tracks.png"

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import onnxruntime
-import yaml
 
 from mien import __version__
-from mien.errors import MienError, first_line
+from mien.errors import MienError, first_line, load_table
 from mien.files import cache_folder
 
 MODEL_FILE = "model.onnx"  # name of the model in a run folder and in a repository on the hub
@@ -30,7 +29,7 @@ MEMORY, MEMORY_PER_BYTE = 2**31, 4
 PATIENCE = 6  # seconds of waiting for each second of CPU time, on a busy machine
 REJECTED = 2  # exit status of the child if it does not open the file; it prints why
 TOO_SLOW = 24  # SIGXCPU, which ends a process that has used its CPU time
-TABLES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+TABLES = load_table(__file__)
 _logger = logging.getLogger("mien")
 _passed: set[str] = set()  # keys of the files that this process need not check
 

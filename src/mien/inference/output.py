@@ -14,9 +14,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-import yaml
-
-from mien.errors import MienError, printable, spreadsheet_safe, to_json
+from mien.errors import MienError, load_table, printable, spreadsheet_safe, to_json
 from mien.files import STDIN, FileKind, check_file, identity, named_files, write_whole
 from mien.images import is_image_name, matching
 from mien.inference.model_file import sha256
@@ -27,7 +25,7 @@ from mien.labels import LabelSet
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
-_TABLE = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+_TABLE = load_table(__file__)
 FIRST, LAST, PANDAS = (_TABLE[key] for key in ("first", "last", "pandas"))
 MADE_BY = "mien predict"  # in the metadata of a Parquet file
 _FIRST, _LAST = (",".join(names).encode() for names in (FIRST, LAST))

@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 
 import yaml
 
-from mien.errors import MienError, in_plain_words, shortened, suggestion
+from mien.errors import MienError, in_plain_words, load_table, shortened, suggestion
 from mien.files import FileKind, check_place, sweep
 from mien.inference.model_file import ON_HUB, UNFINISHED
 from mien.inputs import LARGEST_YAML, parse_yaml, read_text
@@ -22,7 +22,7 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 TIMM, HUB = "timm:", "hub"  # prefix of timm's networks in `Recipe.network`; `Recipe.weights` for timm's pretrained weights
 FIRST_LINE = "# what mien trained here; data: "  # of a run's recipe.yaml, before the fingerprint of the training rows
 RUN_RECIPE = FileKind("the recipe of a run", rb"\A" + FIRST_LINE.encode())
-RANGES = yaml.safe_load((Path(__file__).parent / "ranges.yaml").read_text(encoding="utf-8"))
+RANGES = load_table(__file__, "ranges")
 LIMITS = {"least": operator.ge, "above": operator.gt, "below": operator.lt, "most": operator.le}
 
 

@@ -10,16 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from importlib import import_module, metadata
-from pathlib import Path
 from typing import Literal
 
-import yaml
-
 from mien import __version__
-from mien.errors import MienError, first_line, printable, say, show, to_json
+from mien.errors import MienError, first_line, load_table, printable, say, show, to_json
 from mien.verbs import require
 
-_TEXTS = yaml.safe_load(Path(__file__).with_name("doctor.yaml").read_text(encoding="utf-8"))
+_TEXTS = load_table(__file__, "doctor")
 
 
 def recipes(name: str | None = None) -> str:
