@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import av
 import numpy as np
@@ -158,8 +159,9 @@ def test_a_video_that_cannot_be_read_is_one_error(tmp_path, write_video):
 
 def test_ffmpeg_prints_nothing(tmp_path):
     (tmp_path / "text.mp4").write_text("no video " * 99)
-    code = "import sys; from mien.inference.sources import frames; print(len(list(frames([sys.argv[1], 99]))))"
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "text.mp4")], capture_output=True, text=True, check=True)
+    code = "import sys; from reading import frames; print(len(list(frames([sys.argv[1], 99]))))"
+    command = [sys.executable, "-c", code, str(tmp_path / "text.mp4")]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("2\n", "")
 
 

@@ -178,7 +178,7 @@ def measure(probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) ->
     _check_distributions("targets", targets, len(labels))
     if len(probabilities) != len(targets):
         raise MienError(
-            f"Probabilities of {len(probabilities)} rows cannot be measured against {len(targets)} rows of targets."
+            f"{len(probabilities)} rows of probabilities cannot be measured against {len(targets)} rows of targets."
         )
     probabilities = probabilities.astype(np.float32)
     truth, predicted, every = targets.argmax(axis=1), probabilities.argmax(axis=1), np.arange(len(labels))
