@@ -111,6 +111,7 @@ def _one(item: Any, name: str, every: int, skip: Callable[[str], bool], fetch: b
     else:
         own_name = getattr(item, "filename", "") or getattr(item, "name", "")
         if hasattr(item, "read"):
+            item = item.file if hasattr(getattr(item, "file", None), "read") else item  # of FastAPI's UploadFile
             with suppress(AttributeError, OSError):
                 item.seek(0)  # as Pillow does: what was just written to a file leaves it at its end
             item = item.read()
