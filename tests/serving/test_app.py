@@ -130,6 +130,7 @@ def test_the_options_are_those_of_predict_with_its_defaults():
         ({"prior": "usual"}, "prior is not valid: Input should be 'training' or 'balanced'"),
         ({"prior": '{"happy": 1}'}, "The prior has no share for angry"),
         ({"threshold": "1.5"}, "threshold is not valid: Input should be less than or equal to 1"),
+        ({"min_score": "0.09"}, "min_score is not valid: Input should be greater than or equal to 0.1"),
         ({"margin": "nan"}, "margin is not valid: Input should be a finite number"),
         ({"every": "x" * 300}, "every is not valid: Input should be a valid integer"),
         ({"labels": '{"glad": "calm"}'}, "There is no label 'glad'"),

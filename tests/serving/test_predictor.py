@@ -95,7 +95,7 @@ def test_one_detector_is_opened_for_each_least_score(new_client, photo, monkeypa
     monkeypatch.setattr(YuNet, "__init__", lambda self, *words: (opened.append(words), real(self, *words))[1])
     for score in (None, None, 0.5, 0.5, 0.6):
         assert client.post("/predict", content=photo, params={"min_score": score} if score else {}).status_code == 200
-    assert [score for _, score in opened] == [0.5, 0.6]
+    assert [score for _, score, _ in opened] == [0.5, 0.6]
 
 
 def test_requests_beyond_the_queue_get_503_and_the_others_are_answered(new_client, photo, told, slow):

@@ -105,8 +105,8 @@ class YuNet:
     name = "yunet"
     framing: Framing | None = YUNET_FRAMING
 
-    def __init__(self, path: Path = YUNET, score: float = SCORE) -> None:
-        self._score = score
+    def __init__(self, path: Path = YUNET, score: float = SCORE, most: float = math.inf) -> None:
+        self._score, self._most = score, most
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # images run in parallel, not one image's operations
         options.log_severity_level = 4
@@ -144,6 +144,8 @@ class YuNet:
             certain = [face for face in turned if _score(face) >= max(self.SURE, self._score)]
             faces = sorted(certain, key=_score, reverse=True)
         faces = [faces[number] for number in distinct(np.array([face.box for face in faces]).reshape(-1, 4), self.DOUBLES)]
+        if len(faces) > self._most:
+            raise MienError(f"it has {len(faces):,} faces, and the limit is {self._most:,}")
         faces.sort(key=lambda face: face.size[0] * face.size[1], reverse=True)
         return [self._righted(image, face) for face in faces]
 
@@ -194,12 +196,12 @@ class YuNet:
         return faces
 
 
-def open_detector(name: str = "auto", score: float | None = None) -> Detector:
-    """Open the face detector in `detector_file` that finds faces from this score on, by default from its own."""
+def open_detector(name: str = "auto", score: float | None = None, most: float = math.inf) -> Detector:
+    """Open the face detector in `detector_file`, with the least score of a face and the most faces of an image."""
     if score is not None:
         check_number("The least score of a face", score, 1e-6, 1 - 1e-6, whole=False)
     path = detector_file(name)
-    return WholeImage() if path is None else YuNet(path, score or YuNet.SCORE)
+    return WholeImage() if path is None else YuNet(path, score or YuNet.SCORE, most)
 
 
 def detector_file(name: str) -> Path | None:

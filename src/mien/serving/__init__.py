@@ -1,5 +1,6 @@
 """The HTTP service: an ASGI app that answers as `mien.predict` does, with limits, and the server that runs it."""
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,3 +60,26 @@ def create_app(
     from mien.serving.app import build
 
     return build(**options)
+
+
+def run_service(
+    host: str = "127.0.0.1", port: int = 8000, token: str | None = None, no_auth: bool = False, **options: Any
+) -> None:
+    """Serve an app of `create_app` until Ctrl-C or SIGTERM, then finish the requests in progress.
+
+    Args:
+        host: address to listen on; by default it is reached from this machine only.
+        port: port to listen on; 0 is any free one.
+        token: a secret that every request needs as `Authorization: Bearer TOKEN`, except those of /health and /ready; by
+            default that in MIEN_TOKEN, which other users of the machine do not see.
+        no_auth: listen on an address that other machines reach without a token.
+        **options: see `create_app`.
+
+    Raises:
+        MienError: as `create_app` does, or if it cannot listen there.
+    """
+    token = token or os.environ.get("MIEN_TOKEN") or None
+    app = create_app(token=token, **options)  # first, since it says which packages are missing
+    from mien.serving.server import run
+
+    run(app, host, port, is_guarded=no_auth or token is not None)

@@ -61,7 +61,9 @@ class Options(BaseModel):
     faces: bool = Field(False, description="the images are cropped faces already")
     margin: float = Field(0.0, ge=-0.4, le=2, description="extra room around each face, as a share of its square")
     min_size: float = Field(0.0, ge=0, le=1e9, description="least size of a face in pixels")
-    min_score: float | None = Field(None, ge=1e-6, le=1 - 1e-6, description="least score of a face")
+    min_score: float | None = Field(
+        None, ge=0.1, le=1 - 1e-6, description="least score of a face; below 0.1 too much would be examined"
+    )
     threshold: float = Field(UNSURE, ge=0, le=1, description="confidence below which a prediction is unsure")
     every: int = Field(1, ge=1, le=10**9, description="of videos, process only every N-th frame")
     track: bool = Field(True, description="in videos, number the faces by person")

@@ -19,6 +19,7 @@ from mien.serving.predictor import RETRY, Predictor
 OPEN_PATHS = ("/health", "/ready")  # need no token: they say only whether the service works
 PATHS = (*OPEN_PATHS, "/predict", "/model", "/metrics", "/docs", "/openapi.json")  # each has its own counts
 SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)  # upper ends of the classes of times in /metrics
+MOST_HEAD = 2**14  # bytes of the headers and the query of a request
 BUSY = "There are too many requests; try again later."
 HEADERS = {
     "Cache-Control": "no-store",
@@ -80,7 +81,8 @@ class Guard:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
-                raise HTTPException(408, f"The request was not sent within {self._seconds:g} seconds.") from None
+                words = f"The request was not sent within {self._seconds:g} seconds."
+                raise HTTPException(408, words, {"Connection": "close"}) from None
             size = len(message.get("body", b""))
             received, self._held = received + size, self._held + size
             is_complete = not message.get("more_body", False)
@@ -114,6 +116,9 @@ class Guard:
 
     def _refusal(self, path: str, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
+        size = sum(len(name) + len(value) for name, value in scope["headers"]) + len(scope["query_string"])
+        if size > MOST_HEAD:
+            return problem(431, f"The head of the request is larger than {MOST_HEAD:,} bytes.")
         if self._token is not None and path not in OPEN_PATHS:
             scheme, _, given = headers.get("authorization", "").partition(" ")
             is_right = hmac.compare_digest(given.strip().encode("latin-1", "replace"), self._token)

@@ -12,33 +12,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from fastapi import HTTPException, Request
 from starlette.requests import ClientDisconnect
 
 from mien.errors import MienError, check_number
 from mien.inference.classifier import Classifier, open_classifier, usable_cores
-from mien.inference.detection import Detector, open_detector
+from mien.inference.detection import open_detector
 from mien.inference.output import Tally, write
 from mien.inference.pipeline import MOST_THREADS, predict
-from mien.inference.prediction import Face, Prediction
+from mien.inference.prediction import Prediction
 from mien.inputs import MOST_PIXELS
 
 RETRY = {"Retry-After": "1"}  # seconds after which a client may try again
-
-
-class _BoundedDetector:
-    """A detector that rejects images with more faces than a limit, before they are cropped."""
-
-    def __init__(self, detector: Detector, most: int) -> None:
-        self.name, self.framing = detector.name, detector.framing
-        self._detector, self._most = detector, most
-
-    def detect(self, image: np.ndarray) -> list[Face]:
-        faces = self._detector.detect(image)
-        if len(faces) > self._most:
-            raise MienError(f"it has {len(faces)} faces, and the limit is {self._most}")
-        return faces
 
 
 class Predictor:
@@ -66,7 +51,7 @@ class Predictor:
         self.max_images, self.pending = max_images, 0  # requests that wait or are processed
         self._most_pixels, self._max_seconds, self._most_pending = max_megapixels * 1e6, max_seconds, self.threads + queue
         # a detector holds its least score; the latest ones are kept, since opening one takes as long as searching an image
-        self._open = lru_cache(8)(lambda score: _BoundedDetector(open_detector(detector, score), max_faces))
+        self._open = lru_cache(8)(lambda score: open_detector(detector, score, max_faces))
         self.detector = self._open(None).name
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="mien-serve")

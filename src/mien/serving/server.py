@@ -13,9 +13,9 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mien.errors import MienError, check_number, say
+from mien.serving.guard import MOST_HEAD
 
 MOST_CONNECTIONS = 500  # below 1,024, the usual limit of open files
-MOST_HEAD = 2**14  # bytes of the head of a request
 GRACE = 5.0  # seconds beyond the limits of a request in which a stopping server finishes what it began
 
 
