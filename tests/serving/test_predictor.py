@@ -209,3 +209,22 @@ def test_the_work_for_a_client_that_has_gone_ends(new_client, photo, slow):
 def test_limits_out_of_range_are_told_at_once(new_client, limit, words):
     with pytest.raises(mien.MienError, match=words):
         new_client(**limit)
+
+
+def test_an_app_can_be_started_again(new_client, photo):
+    client, before = new_client(threads=1), {*threading.enumerate()}
+    for _ in range(2):
+        with client:
+            assert client.post("/predict", content=photo).json()[0]["label"] == "happy"
+            assert [thread for thread in threading.enumerate() if thread not in before and "mien-serve" in thread.name]
+        assert not [thread for thread in threading.enumerate() if thread not in before and "mien-serve" in thread.name]
+
+
+def test_a_member_of_a_zip_is_unpacked_up_to_four_bytes_a_pixel(new_client, photo):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", photo + bytes(2**21))
+        archive.writestr("b.png", photo)
+    rows = new_client(max_megapixels=0.5).post("/predict", content=file.getvalue()).json()
+    assert "would unpack to" in rows[0]["error"]
+    assert rows[1]["label"] == "happy"

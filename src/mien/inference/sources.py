@@ -27,7 +27,7 @@ from mien.errors import MienError, check_number
 from mien.files import missing_path
 from mien.inference.prediction import Frame, Unread
 from mien.inference.video import FETCH_ADVICE, camera_frames, stream_frames, video_frames
-from mien.inputs import LARGEST_MEMBER, BoundedReader, failure, open_file, reason_of, unpack
+from mien.inputs import LARGEST_MEMBER, MOST_PIXELS, BoundedReader, failure, open_file, reason_of, unpack
 
 Item: TypeAlias = images.ImageSource | int | Frame | Unread  # an image, folder, pattern, zip, video or camera
 Source: TypeAlias = Item | Iterable[Item]  # the sources of `predict`: an item, or an iterable of items
@@ -212,16 +212,17 @@ def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
     opened = BoundedReader(open_file(file).detach()) if isinstance(file, str) else file
     with opened, zipfile.ZipFile(opened) as archive:
         members = images.zip_members(archive, natural)
+        most = int(min(LARGEST_MEMBER, 4 * MOST_PIXELS.get()))  # four bytes for each pixel
         found = [member for member in members if not member.endswith("/") and images.is_image_name(member)]
         for member in found:
             source, info = f"{name}/{member}", members[member]
             try:
                 if info.flag_bits & ENCRYPTED:
                     raise MienError("needs a password; unpack the zip first, then give its folder.")
-                if info.file_size > LARGEST_MEMBER:
+                if info.file_size > most:
                     raise MienError(f"would unpack to {info.file_size / 2**30:.1f} GB; unpack it, and make it smaller.")
                 with archive.open(info) as content:
-                    image: Frame | Unread = Unread(source, unpack(content, LARGEST_MEMBER))
+                    image: Frame | Unread = Unread(source, unpack(content, most))
             except Exception as problem:  # each compression raises its own
                 image = Frame(source, error=failure(f"image {source!r}", problem, "cannot be unpacked", "zip it again"))
             yield image

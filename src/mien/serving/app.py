@@ -65,7 +65,7 @@ class Options(BaseModel):
         None, ge=0.1, le=1 - 1e-6, description="least score of a face; below 0.1 too much would be examined"
     )
     threshold: float = Field(UNSURE, ge=0, le=1, description="confidence below which a prediction is unsure")
-    every: int = Field(1, ge=1, le=10**9, description="of videos, process only every N-th frame")
+    every: int = Field(1, ge=1, le=1000, description="of videos, process only every N-th frame")  # time is checked at these
     track: bool = Field(True, description="in videos, number the faces by person")
     smoothing: float = Field(SMOOTHING, ge=0, le=1e9, description="seconds over which probabilities in videos are averaged")
 

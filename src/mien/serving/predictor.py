@@ -54,7 +54,7 @@ class Predictor:
         self._open = lru_cache(8)(lambda score: open_detector(detector, score, max_faces))
         self.detector = self._open(None).name
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="mien-serve")
+        self._pool: ThreadPoolExecutor | None = None  # from the first request to the end of the app's lifespan
 
     @property
     def is_full(self) -> bool:
@@ -67,13 +67,14 @@ class Predictor:
         Raises an HTTPException if the queue is full, the time is up or the images are too many; a MienError for wrong options;
         ClientDisconnect if the client has gone. Work that nobody waits for any more ends after its current image.
         """
+        stop = threading.Event()
         with self._lock:
             if self.is_full:
                 raise HTTPException(503, "There are too many requests; try again later.", RETRY)
             self.pending += 1
-            share = max(1, self.threads // self.pending)  # threads of this request: all, where it is the only one
-        stop = threading.Event()
-        work = self._pool.submit(self._rows, images, options, stop, share)
+            self._pool = self._pool or ThreadPoolExecutor(self.threads, thread_name_prefix="mien-serve")
+            # all threads, where it is the only request
+            work = self._pool.submit(self._rows, images, options, stop, max(1, self.threads // self.pending))
         work.add_done_callback(self._count_done)
         answer, gone = asyncio.wrap_future(work), asyncio.ensure_future(_disconnected(request))
         try:
@@ -121,8 +122,11 @@ class Predictor:
         return text.replace(folder, "").replace(repr(folder)[1:-1], "")
 
     def close(self) -> None:
-        """Finish what is in progress, and end the threads."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """Finish what was begun, and end the threads; another request starts new ones."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown()
 
 
 async def _disconnected(request: Request) -> None:
