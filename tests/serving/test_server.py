@@ -203,7 +203,7 @@ def test_bad_requests_get_no_server_error(photo):
 def test_the_service_keeps_its_promises_under_load():
     """Lower bars than the figures in docs/serving.md, which are measured on a machine that does nothing else."""
     bodies = load.photos()
-    own = load.in_process(bodies, 5)
+    own, _ = load.in_process(bodies, 5)
     with load.server() as (process, port):
         statuses, throughput, samples = asyncio.run(load.load(port, process.pid, bodies, 20))
         assert {*statuses} <= {200, 503}
