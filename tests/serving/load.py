@@ -133,7 +133,7 @@ def in_process(bodies, seconds):
 
     for row in mien.predict(endless(), model=classifier):
         done += not row.face
-    return done / (time.perf_counter() - start), (cpu_seconds(os.getpid()) - cpu) / done
+    return done / (time.perf_counter() - start), (cpu_seconds(os.getpid()) - cpu) / max(1, done)
 
 
 def growth(samples):
