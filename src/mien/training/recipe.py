@@ -1,13 +1,13 @@
 """Everything that determines the trained model: one frozen dataclass, one YAML file. Needs no torch."""
 
 import dataclasses
-import inspect
 import json
 import operator
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import formatannotation
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, cast, get_args, get_origin
@@ -240,8 +240,7 @@ def _check_types(part: Any, prefix: str = "") -> None:
     for each in dataclasses.fields(part):
         value, name = getattr(part, each.name), prefix + each.name
         if not _is_of(value, each.type):
-            kind = inspect.formatannotation(each.type)
-            raise MienError(f"The recipe's {name} must be of the type {kind}, not {shortened(value, form=repr)}.")
+            raise MienError(f"The recipe's {name} must be {formatannotation(each.type)}, not {shortened(value, form=repr)}.")
         if dataclasses.is_dataclass(value):
             _check_types(value, f"{name}.")
 
