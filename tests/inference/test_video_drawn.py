@@ -4,7 +4,8 @@ from PIL import Image
 
 from mien.errors import MienError
 from mien.inference import video
-from mien.inference.video import DRAWN, ENCODERS, MARK, DrawnVideo
+from mien.files import DRAWN
+from mien.inference.video import ENCODERS, MARK, DrawnVideo
 from reading import frames
 
 

@@ -15,9 +15,9 @@ import numpy as np
 from PIL import ExifTags, Image, ImageDraw, ImageFont, features
 
 from mien.errors import MienError, load_table
-from mien.files import identity, sweep, write_whole
+from mien.files import DRAWN, identity, sweep, write_whole
 from mien.inference.prediction import Prediction
-from mien.inference.video import DRAWN, SOFTWARE, VIDEO_SUFFIX, DrawnVideo, saving
+from mien.inference.video import SOFTWARE, VIDEO_SUFFIX, DrawnVideo, saving
 from mien.inputs import reason_of
 
 _TABLE = load_table(__file__)

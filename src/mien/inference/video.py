@@ -3,7 +3,6 @@
 import io
 import math
 import os
-import re
 import struct
 import sys
 import time
@@ -19,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from mien.errors import MienError
-from mien.files import FileKind, temporary_path, write_whole
+from mien.files import DRAWN, temporary_path, write_whole
 from mien.images import FORMATS
 from mien.inference.prediction import Frame
 from mien.inputs import IN_FLIGHT, SMALL, check_pixels, open_file, pixel_limit, reason_of
@@ -33,10 +32,9 @@ BOXES = frozenset(FORMATS["boxes of MP4"].encode().split())  # at the top of a f
 VIDEO_SUFFIX = ".mp4"  # container of drawn videos
 ENCODERS = ("libx264", "libopenh264", "mpeg4")  # codecs of drawn videos, best first: H.264, which browsers play, else MPEG-4
 TIME_BASE = Fraction(1, 1000)  # unit of the times of a drawn video's frames, in seconds
-SOFTWARE = "mien predict --draw"  # EXIF tag Software of a drawn picture, which marks it as replaceable
+SOFTWARE = "mien predict --draw"  # EXIF tag Software of a drawn picture, by which `DRAWN` recognises it
 # the same for a drawn video, at its end: a box of free space, which players skip (ISO/IEC 14496-12, 8.1.2)
 MARK = struct.pack(">I4s", 8 + len(SOFTWARE), b"free") + SOFTWARE.encode()
-DRAWN = FileKind("drawn by mien predict", re.escape(SOFTWARE.encode()) + rb"\0|" + re.escape(MARK) + rb"\Z")
 
 
 def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Iterator[Frame]:
