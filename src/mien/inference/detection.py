@@ -16,7 +16,6 @@ from mien.errors import MienError, check_number, load_table
 from mien.images import BAND
 from mien.inference.model_file import check_file
 from mien.inference.prediction import Face
-from mien.inference.tracking import overlaps
 from mien.inputs import reason_of
 
 YUNET = Path(__file__).parents[1] / "models" / "detectors" / "yunet.onnx"
@@ -235,6 +234,16 @@ def distinct(boxes: np.ndarray, overlap: float) -> list[int]:
         kept.append(first)
         left = left[overlaps(boxes[[first]], boxes[left])[0] <= overlap]
     return kept
+
+
+def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:  # (N, 4), (M, 4) -> (N, M)
+    """Compute the intersection over union of every two boxes, 0 if both are empty."""
+    starts = np.maximum(first[:, None, :2], second[None, :, :2])
+    ends = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    common = np.prod(np.clip(ends - starts, 0, None), axis=2)
+    areas = [np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=1) for boxes in (first, second)]
+    union = areas[0][:, None] + areas[1][None] - common
+    return np.asarray(np.divide(common, union, out=np.zeros(common.shape), where=union > 0))
 
 
 def _turned(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
