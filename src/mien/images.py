@@ -39,16 +39,8 @@ LARGEST_FACE = 4096  # side in pixels of a prepared or drawn face: four times th
 BAND = 2**18  # pixels that are converted at a time: copies of a whole image take several times its memory, and longer
 MOST_VISITS = 8  # so many times links lead to a folder: among folders that link to each other there are millions of ways
 CONTAINED = 2**23  # pixels; Pillow rejects twice as many. The largest icons have 1024 x 1024
-# how an image becomes upright, and back, by its EXIF orientation (TIFF 6.0, tag 274)
-_TURNS: dict[int, tuple[Image.Transpose, Callable[[np.ndarray], np.ndarray]]] = {
-    2: (Image.Transpose.FLIP_LEFT_RIGHT, lambda seen: seen[:, ::-1]),
-    3: (Image.Transpose.ROTATE_180, lambda seen: seen[::-1, ::-1]),
-    4: (Image.Transpose.FLIP_TOP_BOTTOM, lambda seen: seen[::-1]),
-    5: (Image.Transpose.TRANSPOSE, lambda seen: seen.swapaxes(0, 1)),
-    6: (Image.Transpose.ROTATE_270, np.rot90),
-    7: (Image.Transpose.TRANSVERSE, lambda seen: seen[::-1, ::-1].swapaxes(0, 1)),
-    8: (Image.Transpose.ROTATE_90, lambda seen: np.rot90(seen, -1)),
-}
+# by EXIF orientation (TIFF 6.0, tag 274): whether the axes of the stored image are swapped, and its steps down and across
+_ORIENTATIONS = {2: (0, 1, -1), 3: (0, -1, -1), 4: (0, -1, 1), 5: (1, 1, 1), 6: (1, -1, 1), 7: (1, -1, -1), 8: (1, 1, -1)}
 _PILLOW_LIMIT = threading.Lock()  # guards Pillow's limit, a global
 
 with suppress(ImportError):
@@ -264,17 +256,16 @@ def _pixels(image: Image.Image, orientation: int = 1) -> tuple[np.ndarray, str]:
         image = image.getchannel("L")  # Pillow cannot convert it to RGB; lightness is enough for a face
     wanted = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
     has_alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
-    turn, turn_back = _TURNS.get(orientation, (None, np.asarray))
-    size = image.size if orientation in (5, 6, 7, 8) else image.size[::-1]
+    is_swapped, down, across = _ORIENTATIONS.get(orientation, (0, 1, 1))
+    size = image.size if is_swapped else image.size[::-1]
     pixels = np.empty(size if wanted == "L" else (*size, 3), np.uint8)
-    stored, rows = turn_back(pixels), max(1, BAND // image.width)
+    stored, rows = (pixels.swapaxes(0, 1) if is_swapped else pixels)[::down, ::across], max(1, BAND // image.width)
     for top in range(0, image.height, rows):
         part = image if rows >= image.height else image.crop((0, top, image.width, min(top + rows, image.height)))
         if has_alpha:
             part = (part.convert("LA") if part.mode == "La" else part).convert("RGBA")
             part = Image.alpha_composite(Image.new("RGBA", part.size, "white"), part)
-        part = part if part.mode == wanted else part.convert(wanted)
-        stored[top : top + rows] = turn_back(np.asarray(part if turn is None else part.transpose(turn)))
+        stored[top : top + rows] = np.asarray(part if part.mode == wanted else part.convert(wanted))
     return pixels, note
 
 
