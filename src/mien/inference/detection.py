@@ -58,13 +58,12 @@ def crop_face(image: np.ndarray, face: Face, framing: Framing | None) -> np.ndar
     # The axes of the square in `near`, and the corner where they start.
     axes = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * (length / side)
     corner = np.array([x - left, y - top]) - axes @ np.full(2, side / 2)
-    return _transformed(Image.fromarray(near), (side, side), np.column_stack([axes, corner]))
+    return _resampled(Image.fromarray(near), (side, side), np.column_stack([axes, corner]))
 
 
 class Detector(Protocol):
     """A face detector."""
 
-    name: str
     framing: Framing | None  # how its faces lie in the square of the training faces; None: their boxes are used as they are
 
     def detect(self, image: np.ndarray) -> list[Face]:
@@ -74,7 +73,6 @@ class Detector(Protocol):
 class WholeImage:
     """Takes each image as one face: for faces that are already cropped."""
 
-    name = "none"
     framing: Framing | None = None
 
     def detect(self, image: np.ndarray) -> list[Face]:
@@ -86,13 +84,12 @@ class WholeImage:
 class YuNet:
     """YuNet: boxes, scores and five landmarks; `path` is a YuNet .onnx file, of free or fixed input size.
 
-    It finds faces of 10 to 470 pixels turned by up to 60 degrees: images are searched at several sizes, and turned if need be.
+    It finds faces of 10 to 470 pixels rotated by up to 60 degrees: it searches images at several sizes, and rotated if need be.
     """
 
-    name = "yunet"
     framing: Framing | None = YUNET_FRAMING
 
-    def __init__(self, path: Path = YUNET, score: float = _SEARCH.score) -> None:
+    def __init__(self, path: Path = YUNET, score: float = _SEARCH.min_score) -> None:
         self._score = score
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # images run in parallel, not one image's operations
@@ -115,45 +112,45 @@ class YuNet:
         """Find the faces of an image, largest first."""
         longest, faces = max(image.shape[:2]), list[Face]()
         most = min(longest, self._fixed or _SEARCH.sizes[-1])  # a file of fixed size takes no larger image
-        for size in sorted({max(_SEARCH.coarse, min(size, most)) for size in _SEARCH.sizes}):
+        for size in sorted({max(_SEARCH.smallest_size, min(size, most)) for size in _SEARCH.sizes}):
             found, scale = search_resized(image, size, self._search), size / longest
             certain = [face for face in found if _score(face) >= self._score]
             # the finer search places a face better, unless the face is too large for it
-            better = [face for face in certain if max(face.size) * scale <= _SEARCH.largest]
+            better = [face for face in certain if max(face.size) * scale <= _SEARCH.large_face]
             faces = better + faces + [face for face in certain if face not in better]
             smallest = min((max(face.size) for face in faces), default=0.0) * scale
             in_doubt = size < _SEARCH.sizes[1] and len(found) > len(certain)
-            if not in_doubt and smallest >= _SEARCH.small and 2 * size >= most:
+            if not in_doubt and smallest >= _SEARCH.small_face and 2 * size >= most:
                 break
         if not faces:
-            turned = search_resized(image, _SEARCH.sideways, self._search, (90, -90, 180))
-            turned += search_resized(image, _SEARCH.sideways // 2, self._search, (45, -45, 135, -135))
-            certain = [face for face in turned if _score(face) >= max(_SEARCH.sure, self._score)]
+            rotated = search_resized(image, _SEARCH.rotated_size, self._search, (90, -90, 180))
+            rotated += search_resized(image, _SEARCH.rotated_size // 2, self._search, (45, -45, 135, -135))
+            certain = [face for face in rotated if _score(face) >= max(_SEARCH.sure_score, self._score)]
             faces = sorted(certain, key=_score, reverse=True)
-        faces = [faces[number] for number in distinct(np.array([face.box for face in faces]).reshape(-1, 4), _SEARCH.doubles)]
+        faces = [faces[number] for number in distinct(np.array([face.box for face in faces]).reshape(-1, 4), _SEARCH.duplicate)]
         faces.sort(key=lambda face: face.size[0] * face.size[1], reverse=True)
-        return [self._righted(image, face) for face in faces]
+        return [self._refined(image, face) for face in faces]
 
-    def _righted(self, image: np.ndarray, face: Face) -> Face:
+    def _refined(self, image: np.ndarray, face: Face) -> Face:
         """Search again around a face that is tilted or scores low, upright: landmarks of tilted faces are inexact."""
-        if abs(face.angle) < _SEARCH.tilted and _score(face) >= _SEARCH.sure:
+        if abs(face.angle) < _SEARCH.tilted and _score(face) >= _SEARCH.sure_score:
             return face
-        reach = _SEARCH.around * max(face.size)
+        reach = _SEARCH.refined_radius * max(face.size)
         left, top = (max(0, round(centre - reach)) for centre in face.centre)
         near = image[top : round(face.centre[1] + reach) + 1, left : round(face.centre[0] + reach) + 1]
 
-        def searched(before: Face, *turns: int) -> Face:
-            turned = search_resized(near, _SEARCH.close, self._search, [before.angle + turn for turn in turns])
-            found = [_moved(other, np.eye(2), np.array([left, top])) for other in turned if _score(other) >= self._score]
+        def best_around(before: Face, *turns: int) -> Face:
+            rotated = search_resized(near, _SEARCH.refined_size, self._search, [before.angle + turn for turn in turns])
+            found = [_mapped_back(other, np.eye(2), np.array([left, top])) for other in rotated if _score(other) >= self._score]
             here = [other for other in found if math.dist(other.centre, face.centre) < max(face.size) / 2]  # no neighbour
             return max(here, key=_score, default=before)
 
-        best = searched(face, 0)
-        if _score(best) < _SEARCH.sure:  # turned far, YuNet takes other parts for the eyes
-            best = max(best, searched(face, 60, 120, 180, 240, 300), key=_score)
-        elif abs(best.angle) >= _SEARCH.turned:
-            best = max(best, searched(best, 180), key=_score)
-        return searched(best, 0)
+        best = best_around(face, 0)
+        if _score(best) < _SEARCH.sure_score:  # in a face that is rotated far, YuNet takes other parts for the eyes
+            best = max(best, best_around(face, 60, 120, 180, 240, 300), key=_score)
+        elif abs(best.angle) >= _SEARCH.far_tilted:
+            best = max(best, best_around(best, 180), key=_score)
+        return best_around(best, 0)
 
     def _search(self, image: np.ndarray) -> list[Face]:
         height, width = image.shape[:2]
@@ -166,7 +163,7 @@ class YuNet:
         for level, stride in enumerate(_SEARCH.strides):
             class_score, object_score, boxes, points = (grid[0] for grid in outputs[level::3])  # (cells, 1 | 4 | 10)
             scores = np.sqrt(np.clip(class_score, 0, 1) * np.clip(object_score, 0, 1))[:, 0]
-            cells = np.flatnonzero(scores >= min(self._score, _SEARCH.doubt))
+            cells = np.flatnonzero(scores >= min(self._score, _SEARCH.uncertain_score))
             corners = np.stack([cells % (columns // stride), cells // (columns // stride)], axis=1)
             centres, halves = (corners + boxes[cells, :2]) * stride, np.exp(boxes[cells, 2:]) * stride / 2
             landmarks = (points[cells] + np.tile(corners, 5)) * stride
@@ -186,7 +183,7 @@ def open_detector(name: str = "auto", score: float | None = None) -> Detector:
     if score is not None:
         check_number("The least score of a face", score, 1e-6, 1 - 1e-6, whole=False)
     path = detector_file(name)
-    return WholeImage() if path is None else YuNet(path, score or _SEARCH.score)
+    return WholeImage() if path is None else YuNet(path, score or _SEARCH.min_score)
 
 
 def detector_file(name: str) -> Path | None:
@@ -205,7 +202,7 @@ def detector_file(name: str) -> Path | None:
 
 
 def search_resized(image: np.ndarray, longest: int, search: Search, degrees: Iterable[float] = (0.0,)) -> list[Face]:
-    """Search an image with its longest side resized to `longest` pixels, turned counterclockwise by each of these angles."""
+    """Search an image with its longest side resized to `longest` pixels, rotated counterclockwise by each of these angles."""
     resized, scale = image, longest / max(image.shape[:2])
     if scale != 1 or image.ndim == 2:
         height, width = image.shape[:2]
@@ -221,8 +218,8 @@ def search_resized(image: np.ndarray, longest: int, search: Search, degrees: Ite
         resized = np.asarray(Image.fromarray(reduced).resize(size, filter, box).convert("RGB"))
     faces = []
     for angle in degrees:
-        turned, turn, shift = _turned(resized, angle) if angle else (resized, np.eye(2), np.zeros(2))
-        faces += [_moved(face, turn.T / scale, -turn.T @ shift / scale, angle) for face in search(turned)]
+        rotated, turn, shift = _rotated(resized, angle) if angle else (resized, np.eye(2), np.zeros(2))
+        faces += [_mapped_back(face, turn.T / scale, -turn.T @ shift / scale, angle) for face in search(rotated)]
     return faces
 
 
@@ -246,7 +243,7 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:  # (N, 4), (M
     return np.asarray(np.divide(common, union, out=np.zeros(common.shape), where=union > 0))
 
 
-def _turned(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _rotated(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Turn an image counterclockwise on a canvas that holds all of it; also the rotation (2, 2) and shift (2,) into it."""
     picture = Image.fromarray(image)
     size = np.array(picture.size)
@@ -255,15 +252,15 @@ def _turned(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray, 
     canvas = np.ceil(np.abs(turn) @ size - 1e-6).astype(int)
     shift = canvas / 2 - turn @ (size / 2)
     back = np.column_stack([turn.T, -turn.T @ shift])  # Pillow asks where each pixel of the canvas comes from
-    return _transformed(picture, tuple(canvas.tolist()), back), turn, shift
+    return _resampled(picture, tuple(canvas.tolist()), back), turn, shift
 
 
-def _transformed(picture: Image.Image, size: tuple[int, int], matrix: np.ndarray) -> np.ndarray:
+def _resampled(picture: Image.Image, size: tuple[int, int], matrix: np.ndarray) -> np.ndarray:
     data, gray = tuple(matrix.ravel().tolist()), (128,) * len(picture.getbands())
     return np.asarray(picture.transform(size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR, fillcolor=gray))
 
 
-def _moved(face: Face, matrix: np.ndarray, shift: np.ndarray, degrees: float = 0.0) -> Face:
+def _mapped_back(face: Face, matrix: np.ndarray, shift: np.ndarray, degrees: float = 0.0) -> Face:
     """Map a face back: points by the matrix, the box by its middle, its sides swapped where the image lay on its side."""
     scale = float(np.sqrt(abs(np.linalg.det(matrix))))
     x1, y1, x2, y2 = face.box

@@ -46,7 +46,7 @@ def choose_fonts(texts: tuple[str, ...], font: str | None = None) -> Mapping[str
     own = (None,) if font is None else (font, None)
     able: dict[str | None, set[str]] = {}
     for file in chain.from_iterable(files() for files in (lambda: own, installed_fonts)):
-        lacking = _lacking(file, drawn)
+        lacking = _missing_letters(file, drawn)
         able[file] = {word for word in words if not lacking.intersection(word)}
         if set(words) == set().union(*able.values()):
             break
@@ -69,7 +69,7 @@ def installed_fonts() -> list[str]:
     return list(map(str, sorted(files, key=lambda path: (any(style in path.stem.lower() for style in STYLES), path.name))))
 
 
-def _lacking(file: str | None, letters: set[str]) -> set[str]:
+def _missing_letters(file: str | None, letters: set[str]) -> set[str]:
     """Return the letters that a font lacks, all if it cannot be used: those drawn as a code point that is no letter."""
     try:
         basic = ImageFont.Layout.BASIC

@@ -206,7 +206,7 @@ def _padded(text: str, width: int) -> str:  # in front, or behind it if the widt
     return text + spaces if width < 0 else spaces + text
 
 
-def _named(source: Source) -> list[Path]:
+def _named_inputs(source: Source) -> list[Path]:
     items = source if isinstance(source, list | tuple) else [source]
     patterns = [item for item in items if isinstance(item, str) and has_magic(item)]
     return [*named_files(source), *(Path(path) for pattern in patterns for path in matching(pattern))]
@@ -218,7 +218,7 @@ def check_draw(draw: str | Path, source: Source, flag: str = "--draw") -> None:
         raise MienError(f"The folder for the pictures has an empty name; name a folder with {flag}.")
     folder = Path(os.path.realpath(draw))
     own, around = identity(folder), [identity(each) for each in (folder, *folder.parents)]
-    for path in _named(source):
+    for path in _named_inputs(source):
         reason = ""
         if path.is_dir() and identity(path) in around:
             reason = f"lies in the input {str(path)!r}, where its pictures would count as photos"
@@ -232,9 +232,9 @@ def check_out(out: str | Path, source: Source, *others: object, kind: FileKind =
     """Return the path of an output file; raise a MienError if it would replace an input or a file of another kind."""
     if is_image_name(str(out)):
         above = [identity(folder) for folder in Path(os.path.realpath(out)).parents]
-        if any(path.is_dir() and identity(path) in above for path in _named(source)):
+        if any(path.is_dir() and identity(path) in above for path in _named_inputs(source)):
             raise MienError(f"{str(out)!r} would count as one of the inputs; choose another --out.")
-    return check_file(out, kind, [_named(source), *others])
+    return check_file(out, kind, [_named_inputs(source), *others])
 
 
 def log_path(out: Path) -> Path:
@@ -290,7 +290,7 @@ class ResumeLog(RowLog):
         if self.path.exists():
             if not resume:
                 raise MienError(f"{str(self.path)!r} holds an unfinished run; add --resume, or remove that file.")
-            self._scan()
+            self._read_place()
 
     def skip(self, source: str) -> bool:
         """Tell whether a source is in the log already; one that was given twice is skipped once per entry."""
@@ -322,7 +322,7 @@ class ResumeLog(RowLog):
         self.path.unlink()
         return tally
 
-    def _scan(self) -> None:
+    def _read_place(self) -> None:
         """Count the sources in the log, and find the place after the last one that certainly has all its rows."""
         try:
             lines = self.lines()

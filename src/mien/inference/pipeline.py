@@ -166,8 +166,8 @@ class FacePipeline:
     def find(self, item: Frame | Unread) -> ImageFaces:
         """Read an image, and detect, crop and prepare its faces."""
         frame = read(item)
-        moment: dict[str, Any] = {"frame": frame.frame, "time": frame.time, "note": frame.note, "error": frame.error}
-        row = Prediction(frame.source, self.classifier.labels, threshold=self._threshold, **moment)
+        common: dict[str, Any] = {"frame": frame.frame, "time": frame.time, "note": frame.note, "error": frame.error}
+        row = Prediction(frame.source, self.classifier.labels, threshold=self._threshold, **common)
         if frame.image is None:
             return ImageFaces([row])
         kept = frame.image if self._keep else None
@@ -189,12 +189,12 @@ class FacePipeline:
 
     def classify(self, group: list[ImageFaces]) -> list[ImageFaces]:
         """Add the probabilities to every row with a face."""
-        answers = iter(self._answers([face for image in group for face in image.prepared]))
+        answers = iter(self._classify_faces([face for image in group for face in image.prepared]))
         for image in group:
             image.rows = [row if row.face is None else replace(row, **next(answers)) for row in image.rows]
         return group
 
-    def _answers(self, faces: list[np.ndarray]) -> list[dict[str, Any]]:
+    def _classify_faces(self, faces: list[np.ndarray]) -> list[dict[str, Any]]:
         if not faces:
             return []
         try:
@@ -202,7 +202,7 @@ class FacePipeline:
         except MienError as error:
             if len(faces) == 1:
                 return [{"error": str(error)}]
-            return [answer for face in faces for answer in self._answers([face])]
+            return [answer for face in faces for answer in self._classify_faces([face])]
         return [{"probabilities": answer} for answer in answers]
 
 

@@ -115,7 +115,7 @@ def crop(
     part = log_path(out if out.name else out.absolute())  # "." has no name
     if resume and not part.exists() and (out / "photos.csv").is_file():
         say(f"mien: {str(out)!r} is whole, there is nothing to resume")
-        return _counted(out)
+        return _count(out)
     check_empty(out)
     if part.exists() and not resume:
         raise MienError(f"{str(part)!r} holds an unfinished run; add --resume, or remove that folder.")
@@ -125,7 +125,7 @@ def crop(
     say(f"labels: {', '.join(rows.labels)}", quiet)
     settings = {"photos": names, "labels": rows.labels.names, "several": several, "detector": detector, "margin": margin}
     settings |= {"min_size": min_size, "min_score": min_score, "size": size, "every": every}
-    left = _with_places(rows)
+    left = _with_paths(rows)
     log = RowLog(part / LOG)
     count = _skip_logged(log, json.loads(json.dumps(settings)), left)
     cropped = pack.in_threads(
@@ -145,7 +145,7 @@ def crop(
                     if rows.count and not quiet:
                         show_progress(count, rows.count, "photos")
             _write(folder, log, several, csv_safe)
-            crops = replace(_counted(folder), folder=out)
+            crops = replace(_count(folder), folder=out)
             if not crops.faces:
                 count = 0
                 raise MienError(f"There is no face to crop, and nothing was written. {crops.table()}.")
@@ -176,7 +176,7 @@ def _skip_logged(log: RowLog, settings: dict[str, Any], photos: Iterator[Photo])
     return len(done)
 
 
-def _counted(folder: Path) -> Crops:
+def _count(folder: Path) -> Crops:
     with (folder / "photos.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     remarks = Counter(row["remark"] for row in rows)
@@ -212,7 +212,7 @@ def _name(row: Row | BadRow) -> str:
     return printable(row.id) if isinstance(row, Row) else row.place
 
 
-def _with_places(rows: Rows) -> Iterator[Photo]:
+def _with_paths(rows: Rows) -> Iterator[Photo]:
     """Add to each photo its label and the place of its faces in the folder, without number and suffix."""
     taken: Counter[str] = Counter()
     for row in rows.rows:
@@ -220,11 +220,11 @@ def _with_places(rows: Rows) -> Iterator[Photo]:
         if isinstance(row, Row):
             label = rows.labels[int(row.target if isinstance(row.target, int) else row.target.argmax())]
             name = "-".join(part for part in (PurePath(row.id).stem, row.columns.get("frame")) if part)
-            place = _unused([label, name] if row.split == "none" else [row.split, label, name], taken)
+            place = _unique_path([label, name] if row.split == "none" else [row.split, label, name], taken)
         yield row, label, place
 
 
-def _unused(names: Sequence[str], taken: Counter[str]) -> str:
+def _unique_path(names: Sequence[str], taken: Counter[str]) -> str:
     """Join names to a path that every file system takes, with a number if it was given before, in upper or lower case."""
     cleaned = (re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "_", name.encode("utf-8", "replace").decode()) for name in names)
     first = path = "/".join(name.encode()[:LONGEST].decode(errors="ignore").strip(" .") or "_" for name in cleaned)
