@@ -71,7 +71,7 @@ def _is_ignored(name: str) -> bool:
 def walk(folder: str, key: Callable[[str], Any] = str) -> Iterator[tuple[str, os.stat_result | OSError | None]]:
     """List what is below a folder, with its status (None: a link to nowhere) or error; no noise, and no links to one above."""
     visits: Counter[tuple[int, int]] = Counter()
-    # the folders that are being listed: names that are left, and the folders above
+    # the folders being listed: names that are left, and the folders above
     open_folders: list[tuple[Iterator[str], frozenset[tuple[int, int]]]] = [(iter([""]), frozenset())]
     while open_folders:
         names, above = open_folders[-1]
@@ -229,7 +229,7 @@ def _decode(image: Image.Image) -> tuple[np.ndarray, str]:
     tags = getattr(image, "tag_v2", {})
     tile = [tags.get(tag, 0) for tag in (ExifTags.Base.TileWidth, ExifTags.Base.TileLength)]
     check_pixels(*max(image.size, tile, key=math.prod))  # each tile of a TIFF is decoded whole
-    # those that Pillow hands to other programs (EPS would be executed by Ghostscript), or unpacks without a limit
+    # Pillow hands these to other programs (Ghostscript would execute EPS), or unpacks them without a limit
     if image.format in FORMATS["Pillow's rejected"]:
         raise MienError(f"is a file of the format {image.format}; save it as JPEG or PNG.")
     try:

@@ -282,7 +282,7 @@ class ResumeLog(RowLog):
 
     def __init__(self, out: Path, labels: LabelSet, settings: dict[str, Any], names: list[str], resume: bool) -> None:
         super().__init__(log_path(out))
-        self.answered: Counter[str] = Counter()  # how often each source is in the log already
+        self.logged: Counter[str] = Counter()  # how often each source is in the log already
         self._out, self._labels, self._names = out, labels, [encodable(name) for name in names]
         replaced = sha256(out) if out.is_file() else None
         header = {"labels": labels.names, "settings": settings, "names": self._names, "replaced": replaced}
@@ -294,8 +294,8 @@ class ResumeLog(RowLog):
 
     def skip(self, source: str) -> bool:
         """Tell whether a source is in the log already; one that was given twice is skipped once per entry."""
-        self.answered[encodable(source)] -= 1
-        return self.answered[encodable(source)] >= 0
+        self.logged[encodable(source)] -= 1
+        return self.logged[encodable(source)] >= 0
 
     def write(self, predictions: Iterable[Prediction]) -> None:
         """Append predictions as they come; an interruption before the first one leaves no log."""
@@ -314,7 +314,7 @@ class ResumeLog(RowLog):
 
     def finish(self, format: str) -> Tally:
         """Convert the log to the output file, and remove it."""
-        if "-" in self._names and (others := +self.answered):
+        if "-" in self._names and (others := +self.logged):
             raise MienError(self._other_input(next(iter(others))))
         threshold = self._header["settings"].get("threshold", 0.0)
         rows = (Prediction.from_dict(line, self._labels, threshold) for line in islice(self.lines(), 1, None))
@@ -335,7 +335,7 @@ class ResumeLog(RowLog):
             last, images, safe, place = "", 0, self.place, self.place
             for row in lines:
                 if row["source"] != last:
-                    self.answered[last] += images
+                    self.logged[last] += images
                     last, images, safe = row["source"], 0, place
                 images += not row.get("face") and not row.get("frame")  # the first row of an image or a video
                 place = self.place

@@ -45,7 +45,7 @@ def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Ite
             raise MienError("is empty (0 bytes); copy or download it again.")
         cut_off = _stated_size(file) > size
         file.seek(0)
-        # Opened by its content, for FFmpeg takes some names for addresses; and it may open nothing else, as some formats do.
+        # Opened by its content, since FFmpeg takes some names for addresses; formats that open other files are not allowed.
         formats = ",".join(av.formats_available.difference(FORMATS["FFmpeg's rejected"]))
         confined = {"protocol_whitelist": "none", "format_whitelist": formats}
         number, seconds = -1, 0.0
