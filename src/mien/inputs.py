@@ -68,6 +68,9 @@ class BoundedReader(io.BufferedReader):
             raise ValueError("its index or a header is too large")
         return content
 
+    def __del__(self) -> None:
+        self.close()  # without the warning of a file that nothing closed, which a zip reads until its faces are dropped
+
 
 def failure(what: str, error: Exception, fault: str = "cannot be read", remedy: str = "") -> str:
     """Say in a sentence why an input, such as "image 'a.jpg'", cannot be read, whatever was raised; for every kind of input."""

@@ -12,7 +12,6 @@ import re
 import sys
 import tarfile
 import threading
-import weakref
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -148,7 +147,6 @@ def _zip(path: Path) -> Tree:
     reader = BoundedReader(open_file(path).detach())
     archive, lock = zipfile.ZipFile(reader), threading.Lock()  # ZipFile counts its open members without one
     reader.left = sys.maxsize
-    weakref.finalize(archive, reader.close)
 
     def content(member: zipfile.ZipInfo) -> bytes:
         with lock, archive.open(member) as file:

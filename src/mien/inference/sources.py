@@ -208,8 +208,8 @@ def _report_left_out(kind: str, name: str, is_empty: bool, left_out: list[str], 
 
 def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
     """List the images in a zip in natural order, such as "photos.zip/inner/a.jpg"; each is unpacked on demand."""
-    opened = BoundedReader(open_file(file).detach() if isinstance(file, str) else file)
-    with opened, zipfile.ZipFile(opened) as archive:
+    raw: Any = open_file(file).detach() if isinstance(file, str) else file
+    with BoundedReader(raw) as opened, zipfile.ZipFile(opened) as archive:
         opened.left = sys.maxsize
         members = images.zip_members(archive, natural)
         found = [member for member in members if not member.endswith("/") and images.is_image_name(member)]
