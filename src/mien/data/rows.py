@@ -25,7 +25,7 @@ import numpy as np
 
 from mien.errors import MienError, load_table, shortened
 from mien.files import missing_path
-from mien.images import member_name, read_image, walk, zip_members
+from mien.images import member_name, open_member, read_image, walk, zip_members
 from mien.inputs import MOST_CELLS, BoundedReader, open_file, reason_of, text_lines, unpack
 from mien.labels import FERPLUS, LabelSet, meaning
 
@@ -149,10 +149,10 @@ def _zip(path: Path) -> Tree:
     reader.left = sys.maxsize
 
     def content(member: zipfile.ZipInfo) -> bytes:
-        with lock, archive.open(member) as file:
+        with lock, open_member(archive, member) as file:
             return unpack(file)
 
-    return _archive(path, zip_members(archive), archive.open, content)
+    return _archive(path, zip_members(archive), functools.partial(open_member, archive), content)
 
 
 @contextmanager

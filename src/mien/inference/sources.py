@@ -220,7 +220,7 @@ def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
                     raise MienError("needs a password; unpack the zip first, then give its folder.")
                 if info.file_size > LARGEST_MEMBER:
                     raise MienError(f"would unpack to {info.file_size / 2**30:.1f} GB; unpack it, and make it smaller.")
-                with archive.open(info) as content:
+                with images.open_member(archive, info) as content:
                     image: Frame | Unread = Unread(source, unpack(content, LARGEST_MEMBER))
             except Exception as problem:  # each compression raises its own
                 image = Frame(source, error=failure(f"image {source!r}", problem, "cannot be unpacked", "zip it again"))
