@@ -8,8 +8,7 @@ from PIL import Image
 
 from mien.cli import main
 from mien.drawn import write_folder
-from mien.drawn.canvas import Canvas, Pose
-from mien.drawn.face import Person, draw_person, express
+from mien.drawn.face import Canvas, Person, Pose, draw_person, express
 from mien.images import prepare
 
 
