@@ -15,16 +15,7 @@ import numpy as np
 from jsonargparse import ArgumentError, ArgumentParser
 from scipy.stats import ttest_1samp, ttest_ind
 
-from mien.data.copies import (
-    EXACT,
-    NEAR,
-    NO_COPY,
-    Noted,
-    TrainingRows,
-    copies_of_training_rows,
-    describe_training_rows,
-    from_text,
-)
+from mien.data.copies import EXACT, NEAR, NO_COPY, Noted, TrainingRows, copies_of_training_rows, from_text
 from mien.data.faceset import FaceSet
 from mien.errors import MienError, in_plain_words
 from mien.evaluation.metrics import Difference, LabelMetrics, Metrics, Proportion, are_votes, difference, measure, share_true
@@ -189,17 +180,6 @@ def find_training_copies(model: Classifier, images: np.ndarray) -> tuple[Trainin
     return None if known is None or kinds is None else (known, kinds)
 
 
-def find_copies_between_folds(images: np.ndarray, fold: np.ndarray) -> tuple[TrainingRows, np.ndarray] | None:
-    """Find which faces are copies of faces in other folds, given the number of each face's fold (N,)."""
-    kinds = np.full(len(images), NO_COPY, dtype="U5")
-    for number in np.unique(fold):
-        known = describe_training_rows(images[fold != number])
-        if (found := copies_of_training_rows(images[fold == number], known)) is None:
-            return None
-        kinds[fold == number] = found
-    return known, kinds
-
-
 def measure_training_copies(
     known: TrainingRows, kinds: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet
 ) -> TrainingCopies:
@@ -225,8 +205,8 @@ def measure_over_groups(
 ) -> dict[str, Any] | None:
     """Count the groups of the rows (N,), and those `known` from training, and give 95% intervals over groups, (low, high).
 
-    Whole groups are resampled: the percentile bootstrap (Davison and Hinkley, 1997, section 3.8). Where all rows are right, or
-    wrong, it is Wilson's interval of as many rows as there are groups; None with one group.
+    Whole groups are resampled: the percentile bootstrap (Davison and Hinkley, 1997, section 3.8). Intervals of shares contain
+    Wilson's interval; if all rows are right, or all wrong, that of as many rows as there are groups. None with one group.
     """
     if groups is None:
         return None
@@ -241,20 +221,22 @@ def measure_over_groups(
     rows = np.where(support > 0, support, np.nan)  # a label without rows does not count
     recall, f1 = hits / rows, 2 * hits / (rows + confusion.sum(axis=1))
 
-    def interval(values: np.ndarray, among: int = count) -> tuple[float, float] | None:
-        same = share_true(np.full(among, values[0] == 1)) if values[0] in (0, 1) else None
-        low, high = (same.low, same.high) if same else np.nanpercentile(values[1:], (2.5, 97.5)).tolist()
-        return (low, high) if among > 1 else None
+    def interval(values: np.ndarray, among: int = count, of: int = 0) -> tuple[float, float] | None:
+        low, high = np.nanpercentile(values[1:], (2.5, 97.5)).tolist() if among > 1 else (0, 0)
+        of = among if of and values[0] in (0, 1) else of
+        if among > 1 and (share := share_true(np.arange(of) < round(values[0] * max(of, 1)))):
+            low, high = min(low, share.low), max(high, share.high)
+        return (low, high) if low < high else None
 
-    with_label = (cells.sum(axis=2) > 0).sum(axis=0).tolist()
+    with_label = zip((cells.sum(axis=2) > 0).sum(axis=0).tolist(), support[0].astype(int).tolist(), strict=True)
     return {
         "count": count,
         "largest": int(sizes.max()),
         "in_training": int(np.isin(names, known).sum()),
-        "accuracy": interval(hits.sum(axis=1) / support.sum(axis=1)),
+        "accuracy": interval(hits.sum(axis=1) / support.sum(axis=1), of=len(truth)),
         "balanced_accuracy": interval(np.nanmean(recall, axis=1)),
         "macro_f1": interval(np.nanmean(f1, axis=1)),
-        "recall": [interval(recall[:, label], number) if number else None for label, number in enumerate(with_label)],
+        "recall": [interval(recall[:, label], among, of) if of else None for label, (among, of) in enumerate(with_label)],
     }
 
 

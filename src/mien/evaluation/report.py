@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mien import __version__
-from mien.data.copies import MOST_DIGESTED
+from mien.data.copies import MOST_DIGESTED, copies_between_folds
 from mien.data.faceset import SPLITS, FaceSet
 from mien.errors import MienError
 from mien.evaluation import plots, record as parts
@@ -88,7 +88,7 @@ def evaluate(
         if folds is None:
             copies, plain = parts.find_training_copies(model, rows.images), predict_plain(model, rows.images, batch_size)
         else:
-            copies, plain = parts.find_copies_between_folds(rows.images, folds[0]), (folds[1][None], 0.0)
+            copies, plain = copies_between_folds(rows.images, folds[0]), (folds[1][None], 0.0)
         augmented = predict_views(model, rows.images, tta, batch_size, plain)
         views, truth, temperature = augmented[0], targets.argmax(axis=1), model_record["temperature"]
         probabilities = mean_over_views(views)
