@@ -1,5 +1,6 @@
 """Cross-validation: a model for every fold of the rows, which is measured on them, and one of all rows, which is used."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,13 @@ from mien.training.loop import open_run_folder, train
 from mien.training.recipe import Recipe
 
 
-def divide(recipe: Recipe, faces: FaceSet, count: int) -> np.ndarray:
-    """Number the fold of every row, 1 to `count`; reject recipes that need the rows of a fold while training without it."""
+def divide(recipe: Recipe, faces: FaceSet, count: int, devices: int = 1) -> np.ndarray:
+    """Number the fold of every row, 1 to `count`, and say which labels a fold lacks.
+
+    MienError for recipes that need the rows of a fold while training without it, and for several devices.
+    """
     refused = {
+        "several devices or processes; leave --devices, --nodes and torchrun out": devices > 1 or "WORLD_SIZE" in os.environ,
         "recipes that stop early; add --recipe.early_stopping null --recipe.epochs N": recipe.early_stopping,
         "the schedule plateau, which needs validation rows; choose another": recipe.schedule.name == "plateau",
         "distillation.teachers, which may have seen the faces that are held out": recipe.distillation.teachers,

@@ -76,8 +76,6 @@ def train(
     check_number("The number of nodes", nodes, 1)
     if folds is not None:
         check_number("The number of folds", folds, 2)
-        if devices * nodes > 1 or "WORLD_SIZE" in os.environ:
-            raise MienError("--folds trains one model after another on one device; leave --devices, --nodes and torchrun out.")
     out = Path(out)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if labels:
@@ -104,7 +102,7 @@ def train(
     if folds is None:
         train_model(recipe, faces, out, resume, device, threads, quiet, devices, nodes, first)
     else:
-        fold = divide(recipe, faces, folds)
+        fold = divide(recipe, faces, folds, devices * nodes)
         held_out = fold, train_folds(recipe, faces, out, fold, resume, device, threads, quiet)
     if not first:
         return None  # type: ignore[return-value]
