@@ -60,6 +60,17 @@ def copies_of_training_rows(images: np.ndarray, known: TrainingRows) -> np.ndarr
     return np.where(same_rows(pixel_digests(images, PIXEL_DIGEST), known.table), EXACT, UNKNOWN)
 
 
+def copies_between_folds(images: np.ndarray, fold: np.ndarray) -> tuple[TrainingRows, np.ndarray] | None:
+    """Find which faces are copies of faces in other folds, given each face's fold (N,); None where there are too many."""
+    kinds = np.full(len(images), UNKNOWN, dtype="U5")
+    for number in np.unique(fold):
+        known = describe_training_rows(images[fold != number])
+        if (found := copies_of_training_rows(images[fold == number], known)) is None:
+            return None
+        kinds[fold == number] = found
+    return known, kinds
+
+
 def as_text(known: TrainingRows) -> str:
     """Write `known` as the text that `from_text` reads: JSON, with the table in base64."""
     return json.dumps({"noted": known.noted, "rows": known.rows, "table": base64.b64encode(known.table.tobytes()).decode()})

@@ -34,6 +34,7 @@ FEWEST_ROWS, WIDEST = 30, 0.20
 """A group with fewer rows, or with a wider 95% interval of its accuracy, is too small: the rule of the National Survey of
 Children's Health (United States Census Bureau, 2016) for its subgroups."""
 
+RESAMPLES = 2000  # of the groups, for intervals
 BANDS = (0.0, 0.5, 0.7, 0.9, 1.0)  # edges of the bands of crowd agreement, the share of votes for the most frequent label
 TRAINING_ROWS_KEY = "mien.train_rows"  # metadata key of a model file that holds signatures of its training faces
 LOG_COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")  # for `plot_learning`
@@ -199,6 +200,55 @@ def measure_training_copies(
     )
 
 
+def measure_over_groups(
+    groups: np.ndarray | None, known: np.ndarray, truth: np.ndarray, probabilities: np.ndarray
+) -> dict[str, Any] | None:
+    """Count the groups of the rows (N,), and those `known` from training, and give 95% intervals over groups, (low, high).
+
+    Whole groups are resampled: the percentile bootstrap (Davison and Hinkley, 1997, section 3.8). Intervals of shares contain
+    Wilson's interval; if all rows are right, or all wrong, that of as many rows as there are groups. None with one group.
+    """
+    if groups is None:
+        return None
+    names, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    count, labels, random = len(names), probabilities.shape[1], np.random.default_rng(0)
+    cells = np.zeros((count, labels, labels))
+    np.add.at(cells, (group, truth, probabilities.argmax(axis=1)), 1)
+    drawn = (random.multinomial(count, np.full(count, 1 / count), 100) for _ in range(RESAMPLES // 100))
+    confusion = np.concatenate([each @ cells.reshape(count, -1) for each in (np.ones((1, count)), *drawn)])
+    confusion = confusion.reshape(-1, labels, labels)  # the first is that of the rows themselves
+    hits, support = np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(axis=2)
+    rows = np.where(support > 0, support, np.nan)  # a label without rows does not count
+    recall, f1 = hits / rows, 2 * hits / (rows + confusion.sum(axis=1))
+
+    def interval(values: np.ndarray, among: int = count, of: int = 0) -> tuple[float, float] | None:
+        low, high = np.nanpercentile(values[1:], (2.5, 97.5)).tolist() if among > 1 else (0, 0)
+        of = among if of and values[0] in (0, 1) else of
+        if among > 1 and (share := share_true(np.arange(of) < round(values[0] * max(of, 1)))):
+            low, high = min(low, share.low), max(high, share.high)
+        return (low, high) if low < high else None
+
+    with_label = zip((cells.sum(axis=2) > 0).sum(axis=0).tolist(), support[0].astype(int).tolist(), strict=True)
+    return {
+        "count": count,
+        "largest": int(sizes.max()),
+        "in_training": int(np.isin(names, known).sum()),
+        "accuracy": interval(hits.sum(axis=1) / support.sum(axis=1), of=len(truth)),
+        "balanced_accuracy": interval(np.nanmean(recall, axis=1)),
+        "macro_f1": interval(np.nanmean(f1, axis=1)),
+        "recall": [interval(recall[:, label], among, of) if of else None for label, (among, of) in enumerate(with_label)],
+    }
+
+
+def measure_folds(fold: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) -> dict[str, Any]:
+    """Measure every fold, by its number for every row (N,); the deviation is the standard deviation over the folds."""
+    every = [measure(probabilities[fold == number], targets[fold == number], labels) for number in np.unique(fold)]
+    names = ("n", "labels_with_rows", "accuracy", "balanced_accuracy", "macro_f1", "log_loss")
+    found = [{name: getattr(metrics, name) for name in names} for metrics in every]
+    figures = [(each.accuracy.value, each.balanced_accuracy, each.macro_f1, each.log_loss) for each in every]
+    return {"folds": found, "deviation": dict(zip(names[2:], np.std(figures, axis=0, ddof=1).tolist(), strict=True))}
+
+
 @dataclass(frozen=True)
 class Record:
     """One evaluation; in metrics.json tuples are lists and None is null."""
@@ -215,6 +265,8 @@ class Record:
     crowd: dict[str, Any] | None = None  # see `measure_crowd`; None without votes
     test_time_augmentation: dict[str, Any] | None = None  # see `mien.evaluation.report.measure_gain`
     training_copies: TrainingCopies | None = None  # None if the model stores no signatures
+    over_groups: dict[str, Any] | None = None  # see `measure_over_groups`; None without groups
+    cross_validation: dict[str, Any] | None = None  # see `measure_folds`; None unless other models than this one predicted
     subgroups: dict[str, tuple[Group, ...]] = field(default_factory=dict)  # by column; in JSON a list of column and groups
     made_by: str = REPORT.made_by
     format: int = REPORT.format

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mien import __version__
-from mien.data.faceset import FaceSet
-from mien.data.signatures import MOST_DIGESTED
+from mien.data.faceset import SPLITS, FaceSet
+from mien.data.signatures import MOST_DIGESTED, copies_between_folds
 from mien.errors import MienError
 from mien.evaluation import plots, record as parts
 from mien.evaluation.label_match import match_labels
@@ -63,6 +63,7 @@ def evaluate(
     tta: str = "none",
     by: Sequence[str] = (),  # columns of the data
     merged: LabelMap | None = None,  # what became of their labels before, to record
+    folds: tuple[np.ndarray, np.ndarray] | None = None,  # the fold of every row, and what a model without that fold predicts
 ) -> Report:
     """Measure an opened model on faces of its size, and write the report; parameters as `mien.evaluate`, but data are read."""
     check_kind(tta)
@@ -78,15 +79,21 @@ def evaluate(
     learning = read_log(Path(log)) if log else None
     model_record = describe_model(model)
     data_record = describe_data(model_record, rows, split, merged)
+    if folds is not None:
+        data_record |= {"split": f"{folds[0].max()} folds", "same_as_training": None}
+    training = data.splits == SPLITS.index("train")
+    known = data.groups[training] if data.groups is not None and split in ("validation", "test") else np.empty(0, str)
     groups_of_rows = parts.group_values(rows, by)
     with written_folder(out, "the report", partial(check_folder, kind=REPORT)) as folder:
-        copies = parts.find_training_copies(model, rows.images)
-        plain = predict_plain(model, rows.images, batch_size)
+        if folds is None:
+            copies, plain = parts.find_training_copies(model, rows.images), predict_plain(model, rows.images, batch_size)
+        else:
+            copies, plain = copies_between_folds(rows.images, folds[0]), (folds[1][None], 0.0)
         augmented = predict_views(model, rows.images, tta, batch_size, plain)
         views, truth, temperature = augmented[0], targets.argmax(axis=1), model_record["temperature"]
         probabilities = mean_over_views(views)
         metrics = measure(probabilities, targets, model.labels)
-        has_logits = temperature and not model.has_merged_labels  # those of merged labels are unknown
+        has_logits = temperature and folds is None and not model.has_merged_labels  # those of merged labels are unknown
         before = measure_before_temperature(views, truth, temperature, model.prior_factors) if has_logits else None
         suspects = None if data_record["same_as_training"] else len(likely_mislabelled(probabilities, targets))
         record = Record(
@@ -98,6 +105,8 @@ def evaluate(
             crowd=parts.compare_with_votes(rows, targets, probabilities, model.labels),
             test_time_augmentation=measure_gain(tta, plain, augmented, truth) if tta != "none" else None,
             training_copies=copies and parts.measure_training_copies(*copies, probabilities, targets, model.labels),
+            over_groups=parts.measure_over_groups(rows.groups, known, truth, probabilities),
+            cross_validation=None if folds is None else parts.measure_folds(folds[0], probabilities, targets, model.labels),
             subgroups=parts.measure_subgroups(groups_of_rows, probabilities, targets, model.labels),
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             mien_version=__version__,
@@ -111,7 +120,8 @@ def evaluate(
             figures[f"groups of {column}"] = plots.plot_subgroups(groups, metrics.accuracy.value)
         (folder / "index.html").write_text(render(record, figures, model.metadata.get("mien.recipe")), encoding="utf-8")
         (folder / "confusion.png").write_bytes(plots.as_png(figures["confusion"]))
-        tabulated = _tabulate_predictions(rows, probabilities, truth, model.labels, copies[1] if copies else None)
+        last = {"copy_in_training": copies and copies[1], "group": rows.groups, "fold": folds and folds[0]}
+        tabulated = _tabulate_predictions(rows, probabilities, truth, model.labels, last)
         write_rows(folder / "predictions.csv", tabulated)
         if rows.origin.skipped:
             (folder / "skipped.txt").write_text("\n".join(rows.origin.skipped) + "\n", encoding="utf-8")
@@ -129,15 +139,14 @@ def choose_split(data: FaceSet, split: str | None) -> tuple[FaceSet, str]:
 
 
 def _tabulate_predictions(
-    rows: FaceSet, probabilities: np.ndarray, truth: np.ndarray, labels: LabelSet, copies: np.ndarray | None
+    rows: FaceSet, probabilities: np.ndarray, truth: np.ndarray, labels: LabelSet, further: Mapping[str, np.ndarray | None]
 ) -> Iterator[list[str]]:
     """Give the rows of predictions.csv, the header first."""
-    last = [] if copies is None else ["copy_in_training"]
+    last = {name: values for name, values in further.items() if values is not None}
     yield ["id", "true", "predicted", *(f"probability_{name}" for name in labels), *last]
     for row, given in enumerate(probabilities):
-        shares = [f"{share:.6f}" for share in given]
-        copy = [] if copies is None else [copies[row]]
-        yield [rows.id(row), labels[truth[row]], labels[int(given.argmax())], *shares, *copy]
+        cells = [*(f"{share:.6f}" for share in given), *(values[row] for values in last.values())]
+        yield [rows.id(row), labels[truth[row]], labels[int(given.argmax())], *cells]
 
 
 def largest_confusions(metrics: Metrics, wanted: int = 5) -> list[tuple[str, str, int, float]]:

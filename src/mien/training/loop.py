@@ -28,7 +28,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from mien import __version__
-from mien.data.faceset import FaceSet, move_split
+from mien.data.faceset import SPLITS, FaceSet, move_split
 from mien.data.signatures import as_text, describe_training_rows
 from mien.errors import MienError, say
 from mien.files import write_whole
@@ -39,7 +39,7 @@ from mien.training.export import export, fit_temperature, training_priors
 from mien.training.face_network import FaceNetwork, spread_batch_norm
 from mien.training.networks import multiply_adds
 from mien.training.recipe import FIRST_LINE, Recipe, check_run_folder, load_recipe, shared_name
-from mien.training.run_folder import CHECKPOINTS, RunFolder, describe_conditions
+from mien.training.run_folder import CHECKPOINTS, RunFolder, describe_conditions, validation_rows
 from mien.training.task import ClassificationTask
 from mien.training.transfer import is_model, starting_network, trained_run
 
@@ -57,6 +57,7 @@ def train(
     devices: int = 1,
     nodes: int = 1,
     is_first: bool = True,
+    temperature: float | None = None,  # of a model without validation rows
 ) -> Path:
     """Train on faces prepared by `arrange`, write the run folder if this process `is_first`, and return its model file."""
     where = choose_device(device)
@@ -91,7 +92,7 @@ def train(
     if is_first:
         say(f"calibrating and writing {out / 'model.onnx'}", quiet)
         model.load_state_dict(load_file(out / "weights.safetensors"))
-        _finish(model.eval(), recipe, faces, DeviceFaces(faces.split("validation"), where), out, processes)
+        _finish(model.eval(), recipe, faces, DeviceFaces(validation_rows(faces), where), out, processes, temperature)
         (out / CHECKPOINTS[1]).unlink(missing_ok=True)
     return out / "model.onnx"
 
@@ -124,7 +125,8 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
         torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = True
     warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")  # the first steps are plain
-    train_faces, validation_faces = (DeviceFaces(faces.split(name), fabric.device) for name in ("train", "validation"))
+    rows = (faces.split("train"), validation_rows(faces))
+    train_faces, validation_faces = (DeviceFaces(each, fabric.device) for each in rows)
     teaching = teachers and teachers.to(fabric.device)
     if teachers and recipe.distillation.views:
         with fabric.rank_zero_first():
@@ -133,6 +135,7 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
         spread_batch_norm(model, train_faces)
     task = ClassificationTask(fabric, model, recipe, train_faces, validation_faces, teaching)
     run = RunFolder(out, recipe, task, describe_conditions(recipe, faces, out, fabric))
+    watched = "validation" if "validation" in faces.split_names else "seen"
     quiet, resumed, started = quiet or not run.writes, len(run.history), time.perf_counter()
     say(f"resuming after epoch {resumed}", quiet or not resumed)
     with _sigterm_like_ctrl_c(), SummaryWriter(out / "tensorboard") if run.writes else nullcontext() as board:
@@ -144,7 +147,7 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
             left = round((time.perf_counter() - started) / (done - resumed) * (recipe.epochs - done))
             say(
                 f"epoch {done:>3}/{recipe.epochs}  train loss {row['train_loss']:.4f}  "
-                f"validation loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.1%}"
+                f"{watched} loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.1%}"
                 f"{' (best)' if run.chosen is row else ''}  {row['images_per_second']:,.0f} images/s{busy}  "
                 f"{tqdm.format_interval(left).removeprefix('0')} left{'  head only' if done <= recipe.head_epochs else ''}",
                 quiet,
@@ -229,7 +232,7 @@ def describe_hardware(device: torch.device, processes: int = 1) -> str:
     return f"{f'{processes} x ' if processes > 1 else ''}{kind}, torch {torch.__version__}"
 
 
-def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
+def arrange(recipe: Recipe, faces: FaceSet, for_folds: bool = False) -> FaceSet:
     """Apply the recipe's labels and splits to the data; reject data that do not fit the recipe or lack training rows."""
     if (faces.size, faces.channels) != (recipe.size, recipe.channels):
         needs = f"The recipe needs {recipe.size} pixels and {recipe.channels} channels"
@@ -245,7 +248,10 @@ def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
         raise MienError("The recipe needs crowd votes; add those of FER+: --data.votes fer2013new.csv --data.votes_as beside.")
     if "train" not in faces.split_names and "none" in faces.split_names:
         faces = move_split(faces, "none", "train")
-    if not recipe.own_validation:
+    if for_folds:  # of all rows but those of test
+        count, faces = len(faces), move_split(faces, "validation", "train").split("train")
+        say(f"{count - len(faces):,} test rows are in no fold", quiet=count == len(faces))
+    elif not recipe.own_validation:
         faces = move_split(faces, "validation", "test")
     empty = [name for name, count in zip(faces.labels, faces.split("train").counts(), strict=True) if count == 0]
     present = [name for name in faces.labels if name not in empty]
@@ -254,10 +260,12 @@ def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
     if empty:
         advice = f"add some, or drop the label with --recipe.keep '{json.dumps(present)}'"
         raise MienError(f"No training rows for {', '.join(empty)}; {advice}.")
-    if "validation" not in faces.split_names:
+    if "validation" not in faces.split_names and not for_folds:
         faces = faces.carve(recipe.carve, seed=recipe.seed)
         amount = f"{recipe.carve:.0%}" if isinstance(recipe.carve, float) else recipe.carve
         say(f"carved {amount} of each label's training rows for validation, {len(faces.split('validation'))} rows")
+        if missing := [name for name, n in zip(faces.labels, faces.split("validation").counts(), strict=True) if not n]:
+            say(f"no validation rows for {', '.join(missing)}: whole groups could not give every label some")
     return faces
 
 
@@ -278,12 +286,14 @@ def _name_labels(recipe: Recipe, faces: FaceSet) -> FaceSet:
     return faces
 
 
-def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: DeviceFaces, out: Path, processes: int) -> None:
-    """Calibrate on the validation rows, then export."""
+def _finish(
+    model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: DeviceFaces, out: Path, processes: int, given: float | None
+) -> None:
+    """Calibrate on the validation rows, unless the temperature is given, then export."""
     with torch.inference_mode():
         logits = torch.cat([model(batch.faces) for batch in in_order(validation)]).cpu()
     truth = {"label": validation.targets.cpu(), "crowd": validation.votes.cpu()}
-    temperatures = [fit_temperature(logits[:, number], truth[head]) for number, head in enumerate(model.heads)]
+    temperatures = [given or fit_temperature(logits[:, number], truth[head]) for number, head in enumerate(model.heads)]
     train_rows, origin = faces.split("train"), faces.origin
     taught = replace(recipe.distillation, teachers=[shared_name(run) for run in recipe.distillation.teachers])
     without_folders = replace(recipe, weights=recipe.weights and shared_name(recipe.weights), distillation=taught)
@@ -292,7 +302,7 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
         "path": Path(origin.path).name,
         "train_fingerprint": train_rows.fingerprint(),
     }
-    trained_on |= {"train_count": len(train_rows), "validation_count": len(validation)}
+    trained_on |= {"train_count": len(train_rows), "validation_count": int((faces.splits == SPLITS.index("validation")).sum())}
     metadata = {
         "mien.format": "1" if len(model.heads) == 1 else "2",
         "mien.labels": json.dumps(faces.labels.names),
@@ -310,4 +320,4 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
     }
     if len(model.heads) > 1:
         metadata |= {"mien.heads": json.dumps(model.heads), "mien.crowd_temperature": repr(temperatures[1])}
-    export(model, temperatures, faces.split("validation").images[:256], metadata, out / "model.onnx")
+    export(model, temperatures, validation_rows(faces).images[:256], metadata, out / "model.onnx")

@@ -40,6 +40,7 @@ def train(
     command: str | None = None,
     devices: int = 1,
     nodes: int = 1,
+    folds: int | None = None,
 ) -> "Report":
     """Train a classifier on labelled faces, export it as one model file, and report on its validation faces.
 
@@ -59,9 +60,11 @@ def train(
         command: the command line, to be noted in the report.
         devices: GPUs of each machine (or processes, on a CPU) that train together and share each batch.
         nodes: machines that train together; each runs this command with its NODE_RANK and the first one's MASTER_ADDR.
+        folds: divide the rows into so many folds, train a model without each, by which its rows are measured, then the model of
+            all rows; all for the recipe's number of epochs.
 
     Returns:
-        The report on the validation rows, as in `out/report`; None in all but the first process of torchrun.
+        The report on the validation rows, or the folds, as in `out/report`; None in all but the first process of torchrun.
 
     Raises:
         MienError: if the recipe, the data or the folder do not allow it; the sentence says what to do.
@@ -71,6 +74,8 @@ def train(
         check_number("The number of threads", threads, 1)
     check_number("The number of devices", devices, 1)
     check_number("The number of nodes", nodes, 1)
+    if folds is not None:
+        check_number("The number of folds", folds, 2)
     out = Path(out)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if labels:
@@ -86,13 +91,19 @@ def train(
     # imported here, since these take seconds and most mistakes are found by now
     from mien.evaluation.report import evaluate as report_on
     from mien.inference.classifier import Classifier
+    from mien.training.folds import divide, train_folds
     from mien.training.loop import arrange, train as train_model
 
     with nullcontext() if first else redirect_stderr(io.StringIO()):
-        faces = arrange(recipe, read)
+        faces = arrange(recipe, read, for_folds=folds is not None)
     if first and faces.labels != read.labels:
         say(f"labels of the model: {', '.join(faces.labels)}", quiet)
-    model = train_model(recipe, faces, out, resume, device, threads, quiet, devices, nodes, first)
+    model, held_out = out / "model.onnx", None
+    if folds is None:
+        train_model(recipe, faces, out, resume, device, threads, quiet, devices, nodes, first)
+    else:
+        fold = divide(recipe, faces, folds, devices * nodes)
+        held_out = fold, train_folds(recipe, faces, out, fold, resume, device, threads, quiet)
     if not first:
         return None  # type: ignore[return-value]
     if skipped := faces.origin.skipped:
@@ -100,7 +111,8 @@ def train(
         say(f"{len(skipped)} rows were left out; they are listed in {out / 'skipped.txt'}")
     classifier = Classifier(model, head="label")
     say(f"writing {out / 'report'}", quiet)
-    report = report_on(classifier, faces, out / "report", "validation", log=out / "log.csv", command=command)
+    split, log = "validation" if folds is None else "all", out / "log.csv"
+    report = report_on(classifier, faces, out / "report", split, log=log, command=command, folds=held_out)
     if "crowd" in classifier.heads:
         report_on(classifier.with_head("crowd"), faces.judged_by_votes(), out / "report-crowd", "validation", command=command)
     say(f"model   {model}", quiet)
