@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, confusion_matrix, log_loss, roc_auc_score
 
 from mien.errors import MienError
-from mien.inference.classifier import reweighted
+from mien.inference.classifier import UNSURE, reweighted
 from mien.labels import LabelSet
 
 SIGNIFICANT = 0.05  # a difference with a p-value below this counts as significant
@@ -269,6 +269,20 @@ def expected_calibration_error(bins: Sequence[ConfidenceBin]) -> float:
     filled = filled_bins(bins)
     gaps = sum(count * abs(confidence - accuracy.value) for count, confidence, accuracy in filled)
     return gaps / sum(count for count, _, _ in filled)
+
+
+def measure_confidence(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    """Compare the confidence of probabilities (N, K) with label indices (N,) that are true."""
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+    bins, sure = reliability(confidence, right), confidence >= UNSURE
+    return {
+        "accuracy": share_true(right),
+        "expected_calibration_error": expected_calibration_error(bins),
+        "threshold": UNSURE,
+        "sure": share_true(sure),  # rows that reach the threshold
+        "sure_and_right": share_true(right[sure]),  # of these; None if there are none
+        "reliability": bins,
+    }
 
 
 def selective_accuracy(confidence: np.ndarray, right: np.ndarray) -> SelectiveAccuracy:

@@ -212,6 +212,7 @@ class Record:
     files: tuple[str, ...]  # of the report
     likely_mislabelled: int | None = None  # rows that confident learning finds; None on training rows
     before_temperature: dict[str, Any] | None = None  # see `measure_before_temperature`; None if the model has no temperature
+    confidence: dict[str, dict[str, Any]] | None = None  # as_they_are and worse, see `measure_confidence`
     crowd: dict[str, Any] | None = None  # see `measure_crowd`; None without votes
     test_time_augmentation: dict[str, Any] | None = None  # see `mien.evaluation.report.measure_gain`
     training_copies: TrainingCopies | None = None  # None if the model stores no signatures

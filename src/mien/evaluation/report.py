@@ -15,10 +15,19 @@ from PIL import Image
 from mien import __version__
 from mien.data.copies import MOST_DIGESTED
 from mien.data.faceset import FaceSet
+from mien.data.worse_photos import worse_copies
 from mien.errors import MienError
 from mien.evaluation import plots, record as parts
 from mien.evaluation.label_match import match_labels
-from mien.evaluation.metrics import Metrics, likely_mislabelled, mcnemar, measure, measure_before_temperature, proportion
+from mien.evaluation.metrics import (
+    Metrics,
+    likely_mislabelled,
+    mcnemar,
+    measure,
+    measure_before_temperature,
+    measure_confidence,
+    proportion,
+)
 from mien.evaluation.record import Record, describe_data, describe_model, read_log, write_rows
 from mien.evaluation.templates import new_environment
 from mien.files import REPORT, check_folder, written_folder
@@ -30,6 +39,7 @@ FILES = ("index.html", "metrics.json", "confusion.png", "predictions.csv")  # an
 THUMBNAIL = 112  # longest side of a face on a sheet in pixels; larger ones are shrunk to keep the page small
 FACE, GAP, CAPTION = 1.06, 0.12, 0.52  # inches on a sheet: side of a face, gap between faces, two lines below a face
 VIEWS = {"none": 1, "flip": 2, "ten-crops": 10}  # of each face: with its mirror image, four corners and the centre
+MOST_WORSE = 2000  # rows, drawn at random, of which worse copies are measured
 CROP = 11 / 12  # side of a crop relative to the face: 44 of 48 pixels
 Views = tuple[np.ndarray, float]  # probabilities of each view, (V, N, K), float32, and the seconds they took
 
@@ -88,6 +98,7 @@ def evaluate(
         metrics = measure(probabilities, targets, model.labels)
         has_logits = temperature and not model.has_merged_labels  # those of merged labels are unknown
         before = measure_before_temperature(views, truth, temperature, model.prior_factors) if has_logits else None
+        worse = measure_worse(model, rows.images, truth, tta, batch_size)
         suspects = None if data_record["same_as_training"] else len(likely_mislabelled(probabilities, targets))
         record = Record(
             model=model_record,
@@ -95,6 +106,7 @@ def evaluate(
             all_rows=metrics,
             likely_mislabelled=suspects,
             before_temperature=before,
+            confidence={"as_they_are": measure_confidence(probabilities, truth), "worse": worse},
             crowd=parts.compare_with_votes(rows, targets, probabilities, model.labels),
             test_time_augmentation=measure_gain(tta, plain, augmented, truth) if tta != "none" else None,
             training_copies=copies and parts.measure_training_copies(*copies, probabilities, targets, model.labels),
@@ -199,7 +211,7 @@ def draw(images: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, rec
     figures = {
         "confusion": plots.plot_confusion(metrics),
         "labels": plots.plot_labels(metrics),
-        "reliability": plots.plot_reliability(metrics, record.before_temperature),
+        "reliability": plots.plot_reliability(metrics, record.confidence and record.confidence["worse"]),
         "coverage": plots.plot_coverage(probabilities, targets, metrics),
         "precision_recall": plots.plot_curves("precision_recall", probabilities, targets, metrics),
         "roc": plots.plot_curves("roc", probabilities, targets, metrics),
@@ -259,6 +271,14 @@ def measure_gain(kind: str, plain: Views, augmented: Views, truth: np.ndarray) -
         "seconds": augmented[1],  # making the views included
         "seconds_ratio": augmented[1] / plain[1],
     }
+
+
+def measure_worse(model: Classifier, faces: np.ndarray, truth: np.ndarray, tta: str, batch_size: int) -> dict[str, Any]:
+    """Measure the confidence on worse copies of up to MOST_WORSE faces, by the label indices (N,) that are true."""
+    rows = np.sort(np.random.default_rng(0).permutation(len(faces))[:MOST_WORSE])
+    worse = worse_copies(faces[rows])
+    views, _ = predict_views(model, worse, tta, batch_size, predict_plain(model, worse, batch_size))
+    return measure_confidence(mean_over_views(views), truth[rows])
 
 
 def mirrored(faces: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mien.errors import MienError, check_number
 from mien.images import prepare
-from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior, open_classifier, usable_cores
+from mien.inference.classifier import DEFAULT_MODEL, UNSURE, Classifier, Prior, open_classifier, usable_cores
 from mien.inference.detection import Detector, FaceCropper
 from mien.inference.drawing import AnnotationWriter, choose_fonts
 from mien.inference.output import check_draw
@@ -21,9 +21,6 @@ from mien.inference.sources import Source, listed
 from mien.inference.tracking import SMOOTHING, TrackSmoother
 from mien.inputs import pixels_in_flight, reason_of
 
-# Confidence below which a prediction is called unsure. On PublicTest 78% of mien-s's predictions reach it, and 91% of these
-# agree with the majority of voters; of those below, 54% (benchmarks/unsure.py).
-UNSURE = 0.6
 MOST_THREADS = 8  # default limit of threads: each holds an image and a detector, some 100 MB
 
 

@@ -33,9 +33,9 @@ from mien.data.faceset import FaceSet, move_split
 from mien.errors import MienError, say
 from mien.files import write_whole
 from mien.labels import is_no_expression, label_changes, meaning
-from mien.training.batches import DeviceFaces, in_order
+from mien.training.batches import DeviceFaces
 from mien.training.distillation import Views, load_teachers
-from mien.training.export import export, fit_temperature, training_priors
+from mien.training.export import calibrate, export, training_priors
 from mien.training.face_network import FaceNetwork, spread_batch_norm
 from mien.training.networks import multiply_adds
 from mien.training.recipe import FIRST_LINE, Recipe, check_run_folder, load_recipe, shared_name
@@ -279,11 +279,8 @@ def _name_labels(recipe: Recipe, faces: FaceSet) -> FaceSet:
 
 
 def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: DeviceFaces, out: Path, processes: int) -> None:
-    """Calibrate on the validation rows, then export."""
-    with torch.inference_mode():
-        logits = torch.cat([model(batch.faces) for batch in in_order(validation)]).cpu()
-    truth = {"label": validation.targets.cpu(), "crowd": validation.votes.cpu()}
-    temperatures = [fit_temperature(logits[:, number], truth[head]) for number, head in enumerate(model.heads)]
+    """Calibrate on the validation rows and on worse copies of them, then export."""
+    temperatures, calibrated_on = calibrate(model, validation)
     train_rows, origin = faces.split("train"), faces.origin
     taught = replace(recipe.distillation, teachers=[shared_name(run) for run in recipe.distillation.teachers])
     without_folders = replace(recipe, weights=recipe.weights and shared_name(recipe.weights), distillation=taught)
@@ -302,6 +299,7 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
         "mien.recipe": without_folders.to_yaml(),
         "mien.prior": json.dumps(training_priors(recipe, train_rows)),
         "mien.temperature": repr(temperatures[0]),
+        "mien.calibrated_on": json.dumps(calibrated_on),
         "mien.parameters": str(sum(p.numel() for p in model.parameters())),
         "mien.multiply_adds": str(multiply_adds(model.cpu().network, recipe.channels, recipe.network_size)),
         "mien.hardware": describe_hardware(validation.device, processes),
