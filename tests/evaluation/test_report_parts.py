@@ -51,6 +51,20 @@ def test_every_name_in_metrics_json_is_documented(make_model, eight, tmp_path):
     assert [name for name in sorted(names) if f"`{name}`" not in documented] == []
 
 
+def test_sure_answers_are_measured_on_the_faces_as_they_are_and_on_worse_copies(model, eight, tmp_path, monkeypatch):
+    monkeypatch.setattr("mien.evaluation.report.MOST_WORSE", 6)
+    evaluate(model, eight, tmp_path / "report")
+    record = written(tmp_path / "report")
+    plain, worse = record["confidence"]["as_they_are"], record["confidence"]["worse"]
+    for name in ("accuracy", "expected_calibration_error", "reliability"):
+        assert plain[name] == record["all_rows"][name]
+    # confidences of 80, 60, 70, 80, 50, 90, 70 and 60 percent, the third, sixth and seventh wrong
+    assert (plain["threshold"], plain["sure"]["count"], plain["sure"]["of"]) == (0.6, 7, 8)
+    assert (plain["sure_and_right"]["count"], plain["sure_and_right"]["of"]) == (4, 7)
+    assert (worse["accuracy"]["of"], sum(each["count"] for each in worse["reliability"])) == (6, 6)
+    assert worse["reliability"] != plain["reliability"]
+
+
 def test_what_is_not_known_is_null(model, eight, tmp_path):
     evaluate(model, eight, tmp_path / "report")
     found = written(tmp_path / "report")

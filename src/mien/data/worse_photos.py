@@ -37,11 +37,9 @@ def worsen(face: np.ndarray, change: str, random: np.random.Generator) -> np.nda
         case ["JPEG", quality]:
             image.save(file := io.BytesIO(), "JPEG", quality=quality)
             changed = np.asarray(Image.open(file))
-        case ["light", factor, added]:
-            changed = changed * factor + added
-        case ["side light", low, high]:
+        case ["light", low, high, added]:  # from one side to the other
             across = np.linspace(low, high, side)[:: random.choice((-1, 1))]
-            changed = changed * across.reshape(-1, *face.shape[2:] and (1,))
+            changed = changed * across.reshape(-1, *face.shape[2:] and (1,)) + added
         case ["placed", degrees, zoom, shift]:
             signs = random.choice((-1, 1), 3)
             changed = _placed(face, signs[0] * degrees, zoom, shift * signs[1:])

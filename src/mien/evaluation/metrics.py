@@ -271,15 +271,15 @@ def expected_calibration_error(bins: Sequence[ConfidenceBin]) -> float:
     return gaps / sum(count for count, _, _ in filled)
 
 
-def measure_confidence(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-    """Compare the confidence of probabilities (N, K) with label indices (N,) that are true."""
+def measure_confidence(probabilities: np.ndarray, truth: np.ndarray, threshold: float = UNSURE) -> dict[str, Any]:
+    """Compare the confidence of probabilities (N, K) with label indices (N,) that are true; sure rows reach the threshold."""
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
-    bins, sure = reliability(confidence, right), confidence >= UNSURE
+    bins, sure = reliability(confidence, right), confidence >= threshold
     return {
         "accuracy": share_true(right),
         "expected_calibration_error": expected_calibration_error(bins),
-        "threshold": UNSURE,
-        "sure": share_true(sure),  # rows that reach the threshold
+        "threshold": threshold,
+        "sure": share_true(sure),
         "sure_and_right": share_true(right[sure]),  # of these; None if there are none
         "reliability": bins,
     }
@@ -336,10 +336,6 @@ def measure_before_temperature(
     if factors is not None:  # of a prior, (K,), by which probabilities were multiplied after the temperature
         before = reweighted(before, np.where(factors > 0, factors, 1.0) ** (1 - temperature))
     before = before.mean(axis=0)
-    bins = reliability(before.max(axis=1), before.argmax(axis=1) == truth)
-    return {
-        "temperature": temperature,  # above 1 it lowers the confidence, below 1 it raises it
-        "log_loss": float(log_loss(truth, before, labels=np.arange(before.shape[1]))),
-        "expected_calibration_error": expected_calibration_error(bins),
-        "reliability": bins,
-    }
+    loss = float(log_loss(truth, before, labels=np.arange(before.shape[1])))
+    # a temperature above 1 lowers the confidence, below 1 it raises it
+    return {"temperature": temperature, "log_loss": loss} | measure_confidence(before, truth)

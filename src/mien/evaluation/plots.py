@@ -178,18 +178,16 @@ def plot_reliability(metrics: Metrics, worse: Mapping[str, Any] | None = None) -
     for each in metrics.reliability:
         below.bar(each.low, each.count, width=each.high - each.low, align="edge", color=ACCENT, alpha=0.45, edgecolor="none")
     below.yaxis.set_major_locator(MaxNLocator(2, integer=True))
-    curves = [("worse copies", worse["reliability"], worse["expected_calibration_error"], FAINT, 1.2, "s")] if worse else []
-    for name, bins, error, colour, width, marker in (
-        *curves,
-        ("as they are", metrics.reliability, metrics.expected_calibration_error, ACCENT, 1.8, "o"),
-    ):
-        points = [(confidence, accuracy.value) for _, confidence, accuracy in filled_bins(bins)]
-        name = f"{name}: ECE {error:.3f}"
-        above.plot(*zip(*points, strict=True), color=colour, linewidth=width, marker=marker, markersize=4.5, label=name)
-        for _, confidence, accuracy in filled_bins(bins):
-            above.plot([confidence] * 2, [accuracy.low, accuracy.high], color=colour, linewidth=1.2, alpha=0.6)
-    if worse:
-        add_legend(figure, above)
+    curves = [("worse copies", "s-", FAINT, worse["reliability"], worse["expected_calibration_error"])] if worse else []
+    curves.append(("as they are", "o-", ACCENT, metrics.reliability, metrics.expected_calibration_error))
+    for name, marks, colour, bins, error in curves:
+        points = [
+            (confidence, share.value, share.value - share.low, share.high - share.value)
+            for _, confidence, share in filled_bins(bins)
+        ]
+        x, y, *ends = np.array(points).T.clip(0)
+        above.errorbar(x, y, ends, fmt=marks, color=colour, markersize=4.5, elinewidth=1, label=f"{name}: ECE {error:.3f}")
+    add_legend(figure, above)
     return figure
 
 

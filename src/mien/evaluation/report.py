@@ -98,7 +98,6 @@ def evaluate(
         metrics = measure(probabilities, targets, model.labels)
         has_logits = temperature and not model.has_merged_labels  # those of merged labels are unknown
         before = measure_before_temperature(views, truth, temperature, model.prior_factors) if has_logits else None
-        worse = measure_worse(model, rows.images, truth, tta, batch_size)
         suspects = None if data_record["same_as_training"] else len(likely_mislabelled(probabilities, targets))
         record = Record(
             model=model_record,
@@ -106,7 +105,10 @@ def evaluate(
             all_rows=metrics,
             likely_mislabelled=suspects,
             before_temperature=before,
-            confidence={"as_they_are": measure_confidence(probabilities, truth), "worse": worse},
+            confidence={
+                "as_they_are": measure_confidence(probabilities, truth),
+                "worse": measure_worse(model, rows.images, truth, tta, batch_size),
+            },
             crowd=parts.compare_with_votes(rows, targets, probabilities, model.labels),
             test_time_augmentation=measure_gain(tta, plain, augmented, truth) if tta != "none" else None,
             training_copies=copies and parts.measure_training_copies(*copies, probabilities, targets, model.labels),
