@@ -38,7 +38,7 @@ def worsen(face: np.ndarray, change: str, random: np.random.Generator) -> np.nda
             image.save(file := io.BytesIO(), "JPEG", quality=quality)
             changed = np.asarray(Image.open(file))
         case ["light", low, high, added]:  # from one side to the other
-            across = np.linspace(low, high, side)[:: random.choice((-1, 1))]
+            across = np.linspace(low, high, side)[:: random.choice((-1, 1)) if low < high else 1]
             changed = changed * across.reshape(-1, *face.shape[2:] and (1,)) + added
         case ["placed", degrees, zoom, shift]:
             signs = random.choice((-1, 1), 3)
