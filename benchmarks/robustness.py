@@ -1,7 +1,6 @@
 """What photos that are worse than the benchmark's cost a model: PublicTest's faces blurred, darkened, turned, covered ...
 
-The changes are those of mien.data.worse_photos. With votes a model's crowd head is judged by what most people say of the
-unchanged face.
+With votes a model's crowd head is judged by what most people say of the unchanged face.
 
     python benchmarks/robustness.py mien-s runs/other --data fer2013.csv --votes fer2013new.csv
 """

@@ -10,7 +10,7 @@ right share of both together. With --votes the crowd head is judged by votes, el
 import numpy as np
 
 from mien.data.worse_photos import worse_copies
-from mien.evaluation.metrics import filled_bins, mcnemar, measure, measure_confidence, reliability
+from mien.evaluation.metrics import filled_bins, mcnemar, measure, reliability, share_true
 from mien.inference.classifier import DEFAULT_MODEL, Classifier, reweighted
 from shared import parse, read_judged
 
@@ -33,18 +33,19 @@ if __name__ == "__main__":
         both = [each if factors is None else reweighted(each, factors) for each in views]
         confidence, right = both[0].max(axis=1), both[0].argmax(axis=1) == faces.classes
         plain = plain if len(plain) else right
-        found, test = measure(both[0], faces.targets, classifier.labels), mcnemar(plain, right)
+        (found, on_worse), test = (measure(each, faces.targets, classifier.labels) for each in both), mcnemar(plain, right)
         balanced = [mean_of_labels(values, faces.classes) for values in (right * 1.0, right * 1.0 - plain)]
         change = f"{100 * test.difference:+.1f}, {100 * test.low:+.1f} to {100 * test.high:+.1f}"
         total = found.accuracy.value + found.balanced_accuracy / 2
         losses = f"log loss {found.log_loss:.3f}; ECE {found.expected_calibration_error:.3f}"
+        losses += f", of worse copies {on_worse.expected_calibration_error:.3f}"
         recalls = [f"{each.label} {each.recall}" for each in found.labels]
         print(f"\n{prior}: {found.accuracy}, {found.accuracy.interval}", change, *balanced, total, losses, *recalls, sep="; ")
         print(*(f"{mean:.1%}: {share} of {n}" for n, mean, share in filled_bins(reliability(confidence, right, 10))), sep="; ")
         for least in np.round(np.arange(0.3, 0.951, 0.05), 2).tolist() if prior in (0, 1, None) else ():
             print(f"from {least}: below {right[confidence < least].mean():.1%}", end="")
-            for name, rows in (("as they are", both[:1]), ("worse", both[1:]), ("together", both)):
-                which = measure_confidence(np.concatenate(rows), np.tile(faces.classes, len(rows)), least)
-                hits, error = which["sure_and_right"], which["expected_calibration_error"]
-                print(f"; {name} {which['sure']}, {hits} ({hits.interval}) right, ECE {error:.3f}", end="")
+            for name, each in (("as they are", both[0]), ("worse", both[1]), ("together", np.concatenate(both))):
+                sure, hits = each.max(axis=1) >= least, each.argmax(axis=1) == np.resize(faces.classes, len(each))
+                share = share_true(hits[sure])
+                print(f"; {name} {sure.mean():.1%}, {share} ({share.interval}) right", end="")
             print()

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -93,7 +94,7 @@ def test_the_reliability_diagram_shows_every_bin_that_has_rows(metrics):
 
 def test_the_reliability_of_worse_copies_lies_behind_that_of_the_faces_as_they_are(metrics):
     bins = reliability(np.array([0.5, 0.95, 0.95]), np.array([True, False, True]))
-    figure = plot_reliability(metrics, {"reliability": bins, "expected_calibration_error": 0.1234})
+    figure = plot_reliability(metrics, replace(metrics, reliability=bins, expected_calibration_error=0.1234))
     worse, plain = (line for line in figure.axes[0].lines if line.get_marker() in "so")
     assert list(zip(worse.get_xdata(), worse.get_ydata(), strict=True)) == [(0.5, 1), (0.95, 0.5)]
     assert plain.get_xdata() == pytest.approx([0.6, 0.7, 0.8, 0.9])

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
@@ -170,6 +169,8 @@ class Metrics:
     confusion_shares: tuple[tuple[float | None, ...], ...]  # divided by the rows of each true label; None without rows
     reliability: tuple[ConfidenceBin, ...]
     selective: SelectiveAccuracy
+    sure: Proportion | None = None  # rows whose confidence reaches the default threshold of `mien predict`
+    sure_and_right: Proportion | None = None  # of these; None if there are none
 
 
 def measure(probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) -> Metrics:
@@ -207,6 +208,8 @@ def measure(probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) ->
         confusion_shares=tuple(tuple((row / row.sum()).tolist()) if row.any() else (None,) * len(labels) for row in confusion),
         reliability=bins,
         selective=selective_accuracy(confidence, right),
+        sure=share_true(confidence >= UNSURE),
+        sure_and_right=share_true(right[confidence >= UNSURE]),
     )
 
 
@@ -271,20 +274,6 @@ def expected_calibration_error(bins: Sequence[ConfidenceBin]) -> float:
     return gaps / sum(count for count, _, _ in filled)
 
 
-def measure_confidence(probabilities: np.ndarray, truth: np.ndarray, threshold: float = UNSURE) -> dict[str, Any]:
-    """Compare the confidence of probabilities (N, K) with label indices (N,) that are true; sure rows reach the threshold."""
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
-    bins, sure = reliability(confidence, right), confidence >= threshold
-    return {
-        "accuracy": share_true(right),
-        "expected_calibration_error": expected_calibration_error(bins),
-        "threshold": threshold,
-        "sure": share_true(sure),
-        "sure_and_right": share_true(right[sure]),  # of these; None if there are none
-        "reliability": bins,
-    }
-
-
 def selective_accuracy(confidence: np.ndarray, right: np.ndarray) -> SelectiveAccuracy:
     """Measure accuracy without the least confident predictions (El-Yaniv and Wiener, JMLR 11, 2010); both arrays are (N,)."""
     falling, count = np.sort(confidence)[::-1], len(right)
@@ -322,20 +311,9 @@ def likely_mislabelled(probabilities: np.ndarray, targets: np.ndarray) -> np.nda
     return suspects[np.argsort(own[suspects], kind="stable")]
 
 
-def without_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Undo the temperature of probabilities (..., K): logits were the temperature times ln(probability), up to a constant."""
+def without_temperature(probabilities: np.ndarray, temperature: float, factors: np.ndarray | None = None) -> np.ndarray:
+    """Undo the temperature of probabilities (..., K), which were multiplied by the factors (K,) of a prior after it."""
+    # logits were the temperature times ln(probability), up to a constant
     powers = (probabilities / probabilities.max(axis=-1, keepdims=True)).astype(np.float64) ** temperature
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
-
-
-def measure_before_temperature(
-    views: np.ndarray, truth: np.ndarray, temperature: float, factors: np.ndarray | None = None
-) -> dict[str, Any]:
-    """Measure the mean over views (V, N, K) as it was before the temperature, against label indices (N,)."""
-    before = without_temperature(views, temperature)
-    if factors is not None:  # of a prior, (K,), by which probabilities were multiplied after the temperature
-        before = reweighted(before, np.where(factors > 0, factors, 1.0) ** (1 - temperature))
-    before = before.mean(axis=0)
-    loss = float(log_loss(truth, before, labels=np.arange(before.shape[1])))
-    # a temperature above 1 lowers the confidence, below 1 it raises it
-    return {"temperature": temperature, "log_loss": loss} | measure_confidence(before, truth)
+    before = np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
+    return before if factors is None else reweighted(before, np.where(factors > 0, factors, 1.0) ** (1 - temperature))

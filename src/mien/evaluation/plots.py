@@ -166,7 +166,7 @@ def plot_labels(metrics: Metrics) -> Figure:
     return figure
 
 
-def plot_reliability(metrics: Metrics, worse: Mapping[str, Any] | None = None) -> Figure:
+def plot_reliability(metrics: Metrics, worse: Metrics | None = None) -> Figure:
     """Plot accuracy against confidence, with 95% intervals, grey for worse copies; below it the faces in each bin."""
     figure = new_figure(4.6, 4.8)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
@@ -178,15 +178,13 @@ def plot_reliability(metrics: Metrics, worse: Mapping[str, Any] | None = None) -
     for each in metrics.reliability:
         below.bar(each.low, each.count, width=each.high - each.low, align="edge", color=ACCENT, alpha=0.45, edgecolor="none")
     below.yaxis.set_major_locator(MaxNLocator(2, integer=True))
-    curves = [("worse copies", "s-", FAINT, worse["reliability"], worse["expected_calibration_error"])] if worse else []
-    curves.append(("as they are", "o-", ACCENT, metrics.reliability, metrics.expected_calibration_error))
-    for name, marks, colour, bins, error in curves:
-        points = [
-            (confidence, share.value, share.value - share.low, share.high - share.value)
-            for _, confidence, share in filled_bins(bins)
-        ]
-        x, y, *ends = np.array(points).T.clip(0)
-        above.errorbar(x, y, ends, fmt=marks, color=colour, markersize=4.5, elinewidth=1, label=f"{name}: ECE {error:.3f}")
+    for name, marks, colour, found in (("worse copies", "s-", FAINT, worse), ("as they are", "o-", ACCENT, metrics)):
+        if found:
+            points = [(mean, share.value, share.low, share.high) for _, mean, share in filled_bins(found.reliability)]
+            x, y, low, high = np.array(points).T
+            name = f"{name}: ECE {found.expected_calibration_error:.3f}"
+            ends = ((y - low).clip(0), (high - y).clip(0))
+            above.errorbar(x, y, ends, fmt=marks, color=colour, markersize=4.5, elinewidth=1, label=name)
     add_legend(figure, above)
     return figure
 

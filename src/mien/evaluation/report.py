@@ -19,20 +19,12 @@ from mien.data.worse_photos import worse_copies
 from mien.errors import MienError
 from mien.evaluation import plots, record as parts
 from mien.evaluation.label_match import match_labels
-from mien.evaluation.metrics import (
-    Metrics,
-    likely_mislabelled,
-    mcnemar,
-    measure,
-    measure_before_temperature,
-    measure_confidence,
-    proportion,
-)
+from mien.evaluation.metrics import Metrics, likely_mislabelled, mcnemar, measure, proportion, without_temperature
 from mien.evaluation.record import Record, describe_data, describe_model, read_log, write_rows
 from mien.evaluation.templates import new_environment
 from mien.files import REPORT, check_folder, written_folder
 from mien.images import prepare
-from mien.inference.classifier import Classifier
+from mien.inference.classifier import UNSURE, Classifier
 from mien.labels import LabelMap, LabelSet
 
 FILES = ("index.html", "metrics.json", "confusion.png", "predictions.csv")  # and skipped.txt if images could not be read
@@ -97,7 +89,8 @@ def evaluate(
         probabilities = mean_over_views(views)
         metrics = measure(probabilities, targets, model.labels)
         has_logits = temperature and not model.has_merged_labels  # those of merged labels are unknown
-        before = measure_before_temperature(views, truth, temperature, model.prior_factors) if has_logits else None
+        undone = mean_over_views(without_temperature(views, temperature, model.prior_factors)) if has_logits else None
+        before = None if undone is None else vars(measure(undone, targets, model.labels)) | {"temperature": temperature}
         suspects = None if data_record["same_as_training"] else len(likely_mislabelled(probabilities, targets))
         record = Record(
             model=model_record,
@@ -105,10 +98,7 @@ def evaluate(
             all_rows=metrics,
             likely_mislabelled=suspects,
             before_temperature=before,
-            confidence={
-                "as_they_are": measure_confidence(probabilities, truth),
-                "worse": measure_worse(model, rows.images, truth, tta, batch_size),
-            },
+            worse_copies=measure_worse(model, rows.images, targets, tta, batch_size),
             crowd=parts.compare_with_votes(rows, targets, probabilities, model.labels),
             test_time_augmentation=measure_gain(tta, plain, augmented, truth) if tta != "none" else None,
             training_copies=copies and parts.measure_training_copies(*copies, probabilities, targets, model.labels),
@@ -169,7 +159,7 @@ def render(record: Record, figures: Mapping[str, Figure], recipe: str | None) ->
     template = new_environment().get_template("report.html")
     enough = (parts.FEWEST_ROWS, round(100 * parts.WIDEST))
     found = {"confusions": largest_confusions(record.all_rows), "cautions": cautions(record), "figures": figures}
-    return template.render(record=record, most_stored=MOST_DIGESTED, enough=enough, recipe=recipe, **found)
+    return template.render(record=record, most_stored=MOST_DIGESTED, enough=enough, recipe=recipe, threshold=UNSURE, **found)
 
 
 def cautions(record: Record, template: str = "cautions.txt") -> list[str]:
@@ -213,7 +203,7 @@ def draw(images: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, rec
     figures = {
         "confusion": plots.plot_confusion(metrics),
         "labels": plots.plot_labels(metrics),
-        "reliability": plots.plot_reliability(metrics, record.confidence and record.confidence["worse"]),
+        "reliability": plots.plot_reliability(metrics, record.worse_copies),
         "coverage": plots.plot_coverage(probabilities, targets, metrics),
         "precision_recall": plots.plot_curves("precision_recall", probabilities, targets, metrics),
         "roc": plots.plot_curves("roc", probabilities, targets, metrics),
@@ -275,12 +265,12 @@ def measure_gain(kind: str, plain: Views, augmented: Views, truth: np.ndarray) -
     }
 
 
-def measure_worse(model: Classifier, faces: np.ndarray, truth: np.ndarray, tta: str, batch_size: int) -> dict[str, Any]:
-    """Measure the confidence on worse copies of up to MOST_WORSE faces, by the label indices (N,) that are true."""
+def measure_worse(model: Classifier, faces: np.ndarray, targets: np.ndarray, tta: str, batch_size: int) -> Metrics:
+    """Measure the model on worse copies of up to MOST_WORSE faces."""
     rows = np.sort(np.random.default_rng(0).permutation(len(faces))[:MOST_WORSE])
     worse = worse_copies(faces[rows])
     views, _ = predict_views(model, worse, tta, batch_size, predict_plain(model, worse, batch_size))
-    return measure_confidence(mean_over_views(views), truth[rows])
+    return measure(mean_over_views(views), targets[rows], model.labels)
 
 
 def mirrored(faces: np.ndarray) -> np.ndarray:

@@ -284,12 +284,13 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
     train_rows, origin = faces.split("train"), faces.origin
     taught = replace(recipe.distillation, teachers=[shared_name(run) for run in recipe.distillation.teachers])
     without_folders = replace(recipe, weights=recipe.weights and shared_name(recipe.weights), distillation=taught)
-    trained_on: dict[str, Any] = {
+    trained_on = {
         "kind": origin.kind,
         "path": Path(origin.path).name,
         "train_fingerprint": train_rows.fingerprint(),
+        "train_count": len(train_rows),
+        "validation_count": len(validation),
     }
-    trained_on |= {"train_count": len(train_rows), "validation_count": len(validation)}
     metadata = {
         "mien.format": "1" if len(model.heads) == 1 else "2",
         "mien.labels": json.dumps(faces.labels.names),
