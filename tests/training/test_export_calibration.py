@@ -3,7 +3,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mien.training.export import fit_temperature
+from mien.training.batches import DeviceFaces
+from mien.training.export import calibrate, fit_temperature
 
 
 def sampled(temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -25,3 +26,35 @@ def test_no_other_temperature_has_a_lower_loss():
     found = fit_temperature(logits, targets)
     losses = {t: float(F.cross_entropy(logits / t, targets)) for t in (found, found * 0.9, found * 1.1, 1.0)}
     assert min(losses, key=losses.get) == found
+
+
+class Answers:
+    """A network that is sure of every face, wrong on each tenth as they are and on a share of worse copies."""
+
+    heads = ("label",)
+
+    def __init__(self, faces, wrong_on_worse):
+        self.faces, self.wrong_on_worse = faces, wrong_on_worse
+
+    def __call__(self, images):
+        assert len(images) == len(self.faces)  # one batch, in the order of the rows
+        rows = np.arange(len(images))
+        is_worse = (images.numpy() != self.faces.images).any(axis=(1, 2)).mean() > 0.5
+        is_wrong = rows % 10 < (10 * self.wrong_on_worse if is_worse else 1)
+        said = (self.faces.classes + is_wrong) % len(self.faces.labels)
+        return 4 * F.one_hot(torch.from_numpy(said), len(self.faces.labels)).float()[:, None]
+
+
+def test_a_model_that_is_overconfident_on_worse_photos_gets_a_higher_temperature(drawn):
+    rows = DeviceFaces(drawn, torch.device("cpu"))
+    (same, counts), (worse, _) = (calibrate(Answers(drawn, share), rows) for share in (0.1, 0.5))
+    logits = Answers(drawn, 0.1)(torch.from_numpy(np.array(drawn.images)))[:, 0]
+    assert same == pytest.approx([fit_temperature(logits, torch.from_numpy(drawn.targets))], rel=1e-3)
+    assert worse[0] > 1.5 * same[0]
+    assert counts == {"as_they_are": len(drawn), "worse": 1000 // len(drawn) * len(drawn)}
+
+
+def test_of_many_faces_each_is_made_worse_once(drawn, monkeypatch):
+    monkeypatch.setattr("mien.training.export.FEWEST_WORSE", 10)
+    _, counts = calibrate(Answers(drawn, 0.5), DeviceFaces(drawn, torch.device("cpu")))
+    assert counts == {"as_they_are": len(drawn), "worse": len(drawn)}

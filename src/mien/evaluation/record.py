@@ -261,7 +261,8 @@ class Record:
     command: str | None  # command line; None from Python
     files: tuple[str, ...]  # of the report
     likely_mislabelled: int | None = None  # rows that confident learning finds; None on training rows
-    before_temperature: dict[str, Any] | None = None  # see `measure_before_temperature`; None if the model has no temperature
+    before_temperature: dict[str, Any] | None = None  # `Metrics` without the model's `temperature`; None if it has none
+    worse_copies: Metrics | None = None  # on worse copies of the rows
     crowd: dict[str, Any] | None = None  # see `measure_crowd`; None without votes
     test_time_augmentation: dict[str, Any] | None = None  # see `mien.evaluation.report.measure_gain`
     training_copies: TrainingCopies | None = None  # None if the model stores no signatures

@@ -15,21 +15,23 @@ from PIL import Image
 from mien import __version__
 from mien.data.faceset import SPLITS, FaceSet
 from mien.data.signatures import MOST_DIGESTED, copies_between_folds
+from mien.data.worse_photos import worse_copies
 from mien.errors import MienError
 from mien.evaluation import plots, record as parts
 from mien.evaluation.label_match import match_labels
-from mien.evaluation.metrics import Metrics, likely_mislabelled, mcnemar, measure, measure_before_temperature, proportion
+from mien.evaluation.metrics import Metrics, likely_mislabelled, mcnemar, measure, proportion, without_temperature
 from mien.evaluation.record import Record, describe_data, describe_model, read_log, write_rows
 from mien.evaluation.templates import new_environment
 from mien.files import REPORT, check_folder, written_folder
 from mien.images import prepare
-from mien.inference.classifier import Classifier
+from mien.inference.classifier import UNSURE, Classifier
 from mien.labels import LabelMap, LabelSet
 
 FILES = ("index.html", "metrics.json", "confusion.png", "predictions.csv")  # and skipped.txt if images could not be read
 THUMBNAIL = 112  # longest side of a face on a sheet in pixels; larger ones are shrunk to keep the page small
 FACE, GAP, CAPTION = 1.06, 0.12, 0.52  # inches on a sheet: side of a face, gap between faces, two lines below a face
 VIEWS = {"none": 1, "flip": 2, "ten-crops": 10}  # of each face: with its mirror image, four corners and the centre
+MOST_WORSE = 2000  # rows, drawn at random, of which worse copies are measured
 CROP = 11 / 12  # side of a crop relative to the face: 44 of 48 pixels
 Views = tuple[np.ndarray, float]  # probabilities of each view, (V, N, K), float32, and the seconds they took
 
@@ -94,7 +96,8 @@ def evaluate(
         probabilities = mean_over_views(views)
         metrics = measure(probabilities, targets, model.labels)
         has_logits = temperature and folds is None and not model.has_merged_labels  # those of merged labels are unknown
-        before = measure_before_temperature(views, truth, temperature, model.prior_factors) if has_logits else None
+        undone = mean_over_views(without_temperature(views, temperature, model.prior_factors)) if has_logits else None
+        before = None if undone is None else vars(measure(undone, targets, model.labels)) | {"temperature": temperature}
         suspects = None if data_record["same_as_training"] else len(likely_mislabelled(probabilities, targets))
         record = Record(
             model=model_record,
@@ -102,6 +105,7 @@ def evaluate(
             all_rows=metrics,
             likely_mislabelled=suspects,
             before_temperature=before,
+            worse_copies=measure_worse(model, rows.images, targets, tta, batch_size) if folds is None else None,
             crowd=parts.compare_with_votes(rows, targets, probabilities, model.labels),
             test_time_augmentation=measure_gain(tta, plain, augmented, truth) if tta != "none" else None,
             training_copies=copies and parts.measure_training_copies(*copies, probabilities, targets, model.labels),
@@ -164,7 +168,7 @@ def render(record: Record, figures: Mapping[str, Figure], recipe: str | None) ->
     template = new_environment().get_template("report.html")
     enough = (parts.FEWEST_ROWS, round(100 * parts.WIDEST))
     found = {"confusions": largest_confusions(record.all_rows), "cautions": cautions(record), "figures": figures}
-    return template.render(record=record, most_stored=MOST_DIGESTED, enough=enough, recipe=recipe, **found)
+    return template.render(record=record, most_stored=MOST_DIGESTED, enough=enough, recipe=recipe, threshold=UNSURE, **found)
 
 
 def cautions(record: Record, template: str = "cautions.txt") -> list[str]:
@@ -208,7 +212,7 @@ def draw(images: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, rec
     figures = {
         "confusion": plots.plot_confusion(metrics),
         "labels": plots.plot_labels(metrics),
-        "reliability": plots.plot_reliability(metrics, record.before_temperature),
+        "reliability": plots.plot_reliability(metrics, record.worse_copies),
         "coverage": plots.plot_coverage(probabilities, targets, metrics),
         "precision_recall": plots.plot_curves("precision_recall", probabilities, targets, metrics),
         "roc": plots.plot_curves("roc", probabilities, targets, metrics),
@@ -268,6 +272,14 @@ def measure_gain(kind: str, plain: Views, augmented: Views, truth: np.ndarray) -
         "seconds": augmented[1],  # making the views included
         "seconds_ratio": augmented[1] / plain[1],
     }
+
+
+def measure_worse(model: Classifier, faces: np.ndarray, targets: np.ndarray, tta: str, batch_size: int) -> Metrics:
+    """Measure the model on worse copies of up to MOST_WORSE faces."""
+    rows = np.sort(np.random.default_rng(0).permutation(len(faces))[:MOST_WORSE])
+    worse = worse_copies(faces[rows])
+    views, _ = predict_views(model, worse, tta, batch_size, predict_plain(model, worse, batch_size))
+    return measure(mean_over_views(views), targets[rows], model.labels)
 
 
 def mirrored(faces: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mien.errors import MienError, check_number
 from mien.images import prepare
-from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior, open_classifier, usable_cores
+from mien.inference.classifier import DEFAULT_MODEL, UNSURE, Classifier, Prior, open_classifier, usable_cores
 from mien.inference.detection import Detector, FaceCropper, overlaps
 from mien.inference.drawing import AnnotationWriter, choose_fonts
 from mien.inference.output import check_draw
@@ -21,9 +21,6 @@ from mien.inference.prefetch import prefetched
 from mien.inference.sources import Source, listed
 from mien.inputs import pixels_in_flight, reason_of
 
-# Confidence below which a prediction is called unsure. On PublicTest 78% of mien-s's predictions reach it, and 91% of these
-# agree with the majority of voters; of those below, 54% (benchmarks/unsure.py).
-UNSURE = 0.6
 SMOOTHING = 0.1
 """Default time constant in seconds. On filmed FER-2013 faces it nearly halves how often the label changes while the expression
 does not (0.47 per second instead of 0.85), and costs expressions of one second 0.7 points and longer ones none; 0.3 s would

@@ -33,9 +33,9 @@ from mien.data.signatures import as_text, describe_training_rows
 from mien.errors import MienError, say
 from mien.files import write_whole
 from mien.labels import is_no_expression, label_changes, meaning
-from mien.training.batches import DeviceFaces, in_order
+from mien.training.batches import DeviceFaces
 from mien.training.distillation import Views, load_teachers
-from mien.training.export import export, fit_temperature, training_priors
+from mien.training.export import calibrate, export, training_priors
 from mien.training.face_network import FaceNetwork, spread_batch_norm
 from mien.training.networks import multiply_adds
 from mien.training.recipe import FIRST_LINE, Recipe, check_run_folder, load_recipe, shared_name
@@ -289,20 +289,18 @@ def _name_labels(recipe: Recipe, faces: FaceSet) -> FaceSet:
 def _finish(
     model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: DeviceFaces, out: Path, processes: int, given: float | None
 ) -> None:
-    """Calibrate on the validation rows, unless the temperature is given, then export."""
-    with torch.inference_mode():
-        logits = torch.cat([model(batch.faces) for batch in in_order(validation)]).cpu()
-    truth = {"label": validation.targets.cpu(), "crowd": validation.votes.cpu()}
-    temperatures = [given or fit_temperature(logits[:, number], truth[head]) for number, head in enumerate(model.heads)]
+    """Calibrate on the validation rows and on worse copies of them, unless the temperature is given, then export."""
+    temperatures, calibrated_on = calibrate(model, validation) if given is None else ([given], None)
     train_rows, origin = faces.split("train"), faces.origin
     taught = replace(recipe.distillation, teachers=[shared_name(run) for run in recipe.distillation.teachers])
     without_folders = replace(recipe, weights=recipe.weights and shared_name(recipe.weights), distillation=taught)
-    trained_on: dict[str, Any] = {
+    trained_on = {
         "kind": origin.kind,
         "path": Path(origin.path).name,
         "train_fingerprint": train_rows.fingerprint(),
+        "train_count": len(train_rows),
+        "validation_count": int((faces.splits == SPLITS.index("validation")).sum()),
     }
-    trained_on |= {"train_count": len(train_rows), "validation_count": int((faces.splits == SPLITS.index("validation")).sum())}
     metadata = {
         "mien.format": "1" if len(model.heads) == 1 else "2",
         "mien.labels": json.dumps(faces.labels.names),
@@ -318,6 +316,8 @@ def _finish(
         "mien.data": json.dumps(trained_on),
         "mien.train_rows": as_text(describe_training_rows(train_rows.images)),
     }
+    if calibrated_on:
+        metadata["mien.calibrated_on"] = json.dumps(calibrated_on)
     if len(model.heads) > 1:
         metadata |= {"mien.heads": json.dumps(model.heads), "mien.crowd_temperature": repr(temperatures[1])}
     export(model, temperatures, validation_rows(faces).images[:256], metadata, out / "model.onnx")
