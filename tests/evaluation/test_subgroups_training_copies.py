@@ -130,7 +130,7 @@ def test_no_copies_all_copies_and_unknown_copies_are_reported(report):
     assert written["training_copies"] is None
     assert "The model file stores no signatures of its training faces" in page
     assert "copy_in_training" not in predictions.read_text()
-    assert "copies" not in found.table()
+    assert "training face" not in found.table()
 
 
 def test_damaged_notes_are_an_error_and_leave_no_report(report, tmp_path):
