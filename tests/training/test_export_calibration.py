@@ -1,8 +1,11 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from mien.training import export
 from mien.training.export import fit_temperature
 
 
@@ -25,3 +28,37 @@ def test_no_other_temperature_has_a_lower_loss():
     found = fit_temperature(logits, targets)
     losses = {t: float(F.cross_entropy(logits / t, targets)) for t in (found, found * 0.9, found * 1.1, 1.0)}
     assert min(losses, key=losses.get) == found
+
+
+def test_a_handful_of_rows_moves_the_temperature_little(monkeypatch):
+    logits, targets = 3 * torch.eye(7), torch.eye(7)
+    wrong = targets.roll(1, 1)
+    assert 0.5 < fit_temperature(logits, targets, start=0.9) < 0.9
+    assert 0.9 < fit_temperature(logits, wrong, start=0.9) < 2.5
+    assert 0.75 < fit_temperature(logits[:1], targets[:1], start=0.9) < 0.9
+    assert fit_temperature(logits, 0 * targets, start=0.9) == 0.9
+    monkeypatch.setattr(export, "SPREAD", math.inf)  # without the prior the temperature has no limit but that of the search
+    assert fit_temperature(logits, targets, start=0.9) < 0.1
+    assert fit_temperature(logits, wrong, start=0.9) > 19
+
+
+@pytest.mark.parametrize("start", [0.5, 1.0, 8.0])
+def test_many_rows_outweigh_the_initial_temperature(start, monkeypatch):
+    logits, targets = sampled(2.0)
+    counts = (10, 100, 1000, 20_000)
+    found = [fit_temperature(logits[:rows], targets[:rows], start) for rows in counts]
+    monkeypatch.setattr(export, "SPREAD", math.inf)
+    free = [fit_temperature(logits[:rows], targets[:rows]) for rows in counts]
+    distances = [abs(math.log(one / other)) for one, other in zip(found, free, strict=True)]
+    assert distances == sorted(distances, reverse=True)
+    assert distances[-1] < 0.001
+    for one, other in zip(found, free, strict=True):
+        assert min(start, other) < one < max(start, other)
+
+
+def test_repeated_rows_count_once():
+    logits, targets = sampled(2.0)
+    logits, targets = logits[:30], targets[:30]
+    once = fit_temperature(logits, targets)
+    assert fit_temperature(logits.repeat(9, 1), targets.repeat(9, 1), repeats=9) == pytest.approx(once, rel=1e-4)
+    assert once < fit_temperature(logits.repeat(9, 1), targets.repeat(9, 1))

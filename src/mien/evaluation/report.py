@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mien import __version__
-from mien.data.copies import MOST_DIGESTED
+from mien.data.copies import EXACT, MOST_DIGESTED
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.evaluation import plots, record as parts
@@ -63,6 +63,7 @@ def evaluate(
     tta: str = "none",
     by: Sequence[str] = (),  # columns of the data
     merged: LabelMap | None = None,  # what became of their labels before, to record
+    start: Classifier | None = None,  # with the same labels: what the model was trained further from
 ) -> Report:
     """Measure an opened model on faces of its size, and write the report; parameters as `mien.evaluate`, but data are read."""
     check_kind(tta)
@@ -84,7 +85,7 @@ def evaluate(
         plain = predict_plain(model, rows.images, batch_size)
         augmented = predict_views(model, rows.images, tta, batch_size, plain)
         views, truth, temperature = augmented[0], targets.argmax(axis=1), model_record["temperature"]
-        probabilities = mean_over_views(views)
+        probabilities, names = mean_over_views(views), np.array(model.labels.names)
         metrics = measure(probabilities, targets, model.labels)
         has_logits = temperature and not model.has_merged_labels  # those of merged labels are unknown
         before = measure_before_temperature(views, truth, temperature, model.prior_factors) if has_logits else None
@@ -95,6 +96,9 @@ def evaluate(
             all_rows=metrics,
             likely_mislabelled=suspects,
             before_temperature=before,
+            before_training=measure_start(start, rows.images, names[truth], probabilities.argmax(axis=1) == truth)
+            if start
+            else None,
             crowd=parts.compare_with_votes(rows, targets, probabilities, model.labels),
             test_time_augmentation=measure_gain(tta, plain, augmented, truth) if tta != "none" else None,
             training_copies=copies and parts.measure_training_copies(*copies, probabilities, targets, model.labels),
@@ -258,6 +262,18 @@ def measure_gain(kind: str, plain: Views, augmented: Views, truth: np.ndarray) -
         "seconds_without": plain[1],
         "seconds": augmented[1],  # making the views included
         "seconds_ratio": augmented[1] / plain[1],
+    }
+
+
+def measure_start(start: Classifier, images: np.ndarray, truth: np.ndarray, right: np.ndarray) -> dict[str, Any]:
+    """Measure the model that training started from, by the names (N,) that are true and whether the trained one is right."""
+    was_right = np.array(start.labels.names)[start.predict_proba(images).argmax(axis=1)] == truth
+    copies = parts.find_training_copies(start, images)
+    return {
+        "model": describe_model(start)["name"].removesuffix(".onnx"),
+        "accuracy": proportion(int(was_right.sum()), len(truth)),
+        "test": mcnemar(was_right, right),  # the starting model against the trained one
+        "seen": copies and int((copies[1] == EXACT).sum()),  # faces that the starting model was trained on; None if unknown
     }
 
 

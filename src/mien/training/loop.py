@@ -41,8 +41,10 @@ from mien.training.networks import multiply_adds
 from mien.training.recipe import FIRST_LINE, Recipe, check_run_folder, load_recipe, shared_name
 from mien.training.run_folder import CHECKPOINTS, RunFolder, describe_conditions
 from mien.training.task import ClassificationTask
-from mien.training.transfer import is_model, starting_network, trained_run
+from mien.training.transfer import is_model, starting_model, starting_network, trained_run
 
+FEWEST_VALIDATION = 20  # rows of a label, below which training warns: the 95% interval of a recall of 0.5 has 40 points
+TEMPERATURES = {"label": "mien.temperature", "crowd": "mien.crowd_temperature"}  # metadata keys of each head
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # of which ranks there are
 
 
@@ -258,6 +260,11 @@ def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
         faces = faces.carve(recipe.carve, seed=recipe.seed)
         amount = f"{recipe.carve:.0%}" if isinstance(recipe.carve, float) else recipe.carve
         say(f"carved {amount} of each label's training rows for validation, {len(faces.split('validation'))} rows")
+    counts = zip(faces.labels, faces.split("validation").counts(), strict=True)
+    if few := [f"{name} ({count})" for name, count in counts if count < FEWEST_VALIDATION]:
+        choice = "" if recipe.select_by == "last" else " and no basis to choose an epoch (--recipe.select_by last)"
+        told = f"fewer than {FEWEST_VALIDATION} validation rows of {', '.join(few)}"
+        say(f"{told}: their figures are imprecise{choice}; add rows, or measure every row with --folds 5")
     return faces
 
 
@@ -283,16 +290,14 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
     with torch.inference_mode():
         logits = torch.cat([model(batch.faces) for batch in in_order(validation)]).cpu()
     truth = {"label": validation.targets.cpu(), "crowd": validation.votes.cpu()}
-    temperatures = [fit_temperature(logits[:, number], truth[head]) for number, head in enumerate(model.heads)]
+    start = starting_model(recipe.weights)
+    initial = [float(start.metadata.get(TEMPERATURES[head], 1)) if start else 1.0 for head in model.heads]
+    temperatures = [fit_temperature(logits[:, n], truth[head], initial[n]) for n, head in enumerate(model.heads)]
     train_rows, origin = faces.split("train"), faces.origin
     taught = replace(recipe.distillation, teachers=[shared_name(run) for run in recipe.distillation.teachers])
     without_folders = replace(recipe, weights=recipe.weights and shared_name(recipe.weights), distillation=taught)
-    trained_on: dict[str, Any] = {
-        "kind": origin.kind,
-        "path": Path(origin.path).name,
-        "train_fingerprint": train_rows.fingerprint(),
-    }
-    trained_on |= {"train_count": len(train_rows), "validation_count": len(validation)}
+    counts = {"train_count": len(train_rows), "validation_count": len(validation)}
+    trained_on = {"kind": origin.kind, "path": Path(origin.path).name, "train_fingerprint": train_rows.fingerprint(), **counts}
     metadata = {
         "mien.format": "1" if len(model.heads) == 1 else "2",
         "mien.labels": json.dumps(faces.labels.names),
@@ -301,7 +306,7 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
         "mien.version": __version__,
         "mien.recipe": without_folders.to_yaml(),
         "mien.prior": json.dumps(training_priors(recipe, train_rows)),
-        "mien.temperature": repr(temperatures[0]),
+        TEMPERATURES["label"]: repr(temperatures[0]),
         "mien.parameters": str(sum(p.numel() for p in model.parameters())),
         "mien.multiply_adds": str(multiply_adds(model.cpu().network, recipe.channels, recipe.network_size)),
         "mien.hardware": describe_hardware(validation.device, processes),
@@ -309,5 +314,5 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
         "mien.train_rows": as_text(describe_training_rows(train_rows.images)),
     }
     if len(model.heads) > 1:
-        metadata |= {"mien.heads": json.dumps(model.heads), "mien.crowd_temperature": repr(temperatures[1])}
+        metadata |= {"mien.heads": json.dumps(model.heads), TEMPERATURES["crowd"]: repr(temperatures[1])}
     export(model, temperatures, faces.split("validation").images[:256], metadata, out / "model.onnx")
