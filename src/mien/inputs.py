@@ -113,7 +113,7 @@ def check_pixels(width: int, height: int, share: float = 1.0) -> None:
         raise MienError(f"has {sizes}; make it smaller, or set MIEN_MAX_MEGAPIXELS.")
     if pixels > SMALL and hasattr(_HELD, "pixels"):
         with _CHANGED:
-            # one that is larger has its turn alone; who holds some already does not wait, or two could wait for each other
+            # a larger image waits until it is alone; a thread that holds pixels does not wait, or two could wait for each other
             _CHANGED.wait_for(lambda: _HELD.pixels or not _ALL["pixels"] or _ALL["pixels"] + pixels <= IN_FLIGHT)
             _HELD.pixels += pixels
             _ALL["pixels"] += pixels

@@ -21,7 +21,7 @@ from mien.inputs import LARGEST_YAML, parse_yaml, read_text
 RECIPES = Path(__file__).parent.parent / "recipes"
 TIMM, HUB = "timm:", "hub"  # prefix of timm's networks in `Recipe.network`; `Recipe.weights` for timm's pretrained weights
 FIRST_LINE = "# what mien trained here; data: "  # of a run's recipe.yaml, before the fingerprint of the training rows
-RUN_RECIPE = FileKind("the recipe of a run", rb"\A" + FIRST_LINE.encode())
+RUN_RECIPE = FileKind("the recipe of a run", r"\A" + FIRST_LINE)
 RANGES = load_table(__file__, "ranges")
 LIMITS = {"least": operator.ge, "above": operator.gt, "below": operator.lt, "most": operator.le}
 
