@@ -257,7 +257,7 @@ def limited(faces: FaceSet, amount: int | float | None, seed: int = 0) -> FaceSe
     if amount is None:
         return faces
     is_share, every = isinstance(amount, float), len(faces)
-    if type(amount) not in (int, float) or not (0 < amount < 1 if is_share else amount >= 1):
+    if type(amount) not in (int, float) or not (0 < amount < 1 if is_share else 1 <= amount <= 1e9):
         raise MienError(f"--limit must be a whole number of rows or a share between 0 and 1, not {shortened(amount)}.")
     if amount >= every:
         say(f"--limit {amount} takes all {every:,} faces")
