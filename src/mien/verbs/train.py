@@ -45,7 +45,7 @@ def train(
 ) -> "Report":
     """Train a classifier on labelled faces, export it as one model file, and report on its validation faces.
 
-    The run folder holds model.onnx, weights.safetensors (of the best epoch), recipe.yaml, log.csv, tensorboard/,
+    The run folder holds model.onnx, weights.safetensors (of the kept epoch), recipe.yaml, log.csv, tensorboard/,
     last.ckpt and report/; with a second head for the crowd's votes also report-crowd/, judged by these votes.
 
     Args:
