@@ -20,7 +20,7 @@ from typing import Any, NoReturn, get_origin
 
 from mien import __version__
 from mien.errors import MESSAGES, MienError, discard, first_line, in_plain_words, say, show, suggestion
-from mien.files import FULL_DISK
+from mien.files import FULL_DISK, missing_path
 
 _HELP = Path(__file__).with_name("help.txt").read_text(encoding="utf-8")
 VERBS = {verb: (f"mien.verbs.{room}", line) for verb, room, line in re.findall(r"^  (\w+) +(\w+) +(.*)", _HELP, re.MULTILINE)}
@@ -244,6 +244,10 @@ def _expand_flags(words: Sequence[str], flags: Mapping[str, Any]) -> Iterator[st
             flag = known
         if (not word and before in PATHS) or (equals and not value and flag in PATHS):
             raise MienError(f"{flag or before} is empty; give it a path.")  # not the current folder: a variable may be unset
+        name = Path(value if equals else word)
+        is_read = (flag if equals else before).startswith("--recipe") and os.path.exists(name)  # noqa: PTH110 - not if too long
+        if is_read and not (name.is_file() or name.is_dir()):  # jsonargparse would wait for a pipe
+            raise MienError(missing_path(name))
         before = flag
         if flag == "--data" and flag in flags:
             flag = "--data.path"

@@ -208,8 +208,9 @@ def _report_left_out(kind: str, name: str, is_empty: bool, left_out: list[str], 
 
 def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
     """List the images in a zip in natural order, such as "photos.zip/inner/a.jpg"; each is unpacked on demand."""
-    opened = BoundedReader(open_file(file).detach()) if isinstance(file, str) else file
-    with opened, zipfile.ZipFile(opened) as archive:
+    raw: Any = open_file(file).detach() if isinstance(file, str) else file
+    with BoundedReader(raw) as opened, zipfile.ZipFile(opened) as archive:
+        opened.left = sys.maxsize
         members = images.zip_members(archive, natural)
         found = [member for member in members if not member.endswith("/") and images.is_image_name(member)]
         for member in found:
@@ -219,7 +220,7 @@ def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
                     raise MienError("needs a password; unpack the zip first, then give its folder.")
                 if info.file_size > LARGEST_MEMBER:
                     raise MienError(f"would unpack to {info.file_size / 2**30:.1f} GB; unpack it, and make it smaller.")
-                with archive.open(info) as content:
+                with images.open_member(archive, info) as content:
                     image: Frame | Unread = Unread(source, unpack(content, LARGEST_MEMBER))
             except Exception as problem:  # each compression raises its own
                 image = Frame(source, error=failure(f"image {source!r}", problem, "cannot be unpacked", "zip it again"))
