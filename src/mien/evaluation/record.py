@@ -15,8 +15,8 @@ import numpy as np
 from jsonargparse import ArgumentError, ArgumentParser
 from scipy.stats import ttest_1samp, ttest_ind
 
-from mien.data.copies import EXACT, NEAR, NO_COPY, Noted, TrainingRows, copies_of_training_rows, from_text
 from mien.data.faceset import FaceSet
+from mien.data.signatures import ALIKE, EXACT, UNKNOWN, Noted, TrainingRows, copies_of_training_rows, from_text
 from mien.errors import MienError, in_plain_words
 from mien.evaluation.metrics import Difference, LabelMetrics, Metrics, Proportion, are_votes, difference, measure, share_true
 from mien.files import REPORT, FileKind, write_whole
@@ -154,25 +154,25 @@ def _mean(values: np.ndarray, subtracted: np.ndarray | None = None) -> Mean:
 
 @dataclass(frozen=True)
 class TrainingCopies:
-    """Which rows are copies of training faces, and the metrics without them."""
+    """Which rows are copies of training faces or resemble one closely, and the metrics without both."""
 
     noted: Noted  # what the model file stores: signatures, or digests, by which only exact copies are found
     training_rows: int
     exact: int  # rows with exactly the pixels of a training face
-    near: int | None  # rows that show the same picture; None if only exact copies can be found
-    on_copies: Proportion | None  # accuracy on the copies; None without copies
-    without: Metrics | None  # on all other rows; None if every row is a copy
-    gap: Difference | None  # accuracy on the copies minus that on the other rows; None if either has no rows
-    worth: Difference | None  # accuracy on all rows minus that without the copies: `gap` times the share of the copies
+    alike: int | None  # rows that resemble one: an edited copy, or the same person in the same place; None with digests
+    on_copies: Proportion | None  # accuracy on both; None without any
+    without: Metrics | None  # on all other rows; None if there are none
+    gap: Difference | None  # accuracy on both minus that on the other rows; None if either has no rows
+    worth: Difference | None  # accuracy on all rows minus that without both: `gap` times their share
 
     @property
     def count(self) -> int:
-        """The number of copies, exact or near."""
-        return self.exact + (self.near or 0)
+        """The number of both."""
+        return self.exact + (self.alike or 0)
 
 
 def find_training_copies(model: Classifier, images: np.ndarray) -> tuple[TrainingRows, np.ndarray] | None:
-    """Find which faces are copies of training faces, with what the model file stores of these; None if it stores nothing."""
+    """Find copies of training faces and faces like one, with what the model file stores of these; None if it stores nothing."""
     text = model.metadata.get(TRAINING_ROWS_KEY)
     known = from_text(text) if text else None
     kinds = copies_of_training_rows(images, known) if known else None
@@ -182,8 +182,8 @@ def find_training_copies(model: Classifier, images: np.ndarray) -> tuple[Trainin
 def measure_training_copies(
     known: TrainingRows, kinds: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet
 ) -> TrainingCopies:
-    """Measure with and without the copies, as `find_training_copies` gives them."""
-    copies = kinds != NO_COPY
+    """Measure with and without the faces that `find_training_copies` finds."""
+    copies = kinds != UNKNOWN
     on_copies = share_true((probabilities.argmax(axis=1) == targets.argmax(axis=1))[copies])
     without = None if copies.all() else measure(probabilities[~copies], targets[~copies], labels)
     gap = difference(on_copies, without.accuracy) if on_copies and without else None
@@ -191,7 +191,7 @@ def measure_training_copies(
         noted=known.noted,
         training_rows=known.rows,
         exact=int((kinds == EXACT).sum()),
-        near=int((kinds == NEAR).sum()) if known.noted == "signatures" else None,
+        alike=int((kinds == ALIKE).sum()) if known.noted == "signatures" else None,
         on_copies=on_copies,
         without=without,
         gap=gap,

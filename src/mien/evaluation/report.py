@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mien import __version__
-from mien.data.copies import EXACT, MOST_DIGESTED
 from mien.data.faceset import FaceSet
+from mien.data.signatures import EXACT, MOST_DIGESTED
 from mien.errors import MienError
 from mien.evaluation import plots, record as parts
 from mien.evaluation.label_match import match_labels

@@ -205,6 +205,8 @@ def audit(
     command: str | None = None,
     labels: dict[Any, Any] | None = None,
     csv_safe: bool = False,
+    near: bool = False,
+    force: bool = False,
     limit: int | float | None = None,
 ) -> "Audit":
     """Find copies, conflicting labels, images without a face and outliers in labelled faces, and show them on a page.
@@ -212,16 +214,20 @@ def audit(
     Args:
         data: labelled faces.
         out: the folder to write: index.html, findings.csv, audit.json; an earlier audit there is replaced.
-        write: a CSV file for the rows to leave out of training; train with --data.drop FILE.
+        write: a CSV file for the rows to leave out of training: exact copies in excess or with conflicting labels, and images
+            that are blank or may show no face; train with --data.drop FILE.
         quiet: print no progress to stderr.
         command: the command line, to be noted on the page.
         labels: what becomes of labels of the data, as for `mien train`: merged labels are no conflict.
         csv_safe: in findings.csv, an apostrophe before text that a spreadsheet would run as a formula; the file of `write`
             stays exact.
+        near: list near copies for `write` too: the same photograph with other pixels.
+        force: write the list even if it has more than a fifth of the rows, or every row of a label.
         limit: look at a part of the data, as for `mien train`; the page says so.
 
     Raises:
-        MienError: if there are no faces, or the folder or the file holds something else; the sentence says what to do.
+        MienError: if there are no faces, the folder or the file holds something else, or the list needs `force`; the sentence
+            says what to do.
     """
     require("evaluate", "sklearn", "scipy", "matplotlib", "jinja2")
     folder, file = Path(out), None if write is None else Path(write)
@@ -235,7 +241,7 @@ def audit(
 
     faces = limited(read_data(data, 48, 1, quiet), limit)
     found = audits.inspect(label_match.with_labels(faces, labels) if labels else faces)
-    listed = audits.write_audit(found, folder, file, command, csv_safe)
+    listed = audits.write_audit(found, folder, file, command, csv_safe, near, force)
     _say_written("audit   ", folder / "index.html", is_earlier, quiet)
     if write is not None:
         say(f"{listed:,} rows to leave out are listed in {write}: train with --data.drop {write}", quiet)
