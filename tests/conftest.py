@@ -4,12 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mien.drawn.canvas import Canvas, Pose
 from PIL import Image
 
 from mien.cli import main
 from mien.drawn import write_folder
-from mien.drawn.face import Person, draw_person, express
+from mien.drawn.face import Canvas, Person, Pose, draw_person, express
 from mien.images import prepare
 
 
