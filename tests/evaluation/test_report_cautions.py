@@ -26,7 +26,9 @@ def test_figures_on_the_training_rows_are_a_caution(record):
 def test_figures_on_rows_the_model_was_selected_on_are_a_caution(record):
     trained = record.model | {"trained_on": {"path": "faces"}}
     on_validation, elsewhere = record.data | {"split": "validation"}, record.data | {"split": "validation", "path": "others"}
-    assert "epoch and temperature were chosen" in cautions(replace(record, model=trained, data=on_validation))[0]
+    assert (
+        "its epoch chosen by them unless select_by is last" in cautions(replace(record, model=trained, data=on_validation))[0]
+    )
     assert len(cautions(replace(record, model=trained, data=elsewhere))) == len(cautions(record))
 
 

@@ -60,6 +60,7 @@ def calls(tmp_path_factory):
         "Recipe": lambda **given: Recipe(**given),
         "read_faces": lambda **given: mien.read_faces(data, **given),
         "crop": lambda **given: mien.crop(data, folder / "crops", **given),
+        "audit": lambda **given: mien.audit(data, folder / "audit", **given),
         "evaluate": lambda **given: mien.evaluate("mien-s", data, folder / "report", **given),
         "quantize": lambda **given: mien.quantize("mien-s", data, folder / "small.onnx", **given),
         "train": lambda **given: mien.train("mien-s-quick", data, folder / "run", **given),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.errors import MienError, check_number, shortened
+from mien.errors import MienError, check_number, say, shortened
 from mien.labels import LabelMap, LabelSet, move_shares
 
 SPLITS = ("none", "train", "validation", "test")  # a row's split is stored as its index here; "none": of data without splits
@@ -22,6 +22,7 @@ class Origin:
     kind: str = "memory"
     path: str = ""
     skipped: tuple[str, ...] = ()  # what was left out, each with the reason
+    limit: str = ""  # "500 of 35,887 faces", where only a part of the rows was taken
 
     @property
     def without_face(self) -> tuple[str, ...]:
@@ -284,3 +285,26 @@ def move_split(faces: FaceSet, source: str, into: str) -> FaceSet:
     """Move all rows of one split to another; the order of the rows stays."""
     moved = np.where(faces.splits == SPLITS.index(source), SPLITS.index(into), faces.splits)
     return replace(faces, splits=moved.astype(np.uint8))
+
+
+def limited(faces: FaceSet, amount: int | float | None, seed: int = 0) -> FaceSet:
+    """Take a number of random rows or a share of them, stratified by label and split, at least one of each; all for None."""
+    if amount is None:
+        return faces
+    is_share, every = isinstance(amount, float), len(faces)
+    if type(amount) not in (int, float) or not (0 < amount < 1 if is_share else 1 <= amount <= 1e9):
+        raise MienError(f"--limit must be a whole number of rows or a share between 0 and 1, not {shortened(amount)}.")
+    if amount >= every:
+        say(f"--limit {amount} takes all {every:,} faces")
+        return faces
+    order = np.random.default_rng(seed).permutation(every)
+    kinds = np.unique((faces.classes * len(SPLITS) + faces.splits)[order], return_inverse=True)[1]
+    counts, rank = np.bincount(kinds), np.empty(every)
+    rank[np.argsort(kinds, kind="stable")] = np.concatenate([np.arange(count) for count in counts])
+    wanted = max(len(counts), round(amount * every)) if is_share else int(amount)
+    if wanted < len(counts):
+        raise MienError(f"--limit {wanted} is too low: {len(counts)} rows are needed for one of each label in each split.")
+    first = np.argsort(np.where(rank == 0, 0, (rank + 0.5) / counts[kinds]), kind="stable")[:wanted]
+    origin = replace(faces.origin, limit=f"{wanted:,} of {every:,} faces")
+    say(f"using a part of the data: {origin.limit}, stratified by label and split (--limit {amount})")
+    return replace(faces.take(np.sort(order[first])), origin=origin)

@@ -351,6 +351,7 @@ def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[s
             "kind": faces.origin.kind,
             "path": Path(faces.origin.path).name,
             "rows": len(faces),
+            "limit": faces.origin.limit or None,
             "skipped": len(faces.origin.skipped) - len(faces.origin.without_face),
             "without_face": len(faces.origin.without_face),
             "size": faces.size,

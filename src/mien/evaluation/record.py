@@ -263,6 +263,7 @@ class Record:
     likely_mislabelled: int | None = None  # rows that confident learning finds; None on training rows
     before_temperature: dict[str, Any] | None = None  # `Metrics` without the model's `temperature`; None if it has none
     worse_copies: Metrics | None = None  # on worse copies of the rows
+    before_training: dict[str, Any] | None = None  # see `mien.evaluation.report.measure_start`; only in reports of `mien train`
     crowd: dict[str, Any] | None = None  # see `measure_crowd`; None without votes
     test_time_augmentation: dict[str, Any] | None = None  # see `mien.evaluation.report.measure_gain`
     training_copies: TrainingCopies | None = None  # None if the model stores no signatures
@@ -332,6 +333,7 @@ def describe_data(model: Mapping[str, Any], rows: FaceSet, split: str, merged: L
         "skipped": len(rows.origin.skipped) - len(rows.origin.without_face),  # images that could not be read
         "without_face": len(rows.origin.without_face),  # photos in which no face was found; 0 if no detector was used
         "fingerprint": fingerprint,  # of pixels, labels and targets
+        "limit": rows.origin.limit or None,  # --limit: "500 of 35,887 faces", those of all splits
         "same_as_training": trained_on in (fingerprint, rows.fingerprint()) if trained_on else None,
         "merged": None if merged is None else label_groups(merged),  # --labels: labels of the data by label of the model
     }

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mien import __version__
 from mien.data.faceset import SPLITS, FaceSet
-from mien.data.signatures import MOST_DIGESTED, copies_between_folds
+from mien.data.signatures import EXACT, MOST_DIGESTED, copies_between_folds
 from mien.data.worse_photos import worse_copies
 from mien.errors import MienError
 from mien.evaluation import plots, record as parts
@@ -66,6 +66,7 @@ def evaluate(
     by: Sequence[str] = (),  # columns of the data
     merged: LabelMap | None = None,  # what became of their labels before, to record
     folds: tuple[np.ndarray, np.ndarray] | None = None,  # the fold of every row, and what a model without that fold predicts
+    start: Classifier | None = None,  # with the same labels: what the model was trained further from
 ) -> Report:
     """Measure an opened model on faces of its size, and write the report; parameters as `mien.evaluate`, but data are read."""
     check_kind(tta)
@@ -93,8 +94,8 @@ def evaluate(
             copies, plain = copies_between_folds(rows.images, folds[0]), (folds[1][None], 0.0)
         augmented = predict_views(model, rows.images, tta, batch_size, plain)
         views, truth, temperature = augmented[0], targets.argmax(axis=1), model_record["temperature"]
-        probabilities = mean_over_views(views)
-        metrics = measure(probabilities, targets, model.labels)
+        probabilities, names = mean_over_views(views), np.array(model.labels.names)
+        metrics, right = measure(probabilities, targets, model.labels), probabilities.argmax(axis=1) == truth
         has_logits = temperature and folds is None and not model.has_merged_labels  # those of merged labels are unknown
         undone = mean_over_views(without_temperature(views, temperature, model.prior_factors)) if has_logits else None
         before = None if undone is None else vars(measure(undone, targets, model.labels)) | {"temperature": temperature}
@@ -106,6 +107,7 @@ def evaluate(
             likely_mislabelled=suspects,
             before_temperature=before,
             worse_copies=measure_worse(model, rows.images, targets, tta, batch_size) if folds is None else None,
+            before_training=measure_start(start, rows.images, names[truth], right) if start else None,
             crowd=parts.compare_with_votes(rows, targets, probabilities, model.labels),
             test_time_augmentation=measure_gain(tta, plain, augmented, truth) if tta != "none" else None,
             training_copies=copies and parts.measure_training_copies(*copies, probabilities, targets, model.labels),
@@ -280,6 +282,18 @@ def measure_worse(model: Classifier, faces: np.ndarray, targets: np.ndarray, tta
     worse = worse_copies(faces[rows])
     views, _ = predict_views(model, worse, tta, batch_size, predict_plain(model, worse, batch_size))
     return measure(mean_over_views(views), targets[rows], model.labels)
+
+
+def measure_start(start: Classifier, images: np.ndarray, truth: np.ndarray, right: np.ndarray) -> dict[str, Any]:
+    """Measure the model that training started from, by the names (N,) that are true and whether the trained one is right."""
+    was_right = np.array(start.labels.names)[start.predict_proba(images).argmax(axis=1)] == truth
+    copies = parts.find_training_copies(start, images)
+    return {
+        "model": describe_model(start)["name"].removesuffix(".onnx"),
+        "accuracy": proportion(int(was_right.sum()), len(truth)),
+        "test": mcnemar(was_right, right),  # the starting model against the trained one
+        "seen": copies and int((copies[1] == EXACT).sum()),  # faces that the starting model was trained on; None if unknown
+    }
 
 
 def mirrored(faces: np.ndarray) -> np.ndarray:

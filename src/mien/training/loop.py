@@ -41,8 +41,10 @@ from mien.training.networks import multiply_adds
 from mien.training.recipe import FIRST_LINE, Recipe, check_run_folder, load_recipe, shared_name
 from mien.training.run_folder import CHECKPOINTS, RunFolder, describe_conditions, validation_rows
 from mien.training.task import ClassificationTask
-from mien.training.transfer import is_model, starting_network, trained_run
+from mien.training.transfer import is_model, starting_model, starting_network, trained_run
 
+FEWEST_VALIDATION = 20  # rows of a label, below which training warns: the 95% interval of a recall of 0.5 has 40 points
+TEMPERATURES = {"label": "mien.temperature", "crowd": "mien.crowd_temperature"}  # metadata keys of each head
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # of which ranks there are
 
 
@@ -264,8 +266,11 @@ def arrange(recipe: Recipe, faces: FaceSet, for_folds: bool = False) -> FaceSet:
         faces = faces.carve(recipe.carve, seed=recipe.seed)
         amount = f"{recipe.carve:.0%}" if isinstance(recipe.carve, float) else recipe.carve
         say(f"carved {amount} of each label's training rows for validation, {len(faces.split('validation'))} rows")
-        if missing := [name for name, n in zip(faces.labels, faces.split("validation").counts(), strict=True) if not n]:
-            say(f"no validation rows for {', '.join(missing)}: whole groups could not give every label some")
+    counts = zip(faces.labels, faces.split("validation").counts(), strict=True)
+    if not for_folds and (few := [f"{name} ({count})" for name, count in counts if count < FEWEST_VALIDATION]):
+        choice = "" if recipe.select_by == "last" else " and no basis to choose an epoch (--recipe.select_by last)"
+        told = f"fewer than {FEWEST_VALIDATION} validation rows of {', '.join(few)}"
+        say(f"{told}: their figures are imprecise{choice}; add rows, or measure every row with --folds 5")
     return faces
 
 
@@ -290,7 +295,9 @@ def _finish(
     model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: DeviceFaces, out: Path, processes: int, given: float | None
 ) -> None:
     """Calibrate on the validation rows and on worse copies of them, unless the temperature is given, then export."""
-    temperatures, calibrated_on = calibrate(model, validation) if given is None else ([given], None)
+    start = starting_model(recipe.weights)
+    initial = [float(start.metadata.get(TEMPERATURES[head], 1)) if start else 1.0 for head in model.heads]
+    temperatures, calibrated_on = calibrate(model, validation, initial) if given is None else ([given], None)
     train_rows, origin = faces.split("train"), faces.origin
     taught = replace(recipe.distillation, teachers=[shared_name(run) for run in recipe.distillation.teachers])
     without_folders = replace(recipe, weights=recipe.weights and shared_name(recipe.weights), distillation=taught)
@@ -309,7 +316,7 @@ def _finish(
         "mien.version": __version__,
         "mien.recipe": without_folders.to_yaml(),
         "mien.prior": json.dumps(training_priors(recipe, train_rows)),
-        "mien.temperature": repr(temperatures[0]),
+        TEMPERATURES["label"]: repr(temperatures[0]),
         "mien.parameters": str(sum(p.numel() for p in model.parameters())),
         "mien.multiply_adds": str(multiply_adds(model.cpu().network, recipe.channels, recipe.network_size)),
         "mien.hardware": describe_hardware(validation.device, processes),
@@ -319,5 +326,5 @@ def _finish(
     if calibrated_on:
         metadata["mien.calibrated_on"] = json.dumps(calibrated_on)
     if len(model.heads) > 1:
-        metadata |= {"mien.heads": json.dumps(model.heads), "mien.crowd_temperature": repr(temperatures[1])}
+        metadata |= {"mien.heads": json.dumps(model.heads), TEMPERATURES["crowd"]: repr(temperatures[1])}
     export(model, temperatures, validation_rows(faces).images[:256], metadata, out / "model.onnx")

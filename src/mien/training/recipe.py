@@ -167,7 +167,7 @@ class Recipe:
     epochs: int = 30
     """Passes over the training faces."""
     head_epochs: int = 0
-    """Number of first epochs in which only the classification head is trained and the backbone is frozen."""
+    """Number of first epochs, or all, in which only the classification head is trained and the backbone is frozen."""
     batch_size: int = 128
     """Faces per step."""
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -201,7 +201,6 @@ class Recipe:
             ("crop", f"at most its size, {shortened(self.size)}", lambda x: 1 <= x <= self.size),
             ("crop_from", f"at most its crop, {shortened(self.seen)}", lambda x: 1 <= x <= self.seen),
             ("enlarge_to", f"at least its size, {shortened(self.seen)}", lambda x: x >= self.seen),
-            ("head_epochs", f"between 0 and its epochs, {shortened(self.epochs)}", lambda x: 0 <= x <= self.epochs),
         ]
         for key, rule, holds in checks:
             value = operator.attrgetter(key)(self)

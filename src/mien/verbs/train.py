@@ -5,12 +5,12 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, redirect_stderr
+from contextlib import nullcontext, redirect_stderr, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mien.data.faceset import FaceSet
+from mien.data.faceset import FaceSet, limited
 from mien.data.source import DataSource, as_source
 from mien.errors import MienError, check_number, say
 from mien.files import AUDIT, COMPARISON, EXCLUDED_ROWS, REPORT, FolderKind, check_file, check_folder, write_whole
@@ -21,6 +21,7 @@ from mien.verbs import inputs_of, read_data, require
 if TYPE_CHECKING:
     from mien.evaluation.audit import Audit
     from mien.evaluation.report import Report
+    from mien.inference.classifier import Classifier
 
 FACES_PER_LABEL = 160
 DEMO = FolderKind("about-this-folder.json", "demo", "mien demo")  # all of which `mien demo` replaces when run again
@@ -41,10 +42,11 @@ def train(
     devices: int = 1,
     nodes: int = 1,
     folds: int | None = None,
+    limit: int | float | None = None,
 ) -> "Report":
     """Train a classifier on labelled faces, export it as one model file, and report on its validation faces.
 
-    The run folder holds model.onnx, weights.safetensors (of the best epoch), recipe.yaml, log.csv, tensorboard/,
+    The run folder holds model.onnx, weights.safetensors (of the kept epoch), recipe.yaml, log.csv, tensorboard/,
     last.ckpt and report/; with a second head for the crowd's votes also report-crowd/, judged by these votes.
 
     Args:
@@ -62,6 +64,8 @@ def train(
         nodes: machines that train together; each runs this command with its NODE_RANK and the first one's MASTER_ADDR.
         folds: divide the rows into so many folds, train a model without each, by which its rows are measured, then the model of
             all rows; all for the recipe's number of epochs.
+        limit: use a part of the data, for a first try: a number of rows, or a share below 1 of them, drawn from each label and
+            split alike.
 
     Returns:
         The report on the validation rows, or the folds, as in `out/report`; None in all but the first process of torchrun.
@@ -95,7 +99,7 @@ def train(
     from mien.training.loop import arrange, train as train_model
 
     with nullcontext() if first else redirect_stderr(io.StringIO()):
-        faces = arrange(recipe, read, for_folds=folds is not None)
+        faces = arrange(recipe, limited(read, limit), for_folds=folds is not None)
     if first and faces.labels != read.labels:
         say(f"labels of the model: {', '.join(faces.labels)}", quiet)
     model, held_out = out / "model.onnx", None
@@ -111,13 +115,28 @@ def train(
         say(f"{len(skipped)} rows were left out; they are listed in {out / 'skipped.txt'}")
     classifier = Classifier(model, head="label")
     say(f"writing {out / 'report'}", quiet)
-    split, log = "validation" if folds is None else "all", out / "log.csv"
-    report = report_on(classifier, faces, out / "report", split, log=log, command=command, folds=held_out)
+    split, start = "validation" if folds is None else "all", _start_of(recipe, classifier)
+    report = report_on(
+        classifier, faces, out / "report", split, log=out / "log.csv", command=command, folds=held_out, start=start
+    )
     if "crowd" in classifier.heads:
         report_on(classifier.with_head("crowd"), faces.judged_by_votes(), out / "report-crowd", "validation", command=command)
     say(f"model   {model}", quiet)
     say(f"report  {report.folder / 'index.html'}", quiet)
     return report
+
+
+def _start_of(recipe: Recipe, trained: "Classifier") -> "Classifier | None":
+    """Open the model that training started from, with the labels of the trained one; None if it lacks one of them."""
+    from mien.training.transfer import starting_model
+
+    with suppress(MienError):
+        start = starting_model(recipe.weights)
+        if start and start.face_shape == trained.face_shape:
+            start = start.with_labels(select_changes(recipe.merge or {}, start.labels.find))
+            others = dict.fromkeys(name for name in start.labels if name not in trained.labels)
+            return start.with_labels(others) if set(trained.labels) <= set(start.labels) else None
+    return None
 
 
 def evaluate(
@@ -132,6 +151,7 @@ def evaluate(
     labels: dict[Any, Any] | None = None,
     quiet: bool = False,
     command: str | None = None,
+    limit: int | float | None = None,
 ) -> "Report":
     """Measure a model on labelled faces: write index.html, metrics.json and predictions.csv.
 
@@ -152,6 +172,7 @@ def evaluate(
             another, {"negative": ["angry", "fear", "sad"]} several as one, {"contempt": null} leaves one out with its rows.
         quiet: print no progress to stderr.
         command: the command line, to be noted in the report.
+        limit: measure on a part of the data, as for `mien train`; the report says so.
 
     Raises:
         MienError: if model and data do not fit each other, or the folder is the report of another model's run.
@@ -172,7 +193,7 @@ def evaluate(
     columns = [by] if isinstance(by, str) else list(by or ())
     if columns and not isinstance(data, FaceSet):
         data = replace(as_source(data), columns=list(dict.fromkeys([*(as_source(data).columns or ()), *columns])))
-    faces = read_data(data, classifier.size, classifier.channels, quiet)
+    faces = limited(read_data(data, classifier.size, classifier.channels, quiet), limit)
     if classifier.head == "crowd" and faces.votes is not None:
         judged = faces.judged_by_votes()
         say(f"judged by crowd votes: {len(faces) - len(judged):,} rows without clear votes left out")
@@ -199,6 +220,7 @@ def audit(
     csv_safe: bool = False,
     near: bool = False,
     force: bool = False,
+    limit: int | float | None = None,
 ) -> "Audit":
     """Find copies, conflicting labels, images without a face and outliers in labelled faces, and show them on a page.
 
@@ -214,6 +236,7 @@ def audit(
             stays exact.
         near: list near copies for `write` too: the same photograph with other pixels.
         force: write the list even if it has more than a fifth of the rows, or every row of a label.
+        limit: look at a part of the data, as for `mien train`; the page says so.
 
     Raises:
         MienError: if there are no faces, the folder or the file holds something else, or the list needs `force`; the sentence
@@ -229,7 +252,7 @@ def audit(
             raise MienError(f"{write} is what the audit itself writes; choose another name for --write.")
     from mien.evaluation import audit as audits, label_match
 
-    faces = read_data(data, 48, 1, quiet)
+    faces = limited(read_data(data, 48, 1, quiet), limit)
     found = audits.inspect(label_match.with_labels(faces, labels) if labels else faces)
     listed = audits.write_audit(found, folder, file, command, csv_safe, near, force)
     _say_written("audit   ", folder / "index.html", is_earlier, quiet)
