@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from difflib import get_close_matches
 from numbers import Integral, Real
@@ -82,10 +82,10 @@ def discard(stream: TextIO | None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def shortened(value: object, most: int = 60) -> str:
+def shortened(value: object, most: int = 60, form: Callable[[Any], str] = str) -> str:
     """Shorten what is quoted in a message: a cell may hold thousands of characters, bytes that are no text, or digits."""
     try:
-        text = str(value).encode(errors="backslashreplace").decode()
+        text = form(value).encode(errors="backslashreplace").decode()
     except ValueError:  # Python refuses to write whole numbers of more than 4,300 digits
         return "a number of thousands of digits"
     return text if len(text) <= most else text[: most - 3] + "..."
@@ -94,7 +94,7 @@ def shortened(value: object, most: int = 60) -> str:
 def check_number(name: str, value: object, low: float, high: float = 1e9, whole: bool = True) -> None:
     """Raise a MienError unless a value is a number, by default a whole one, in a range; NaN and booleans are none."""
     if isinstance(value, bool) or not isinstance(value, Integral if whole else Real) or value != value:
-        raise MienError(f"{name} must be {KINDS['int' if whole else 'float']}, not {shortened(repr(value))}.")
+        raise MienError(f"{name} must be {KINDS['int' if whole else 'float']}, not {shortened(value, form=repr)}.")
     if not low <= value <= high:  # type: ignore[operator]
         limit = f"at least {low:g}" if value < low else f"at most {high:,.0f}"
         raise MienError(f"{name} must be {limit}, not {shortened(value)}.")
@@ -105,10 +105,13 @@ def in_plain_words(problem: str) -> str:
     lines = filter(str.strip, problem.splitlines())
     words = " ".join(line.strip().lstrip("- ") if line.startswith(" ") else line for line in lines)
     words = re.sub(r'(?:Parser|Problem with) key "([\w.]+)":', r"--\1:", words)
-    if union := re.search(r"^(.*?)Does not validate against any of the Union subtypes Subtypes: (.*?) Errors: .*", words):
+    if union := re.search(r"^(.*?)Does not validate against any of the Union subtypes Subtypes: (.*?) Errors: (.*)", words):
+        if inner := re.match(r"Problem with given class_path '[\w.]+': (.*?)(?: Expected a <class 'NoneType'>|$)", union[3]):
+            return f"{union[1]}{in_plain_words(inner[1]).removeprefix('--')}"  # of a dataclass, or null
         kinds = re.findall(r"int|float|bool|str|list|dict|NoneType", re.sub(r"\[(?:str|str, list\[str\])\]", "", union[2]))
         value = re.search(r"Given value: (.*)$", words) or re.search(r"Got value: (.*?)(?: Expected| Given|$)", words)
-        return f"{union[1]}expected {' or '.join(KINDS[kind] for kind in kinds)}" + (f", not {value[1]}" if value else "")
+        given = f", not {shortened(value[1])}" if value else ""
+        return f"{union[1]}expected {' or '.join(KINDS[kind] for kind in kinds)}{given}"
     words = re.sub(r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", _one_of, words)
     wrong_type = r"Expected an? <class '(\w+)'>\. Got value: ?(.*)"
     return re.sub(wrong_type, lambda found: f"expected {KINDS.get(found[1], found[1])}, not {found[2] or 'nothing'}", words)
