@@ -23,11 +23,10 @@ from starlette.types import Scope
 
 from mien import __version__
 from mien.errors import MienError, check_number, load_table
-from mien.inference.classifier import MODELS, Classifier
-from mien.inference.pipeline import UNSURE
+from mien.inference.classifier import MODELS, UNSURE, Classifier
+from mien.inference.pipeline import SMOOTHING
 from mien.inference.prediction import Frame
 from mien.inference.sources import inline_bytes
-from mien.inference.tracking import SMOOTHING
 from mien.serving.docs import docs_page
 from mien.serving.guard import PATHS, Guard, Metrics, problem
 from mien.serving.predictor import RETRY, Predictor

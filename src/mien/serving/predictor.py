@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from mien.errors import MienError, check_number
 from mien.inference.classifier import Classifier, open_classifier, usable_cores
-from mien.inference.detection import open_detector
+from mien.inference.detection import detector_file, open_detector
 from mien.inference.output import Tally, write
 from mien.inference.pipeline import MOST_THREADS, predict
 from mien.inference.prediction import Prediction
@@ -52,7 +52,9 @@ class Predictor:
         self._most_pixels, self._max_seconds, self._most_pending = max_megapixels * 1e6, max_seconds, self.threads + queue
         # a detector holds its least score; the latest ones are kept, since opening one takes as long as searching an image
         self._open = lru_cache(8)(lambda score: open_detector(detector, score, max_faces))
-        self.detector = self._open(None).name
+        self._open(None)
+        file = detector_file(detector)
+        self.detector = file.stem if file else "none"
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None  # from the first request to the end of the app's lifespan
 
