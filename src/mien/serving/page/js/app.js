@@ -174,11 +174,17 @@ async function show(item) {
   complain(item?.error ?? "");
   showStrip($.strip, items, item, show);
   showDownloads(item);
-  if (!item) return;
+  if (!item) return showNothing();
   if (item.kind === "video" && !moving && !item.error) openVideo(item);
   if (item.kind === "photo" && item.isDone && !item.error) item.canvas ??= shrunk(await decode(item.file), LONGEST);
   for (const other of items) if (other !== item) other.canvas = null; // large ones take memory
   if (item === current) showFrame(item);
+}
+
+function showNothing() {
+  $.summary.textContent = "Each face gets a probability for each expression:";
+  $.faces.hidden = true;
+  $.legend.hidden = false;
 }
 
 function showFrame(item) {
@@ -213,6 +219,7 @@ function drawPicture(context, picture, mirrored = false) {
 }
 
 function showDownloads(item) {
+  $.clear.disabled = !items.length;
   $.json.disabled = $.csv.disabled = !items.some((each) => each.isDone);
   $.image.disabled = !item?.frames.length;
 }
@@ -298,6 +305,12 @@ $.video.onpause = showAtOnce;
 $.example.onclick = async () => {
   const answer = await fetch("example.jpg");
   addFiles([new File([await answer.blob()], "example.jpg", { type: "image/jpeg" })]);
+};
+$.clear.onclick = () => {
+  items.length = 0;
+  $.strip.replaceChildren();
+  show(null);
+  $.choose.focus();
 };
 $.json.onclick = () => save("faces.json", toJson(rows()), "application/json");
 $.csv.onclick = () => save("faces.csv", toCsv(rows(), model.columns), "text/csv");
