@@ -128,16 +128,24 @@ const nextFrame = (video) =>
     else requestAnimationFrame(() => resolve([video.currentTime, undefined]));
   });
 
-/** Find the faces in the frames of a moving picture, as many as there is time for. */
+/** Take the next frame of the camera or the video: [bitmap, time in seconds, number]. */
+async function grab(watched) {
+  const [mediaTime, presented] = await nextFrame($.video);
+  if (moving !== watched || !$.video.videoWidth) return [null];
+  const time = watched.stream ? (performance.now() - watched.start) / 1000 : mediaTime;
+  return [await createImageBitmap($.video).catch(() => null), time, presented];
+}
+
+/** Find the faces in the frames of a moving picture, as many as there is time for; the next is taken meanwhile. */
 async function watch(watched) {
   await ready.catch(() => {});
   const times = [];
   let first;
+  let next = grab(watched);
   for (let count = 0; model && moving === watched; count++) {
-    const [mediaTime, presented = count] = await nextFrame($.video);
-    if (moving !== watched || !$.video.videoWidth) continue;
-    const time = watched.stream ? (performance.now() - watched.start) / 1000 : mediaTime;
-    const bitmap = await createImageBitmap($.video);
+    const [bitmap, time, presented = count] = await next;
+    next = grab(watched);
+    if (!bitmap) continue;
     const found = await find({ bitmap }, [bitmap]);
     if (moving !== watched || found.error) continue;
     first ??= presented;
@@ -171,6 +179,7 @@ async function show(item) {
   $.faces.className = isMoving ? "" : "still";
   $.video.hidden = !isMoving;
   $.timeline.hidden = !isMoving || item.error !== "";
+  if (isMoving) $.timeline.append($.legend);
   complain(item?.error ?? "");
   showStrip($.strip, items, item, show);
   showDownloads(item);
@@ -184,6 +193,7 @@ async function show(item) {
 function showNothing() {
   $.summary.textContent = "Each face gets a probability for each expression:";
   $.faces.hidden = true;
+  $.answers.append($.legend);
   $.legend.hidden = false;
 }
 
@@ -200,7 +210,7 @@ function showFrame(item) {
   if (item.kind !== "photo" && frame && performance.now() - listed < BARS_EVERY) return;
   listed = performance.now();
   $.summary.textContent = frame ? summary(frame) : item.error ? "The file could not be read." : "Looking for faces…";
-  $.legend.hidden = true;
+  $.legend.hidden = item.kind === "photo";
   showFaces($.faces, item.error ? null : frame, model ?? { labels: [] });
   $.picture.setAttribute("aria-label", frame ? `${item.name}. ${describe(frame)}` : item.name);
   if (item.kind !== "photo" && model && performance.now() - plotted > PLOTTED_EVERY) {

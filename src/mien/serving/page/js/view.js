@@ -24,7 +24,7 @@ export function drawFaces(context, frame, model, { scale = 1, mirrored = false, 
   const [width, height] = [frame.width * scale, frame.height * scale];
   const line = Math.max(2 * zoom, Math.round(Math.max(width, height) / 320));
   const sizes = frame.faces.map(({ box }) => (box[2] - box[0]) * scale).sort((one, other) => one - other);
-  const typical = sizes[Math.floor(sizes.length / 2)] ?? 0;
+  const typical = sizes[Math.floor(sizes.length / 2)] ?? Infinity;
   const size = Math.min(Math.max(13 * zoom, typical / 6.5), Math.max(16 * zoom, Math.max(width, height) / 28));
   context.font = `600 ${size}px system-ui, sans-serif`;
   context.textBaseline = "middle";
@@ -52,6 +52,14 @@ export function drawFaces(context, frame, model, { scale = 1, mirrored = false, 
     context.fillText(text, x + size * 0.35, y + high * 0.53);
   });
   context.globalAlpha = 1;
+  if (frame.faces.length) return;
+  const text = "no face";
+  context.fillStyle = "#fff";
+  context.beginPath();
+  context.roundRect(size / 2, size / 2, context.measureText(text).width + size * 0.7, size * 1.45, size * 0.25);
+  context.fill();
+  context.fillStyle = "#111";
+  context.fillText(text, size * 0.85, size * 1.27);
 }
 
 /** The number of a face where there are several, or of its track. */
@@ -205,6 +213,7 @@ export function showStrip(list, items, current, choose) {
     const waiting = item.kind === "photo" ? "waiting…" : item.kind;
     const said = item.error ? "not read" : item.isDone ? shortly(item) : waiting;
     if (button.lastChild.textContent !== said) button.lastChild.textContent = said;
+    if (item === current && button.getAttribute("aria-current") !== "true") list.scrollLeft = list.children[index].offsetLeft - list.offsetLeft - 12;
     button.setAttribute("aria-current", String(item === current));
     button.title = item.name;
   });

@@ -38,13 +38,10 @@ async function open() {
     loadBytes("models/yunet.onnx"),
     describe.then(async (model) => [model, await loadBytes(`models/${model.file}`)]),
   ]);
-  Object.assign(ort.env.wasm, { wasmBinary: runtime.buffer, numThreads: 1 }); // more need headers that not every host sends
+  Object.assign(ort.env.wasm, { wasmBinary: runtime.buffer, numThreads: 1 }); // two are no faster on two cores
   ort.env.logLevel = "error";
   const session = await ort.InferenceSession.create(classifier);
-  const opened = { model, session, yunet: new YuNet(await ort.InferenceSession.create(detector), ort) };
-  const blank = { data: new Uint8ClampedArray(320 * 256 * 4), width: 320, height: 256 };
-  await find(opened, blank, false); // the first run of a graph takes longer
-  return opened;
+  return { model, session, yunet: new YuNet(await ort.InferenceSession.create(detector), ort) };
 }
 
 /** Find and classify the faces of an image. */
