@@ -19,12 +19,13 @@ import cv2
 import numpy as np
 
 import mien
+from mien.errors import load_table
 from mien.evaluation.audit import inspect, rows_to_leave_out
 from mien.evaluation.comparison import Answers, read_answers, summarise
 from mien.evaluation.record import read_log
 from mien.evaluation.templates import markdown_table
 from mien.files import write_whole
-from mien.training.recipe import Balance, Votes
+from mien.training.recipe import Recipe
 from shared import Training, epoch_faces, parse, train_all
 
 FIGURES = ("accuracy", "macro-F1", "recall")  # of every variant; recall is that of one label
@@ -42,50 +43,20 @@ class Study:
     variants: dict[str, dict[str, Any]]  # what each changes of the recipe
     base: dict[str, Any] = field(default_factory=dict)  # what all change of it
     base_in_words: str = ""
-    faces: dict[str, Callable[[mien.FaceSet], mien.FaceSet]] = field(default_factory=dict)  # how some change the faces
 
 
-STUDIES = {
-    "imbalance": Study(
-        title="Rare labels",
-        introduction="Each variant does one thing about rare labels, and `none` does nothing.",
-        recipe="mien-s-quick",
-        variants={
-            "none": {},
-            "sampler": {"balance": Balance(sampler=True)},
-            "class weights": {"balance": Balance(class_weights=True)},
-            "augmented minorities": {"balance": Balance(augment_minorities=True)},
-            "focal loss, gamma 2": {"focal_gamma": 2.0},
-        },
-    ),
-    "ablations": Study(
-        title="Ablations",
-        introduction="Each variant changes one thing of the recipe of the embedded model.",
-        recipe="mien-s",
-        base={"precise_batch_norm": False},
-        base_in_words=" without `precise_batch_norm`",
-        variants={
-            "as it is": {},
-            "no squeeze-and-excitation": {"network_options": None},
-            "crop growing from 36 to 44": {"crop": 44, "crop_from": 36},
-            "no erasing": {"augmentation": replace(mien.load_recipe("mien-s").augmentation, erasing=0.0)},
-            "mixup 0.2": {"mixup": 0.2},
-            "no label smoothing": {"label_smoothing": 0.0},
-            "votes as a second head": {"votes": Votes(head=0.5)},
-            "votes mixed into the targets": {"votes": Votes(mix=0.5)},
-            "no moving average": {"ema": 0.0},
-            "equalised histograms": {},
-            "without audited rows": {},
-        },
-        faces={
-            "equalised histograms": lambda faces: replace(faces, images=np.stack([*map(cv2.equalizeHist, faces.images)])),
-            # those that `mien audit --write` lists
-            "without audited rows": lambda faces: faces.take(
-                np.delete(np.arange(len(faces)), list(rows_to_leave_out(inspect(faces))))
-            ),
-        },
-    ),
+STUDIES = {name: Study(**each) for name, each in load_table(__file__).items()}
+# how some variants change the faces; the last as `mien audit --write` lists
+FACES: dict[str, Callable[[mien.FaceSet], mien.FaceSet]] = {
+    "equalised histograms": lambda faces: replace(faces, images=np.stack([*map(cv2.equalizeHist, faces.images)])),
+    "without audited rows": lambda faces: faces.take(np.delete(np.arange(len(faces)), list(rows_to_leave_out(inspect(faces))))),
 }
+
+
+def varied(base: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """Change keys of a recipe, of its parts those that are given."""
+    parts = {key: replace(getattr(base, key), **value) for key, value in changes.items() if isinstance(value, dict)}
+    return replace(base, **{**changes, **parts})
 
 
 class Estimate(NamedTuple):
@@ -250,22 +221,20 @@ if __name__ == "__main__":
     options = {"seeds": 3, "epochs": 0, "device": "auto", "threads": 0, "minutes": 0.0, "jobs": 1}
     arguments = parse(__doc__, "study", data=str, votes=None, out=Path, table=None, **options)
     study = STUDIES.get(arguments.study)
-    needs_votes = arguments.study == "ablations"
-    if study is None or arguments.seeds < 1 or (needs_votes and not arguments.votes):
-        raise mien.MienError(f"Give a study ({', '.join(STUDIES)}), --seeds of 1 or more, and --votes for ablations.")
-    base = replace(mien.load_recipe(study.recipe), **study.base)
-    base = replace(base, epochs=arguments.epochs or base.epochs)
-    votes = {"votes": arguments.votes, "votes_as": "beside"} if needs_votes else {}
+    if study is None or arguments.seeds < 1:
+        raise mien.MienError(f"Give a study ({', '.join(STUDIES)}), and --seeds of 1 or more.")
+    base = varied(mien.load_recipe(study.recipe), {**study.base, **({"epochs": arguments.epochs} if arguments.epochs else {})})
+    votes = {"votes": arguments.votes, "votes_as": "beside"} if arguments.votes else {}
     source = mien.DataSource(arguments.data, **votes)
     faces = mien.read_faces(source, base.size, base.channels)
-    change = cache(lambda variant: study.faces[variant](faces))
+    change = cache(lambda variant: FACES[variant](faces))
     trainings: dict[str, list[Training]] = {variant: [] for variant in study.variants}
     for seed in range(arguments.seeds):
         for variant, changes in study.variants.items():
             folder = arguments.out / f"{variant.replace(' ', '-').replace(',', '')}-{seed}"
-            recipe = replace(base, **changes, seed=seed)
+            recipe = replace(varied(base, changes), seed=seed)
             run = Training(folder, recipe, source, epoch_faces(recipe, faces)[0])
-            is_changed = variant in study.faces and not run.is_finished()
+            is_changed = variant in FACES and not run.is_finished()
             trainings[variant].append(replace(run, data=change(variant)) if is_changed else run)
     plan = [run for of_seed in zip(*trainings.values(), strict=True) for run in of_seed]
     if not train_all(plan, arguments.jobs, arguments.device, arguments.minutes, arguments.threads):

@@ -2,10 +2,14 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from mien.cli import main
 from mien.drawn import write_folder
+from mien.drawn.face import Canvas, Person, Pose, draw_person, express
+from mien.images import prepare
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,6 +40,23 @@ def real_fer2013():
     if not (folder := os.environ.get("MIEN_FER2013")):
         pytest.skip("MIEN_FER2013 does not name the folder with the real FER-2013")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def take():
+    """Photograph a drawn person in a studio: one light and background; the head moves by `head`, in radians and head widths."""
+
+    def photograph(person, expression, shot, head=0.0):
+        random = np.random.default_rng([person, shot, *expression.encode()])
+        turned, place = random.normal(0, head, 3).tolist(), 128 + 102 * random.normal(0, head, 2) - (0, 20)
+        image = Image.new("RGB", (256, 256), (110, 112, 118))
+        draw_person(
+            Canvas(image, Pose(place, 102, *turned)), Person(np.random.default_rng(person)), express(expression, random)
+        )
+        pixels = np.asarray(image.resize((128, 128), Image.Resampling.BOX)) + random.normal(0, 2, (128, 128, 1))
+        return prepare(pixels.clip(0, 255).astype(np.uint8), 48, 1)
+
+    return photograph
 
 
 QUICK = ("--recipe.epochs", "1", "--recipe.batch_size", "16", "--threads", "1", "--quiet")

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mien.cli import main
+from mien.labels import FER2013
 
 
 @pytest.fixture
@@ -56,6 +57,66 @@ def test_images_of_another_size_are_found_in_folders(leaky, tmp_path, capsys):
     assert sorted(found) == ["train/angry/flat.png", "train/angry/small.png"]
     page = (tmp_path / "audit" / "index.html").read_text().replace("\N{MULTIPLICATION SIGN}", "x")
     assert "12x12 to 200x40 pixels (median 48x48)" in page
+
+
+def save(folder, name, image):
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(folder / name)
+
+
+@pytest.fixture(scope="module")
+def studio(take, tmp_path_factory):
+    """Ten people, seven expressions, three shots of each in one place and light, and no copies."""
+    folder = tmp_path_factory.mktemp("studio")
+    for person in range(10):
+        for label in FER2013:
+            for shot in range(3):
+                save(folder, f"{label}/{person}-{shot}.png", take(person, label, shot, head=0.06))
+    return folder
+
+
+def test_a_studio_set_without_copies_loses_no_row(studio, tmp_path):
+    words = ["audit", "--data", str(studio), "--out", str(tmp_path / "audit"), "--write", str(tmp_path / "clean.csv"), "--near"]
+    assert main(words) == 0
+    assert read(tmp_path / "clean.csv") == []
+    found = json.loads((tmp_path / "audit" / "audit.json").read_text())["findings"]
+    assert [found[kind]["rows"] for kind in ("exact-copy", "near-copy", "conflict", "blank", "no-face")] == [0] * 5
+
+
+def test_of_a_studio_set_with_planted_copies_exactly_these_are_listed(studio, tmp_path, capsys):
+    folder, planted = tmp_path / "faces", []
+    shutil.copytree(studio, folder)
+    names = sorted(path.relative_to(studio).as_posix() for path in studio.rglob("*.png"))
+    changes = [
+        lambda face: face[:, ::-1],
+        lambda face: np.clip(face * 1.2 + 8, 0, 255).astype(np.uint8),
+        lambda face: np.asarray(Image.fromarray(face).resize((40, 40), Image.Resampling.BICUBIC)),
+        lambda face: np.pad(face, ((0, 1), (0, 1)), mode="edge")[1:, 1:],
+    ]
+    for number, name in enumerate(np.random.default_rng(0).permutation(names)[:30].tolist()):
+        face = np.asarray(Image.open(studio / name))
+        planted.append(f"{name.split('/')[0]}/z{number}.png")  # after the original, which stays
+        save(folder, planted[-1], face if number < 10 else changes[number % 4](face))
+    words = ["audit", "--data", str(folder), "--out", str(tmp_path / "audit"), "--write", str(tmp_path / "clean.csv")]
+    assert main(words) == 0
+    assert {row["id"] for row in read(tmp_path / "clean.csv")} == set(planted[:10])
+    assert main([*words, "--near"]) == 0
+    assert {row["id"] for row in read(tmp_path / "clean.csv")} == set(planted)
+    assert "30 rows to leave out are listed" in capsys.readouterr().err
+
+
+def test_a_list_that_takes_too_much_is_only_written_if_forced(faces, tmp_path, capsys):
+    few, first = tmp_path / "few", {path.parent.name: path for path in sorted(faces.rglob("test/*/*.png"))}
+    for label, path in first.items():
+        for number in range(5 if label == "happy" else 1):
+            save(few, f"{label}/{number}.png", np.asarray(Image.open(path)))
+    shutil.copy(first["sad"], few / "angry" / "sad.png")
+    words = ["audit", "--data", str(few), "--out", str(tmp_path / "audit"), "--write", str(tmp_path / "clean.csv")]
+    assert "would leave out 6 of 12 rows and every row of 'sad'" in complaint(capsys, words)
+    assert not (tmp_path / "clean.csv").exists()
+    assert (tmp_path / "audit" / "index.html").exists()
+    assert main([*words, "--force"]) == 0
+    assert len(read(tmp_path / "clean.csv")) == 6
 
 
 def complaint(capsys, words):

@@ -60,7 +60,7 @@ def complaint(capsys, words: list[str]) -> str:
         ),
         (["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.weights", "hub"], "not for compact_resnet"),
         (["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.weights", "model.pth"], "a .safetensors file"),
-        (["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.head_epochs", "99"], "head_epochs must be between"),
+        (["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.head_epochs", "-1"], "head_epochs must be 0 or more"),
         (["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.enlarge_to", "9"], "enlarge_to must be at least"),
         (["train", "mien-s", "--data", "{faces}", "--out", "y", "--recipe.optimizer.backbone_rate", "0"], "must be above 0"),
         (

@@ -164,7 +164,7 @@ def test_unpacking_stops_at_the_limit():
 
 
 def test_a_reader_takes_no_more_than_the_limit_at_a_time(monkeypatch):
-    monkeypatch.setattr(inputs, "LARGEST_INDEX", 100)
+    monkeypatch.setattr(BoundedReader, "left", 100)
     reader = BoundedReader(io.BytesIO(bytes(1000)))
     assert len(reader.read(100)) == 100
     for size in (101, 10**15, -1, None):

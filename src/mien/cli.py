@@ -20,7 +20,7 @@ from typing import Any, NoReturn, get_origin
 
 from mien import __version__
 from mien.errors import MESSAGES, MienError, discard, first_line, in_plain_words, say, show, suggestion
-from mien.files import FULL_DISK
+from mien.files import FULL_DISK, missing_path
 
 _HELP = Path(__file__).with_name("help.txt").read_text(encoding="utf-8")
 VERBS = {verb: (f"mien.verbs.{room}", line) for verb, room, line in re.findall(r"^  (\w+) +(\w+) +(.*)", _HELP, re.MULTILINE)}
@@ -49,13 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 sys.stdout.flush()  # shows at the latest here if it cannot be written
     except MienError as mistake:
         is_full = can_resume and getattr(mistake.__cause__, "errno", None) in FULL_DISK
-        return _complain(f"{mistake}{' Then the same command with --resume continues.' if is_full else ''}")
+        return _fail(f"{mistake}{' Then the same command with --resume continues.' if is_full else ''}")
     except KeyboardInterrupt:
         again = "" if "--resume" in arguments else " with --resume"
-        _complain("stopped" + (f" (the same command{again} continues)" if can_resume else ""))
+        _fail("stopped" + (f" (the same command{again} continues)" if can_resume else ""))
         return 130
     except Exception as problem:
-        return _report(problem, can_resume)
+        return _report_exception(problem, can_resume)
 
 
 def program() -> NoReturn:
@@ -88,13 +88,13 @@ def _prepare_streams() -> None:
     logging.lastResort = handler
 
 
-def _complain(sentence: str) -> int:
+def _fail(sentence: str) -> int:
     say(f"mien: {sentence}")
     discard(sys.stdout)
     return 2
 
 
-def _report(problem: Exception, can_resume: bool) -> int:
+def _report_exception(problem: Exception, can_resume: bool) -> int:
     """Report what nothing expected: a file that cannot be used, or a bug, for which 70 is EX_SOFTWARE of BSD's sysexits.h."""
     number, name = getattr(problem, "errno", None), getattr(problem, "filename", None)
     where = f" ({name})" if name else ""
@@ -103,14 +103,14 @@ def _report(problem: Exception, can_resume: bool) -> int:
         return 0  # the reader of the output has closed it, as `head` does
     if isinstance(problem, OSError) and number in FULL_DISK:
         again = "the same command with --resume continues" if can_resume else "run the same again"
-        return _complain(f"The disk is full{where}; free some space, then {again}.")
+        return _fail(f"The disk is full{where}; free some space, then {again}.")
     if isinstance(problem, OSError) and number in BAD_PATH:
-        return _complain(f"A file cannot be written or read{where}: {os.strerror(problem.errno or 0)}; choose another path.")
+        return _fail(f"A file cannot be written or read{where}: {os.strerror(problem.errno or 0)}; choose another path.")
     if os.environ.get("MIEN_DEBUG"):
         for line in traceback.format_exception(problem):
             say(line.rstrip())
     report = "please report it where you got mien, with the command and what MIEN_DEBUG=1 prints"
-    _complain(f"This is a bug in mien ({type(problem).__name__}: {first_line(problem)}); {report}.")
+    _fail(f"This is a bug in mien ({type(problem).__name__}: {first_line(problem)}); {report}.")
     return 70
 
 
@@ -151,11 +151,11 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
         recipe = load_recipe(path)  # its settings are the defaults of --recipe.KEY
     parser = _make_parser(verb, function, recipe)
     flags = {flag: action.nargs for action in parser._actions for flag in action.option_strings}
-    rest = list(_spelled_out(rest, flags))
+    rest = list(_expand_flags(rest, flags))
     try:
         values: dict[str, Any] = vars(parser.instantiate(parser.parse_args(rest)))
     except ArgumentError as problem:
-        raise MienError(_sentence(parser, str(problem), flags, rest)) from None
+        raise MienError(_explain_mistake(parser, str(problem), flags, rest)) from None
     except UnicodeDecodeError:  # --recipe, --recipe.optimizer and the like may name a file
         raise MienError("A file that should hold settings is not text in UTF-8; give a YAML file.") from None
     if parser.positional is not None:
@@ -235,7 +235,7 @@ def _make_parser(verb: str, function: Callable[..., Any], recipe: Any) -> Any:
     return parser
 
 
-def _spelled_out(words: Sequence[str], flags: Mapping[str, Any]) -> Iterator[str]:
+def _expand_flags(words: Sequence[str], flags: Mapping[str, Any]) -> Iterator[str]:
     """Let `--data PATH` stand for `--data.path PATH`, `--dry-run` for `--dry_run`, and a list's flag be repeated."""
     before, given = "", set()
     for word in words:
@@ -244,6 +244,10 @@ def _spelled_out(words: Sequence[str], flags: Mapping[str, Any]) -> Iterator[str
             flag = known
         if (not word and before in PATHS) or (equals and not value and flag in PATHS):
             raise MienError(f"{flag or before} is empty; give it a path.")  # not the current folder: a variable may be unset
+        name = Path(value if equals else word)
+        is_read = (flag if equals else before).startswith("--recipe") and os.path.exists(name)  # noqa: PTH110 - not if too long
+        if is_read and not (name.is_file() or name.is_dir()):  # jsonargparse would wait for a pipe
+            raise MienError(missing_path(name))
         before = flag
         if flag == "--data" and flag in flags:
             flag = "--data.path"
@@ -255,7 +259,7 @@ def _spelled_out(words: Sequence[str], flags: Mapping[str, Any]) -> Iterator[str
         yield f"{flag}{equals}{value}" if flag.startswith("--") else word
 
 
-def _sentence(parser: Any, problem: str, flags: Mapping[str, Any], words: Sequence[str]) -> str:
+def _explain_mistake(parser: Any, problem: str, flags: Mapping[str, Any], words: Sequence[str]) -> str:
     sentence, hint = in_plain_words(problem), ""
     for pattern, words_for in MESSAGES["arguments"].items():
         sentence = re.sub(pattern, words_for, sentence)

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from difflib import get_close_matches
 from numbers import Integral, Real
@@ -82,10 +82,10 @@ def discard(stream: TextIO | None) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def shortened(value: object, most: int = 60) -> str:
+def shortened(value: object, most: int = 60, form: Callable[[Any], str] = str) -> str:
     """Shorten what is quoted in a message: a cell may hold thousands of characters, bytes that are no text, or digits."""
     try:
-        text = str(value).encode(errors="backslashreplace").decode()
+        text = form(value).encode(errors="backslashreplace").decode()
     except ValueError:  # Python refuses to write whole numbers of more than 4,300 digits
         return "a number of thousands of digits"
     return text if len(text) <= most else text[: most - 3] + "..."
@@ -94,7 +94,7 @@ def shortened(value: object, most: int = 60) -> str:
 def check_number(name: str, value: object, low: float, high: float = 1e9, whole: bool = True) -> None:
     """Raise a MienError unless a value is a number, by default a whole one, in a range; NaN and booleans are none."""
     if isinstance(value, bool) or not isinstance(value, Integral if whole else Real) or value != value:
-        raise MienError(f"{name} must be {KINDS['int' if whole else 'float']}, not {shortened(repr(value))}.")
+        raise MienError(f"{name} must be {KINDS['int' if whole else 'float']}, not {shortened(value, form=repr)}.")
     if not low <= value <= high:  # type: ignore[operator]
         limit = f"at least {low:g}" if value < low else f"at most {high:,.0f}"
         raise MienError(f"{name} must be {limit}, not {shortened(value)}.")

@@ -9,6 +9,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import starmap
 from pathlib import Path
 from platform import node
 from typing import Any, NamedTuple, TypeVar
@@ -30,14 +31,14 @@ class FileKind(NamedTuple):
     """A kind of file that mien writes, which only mien may replace."""
 
     name: str  # in error messages
-    pattern: bytes  # found in the first HEAD or the last TAIL bytes of each file of the kind, and of no other
+    pattern: str  # found in the first HEAD or the last TAIL bytes of each file of the kind, and of no other
 
     def matches(self, path: Path) -> bool:
         """Tell whether a path is a file of this kind."""
         with suppress(OSError), path.open("rb") as file:
             ends = file.read(HEAD)
             file.seek(max(len(ends), file.seek(0, os.SEEK_END) - TAIL))
-            return re.search(self.pattern, ends + file.read(), re.DOTALL) is not None
+            return re.search(self.pattern.encode(), ends + file.read(), re.DOTALL) is not None
         return False
 
 
@@ -62,9 +63,9 @@ class FolderKind(NamedTuple):
 
 
 _KINDS = load_table(__file__, "kinds")
-REPORT, AUDIT = (FolderKind(**kind) for kind in _KINDS["folders"])
-INT8_MODEL, EXCLUDED_ROWS, COMPARISON = (FileKind(name, pattern.encode()) for name, pattern in _KINDS["files"])
-HUB_FILES = {ending: FileKind(name, pattern.encode()) for ending, (name, pattern) in _KINDS["hub"].items()}
+REPORT, AUDIT = starmap(FolderKind, _KINDS["folders"])
+INT8_MODEL, EXCLUDED_ROWS, COMPARISON, PREDICTIONS, EXPLAINED, DRAWN = starmap(FileKind, _KINDS["files"])
+HUB_FILES = dict(zip(_KINDS["hub"], starmap(FileKind, _KINDS["hub"].values()), strict=True))
 
 
 def named_files(*inputs: object) -> Iterator[Path]:
@@ -138,7 +139,7 @@ def check_folder(out: Path, kind: FolderKind, inputs: object = ()) -> bool:
     for path in present:
         name = path.relative_to(out).as_posix()
         is_own = isinstance(files, list) and name in files and path.is_file() and not path.is_symlink()
-        if not is_own or not FileKind(name, kind.patterns.get(name, "").encode()).matches(path):
+        if not is_own or not FileKind(name, kind.patterns.get(name, "")).matches(path):
             reason = f"which is not part of the {kind.name} in it; move it or choose another --out"
             raise MienError(f"{out} holds {name!r}, {reason}.")
     for path in named_files(inputs):

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import IO, Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -31,24 +31,16 @@ _KINDS = {kind: re.compile("|".join(forms.values()).encode(), re.DOTALL) for kin
 _HEIC = [f"ftyp{brand}".encode() for brand in FORMATS["brands of HEIC"]]  # bytes 4 to 12
 _CONTAINERS = tuple(start.encode() for start in FORMATS["images that hold others: ICO, CUR, ICNS, BLP"])
 _PART = re.compile(r"\[!?(\]?[^]]*)]|.", re.DOTALL)  # of a pattern: a set of characters, or a character
-_NOISE = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}  # created by macOS, Windows and network drives
+_IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}  # created by macOS, Windows and network drives
 CHANNELS = ((1,), (2,), (3,), (4,))  # lengths of an axis that is one of channels: gray, gray with alpha, RGB, RGBA
 OVERSHOOT = 0.05  # floats may exceed their scale by this share of it, since cubic resizing overshoots; they are clipped
 BLACK = 16 / 255  # brightest black, as a share of the scale (ITU-R BT.601): so dark an array probably has another scale
 LARGEST_FACE = 4096  # side in pixels of a prepared or drawn face: four times that of the largest recipe
 BAND = 2**18  # pixels that are converted at a time: copies of a whole image take several times its memory, and longer
-MOST_VISITS = 8  # so many times links lead to a folder: among folders that link to each other there are millions of ways
-CONTAINED = 2**23  # pixels; Pillow rejects twice as many. The largest icons have 1024 x 1024
-# how an image becomes upright, and back, by its EXIF orientation (TIFF 6.0, tag 274)
-_TURNS: dict[int, tuple[Image.Transpose, Callable[[np.ndarray], np.ndarray]]] = {
-    2: (Image.Transpose.FLIP_LEFT_RIGHT, lambda seen: seen[:, ::-1]),
-    3: (Image.Transpose.ROTATE_180, lambda seen: seen[::-1, ::-1]),
-    4: (Image.Transpose.FLIP_TOP_BOTTOM, lambda seen: seen[::-1]),
-    5: (Image.Transpose.TRANSPOSE, lambda seen: seen.swapaxes(0, 1)),
-    6: (Image.Transpose.ROTATE_270, np.rot90),
-    7: (Image.Transpose.TRANSVERSE, lambda seen: seen[::-1, ::-1].swapaxes(0, 1)),
-    8: (Image.Transpose.ROTATE_90, lambda seen: np.rot90(seen, -1)),
-}
+MOST_VISITS = 8  # of a folder by links: among folders that link to each other there are millions of paths
+MAX_CONTAINED = 2**23  # pixels; Pillow rejects twice as many. The largest icons have 1024 x 1024
+# by EXIF orientation (TIFF 6.0, tag 274): whether the axes of the stored image are swapped, and its steps down and across
+_ORIENTATIONS = {2: (0, 1, -1), 3: (0, -1, -1), 4: (0, -1, 1), 5: (1, 1, 1), 6: (1, -1, 1), 7: (1, -1, -1), 8: (1, 1, -1)}
 _PILLOW_LIMIT = threading.Lock()  # guards Pillow's limit, a global
 
 with suppress(ImportError):
@@ -72,19 +64,19 @@ def content_kind(head: bytes) -> str:
     return next((kind for kind, pattern in _KINDS.items() if pattern.match(head)), "")
 
 
-def _is_noise(name: str) -> bool:
-    return name in _NOISE or (name.startswith(".") and name not in (".", ".."))
+def _is_ignored(name: str) -> bool:
+    return name in _IGNORED or (name.startswith(".") and name not in (".", ".."))
 
 
 def walk(folder: str, key: Callable[[str], Any] = str) -> Iterator[tuple[str, os.stat_result | OSError | None]]:
     """List what is below a folder, with its status (None: a link to nowhere) or error; no noise, and no links to one above."""
     visits: Counter[tuple[int, int]] = Counter()
-    # the folders that are being listed: names that are left, and the folders above
-    ways: list[tuple[Iterator[str], frozenset[tuple[int, int]]]] = [(iter([""]), frozenset())]
-    while ways:
-        names, above = ways[-1]
+    # the folders being listed: names that are left, and the folders above
+    open_folders: list[tuple[Iterator[str], frozenset[tuple[int, int]]]] = [(iter([""]), frozenset())]
+    while open_folders:
+        names, above = open_folders[-1]
         if (name := next(names, None)) is None:
-            ways.pop()
+            open_folders.pop()
             continue
         path = os.path.join(folder, name) if name else folder  # noqa: PTH118 - a million paths as objects take seconds
         try:
@@ -100,12 +92,12 @@ def walk(folder: str, key: Callable[[str], Any] = str) -> Iterator[tuple[str, os
         visits[here] += 1
         try:
             with os.scandir(path) as entries:  # sorted by name: entries take five times the memory
-                found = sorted((entry.name for entry in entries if not _is_noise(entry.name)), key=key)
+                found = sorted((entry.name for entry in entries if not _is_ignored(entry.name)), key=key)
         except OSError as error:
             yield name, error  # after its status
             continue
         if visits[here] <= MOST_VISITS or not os.path.islink(path):  # noqa: PTH114
-            ways.append((map((f"{name}/" if name else "").__add__, found), above | {here}))
+            open_folders.append((map((f"{name}/" if name else "").__add__, found), above | {here}))
 
 
 def matching(pattern: str, key: Callable[[str], Any] = str) -> list[str]:
@@ -135,13 +127,38 @@ def _as_regex(part: re.Match[str]) -> str:
 def member_name(name: str) -> str:
     """Return the name of a member of an archive with slashes, or nothing for what `walk` skips."""
     name = name.replace("\\", "/").removeprefix("./").lstrip("/")
-    return "" if any(map(_is_noise, name.split("/"))) else name
+    return "" if any(map(_is_ignored, name.split("/"))) else name
 
 
 def zip_members(archive: zipfile.ZipFile, key: Callable[[str], Any] = str) -> dict[str, zipfile.ZipInfo]:
     """List the members of a zip by name, sorted, without what `walk` skips; the names of folders end with a slash."""
     members = {name: info for info in archive.infolist() if (name := member_name(info.filename))}
     return {name: members[name] for name in sorted(members, key=key)}
+
+
+class _SmallPieces(io.RawIOBase):
+    """A member of a zip read a few bytes at a time: zipfile unpacks all it has read, and bzip2 makes 46 MB of 45 bytes."""
+
+    def __init__(self, member: zipfile.ZipExtFile) -> None:
+        self.member = member
+        member.MIN_READ_SIZE = 64
+
+    def readable(self) -> bool:
+        """Return True, as every file does that can be read."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read up to 64 bytes into a buffer and return how many."""
+        piece = self.member.read(min(64, len(buffer)))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    """Open a member of a zip so that it is unpacked no faster than it is read."""
+    member = archive.open(info)
+    is_bzip2 = info.compress_type == zipfile.ZIP_BZIP2
+    return io.BufferedReader(_SmallPieces(cast(zipfile.ZipExtFile, member))) if is_bzip2 else member
 
 
 def read_image(source: ImageSource) -> np.ndarray:
@@ -206,7 +223,7 @@ def _from_file(file: BinaryIO) -> tuple[np.ndarray, str]:
     is_container = head.startswith(_CONTAINERS)
     try:
         # Pillow's own limit is of 89 megapixels and warns; `_decode` checks the size that a header states.
-        with _pillow_limit(CONTAINED if is_container else None):
+        with _pillow_limit(MAX_CONTAINED if is_container else None):
             image = Image.open(file)
             if is_container:
                 image.load()
@@ -237,7 +254,7 @@ def _decode(image: Image.Image) -> tuple[np.ndarray, str]:
     tags = getattr(image, "tag_v2", {})
     tile = [tags.get(tag, 0) for tag in (ExifTags.Base.TileWidth, ExifTags.Base.TileLength)]
     check_pixels(*max(image.size, tile, key=math.prod))  # each tile of a TIFF is decoded whole
-    # those that Pillow hands to other programs (EPS would be executed by Ghostscript), or unpacks without a limit
+    # Pillow hands these to other programs (Ghostscript would execute EPS), or unpacks them without a limit
     if image.format in FORMATS["Pillow's rejected"]:
         raise MienError(f"is a file of the format {image.format}; save it as JPEG or PNG.")
     try:
@@ -264,17 +281,16 @@ def _pixels(image: Image.Image, orientation: int = 1) -> tuple[np.ndarray, str]:
         image = image.getchannel("L")  # Pillow cannot convert it to RGB; lightness is enough for a face
     wanted = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
     has_alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
-    turn, turn_back = _TURNS.get(orientation, (None, np.asarray))
-    size = image.size if orientation in (5, 6, 7, 8) else image.size[::-1]
+    is_swapped, down, across = _ORIENTATIONS.get(orientation, (0, 1, 1))
+    size = image.size if is_swapped else image.size[::-1]
     pixels = np.empty(size if wanted == "L" else (*size, 3), np.uint8)
-    stored, rows = turn_back(pixels), max(1, BAND // image.width)
+    stored, rows = (pixels.swapaxes(0, 1) if is_swapped else pixels)[::down, ::across], max(1, BAND // image.width)
     for top in range(0, image.height, rows):
         part = image if rows >= image.height else image.crop((0, top, image.width, min(top + rows, image.height)))
         if has_alpha:
             part = (part.convert("LA") if part.mode == "La" else part).convert("RGBA")
             part = Image.alpha_composite(Image.new("RGBA", part.size, "white"), part)
-        part = part if part.mode == wanted else part.convert(wanted)
-        stored[top : top + rows] = turn_back(np.asarray(part if turn is None else part.transpose(turn)))
+        stored[top : top + rows] = np.asarray(part if part.mode == wanted else part.convert(wanted))
     return pixels, note
 
 

@@ -20,7 +20,8 @@ MAX_MEGAPIXELS = 400  # a small file can claim to be larger and fill the memory;
 IN_FLIGHT = 100e6  # pixels of the images that are decoded and searched at the same time; decoding takes about 8 bytes for each
 SMALL = 1e6  # pixels of images that are not counted
 LARGEST_MEMBER = 2**29  # bytes of a file in an archive, above 100 megapixels with alpha: it is unpacked in memory
-LARGEST_INDEX = 2**28  # bytes of the index of a zip, enough for 2.5 million files; zipfile holds ten times that
+LARGEST_INDEX = 10**8  # bytes of the index of a zip, enough for a million files; zipfile holds up to 15 times that
+PIECE = 2**14  # bytes to unpack at a time: zipfile unpacks as many of a member at once, which LZMA makes 115 MB at most
 LONGEST_LINE = 1 << 24  # characters: the pixels of a face of 2048 x 2048
 MOST_CELLS = 20_000  # of a row; FER-2013's pixels in a column each are 2,304
 LARGEST_JSON = 1 << 26  # bytes; the metrics.json of seven labels has 0.1 MB
@@ -47,7 +48,7 @@ def open_file(path: str | Path) -> io.BufferedReader:
 def unpack(file: IO[bytes], limit: int = LARGEST_MEMBER) -> bytes:
     """Read a file of an archive up to a limit, whatever size its header states."""
     content = io.BytesIO()
-    while piece := file.read(2**20):
+    while piece := file.read(PIECE):
         content.write(piece)
         if content.tell() > limit:
             raise MienError(f"would unpack to more than {limit / 2**30:.2g} GB; unpack it, and make it smaller.")
@@ -55,14 +56,20 @@ def unpack(file: IO[bytes], limit: int = LARGEST_MEMBER) -> bytes:
 
 
 class BoundedReader(io.BufferedReader):
-    """A file of which no more than `LARGEST_INDEX` bytes are read at a time, whatever sizes it states."""
+    """A file of which no more than `left` bytes are read, whatever sizes it states, unless `left` is set anew."""
+
+    left = LARGEST_INDEX
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read as a file does, or raise a ValueError."""
-        content = super().read(LARGEST_INDEX + 1 if size is None or size < 0 else min(size, LARGEST_INDEX + 1))
-        if len(content) > LARGEST_INDEX:
-            raise ValueError("its index is too large")
+        content = super().read(self.left + 1 if size is None or size < 0 else min(size, self.left + 1))
+        self.left -= len(content)
+        if self.left < 0:
+            raise ValueError("its index or a header is too large")
         return content
+
+    def __del__(self) -> None:
+        self.close()  # without the warning of a file that nothing closed, which a zip reads until its faces are dropped
 
 
 def failure(what: str, error: Exception, fault: str = "cannot be read", remedy: str = "") -> str:
@@ -113,7 +120,7 @@ def check_pixels(width: int, height: int, share: float = 1.0) -> None:
         raise MienError(f"has {sizes}; make it smaller, or set MIEN_MAX_MEGAPIXELS.")
     if pixels > SMALL and hasattr(_HELD, "pixels"):
         with _CHANGED:
-            # one that is larger has its turn alone; who holds some already does not wait, or two could wait for each other
+            # a larger image waits until it is alone; a thread that holds pixels does not wait, or two could wait for each other
             _CHANGED.wait_for(lambda: _HELD.pixels or not _ALL["pixels"] or _ALL["pixels"] + pixels <= IN_FLIGHT)
             _HELD.pixels += pixels
             _ALL["pixels"] += pixels

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.data.copies import exact_originals, find_copies
+from mien.data.copies import SAME_PHOTO, exact_originals, find_copies, likeness_groups
 from mien.data.reading import read_faces
 from mien.drawn import draw_face, draw_faces
-from mien.errors import MienError
 from mien.images import prepare
 from mien.labels import FER2013
 
@@ -25,21 +24,41 @@ def jpeg(image, quality=60):
     return np.asarray(Image.open(file))
 
 
-def watermarked(image):
-    marked = image.copy()
-    marked[40:43, 20:44:4] //= 2
-    return marked
+def cropped(image, left, top, side, angle=0):
+    face = Image.fromarray(np.pad(image, 2, mode="edge")).rotate(angle, Image.Resampling.BICUBIC)
+    box = (2 + left, 2 + top, 2 + left + side, 2 + top + side)
+    return np.asarray(face.resize((48, 48), Image.Resampling.BICUBIC, box))
+
+
+def resized(image, side):
+    return np.asarray(
+        Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC).resize((48, 48), Image.Resampling.BICUBIC)
+    )
+
+
+def noisy(image, strength):
+    return np.clip(image + np.random.default_rng(0).normal(0, strength, image.shape), 0, 255).astype(np.uint8)
+
+
+def relit(image, strength):
+    return np.clip(image * (1 + strength * np.linspace(-1, 1, 48)), 0, 255).astype(np.uint8)
 
 
 CHANGES = {
-    "compressed": jpeg,
-    "brightened": lambda image: np.clip(image * 1.2 + 20, 0, 255).astype(np.uint8),
+    "compressed": lambda image: jpeg(image, 70),
+    "brightened": lambda image: np.clip(image * 1.1 + 8, 0, 255).astype(np.uint8),
     "darkened": lambda image: (image * 0.5).astype(np.uint8),
     "cut out a pixel to the left": lambda image: np.roll(image, 1, axis=1),
     "cut out a pixel lower": lambda image: np.roll(image, -1, axis=0),
-    "watermarked": watermarked,
+    "cut out a pixel to the right and half a pixel lower": lambda image: cropped(image, 1, 0.5, 48),
+    "cropped by 2%": lambda image: cropped(image, 0.5, 0.5, 47),
+    "turned by a degree": lambda image: cropped(image, 0, 0, 48, angle=1),
+    "resized": lambda image: resized(image, 40),
+    "relit from the side": lambda image: relit(image, 0.2),
+    "at another gamma": lambda image: (255 * (image / 255) ** 1.3).astype(np.uint8),
+    "noisy": lambda image: noisy(image, 2),
     "mirrored": lambda image: image[:, ::-1],
-    "mirrored and compressed": lambda image: jpeg(image[:, ::-1]),
+    "mirrored and compressed": lambda image: jpeg(image[:, ::-1], 70),
 }
 
 
@@ -51,13 +70,15 @@ def test_different_people_are_no_copies(images):
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_face_is_found_though_it_is(change, images):
-    changed = np.stack([CHANGES[change](image) for image in images[:7]])
+    changed = np.stack([CHANGES[change](image) for image in images[:28]])
     copies = find_copies(np.concatenate([images, changed]))
-    assert sorted(map(tuple, copies.pairs.tolist())) == [(row, row + 56) for row in range(7)]
-    assert copies.mirrored.tolist() == ["mirrored" in change] * 7
-    assert copies.group[56:].tolist() == list(range(7))
-    assert (np.diff(copies.correlation) >= 0).all()
-    assert copies.correlation.min() >= 0.9
+    found = set(map(tuple, copies.pairs.tolist()))
+    assert found <= {(row, row + 56) for row in range(28)}
+    assert len(found) >= 25
+    assert (copies.mirrored == ("mirrored" in change)).all()
+    assert all(copies.group[second] == first for first, second in found)
+    assert (np.diff(copies.difference) <= 0).all()
+    assert copies.difference.max() <= SAME_PHOTO
 
 
 def test_exact_copies_name_the_first_row_and_make_no_near_pairs(images):
@@ -93,10 +114,22 @@ def test_few_faces_are_no_trouble(count, images):
     assert find_copies(images[:count]).group.tolist() == list(range(count))
 
 
-@pytest.mark.parametrize("threshold", [0, 1.1, float("nan")])
-def test_a_threshold_out_of_range_is_told(threshold, images):
-    with pytest.raises(MienError, match="above 0 and be at most 1"):
-        find_copies(images, threshold)
+@pytest.mark.parametrize("place", range(3))
+def test_one_person_in_one_pose_with_another_expression_is_no_copy_but_alike(place, take):
+    """The same light, background and place of the head; only the expression differs."""
+    faces = np.stack([take(person, label, place) for person in (1, 2, 3) for label in FER2013])
+    copies = find_copies(faces)
+    assert len(copies.pairs) == 0
+    assert copies.group.tolist() == list(range(21))
+    groups = likeness_groups(faces, 0.75)
+    assert (groups.reshape(3, 7) == [[0], [7], [14]]).mean() >= 0.9
+
+
+def test_copies_and_their_copies_are_alike(images):
+    groups = likeness_groups(np.concatenate([images, images[:1], np.roll(images[1:2], 2, axis=2)]), 0.85)
+    assert groups[56:].tolist() == [0, 1]
+    assert len(np.unique(groups)) == 56
+    assert likeness_groups(images[:0], 0.85).tolist() == []
 
 
 def test_the_known_exact_copies_of_fer2013_are_found(real_fer2013):

@@ -1,6 +1,8 @@
 import numpy as np
+import pytest
 
-from mien.data.faceset import FaceSet, move_split
+from mien.data.faceset import FaceSet, limited, move_split
+from mien.errors import MienError
 from mien.labels import LabelSet
 
 
@@ -12,3 +14,63 @@ def test_all_rows_of_a_split_move_and_the_others_stay():
     assert [moved.id(row) for row in range(5)] == list("01234")
     assert [int(code) for code in moved.splits] == [3, 1, 3, 3, 0]
     assert np.array_equal(move_split(moved, "validation", "train").splits, moved.splits)
+
+
+@pytest.fixture
+def uneven():
+    """A thousand rows: 600, 290 and 10 of each label for training, and 60, 39 and 1 for test."""
+    classes = np.repeat([0, 1, 2, 0, 1, 2], [600, 290, 10, 60, 39, 1])
+    splits = ["train"] * 900 + ["test"] * 100
+    return FaceSet.from_arrays(np.zeros((1000, 4, 4), np.uint8), classes, LabelSet(["a", "b", "c"]), splits)
+
+
+def counts(faces):
+    return [faces.split(name).counts().tolist() for name in faces.split_names]
+
+
+@pytest.mark.parametrize(
+    ("amount", "expected"),
+    [
+        (0.1, [[60, 29, 1], [6, 4, 1]]),
+        (100, [[60, 29, 1], [6, 3, 1]]),
+        (500, [[300, 145, 5], [30, 19, 1]]),
+        (0.5, [[300, 145, 5], [30, 19, 1]]),
+        (6, [[1, 1, 1], [1, 1, 1]]),
+        (0.0001, [[1, 1, 1], [1, 1, 1]]),
+        (999, [[600, 290, 10], [60, 39, 1]]),
+    ],
+)
+def test_a_part_of_the_rows_has_labels_and_splits_in_their_shares(uneven, amount, expected, capsys):
+    part = limited(uneven, amount)
+    wanted = max(6, round(1000 * amount)) if isinstance(amount, float) else amount
+    assert len(part) == wanted
+    assert np.abs(np.subtract(counts(part), expected)).max() <= 1
+    assert np.all(np.diff(part.ids.astype(int)) > 0), "the rows stay in their order"
+    assert part.origin.limit == f"{wanted} of 1,000 faces"
+    assert f"using a part of the data: {wanted} of 1,000 faces" in capsys.readouterr().err
+
+
+def test_the_seed_decides_the_part_and_a_smaller_part_lies_in_a_larger_one(uneven):
+    first = limited(uneven, 50).ids.tolist()
+    assert limited(uneven, 50).ids.tolist() == first
+    assert limited(uneven, 50, seed=1).ids.tolist() != first
+    assert set(first) < set(limited(uneven, 200).ids.tolist())
+
+
+def test_no_limit_and_one_above_the_rows_take_all(uneven, capsys):
+    assert limited(uneven, None) is uneven
+    assert not capsys.readouterr().err
+    for amount in (1000, 10**9):
+        assert limited(uneven, amount) is uneven
+        assert f"--limit {amount} takes all 1,000 faces" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("amount", [0, -3, 0.0, -0.5, 1.0, 1.5, float("nan"), float("inf"), True, "many"])
+def test_a_limit_that_is_no_number_of_rows_and_no_share_is_refused(uneven, amount):
+    with pytest.raises(MienError, match="--limit must be a whole number of rows or a share between 0 and 1, not"):
+        limited(uneven, amount)
+
+
+def test_a_limit_below_one_row_of_each_label_in_each_split_is_refused(uneven):
+    with pytest.raises(MienError, match="--limit 5 is too low: 6 rows are needed for one of each label in each split"):
+        limited(uneven, 5)

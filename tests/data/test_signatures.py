@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mien.data import copies as module
-from mien.data.copies import BYTES, EXACT, NEAR, NO_COPY, known_faces, pixel_digests, same_rows, signatures
+from mien.data import signatures as module
+from mien.data.signatures import ALIKE, BYTES, EXACT, UNKNOWN, known_faces, pixel_digests, same_rows, signatures
 from mien.drawn import draw_faces
 
 
@@ -22,7 +22,7 @@ def test_a_signature_has_twelve_bytes(known):
 
 
 def test_the_very_face_is_an_exact_copy_and_a_stranger_is_none(faces, known):
-    assert known_faces(faces, known).tolist() == [EXACT] * 30 + [NO_COPY] * 10
+    assert known_faces(faces, known).tolist() == [EXACT] * 30 + [UNKNOWN] * 10
 
 
 @pytest.mark.parametrize(
@@ -37,21 +37,21 @@ def test_the_very_face_is_an_exact_copy_and_a_stranger_is_none(faces, known):
     ],
     ids=["darker", "brighter", "mirrored", "a pixel aside", "a pixel up and aside", "noisy"],
 )
-def test_the_same_picture_is_a_near_copy(change, faces, known):
+def test_the_same_picture_with_other_pixels_is_alike(change, faces, known):
     changed = np.clip(change(faces.astype(np.float32)), 0, 255).astype(np.uint8)
     found = known_faces(changed, known)
-    assert (found[:30] == NEAR).mean() >= 0.9
+    assert (found[:30] == ALIKE).mean() >= 0.9
     assert EXACT not in found
-    assert (found[30:] == NO_COPY).all()
+    assert (found[30:] == UNKNOWN).all()
 
 
 def test_a_picture_cut_out_two_pixels_aside_is_mostly_found(faces, known):
     found = known_faces(np.roll(faces, 2, axis=2), known)
-    assert (found[:30] == NEAR).mean() >= 0.7
-    assert (found[30:] == NO_COPY).all()
+    assert (found[:30] == ALIKE).mean() >= 0.7
+    assert (found[30:] == UNKNOWN).all()
 
 
-def test_a_compressed_picture_is_a_near_copy(faces, known):
+def test_a_compressed_picture_is_alike(faces, known):
     import io
 
     from PIL import Image
@@ -61,7 +61,7 @@ def test_a_compressed_picture_is_a_near_copy(faces, known):
         Image.fromarray(face).save(file, "jpeg", quality=60)
         return np.asarray(Image.open(file))
 
-    assert (known_faces(np.array([compressed(face) for face in faces[:30]]), known) == NEAR).mean() >= 0.9
+    assert (known_faces(np.array([compressed(face) for face in faces[:30]]), known) == ALIKE).mean() >= 0.9
 
 
 def test_agreement_is_what_counting_every_wave_by_hand_gives(faces):
@@ -83,15 +83,15 @@ def test_agreement_is_what_counting_every_wave_by_hand_gives(faces):
 
 def test_colour_and_other_sizes_are_brought_to_gray_at_48_pixels(faces, known):
     colour = np.repeat(faces[..., None], 3, axis=3)
-    assert known_faces(colour, known).tolist() == [EXACT] * 30 + [NO_COPY] * 10
+    assert known_faces(colour, known).tolist() == [EXACT] * 30 + [UNKNOWN] * 10
     larger = faces.repeat(2, axis=1).repeat(2, axis=2)
     assert (known_faces(larger, signatures(larger[:30])) == EXACT).tolist() == [True] * 30 + [False] * 10
-    assert (known_faces(larger, known)[:30] != NO_COPY).mean() >= 0.9
+    assert (known_faces(larger, known)[:30] != UNKNOWN).mean() >= 0.9
 
 
 def test_blank_faces_are_copies_only_of_the_same_gray():
     black, gray = np.zeros((1, 48, 48), dtype=np.uint8), np.full((1, 48, 48), 90, dtype=np.uint8)
-    assert known_faces(np.concatenate([black, gray]), signatures(black)).tolist() == [EXACT, NO_COPY]
+    assert known_faces(np.concatenate([black, gray]), signatures(black)).tolist() == [EXACT, UNKNOWN]
 
 
 def test_a_wave_of_another_sign_leaves_an_exact_copy_exact(faces, known):
@@ -109,7 +109,7 @@ def test_chunks_change_nothing(faces, known, monkeypatch):
 
 
 def test_nothing_known_is_no_copy(faces, known):
-    assert known_faces(faces, known[:0]).tolist() == [NO_COPY] * 40
+    assert known_faces(faces, known[:0]).tolist() == [UNKNOWN] * 40
     assert known_faces(faces[:0], known).tolist() == []
 
 

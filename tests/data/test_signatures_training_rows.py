@@ -3,11 +3,11 @@ import json
 import numpy as np
 import pytest
 
-from mien.data import copies as module
-from mien.data.copies import (
+from mien.data import signatures as module
+from mien.data.signatures import (
+    ALIKE,
     EXACT,
-    NEAR,
-    NO_COPY,
+    UNKNOWN,
     TrainingRows,
     as_text,
     copies_of_training_rows,
@@ -28,7 +28,7 @@ def test_what_a_model_file_notes_is_read_again(faces):
     known = from_text(as_text(describe_training_rows(faces[:10])))
     assert (known.noted, known.rows, known.table.shape) == ("signatures", 10, (10, 12))
     found = copies_of_training_rows(np.concatenate([faces[:2], faces[2:3, :, ::-1], faces[12:]]), known)
-    assert found.tolist() == [EXACT, EXACT, NEAR, NO_COPY, NO_COPY]
+    assert found.tolist() == [EXACT, EXACT, ALIKE, UNKNOWN, UNKNOWN]
 
 
 def test_a_face_that_stands_there_twice_is_noted_once(faces):
@@ -42,7 +42,7 @@ def test_of_many_faces_only_digests_are_noted_and_of_more_nothing(faces, monkeyp
     known = from_text(as_text(describe_training_rows(faces[:6])))
     assert (known.noted, known.table.shape) == ("digests", (6, 5))
     found = copies_of_training_rows(np.concatenate([faces[:2], faces[2:3, :, ::-1]]), known)
-    assert found.tolist() == [EXACT, EXACT, NO_COPY]
+    assert found.tolist() == [EXACT, EXACT, UNKNOWN]
     untold = from_text(as_text(describe_training_rows(faces[:11])))
     assert (untold.noted, untold.rows) == ("nothing", 11)
     assert copies_of_training_rows(faces, untold) is None

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -91,17 +92,15 @@ def test_the_reliability_diagram_shows_every_bin_that_has_rows(metrics):
     assert sum(bar.get_height() for bar in below.patches) == 5
 
 
-def test_the_reliability_before_the_temperature_lies_behind_that_after(metrics):
+def test_the_reliability_of_worse_copies_lies_behind_that_of_the_faces_as_they_are(metrics):
     bins = reliability(np.array([0.5, 0.95, 0.95]), np.array([True, False, True]))
-    figure = plot_reliability(metrics, {"reliability": bins})
-    before, after = (line for line in figure.axes[0].lines if line.get_marker() == "o")
-    assert list(zip(before.get_xdata(), before.get_ydata(), strict=True)) == [(0.5, 1), (0.95, 0.5)]
-    assert after.get_xdata() == pytest.approx([0.6, 0.7, 0.8, 0.9])
-    assert [text.get_text() for text in figure.legends[0].texts] == [
-        "without temperature",
-        "with temperature",
-    ]
-    assert not plot_reliability(metrics).legends
+    figure = plot_reliability(metrics, replace(metrics, reliability=bins, expected_calibration_error=0.1234))
+    worse, plain = (line for line in figure.axes[0].lines if line.get_marker() in "so")
+    assert list(zip(worse.get_xdata(), worse.get_ydata(), strict=True)) == [(0.5, 1), (0.95, 0.5)]
+    assert plain.get_xdata() == pytest.approx([0.6, 0.7, 0.8, 0.9])
+    error = f"as they are: ECE {metrics.expected_calibration_error:.3f}"
+    assert [text.get_text() for text in figure.legends[0].texts] == ["worse copies: ECE 0.123", error]
+    assert [text.get_text() for text in plot_reliability(metrics).legends[0].texts] == [error]
 
 
 def test_accuracy_by_the_crowds_agreement_is_a_bar_each():

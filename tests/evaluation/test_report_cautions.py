@@ -26,7 +26,9 @@ def test_figures_on_the_training_rows_are_a_caution(record):
 def test_figures_on_rows_the_model_was_selected_on_are_a_caution(record):
     trained = record.model | {"trained_on": {"path": "faces"}}
     on_validation, elsewhere = record.data | {"split": "validation"}, record.data | {"split": "validation", "path": "others"}
-    assert "epoch and temperature were chosen" in cautions(replace(record, model=trained, data=on_validation))[0]
+    assert (
+        "its epoch chosen by them unless select_by is last" in cautions(replace(record, model=trained, data=on_validation))[0]
+    )
     assert len(cautions(replace(record, model=trained, data=elsewhere))) == len(cautions(record))
 
 
@@ -70,7 +72,20 @@ def test_copies_counted_take_the_place_of_a_likelihood(record, record_of):
     counted = replace(trained, training_copies=copies)
     assert cautions_of_training(counted) == []
     assert cautions(counted)[0] == (
-        "3 of the 5 faces are copies of faces the model was trained on. Without them the accuracy is 50.0%, not 80.0%."
+        "2 of the 5 faces are copies of faces the model was trained on, and 1 resembles one closely. "
+        "Without them the accuracy is 50.0%, not 80.0%."
     )
-    by_heart = replace(trained, training_copies=replace(copies, exact=5, without=None, gap=None, worth=None))
+    by_heart = replace(trained, training_copies=replace(copies, exact=5, alike=0, without=None, gap=None, worth=None))
     assert "Every face is a copy of one the model was trained on" in cautions_of_training(by_heart)[0]
+
+
+def test_many_faces_that_resemble_training_faces_are_a_caution_of_its_own(record, record_of):
+    without = record_of([(80, 10, 10)], [0]).all_rows
+    gap = Difference(0.5, -0.1, 0.9)
+    copies = TrainingCopies("signatures", 900, 0, 4, proportion(4, 4), without, gap, gap.times(0.8))
+    found = cautions_of_training(replace(record, training_copies=copies))
+    assert found[0].startswith("4 of the 5 faces resemble training faces closely: most likely the same people, studio or clips")
+    assert "--data.group" in found[0]
+    few = replace(copies, alike=1)
+    assert cautions_of_training(replace(record, training_copies=few)) == []
+    assert "0 of the 5 faces are copies" in cautions(replace(record, training_copies=few))[0]

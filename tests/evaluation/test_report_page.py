@@ -5,10 +5,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from mien.evaluation.metrics import PairedTest, proportion
+from mien.evaluation.metrics import PairedTest, measure, proportion
 from mien.evaluation.plots import new_figure
 from mien.evaluation.record import measure_crowd
 from mien.evaluation.report import largest_confusions, render
+from mien.labels import LabelSet
 
 NAMES = ("confusion", "labels", "reliability", "coverage", "precision_recall", "roc", "random")
 PICTURES = dict.fromkeys(NAMES, new_figure(1, 1))
@@ -149,6 +150,17 @@ def test_the_effect_of_the_temperature_is_shown_if_it_is_known(record):
     text = " ".join(words(render(replace(record, before_temperature=before), PICTURES, None)))
     assert "Without the model's temperature of 1.250 they differ by 4.2 points, and the log loss is 0.765 instead of" in text
     assert "temperature" not in " ".join(words(render(record, PICTURES, None)))
+
+
+def test_calibration_is_shown_for_the_faces_as_they_are_and_for_worse_copies(record):
+    worse = measure(np.array([(0.55, 0.45), (0.5, 0.5)]), np.eye(2), LabelSet(("happy", "sad")))
+    text = " ".join(words(render(replace(record, worse_copies=worse), PICTURES, None)))
+    error = f"{100 * worse.expected_calibration_error:.1f}"
+    assert "Each of 2 faces was also made worse" in text
+    assert f"On these copies they differ by {error} points, and the accuracy is 50.0% (9.5% to 90.5%)." in text
+    assert "as they are 100.0% 80.0% 37.6% to 96.4%" in text
+    assert "worse copies 0.0% \u2013 \u2013" in text
+    assert "worse copies" not in " ".join(words(render(record, PICTURES, None)))
 
 
 def test_test_time_augmentation_shows_its_gain_and_its_cost(record):

@@ -12,6 +12,7 @@ from mien.cli import main
 from mien.errors import MienError
 from mien.evaluation.metrics import likely_mislabelled
 from mien.evaluation.report import evaluate
+from mien.inference.classifier import UNSURE
 from mien.labels import LabelSet
 
 pytestmark = pytest.mark.usefixtures("blank_pictures")
@@ -49,6 +50,18 @@ def test_every_name_in_metrics_json_is_documented(make_model, eight, tmp_path):
     assert {"seconds_ratio", "mistakes_shared", "perfect_area", "threshold"} < names
     documented = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text(encoding="utf-8")
     assert [name for name in sorted(names) if f"`{name}`" not in documented] == []
+
+
+def test_sure_answers_are_measured_on_the_faces_as_they_are_and_on_worse_copies(model, eight, tmp_path, monkeypatch):
+    monkeypatch.setattr("mien.evaluation.report.MOST_WORSE", 6)
+    evaluate(model, eight, tmp_path / "report")
+    record = written(tmp_path / "report")
+    plain, worse = record["all_rows"], record["worse_copies"]
+    # confidences of 80, 60, 70, 80, 50, 90, 70 and 60 percent, the third, sixth and seventh wrong
+    assert (UNSURE, plain["sure"]["count"], plain["sure"]["of"]) == (0.6, 7, 8)
+    assert (plain["sure_and_right"]["count"], plain["sure_and_right"]["of"]) == (4, 7)
+    assert (worse["n"], worse["sure"]["of"]) == (6, 6)
+    assert worse["reliability"] != plain["reliability"]
 
 
 def test_what_is_not_known_is_null(model, eight, tmp_path):

@@ -9,9 +9,11 @@ from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from mien.errors import MienError
 from mien.evaluation.comparison import Answers
+from mien.training.recipe import load_recipe
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-from study import FIGURES, compare_variants, compute_figures
+import few_faces
+from study import FIGURES, STUDIES, compare_variants, compute_figures, varied
 
 LABELS = ("happy", "sad", "neutral", "disgust")
 ROWS = 600
@@ -119,3 +121,38 @@ def test_models_on_other_rows_are_refused(answers):
         compare_variants({"none": [first], "more": more}, "sad")
     with pytest.raises(MienError, match="No row has the label 'fear'"):
         compare_variants(answers, "fear")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_variant_but_the_first_and_those_of_other_faces_changes_the_recipe(name):
+    study = STUDIES[name]
+    base = varied(load_recipe(study.recipe), study.base)
+    recipes = [varied(base, changes) for changes in study.variants.values() if changes]
+    assert len({recipe.to_yaml() for recipe in (base, *recipes)}) == len(recipes) + 1
+
+
+def test_a_change_of_one_key_of_a_part_leaves_its_others():
+    base = load_recipe("mien-s")
+    changed = varied(base, {"augmentation": {"erasing": 0.0}, "network_options": None})
+    assert (changed.augmentation.erasing, changed.network_options) == (0.0, None)
+    assert changed.augmentation.rotation == base.augmentation.rotation > 0
+
+
+def test_the_table_of_few_faces_has_the_means_and_only_the_sizes_that_are_complete():
+    random, data = np.random.default_rng(0), "runs/faces"
+    answers = {
+        (data, size, start): [random.binomial(1, 0.3 + 0.1 * place, 500).astype(float) for _ in range(2 - (size == 350))]
+        for size in few_faces.SIZES[:2]
+        for place, start in enumerate(few_faces.STARTS)
+    }
+    lines = few_faces.write_up(answers, {data: np.tile([1.0, 0.0], 250)}, seeds=2).splitlines()
+    assert [cell.strip() for cell in lines[0].split("|")[1:-1]] == ["`faces`, 500 faces", "70 faces"]
+    assert "50.0% (45.6% to 54.4%)" in lines[2]
+    accuracies = {start: [each.mean() for each in answers[data, 70, start]] for start in few_faces.STARTS}
+    for start, line in zip(few_faces.STARTS, (lines[3], *lines[4::2]), strict=True):
+        assert line.startswith(f"| {start} ")
+        assert f"| {100 * np.mean(accuracies[start]):.1f}% (" in line
+        assert f"seeds {100 * min(accuracies[start]):.1f} to {100 * max(accuracies[start]):.1f}" in line
+    last = np.mean(accuracies["random weights"]) - np.mean(next(iter(accuracies.values())))
+    assert f"| {100 * last:+.1f} (" in lines[-1]
+    assert len(lines) == 3 + 1 + 2 * 3

@@ -122,7 +122,6 @@ def serve():
 class Corners:
     """A detector that takes the four corners of an image as faces if the image is large, and fails if it is blue."""
 
-    name: str = "corners"
     framing: Framing | None = field(default_factory=lambda: Framing(1.0, 0.0))
 
     def detect(self, image):

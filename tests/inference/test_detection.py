@@ -204,8 +204,8 @@ def test_it_finds_what_opencv_finds_at_any_size(photo, yunet_file, shape):
 
 def test_the_environment_may_name_the_detector(monkeypatch, tmp_path):
     monkeypatch.setenv("MIEN_DETECTOR", "none")
-    assert open_detector("auto").name == "none"
-    assert open_detector("yunet").name == "yunet"
+    assert isinstance(open_detector("auto"), WholeImage)
+    assert isinstance(open_detector("yunet"), YuNet)
     monkeypatch.setenv("MIEN_DETECTOR", str(tmp_path / "gone.onnx"))
     with pytest.raises(MienError, match="no detector file"):
         open_detector("auto")

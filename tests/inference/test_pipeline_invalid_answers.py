@@ -144,7 +144,7 @@ def test_in_a_video_the_others_are_tracked(failing, tmp_path, write_video):
     assert len(halves) == 10
     frame = np.zeros((60, 120), np.uint8)
     frame[:, :60], frame[:, 60:] = LEVEL, 250
-    from mien.inference.tracking import TrackSmoother
+    from mien.inference.pipeline import TrackSmoother
 
     rows = [
         Prediction("clip", FER2013, 0, (0, 0, 9, 9), error="no", frame=3, time=0.3),

@@ -3,8 +3,9 @@ import pytest
 from PIL import Image
 
 from mien.errors import MienError
+from mien.files import DRAWN
 from mien.inference import video
-from mien.inference.video import DRAWN, ENCODERS, MARK, DrawnVideo
+from mien.inference.video import ENCODERS, MARK, DrawnVideo
 from reading import frames
 
 

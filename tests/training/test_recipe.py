@@ -1,6 +1,8 @@
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from mien.errors import MienError
@@ -72,6 +74,47 @@ def test_every_number_of_a_recipe_has_a_range(key, value):
         content = {part: content}
     with pytest.raises(MienError, match=key):
         recipe_from_dict(content)
+
+
+WRONG = [2.5, True, "3", None, float("nan"), [1], {}, (1,), b"x", np.int64(3), np.float64(0.5), 10**5000, [10**5000], object()]
+
+
+@pytest.mark.parametrize("key", [key for key, _ in flat(asdict(Recipe()))] + ["optimizer", "balance", "balance.copies"])
+def test_every_field_of_a_recipe_made_in_python_is_checked_for_its_type(key):
+    *parts, last = key.split(".")
+    owners = [Recipe()]
+    for part in parts:
+        owners.append(getattr(owners[-1], part))
+
+    def nested(value):
+        made = replace(owners[-1], **{last: value})
+        for part, owner in zip(reversed(parts), reversed(owners[:-1]), strict=True):
+            made = replace(owner, **{part: made})
+
+    kind = next(field.type for field in fields(owners[-1]) if field.name == last)
+    fits = {
+        **{int: [int], float: [float, int], str: [str], bool: [bool], int | None: [type(None), int]},
+        int | float: [int, float],
+    }
+    fits |= {
+        dict[Any, Any] | None: [dict, type(None)],
+        dict[str, Any] | None: [dict, type(None)],
+        str | None: [str, type(None)],
+    }
+    fits |= {list[str]: [], list[str] | None: [type(None)]}
+    for value in (value for value in WRONG if type(value) not in fits.get(kind, []) or value == 10**5000):
+        with pytest.raises(MienError, match=rf"^The recipe's {key} must be [^\n]*\.$"):
+            nested(value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("keep", ["happy", "sad"]), ("keep", ("happy", "sad")), ("dropout", 0), ("carve", 5), ("carve", 0.5), ("channels", 3)],
+)
+def test_a_recipe_of_the_right_types_can_be_written(field, value, tmp_path):
+    (tmp_path / "own.yaml").write_text(Recipe(**{field: value}).to_yaml())
+    read = getattr(load_recipe(tmp_path / "own.yaml"), field)
+    assert (list(read) if field == "keep" else read) == (list(value) if field == "keep" else value)
 
 
 def test_a_misspelt_recipe_is_answered_with_the_nearest_names():

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +21,8 @@ from mien.training.networks.blocks import NetworkSpec, head_of
 from mien.training.recipe import Votes, load_recipe
 from mien.training.task import ClassificationTask
 from mien.training.transfer import load_weights, read_model_weights, starting_network
+from mien.verbs import read_faces
+from mien.verbs.train import _start_of
 
 
 def worn(network: nn.Module) -> nn.Module:
@@ -89,9 +92,26 @@ def test_for_other_labels_its_head_starts_afresh(drawn, capsys):
     assert "the head starts with random weights: the labels of mien-s are angry" in capsys.readouterr().err
 
 
-def test_a_backbone_that_does_not_learn_stays_that_of_the_embedded_model(faces, tmp_path):
+def test_in_its_head_epochs_the_backbone_stays_that_of_the_embedded_model(faces, tmp_path, capsys):
     words = ["train", "fine-tune", "--data", str(faces), "--out", str(tmp_path / "run"), "--threads", "1"]
-    assert main([*words, "--recipe.epochs", "1", "--recipe.head_epochs", "1"]) == 0
+    assert main([*words, "--recipe.epochs", "1"]) == 0  # of which the recipe has two
+    out, err = capsys.readouterr()
+    assert "fewer than 20 validation rows of angry (2), disgust (2)" in err
+    assert "no basis to choose an epoch" not in err  # the recipe takes the last one
+
+    record = json.loads((tmp_path / "run" / "report" / "metrics.json").read_text())
+    before, after = record["before_training"], record["all_rows"]["accuracy"]
+    validation = read_faces(faces).split("validation")
+    start = Classifier("mien-s", head="label").predict_proba(validation.images).argmax(1) == validation.classes
+    assert (before["model"], before["accuracy"]["count"], before["accuracy"]["of"]) == ("mien-s", start.sum(), 14)
+    assert before["test"]["difference"] == pytest.approx(after["value"] - before["accuracy"]["value"])
+    first, last = out.strip().splitlines()[-2:]
+    assert first.startswith(f"before training, mien-s on the same 14 faces: accuracy {start.mean():.1%}   95% interval ")
+    assert last.startswith(
+        f"after it: accuracy {after['value']:.1%}   95% interval {after['low']:.1%} to {after['high']:.1%}; "
+    )
+    assert "Before and after training" in (tmp_path / "run" / "report" / "index.html").read_text()
+
     trained = load_file(tmp_path / "run" / "weights.safetensors")
     recipe = load_recipe("fine-tune")
     held = read_model_weights(MODELS / "mien-s.onnx", build_network(recipe.network, NetworkSpec.of(recipe, 7)))
@@ -99,6 +119,19 @@ def test_a_backbone_that_does_not_learn_stays_that_of_the_embedded_model(faces, 
     assert len(of_convolutions) == 20
     for name in of_convolutions:
         assert torch.equal(trained[f"network.{name}"], held[name]), name
+
+
+def test_the_model_that_training_started_from_is_measured_with_its_labels():
+    trained, recipe = Classifier("mien-s", head="label"), load_recipe("fine-tune")
+    assert _start_of(recipe, trained).labels == FER2013
+    fewer = trained.with_labels({"fear": None})
+    assert _start_of(recipe, fewer).labels == fewer.labels
+    merge = {"negative": ["angry", "sad"], "disgust": None, "Unknown": None}
+    merged = trained.with_labels({"negative": ["angry", "sad"], "disgust": None})
+    assert _start_of(replace(recipe, merge=merge), merged).labels == merged.labels
+    assert _start_of(recipe, trained.with_labels({"fear": "bored"})) is None  # it does not know this label
+    assert _start_of(replace(recipe, weights=None), trained) is None
+    assert _start_of(replace(recipe, weights="nowhere.onnx"), trained) is None
 
 
 def test_a_fine_tuning_that_was_stopped_goes_on_to_the_same_weights(drawn, tmp_path):

@@ -18,7 +18,7 @@ MADE_BY_MIEN = {"Frame", "Prediction"}  # results, which no user makes
 
 
 def numeric_parameters():
-    """List each public function or method with each parameter that is a number."""
+    """List each public function or method with each parameter that is a number, and whether it is a whole one."""
     for name in mien.__all__:
         value = getattr(mien, name)
         if name in MADE_BY_MIEN or name == "MienError":
@@ -30,10 +30,12 @@ def numeric_parameters():
         for place, function in callables.items():
             for parameter in inspect.signature(function).parameters.values():
                 if re.search(r"\b(int|float)\b", str(parameter.annotation)) and parameter.name not in SHARED:
-                    yield place, parameter.name
+                    yield place, parameter.name, "float" not in str(parameter.annotation)
 
 
-PLACES = list(numeric_parameters())
+FOUND = list(numeric_parameters())
+PLACES = [(place, name) for place, name, _ in FOUND]
+WHOLE = [(place, name) for place, name, is_whole in FOUND if is_whole]
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,7 @@ def calls(tmp_path_factory):
         "Recipe": lambda **given: Recipe(**given),
         "read_faces": lambda **given: mien.read_faces(data, **given),
         "crop": lambda **given: mien.crop(data, folder / "crops", **given),
+        "audit": lambda **given: mien.audit(data, folder / "audit", **given),
         "evaluate": lambda **given: mien.evaluate("mien-s", data, folder / "report", **given),
         "quantize": lambda **given: mien.quantize("mien-s", data, folder / "small.onnx", **given),
         "train": lambda **given: mien.train("mien-s-quick", data, folder / "run", **given),
@@ -71,6 +74,16 @@ def test_there_is_a_call_for_every_function_with_a_number(calls):
 @pytest.mark.parametrize("value", ABSURD, ids=["nan", "inf", "-1", "1e30", "digits", "true", "text", "list", "float32"])
 @pytest.mark.parametrize(("place", "name"), PLACES)
 def test_an_absurd_number_is_refused(place, name, value, calls):
+    with pytest.raises((mien.MienError, TypeError)) as told:
+        calls[place](**{name: value})
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "value", [1.5, np.float64(2), "2", None, np.array([1])], ids=["half", "float64", "text", "none", "array"]
+)
+@pytest.mark.parametrize(("place", "name"), WHOLE)
+def test_what_is_no_whole_number_is_refused(place, name, value, calls):
     with pytest.raises((mien.MienError, TypeError)) as told:
         calls[place](**{name: value})
     assert "\n" not in str(told.value)

@@ -1,21 +1,17 @@
-"""Find copies among faces, exact and near ones, and copies of training faces by signatures that the model file stores."""
+"""Find copies among faces, exact and near ones, and faces that resemble each other."""
 
-import base64
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal
 
 import numpy as np
 
-from mien.errors import MienError
 from mien.images import prepare
 
 SIDE = 48  # faces are compared in gray at this height and width, those of FER-2013
 CHUNK = 16_384  # faces processed at a time, which bounds memory
-PAIRS = 1024  # pairs compared at a time
+PAIRS = 512  # pairs compared at a time
 THUMBNAIL = 12  # height and width of a fingerprint in pixels
 SHIFT = 2  # largest offset between the crops of two copies, in pixels of 48
 NEIGHBOURS = 8  # most candidates per face and mirror image, which bounds the cost where many faces look alike
@@ -23,30 +19,10 @@ COMPONENTS = 16  # principal components that trees split on: three quarters of t
 TREES, LEAF = 24, 256  # number of trees, and most faces in a leaf. A pair is missed only if every tree separates it.
 
 LEAST_LIKENESS = 0.82  # least correlation of the fingerprints of candidates; 4% of FER-2013's near copies have less than 0.85
-SAME_PICTURE = 0.9  # least correlation of the details of near copies; at 0.80 to 0.85 1 in 10 pairs is none (docs/fer2013.md)
+RESEMBLING = 0.7  # least correlation of the details of pairs that are aligned and compared; cropped copies have that much
+SAME_PHOTO = 0.25  # largest `_difference` of near copies: above it, shots of one person in one pose begin (docs/fer2013.md)
+EDGE, STEPS, NEARBY = 4, 5, 2.0  # pixels at each side that only the other face needs; steps of alignment; blur of a place
 FINE, COARSE = 1.0, 4.0  # blurs between which details lie, in pixels: finer is noise, coarser is lighting and the head's place
-
-EXACT, NEAR, NO_COPY = "exact", "near", ""  # whether a face is a copy of a face whose signature is known
-WAVES = 80  # bits of a signature: signs of the cosine transform; brightness and compression change few (Zauner, 2010)
-DIGEST = 2  # bytes of a signature that describe the exact pixels, for faces whose pictures already agree
-BYTES = WAVES // 8 + DIGEST
-STRONGEST = 2.0  # waves are clipped at this multiple of the face's median, so that no edge outweighs everything else
-BLANK = 1.0  # a face whose grays have a smaller standard deviation shows no picture; only its exact pixels count
-MOST_SIGNED = 100_000  # up to this many training faces are stored as signatures, 16 characters each
-MOST_DIGESTED = 150_000  # up to this many are stored as digests of their pixels, 1 MB in all; more are not stored
-COARSEST = 3  # coarser waves, in half periods per face, show the lighting and where the head is, which strangers share
-PIXEL_DIGEST = 5  # bytes of a digest: of 150,000 faces and as many others, one in a hundred runs would see one false copy
-
-SAME_SIGNATURE = (
-    0.90  # least agreement of near copies: 5 of FER-2013's 387 PublicTest faces with it are none (docs/evaluate.md)
-)
-GLANCE = 0.5  # least agreement, unshifted, of candidates: a tenth of the copies shifted by two pixels have less
-
-WAVE_NUMBERS = np.indices((SIDE, SIDE)).reshape(2, -1).T  # half periods down and across of every wave
-WAVE_NUMBERS = WAVE_NUMBERS[np.hypot(*WAVE_NUMBERS.T) >= COARSEST]
-WAVE_NUMBERS = WAVE_NUMBERS[np.argsort(np.hypot(*WAVE_NUMBERS.T), kind="stable")][:WAVES]  # (WAVES, 2), coarse to fine
-MIRROR = np.where(WAVE_NUMBERS[:, 1] % 2, -1, 1).astype(np.float32)  # what mirroring the face multiplies every wave by
-Noted = Literal["signatures", "digests", "nothing"]
 
 
 @dataclass(frozen=True)
@@ -54,27 +30,48 @@ class Copies:
     """The copies among N faces."""
 
     original: np.ndarray  # (N,), int64: the first row with exactly the same pixels; the row itself where it is the first
-    pairs: np.ndarray  # (P, 2), int64: near copies, each an `original` row, the smaller first, by rising correlation
-    correlation: np.ndarray  # (P,), float32: of their details, `SAME_PICTURE` to 1
+    pairs: np.ndarray  # (P, 2), int64: near copies, each an `original` row, the smaller first, by falling difference
+    difference: np.ndarray  # (P,), float32: how much they differ once aligned, 0 to `SAME_PHOTO`
     mirrored: np.ndarray  # (P,), bool: whether the second is the mirror image
     group: np.ndarray  # (N,), int64: the first row of all that are copies of it, exact or near, directly or through others
 
 
-def find_copies(images: np.ndarray, threshold: float = SAME_PICTURE) -> Copies:
-    """Find exact copies, and near ones but for scale and rotation, among images (N, H, W) or (N, H, W, 3), uint8."""
+def find_copies(images: np.ndarray) -> Copies:
+    """Find exact copies, and near ones, among images (N, H, W) or (N, H, W, 3), uint8: the same photograph.
+
+    A near copy is encoded again, resized, mirrored, relit, or cropped a little otherwise. Another photograph of the same
+    person is none, however much alike: see `likeness_groups`.
+    """
+    original = exact_originals(images)
+    pairs, shifts, is_mirrored = _resembling(images, original, RESEMBLING)
+    difference = np.empty(len(pairs), dtype=np.float32)
+    for part, (first, second) in _in_pairs(images, pairs, is_mirrored):
+        difference[part] = _difference(first, second, shifts[part])
+    order = np.argsort(-difference, kind="stable")
+    order = order[difference[order] <= SAME_PHOTO]
+    return Copies(original, pairs[order], difference[order], is_mirrored[order], _joined(original, pairs[order]))
+
+
+def likeness_groups(images: np.ndarray, threshold: float) -> np.ndarray:
+    """Group faces that resemble each other, directly or through others: one person in one studio, frames of a clip, copies.
+
+    Two faces resemble each other if their details correlate by the threshold or more, at the best shift, also mirrored. Takes
+    images (N, H, W) or (N, H, W, 3), uint8; returns for every face the first row of its group: (N,), int64.
+    """
+    original = exact_originals(images)
+    return _joined(original, _resembling(images, original, threshold)[0])
+
+
+def _joined(original: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    if not 0 < threshold <= 1:
-        raise MienError(f"The threshold of near copies must lie above 0 and be at most 1, not {threshold}.")
-    original = exact_originals(images)
-    rows = np.arange(len(images))
-    pairs, correlation, is_mirrored = _near_copies(images, np.flatnonzero(original == rows), threshold)
-    first, second = np.concatenate([np.column_stack([rows, original]), pairs]).T
-    graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(len(images), len(images)))
+    count = len(original)
+    first, second = np.concatenate([np.column_stack([np.arange(count), original]), pairs]).T
+    graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(count, count))
     _, number = connected_components(graph, directed=False)
     _, first_row = np.unique(number, return_index=True)
-    return Copies(original, pairs, correlation, is_mirrored, np.asarray(first_row[number], dtype=np.int64))
+    return np.asarray(first_row[number], dtype=np.int64)
 
 
 def exact_originals(images: np.ndarray) -> np.ndarray:
@@ -166,168 +163,93 @@ def _nearest(links: list[tuple[np.ndarray, np.ndarray]], count: int) -> tuple[np
     return numbers[kept], likeness[kept]
 
 
-def _near_copies(images: np.ndarray, rows: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find the near copies of `Copies` among some rows by their fingerprints, and confirm them by their details."""
+def _resembling(images: np.ndarray, original: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find pairs of `original` rows that resemble each other: (P, 2), the best shifts (P, 2), and whether mirrored (P,)."""
+    rows = np.flatnonzero(original == np.arange(len(original)))
     prints = fingerprints(images)[rows]
     seen = np.flatnonzero(prints.any(axis=1))  # a face of one gray resembles no other
-    if len(seen) < 2:
-        return np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=np.float32), np.empty(0, dtype=bool)
-    pairs, is_mirrored = alike(prints[seen])
+    pairs, is_mirrored = alike(prints[seen]) if len(seen) > 1 else (np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=bool))
     pairs = np.sort(rows[seen][pairs], axis=1)
-    correlation = _detail_correlation(images, pairs, is_mirrored)
+    correlation, shifts = np.empty(len(pairs), dtype=np.float32), np.empty((len(pairs), 2), dtype=np.int64)
+    for part, faces in _in_pairs(images, pairs, is_mirrored):
+        correlation[part], shifts[part] = _detail_correlation(*faces)
     best = np.lexsort((is_mirrored, -correlation))  # of a pair found in both orientations the better one stays
     kept = best[np.unique(pairs[best], axis=0, return_index=True)[1]]
-    order = kept[np.argsort(correlation[kept], kind="stable")]
-    order = order[correlation[order] >= threshold]
-    return pairs[order], correlation[order], is_mirrored[order]
+    kept = kept[correlation[kept] >= threshold]
+    return pairs[kept], shifts[kept], is_mirrored[kept]
 
 
-def _detail_correlation(images: np.ndarray, pairs: np.ndarray, is_mirrored: np.ndarray) -> np.ndarray:
-    """Correlate the details of pairs of faces at their best shift: (P, 2) rows and (P,) flags to (P,), float32, -1 to 1."""
-    from scipy.ndimage import gaussian_filter
-
-    extent = SIDE - 2 * SHIFT
-    best = np.full(len(pairs), -1, dtype=np.float32)
+def _in_pairs(images: np.ndarray, pairs: np.ndarray, is_mirrored: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Give the faces of some pairs at a time: which pairs, and (2, P, SIDE, SIDE), float32, the mirrored turned back."""
     for start in range(0, len(pairs), PAIRS):
         part = slice(start, start + PAIRS)
-        gray = np.stack([in_gray(images[rows]) for rows in pairs[part].T]).astype(np.float32)  # (2, P, SIDE, SIDE)
-        turned = is_mirrored[part]
-        gray[1, turned] = gray[1, turned, :, ::-1]
-        first, second = gaussian_filter(gray, (0, 0, FINE, FINE)) - gaussian_filter(gray, (0, 0, COARSE, COARSE))
-        middle = first[:, SHIFT:-SHIFT, SHIFT:-SHIFT]
-        middle = middle - middle.mean(axis=(1, 2), keepdims=True)
-        length = np.sqrt(np.einsum("nij,nij->n", middle, middle))
-        for down, across in product(range(2 * SHIFT + 1), repeat=2):
-            window = second[:, down : down + extent, across : across + extent]
-            # the middle has mean 0, so the window's mean matters only for its length
-            squares = np.einsum("nij,nij->n", window, window) - window.sum(axis=(1, 2)) ** 2 / extent**2
-            scale = length * np.sqrt(np.maximum(squares, 0))
-            likeness = np.einsum("nij,nij->n", middle, window)
-            np.maximum(best[part], likeness / np.where(scale > 0, scale, np.inf), out=best[part])
-    return best
+        gray = np.stack([in_gray(images[rows]) for rows in pairs[part].T]).astype(np.float32)
+        gray[1, is_mirrored[part]] = gray[1, is_mirrored[part], :, ::-1]
+        yield part, gray
 
 
-@dataclass(frozen=True)
-class TrainingRows:
-    """What a model file stores about its training faces."""
+def _details(gray: np.ndarray) -> np.ndarray:
+    """Keep what lies between two blurs, of images (..., height, width)."""
+    from scipy.ndimage import gaussian_filter
 
-    noted: Noted  # signatures show exact and near copies, digests only exact ones
-    rows: int  # how many training faces there were
-    table: np.ndarray  # (M, B), uint8: a signature or digest of every distinct face
+    return np.asarray(gaussian_filter(gray, FINE, axes=(-2, -1)) - gaussian_filter(gray, COARSE, axes=(-2, -1)))
 
 
-def describe_training_rows(images: np.ndarray) -> TrainingRows:
-    """Describe training faces (N, H, W) or (N, H, W, 3), uint8, in as much detail as a model file has room for."""
-    if len(images) <= MOST_SIGNED:
-        return TrainingRows("signatures", len(images), np.unique(signatures(images), axis=0))
-    if len(images) <= MOST_DIGESTED:
-        return TrainingRows("digests", len(images), np.unique(pixel_digests(images, PIXEL_DIGEST), axis=0))
-    return TrainingRows("nothing", len(images), np.empty((0, PIXEL_DIGEST), dtype=np.uint8))
+def _detail_correlation(gray: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Correlate the details of faces (P, SIDE, SIDE) and others at the best shift: (P,), -1 to 1, and shifts (P, 2)."""
+    extent = SIDE - 2 * SHIFT
+    best, shifts = np.full(len(gray), -1, dtype=np.float32), np.zeros((len(gray), 2), dtype=np.int64)
+    middle, second = _details(gray)[:, SHIFT:-SHIFT, SHIFT:-SHIFT], _details(other)
+    middle = middle - middle.mean(axis=(1, 2), keepdims=True)
+    length = np.sqrt(np.einsum("nij,nij->n", middle, middle))
+    for down, across in product(range(2 * SHIFT + 1), repeat=2):
+        window = second[:, down : down + extent, across : across + extent]
+        # the middle has mean 0, so the window's mean matters only for its length
+        squares = np.einsum("nij,nij->n", window, window) - window.sum(axis=(1, 2)) ** 2 / extent**2
+        scale = length * np.sqrt(np.maximum(squares, 0))
+        likeness = np.einsum("nij,nij->n", middle, window) / np.where(scale > 0, scale, np.inf)
+        shifts[likeness > best] = down - SHIFT, across - SHIFT
+        np.maximum(best, likeness, out=best)
+    return best, shifts
 
 
-def copies_of_training_rows(images: np.ndarray, known: TrainingRows) -> np.ndarray | None:
-    """Find which faces are copies of training faces: (N,), str, `EXACT`, `NEAR` or `NO_COPY`; None where nothing is stored."""
-    if known.noted == "nothing":
-        return None
-    if known.noted == "signatures":
-        return known_faces(images, known.table)
-    return np.where(same_rows(pixel_digests(images, PIXEL_DIGEST), known.table), EXACT, NO_COPY)
+def _difference(gray: np.ndarray, other: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """Measure what another crop, light and sharpness do not explain, where it is strongest: (P, SIDE, SIDE) twice to (P,).
 
+    It is the largest local mean of the squared residual of the details, relative to their own squares, times its ratio to the
+    mean of all places. Compression and noise leave a little everywhere; another mouth or eyes leave much in one place.
+    """
+    from scipy.ndimage import gaussian_filter, map_coordinates
 
-def as_text(known: TrainingRows) -> str:
-    """Write `known` as the text that `from_text` reads: JSON, with the table in base64."""
-    return json.dumps({"noted": known.noted, "rows": known.rows, "table": base64.b64encode(known.table.tobytes()).decode()})
+    count, inner, extent = len(gray), slice(EDGE, -EDGE), SIDE - 2 * EDGE
+    places = np.indices((SIDE, SIDE), dtype=np.float32)[:, inner, inner].reshape(2, -1)
+    terms = np.stack([np.ones_like(places[0]), *(2 * places / SIDE - 1)])  # (3, n) of an affine motion
+    motion = np.stack([shifts, 0 * shifts, 0 * shifts], axis=2).astype(np.float32)
+    starts = SIDE * np.arange(count, dtype=np.float32)[:, None]  # of the faces, which are stacked to one tall image
 
+    def moved(faces: np.ndarray) -> np.ndarray:
+        down, across = (places + motion @ terms).transpose(1, 0, 2)
+        at = [starts + down.clip(0, SIDE - 1), across]
+        return np.asarray(map_coordinates(faces.reshape(-1, SIDE), at, order=1, mode="nearest"))
 
-def from_text(text: str) -> TrainingRows:
-    """Read what a model file stores; MienError if it is damaged, or of a kind that a later mien writes."""
-    try:
-        note = json.loads(text)
-        width = {"signatures": BYTES, "digests": PIXEL_DIGEST, "nothing": PIXEL_DIGEST}[note["noted"]]
-        table = np.frombuffer(base64.b64decode(note["table"], validate=True), dtype=np.uint8).reshape(-1, width)
-        return TrainingRows(note["noted"], int(note["rows"]), table)
-    except (ValueError, KeyError, TypeError) as error:
-        advice = "they are damaged, or a later mien wrote them. Export the model again, or install that mien"
-        raise MienError(f"The model file's notes of its training faces cannot be read ({error}): {advice}.") from None
+    def least_squares(columns: np.ndarray) -> np.ndarray:
+        turned = columns.transpose(0, 2, 1)
+        return np.asarray(np.linalg.pinv(turned @ columns, rcond=1e-6, hermitian=True) @ turned)
 
-
-def signatures(images: np.ndarray) -> np.ndarray:
-    """Compute signatures (N, BYTES), uint8: which waves of the middle of the face are positive, then a digest of the pixels."""
-    positive = np.concatenate([_coefficients(gray) > 0 for gray in gray_chunks(images)])
-    return np.concatenate([np.packbits(positive, axis=1), pixel_digests(images, DIGEST)], axis=1)
-
-
-def pixel_digests(images: np.ndarray, length: int) -> np.ndarray:
-    """Compute digests of the pixels of faces in gray: (N, length), uint8."""
-    faces = (np.ascontiguousarray(face).data for gray in gray_chunks(images) for face in gray)
-    digests = b"".join(hashlib.blake2b(face, digest_size=length).digest() for face in faces)
-    return np.frombuffer(digests, dtype=np.uint8).reshape(len(images), length)
-
-
-def same_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Find which rows of the first occur in the second: (N, B) and (M, B), uint8, to (N,) booleans."""
-    one, other = (np.ascontiguousarray(rows).view(f"V{rows.shape[1]}")[:, 0] for rows in (first, second))
-    return np.isin(one, other)
-
-
-def known_faces(images: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Find which faces are copies of faces whose signatures (M, BYTES) are known: (N,), str, `EXACT`, `NEAR` or `NO_COPY`."""
-    own = signatures(images)
-    found = np.where(same_rows(own, known), EXACT, NO_COPY).astype("U5")
-    signs = np.unpackbits(known[:, :-DIGEST], axis=1).astype(np.float32) * 2 - 1
-    others = np.flatnonzero(found == NO_COPY)
-    for start in range(0, len(others) if len(known) else 0, CHUNK):
-        rows = others[start : start + CHUNK]
-        face, other, is_mirrored = _agreeing(in_gray(images[rows]), signs)
-        found[rows[face]] = NEAR
-        # the sign of a wave near zero may differ between machines; the digest does not
-        same_digest = (own[rows[face], -DIGEST:] == known[other, -DIGEST:]).all(axis=1)
-        found[rows[face[same_digest & ~is_mirrored]]] = EXACT
-    return found
-
-
-def _agreeing(gray: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find faces and known ones whose waves agree by weight at some shift: (P,) rows of each, and whether mirrored."""
-    weights = _weights(gray)
-    candidates = [_candidates(each, signs) for each in (weights, weights * MIRROR)]
-    is_mirrored = np.repeat([False, True], [len(face) for face, _ in candidates])
-    face, other = (np.concatenate(parts) for parts in zip(*candidates, strict=True))
-    wanted, place = np.unique(face, return_inverse=True)  # only these are shifted
-    expected = signs[other] * np.where(is_mirrored[:, None], MIRROR, 1)
-    agreement = np.zeros(len(face), dtype=np.float32)
-    for down, across in product(range(-SHIFT, SHIFT + 1), repeat=2):
-        shifted = _weights(gray[wanted], down, across)[place]
-        np.maximum(agreement, np.einsum("pw,pw->p", shifted, expected), out=agreement)
-    same = agreement >= SAME_SIGNATURE
-    return face[same], other[same], is_mirrored[same]
-
-
-def _candidates(weights: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find for each face the known ones that agree best without a shift: two arrays (P,), rows of each."""
-    from sklearn.neighbors import NearestNeighbors
-
-    # all signatures have the same length, so those nearest by distance are those that agree best
-    search = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(signs)), algorithm="brute").fit(signs)
-    nearest = search.kneighbors(weights, return_distance=False)
-    face, place = np.nonzero(np.einsum("fw,fnw->fn", weights, signs[nearest]) >= GLANCE)
-    return face, nearest[face, place]
-
-
-def _weights(gray: np.ndarray, down: int = 0, across: int = 0) -> np.ndarray:
-    """Weight the waves of a face, signed, so that their sizes add up to 1: (N, WAVES), float32; 0 for a blank one."""
-    waves = _coefficients(gray, down, across)
-    limit = STRONGEST * np.median(np.abs(waves), axis=1, keepdims=True)
-    waves = np.clip(waves, -limit, limit)
-    return np.asarray(waves / np.maximum(np.abs(waves).sum(axis=1, keepdims=True), 1e-6), dtype=np.float32)
-
-
-def _coefficients(gray: np.ndarray, down: int = 0, across: int = 0) -> np.ndarray:
-    """Transform the middle of the faces, shifted by some pixels: (N, SIDE, SIDE) to (N, WAVES), float32; 0 for blank ones."""
-    from scipy.fft import dctn
-
-    top, left, extent = SHIFT + down, SHIFT + across, SIDE - 2 * SHIFT
-    middle = gray[:, top : top + extent, left : left + extent].astype(np.float32)
-    waves = dctn(middle, axes=(1, 2), norm="ortho")[:, *WAVE_NUMBERS.T]
-    is_blank = gray.std(axis=(1, 2)) < BLANK
-    fineness = np.hypot(*WAVE_NUMBERS.T)  # in faces, strength falls about in proportion to it
-    return np.asarray(waves * fineness * ~is_blank[:, None], dtype=np.float32)
+    # Lucas and Kanade (1981) with the gradients of the first face, which stay the same (Baker and Matthews, 2004)
+    first, second = _details(gray), _details(other)
+    slopes = np.stack(np.gradient(first, axis=(1, 2)))[:, :, inner, inner].reshape(2, count, -1)
+    solve, wanted = least_squares(np.einsum("dpn,tn->pndt", slopes, terms).reshape(count, -1, 6)), first[:, inner, inner]
+    for _ in range(STEPS):
+        face = moved(second).reshape(wanted.shape)
+        gain = np.einsum("pij,pij->p", wanted, face) / np.maximum(np.einsum("pij,pij->p", face, face), 1e-6)
+        motion += (solve @ (wanted - gain[:, None, None] * face).reshape(count, -1, 1)).reshape(-1, 2, 3)
+    face = moved(other).reshape(wanted.shape)
+    face = (face - face.mean(axis=(1, 2), keepdims=True)) / np.maximum(face.std(axis=(1, 2), keepdims=True), 1e-3)
+    ramp, own = np.linspace(-1, 1, extent, dtype=np.float32), _details(face)
+    lights = map(_details, (face * ramp, face * ramp[:, None], face**2, face**3))
+    columns = np.stack([own, own - gaussian_filter(own, 1, axes=(1, 2)), *lights], axis=3).reshape(count, extent**2, -1)
+    details = _details(gray[:, inner, inner]).reshape(count, -1, 1)
+    residual = ((details - columns @ (least_squares(columns) @ details)) ** 2).reshape(wanted.shape)
+    local = gaussian_filter(residual, NEARBY, axes=(1, 2), mode="constant")[:, 2:-2, 2:-2].max(axis=(1, 2))
+    return np.asarray(local**2 / np.maximum(residual.mean(axis=(1, 2)) * (details**2).mean(axis=(1, 2)), 1e-6))

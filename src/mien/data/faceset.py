@@ -1,13 +1,14 @@
 """Labelled faces: pixels, target distributions, crowd votes, the split and the id of every row."""
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from mien.errors import MienError, check_number, shortened
+from mien.errors import MienError, check_number, say, shortened
 from mien.labels import LabelMap, LabelSet, move_shares
 
 SPLITS = ("none", "train", "validation", "test")  # a row's split is stored as its index here; "none": of data without splits
@@ -21,6 +22,7 @@ class Origin:
     kind: str = "memory"
     path: str = ""
     skipped: tuple[str, ...] = ()  # what was left out, each with the reason
+    limit: str = ""  # "500 of 35,887 faces", where only a part of the rows was taken
 
     @property
     def without_face(self) -> tuple[str, ...]:
@@ -43,6 +45,7 @@ class FaceSet:
             over the same labels, or zeros where there are no votes or no clear ones.
         sizes: (N, 2), uint32, or None; height and width in pixels of the images before they were prepared.
         columns: further columns of the data by name, each (N,) of text; empty text is a missing value.
+        groups: (N,) of text, or None; rows that belong together, such as those of one person or clip.
 
     Raises:
         MienError: if the arrays do not match each other or the types above.
@@ -57,6 +60,7 @@ class FaceSet:
     votes: np.ndarray | None = None
     sizes: np.ndarray | None = None
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    groups: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         images, count = self.images, len(self)
@@ -77,7 +81,7 @@ class FaceSet:
             raise MienError(f"Splits must be uint8 indices into {', '.join(SPLITS)}.")
         if self.ids.dtype.kind != "S":
             raise MienError(f"Ids must be UTF-8 bytes, not {self.ids.dtype}.")
-        for name, values in self.columns.items():
+        for name, values in {**self.columns, **({} if self.groups is None else {"groups": self.groups})}.items():
             if values.shape != (count,) or values.dtype.kind != "U":
                 raise MienError(f"{count} images need {count} texts in the column {name!r}, not {values.dtype} {values.shape}.")
 
@@ -167,7 +171,7 @@ class FaceSet:
         chosen: slice | np.ndarray = rows
         if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
             chosen = slice(int(rows[0]), int(rows[0]) + len(rows))
-        arrays = {name: getattr(self, name) for name in ("images", "targets", "splits", "ids", "votes", "sizes")}
+        arrays = {name: getattr(self, name) for name in ("images", "targets", "splits", "ids", "votes", "sizes", "groups")}
         taken: dict[str, Any] = {name: values[chosen] for name, values in arrays.items() if values is not None}
         return replace(self, **taken, columns={name: values[chosen] for name, values in self.columns.items()})
 
@@ -204,7 +208,7 @@ class FaceSet:
         return replace(self.take(voted), targets=self.votes[voted], votes=None)
 
     def carve(self, amount: int | float, source: str = "train", into: str = "validation", seed: int = 0) -> "FaceSet":
-        """Move random rows from one split to another, stratified by label.
+        """Move random rows from one split to another, stratified by label; whole groups, as near to that as they allow.
 
         Args:
             amount: a whole number is rows per label; a number below 1 is that share of each label (at least one row).
@@ -233,7 +237,39 @@ class FaceSet:
                 place = f"the {len(rows)} rows of {name!r} out of {source!r}"
                 raise MienError(f"Cannot carve {wanted} of {place}: one must stay; {advice}.")
             splits[random.permutation(rows)[:wanted]] = SPLITS.index(into)
+        if self.groups is not None:
+            rows, moved = np.flatnonzero(self.splits == SPLITS.index(source)), (splits != self.splits).sum()
+            inside, most = self.take(rows), max(2, len(np.unique(self.groups[rows])))
+            folds = inside.folds(int(np.clip(round(len(rows) / moved), 2, most)), seed)
+            labels = [len(np.unique(inside.classes[folds == number])) for number in np.unique(folds)]
+            splits = np.array(self.splits)
+            splits[rows[folds == 1 + np.argmax(labels)]] = SPLITS.index(into)
         return replace(self, splits=splits)
+
+    def folds(self, count: int, seed: int = 0) -> np.ndarray:
+        """Number the fold of every row, 1 to count: (N,), int64; stratified by label, and with whole groups (scikit-learn).
+
+        Raises:
+            MienError: if there are too few rows or groups, of any label or in all.
+        """
+        from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+        classes, groups = self.classes, self.groups
+        what, units = ("rows", np.arange(len(self))) if groups is None else ("groups", groups)
+        if (most := min(len(np.unique(units)), int(self.counts().max()))) < count:
+            raise MienError(f"{count} folds need as many {what}, and as many rows of one label; there are only {most}.")
+        folds, method = np.zeros(len(self), dtype=np.int64), StratifiedKFold if groups is None else StratifiedGroupKFold
+        with warnings.catch_warnings(action="ignore"):  # that a label has fewer rows than there are folds
+            parts = method(count, shuffle=True, random_state=seed).split(classes, classes, groups)
+            for number, (_, rows) in enumerate(parts, start=1):
+                folds[rows] = number
+        for name, rows in zip(self.labels, np.eye(len(self.labels), dtype=bool)[classes].T, strict=True):
+            if len(np.unique(folds[rows])) == 1:
+                found = f"All {rows.sum()} rows of {name!r} are in {len(np.unique(units[rows]))} of the {what}"
+                raise MienError(f"{found}, and a part of the rows would be without them; add more, or leave the label out.")
+        if len(np.unique(folds)) < count:
+            raise MienError(f"The groups are too large for {count} parts; choose fewer.")
+        return folds
 
     def fingerprint(self) -> str:
         """Hash pixels, targets, votes and label names: the same rows in the same order give the same 64 hex digits."""
@@ -249,3 +285,26 @@ def move_split(faces: FaceSet, source: str, into: str) -> FaceSet:
     """Move all rows of one split to another; the order of the rows stays."""
     moved = np.where(faces.splits == SPLITS.index(source), SPLITS.index(into), faces.splits)
     return replace(faces, splits=moved.astype(np.uint8))
+
+
+def limited(faces: FaceSet, amount: int | float | None, seed: int = 0) -> FaceSet:
+    """Take a number of random rows or a share of them, stratified by label and split, at least one of each; all for None."""
+    if amount is None:
+        return faces
+    is_share, every = isinstance(amount, float), len(faces)
+    if type(amount) not in (int, float) or not (0 < amount < 1 if is_share else 1 <= amount <= 1e9):
+        raise MienError(f"--limit must be a whole number of rows or a share between 0 and 1, not {shortened(amount)}.")
+    if amount >= every:
+        say(f"--limit {amount} takes all {every:,} faces")
+        return faces
+    order = np.random.default_rng(seed).permutation(every)
+    kinds = np.unique((faces.classes * len(SPLITS) + faces.splits)[order], return_inverse=True)[1]
+    counts, rank = np.bincount(kinds), np.empty(every)
+    rank[np.argsort(kinds, kind="stable")] = np.concatenate([np.arange(count) for count in counts])
+    wanted = max(len(counts), round(amount * every)) if is_share else int(amount)
+    if wanted < len(counts):
+        raise MienError(f"--limit {wanted} is too low: {len(counts)} rows are needed for one of each label in each split.")
+    first = np.argsort(np.where(rank == 0, 0, (rank + 0.5) / counts[kinds]), kind="stable")[:wanted]
+    origin = replace(faces.origin, limit=f"{wanted:,} of {every:,} faces")
+    say(f"using a part of the data: {origin.limit}, stratified by label and split (--limit {amount})")
+    return replace(faces.take(np.sort(order[first])), origin=origin)

@@ -10,6 +10,7 @@ import numpy as np
 from mien import __version__
 from mien.data import fer2013, folders, pack, tables
 from mien.data.faceset import FaceSet
+from mien.data.groups import group_column, with_groups
 from mien.data.pack import Crop, Progress, is_pack, open_pack, pack_stamp, write_pack
 from mien.data.rows import MISTAKES, Rows, Tree, digest, open_tree, stamp_of
 from mien.data.source import DataSource, as_source
@@ -39,6 +40,8 @@ def read_faces(
 ) -> FaceSet:
     """Read labelled faces as `mien.read_faces` does; `open_crop` makes the function that crops faces of the detector's name."""
     source = as_source(source)
+    if column := group_column(source.group):
+        source = replace(source, columns=list(dict.fromkeys([*(source.columns or []), column])))
     faces = _read_all(source, size, channels, progress, open_crop)
     if source.drop is not None:
         # votes that replace the labels leave rows out too, and one list must work with and without them
@@ -48,7 +51,7 @@ def read_faces(
     if len(used) < 2:
         label = shortened(faces.labels[int(used[0])])
         raise MienError(MISTAKES["one label"].format(len(faces), faces.origin.path, label))
-    return faces
+    return faces if source.group is None else with_groups(faces, source.group)
 
 
 def _read_all(

@@ -1,15 +1,19 @@
 """What every reader works with: the files at a path, the words of data sets, and labelled images that are not decoded yet."""
 
+import bz2
 import csv
 import functools
 import gzip
 import hashlib
 import io
+import lzma
 import os
 import re
+import sys
 import tarfile
 import threading
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,8 +25,8 @@ import numpy as np
 
 from mien.errors import MienError, load_table, shortened
 from mien.files import missing_path
-from mien.images import member_name, read_image, walk, zip_members
-from mien.inputs import MOST_CELLS, open_file, reason_of, text_lines, unpack
+from mien.images import member_name, open_member, read_image, walk, zip_members
+from mien.inputs import MOST_CELLS, BoundedReader, open_file, reason_of, text_lines, unpack
 from mien.labels import FERPLUS, LabelSet, meaning
 
 KNOWN = load_table(__file__, "known")  # the words of published data sets
@@ -31,7 +35,9 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".lst")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
 _STREAMED = (*TABLE_SUFFIXES, ".parquet")  # the files of an archive that may be large, and are read by one thread
 _LARGEST_FILE = 1 << 31  # bytes of one image or Parquet file that are read into memory, whatever an archive says of them
-_TAR_MEMORY = 1 << 30  # bytes of the small files of a compressed tar, which are kept in memory: it has no index
+_TAR_MEMORY = 1 << 30  # bytes of a tar's headers and of the small files of a compressed one, which are kept: it has no index
+_TAR_HEADER = 1 << 20  # bytes of the name and the attributes of a file in a tar, which tarfile reads whatever their size
+_COMPRESSIONS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open, b"]\0": lzma.open}  # of tars
 
 
 @dataclass(frozen=True)
@@ -61,10 +67,7 @@ class Tree:
         """Read a whole file."""
         try:
             with self.open(name) as file:
-                data = file.read(_LARGEST_FILE + 1)
-            if len(data) > _LARGEST_FILE:
-                raise MienError(f"is larger than {_LARGEST_FILE:,} bytes")
-            return data
+                return unpack(file, _LARGEST_FILE)
         except (FileNotFoundError, IsADirectoryError, KeyError):
             raise MienError("there is no such file") from None
         except MienError as error:
@@ -99,7 +102,7 @@ def open_tree(path: Path) -> Tree:
             magic = file.read(4)
         if magic == b"PK\x03\x04":
             return _zip(path)
-        if tarfile.is_tarfile(path):
+        if _is_tar(path):
             return _tar(path)
         if path.name.lower().endswith(ARCHIVE_SUFFIXES):
             raise MienError(f"Cannot read {path}: it is not an archive, or it is damaged. Download or create it again.")
@@ -141,34 +144,53 @@ def _archive(path: Path, members: Mapping[str, Any], stream: Callable[[Any], Any
 
 
 def _zip(path: Path) -> Tree:
-    archive, lock = zipfile.ZipFile(path), threading.Lock()  # ZipFile counts its open members without one
+    reader = BoundedReader(open_file(path).detach())
+    archive, lock = zipfile.ZipFile(reader), threading.Lock()  # ZipFile counts its open members without one
+    reader.left = sys.maxsize
 
     def content(member: zipfile.ZipInfo) -> bytes:
-        with lock, archive.open(member) as file:
+        with lock, open_member(archive, member) as file:
             return unpack(file)
 
-    return _archive(path, zip_members(archive), archive.open, content)
+    return _archive(path, zip_members(archive), functools.partial(open_member, archive), content)
+
+
+@contextmanager
+def _opened_tar(path: Path) -> Iterator[tuple[tarfile.TarFile, BoundedReader]]:
+    with open_file(path) as file, BoundedReader(_COMPRESSIONS.get(file.peek(2)[:2], io.BufferedReader)(file)) as reader:
+        reader.left = _TAR_HEADER
+        with tarfile.open(fileobj=reader, mode="r:") as archive:
+            yield archive, reader
+
+
+def _is_tar(path: Path) -> bool:
+    with suppress(tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError), _opened_tar(path):
+        return True
+    return False
 
 
 def _tar(path: Path) -> Tree:
     members: dict[str, tarfile.TarInfo] = {}
     held: dict[int, bytes] = {}  # by their place in the archive
     size = 0
-    with tarfile.open(path) as archive:
-        is_compressed = not isinstance(archive.fileobj, io.BufferedReader)
+    with _opened_tar(path) as (archive, reader):
         for member in archive:
             name = member_name(member.name)
+            is_streamed = isinstance(reader.raw, io.BufferedReader) or not member.isfile() or name.lower().endswith(_STREAMED)
+            kept = 0 if is_streamed else member.size
+            size += kept + member.offset_data - member.offset
+            if size > _TAR_MEMORY:
+                raise MienError(f"{path} is too large to read; unpack it (tar xf {path}) and name the result.")
+            reader.left = kept + _TAR_HEADER  # for the next one, too
             if name.strip(".") and (member.isdir() or member.isfile()):  # no links and devices
                 members[f"{name}/" if member.isdir() else name] = member
-                if is_compressed and member.isfile() and not name.lower().endswith(_STREAMED):
-                    size += member.size
-                    if size > _TAR_MEMORY:
-                        raise MienError(f"{path} is too large to read; unpack it (tar xf {path}) and name the result.")
+                if not is_streamed:
                     held[member.offset_data] = cast(IO[bytes], archive.extractfile(member)).read()
 
     @contextmanager
     def stream(member: tarfile.TarInfo) -> Iterator[IO[bytes]]:
-        with tarfile.open(path) as archive:
+        with _opened_tar(path) as (archive, reader):
+            reader.left = sys.maxsize
             yield cast(IO[bytes], archive.extractfile(member))
 
     def content(member: tarfile.TarInfo) -> bytes:

@@ -41,6 +41,10 @@ class DataSource:
     columns: list[str] | None = None
     """Further columns of a manifest to read, such as age_group; `mien evaluate --by` adds those it names."""
 
+    group: str | None = None
+    """Which rows stay together in every split, such as those of a person or a clip: a column of a manifest; re: and a regular
+    expression, whose (groups) name it in file names, or in paths if it has a slash; or auto, faces that are nearly alike."""
+
     def __post_init__(self) -> None:
         # in Python a path is often a string; as a path an empty one is the current folder
         if not str(self.path):

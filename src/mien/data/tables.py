@@ -231,7 +231,7 @@ class _Manifest:
                 box = [record[column] for column in self.box]
                 id_ = (f"{name}#{','.join(map(str, box))}" if self.is_expw else name) or number or str(count)
                 load = partial(_cropped, load, box, not self.is_expw) if box else load
-                columns = {column: shortened(_word(record[column])) for column in self.carried}
+                columns = {column: shortened(_word(record[column]), 200) for column in self.carried}
                 row = int(number) if number.isdecimal() and len(number) < 19 else None
                 yield Row(id_, split_of(split), self._target(record), load, place, row, columns=columns)
             except MienError as error:

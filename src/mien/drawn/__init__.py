@@ -8,8 +8,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from mien.data.faceset import FaceSet
-from mien.drawn.canvas import Canvas, Pose
-from mien.drawn.face import Person, draw_person, express, head_outline
+from mien.drawn.face import Canvas, Person, Pose, draw_person, express, head_outline
 from mien.errors import MienError, check_number
 from mien.files import written_folder
 from mien.images import LARGEST_FACE, check_faces_shape, prepare

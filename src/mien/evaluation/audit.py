@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from mien import __version__
-from mien.data.copies import SAME_PICTURE, SIDE, Copies, find_copies, gray_chunks
+from mien.data.copies import SAME_PHOTO, SIDE, Copies, find_copies, gray_chunks
 from mien.data.faceset import SPLITS, FaceSet
 from mien.errors import MienError, spreadsheet_safe
 from mien.evaluation.record import write_rows
@@ -24,6 +24,7 @@ FINDINGS = ("id", "split", "label", "finding", "partner", "value")  # columns of
 LEFT_OUT = ("id", "split", "label", "reason")  # columns of the list of rows to leave out
 LONGEST = 96  # longest side of an embedded picture in pixels; larger ones are shrunk to keep the page small
 TRAIN = SPLITS.index("train")
+MOST_LOST = 0.2  # a list of more of the rows than this is only written if asked for twice
 
 NEARLY_BLANK = 5.0  # standard deviation of the pixels below which nothing is visible; FER-2013's faintest face has 9
 FAR_FROM_FACES = 4.0
@@ -114,11 +115,15 @@ def inspect(faces: FaceSet) -> Audit:
     return replace(audit, findings=found | _find_outliers(audit))
 
 
-def rows_to_leave_out(audit: Audit) -> dict[int, str]:
-    """List the rows that training is better without, rising, with the reasons; rows of test always stay."""
+def rows_to_leave_out(audit: Audit, near: bool = False) -> dict[int, str]:
+    """List the rows that training is better without, rising, with the reasons; rows of test always stay.
+
+    These are exact copies in excess or with conflicting labels, with `near` near ones too, and images that are blank or seem to
+    show no face.
+    """
     faces, splits = audit.faces, audit.faces.splits
     reasons: dict[int, str] = {}
-    for members in _groups(audit.copies.group):
+    for members in _groups(audit.copies.group if near else audit.copies.original):
         latest = int(splits[members].max())
         is_latest = splits[members] == latest
         own = members[is_latest]
@@ -128,8 +133,18 @@ def rows_to_leave_out(audit: Audit) -> dict[int, str]:
             reasons |= dict.fromkeys(own.tolist(), "copies of it have other labels")
         elif latest <= TRAIN:
             reasons |= dict.fromkeys(own[1:].tolist(), f"copy of {first}")
-    reasons |= {row: "blank" for row in audit.findings["blank"].rows.tolist() if splits[row] <= TRAIN}
+    for kind, reason in (("no-face", "may show no face"), ("blank", "blank")):
+        reasons |= {row: reason for row in audit.findings[kind].rows.tolist() if splits[row] <= TRAIN}
     return dict(sorted(reasons.items()))
+
+
+def describe_loss(audit: Audit, rows: Sequence[int]) -> str:
+    """Say what the data would lose without some rows: more than a fifth, or every row of a label; "" if neither."""
+    faces = audit.faces
+    kept = np.bincount(np.delete(faces.classes, rows), minlength=len(faces.labels))
+    emptied = [name for name, left, had in zip(faces.labels, kept, faces.counts(), strict=True) if had and not left]
+    loss = [f"{len(rows):,} of {len(faces):,} rows"] * (len(rows) > MOST_LOST * len(faces))
+    return " and ".join(loss + [f"every row of {name!r}" for name in emptied])
 
 
 def _groups(group: np.ndarray) -> list[np.ndarray]:
@@ -154,11 +169,11 @@ def _near_copies(audit: Audit) -> Finding:
     copies = audit.copies
     best: dict[int, tuple[float, int]] = {}
     tiles = []
-    for pair, value, mirrored in zip(copies.pairs, copies.correlation.tolist(), copies.mirrored.tolist(), strict=True):
+    for pair, value, mirrored in zip(copies.pairs, copies.difference.tolist(), copies.mirrored.tolist(), strict=True):
         first, second = pair.tolist()
-        best[first], best[second] = (value, second), (value, first)  # pairs come by rising correlation
+        best[first], best[second] = (value, second), (value, first)  # pairs come by falling difference
         tiles.append(Tile((pair[:1], pair[1:]), f"{value:.3f}" + (", the second mirrored" if mirrored else ""), mirrored))
-    ordered = sorted((*best[original], row) for row, original in enumerate(copies.original.tolist()) if original in best)
+    ordered = sorted((*best[original], row) for row, original in enumerate(copies.original.tolist()) if original in best)[::-1]
     found = [(row, partner, value) for value, partner, row in ordered]
     return _finding(found, tiles, len({copies.group[row] for row, _, _ in found}))
 
@@ -265,15 +280,28 @@ def _beyond(scores: np.ndarray, threshold: float, values: np.ndarray, note: Call
     return Finding(rows, np.full(len(rows), -1), found, tiles)
 
 
-THRESHOLDS = {"near-copy": SAME_PICTURE, "blank": NEARLY_BLANK, "no-face": FAR_FROM_FACES}
+THRESHOLDS = {"near-copy": SAME_PHOTO, "blank": NEARLY_BLANK, "no-face": FAR_FROM_FACES}
 THRESHOLDS |= {"brightness": TOO_DARK_OR_BRIGHT, "size": ODD_SIZE}  # the values beyond which rows are found
 
 
-def write_audit(audit: Audit, out: Path, write: Path | None = None, command: str | None = None, csv_safe: bool = False) -> int:
-    """Write the folder `out`, replacing an earlier audit, and the list `write` of rows to leave out; return its length."""
+def write_audit(
+    audit: Audit,
+    out: Path,
+    write: Path | None = None,
+    command: str | None = None,
+    csv_safe: bool = False,
+    near: bool = False,
+    force: bool = False,
+) -> int:
+    """Write the folder `out`, replacing an earlier audit, and the list `write` of rows to leave out; return its length.
+
+    With `near`, near copies are listed too. Without `force`, a list that would leave out much is not written: MienError.
+    """
+    reasons = {} if write is None else rows_to_leave_out(audit, near)
+    loss = "" if force else describe_loss(audit, list(reasons))
+    write = None if loss else write
     inside = [write.name] if write is not None and write.resolve().parent == out.resolve() else []
     record = _record(audit, command, (*AUDIT.patterns, AUDIT.record, *inside))
-    reasons = {} if write is None else rows_to_leave_out(audit)
     with written_folder(out, "the audit", partial(check_folder, kind=AUDIT)) as folder:
         (folder / "index.html").write_text(render(audit, record), encoding="utf-8")
         found = (
@@ -289,6 +317,9 @@ def write_audit(audit: Audit, out: Path, write: Path | None = None, command: str
     if write is not None and not inside:
         write.parent.mkdir(parents=True, exist_ok=True)
         write_rows(write, rows, EXCLUDED_ROWS)
+    if loss:
+        problem = f"The list was not written, because it would leave out {loss}"
+        raise MienError(f"{problem}. Look at them in {out}; to write it nevertheless, add --force.")
     return len(reasons)
 
 
@@ -320,6 +351,7 @@ def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[s
             "kind": faces.origin.kind,
             "path": Path(faces.origin.path).name,
             "rows": len(faces),
+            "limit": faces.origin.limit or None,
             "skipped": len(faces.origin.skipped) - len(faces.origin.without_face),
             "without_face": len(faces.origin.without_face),
             "size": faces.size,

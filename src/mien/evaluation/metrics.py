@@ -4,14 +4,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, confusion_matrix, log_loss, roc_auc_score
 
 from mien.errors import MienError
-from mien.inference.classifier import reweighted
+from mien.inference.classifier import UNSURE, reweighted
 from mien.labels import LabelSet
 
 SIGNIFICANT = 0.05  # a difference with a p-value below this counts as significant
@@ -170,6 +169,8 @@ class Metrics:
     confusion_shares: tuple[tuple[float | None, ...], ...]  # divided by the rows of each true label; None without rows
     reliability: tuple[ConfidenceBin, ...]
     selective: SelectiveAccuracy
+    sure: Proportion | None = None  # rows whose confidence reaches the default threshold of `mien predict`
+    sure_and_right: Proportion | None = None  # of these; None if there are none
 
 
 def measure(probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) -> Metrics:
@@ -207,6 +208,8 @@ def measure(probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) ->
         confusion_shares=tuple(tuple((row / row.sum()).tolist()) if row.any() else (None,) * len(labels) for row in confusion),
         reliability=bins,
         selective=selective_accuracy(confidence, right),
+        sure=share_true(confidence >= UNSURE),
+        sure_and_right=share_true(right[confidence >= UNSURE]),
     )
 
 
@@ -308,24 +311,9 @@ def likely_mislabelled(probabilities: np.ndarray, targets: np.ndarray) -> np.nda
     return suspects[np.argsort(own[suspects], kind="stable")]
 
 
-def without_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Undo the temperature of probabilities (..., K): logits were the temperature times ln(probability), up to a constant."""
+def without_temperature(probabilities: np.ndarray, temperature: float, factors: np.ndarray | None = None) -> np.ndarray:
+    """Undo the temperature of probabilities (..., K), which were multiplied by the factors (K,) of a prior after it."""
+    # logits were the temperature times ln(probability), up to a constant
     powers = (probabilities / probabilities.max(axis=-1, keepdims=True)).astype(np.float64) ** temperature
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
-
-
-def measure_before_temperature(
-    views: np.ndarray, truth: np.ndarray, temperature: float, factors: np.ndarray | None = None
-) -> dict[str, Any]:
-    """Measure the mean over views (V, N, K) as it was before the temperature, against label indices (N,)."""
-    before = without_temperature(views, temperature)
-    if factors is not None:  # of a prior, (K,), by which probabilities were multiplied after the temperature
-        before = reweighted(before, np.where(factors > 0, factors, 1.0) ** (1 - temperature))
-    before = before.mean(axis=0)
-    bins = reliability(before.max(axis=1), before.argmax(axis=1) == truth)
-    return {
-        "temperature": temperature,  # above 1 it lowers the confidence, below 1 it raises it
-        "log_loss": float(log_loss(truth, before, labels=np.arange(before.shape[1]))),
-        "expected_calibration_error": expected_calibration_error(bins),
-        "reliability": bins,
-    }
+    before = np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
+    return before if factors is None else reweighted(before, np.where(factors > 0, factors, 1.0) ** (1 - temperature))

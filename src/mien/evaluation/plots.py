@@ -166,8 +166,8 @@ def plot_labels(metrics: Metrics) -> Figure:
     return figure
 
 
-def plot_reliability(metrics: Metrics, before: Mapping[str, Any] | None = None) -> Figure:
-    """Plot accuracy against confidence, with 95% intervals, grey without the temperature; below it the faces in each bin."""
+def plot_reliability(metrics: Metrics, worse: Metrics | None = None) -> Figure:
+    """Plot accuracy against confidence, with 95% intervals, grey for worse copies; below it the faces in each bin."""
     figure = new_figure(4.6, 4.8)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     style_axes(above, grid="both", percent="xy").set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
@@ -175,17 +175,17 @@ def plot_reliability(metrics: Metrics, before: Mapping[str, Any] | None = None) 
     above.plot([0, 1], [0, 1], **DASHED)
     above.text(0.03, 0.93, "above the line: underconfident", color=FAINT, fontsize=9)
     above.text(0.97, 0.04, "below the line: overconfident", color=FAINT, fontsize=9, ha="right")
-    for _, confidence, accuracy in filled_bins(metrics.reliability):
-        above.plot([confidence] * 2, [accuracy.low, accuracy.high], color=ACCENT, linewidth=1.2, alpha=0.6)
     for each in metrics.reliability:
         below.bar(each.low, each.count, width=each.high - each.low, align="edge", color=ACCENT, alpha=0.45, edgecolor="none")
     below.yaxis.set_major_locator(MaxNLocator(2, integer=True))
-    curves = [(before["reliability"], FAINT, 1.2, 3.5, "without temperature")] if before else []
-    for bins, colour, width, size, name in (*curves, (metrics.reliability, ACCENT, 1.8, 5, "with temperature")):
-        points = [(confidence, accuracy.value) for _, confidence, accuracy in filled_bins(bins)]
-        above.plot(*zip(*points, strict=True), color=colour, linewidth=width, marker="o", markersize=size, label=name)
-    if before:
-        add_legend(figure, above)
+    for name, marks, colour, found in (("worse copies", "s-", FAINT, worse), ("as they are", "o-", ACCENT, metrics)):
+        if found:
+            points = [(mean, share.value, share.low, share.high) for _, mean, share in filled_bins(found.reliability)]
+            x, y, low, high = np.array(points).T
+            name = f"{name}: ECE {found.expected_calibration_error:.3f}"
+            ends = ((y - low).clip(0), (high - y).clip(0))
+            above.errorbar(x, y, ends, fmt=marks, color=colour, markersize=4.5, elinewidth=1, label=name)
+    add_legend(figure, above)
     return figure
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from jsonargparse import ArgumentError, ArgumentParser
 from scipy.stats import ttest_1samp, ttest_ind
 
-from mien.data.copies import EXACT, NEAR, NO_COPY, Noted, TrainingRows, copies_of_training_rows, from_text
 from mien.data.faceset import FaceSet
+from mien.data.signatures import ALIKE, EXACT, UNKNOWN, Noted, TrainingRows, copies_of_training_rows, from_text
 from mien.errors import MienError, in_plain_words
 from mien.evaluation.metrics import Difference, LabelMetrics, Metrics, Proportion, are_votes, difference, measure, share_true
 from mien.files import REPORT, FileKind, write_whole
@@ -34,6 +34,7 @@ FEWEST_ROWS, WIDEST = 30, 0.20
 """A group with fewer rows, or with a wider 95% interval of its accuracy, is too small: the rule of the National Survey of
 Children's Health (United States Census Bureau, 2016) for its subgroups."""
 
+RESAMPLES = 2000  # of the groups, for intervals
 BANDS = (0.0, 0.5, 0.7, 0.9, 1.0)  # edges of the bands of crowd agreement, the share of votes for the most frequent label
 TRAINING_ROWS_KEY = "mien.train_rows"  # metadata key of a model file that holds signatures of its training faces
 LOG_COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")  # for `plot_learning`
@@ -154,25 +155,25 @@ def _mean(values: np.ndarray, subtracted: np.ndarray | None = None) -> Mean:
 
 @dataclass(frozen=True)
 class TrainingCopies:
-    """Which rows are copies of training faces, and the metrics without them."""
+    """Which rows are copies of training faces or resemble one closely, and the metrics without both."""
 
     noted: Noted  # what the model file stores: signatures, or digests, by which only exact copies are found
     training_rows: int
     exact: int  # rows with exactly the pixels of a training face
-    near: int | None  # rows that show the same picture; None if only exact copies can be found
-    on_copies: Proportion | None  # accuracy on the copies; None without copies
-    without: Metrics | None  # on all other rows; None if every row is a copy
-    gap: Difference | None  # accuracy on the copies minus that on the other rows; None if either has no rows
-    worth: Difference | None  # accuracy on all rows minus that without the copies: `gap` times the share of the copies
+    alike: int | None  # rows that resemble one: an edited copy, or the same person in the same place; None with digests
+    on_copies: Proportion | None  # accuracy on both; None without any
+    without: Metrics | None  # on all other rows; None if there are none
+    gap: Difference | None  # accuracy on both minus that on the other rows; None if either has no rows
+    worth: Difference | None  # accuracy on all rows minus that without both: `gap` times their share
 
     @property
     def count(self) -> int:
-        """The number of copies, exact or near."""
-        return self.exact + (self.near or 0)
+        """The number of both."""
+        return self.exact + (self.alike or 0)
 
 
 def find_training_copies(model: Classifier, images: np.ndarray) -> tuple[TrainingRows, np.ndarray] | None:
-    """Find which faces are copies of training faces, with what the model file stores of these; None if it stores nothing."""
+    """Find copies of training faces and faces like one, with what the model file stores of these; None if it stores nothing."""
     text = model.metadata.get(TRAINING_ROWS_KEY)
     known = from_text(text) if text else None
     kinds = copies_of_training_rows(images, known) if known else None
@@ -182,8 +183,8 @@ def find_training_copies(model: Classifier, images: np.ndarray) -> tuple[Trainin
 def measure_training_copies(
     known: TrainingRows, kinds: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet
 ) -> TrainingCopies:
-    """Measure with and without the copies, as `find_training_copies` gives them."""
-    copies = kinds != NO_COPY
+    """Measure with and without the faces that `find_training_copies` finds."""
+    copies = kinds != UNKNOWN
     on_copies = share_true((probabilities.argmax(axis=1) == targets.argmax(axis=1))[copies])
     without = None if copies.all() else measure(probabilities[~copies], targets[~copies], labels)
     gap = difference(on_copies, without.accuracy) if on_copies and without else None
@@ -191,12 +192,61 @@ def measure_training_copies(
         noted=known.noted,
         training_rows=known.rows,
         exact=int((kinds == EXACT).sum()),
-        near=int((kinds == NEAR).sum()) if known.noted == "signatures" else None,
+        alike=int((kinds == ALIKE).sum()) if known.noted == "signatures" else None,
         on_copies=on_copies,
         without=without,
         gap=gap,
         worth=gap.times(float(copies.mean())) if gap else None,
     )
+
+
+def measure_over_groups(
+    groups: np.ndarray | None, known: np.ndarray, truth: np.ndarray, probabilities: np.ndarray
+) -> dict[str, Any] | None:
+    """Count the groups of the rows (N,), and those `known` from training, and give 95% intervals over groups, (low, high).
+
+    Whole groups are resampled: the percentile bootstrap (Davison and Hinkley, 1997, section 3.8). Intervals of shares contain
+    Wilson's interval; if all rows are right, or all wrong, that of as many rows as there are groups. None with one group.
+    """
+    if groups is None:
+        return None
+    names, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    count, labels, random = len(names), probabilities.shape[1], np.random.default_rng(0)
+    cells = np.zeros((count, labels, labels))
+    np.add.at(cells, (group, truth, probabilities.argmax(axis=1)), 1)
+    drawn = (random.multinomial(count, np.full(count, 1 / count), 100) for _ in range(RESAMPLES // 100))
+    confusion = np.concatenate([each @ cells.reshape(count, -1) for each in (np.ones((1, count)), *drawn)])
+    confusion = confusion.reshape(-1, labels, labels)  # the first is that of the rows themselves
+    hits, support = np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(axis=2)
+    rows = np.where(support > 0, support, np.nan)  # a label without rows does not count
+    recall, f1 = hits / rows, 2 * hits / (rows + confusion.sum(axis=1))
+
+    def interval(values: np.ndarray, among: int = count, of: int = 0) -> tuple[float, float] | None:
+        low, high = np.nanpercentile(values[1:], (2.5, 97.5)).tolist() if among > 1 else (0, 0)
+        of = among if of and values[0] in (0, 1) else of
+        if among > 1 and (share := share_true(np.arange(of) < round(values[0] * max(of, 1)))):
+            low, high = min(low, share.low), max(high, share.high)
+        return (low, high) if low < high else None
+
+    with_label = zip((cells.sum(axis=2) > 0).sum(axis=0).tolist(), support[0].astype(int).tolist(), strict=True)
+    return {
+        "count": count,
+        "largest": int(sizes.max()),
+        "in_training": int(np.isin(names, known).sum()),
+        "accuracy": interval(hits.sum(axis=1) / support.sum(axis=1), of=len(truth)),
+        "balanced_accuracy": interval(np.nanmean(recall, axis=1)),
+        "macro_f1": interval(np.nanmean(f1, axis=1)),
+        "recall": [interval(recall[:, label], among, of) if of else None for label, (among, of) in enumerate(with_label)],
+    }
+
+
+def measure_folds(fold: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) -> dict[str, Any]:
+    """Measure every fold, by its number for every row (N,); the deviation is the standard deviation over the folds."""
+    every = [measure(probabilities[fold == number], targets[fold == number], labels) for number in np.unique(fold)]
+    names = ("n", "labels_with_rows", "accuracy", "balanced_accuracy", "macro_f1", "log_loss")
+    found = [{name: getattr(metrics, name) for name in names} for metrics in every]
+    figures = [(each.accuracy.value, each.balanced_accuracy, each.macro_f1, each.log_loss) for each in every]
+    return {"folds": found, "deviation": dict(zip(names[2:], np.std(figures, axis=0, ddof=1).tolist(), strict=True))}
 
 
 @dataclass(frozen=True)
@@ -211,10 +261,14 @@ class Record:
     command: str | None  # command line; None from Python
     files: tuple[str, ...]  # of the report
     likely_mislabelled: int | None = None  # rows that confident learning finds; None on training rows
-    before_temperature: dict[str, Any] | None = None  # see `measure_before_temperature`; None if the model has no temperature
+    before_temperature: dict[str, Any] | None = None  # `Metrics` without the model's `temperature`; None if it has none
+    worse_copies: Metrics | None = None  # on worse copies of the rows
+    before_training: dict[str, Any] | None = None  # see `mien.evaluation.report.measure_start`; only in reports of `mien train`
     crowd: dict[str, Any] | None = None  # see `measure_crowd`; None without votes
     test_time_augmentation: dict[str, Any] | None = None  # see `mien.evaluation.report.measure_gain`
     training_copies: TrainingCopies | None = None  # None if the model stores no signatures
+    over_groups: dict[str, Any] | None = None  # see `measure_over_groups`; None without groups
+    cross_validation: dict[str, Any] | None = None  # see `measure_folds`; None unless other models than this one predicted
     subgroups: dict[str, tuple[Group, ...]] = field(default_factory=dict)  # by column; in JSON a list of column and groups
     made_by: str = REPORT.made_by
     format: int = REPORT.format
@@ -279,6 +333,7 @@ def describe_data(model: Mapping[str, Any], rows: FaceSet, split: str, merged: L
         "skipped": len(rows.origin.skipped) - len(rows.origin.without_face),  # images that could not be read
         "without_face": len(rows.origin.without_face),  # photos in which no face was found; 0 if no detector was used
         "fingerprint": fingerprint,  # of pixels, labels and targets
+        "limit": rows.origin.limit or None,  # --limit: "500 of 35,887 faces", those of all splits
         "same_as_training": trained_on in (fingerprint, rows.fingerprint()) if trained_on else None,
         "merged": None if merged is None else label_groups(merged),  # --labels: labels of the data by label of the model
     }

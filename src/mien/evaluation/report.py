@@ -13,23 +13,25 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mien import __version__
-from mien.data.copies import MOST_DIGESTED
-from mien.data.faceset import FaceSet
+from mien.data.faceset import SPLITS, FaceSet
+from mien.data.signatures import EXACT, MOST_DIGESTED, copies_between_folds
+from mien.data.worse_photos import worse_copies
 from mien.errors import MienError
 from mien.evaluation import plots, record as parts
 from mien.evaluation.label_match import match_labels
-from mien.evaluation.metrics import Metrics, likely_mislabelled, mcnemar, measure, measure_before_temperature, proportion
+from mien.evaluation.metrics import Metrics, likely_mislabelled, mcnemar, measure, proportion, without_temperature
 from mien.evaluation.record import Record, describe_data, describe_model, read_log, write_rows
 from mien.evaluation.templates import new_environment
 from mien.files import REPORT, check_folder, written_folder
 from mien.images import prepare
-from mien.inference.classifier import Classifier
+from mien.inference.classifier import UNSURE, Classifier
 from mien.labels import LabelMap, LabelSet
 
 FILES = ("index.html", "metrics.json", "confusion.png", "predictions.csv")  # and skipped.txt if images could not be read
 THUMBNAIL = 112  # longest side of a face on a sheet in pixels; larger ones are shrunk to keep the page small
 FACE, GAP, CAPTION = 1.06, 0.12, 0.52  # inches on a sheet: side of a face, gap between faces, two lines below a face
 VIEWS = {"none": 1, "flip": 2, "ten-crops": 10}  # of each face: with its mirror image, four corners and the centre
+MOST_WORSE = 2000  # rows, drawn at random, of which worse copies are measured
 CROP = 11 / 12  # side of a crop relative to the face: 44 of 48 pixels
 Views = tuple[np.ndarray, float]  # probabilities of each view, (V, N, K), float32, and the seconds they took
 
@@ -63,6 +65,8 @@ def evaluate(
     tta: str = "none",
     by: Sequence[str] = (),  # columns of the data
     merged: LabelMap | None = None,  # what became of their labels before, to record
+    folds: tuple[np.ndarray, np.ndarray] | None = None,  # the fold of every row, and what a model without that fold predicts
+    start: Classifier | None = None,  # with the same labels: what the model was trained further from
 ) -> Report:
     """Measure an opened model on faces of its size, and write the report; parameters as `mien.evaluate`, but data are read."""
     check_kind(tta)
@@ -78,16 +82,23 @@ def evaluate(
     learning = read_log(Path(log)) if log else None
     model_record = describe_model(model)
     data_record = describe_data(model_record, rows, split, merged)
+    if folds is not None:
+        data_record |= {"split": f"{folds[0].max()} folds", "same_as_training": None}
+    training = data.splits == SPLITS.index("train")
+    known = data.groups[training] if data.groups is not None and split in ("validation", "test") else np.empty(0, str)
     groups_of_rows = parts.group_values(rows, by)
     with written_folder(out, "the report", partial(check_folder, kind=REPORT)) as folder:
-        copies = parts.find_training_copies(model, rows.images)
-        plain = predict_plain(model, rows.images, batch_size)
+        if folds is None:
+            copies, plain = parts.find_training_copies(model, rows.images), predict_plain(model, rows.images, batch_size)
+        else:
+            copies, plain = copies_between_folds(rows.images, folds[0]), (folds[1][None], 0.0)
         augmented = predict_views(model, rows.images, tta, batch_size, plain)
         views, truth, temperature = augmented[0], targets.argmax(axis=1), model_record["temperature"]
-        probabilities = mean_over_views(views)
-        metrics = measure(probabilities, targets, model.labels)
-        has_logits = temperature and not model.has_merged_labels  # those of merged labels are unknown
-        before = measure_before_temperature(views, truth, temperature, model.prior_factors) if has_logits else None
+        probabilities, names = mean_over_views(views), np.array(model.labels.names)
+        metrics, right = measure(probabilities, targets, model.labels), probabilities.argmax(axis=1) == truth
+        has_logits = temperature and folds is None and not model.has_merged_labels  # those of merged labels are unknown
+        undone = mean_over_views(without_temperature(views, temperature, model.prior_factors)) if has_logits else None
+        before = None if undone is None else vars(measure(undone, targets, model.labels)) | {"temperature": temperature}
         suspects = None if data_record["same_as_training"] else len(likely_mislabelled(probabilities, targets))
         record = Record(
             model=model_record,
@@ -95,9 +106,13 @@ def evaluate(
             all_rows=metrics,
             likely_mislabelled=suspects,
             before_temperature=before,
+            worse_copies=measure_worse(model, rows.images, targets, tta, batch_size) if folds is None else None,
+            before_training=measure_start(start, rows.images, names[truth], right) if start else None,
             crowd=parts.compare_with_votes(rows, targets, probabilities, model.labels),
             test_time_augmentation=measure_gain(tta, plain, augmented, truth) if tta != "none" else None,
             training_copies=copies and parts.measure_training_copies(*copies, probabilities, targets, model.labels),
+            over_groups=parts.measure_over_groups(rows.groups, known, truth, probabilities),
+            cross_validation=None if folds is None else parts.measure_folds(folds[0], probabilities, targets, model.labels),
             subgroups=parts.measure_subgroups(groups_of_rows, probabilities, targets, model.labels),
             date=datetime.now(UTC).isoformat(timespec="seconds"),
             mien_version=__version__,
@@ -111,7 +126,8 @@ def evaluate(
             figures[f"groups of {column}"] = plots.plot_subgroups(groups, metrics.accuracy.value)
         (folder / "index.html").write_text(render(record, figures, model.metadata.get("mien.recipe")), encoding="utf-8")
         (folder / "confusion.png").write_bytes(plots.as_png(figures["confusion"]))
-        tabulated = _tabulate_predictions(rows, probabilities, truth, model.labels, copies[1] if copies else None)
+        last = {"copy_in_training": copies and copies[1], "group": rows.groups, "fold": folds and folds[0]}
+        tabulated = _tabulate_predictions(rows, probabilities, truth, model.labels, last)
         write_rows(folder / "predictions.csv", tabulated)
         if rows.origin.skipped:
             (folder / "skipped.txt").write_text("\n".join(rows.origin.skipped) + "\n", encoding="utf-8")
@@ -129,15 +145,14 @@ def choose_split(data: FaceSet, split: str | None) -> tuple[FaceSet, str]:
 
 
 def _tabulate_predictions(
-    rows: FaceSet, probabilities: np.ndarray, truth: np.ndarray, labels: LabelSet, copies: np.ndarray | None
+    rows: FaceSet, probabilities: np.ndarray, truth: np.ndarray, labels: LabelSet, further: Mapping[str, np.ndarray | None]
 ) -> Iterator[list[str]]:
     """Give the rows of predictions.csv, the header first."""
-    last = [] if copies is None else ["copy_in_training"]
+    last = {name: values for name, values in further.items() if values is not None}
     yield ["id", "true", "predicted", *(f"probability_{name}" for name in labels), *last]
     for row, given in enumerate(probabilities):
-        shares = [f"{share:.6f}" for share in given]
-        copy = [] if copies is None else [copies[row]]
-        yield [rows.id(row), labels[truth[row]], labels[int(given.argmax())], *shares, *copy]
+        cells = [*(f"{share:.6f}" for share in given), *(values[row] for values in last.values())]
+        yield [rows.id(row), labels[truth[row]], labels[int(given.argmax())], *cells]
 
 
 def largest_confusions(metrics: Metrics, wanted: int = 5) -> list[tuple[str, str, int, float]]:
@@ -155,7 +170,7 @@ def render(record: Record, figures: Mapping[str, Figure], recipe: str | None) ->
     template = new_environment().get_template("report.html")
     enough = (parts.FEWEST_ROWS, round(100 * parts.WIDEST))
     found = {"confusions": largest_confusions(record.all_rows), "cautions": cautions(record), "figures": figures}
-    return template.render(record=record, most_stored=MOST_DIGESTED, enough=enough, recipe=recipe, **found)
+    return template.render(record=record, most_stored=MOST_DIGESTED, enough=enough, recipe=recipe, threshold=UNSURE, **found)
 
 
 def cautions(record: Record, template: str = "cautions.txt") -> list[str]:
@@ -199,7 +214,7 @@ def draw(images: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, rec
     figures = {
         "confusion": plots.plot_confusion(metrics),
         "labels": plots.plot_labels(metrics),
-        "reliability": plots.plot_reliability(metrics, record.before_temperature),
+        "reliability": plots.plot_reliability(metrics, record.worse_copies),
         "coverage": plots.plot_coverage(probabilities, targets, metrics),
         "precision_recall": plots.plot_curves("precision_recall", probabilities, targets, metrics),
         "roc": plots.plot_curves("roc", probabilities, targets, metrics),
@@ -258,6 +273,26 @@ def measure_gain(kind: str, plain: Views, augmented: Views, truth: np.ndarray) -
         "seconds_without": plain[1],
         "seconds": augmented[1],  # making the views included
         "seconds_ratio": augmented[1] / plain[1],
+    }
+
+
+def measure_worse(model: Classifier, faces: np.ndarray, targets: np.ndarray, tta: str, batch_size: int) -> Metrics:
+    """Measure the model on worse copies of up to MOST_WORSE faces."""
+    rows = np.sort(np.random.default_rng(0).permutation(len(faces))[:MOST_WORSE])
+    worse = worse_copies(faces[rows])
+    views, _ = predict_views(model, worse, tta, batch_size, predict_plain(model, worse, batch_size))
+    return measure(mean_over_views(views), targets[rows], model.labels)
+
+
+def measure_start(start: Classifier, images: np.ndarray, truth: np.ndarray, right: np.ndarray) -> dict[str, Any]:
+    """Measure the model that training started from, by the names (N,) that are true and whether the trained one is right."""
+    was_right = np.array(start.labels.names)[start.predict_proba(images).argmax(axis=1)] == truth
+    copies = parts.find_training_copies(start, images)
+    return {
+        "model": describe_model(start)["name"].removesuffix(".onnx"),
+        "accuracy": proportion(int(was_right.sum()), len(truth)),
+        "test": mcnemar(was_right, right),  # the starting model against the trained one
+        "seen": copies and int((copies[1] == EXACT).sum()),  # faces that the starting model was trained on; None if unknown
     }
 
 

@@ -16,7 +16,7 @@ import onnxruntime
 
 from mien.errors import MienError, check_number, shortened, suggestion
 from mien.images import ImageSource, prepare, read_image
-from mien.inference.model_file import MODEL_FILE, ON_HUB, TABLES, UNFINISHED, check_file, fetch_model, short_reason, unopened
+from mien.inference.model_file import MODEL_FILE, ON_HUB, TABLES, UNFINISHED, check_file, fetch_model, open_error, short_reason
 from mien.inputs import parse_yaml
 from mien.labels import LabelMap, LabelSet, move_shares
 
@@ -28,6 +28,9 @@ FORMATS = {"1": ("label",), "2": ("label", "crowd")}  # heads of each version of
 Prior = float | str | Mapping[str, float]  # "training", "balanced", a power between these (0 and 1), or each label's share
 # the default prior of each head: the power with the largest accuracy plus half of the balanced accuracy on PublicTest
 PRIORS: Mapping[str, Prior] = {"label": "training", "crowd": 0.25}  # benchmarks/unsure.py
+# a prediction with a lower confidence is called unsure: the lowest threshold, in steps of 0.05, above which 90% of mien-s's
+# predictions for PublicTest's faces, half of them as they are and half worse copies, agree with most voters (unsure.py)
+UNSURE = 0.6
 MOST_TEXT = 50_000  # characters of one of these values: room for 1,000 labels
 SUM_TOLERANCE = 1e-3  # of the sum of a face's probabilities; float32 with any order of summation stays below 1e-5
 
@@ -112,7 +115,7 @@ class Classifier:
             raise MienError(f"{name} has the format {version}, and this mien reads {known}; install a newer mien.")
         self.heads = FORMATS[version]
         try:
-            values = {key: _value(self.metadata, key) for key in TABLES["fields"]}
+            values = {key: _metadata_value(self.metadata, key) for key in TABLES["fields"]}
             if values["heads"] != list(self.heads):
                 raise ValueError(f"heads {values['heads']} in format {version}")
             self.labels = self._file_labels = LabelSet(values["labels"])
@@ -125,7 +128,7 @@ class Classifier:
             raise MienError(f"The metadata of {name} are damaged ({str(error)[:200]}); export the model again.") from None
         self._new_index: tuple[int, ...] = tuple(range(len(self.labels)))  # of each label of the file, as of `LabelSet.merge`
         self._check_graph(name)
-        self._choose(self.heads[-1] if head is None else head, prior)
+        self._set_head_and_prior(self.heads[-1] if head is None else head, prior)
 
     def __repr__(self) -> str:
         name = self.path.stem if self.path.parent == MODELS else str(self.path)
@@ -148,11 +151,11 @@ class Classifier:
 
     def with_head(self, head: str) -> "Classifier":
         """Return a classifier that uses another head and shares the open file; MienError if the model has no such head."""
-        return copy.copy(self)._choose(head, self._given_prior)
+        return copy.copy(self)._set_head_and_prior(head, self._given_prior)
 
     def with_prior(self, prior: Prior | None) -> "Classifier":
         """Return a classifier with another prior, or the default one, that shares the open file; MienError as for the class."""
-        return copy.copy(self)._choose(self.head, prior)
+        return copy.copy(self)._set_head_and_prior(self.head, prior)
 
     def with_labels(self, changes: LabelMap) -> "Classifier":
         """Return a classifier with labels changed as by `mien.predict`, with the open file; MienError if one is unknown."""
@@ -161,7 +164,7 @@ class Classifier:
         changed._new_index = tuple(new_index[old] if old >= 0 else -1 for old in self._new_index)
         return changed
 
-    def _choose(self, head: str, prior: Prior | None) -> "Classifier":
+    def _set_head_and_prior(self, head: str, prior: Prior | None) -> "Classifier":
         if head not in self.heads:
             raise MienError(f"The model {str(self.path)!r} has no head {head!r}; choose {' or '.join(self.heads)}.")
         self.head, self._given_prior = head, prior
@@ -265,7 +268,7 @@ class Classifier:
         return probabilities if several else probabilities[0]
 
 
-def _value(metadata: Mapping[str, str], key: str) -> Any:
+def _metadata_value(metadata: Mapping[str, str], key: str) -> Any:
     """Read a JSON value; ValueError if it is damaged."""
     kinds, least, most, default = TABLES["fields"][key]
     value, text = None, metadata.get(f"mien.{key}") or default
@@ -327,7 +330,7 @@ class _Session(onnxruntime.InferenceSession):  # type: ignore[misc, unused-ignor
             raise
         except Exception as error:  # ONNX Runtime's errors share no public base class
             _logger.debug("ONNX Runtime on %s: %s", path, error)
-            raise MienError(unopened(path, str(error))) from None
+            raise MienError(open_error(path, str(error))) from None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Session, self.opened_with

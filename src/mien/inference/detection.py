@@ -5,22 +5,23 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Protocol
 
 import numpy as np
 import onnxruntime
 from PIL import Image
 
-from mien.errors import MienError, check_number
+from mien.errors import MienError, check_number, load_table
 from mien.images import BAND
 from mien.inference.model_file import check_file
 from mien.inference.prediction import Face
-from mien.inference.tracking import overlaps
 from mien.inputs import reason_of
 
 YUNET = Path(__file__).parents[1] / "models" / "detectors" / "yunet.onnx"
 """YuNet-n (Wu, Peng and Yu: YuNet, a tiny millisecond-level face detector, 2023), Apache-2.0: its authors' file with free
 height and width in place of 640; the weights are the same (tests/inference/test_detection.py)."""
+_SEARCH = SimpleNamespace(**load_table(__file__))
 Search = Callable[[np.ndarray], list[Face]]  # finds faces in an image (H, W, 3), in pixels of that image
 
 
@@ -33,9 +34,8 @@ class Framing:
 
 
 YUNET_FRAMING = Framing(side=1.9, rise=0.07)
-"""FER-2013's square (docs/predict.md). Medians of 2,878 of 3,000 Training faces: side 1.883, rise 0.064, sideways 0.002.
-On 3,346 PublicTest faces, half of them rotated by 12 degrees, the crowd head of an earlier mien-s agreed with the majority on
-83.3% (83.7% on the original faces; 82.1% without rotating upright; 83.0, 83.4 and 79.8% with sides of 1.62, 1.8 and 2.3)."""
+"""FER-2013's square. Medians of 2,878 of 3,000 Training faces: side 1.883, rise 0.064, sideways 0.002; docs/predict.md compares
+the accuracy of others."""
 
 
 def crop_face(image: np.ndarray, face: Face, framing: Framing | None) -> np.ndarray:
@@ -58,13 +58,12 @@ def crop_face(image: np.ndarray, face: Face, framing: Framing | None) -> np.ndar
     # The axes of the square in `near`, and the corner where they start.
     axes = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * (length / side)
     corner = np.array([x - left, y - top]) - axes @ np.full(2, side / 2)
-    return _transformed(Image.fromarray(near), (side, side), np.column_stack([axes, corner]))
+    return _resampled(Image.fromarray(near), (side, side), np.column_stack([axes, corner]))
 
 
 class Detector(Protocol):
     """A face detector."""
 
-    name: str
     framing: Framing | None  # how its faces lie in the square of the training faces; None: their boxes are used as they are
 
     def detect(self, image: np.ndarray) -> list[Face]:
@@ -74,7 +73,6 @@ class Detector(Protocol):
 class WholeImage:
     """Takes each image as one face: for faces that are already cropped."""
 
-    name = "none"
     framing: Framing | None = None
 
     def detect(self, image: np.ndarray) -> list[Face]:
@@ -86,26 +84,12 @@ class WholeImage:
 class YuNet:
     """YuNet: boxes, scores and five landmarks; `path` is a YuNet .onnx file, of free or fixed input size.
 
-    It finds faces of 10 to 470 pixels turned by up to 60 degrees: images are searched at several sizes, and turned if need be.
+    It finds faces of 10 to 470 pixels rotated by up to 60 degrees: it searches images at several sizes, and rotated if need be.
     """
 
-    # longest sides in pixels of the searches: up to half of the image's, further if faces may be too small (docs/predict.md)
-    SIZES = (320, 640, 1280)
-    COARSE, SIDEWAYS = 256, 640  # the same of smaller images and single faces, and of images that may lie on their side
-    SMALL = 24  # pixels of a face below which there may be others, too small for the search
-    DOUBT = 0.15  # score of a spot from which, in the coarsest search, it may be such a face
-    LARGEST = 400  # pixels of a face up to which a search finds nearly all; from 470 it finds 90%, with lower scores
-    # Least score of a face, and of one in a turned image. Of 1,000 FER-2013 faces 96% score 0.7; so does something in two of
-    # 17 photos without people (scikit-image's and scikit-learn's), and in a third one turned, below 0.85.
-    SCORE, SURE = 0.7, 0.85
-    OVERLAP, DOUBLES = 0.3, 0.4  # intersection over union above which two boxes are one face: in one search, and in several
-    TILTED, TURNED = 10, 45  # degrees from which a face is looked at again upright, and from which also upside down
-    AROUND, CLOSE = 1.25, 192  # within how many of its sizes, and at how many pixels; with 128 the angles are worse
-    STRIDES = (8, 16, 32)  # pixels from one cell of the network's three grids to the next
-    name = "yunet"
     framing: Framing | None = YUNET_FRAMING
 
-    def __init__(self, path: Path = YUNET, score: float = SCORE) -> None:
+    def __init__(self, path: Path = YUNET, score: float = _SEARCH.min_score) -> None:
         self._score = score
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # images run in parallel, not one image's operations
@@ -116,7 +100,7 @@ class YuNet:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             (entry,), outputs = self._session.get_inputs(), self._session.get_outputs()
             self._input, self._fixed = entry.name, next((side for side in entry.shape[2:] if isinstance(side, int)), None)
-            names = [f"{name}_{stride}" for name in ("cls", "obj", "bbox", "kps") for stride in self.STRIDES]
+            names = [f"{name}_{stride}" for name in ("cls", "obj", "bbox", "kps") for stride in _SEARCH.strides]
             if [output.name for output in outputs] != names:
                 raise ValueError(names)
             self._search(np.zeros((32, 32, 3), np.uint8))
@@ -127,46 +111,46 @@ class YuNet:
     def detect(self, image: np.ndarray) -> list[Face]:
         """Find the faces of an image, largest first."""
         longest, faces = max(image.shape[:2]), list[Face]()
-        most = min(longest, self._fixed or self.SIZES[-1])  # a file of fixed size takes no larger image
-        for size in sorted({max(self.COARSE, min(size, most)) for size in self.SIZES}):
+        most = min(longest, self._fixed or _SEARCH.sizes[-1])  # a file of fixed size takes no larger image
+        for size in sorted({max(_SEARCH.smallest_size, min(size, most)) for size in _SEARCH.sizes}):
             found, scale = search_resized(image, size, self._search), size / longest
             certain = [face for face in found if _score(face) >= self._score]
             # the finer search places a face better, unless the face is too large for it
-            better = [face for face in certain if max(face.size) * scale <= self.LARGEST]
+            better = [face for face in certain if max(face.size) * scale <= _SEARCH.large_face]
             faces = better + faces + [face for face in certain if face not in better]
             smallest = min((max(face.size) for face in faces), default=0.0) * scale
-            in_doubt = size < self.SIZES[1] and len(found) > len(certain)
-            if not in_doubt and smallest >= self.SMALL and 2 * size >= most:
+            in_doubt = size < _SEARCH.sizes[1] and len(found) > len(certain)
+            if not in_doubt and smallest >= _SEARCH.small_face and 2 * size >= most:
                 break
         if not faces:
-            turned = search_resized(image, self.SIDEWAYS, self._search, (90, -90, 180))
-            turned += search_resized(image, self.SIDEWAYS // 2, self._search, (45, -45, 135, -135))
-            certain = [face for face in turned if _score(face) >= max(self.SURE, self._score)]
+            rotated = search_resized(image, _SEARCH.rotated_size, self._search, (90, -90, 180))
+            rotated += search_resized(image, _SEARCH.rotated_size // 2, self._search, (45, -45, 135, -135))
+            certain = [face for face in rotated if _score(face) >= max(_SEARCH.sure_score, self._score)]
             faces = sorted(certain, key=_score, reverse=True)
-        faces = [faces[number] for number in distinct(np.array([face.box for face in faces]).reshape(-1, 4), self.DOUBLES)]
+        faces = [faces[number] for number in distinct(np.array([face.box for face in faces]).reshape(-1, 4), _SEARCH.duplicate)]
         faces.sort(key=lambda face: face.size[0] * face.size[1], reverse=True)
-        return [self._righted(image, face) for face in faces]
+        return [self._refined(image, face) for face in faces]
 
-    def _righted(self, image: np.ndarray, face: Face) -> Face:
+    def _refined(self, image: np.ndarray, face: Face) -> Face:
         """Search again around a face that is tilted or scores low, upright: landmarks of tilted faces are inexact."""
-        if abs(face.angle) < self.TILTED and _score(face) >= self.SURE:
+        if abs(face.angle) < _SEARCH.tilted and _score(face) >= _SEARCH.sure_score:
             return face
-        reach = self.AROUND * max(face.size)
+        reach = _SEARCH.refined_radius * max(face.size)
         left, top = (max(0, round(centre - reach)) for centre in face.centre)
         near = image[top : round(face.centre[1] + reach) + 1, left : round(face.centre[0] + reach) + 1]
 
-        def searched(before: Face, *turns: int) -> Face:
-            turned = search_resized(near, self.CLOSE, self._search, [before.angle + turn for turn in turns])
-            found = [_moved(other, np.eye(2), np.array([left, top])) for other in turned if _score(other) >= self._score]
+        def best_around(before: Face, *turns: int) -> Face:
+            rotated = search_resized(near, _SEARCH.refined_size, self._search, [before.angle + turn for turn in turns])
+            found = [_mapped_back(other, np.eye(2), np.array([left, top])) for other in rotated if _score(other) >= self._score]
             here = [other for other in found if math.dist(other.centre, face.centre) < max(face.size) / 2]  # no neighbour
             return max(here, key=_score, default=before)
 
-        best = searched(face, 0)
-        if _score(best) < self.SURE:  # turned far, YuNet takes other parts for the eyes
-            best = max(best, searched(face, 60, 120, 180, 240, 300), key=_score)
-        elif abs(best.angle) >= self.TURNED:
-            best = max(best, searched(best, 180), key=_score)
-        return searched(best, 0)
+        best = best_around(face, 0)
+        if _score(best) < _SEARCH.sure_score:  # in a face that is rotated far, YuNet takes other parts for the eyes
+            best = max(best, best_around(face, 60, 120, 180, 240, 300), key=_score)
+        elif abs(best.angle) >= _SEARCH.far_tilted:
+            best = max(best, best_around(best, 180), key=_score)
+        return best_around(best, 0)
 
     def _search(self, image: np.ndarray) -> list[Face]:
         height, width = image.shape[:2]
@@ -176,10 +160,10 @@ class YuNet:
             pixels[0, 2 - channel, :height, :width] = image[:, :, channel]
         outputs = self._session.run(None, {self._input: pixels})
         found = []
-        for level, stride in enumerate(self.STRIDES):
+        for level, stride in enumerate(_SEARCH.strides):
             class_score, object_score, boxes, points = (grid[0] for grid in outputs[level::3])  # (cells, 1 | 4 | 10)
             scores = np.sqrt(np.clip(class_score, 0, 1) * np.clip(object_score, 0, 1))[:, 0]
-            cells = np.flatnonzero(scores >= min(self._score, self.DOUBT))
+            cells = np.flatnonzero(scores >= min(self._score, _SEARCH.uncertain_score))
             corners = np.stack([cells % (columns // stride), cells // (columns // stride)], axis=1)
             centres, halves = (corners + boxes[cells, :2]) * stride, np.exp(boxes[cells, 2:]) * stride / 2
             landmarks = (points[cells] + np.tile(corners, 5)) * stride
@@ -187,7 +171,7 @@ class YuNet:
         table = np.concatenate(found)  # (faces, 15)
         table = table[np.argsort(-table[:, 0], kind="stable")]
         faces = []
-        for score, *numbers in table[distinct(table[:, 1:5], self.OVERLAP)].tolist():
+        for score, *numbers in table[distinct(table[:, 1:5], _SEARCH.overlap)].tolist():
             landmarks = np.array(numbers[4:], np.float32).reshape(5, 2)
             across = landmarks[1] - landmarks[0]
             faces.append(Face(tuple(numbers[:4]), score, landmarks, float(np.degrees(np.arctan2(across[1], across[0])))))
@@ -199,7 +183,7 @@ def open_detector(name: str = "auto", score: float | None = None) -> Detector:
     if score is not None:
         check_number("The least score of a face", score, 1e-6, 1 - 1e-6, whole=False)
     path = detector_file(name)
-    return WholeImage() if path is None else YuNet(path, score or YuNet.SCORE)
+    return WholeImage() if path is None else YuNet(path, score or _SEARCH.min_score)
 
 
 def detector_file(name: str) -> Path | None:
@@ -218,7 +202,7 @@ def detector_file(name: str) -> Path | None:
 
 
 def search_resized(image: np.ndarray, longest: int, search: Search, degrees: Iterable[float] = (0.0,)) -> list[Face]:
-    """Search an image with its longest side resized to `longest` pixels, turned counterclockwise by each of these angles."""
+    """Search an image with its longest side resized to `longest` pixels, rotated counterclockwise by each of these angles."""
     resized, scale = image, longest / max(image.shape[:2])
     if scale != 1 or image.ndim == 2:
         height, width = image.shape[:2]
@@ -234,8 +218,8 @@ def search_resized(image: np.ndarray, longest: int, search: Search, degrees: Ite
         resized = np.asarray(Image.fromarray(reduced).resize(size, filter, box).convert("RGB"))
     faces = []
     for angle in degrees:
-        turned, turn, shift = _turned(resized, angle) if angle else (resized, np.eye(2), np.zeros(2))
-        faces += [_moved(face, turn.T / scale, -turn.T @ shift / scale, angle) for face in search(turned)]
+        rotated, turn, shift = _rotated(resized, angle) if angle else (resized, np.eye(2), np.zeros(2))
+        faces += [_mapped_back(face, turn.T / scale, -turn.T @ shift / scale, angle) for face in search(rotated)]
     return faces
 
 
@@ -249,7 +233,17 @@ def distinct(boxes: np.ndarray, overlap: float) -> list[int]:
     return kept
 
 
-def _turned(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:  # (N, 4), (M, 4) -> (N, M)
+    """Compute the intersection over union of every two boxes, 0 if both are empty."""
+    starts = np.maximum(first[:, None, :2], second[None, :, :2])
+    ends = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    common = np.prod(np.clip(ends - starts, 0, None), axis=2)
+    areas = [np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=1) for boxes in (first, second)]
+    union = areas[0][:, None] + areas[1][None] - common
+    return np.asarray(np.divide(common, union, out=np.zeros(common.shape), where=union > 0))
+
+
+def _rotated(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Turn an image counterclockwise on a canvas that holds all of it; also the rotation (2, 2) and shift (2,) into it."""
     picture = Image.fromarray(image)
     size = np.array(picture.size)
@@ -258,15 +252,15 @@ def _turned(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray, 
     canvas = np.ceil(np.abs(turn) @ size - 1e-6).astype(int)
     shift = canvas / 2 - turn @ (size / 2)
     back = np.column_stack([turn.T, -turn.T @ shift])  # Pillow asks where each pixel of the canvas comes from
-    return _transformed(picture, tuple(canvas.tolist()), back), turn, shift
+    return _resampled(picture, tuple(canvas.tolist()), back), turn, shift
 
 
-def _transformed(picture: Image.Image, size: tuple[int, int], matrix: np.ndarray) -> np.ndarray:
+def _resampled(picture: Image.Image, size: tuple[int, int], matrix: np.ndarray) -> np.ndarray:
     data, gray = tuple(matrix.ravel().tolist()), (128,) * len(picture.getbands())
     return np.asarray(picture.transform(size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR, fillcolor=gray))
 
 
-def _moved(face: Face, matrix: np.ndarray, shift: np.ndarray, degrees: float = 0.0) -> Face:
+def _mapped_back(face: Face, matrix: np.ndarray, shift: np.ndarray, degrees: float = 0.0) -> Face:
     """Map a face back: points by the matrix, the box by its middle, its sides swapped where the image lay on its side."""
     scale = float(np.sqrt(abs(np.linalg.det(matrix))))
     x1, y1, x2, y2 = face.box
@@ -311,8 +305,9 @@ class FaceCropper:
         found = self._detector.detect(image)
         if not np.isfinite([(*face.box, _score(face), face.angle, *face.centre) for face in found]).all():
             raise ValueError("a box, score or landmark is not a finite number")
-        large = [face for face in found if min(face.size) >= self._min_size]
-        kept = [face for face in large if face.score is None or face.score >= self._min_score]
+        kept = [
+            face for face in found if min(face.size) >= self._min_size and (face.score is None or face.score >= self._min_score)
+        ]
         return [(face, crop_face(image, face, self._framing)) for face in kept]
 
     def largest(self, image: np.ndarray) -> np.ndarray | None:

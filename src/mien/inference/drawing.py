@@ -15,9 +15,9 @@ import numpy as np
 from PIL import ExifTags, Image, ImageDraw, ImageFont, features
 
 from mien.errors import MienError, load_table
-from mien.files import identity, sweep, write_whole
+from mien.files import DRAWN, identity, sweep, write_whole
 from mien.inference.prediction import Prediction
-from mien.inference.video import DRAWN, SOFTWARE, VIDEO_SUFFIX, DrawnVideo, saving
+from mien.inference.video import SOFTWARE, VIDEO_SUFFIX, DrawnVideo, saving
 from mien.inputs import reason_of
 
 _TABLE = load_table(__file__)
@@ -46,7 +46,7 @@ def choose_fonts(texts: tuple[str, ...], font: str | None = None) -> Mapping[str
     own = (None,) if font is None else (font, None)
     able: dict[str | None, set[str]] = {}
     for file in chain.from_iterable(files() for files in (lambda: own, installed_fonts)):
-        lacking = _lacking(file, drawn)
+        lacking = _missing_letters(file, drawn)
         able[file] = {word for word in words if not lacking.intersection(word)}
         if set(words) == set().union(*able.values()):
             break
@@ -69,7 +69,7 @@ def installed_fonts() -> list[str]:
     return list(map(str, sorted(files, key=lambda path: (any(style in path.stem.lower() for style in STYLES), path.name))))
 
 
-def _lacking(file: str | None, letters: set[str]) -> set[str]:
+def _missing_letters(file: str | None, letters: set[str]) -> set[str]:
     """Return the letters that a font lacks, all if it cannot be used: those drawn as a code point that is no letter."""
     try:
         basic = ImageFont.Layout.BASIC
@@ -163,17 +163,13 @@ def _place(label: tuple[float, float], size: tuple[int, int], box: Area, gap: fl
     corners = [(x, y) for y in (y1 - height - gap, y1 + gap, y2 - height - gap, y2 + gap) for x in (x1, right, middle)]
     sides = x2 + gap, x1 - width - gap, x1 + gap, right - gap
     corners += [(x, y) for y in (y1, (y1 + y2 - height) / 2, y2 - height) for x in sides]
-    areas = []
-    for x, y in corners:
-        left, top = max(1.0, min(x, size[0] - 2 - width)), max(1.0, min(y, size[1] - 2 - height))  # inside the picture
-        areas.append((left, top, left + width, top + height))
-    return min(areas, key=lambda area: _covered(area, labels))
+    inside = [(max(1.0, min(x, size[0] - 2 - width)), max(1.0, min(y, size[1] - 2 - height))) for x, y in corners]
+    return min(((x, y, x + width, y + height) for x, y in inside), key=lambda area: _covered(area, labels))
 
 
 def _covered(area: Area, others: Sequence[Area]) -> float:
-    widths = (min(area[2], other[2]) - max(area[0], other[0]) for other in others)
-    heights = (min(area[3], other[3]) - max(area[1], other[1]) for other in others)
-    return sum(max(0.0, width) * max(0.0, height) for width, height in zip(widths, heights, strict=True))
+    shared = np.minimum(area[2:], np.reshape(others, (-1, 4))[:, 2:]) - np.maximum(area[:2], np.reshape(others, (-1, 4))[:, :2])
+    return float(shared.clip(min=0).prod(axis=1).sum())
 
 
 @dataclass(eq=False)
@@ -185,16 +181,16 @@ class TrackHistory:
     run: int = -1  # a new one begins after a frame without the face
 
 
+@dataclass(eq=False)
 class VideoHistory:
-    """The predictions of one video: the history of each track by its number; `spacing` is the time between two frames."""
+    """The predictions of one video: the history of each track by its number."""
 
-    def __init__(self, spacing: float) -> None:
-        self.spacing = spacing
-        self.tracks: dict[int, TrackHistory] = {}
-        self.labels: Sequence[str] = ()
-        self.left_out = 0  # dropped tracks
-        self.end = 0.0  # of the last frame, in seconds
-        self._previous: set[int | None] = set()  # tracks of the previous frame
+    spacing: float  # time between two frames in seconds
+    tracks: dict[int, TrackHistory] = field(default_factory=dict)
+    labels: Sequence[str] = ()
+    left_out: int = 0  # dropped tracks
+    end: float = 0.0  # of the last frame in seconds
+    previous: set[int | None] = field(default_factory=set)  # tracks of the previous frame
 
     def add(self, predictions: Sequence[Prediction]) -> None:
         """Add the predictions of a frame."""
@@ -206,12 +202,12 @@ class VideoHistory:
                 continue
             self.labels = prediction.labels.names
             track = self.tracks.setdefault(prediction.track, TrackHistory())
-            track.run += prediction.track not in self._previous
+            track.run += prediction.track not in self.previous
             track.points.append((prediction.time, track.run, prediction.probabilities))
             track.frames += 1
             if len(track.points) > MOST_POINTS:
                 del track.points[1::2]
-        self._previous = {prediction.track for prediction in predictions}
+        self.previous = {prediction.track for prediction in predictions}
         if len(self.tracks) > MOST_KEPT:
             self.left_out += len(self.tracks)
             self.tracks = dict(self.longest(MOST_KEPT // 2))
@@ -280,7 +276,8 @@ class AnnotationWriter:
         self.folder, self._font = folder, font
         self._names: set[str] = set()
         self._numbers: dict[tuple[str, tuple[str, ...]], int] = {}
-        self._video: _Video | None = None
+        self._drawn: DrawnVideo | None = None  # the video in progress, of which the next three are
+        self._source, self._frame, self._text_size = Path(), -1, 0.0
         with saving("folder", folder, "made"):
             folder.mkdir(parents=True, exist_ok=True)
             if not os.access(folder, os.W_OK):
@@ -289,9 +286,8 @@ class AnnotationWriter:
 
     def add(self, image: np.ndarray | None, predictions: Sequence[Prediction], rate: float | None = None) -> None:
         """Draw an image's predictions and save the picture; a video, whose frames have a `rate`, when another follows."""
-        source = Path(predictions[0].source)
-        frame, video = predictions[0].frame, self._video
-        if video is not None and (source != video.source or frame is None or frame <= video.frame):
+        first, source = predictions[0], Path(predictions[0].source)
+        if self._drawn is not None and (source != self._source or first.frame is None or first.frame <= self._frame):
             self.close()
         if image is None:
             return  # the frame before is shown until the next
@@ -299,23 +295,29 @@ class AnnotationWriter:
             suffix = ".jpg" if source.suffix.lower() in (".jpg", ".jpeg", ".jpe", ".jfif") else ".png"
             self._write(annotate(image, predictions, font=self._font), f"{self._stem(source, (suffix,))}{suffix}")
             return
-        if self._video is None:
+        if self._drawn is None:
             stem = self._stem(source, (VIDEO_SUFFIX, PLOT_SUFFIX))
-            drawn = DrawnVideo(self.folder, stem, (image.shape[1], image.shape[0]), rate)
-            self._video = _Video(source, drawn, 1 / rate)
-        self._video.draw(image, predictions, self._font)
+            self._drawn = DrawnVideo(self.folder, stem, (image.shape[1], image.shape[0]), rate)
+            self._source, self._history, self._text_size = source, VideoHistory(1 / rate), 0.0
+        self._frame = first.frame or 0
+        if boxes := [prediction.box for prediction in predictions if prediction.box is not None]:
+            wanted = choose_text_size(boxes, max(image.shape[:2]))
+            self._text_size += TEXT_SMOOTHING * (wanted - self._text_size) if self._text_size else wanted
+        picture = annotate(image, predictions, enlarge=False, text_size=self._text_size, font=self._font)
+        self._drawn.add(picture, first.time or 0.0)
+        self._history.add(predictions)
 
     def close(self) -> None:
         """Finish the video in progress, if any, and plot its tracks; a warning says which of them cannot be saved."""
-        video, self._video = self._video, None
+        video, self._drawn = self._drawn, None
         if video is None:
             return
         try:
-            video.drawn.close()
-            if video.tracks and (plot := plot_tracks(video, self._font)):
-                self._write(plot, f"{video.drawn.path.stem}{PLOT_SUFFIX}")
+            video.close()
+            if self._history.tracks and (plot := plot_tracks(self._history, self._font)):
+                self._write(plot, f"{video.path.stem}{PLOT_SUFFIX}")
         except Exception as problem:
-            _logger.warning("mien: %r is not drawn (%s)", str(video.drawn.path), reason_of(problem))
+            _logger.warning("mien: %r is not drawn (%s)", str(video.path), reason_of(problem))
 
     def _write(self, picture: Image.Image, name: str) -> None:
         path, exif = self.folder / name, Image.Exif()
@@ -340,19 +342,3 @@ class AnnotationWriter:
         path = self.folder / name
         is_old = not path.is_symlink() and DRAWN.matches(path) and identity(path) != identity(source)
         return name.casefold() not in self._names and (is_old or not os.path.lexists(path))
-
-
-class _Video(VideoHistory):
-    def __init__(self, source: Path, drawn: DrawnVideo, spacing: float) -> None:
-        super().__init__(spacing)
-        self.source, self.drawn, self.frame, self._text_size = source, drawn, -1, 0.0
-
-    def draw(self, image: np.ndarray, predictions: Sequence[Prediction], font: str | None) -> None:
-        self.frame = predictions[0].frame or 0
-        if boxes := [prediction.box for prediction in predictions if prediction.box is not None]:
-            wanted = choose_text_size(boxes, max(image.shape[:2]))
-            before = self._text_size or wanted
-            self._text_size = before + TEXT_SMOOTHING * (wanted - before)
-        picture = annotate(image, predictions, enlarge=False, text_size=self._text_size, font=font)
-        self.drawn.add(picture, predictions[0].time or 0.0)
-        self.add(predictions)

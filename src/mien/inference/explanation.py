@@ -11,7 +11,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageDraw
 
 from mien.errors import MienError, printable, shortened
-from mien.files import FileKind, write_whole
+from mien.files import EXPLAINED, write_whole
 from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior, open_classifier
 from mien.inference.detection import Detector, FaceCropper
 from mien.inference.drawing import Text, choose_fonts, draw_text, measure_text, set_text
@@ -25,8 +25,7 @@ STRIDE = 1 / 12  # distance between two patches, as a share of the face's side
 LEAST_FULL = 0.1  # smallest change of the log-odds shown in full colour; 2.5 points of probability at 50%, next to nothing
 MOST_FACES = 32  # most faces of one call, and most rows of one picture
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # formats of the picture by the suffix of its file
-SOFTWARE = "mien explain"  # EXIF tag Software of the picture, which marks it as replaceable
-EXPLAINED = FileKind("a picture of mien explain", SOFTWARE.encode() + rb"\0")
+SOFTWARE = "mien explain"  # EXIF tag Software of the picture, by which `EXPLAINED` recognises it
 REGIONS = [f"{row} {column}" for row in ("upper", "middle", "lower") for column in ("left", "middle", "right")]
 REGIONS[4] = "centre"  # of the ninths of a picture; left and right are as seen by the viewer
 

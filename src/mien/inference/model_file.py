@@ -139,7 +139,7 @@ def short_reason(error: Exception) -> str:
     return first_line(Exception(text.rpartition("Status Message: ")[2]))[:200]
 
 
-def unopened(path: Path, error: str) -> str:
+def open_error(path: Path, error: str) -> str:
     """Explain why a file cannot be opened."""
     name, run = repr(str(path)), path.parent
     if not os.access(path, os.R_OK):

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from glob import has_magic
 from itertools import chain, islice
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mien.errors import MienError, load_table, printable, spreadsheet_safe, to_json
-from mien.files import STDIN, FileKind, check_file, identity, named_files, write_whole
+from mien.files import PREDICTIONS, STDIN, FileKind, check_file, identity, named_files, write_whole
 from mien.images import is_image_name, matching
 from mien.inference.model_file import sha256
 from mien.inference.prediction import Prediction, encodable
@@ -25,15 +26,7 @@ from mien.labels import LabelSet
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
-_TABLE = load_table(__file__)
-FIRST, LAST, PANDAS = (_TABLE[key] for key in ("first", "last", "pandas"))
-MADE_BY = "mien predict"  # in the metadata of a Parquet file
-_FIRST, _LAST = (",".join(names).encode() for names in (FIRST, LAST))
-PREDICTIONS = FileKind(
-    "a file of predictions",
-    rb"\A" + _FIRST + rb",[^\n]*" + _LAST + rb"\n|\Asource {20}face  box |\A\[\]\n\Z|" + MADE_BY.encode() + rb".*PAR1\Z|"
-    rb'\A(\[\n)?\{"source": "([^"\\]|\\.)*", "(frame|error|no_face|track|face)": ',
-)  # by format: CSV, table, empty JSON, Parquet, JSON and JSON lines
+FIRST, LAST, PANDAS, SUFFIXES = itemgetter("first", "last", "pandas", "suffixes")(load_table(__file__))
 SAFE_CSV = "csv that no spreadsheet runs"  # the format of --csv-safe
 ROW_GROUP = 8192  # rows of a Parquet file that are held in memory before they are written
 SOURCE_WIDTH = 24  # of the source in the table; of longer ones the end is shown, which tells the files of a folder apart
@@ -143,7 +136,7 @@ def check_parquet() -> Any:
 def write_parquet(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:
     """Write Parquet in row groups, so that memory does not grow with the number of rows."""
     pyarrow = check_parquet()
-    schema = pyarrow.schema(columns(labels), {"made_by": MADE_BY})
+    schema = pyarrow.schema(columns(labels), {"made_by": "mien predict"})  # by which `PREDICTIONS` recognises it
     with pyarrow.parquet.ParquetWriter(stream, schema) as writer:
         rows = map(column_values, predictions)
         while group := list(islice(rows, ROW_GROUP)):
@@ -177,7 +170,6 @@ def _write_table(predictions: Iterable[Prediction], labels: LabelSet, stream: An
 
 
 WRITERS = {"table": _write_table, "json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv, "parquet": write_parquet}
-SUFFIXES = {f".{name}": name for name in WRITERS if name != "table"} | {".txt": "table", "": "table"}
 FORMATS = ", ".join(WRITERS)
 WRITERS[SAFE_CSV] = partial(_write_csv, safe=True)
 
@@ -214,7 +206,7 @@ def _padded(text: str, width: int) -> str:  # in front, or behind it if the widt
     return text + spaces if width < 0 else spaces + text
 
 
-def _named(source: Source) -> list[Path]:
+def _named_inputs(source: Source) -> list[Path]:
     items = source if isinstance(source, list | tuple) else [source]
     patterns = [item for item in items if isinstance(item, str) and has_magic(item)]
     return [*named_files(source), *(Path(path) for pattern in patterns for path in matching(pattern))]
@@ -226,7 +218,7 @@ def check_draw(draw: str | Path, source: Source, flag: str = "--draw") -> None:
         raise MienError(f"The folder for the pictures has an empty name; name a folder with {flag}.")
     folder = Path(os.path.realpath(draw))
     own, around = identity(folder), [identity(each) for each in (folder, *folder.parents)]
-    for path in _named(source):
+    for path in _named_inputs(source):
         reason = ""
         if path.is_dir() and identity(path) in around:
             reason = f"lies in the input {str(path)!r}, where its pictures would count as photos"
@@ -240,9 +232,9 @@ def check_out(out: str | Path, source: Source, *others: object, kind: FileKind =
     """Return the path of an output file; raise a MienError if it would replace an input or a file of another kind."""
     if is_image_name(str(out)):
         above = [identity(folder) for folder in Path(os.path.realpath(out)).parents]
-        if any(path.is_dir() and identity(path) in above for path in _named(source)):
+        if any(path.is_dir() and identity(path) in above for path in _named_inputs(source)):
             raise MienError(f"{str(out)!r} would count as one of the inputs; choose another --out.")
-    return check_file(out, kind, [_named(source), *others])
+    return check_file(out, kind, [_named_inputs(source), *others])
 
 
 def log_path(out: Path) -> Path:
@@ -250,41 +242,71 @@ def log_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.part")
 
 
-def _log_line(content: dict[str, Any], checksum: int = 0) -> tuple[str, int]:
-    text = json.dumps(content, allow_nan=False)
-    checksum = zlib.crc32(text.encode(), checksum)
-    return f"{checksum:08x} {text}\n", checksum
+def _log_line(content: object, checksum: int) -> tuple[bytes, int]:
+    text = json.dumps(content, allow_nan=False).encode()
+    checksum = zlib.crc32(text, checksum)
+    return b"%08x %s\n" % (checksum, text), checksum
 
 
-class ResumeLog:
-    """The predictions of an unfinished run, in FILE.part: a line of JSON with what determines them, then one for each row."""
+class RowLog:
+    """The log of an unfinished run: lines of JSON, each after a checksum of all so far; the first has the settings."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.place = (0, 0)  # end and checksum of the last whole line that was read or written
+
+    def append(self, content: object, stream: BinaryIO) -> None:
+        """Write a line to the open log."""
+        line, checksum = _log_line(content, self.place[1])
+        self.place = self.place[0] + len(line), checksum
+        stream.write(line)
+        stream.flush()
+
+    def lines(self) -> Iterator[Any]:
+        """Read the content of each line, without one in whose middle the run was stopped; ValueError if one is damaged."""
+        self.place = (0, 0)
+        with self.path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                noted, _, text = line[:-1].partition(b" ")
+                checksum = zlib.crc32(text, self.place[1])
+                if noted != b"%08x" % checksum:
+                    raise ValueError(f"checksum {checksum:08x}")
+                self.place = self.place[0] + len(line), checksum
+                yield json.loads(text)
+
+
+class ResumeLog(RowLog):
+    """The predictions of an unfinished run, in FILE.part."""
 
     def __init__(self, out: Path, labels: LabelSet, settings: dict[str, Any], names: list[str], resume: bool) -> None:
-        self.path = log_path(out)
-        self.answered: Counter[str] = Counter()  # how often each source is in the log already
+        super().__init__(log_path(out))
+        self.logged: Counter[str] = Counter()  # how often each source is in the log already
         self._out, self._labels, self._names = out, labels, [encodable(name) for name in names]
         replaced = sha256(out) if out.is_file() else None
         header = {"labels": labels.names, "settings": settings, "names": self._names, "replaced": replaced}
         self._header = json.loads(json.dumps(header))
-        if self.path.exists() and not resume:
-            raise MienError(f"{str(self.path)!r} holds an unfinished run; add --resume, or remove that file.")
-        self._end, self._sum = self._scan() if self.path.exists() else (0, 0)
+        if self.path.exists():
+            if not resume:
+                raise MienError(f"{str(self.path)!r} holds an unfinished run; add --resume, or remove that file.")
+            self._read_place()
 
     def skip(self, source: str) -> bool:
         """Tell whether a source is in the log already; one that was given twice is skipped once per entry."""
-        self.answered[encodable(source)] -= 1
-        return self.answered[encodable(source)] >= 0
+        self.logged[encodable(source)] -= 1
+        return self.logged[encodable(source)] >= 0
 
     def write(self, predictions: Iterable[Prediction]) -> None:
         """Append predictions as they come; an interruption before the first one leaves no log."""
-        is_new, rows = not self._end, 0
+        is_new, rows = self.place == (0, 0), 0
         try:
-            with self.path.open("a", encoding="ascii", newline="") as stream:
-                stream.truncate(self._end)
+            with self.path.open("ab") as stream:
+                stream.truncate(self.place[0])
                 if is_new:
-                    self._append(self._header, stream)
+                    self.append(self._header, stream)
                 for rows, prediction in enumerate(predictions, start=1):  # noqa: B007 - counts
-                    self._append(prediction.to_dict(), stream)
+                    self.append(prediction.to_dict(), stream)
         except BaseException:
             if is_new and not rows:
                 self.path.unlink(missing_ok=True)
@@ -292,53 +314,34 @@ class ResumeLog:
 
     def finish(self, format: str) -> Tally:
         """Convert the log to the output file, and remove it."""
-        if "-" in self._names and (others := +self.answered):
+        if "-" in self._names and (others := +self.logged):
             raise MienError(self._other_input(next(iter(others))))
         threshold = self._header["settings"].get("threshold", 0.0)
-        rows = (Prediction.from_dict(line, self._labels, threshold) for line, _, _ in islice(self._lines(), 1, None))
+        rows = (Prediction.from_dict(line, self._labels, threshold) for line in islice(self.lines(), 1, None))
         tally = write_whole(self._out, lambda path: write_file(rows, self._labels, format, path), PREDICTIONS)
         self.path.unlink()
         return tally
 
-    def _append(self, content: dict[str, Any], stream: TextIO) -> None:
-        line, self._sum = _log_line(content, self._sum)
-        stream.write(line)
-        stream.flush()
-
-    def _lines(self) -> Iterator[tuple[dict[str, Any], int, int]]:  # the content of each, its end and its checksum
-        end = checksum = 0
-        with self.path.open("rb") as file:
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return  # the run was stopped in the middle of it
-                noted, _, text = line[:-1].partition(b" ")
-                checksum = zlib.crc32(text, checksum)
-                if noted != b"%08x" % checksum:
-                    raise ValueError(f"checksum {checksum:08x}")
-                end += len(line)
-                yield json.loads(text), end, checksum
-
-    def _scan(self) -> tuple[int, int]:
-        """Count the sources in the log, and find the end of the last one that certainly has all its rows, and its checksum."""
+    def _read_place(self) -> None:
+        """Count the sources in the log, and find the place after the last one that certainly has all its rows."""
         try:
-            lines = self._lines()
-            header, *place = next(lines, ({}, 0, 0))
-            if not header:
+            lines = self.lines()
+            if (header := next(lines, None)) is None:
                 begun, headers = self.path.read_bytes(), (self._header, self._header | {"replaced": None})
-                if not any(_log_line(each)[0].encode().startswith(begun) for each in headers):
+                if not any(_log_line(each, 0)[0].startswith(begun) for each in headers):
                     raise ValueError("not the beginning of a log")
-                return 0, 0
+                return
             self._check_header(header)
-            last, images, safe = "", 0, place
-            for row, *end in lines:
+            last, images, safe, place = "", 0, self.place, self.place
+            for row in lines:
                 if row["source"] != last:
-                    self.answered[last] += images
+                    self.logged[last] += images
                     last, images, safe = row["source"], 0, place
                 images += not row.get("face") and not row.get("frame")  # the first row of an image or a video
-                place = end
+                place = self.place
+            self.place = safe
         except (ValueError, KeyError, TypeError, AttributeError):
             raise MienError(f"{str(self.path)!r} is not the log of an unfinished run, or damaged; remove it.") from None
-        return safe[0], safe[1]
 
     def _check_header(self, header: dict[str, Any]) -> None:
         own, log = self._header, f"The unfinished run in {str(self.path)!r}"

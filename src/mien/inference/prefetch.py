@@ -17,8 +17,6 @@ HELD_BYTES = 256 * 2**20  # memory that items and results may keep alive; no mor
 GRACE = 0.5  # seconds that closing waits for the reading thread, which may be blocked
 POLL = 0.1  # seconds between two looks at the state while waiting, since no signal interrupts a wait on Windows
 _INTERRUPTS: list[int] = []  # signals noted by `deferred_interrupts`
-
-
 Item = TypeVar("Item", bound=Holder)
 Result = TypeVar("Result", bound=Holder)
 Answer = TypeVar("Answer")
@@ -37,17 +35,17 @@ def prefetched(
     The answers keep the order of the items; errors are raised here, one of `items` after the answers to earlier items. The
     threads end with the generator. If the iterable hangs, the thread that reads it does too, but Python exits all the same.
     """
-    run = _Run[Result, Answer](threads)
+    run = _Run[Result, Answer](threads, finish, lambda group: len(group) >= AHEAD or sum(map(size, group)) >= full)
     reader = threading.Thread(target=run.read, args=(items, work), name="mien-reader", daemon=True)
     try:
         with deferred_interrupts():
             reader.start()
         while True:
             with deferred_interrupts():
-                group = run.next_group(finish, lambda group: len(group) >= AHEAD or sum(map(size, group)) >= full)
-            if group is None:
+                answer = run.next_answer()
+            if answer is None:
                 break
-            yield group.result()
+            yield answer.result()
         if run.failure is not None:
             raise run.failure
     finally:
@@ -88,9 +86,9 @@ def _raise_interrupt() -> None:
 
 
 class _Run(Generic[Result, Answer]):
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, finish: Callable[[list[Result]], Answer], is_full: Callable[[list[Result]], bool]) -> None:
         self.failure: BaseException | None = None
-        self._threads = threads
+        self._threads, self._finish, self._is_full = threads, finish, is_full
         self._changed = threading.Condition()
         self._results: deque[Future[Result]] = deque()
         self._group: list[Result] = []
@@ -100,9 +98,7 @@ class _Run(Generic[Result, Answer]):
         self._ended = self._stopped = False
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mien")
 
-    def next_group(
-        self, finish: Callable[[list[Result]], Answer], is_full: Callable[[list[Result]], bool]
-    ) -> Future[Answer] | None:
+    def next_answer(self) -> Future[Answer] | None:
         """Wait for the answer to the next group, while others are made; None after the last one."""
         with self._changed:
             self._held -= self._given
@@ -111,7 +107,7 @@ class _Run(Generic[Result, Answer]):
             while True:
                 _raise_interrupt()
                 while len(self._groups) <= self._threads and self._results and self._results[0].done():
-                    if is_full(self._group):
+                    if self._is_full(self._group):
                         break
                     self._deadline = self._deadline if self._group else time.monotonic() + LONGEST_WAIT
                     self._group.append(self._results.popleft().result())
@@ -119,8 +115,8 @@ class _Run(Generic[Result, Answer]):
                 # no more results come: the items have ended, or memory is full until an answer is given
                 is_last = not self._results and (self._ended or self._held >= HELD_BYTES)
                 remaining = self._deadline - time.monotonic() if self._group else POLL
-                if self._group and (is_last or remaining <= 0 or is_full(self._group)):
-                    future = self._submit(finish, self._group)
+                if self._group and (is_last or remaining <= 0 or self._is_full(self._group)):
+                    future = self._submit(self._finish, self._group)
                     self._groups.append((sum(result.held_bytes for result in self._group), future))
                     self._group = []
                 elif self._groups and self._groups[0][1].done():
@@ -146,10 +142,15 @@ class _Run(Generic[Result, Answer]):
                 self._held += result.held_bytes - item.held_bytes
             return result
 
+        def may_go_on() -> bool:
+            in_progress = sum(not future.done() for future in self._results)
+            has_room = in_progress < 2 * self._threads and len(self._results) < AHEAD and self._held < HELD_BYTES
+            return has_room or self._stopped
+
         try:
             for item in items:
                 with self._changed:
-                    self._changed.wait_for(lambda: self._stopped or self._has_room())
+                    self._changed.wait_for(may_go_on)
                     if self._stopped:
                         break
                     self._held += item.held_bytes
@@ -170,7 +171,3 @@ class _Run(Generic[Result, Answer]):
     def _wake(self, *_: object) -> None:
         with self._changed:
             self._changed.notify_all()
-
-    def _has_room(self) -> bool:
-        in_progress = sum(not future.done() for future in self._results)
-        return in_progress < 2 * self._threads and len(self._results) < AHEAD and self._held < HELD_BYTES

@@ -55,16 +55,16 @@ def listed(
     check_number("`every`", every, 1)
     if hasattr(source, "requires_grad"):
         raise MienError(TENSOR)
-    return _listed(source, every, skip, fetch)
+    return _list_images(source, every, skip, fetch)
 
 
-def _listed(source: Source, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
+def _list_images(source: Source, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
     number = -1
     try:
-        for number, item in enumerate(_items(source)):
+        for number, item in enumerate(_split(source)):
             name = f"image {number}"
             try:
-                for found in _one(item, name, every, skip, fetch):
+                for found in _list_item(item, name, every, skip, fetch):
                     if getattr(found, "frame", None) is not None or not skip(found.source):
                         yield found
             except Exception as problem:  # whatever a file or an object raises concerns this input only
@@ -75,10 +75,10 @@ def _listed(source: Source, every: int, skip: Callable[[str], bool], fetch: bool
         yield Frame(f"image {number + 1}", error=f"The iterable of inputs raised {reason}")
 
 
-def _items(source: Source) -> Iterable[Item]:
+def _split(source: Source) -> Iterable[Item]:
     if isinstance(source, SINGLE) or hasattr(source, "read"):
         return [cast(Item, source)]
-    array = _array_of(source)
+    array = _as_array(source)
     if not isinstance(array, np.ndarray):
         return source if isinstance(source, Iterable) else [source]
     if array.dtype.kind in "SUT" or (array.dtype.kind == "O" and array.ndim < 2):  # paths
@@ -90,11 +90,11 @@ def _items(source: Source) -> Iterable[Item]:
     return array if array.ndim == 4 and has_channels else [array]
 
 
-def _array_of(item: Any) -> Any:
+def _as_array(item: Any) -> Any:
     return np.asarray(item) if hasattr(item, "__array__") or hasattr(item, "__array_interface__") else item
 
 
-def _one(item: Any, name: str, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
+def _list_item(item: Any, name: str, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
     if isinstance(item, Frame | Unread):
         yield item
     elif isinstance(item, int | np.integer) and not isinstance(item, bool):
@@ -105,7 +105,7 @@ def _one(item: Any, name: str, every: int, skip: Callable[[str], bool], fetch: b
         if content == b"":
             yield Frame(name, error="The data URI is empty, or no valid base64; encode the photo again.")
         else:
-            yield from _by_name(path, every, skip, fetch) if content is None else _file(name, content, every, skip)
+            yield from _list_name(path, every, skip, fetch) if content is None else _list_file(name, content, every, skip)
     elif hasattr(item, "requires_grad"):
         yield Frame(name, error=TENSOR)
     else:
@@ -119,8 +119,8 @@ def _one(item: Any, name: str, every: int, skip: Callable[[str], bool], fetch: b
         if isinstance(item, bytearray | memoryview):
             item = bytes(item)
         elif not isinstance(item, Image.Image):
-            item = _array_of(item)
-        yield from _file(own_name if own_name and isinstance(own_name, str) else name, item, every, skip)
+            item = _as_array(item)
+        yield from _list_file(own_name if own_name and isinstance(own_name, str) else name, item, every, skip)
 
 
 def inline_bytes(text: str) -> bytes | None:
@@ -136,29 +136,29 @@ def inline_bytes(text: str) -> bytes | None:
     return base64.b64decode(data + "==") if is_uri else None
 
 
-def _by_name(name: str, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
+def _list_name(name: str, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
     if is_stream(name) and not _is_photo_address(name, fetch):
         if not skip(name):
             yield from stream_frames(name, every)
     elif fetch and is_stream(name):
         yield Unread(name, partial(_download, name))
-    elif error := not_a_file(name):
+    elif error := not_a_file_reason(name):
         yield Frame(name, error=error)
     elif (camera := camera_number(name)) is not None:
         yield from camera_frames(camera, every)
     elif os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises an error where a path may not be examined
-        yield from _folder(Path(name), every, skip)
+        yield from _list_folder(Path(name), every, skip)
     elif glob.has_magic(name) and not exists(Path(name)):
         found = images.matching(name, natural)
         for file in found:
-            yield from _file(file, file, every, skip)
+            yield from _list_file(file, file, every, skip)
         if not found:
             yield Frame(name, error=f"Nothing matches {name!r}.")
     else:
-        yield from _file(str(Path(name)), str(Path(name)), every, skip)
+        yield from _list_file(str(Path(name)), str(Path(name)), every, skip)
 
 
-def _file(name: str, file: images.ImageSource, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
+def _list_file(name: str, file: images.ImageSource, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
     kind = images.content_kind(file) if isinstance(file, bytes) else _kind(file) if isinstance(file, str) else "image"
     try:
         if kind == "zip":
@@ -178,7 +178,7 @@ def _kind(path: str) -> str:  # "image", "video", "zip" or ""
     return kind or ("zip" if suffix == ZIP_SUFFIX else "video" if suffix in VIDEO_SUFFIXES else "")
 
 
-def _folder(folder: Path, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
+def _list_folder(folder: Path, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
     left_out: list[str] = []
     is_empty, start = True, str(folder / "x")[:-1]  # joined as text, since paths as objects take half of the time
     for name, status in images.walk(str(folder), natural):
@@ -192,13 +192,13 @@ def _folder(folder: Path, every: int, skip: Callable[[str], bool]) -> Iterator[F
             continue
         elif suffix in images.IMAGE_SUFFIXES or (not suffix and _kind(path) == "image"):
             is_empty = False
-            yield from _file(path, path, every, skip)
+            yield from _list_file(path, path, every, skip)
         elif suffix in (*VIDEO_SUFFIXES, ZIP_SUFFIX):
             left_out.append(path)
-    yield from _rest("folder", str(folder), is_empty, left_out, "; give one that does, or name videos and zips")
+    yield from _report_left_out("folder", str(folder), is_empty, left_out, "; give one that does, or name videos and zips")
 
 
-def _rest(kind: str, name: str, is_empty: bool, left_out: list[str], advice: str) -> Iterator[Frame]:
+def _report_left_out(kind: str, name: str, is_empty: bool, left_out: list[str], advice: str) -> Iterator[Frame]:
     if is_empty:
         yield Frame(name, error=f"The {kind} {name!r} holds no images (.jpg, .png or the like){advice}.")
     elif left_out:
@@ -208,8 +208,9 @@ def _rest(kind: str, name: str, is_empty: bool, left_out: list[str], advice: str
 
 def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
     """List the images in a zip in natural order, such as "photos.zip/inner/a.jpg"; each is unpacked on demand."""
-    opened = BoundedReader(open_file(file).detach()) if isinstance(file, str) else file
-    with opened, zipfile.ZipFile(opened) as archive:
+    raw: Any = open_file(file).detach() if isinstance(file, str) else file
+    with BoundedReader(raw) as opened, zipfile.ZipFile(opened) as archive:
+        opened.left = sys.maxsize
         members = images.zip_members(archive, natural)
         found = [member for member in members if not member.endswith("/") and images.is_image_name(member)]
         for member in found:
@@ -219,14 +220,14 @@ def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
                     raise MienError("needs a password; unpack the zip first, then give its folder.")
                 if info.file_size > LARGEST_MEMBER:
                     raise MienError(f"would unpack to {info.file_size / 2**30:.1f} GB; unpack it, and make it smaller.")
-                with archive.open(info) as content:
+                with images.open_member(archive, info) as content:
                     image: Frame | Unread = Unread(source, unpack(content, LARGEST_MEMBER))
             except Exception as problem:  # each compression raises its own
                 image = Frame(source, error=failure(f"image {source!r}", problem, "cannot be unpacked", "zip it again"))
             yield image
     left_out = [member for member in members if images.suffix_of(member) in (*VIDEO_SUFFIXES, ZIP_SUFFIX)]
     advice = f", but videos or zips, such as {left_out[0]!r}; unpack it" if left_out else "; give one that does"
-    yield from _rest("zip", name, not found, left_out, advice)
+    yield from _report_left_out("zip", name, not found, left_out, advice)
 
 
 def is_stream(name: str) -> bool:
@@ -276,12 +277,12 @@ def check_names(names: Sequence[str], fetch: bool = False) -> None:
                 return
         except ValueError:  # damaged base64, which its row says
             return
-        if not not_a_file(name) and (exists(Path(name)) or (glob.has_magic(name) and images.matching(name, natural))):
+        if not not_a_file_reason(name) and (exists(Path(name)) or (glob.has_magic(name) and images.matching(name, natural))):
             return
-    raise MienError(not_a_file(names[0]) or missing_path(Path(names[0])))
+    raise MienError(not_a_file_reason(names[0]) or missing_path(Path(names[0])))
 
 
-def not_a_file(name: str) -> str:
+def not_a_file_reason(name: str) -> str:
     """Return what to do about a name that cannot be a file, such as an address; empty where it may be one."""
     if re.match(r"[a-z][a-z0-9+.-]+://", name, re.IGNORECASE):
         advice = FETCH_ADVICE if name[:4].lower() == "http" else "download the photo first and give its path"

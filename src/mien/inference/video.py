@@ -3,7 +3,6 @@
 import io
 import math
 import os
-import re
 import struct
 import sys
 import time
@@ -19,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from mien.errors import MienError
-from mien.files import FileKind, temporary_path, write_whole
+from mien.files import DRAWN, temporary_path, write_whole
 from mien.images import FORMATS
 from mien.inference.prediction import Frame
 from mien.inputs import IN_FLIGHT, SMALL, check_pixels, open_file, pixel_limit, reason_of
@@ -33,25 +32,24 @@ BOXES = frozenset(FORMATS["boxes of MP4"].encode().split())  # at the top of a f
 VIDEO_SUFFIX = ".mp4"  # container of drawn videos
 ENCODERS = ("libx264", "libopenh264", "mpeg4")  # codecs of drawn videos, best first: H.264, which browsers play, else MPEG-4
 TIME_BASE = Fraction(1, 1000)  # unit of the times of a drawn video's frames, in seconds
-SOFTWARE = "mien predict --draw"  # EXIF tag Software of a drawn picture, which marks it as replaceable
+SOFTWARE = "mien predict --draw"  # EXIF tag Software of a drawn picture, by which `DRAWN` recognises it
 # the same for a drawn video, at its end: a box of free space, which players skip (ISO/IEC 14496-12, 8.1.2)
 MARK = struct.pack(">I4s", 8 + len(SOFTWARE), b"free") + SOFTWARE.encode()
-DRAWN = FileKind("drawn by mien predict", re.escape(SOFTWARE.encode()) + rb"\0|" + re.escape(MARK) + rb"\Z")
 
 
 def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Iterator[Frame]:
     """Read every N-th frame of a video, upright and with square pixels; a damaged one gives those it has, then an error."""
-    with _Input(open_file(name).detach() if content is None else io.BytesIO(content)) as file:
+    with _SeekableInput(open_file(name).detach() if content is None else io.BytesIO(content)) as file:
         size = file.seek(0, os.SEEK_END)
         if not size:
             raise MienError("is empty (0 bytes); copy or download it again.")
-        cut_off = _claimed_size(file) > size
+        cut_off = _stated_size(file) > size
         file.seek(0)
-        # Opened by its content, for FFmpeg takes some names for addresses; and it may open nothing else, as some formats do.
+        # Opened by its content, since FFmpeg takes some names for addresses; formats that open other files are not allowed.
         formats = ",".join(av.formats_available.difference(FORMATS["FFmpeg's rejected"]))
         confined = {"protocol_whitelist": "none", "format_whitelist": formats}
         number, seconds = -1, 0.0
-        with av.open(file, metadata_errors="replace", container_options=confined, options=_bounded()) as container:
+        with av.open(file, metadata_errors="replace", container_options=confined, options=_pixel_options()) as container:
             video = _Video(container)
             for number, decoded in enumerate(video):
                 seconds = video.seconds(decoded, number)
@@ -81,7 +79,7 @@ def camera_frames(number: int, every: int = 1) -> Iterator[Frame]:
 
 def stream_frames(address: str, every: int = 1) -> Iterator[Frame]:
     """Read every N-th frame of a network stream or device file, with the seconds since the first connection as time."""
-    options = _bounded() | ({"rtsp_transport": "tcp"} if address.startswith("rtsp") else {})
+    options = _pixel_options() | ({"rtsp_transport": "tcp"} if address.startswith("rtsp") else {})
     form, waits = "v4l2" if address.startswith("/dev/") else None, (OPEN_SECONDS, READ_SECONDS)
     connect = partial(av.open, address, format=form, options=options, timeout=waits, metadata_errors="replace")
     return _live_frames(address, connect, every, FORMATS["errors of streams"], RECONNECTIONS)
@@ -113,7 +111,7 @@ def _live_frames(name: str, connect: Callable[[], Any], every: int, errors: list
         yield Frame(name, error=error, frame=number or None, time=time.monotonic() - start if number else None)
 
 
-class _Input(io.BufferedReader):
+class _SeekableInput(io.BufferedReader):
     """A file for PyAV, which prints a traceback if `seek` raises an error; a damaged video may seek to before its start."""
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -137,7 +135,7 @@ class _Video:
         stream.thread_type = "AUTO"
         if self.pixels > SMALL:  # each thread decodes a frame of its own
             stream.codec_context.thread_count = min(os.cpu_count() or 1, max(1, int(IN_FLIGHT / 4 / self.pixels)))
-        stream.codec_context.options = _bounded()  # frames may be larger than the stream says
+        stream.codec_context.options = _pixel_options()  # frames may be larger than the stream says
         self._start = (container.start_time or 0) / av.time_base
         self.failure, self.damaged = "", 0
         self._last = self._shift = 0.0
@@ -146,14 +144,14 @@ class _Video:
 
     def __iter__(self) -> Iterator[Any]:
         """Decode until the end; what breaks it off is in `failure`, and `damaged` counts what cannot be decoded."""
-        begun = False
+        has_begun = False
         for packet in self._packets():
             try:
                 decoded = self._stream.decode(packet)
             except Exception:
-                self.damaged += begun  # a trimmed video may begin with frames that need earlier ones
+                self.damaged += has_begun  # a trimmed video may begin with frames that need earlier ones
                 continue
-            begun = begun or bool(decoded)
+            has_begun = has_begun or bool(decoded)
             yield from decoded
 
     def _packets(self) -> Iterator[Any]:
@@ -193,7 +191,7 @@ class _Video:
         return Frame(name, pixels, frame=number, time=seconds, rate=self._rate / every, note=note)
 
 
-def _bounded() -> dict[str, str]:
+def _pixel_options() -> dict[str, str]:
     return {"max_pixels": str(int(min(pixel_limit() * FRAME_SHARE, 2**31 - 1)))}
 
 
@@ -219,7 +217,7 @@ def _open_camera(number: int) -> Any:
     return av.open(f"/dev/video{number}", format="v4l2", timeout=OPEN_SECONDS)
 
 
-def _claimed_size(file: BinaryIO) -> int:
+def _stated_size(file: BinaryIO) -> int:
     """Add up the sizes that a file's outermost parts state, to the first that ends after it, is no part or states none."""
     end, size = 0, file.seek(0, os.SEEK_END)
     while end < size:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import math
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,10 +19,11 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
 from mien.data.faceset import FaceSet
+from mien.data.worse_photos import CHANGES, worse_copies
 from mien.errors import MienError
 from mien.files import INT8_MODEL, write_whole
 from mien.inference.classifier import HEADS
-from mien.training.batches import DeviceFaces, class_weights, sampling_probabilities
+from mien.training.batches import DeviceFaces, class_weights, in_order, sampling_probabilities
 from mien.training.face_network import FaceNetwork
 from mien.training.optimization import with_votes
 from mien.training.recipe import Recipe
@@ -30,19 +32,37 @@ from mien.training.transfer import QUANTIZED
 LARGEST_DIFFERENCE = 1e-4  # of probabilities; float32 with another order of summation stays well below
 IN_INT8 = ["Conv", "Gemm", "MatMul", "Add"]  # they take most of the time, converting others would only cost time
 BATCH = 64  # faces
+FEWEST_WORSE = 1000  # worse copies to fit a temperature on: of few faces several each, at most one by each change
+SPREAD = 0.5  # of the logarithm of a temperature around that of the initial weights; measured in docs/training.md
 
 
-def fit_temperature(logits: Tensor, targets: Tensor) -> float:
-    """Find the temperature in 0.05 to 20 with the lowest log loss (Guo et al., 2017); rows without targets do not count."""
-    if not targets.any():
-        return 1.0
+def fit_temperature(logits: Tensor, targets: Tensor, start: float = 1.0, repeats: int = 1) -> float:
+    """Find the most probable temperature in 0.05 to 20, by log loss (Guo et al., 2017) and a log-normal prior around `start`.
+
+    So a handful of rows moves it little. Rows without targets do not count; those with so many `repeats` count once.
+    """
+    if not (rows := int(targets.any(dim=1).sum()) / repeats):
+        return start
     logits, targets = logits.double(), targets.double()
 
     def loss(log_temperature: float) -> float:
-        return float(F.cross_entropy(logits / torch.tensor(log_temperature).exp(), targets))
+        deviation = (log_temperature - math.log(start)) / SPREAD
+        return float(F.cross_entropy(logits / math.exp(log_temperature), targets)) + deviation**2 / (2 * rows)
 
-    found = minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded")
-    return float(torch.tensor(found.x).exp())
+    return math.exp(minimize_scalar(loss, bounds=(-3.0, 3.0), method="bounded").x)
+
+
+def calibrate(model: FaceNetwork, faces: DeviceFaces, initial: Sequence[float]) -> tuple[list[float], dict[str, int]]:
+    """Fit each head's temperature on rows as they are and on worse copies of them, which weigh the same, and count both."""
+    rounds, rows = min(len(CHANGES), max(1, FEWEST_WORSE // len(faces))), []
+    with torch.inference_mode():
+        for number, batch in enumerate(in_order(faces)):
+            images, seeds = batch.faces.cpu().numpy(), range(number * rounds, (number + 1) * rounds)
+            worse = [torch.from_numpy(worse_copies(images, seed)).to(faces.device) for seed in seeds]
+            rows += [(model(each), batch.targets, batch.votes) for each in (*[batch.faces] * rounds, *worse)]
+    logits, *truth = (torch.cat(parts).cpu() for parts in zip(*rows, strict=True))
+    temperatures = [fit_temperature(logits[:, head], truth[head], start, 2 * rounds) for head, start in enumerate(initial)]
+    return temperatures, {"as_they_are": len(faces), "worse": rounds * len(faces)}
 
 
 def training_priors(recipe: Recipe, faces: FaceSet) -> dict[str, dict[str, float]]:

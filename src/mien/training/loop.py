@@ -28,21 +28,23 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from mien import __version__
-from mien.data.copies import as_text, describe_training_rows
-from mien.data.faceset import FaceSet, move_split
+from mien.data.faceset import SPLITS, FaceSet, move_split
+from mien.data.signatures import as_text, describe_training_rows
 from mien.errors import MienError, say
 from mien.files import write_whole
 from mien.labels import is_no_expression, label_changes, meaning
-from mien.training.batches import DeviceFaces, in_order
+from mien.training.batches import DeviceFaces
 from mien.training.distillation import Views, load_teachers
-from mien.training.export import export, fit_temperature, training_priors
+from mien.training.export import calibrate, export, training_priors
 from mien.training.face_network import FaceNetwork, spread_batch_norm
 from mien.training.networks import multiply_adds
 from mien.training.recipe import FIRST_LINE, Recipe, check_run_folder, load_recipe, shared_name
-from mien.training.run_folder import CHECKPOINTS, RunFolder, describe_conditions
+from mien.training.run_folder import CHECKPOINTS, RunFolder, describe_conditions, validation_rows
 from mien.training.task import ClassificationTask
-from mien.training.transfer import is_model, starting_network, trained_run
+from mien.training.transfer import is_model, starting_model, starting_network, trained_run
 
+FEWEST_VALIDATION = 20  # rows of a label, below which training warns: the 95% interval of a recall of 0.5 has 40 points
+TEMPERATURES = {"label": "mien.temperature", "crowd": "mien.crowd_temperature"}  # metadata keys of each head
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # of which ranks there are
 
 
@@ -57,6 +59,7 @@ def train(
     devices: int = 1,
     nodes: int = 1,
     is_first: bool = True,
+    temperature: float | None = None,  # of a model without validation rows
 ) -> Path:
     """Train on faces prepared by `arrange`, write the run folder if this process `is_first`, and return its model file."""
     where = choose_device(device)
@@ -91,7 +94,7 @@ def train(
     if is_first:
         say(f"calibrating and writing {out / 'model.onnx'}", quiet)
         model.load_state_dict(load_file(out / "weights.safetensors"))
-        _finish(model.eval(), recipe, faces, DeviceFaces(faces.split("validation"), where), out, processes)
+        _finish(model.eval(), recipe, faces, DeviceFaces(validation_rows(faces), where), out, processes, temperature)
         (out / CHECKPOINTS[1]).unlink(missing_ok=True)
     return out / "model.onnx"
 
@@ -124,7 +127,8 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
         torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = True
     warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")  # the first steps are plain
-    train_faces, validation_faces = (DeviceFaces(faces.split(name), fabric.device) for name in ("train", "validation"))
+    rows = (faces.split("train"), validation_rows(faces))
+    train_faces, validation_faces = (DeviceFaces(each, fabric.device) for each in rows)
     teaching = teachers and teachers.to(fabric.device)
     if teachers and recipe.distillation.views:
         with fabric.rank_zero_first():
@@ -133,6 +137,7 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
         spread_batch_norm(model, train_faces)
     task = ClassificationTask(fabric, model, recipe, train_faces, validation_faces, teaching)
     run = RunFolder(out, recipe, task, describe_conditions(recipe, faces, out, fabric))
+    watched = "validation" if "validation" in faces.split_names else "seen"
     quiet, resumed, started = quiet or not run.writes, len(run.history), time.perf_counter()
     say(f"resuming after epoch {resumed}", quiet or not resumed)
     with _sigterm_like_ctrl_c(), SummaryWriter(out / "tensorboard") if run.writes else nullcontext() as board:
@@ -144,7 +149,7 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
             left = round((time.perf_counter() - started) / (done - resumed) * (recipe.epochs - done))
             say(
                 f"epoch {done:>3}/{recipe.epochs}  train loss {row['train_loss']:.4f}  "
-                f"validation loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.1%}"
+                f"{watched} loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.1%}"
                 f"{' (best)' if run.chosen is row else ''}  {row['images_per_second']:,.0f} images/s{busy}  "
                 f"{tqdm.format_interval(left).removeprefix('0')} left{'  head only' if done <= recipe.head_epochs else ''}",
                 quiet,
@@ -229,7 +234,7 @@ def describe_hardware(device: torch.device, processes: int = 1) -> str:
     return f"{f'{processes} x ' if processes > 1 else ''}{kind}, torch {torch.__version__}"
 
 
-def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
+def arrange(recipe: Recipe, faces: FaceSet, for_folds: bool = False) -> FaceSet:
     """Apply the recipe's labels and splits to the data; reject data that do not fit the recipe or lack training rows."""
     if (faces.size, faces.channels) != (recipe.size, recipe.channels):
         needs = f"The recipe needs {recipe.size} pixels and {recipe.channels} channels"
@@ -245,7 +250,10 @@ def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
         raise MienError("The recipe needs crowd votes; add those of FER+: --data.votes fer2013new.csv --data.votes_as beside.")
     if "train" not in faces.split_names and "none" in faces.split_names:
         faces = move_split(faces, "none", "train")
-    if not recipe.own_validation:
+    if for_folds:  # of all rows but those of test
+        count, faces = len(faces), move_split(faces, "validation", "train").split("train")
+        say(f"{count - len(faces):,} test rows are in no fold", quiet=count == len(faces))
+    elif not recipe.own_validation:
         faces = move_split(faces, "validation", "test")
     empty = [name for name, count in zip(faces.labels, faces.split("train").counts(), strict=True) if count == 0]
     present = [name for name in faces.labels if name not in empty]
@@ -254,10 +262,15 @@ def arrange(recipe: Recipe, faces: FaceSet) -> FaceSet:
     if empty:
         advice = f"add some, or drop the label with --recipe.keep '{json.dumps(present)}'"
         raise MienError(f"No training rows for {', '.join(empty)}; {advice}.")
-    if "validation" not in faces.split_names:
+    if "validation" not in faces.split_names and not for_folds:
         faces = faces.carve(recipe.carve, seed=recipe.seed)
         amount = f"{recipe.carve:.0%}" if isinstance(recipe.carve, float) else recipe.carve
         say(f"carved {amount} of each label's training rows for validation, {len(faces.split('validation'))} rows")
+    counts = zip(faces.labels, faces.split("validation").counts(), strict=True)
+    if not for_folds and (few := [f"{name} ({count})" for name, count in counts if count < FEWEST_VALIDATION]):
+        choice = "" if recipe.select_by == "last" else " and no basis to choose an epoch (--recipe.select_by last)"
+        told = f"fewer than {FEWEST_VALIDATION} validation rows of {', '.join(few)}"
+        say(f"{told}: their figures are imprecise{choice}; add rows, or measure every row with --folds 5")
     return faces
 
 
@@ -278,21 +291,23 @@ def _name_labels(recipe: Recipe, faces: FaceSet) -> FaceSet:
     return faces
 
 
-def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: DeviceFaces, out: Path, processes: int) -> None:
-    """Calibrate on the validation rows, then export."""
-    with torch.inference_mode():
-        logits = torch.cat([model(batch.faces) for batch in in_order(validation)]).cpu()
-    truth = {"label": validation.targets.cpu(), "crowd": validation.votes.cpu()}
-    temperatures = [fit_temperature(logits[:, number], truth[head]) for number, head in enumerate(model.heads)]
+def _finish(
+    model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: DeviceFaces, out: Path, processes: int, given: float | None
+) -> None:
+    """Calibrate on the validation rows and on worse copies of them, unless the temperature is given, then export."""
+    start = starting_model(recipe.weights)
+    initial = [float(start.metadata.get(TEMPERATURES[head], 1)) if start else 1.0 for head in model.heads]
+    temperatures, calibrated_on = calibrate(model, validation, initial) if given is None else ([given], None)
     train_rows, origin = faces.split("train"), faces.origin
     taught = replace(recipe.distillation, teachers=[shared_name(run) for run in recipe.distillation.teachers])
     without_folders = replace(recipe, weights=recipe.weights and shared_name(recipe.weights), distillation=taught)
-    trained_on: dict[str, Any] = {
+    trained_on = {
         "kind": origin.kind,
         "path": Path(origin.path).name,
         "train_fingerprint": train_rows.fingerprint(),
+        "train_count": len(train_rows),
+        "validation_count": int((faces.splits == SPLITS.index("validation")).sum()),
     }
-    trained_on |= {"train_count": len(train_rows), "validation_count": len(validation)}
     metadata = {
         "mien.format": "1" if len(model.heads) == 1 else "2",
         "mien.labels": json.dumps(faces.labels.names),
@@ -301,13 +316,15 @@ def _finish(model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: Devi
         "mien.version": __version__,
         "mien.recipe": without_folders.to_yaml(),
         "mien.prior": json.dumps(training_priors(recipe, train_rows)),
-        "mien.temperature": repr(temperatures[0]),
+        TEMPERATURES["label"]: repr(temperatures[0]),
         "mien.parameters": str(sum(p.numel() for p in model.parameters())),
         "mien.multiply_adds": str(multiply_adds(model.cpu().network, recipe.channels, recipe.network_size)),
         "mien.hardware": describe_hardware(validation.device, processes),
         "mien.data": json.dumps(trained_on),
         "mien.train_rows": as_text(describe_training_rows(train_rows.images)),
     }
+    if calibrated_on:
+        metadata["mien.calibrated_on"] = json.dumps(calibrated_on)
     if len(model.heads) > 1:
-        metadata |= {"mien.heads": json.dumps(model.heads), "mien.crowd_temperature": repr(temperatures[1])}
-    export(model, temperatures, faces.split("validation").images[:256], metadata, out / "model.onnx")
+        metadata |= {"mien.heads": json.dumps(model.heads), TEMPERATURES["crowd"]: repr(temperatures[1])}
+    export(model, temperatures, validation_rows(faces).images[:256], metadata, out / "model.onnx")

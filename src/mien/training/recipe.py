@@ -7,9 +7,10 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from numbers import Real
+from inspect import formatannotation
 from pathlib import Path
-from typing import Any, Literal, cast
+from types import UnionType
+from typing import Any, Literal, cast, get_args, get_origin
 
 import yaml
 
@@ -21,7 +22,7 @@ from mien.inputs import LARGEST_YAML, parse_yaml, read_text
 RECIPES = Path(__file__).parent.parent / "recipes"
 TIMM, HUB = "timm:", "hub"  # prefix of timm's networks in `Recipe.network`; `Recipe.weights` for timm's pretrained weights
 FIRST_LINE = "# what mien trained here; data: "  # of a run's recipe.yaml, before the fingerprint of the training rows
-RUN_RECIPE = FileKind("the recipe of a run", rb"\A" + FIRST_LINE.encode())
+RUN_RECIPE = FileKind("the recipe of a run", r"\A" + FIRST_LINE)
 RANGES = load_table(__file__, "ranges")
 LIMITS = {"least": operator.ge, "above": operator.gt, "below": operator.lt, "most": operator.le}
 
@@ -166,7 +167,7 @@ class Recipe:
     epochs: int = 30
     """Passes over the training faces."""
     head_epochs: int = 0
-    """Number of first epochs in which only the classification head is trained and the backbone is frozen."""
+    """Number of first epochs, or all, in which only the classification head is trained and the backbone is frozen."""
     batch_size: int = 128
     """Faces per step."""
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -193,18 +194,17 @@ class Recipe:
     """Random seed. The same recipe, data, seed, machine and number of threads give the same weights, bit by bit on CPU."""
 
     def __post_init__(self) -> None:
+        _check_types(self)
         checks: list[tuple[str, str, Callable[[Any], bool]]] = [
             *((key, each["rule"], partial(_is_within, each["limits"])) for each in RANGES for key in each["keys"].split()),
             ("carve", "a share below 1 or a whole number of rows", lambda x: 0 < x <= 1e9 and (isinstance(x, int) or x < 1)),
             ("crop", f"at most its size, {shortened(self.size)}", lambda x: 1 <= x <= self.size),
             ("crop_from", f"at most its crop, {shortened(self.seen)}", lambda x: 1 <= x <= self.seen),
             ("enlarge_to", f"at least its size, {shortened(self.seen)}", lambda x: x >= self.seen),
-            ("head_epochs", f"between 0 and its epochs, {shortened(self.epochs)}", lambda x: 0 <= x <= self.epochs),
         ]
         for key, rule, holds in checks:
             value = operator.attrgetter(key)(self)
-            is_number = isinstance(value, Real) and not isinstance(value, bool)
-            if value is not None and not (is_number and holds(value)):
+            if value is not None and not holds(value):
                 raise MienError(f"The recipe's {key} must be {rule}, not {shortened(value)}.")
         if self.distillation.views and (self.crop_from is not None or self.balance.augment_minorities):
             raise MienError("The recipe's distillation.views must be 0 with crop_from or balance.augment_minorities.")
@@ -233,6 +233,26 @@ class Recipe:
     def to_yaml(self) -> str:
         """Return the recipe as YAML, as read by `load_recipe`."""
         return yaml.safe_dump(dataclasses.asdict(self), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _check_types(part: Any, prefix: str = "") -> None:
+    for each in dataclasses.fields(part):
+        value, name = getattr(part, each.name), prefix + each.name
+        if not _is_of(value, each.type):
+            raise MienError(f"The recipe's {name} must be {formatannotation(each.type)}, not {shortened(value, form=repr)}.")
+        if dataclasses.is_dataclass(value):
+            _check_types(value, f"{name}.")
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    origin, options = get_origin(kind) or kind, get_args(kind)
+    if origin is UnionType:
+        return any(_is_of(value, each) for each in options)
+    if origin is Literal:
+        return type(value) is type(options[0]) and value in options
+    if origin is list:
+        return isinstance(value, list | tuple) and all(_is_of(each, *options) for each in value)
+    return type(value) in ((int, float) if kind is float else (origin,))  # not of numpy, whose numbers YAML does not write
 
 
 def _is_within(limits: Mapping[str, float], number: float) -> bool:

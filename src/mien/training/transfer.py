@@ -1,5 +1,6 @@
 """Transfer learning: a network starts from trained weights (Yosinski et al., 2014; Howard and Ruder, 2018)."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -82,6 +83,13 @@ def trained_run(weights: str | None) -> TrainedRun | None:
     if path.name == "weights.safetensors" and (path.parent / "recipe.yaml").is_file():
         path = path.parent
     return TrainedRun.open(path, "run to take weights from") if path.is_dir() else None
+
+
+def starting_model(weights: str | None) -> Classifier | None:
+    """Open the model that initial weights come from; None for random weights and where there are weights alone."""
+    with suppress(MienError):
+        return Classifier(weights, head="label") if weights else None
+    return None
 
 
 def starting_network(recipe: Recipe, labels: LabelSet) -> nn.Module:

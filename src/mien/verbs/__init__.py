@@ -71,9 +71,12 @@ def inputs_of(data: "FaceSet | DataSource | str | Path", out: Path | None = None
 def read_data(data: "FaceSet | DataSource | str | Path", size: int, channels: int, quiet: bool) -> "FaceSet":
     """Read labelled faces in a model's size and channels, and print to stderr which format they were read as."""
     from mien.data.faceset import SPLITS, FaceSet
+    from mien.data.groups import describe_groups
     from mien.data.source import as_source
 
     if isinstance(data, FaceSet):
+        for line in describe_groups(data):
+            say(line, quiet)
         return data
     source = as_source(data)
     faces = read_faces(source, size, channels, None if quiet else partial(show_progress, noun="faces"))
@@ -82,7 +85,8 @@ def read_data(data: "FaceSet | DataSource | str | Path", size: int, channels: in
     counts = [(name, int((faces.splits == SPLITS.index(name)).sum())) for name in faces.split_names]
     splits = ", ".join("not divided" if name == "none" else f"{name} {count:,}" for name, count in counts)
     say(f"reading {faces.origin.path} as {faces.origin.kind}: {len(faces):,} faces ({splits})")
-    say(f"labels: {', '.join(faces.labels.names)}")
+    for line in (f"labels: {', '.join(faces.labels.names)}", *describe_groups(faces)):
+        say(line)
     if all(name.isdecimal() for name in faces.labels):
         say('the labels are numbers; name them: --labels \'{"0": "neutral", ...}\'')
     if missed := faces.origin.without_face:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from html import escape
+from itertools import islice
 from pathlib import Path, PurePath
 from string import Template
 from typing import Any, Literal, NamedTuple
@@ -25,7 +26,7 @@ from mien.files import check_empty, check_place, written_folder
 from mien.images import LARGEST_FACE, as_data_uri, is_image_name, prepare
 from mien.inference import output, sources
 from mien.inference.detection import FaceCropper
-from mien.inference.output import log_path
+from mien.inference.output import RowLog, log_path
 from mien.inference.prediction import Frame, Unread, read
 from mien.inputs import pixels_in_flight, reason_of
 from mien.labels import LabelSet
@@ -114,7 +115,7 @@ def crop(
     part = log_path(out if out.name else out.absolute())  # "." has no name
     if resume and not part.exists() and (out / "photos.csv").is_file():
         say(f"mien: {str(out)!r} is whole, there is nothing to resume")
-        return _counted(out)
+        return _count(out)
     check_empty(out)
     if part.exists() and not resume:
         raise MienError(f"{str(part)!r} holds an unfinished run; add --resume, or remove that folder.")
@@ -124,29 +125,31 @@ def crop(
     say(f"labels: {', '.join(rows.labels)}", quiet)
     settings = {"photos": names, "labels": rows.labels.names, "several": several, "detector": detector, "margin": margin}
     settings |= {"min_size": min_size, "min_score": min_score, "size": size, "every": every}
-    left = _with_places(rows)
-    count = _skip_logged(part / LOG, json.loads(json.dumps(settings)), left)
+    left = _with_paths(rows)
+    log = RowLog(part / LOG)
+    count = _skip_logged(log, json.loads(json.dumps(settings)), left)
     cropped = pack.in_threads(
         partial(_crop, labels=rows.labels, folder=part, cropper=cropper, several=several, size=size), left, 1
     )
     try:
         with written_folder(out, "the faces", part=part) as folder:
-            with (folder / LOG).open("a", encoding="utf-8") as log:
-                log.write("" if count else f"{json.dumps(settings)}\n")
+            with log.path.open("ab") as stream:
+                stream.truncate(log.place[0])
+                if not count:
+                    log.append(settings, stream)
                 for each in cropped:
-                    log.write(f"{json.dumps(each)}\n")
-                    log.flush()
+                    log.append(each, stream)
                     count += 1
                     if each.remark not in ("", NO_FACE, SEVERAL):
                         say(f"mien: {each.photo}: {each.remark}")
                     if rows.count and not quiet:
                         show_progress(count, rows.count, "photos")
-            _write(folder, several, csv_safe)
-            crops = replace(_counted(folder), folder=out)
+            _write(folder, log, several, csv_safe)
+            crops = replace(_count(folder), folder=out)
             if not crops.faces:
                 count = 0
                 raise MienError(f"There is no face to crop, and nothing was written. {crops.table()}.")
-            (folder / LOG).unlink()
+            log.path.unlink()
     except BaseException:
         if not count:
             shutil.rmtree(part, ignore_errors=True)
@@ -156,28 +159,24 @@ def crop(
     return crops
 
 
-def _skip_logged(log: Path, settings: dict[str, Any], photos: Iterator[Photo]) -> int:
-    whole = log.read_bytes().rpartition(b"\n")[0].splitlines() if log.exists() else []
-    if len(whole) < 2:
-        log.unlink(missing_ok=True)
-        return 0
+def _skip_logged(log: RowLog, settings: dict[str, Any], photos: Iterator[Photo]) -> int:
     try:
-        header, *done = map(json.loads, whole)
-        if other := [name for name in settings if header[name] != settings[name]]:
-            change = f"{other[0]} {header[other[0]]}, not {settings[other[0]]}; use the same options"
-            raise MienError(f"{str(log)!r} has {change}, or remove its folder.")
+        header, *done = (list(log.lines()) if log.path.exists() else []) or [{}]
+        changed = [name for name in settings if done and header[name] != settings[name]]
+        problem = f"has {changed[0]} {header[changed[0]]}, not {settings[changed[0]]}; use the same options" if changed else ""
         for photo, *_ in done:
             now = _name(next(photos, (BadRow("", ""), "", ""))[0])
-            if now != photo:
-                raise MienError(f"{str(log)!r} has {photo!r} where there is {now!r} now, or remove its folder.")
+            problem = problem or (f"has {photo!r} where there is {now!r} now" if now != photo else "")
     except (ValueError, KeyError, TypeError):
-        raise MienError(f"{str(log)!r} is not the log of an unfinished run, or damaged, or remove its folder.") from None
-    with log.open("r+b") as file:
-        file.truncate(sum(len(line) + 1 for line in whole))
+        problem = "is not the log of an unfinished run, or damaged"
+    if problem:
+        raise MienError(f"{str(log.path)!r} {problem}, or remove its folder.")
+    if not done:
+        log.place = (0, 0)  # a header alone is written again
     return len(done)
 
 
-def _counted(folder: Path) -> Crops:
+def _count(folder: Path) -> Crops:
     with (folder / "photos.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     remarks = Counter(row["remark"] for row in rows)
@@ -213,7 +212,7 @@ def _name(row: Row | BadRow) -> str:
     return printable(row.id) if isinstance(row, Row) else row.place
 
 
-def _with_places(rows: Rows) -> Iterator[Photo]:
+def _with_paths(rows: Rows) -> Iterator[Photo]:
     """Add to each photo its label and the place of its faces in the folder, without number and suffix."""
     taken: Counter[str] = Counter()
     for row in rows.rows:
@@ -221,11 +220,11 @@ def _with_places(rows: Rows) -> Iterator[Photo]:
         if isinstance(row, Row):
             label = rows.labels[int(row.target if isinstance(row.target, int) else row.target.argmax())]
             name = "-".join(part for part in (PurePath(row.id).stem, row.columns.get("frame")) if part)
-            place = _unused([label, name] if row.split == "none" else [row.split, label, name], taken)
+            place = _unique_path([label, name] if row.split == "none" else [row.split, label, name], taken)
         yield row, label, place
 
 
-def _unused(names: Sequence[str], taken: Counter[str]) -> str:
+def _unique_path(names: Sequence[str], taken: Counter[str]) -> str:
     """Join names to a path that every file system takes, with a number if it was given before, in upper or lower case."""
     cleaned = (re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "_", name.encode("utf-8", "replace").decode()) for name in names)
     first = path = "/".join(name.encode()[:LONGEST].decode(errors="ignore").strip(" .") or "_" for name in cleaned)
@@ -266,18 +265,13 @@ def _crop(photo: Photo, labels: LabelSet, folder: Path, cropper: FaceCropper, se
     return done._replace(remark=SEVERAL if len(faces) > 1 else "", found=len(faces), faces=written)
 
 
-def _write(folder: Path, several: str, csv_safe: bool) -> None:
+def _write(folder: Path, log: RowLog, several: str, csv_safe: bool) -> None:
     tiles: dict[str, list[tuple[bool, float, str, str]]] = defaultdict(list)  # is it alone, score, caption, file or data URI
     as_text = partial(Path.open, mode="w", encoding="utf-8", newline="")
-    with (
-        (folder / LOG).open(encoding="utf-8") as log,
-        as_text(folder / "manifest.csv") as manifest,
-        as_text(folder / "photos.csv") as table,
-    ):
+    with as_text(folder / "manifest.csv") as manifest, as_text(folder / "photos.csv") as table:
         faces, photos = csv.writer(manifest), csv.writer(table)
         photos.writerow(("photo", "frame", "label", "split", "cropped", "remark"))
-        log.readline()
-        for each in (Cropped(*json.loads(line)) for line in log):
+        for each in (Cropped(*line) for line in islice(log.lines(), 1, None)):
             cells = (*each[:4], len(each.faces), each.remark)
             photos.writerow(map(spreadsheet_safe, cells) if csv_safe else cells)
             if each.faces and not manifest.tell():

@@ -83,15 +83,15 @@ def predict(
         if resume and path.exists() and not log_path(path).exists():
             say(f"mien: {str(path)!r} is whole, there is nothing to resume; leave out --resume to replace it")
             return 0
-        decisive = {name: value for name, value in options.items() if name not in NOT_LOGGED} | {"fetch": fetch}
+        settings = {name: value for name, value in options.items() if name not in NOT_LOGGED} | {"fetch": fetch}
         file = detector_file("none" if options.get("faces") else detector)
-        decisive |= {"model": model, "model_sha256": sha256(opened.path), "mien": __version__}
-        decisive |= {"detector": file.name if file else "none", "detector_sha256": file and sha256(file)}
-        log = ResumeLog(path, labels, decisive, source, resume)
+        settings |= {"model": model, "model_sha256": sha256(opened.path), "mien": __version__}
+        settings |= {"detector": file.name if file else "none", "detector_sha256": file and sha256(file)}
+        log = ResumeLog(path, labels, settings, source, resume)
         if resume:
-            items = listed(items, decisive.get("every", 1), log.skip, fetch)
+            items = listed(items, settings.get("every", 1), log.skip, fetch)
     with deferred_interrupts(), closing(classify_faces(items, opened, detector, fetch=fetch, **options)) as rows:
-        found = _until_stopped(rows, source)
+        found = _end_at_interrupt(rows, source)
         if log is None:
             tally = _to_standard_output(found, form, labels)
         else:
@@ -104,7 +104,7 @@ def predict(
     return 0 if not tally["failed"] else 1 if tally["faces"] or tally["without_face"] else 2
 
 
-def _until_stopped(predictions: Iterator[Prediction], source: list[str]) -> Iterator[Prediction]:
+def _end_at_interrupt(predictions: Iterator[Prediction], source: list[str]) -> Iterator[Prediction]:
     """Treat Ctrl-C as the normal end of a camera or a stream."""
     is_live = any(camera_number(name) is not None or is_stream(name) for name in source)
     with suppress(KeyboardInterrupt) if is_live else nullcontext():

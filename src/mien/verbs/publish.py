@@ -98,14 +98,14 @@ def quantize(
     out.parent.mkdir(parents=True, exist_ok=True)
     export.quantize(original.path, known.images[np.sort(chosen)], original.metadata, out)
     both = (original, Classifier(out, head="label", threads=1).with_labels(changes))
-    right = [each.predict_proba(measured.images).argmax(axis=1) == truth for each in both]
+    correct = [each.predict_proba(measured.images).argmax(axis=1) == truth for each in both]
     singly = [face[None] for face in measured.images[:TIMED]]
     # the median, since the machine may be busy with other work
     slow, fast = (median(timeit(partial(each.predict_proba, face), number=1) for face in singly) for each in both)
     say(f"model   {out}", quiet)
-    accuracies = tuple(metrics.proportion(int(each.sum()), len(truth)) for each in right)
+    accuracies = tuple(metrics.proportion(int(each.sum()), len(truth)) for each in correct)
     sizes = tuple(each.path.stat().st_size for each in both)
-    return Quantized(out, split, accuracies, metrics.mcnemar(*right), sizes, slow / fast)
+    return Quantized(out, split, accuracies, metrics.mcnemar(*correct), sizes, slow / fast)
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def push(
         check_place(out, run)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        card = _gather(Path(run), to, license, folder)
+        card = _write_files(Path(run), to, license, folder)
         made = sorted(folder.iterdir())
         pushed = Pushed(to, {path.name: path.stat().st_size for path in made}, card)
         if dry_run:
@@ -198,23 +198,21 @@ def page(*, out: str | Path, model: str | Path | None = None) -> str:
     from mien.serving.page import publish_page
 
     publish_page(Path(out), model)
-    return (
-        f"{out}: to look at it on this machine, run: python -m http.server --bind 127.0.0.1 --directory {shlex.quote(str(out))}"
-    )
+    return f"{out}: to look at it, run: python -m http.server --bind 127.0.0.1 --directory {shlex.quote(str(out))}"
 
 
-def _gather(run: Path, to: str, licence: str | None, folder: Path) -> str:
+def _write_files(run: Path, to: str, licence: str | None, folder: Path) -> str:
     from mien.evaluation.record import describe_model, read_report
     from mien.inference.classifier import Classifier
 
-    own, recipe = run / "report" / "metrics.json", run / "recipe.yaml"
-    if not (run / "model.onnx").is_file() or not own.is_file():
+    report, recipe = run / "report" / "metrics.json", run / "recipe.yaml"
+    if not (run / "model.onnx").is_file() or not report.is_file():
         advice = "name one that `mien train ... --out RUN` made"
         raise MienError(f"{str(run)!r} is not the folder of a finished run, which has a model.onnx and a report; {advice}.")
     model = Classifier(run)
-    sha256, records = describe_model(model)["sha256"], {own: read_report(own)}
-    if records[own]["model"]["sha256"] != sha256:
-        raise MienError(f"The report {own.parent} is about another model than {model.path}; evaluate that one into it.")
+    sha256, records = describe_model(model)["sha256"], {report: read_report(report)}
+    if records[report]["model"]["sha256"] != sha256:
+        raise MienError(f"The report {report.parent} is about another model than {model.path}; evaluate that one into it.")
     for path in sorted(run.glob("*/metrics.json")):
         with suppress(MienError):  # a file of something else
             if (record := read_report(path))["model"]["sha256"] == sha256:
@@ -222,7 +220,7 @@ def _gather(run: Path, to: str, licence: str | None, folder: Path) -> str:
     texts = {"README.md": model_card(to, model.metadata, list(records.values()), licence)}
     texts["recipe.yaml"] = recipe.read_text("utf-8") if recipe.is_file() else model.metadata.get("mien.recipe", "")
     for path in records:
-        name = "metrics.json" if path == own else f"metrics-{path.parent.name.removeprefix('report-')}.json"
+        name = "metrics.json" if path == report else f"metrics-{path.parent.name.removeprefix('report-')}.json"
         texts[name] = path.read_text(encoding="utf-8")
     for name, text in texts.items():
         (folder / name).write_text(_without_home(text), encoding="utf-8")

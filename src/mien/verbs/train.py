@@ -5,12 +5,12 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, redirect_stderr
+from contextlib import nullcontext, redirect_stderr, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mien.data.faceset import FaceSet
+from mien.data.faceset import FaceSet, limited
 from mien.data.source import DataSource, as_source
 from mien.errors import MienError, check_number, say
 from mien.files import AUDIT, COMPARISON, EXCLUDED_ROWS, REPORT, FolderKind, check_file, check_folder, write_whole
@@ -21,6 +21,7 @@ from mien.verbs import inputs_of, read_data, require
 if TYPE_CHECKING:
     from mien.evaluation.audit import Audit
     from mien.evaluation.report import Report
+    from mien.inference.classifier import Classifier
 
 FACES_PER_LABEL = 160
 DEMO = FolderKind("about-this-folder.json", "demo", "mien demo")  # all of which `mien demo` replaces when run again
@@ -40,10 +41,12 @@ def train(
     command: str | None = None,
     devices: int = 1,
     nodes: int = 1,
+    folds: int | None = None,
+    limit: int | float | None = None,
 ) -> "Report":
     """Train a classifier on labelled faces, export it as one model file, and report on its validation faces.
 
-    The run folder holds model.onnx, weights.safetensors (of the best epoch), recipe.yaml, log.csv, tensorboard/,
+    The run folder holds model.onnx, weights.safetensors (of the kept epoch), recipe.yaml, log.csv, tensorboard/,
     last.ckpt and report/; with a second head for the crowd's votes also report-crowd/, judged by these votes.
 
     Args:
@@ -59,9 +62,13 @@ def train(
         command: the command line, to be noted in the report.
         devices: GPUs of each machine (or processes, on a CPU) that train together and share each batch.
         nodes: machines that train together; each runs this command with its NODE_RANK and the first one's MASTER_ADDR.
+        folds: divide the rows into so many folds, train a model without each, by which its rows are measured, then the model of
+            all rows; all for the recipe's number of epochs.
+        limit: use a part of the data, for a first try: a number of rows, or a share below 1 of them, drawn from each label and
+            split alike.
 
     Returns:
-        The report on the validation rows, as in `out/report`; None in all but the first process of torchrun.
+        The report on the validation rows, or the folds, as in `out/report`; None in all but the first process of torchrun.
 
     Raises:
         MienError: if the recipe, the data or the folder do not allow it; the sentence says what to do.
@@ -71,6 +78,8 @@ def train(
         check_number("The number of threads", threads, 1)
     check_number("The number of devices", devices, 1)
     check_number("The number of nodes", nodes, 1)
+    if folds is not None:
+        check_number("The number of folds", folds, 2)
     out = Path(out)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if labels:
@@ -86,13 +95,19 @@ def train(
     # imported here, since these take seconds and most mistakes are found by now
     from mien.evaluation.report import evaluate as report_on
     from mien.inference.classifier import Classifier
+    from mien.training.folds import divide, train_folds
     from mien.training.loop import arrange, train as train_model
 
     with nullcontext() if first else redirect_stderr(io.StringIO()):
-        faces = arrange(recipe, read)
+        faces = arrange(recipe, limited(read, limit), for_folds=folds is not None)
     if first and faces.labels != read.labels:
         say(f"labels of the model: {', '.join(faces.labels)}", quiet)
-    model = train_model(recipe, faces, out, resume, device, threads, quiet, devices, nodes, first)
+    model, held_out = out / "model.onnx", None
+    if folds is None:
+        train_model(recipe, faces, out, resume, device, threads, quiet, devices, nodes, first)
+    else:
+        fold = divide(recipe, faces, folds, devices * nodes)
+        held_out = fold, train_folds(recipe, faces, out, fold, resume, device, threads, quiet)
     if not first:
         return None  # type: ignore[return-value]
     if skipped := faces.origin.skipped:
@@ -100,12 +115,28 @@ def train(
         say(f"{len(skipped)} rows were left out; they are listed in {out / 'skipped.txt'}")
     classifier = Classifier(model, head="label")
     say(f"writing {out / 'report'}", quiet)
-    report = report_on(classifier, faces, out / "report", "validation", log=out / "log.csv", command=command)
+    split, start = "validation" if folds is None else "all", _start_of(recipe, classifier)
+    report = report_on(
+        classifier, faces, out / "report", split, log=out / "log.csv", command=command, folds=held_out, start=start
+    )
     if "crowd" in classifier.heads:
         report_on(classifier.with_head("crowd"), faces.judged_by_votes(), out / "report-crowd", "validation", command=command)
     say(f"model   {model}", quiet)
     say(f"report  {report.folder / 'index.html'}", quiet)
     return report
+
+
+def _start_of(recipe: Recipe, trained: "Classifier") -> "Classifier | None":
+    """Open the model that training started from, with the labels of the trained one; None if it lacks one of them."""
+    from mien.training.transfer import starting_model
+
+    with suppress(MienError):
+        start = starting_model(recipe.weights)
+        if start and start.face_shape == trained.face_shape:
+            start = start.with_labels(select_changes(recipe.merge or {}, start.labels.find))
+            others = dict.fromkeys(name for name in start.labels if name not in trained.labels)
+            return start.with_labels(others) if set(trained.labels) <= set(start.labels) else None
+    return None
 
 
 def evaluate(
@@ -120,6 +151,7 @@ def evaluate(
     labels: dict[Any, Any] | None = None,
     quiet: bool = False,
     command: str | None = None,
+    limit: int | float | None = None,
 ) -> "Report":
     """Measure a model on labelled faces: write index.html, metrics.json and predictions.csv.
 
@@ -140,6 +172,7 @@ def evaluate(
             another, {"negative": ["angry", "fear", "sad"]} several as one, {"contempt": null} leaves one out with its rows.
         quiet: print no progress to stderr.
         command: the command line, to be noted in the report.
+        limit: measure on a part of the data, as for `mien train`; the report says so.
 
     Raises:
         MienError: if model and data do not fit each other, or the folder is the report of another model's run.
@@ -160,7 +193,7 @@ def evaluate(
     columns = [by] if isinstance(by, str) else list(by or ())
     if columns and not isinstance(data, FaceSet):
         data = replace(as_source(data), columns=list(dict.fromkeys([*(as_source(data).columns or ()), *columns])))
-    faces = read_data(data, classifier.size, classifier.channels, quiet)
+    faces = limited(read_data(data, classifier.size, classifier.channels, quiet), limit)
     if classifier.head == "crowd" and faces.votes is not None:
         judged = faces.judged_by_votes()
         say(f"judged by crowd votes: {len(faces) - len(judged):,} rows without clear votes left out")
@@ -185,21 +218,29 @@ def audit(
     command: str | None = None,
     labels: dict[Any, Any] | None = None,
     csv_safe: bool = False,
+    near: bool = False,
+    force: bool = False,
+    limit: int | float | None = None,
 ) -> "Audit":
     """Find copies, conflicting labels, images without a face and outliers in labelled faces, and show them on a page.
 
     Args:
         data: labelled faces.
         out: the folder to write: index.html, findings.csv, audit.json; an earlier audit there is replaced.
-        write: a CSV file for the rows to leave out of training; train with --data.drop FILE.
+        write: a CSV file for the rows to leave out of training: exact copies in excess or with conflicting labels, and images
+            that are blank or may show no face; train with --data.drop FILE.
         quiet: print no progress to stderr.
         command: the command line, to be noted on the page.
         labels: what becomes of labels of the data, as for `mien train`: merged labels are no conflict.
         csv_safe: in findings.csv, an apostrophe before text that a spreadsheet would run as a formula; the file of `write`
             stays exact.
+        near: list near copies for `write` too: the same photograph with other pixels.
+        force: write the list even if it has more than a fifth of the rows, or every row of a label.
+        limit: look at a part of the data, as for `mien train`; the page says so.
 
     Raises:
-        MienError: if there are no faces, or the folder or the file holds something else; the sentence says what to do.
+        MienError: if there are no faces, the folder or the file holds something else, or the list needs `force`; the sentence
+            says what to do.
     """
     require("evaluate", "sklearn", "scipy", "matplotlib", "jinja2")
     folder, file = Path(out), None if write is None else Path(write)
@@ -211,9 +252,9 @@ def audit(
             raise MienError(f"{write} is what the audit itself writes; choose another name for --write.")
     from mien.evaluation import audit as audits, label_match
 
-    faces = read_data(data, 48, 1, quiet)
+    faces = limited(read_data(data, 48, 1, quiet), limit)
     found = audits.inspect(label_match.with_labels(faces, labels) if labels else faces)
-    listed = audits.write_audit(found, folder, file, command, csv_safe)
+    listed = audits.write_audit(found, folder, file, command, csv_safe, near, force)
     _say_written("audit   ", folder / "index.html", is_earlier, quiet)
     if write is not None:
         say(f"{listed:,} rows to leave out are listed in {write}: train with --data.drop {write}", quiet)

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from mien.inference.tracking import smooth
+from mien.inference.pipeline import smooth
 
 
 def test_after_its_time_constant_an_average_has_come_as_far_as_one_less_one_over_e():

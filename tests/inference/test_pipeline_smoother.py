@@ -4,9 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mien.inference import tracking as following
+from mien.inference import pipeline
+from mien.inference.pipeline import TrackSmoother
 from mien.inference.prediction import Prediction
-from mien.inference.tracking import TrackSmoother
 from mien.labels import LabelSet
 
 LABELS = LabelSet(("no", "yes"))
@@ -80,7 +80,7 @@ def test_every_video_has_tracks_of_its_own_also_in_turn_and_anew():
 
 
 def test_the_memory_of_many_videos_is_bounded(monkeypatch):
-    monkeypatch.setattr(following, "MOST_VIDEOS", 3)
+    monkeypatch.setattr(pipeline, "MOST_VIDEOS", 3)
     smoother = TrackSmoother(0.3)
     for number in range(10):
         smoother.update(rows(0, (0, 0.9), source=f"{number}.mp4"))

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from mien.inference.tracking import TRACK_LIFETIME, Tracker, overlaps
+from mien.inference.detection import overlaps
+from mien.inference.pipeline import TRACK_LIFETIME, Tracker
 
 
 def box(x, y=0.0, side=100.0):
