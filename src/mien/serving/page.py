@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,14 @@ from PIL import Image
 
 from mien import __version__
 from mien.drawn import draw_photo
+from mien.errors import load_table
 from mien.files import FolderKind, check_folder, written_folder
-from mien.inference.classifier import HEADS, MODELS, Classifier
-from mien.inference.detection import YUNET
+from mien.inference import detection
+from mien.inference.classifier import HEADS, MODELS, UNSURE, Classifier
 from mien.inference.drawing import COLOURS
 from mien.inference.model_file import MODEL_FILE, sha256
 from mien.inference.output import columns
-from mien.inference.pipeline import UNSURE
-from mien.inference.tracking import SMOOTHING
+from mien.inference.pipeline import SMOOTHING
 
 PAGE = FolderKind("page.json", "page", "mien page")
 SMALL_MODEL = "mien-s-int8"  # a third of mien-s's size
@@ -49,8 +50,8 @@ def write_page(out: Path, model: str | Path | None = None) -> list[str]:
     models = out / "models"
     models.mkdir()
     shutil.copyfile(classifier.path, models / "classifier.onnx")
-    shutil.copyfile(YUNET, models / "yunet.onnx")
-    shutil.copyfile(YUNET.with_name("yunet.LICENSE.txt"), models / "yunet.LICENSE.txt")
+    shutil.copyfile(detection.YUNET, models / "yunet.onnx")
+    shutil.copyfile(detection.YUNET.with_name("yunet.LICENSE.txt"), models / "yunet.LICENSE.txt")
     _write_json(models / "model.json", describe(classifier, str(model or SMALL_MODEL)))
     Image.fromarray(draw_photo(["happy", "surprise", "sad"], 4, 960, 600)[0]).save(out / "example.jpg", quality=88)
     files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
@@ -80,6 +81,8 @@ def describe(classifier: Classifier, name: str) -> dict[str, Any]:
         "head": classifier.head,
         "threshold": UNSURE,
         "smoothing": SMOOTHING,
+        "search": load_table(detection.__file__),
+        "framing": asdict(detection.YUNET_FRAMING),
         "columns": columns(classifier.labels),
     }
 

@@ -8,7 +8,7 @@ export async function classify(session, ort, model, image, faces) {
   const { size, channels, heads, labels } = model;
   const length = size * size * channels;
   const pixels = new Uint8Array(faces.length * length);
-  faces.forEach((face, index) => pixels.set(prepare(cropFace(image, face), size, channels), index * length));
+  faces.forEach((face, index) => pixels.set(prepare(cropFace(image, face, model.framing), size, channels), index * length));
   const shape = channels === 1 ? [faces.length, size, size] : [faces.length, size, size, channels];
   const outputs = await session.run({ faces: new ort.Tensor("uint8", pixels, shape) });
   return faces.map((_, index) => {

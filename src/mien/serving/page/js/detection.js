@@ -4,16 +4,6 @@ import { centreOf } from "./framing.js";
 import { crop, reduce, resize, round, transform } from "./images.js";
 import { overlap } from "./tracking.js";
 
-// What these numbers mean, and how they were chosen, is said there.
-const SIZES = [320, 640, 1280];
-const [COARSE, SIDEWAYS] = [256, 640];
-const [SMALL, LARGEST] = [24, 400];
-const [DOUBT, SCORE, SURE] = [0.15, 0.7, 0.85];
-const [OVERLAP, DOUBLES] = [0.3, 0.4];
-const [TILTED, TURNED] = [10, 45];
-const [AROUND, CLOSE] = [1.25, 192];
-const STRIDES = [8, 16, 32];
-
 const sizeOf = ({ box: [x1, y1, x2, y2] }) => [x2 - x1, y2 - y1];
 const largestSide = (face) => Math.max(...sizeOf(face));
 const byScore = (one, other) => other.score - one.score;
@@ -52,44 +42,44 @@ function turned(image, degrees) {
 export class YuNet {
   #session;
   #ort;
+  #search; // detection.yaml, which says what the numbers mean
 
-  constructor(session, ort) {
-    this.#session = session;
-    this.#ort = ort;
+  constructor(session, ort, search) {
+    [this.#session, this.#ort, this.#search] = [session, ort, search];
   }
 
   /** Find the faces of an image, largest first; `turn` searches it turned where there seems to be none. */
   async detect(image, turn = true) {
     const longest = Math.max(image.width, image.height);
-    const most = Math.min(longest, SIZES[2]);
-    const sizes = [...new Set(SIZES.map((size) => Math.max(COARSE, Math.min(size, most))))].sort((one, other) => one - other);
+    const most = Math.min(longest, this.#search.sizes.at(-1));
+    const sizes = [...new Set(this.#search.sizes.map((size) => Math.max(this.#search.smallest_size, Math.min(size, most))))].sort((one, other) => one - other);
     let faces = [];
     for (const size of sizes) {
-      const found = await this.#searchResized(image, size);
+      const found = await this.#findResized(image, size);
       const scale = size / longest;
-      const certain = found.filter((face) => face.score >= SCORE);
-      const better = certain.filter((face) => largestSide(face) * scale <= LARGEST);
+      const certain = found.filter((face) => face.score >= this.#search.min_score);
+      const better = certain.filter((face) => largestSide(face) * scale <= this.#search.large_face);
       faces = [...better, ...faces, ...certain.filter((face) => !better.includes(face))];
       const smallest = faces.length ? Math.min(...faces.map(largestSide)) * scale : 0;
-      const inDoubt = size < SIZES[1] && found.length > certain.length;
-      if (!inDoubt && smallest >= SMALL && 2 * size >= most) break;
+      const inDoubt = size < this.#search.sizes[1] && found.length > certain.length;
+      if (!inDoubt && smallest >= this.#search.small_face && 2 * size >= most) break;
     }
     if (!faces.length && turn) {
-      const found = await this.#searchResized(image, SIDEWAYS, [90, -90, 180]);
-      found.push(...(await this.#searchResized(image, SIDEWAYS / 2, [45, -45, 135, -135])));
-      faces = found.filter((face) => face.score >= SURE).sort(byScore);
+      const found = await this.#findResized(image, this.#search.rotated_size, [90, -90, 180]);
+      found.push(...(await this.#findResized(image, this.#search.rotated_size / 2, [45, -45, 135, -135])));
+      faces = found.filter((face) => face.score >= this.#search.sure_score).sort(byScore);
     }
     const area = (face) => sizeOf(face)[0] * sizeOf(face)[1];
-    faces = distinct(faces, DOUBLES).sort((one, other) => area(other) - area(one));
-    const righted = [];
-    for (const face of faces) righted.push(await this.#righted(image, face));
-    return righted;
+    faces = distinct(faces, this.#search.duplicate).sort((one, other) => area(other) - area(one));
+    const refined = [];
+    for (const face of faces) refined.push(await this.#refined(image, face));
+    return refined;
   }
 
   /** Search again around a face that is tilted or scores low, upright: landmarks of tilted faces are inexact. */
-  async #righted(image, face) {
-    if (Math.abs(face.angle) < TILTED && face.score >= SURE) return face;
-    const reach = AROUND * largestSide(face);
+  async #refined(image, face) {
+    if (Math.abs(face.angle) < this.#search.tilted && face.score >= this.#search.sure_score) return face;
+    const reach = this.#search.refined_radius * largestSide(face);
     const centre = centreOf(face);
     const [left, top] = centre.map((value) => Math.max(0, round(value - reach)));
     const right = Math.min(image.width, round(centre[0] + reach) + 1);
@@ -97,7 +87,7 @@ export class YuNet {
     const near = crop(image, left, top, right - left, bottom - top);
     const searched = async (before, ...turns) => {
       const degrees = turns.map((turn) => before.angle + turn);
-      const found = (await this.#searchResized(near, CLOSE, degrees)).filter((other) => other.score >= SCORE);
+      const found = (await this.#findResized(near, this.#search.refined_size, degrees)).filter((other) => other.score >= this.#search.min_score);
       const here = found.map((other) => moved(other, [1, 0, 0, 1], [left, top])).filter((other) => {
         const [x, y] = centreOf(other);
         return Math.hypot(x - centre[0], y - centre[1]) < largestSide(face) / 2; // no neighbour
@@ -105,13 +95,13 @@ export class YuNet {
       return here.length ? best(here) : before;
     };
     let found = await searched(face, 0);
-    if (found.score < SURE) found = best([found, await searched(found, 60, 120, 180, 240, 300)]);
-    else if (Math.abs(found.angle) >= TURNED) found = best([found, await searched(found, 180)]);
+    if (found.score < this.#search.sure_score) found = best([found, await searched(found, 60, 120, 180, 240, 300)]);
+    else if (Math.abs(found.angle) >= this.#search.far_tilted) found = best([found, await searched(found, 180)]);
     return searched(found, 0);
   }
 
   /** Search an image with its longest side resized to `longest` pixels, turned counterclockwise by each of these angles. */
-  async #searchResized(image, longest, degrees = [0]) {
+  async #findResized(image, longest, degrees = [0]) {
     const scale = longest / Math.max(image.width, image.height);
     let resized = image;
     if (scale !== 1) {
@@ -127,12 +117,12 @@ export class YuNet {
       const { canvas, cosine, sine, shift } = angle ? turned(resized, angle) : { canvas: resized, cosine: 1, sine: 0, shift: [0, 0] };
       const back = [cosine, -sine, sine, cosine].map((value) => value / scale);
       const home = [-(cosine * shift[0] - sine * shift[1]) / scale, -(sine * shift[0] + cosine * shift[1]) / scale];
-      for (const face of await this.#search(canvas)) faces.push(moved(face, back, home, angle));
+      for (const face of await this.#find(canvas)) faces.push(moved(face, back, home, angle));
     }
     return faces;
   }
 
-  async #search({ data, width, height }) {
+  async #find({ data, width, height }) {
     const [columns, rows] = [width, height].map((side) => Math.ceil(side / 32) * 32);
     const pixels = new Float32Array(3 * rows * columns); // BGR
     for (let y = 0; y < height; y++) {
@@ -145,13 +135,13 @@ export class YuNet {
     const input = new this.#ort.Tensor("float32", pixels, [1, 3, rows, columns]);
     const outputs = await this.#session.run({ [this.#session.inputNames[0]]: input });
     const found = [];
-    for (const stride of STRIDES) {
+    for (const stride of this.#search.strides) {
       const [classes, objects, boxes, points] = ["cls", "obj", "bbox", "kps"].map((name) => outputs[`${name}_${stride}`].data);
       const clip = (value) => Math.min(1, Math.max(0, value));
       const across = columns / stride;
       for (let cell = 0; cell < classes.length; cell++) {
         const score = Math.sqrt(clip(classes[cell]) * clip(objects[cell]));
-        if (score < DOUBT) continue;
+        if (score < this.#search.uncertain_score) continue;
         const corner = [cell % across, Math.floor(cell / across)];
         const [x, y] = corner.map((value, axis) => (value + boxes[4 * cell + axis]) * stride);
         const [halfX, halfY] = [2, 3].map((side) => (Math.exp(boxes[4 * cell + side]) * stride) / 2);
@@ -163,6 +153,6 @@ export class YuNet {
         found.push({ box: [x - halfX, y - halfY, x + halfX, y + halfY], score, landmarks, angle });
       }
     }
-    return distinct(found.sort(byScore), OVERLAP);
+    return distinct(found.sort(byScore), this.#search.overlap);
   }
 }

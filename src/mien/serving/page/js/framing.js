@@ -2,8 +2,6 @@
 
 import { crop, resize, round, toGray, transform } from "./images.js";
 
-const FRAMING = { side: 1.9, rise: 0.07 }; // YUNET_FRAMING
-
 /** The point halfway between eyes and mouth; landmarks are [[x, y], ...] in the order of YuNet. */
 export function centreOf({ landmarks: [left, right, , leftMouth, rightMouth] }) {
   return [0, 1].map((axis) => (left[axis] + right[axis] + leftMouth[axis] + rightMouth[axis]) / 4);
@@ -16,14 +14,14 @@ export function extentOf({ landmarks: [left, right, , leftMouth, rightMouth] }) 
   return Math.hypot(across, Math.hypot(...down));
 }
 
-/** Crop the square around a face, rotated upright, at the image's own resolution. */
-export function cropFace(image, face) {
-  const length = FRAMING.side * extentOf(face);
+/** Crop the square around a face, rotated upright, at the image's own resolution; its side is in extents of the face. */
+export function cropFace(image, face, framing) {
+  const length = framing.side * extentOf(face);
   const angle = (face.angle * Math.PI) / 180;
   const [cosine, sine] = [Math.cos(angle), Math.sin(angle)];
   const [centreX, centreY] = centreOf(face);
-  const x = centreX + sine * FRAMING.rise * length;
-  const y = centreY - cosine * FRAMING.rise * length;
+  const x = centreX + sine * framing.rise * length;
+  const y = centreY - cosine * framing.rise * length;
   const side = Math.max(1, round(length));
   const reach = Math.ceil((length * (Math.abs(cosine) + Math.abs(sine))) / 2) + 2;
   const [left, top] = [Math.floor(x) - reach, Math.floor(y) - reach];

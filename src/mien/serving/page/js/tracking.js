@@ -1,4 +1,4 @@
-// Tracks of faces over time, and probabilities smoothed along them, as mien/inference/tracking.py.
+// Tracks of faces over time, and probabilities smoothed along them, as in mien/inference/pipeline.py.
 
 const LIFETIME = 2; // seconds that a track survives without its face
 const MIN_OVERLAP = 0.3;

@@ -41,7 +41,7 @@ async function open() {
   Object.assign(ort.env.wasm, { wasmBinary: runtime.buffer, numThreads: 1 }); // two are no faster on two cores
   ort.env.logLevel = "error";
   const session = await ort.InferenceSession.create(classifier);
-  return { model, session, yunet: new YuNet(await ort.InferenceSession.create(detector), ort) };
+  return { model, session, yunet: new YuNet(await ort.InferenceSession.create(detector), ort, model.search) };
 }
 
 /** Find and classify the faces of an image. */
