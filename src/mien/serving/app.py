@@ -5,8 +5,6 @@ import math
 import tempfile
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,6 +27,7 @@ from mien.inference.prediction import Frame
 from mien.inference.sources import inline_bytes
 from mien.serving.docs import docs_page
 from mien.serving.guard import PATHS, Guard, Metrics, problem
+from mien.serving.page import write_page
 from mien.serving.predictor import RETRY, Predictor
 
 TEXTS = load_table(__file__, "schema")
@@ -232,8 +231,5 @@ class _Page(StaticFiles):
 def _add_page(app: FastAPI, model: Path) -> None:
     app.state.page = tempfile.TemporaryDirectory(prefix="mien-page-")  # removed with the app
     folder = Path(app.state.page.name)
-    if find_spec("mien.serving.page"):
-        import_module("mien.serving.page").write_page(folder, None if model.parent == MODELS else model)
-    else:
-        folder.joinpath("index.html").write_text('<!doctype html><title>mien</title><a href="docs">documentation</a>')
+    write_page(folder, None if model.parent == MODELS else model)
     app.mount("/", _Page(directory=folder, html=True))
