@@ -262,12 +262,14 @@ def arrange(recipe: Recipe, faces: FaceSet, for_folds: bool = False) -> FaceSet:
     if empty:
         advice = f"add some, or drop the label with --recipe.keep '{json.dumps(present)}'"
         raise MienError(f"No training rows for {', '.join(empty)}; {advice}.")
-    if "validation" not in faces.split_names and not for_folds:
+    if for_folds:
+        return faces
+    if "validation" not in faces.split_names:
         faces = faces.carve(recipe.carve, seed=recipe.seed)
         amount = f"{recipe.carve:.0%}" if isinstance(recipe.carve, float) else recipe.carve
         say(f"carved {amount} of each label's training rows for validation, {len(faces.split('validation'))} rows")
     counts = zip(faces.labels, faces.split("validation").counts(), strict=True)
-    if not for_folds and (few := [f"{name} ({count})" for name, count in counts if count < FEWEST_VALIDATION]):
+    if few := [f"{name} ({count})" for name, count in counts if count < FEWEST_VALIDATION]:
         choice = "" if recipe.select_by == "last" else " and no basis to choose an epoch (--recipe.select_by last)"
         told = f"fewer than {FEWEST_VALIDATION} validation rows of {', '.join(few)}"
         say(f"{told}: their figures are imprecise{choice}; add rows, or measure every row with --folds 5")
