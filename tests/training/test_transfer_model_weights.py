@@ -16,8 +16,7 @@ from mien.training.batches import DeviceFaces
 from mien.training.export import export
 from mien.training.face_network import FaceNetwork, spread_batch_norm
 from mien.training.loop import train
-from mien.training.networks import NETWORKS, build_network
-from mien.training.networks.blocks import NetworkSpec, head_of
+from mien.training.networks import NETWORKS, NetworkSpec, build_network, head_of
 from mien.training.recipe import Votes, load_recipe
 from mien.training.task import ClassificationTask
 from mien.training.transfer import load_weights, read_model_weights, starting_network

@@ -17,7 +17,7 @@ from mien.training.augmentation import mixed, place, worsen
 from mien.training.batches import Batch, DeviceFaces, TrainingBatches, class_weights, in_order
 from mien.training.distillation import Teachers, Views
 from mien.training.face_network import FaceNetwork, measure_batch_norm, pixels, share_batch_norm, sum_of_processes
-from mien.training.networks.blocks import head_of
+from mien.training.networks import head_of
 from mien.training.recipe import Augmentation, Recipe
 from mien.training.transfer import head_only
 

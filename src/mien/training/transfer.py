@@ -19,9 +19,7 @@ from mien.inference.model_file import ON_HUB
 from mien.inputs import parse_yaml
 from mien.labels import LabelSet
 from mien.training.face_network import FaceNetwork
-from mien.training.networks import build_network
-from mien.training.networks.blocks import NetworkSpec, head_of
-from mien.training.networks.timm_backbone import fetch_from_hub, input_failure, timm_backbone
+from mien.training.networks import NetworkSpec, build_network, fetch_from_hub, head_of, input_failure, timm_backbone
 from mien.training.recipe import HUB, TIMM, Recipe, load_recipe, recipe_from_dict
 
 QUANTIZED = "mien.quantized"  # metadata key of a quantized model file; its value is the type, such as int8

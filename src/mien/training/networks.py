@@ -1,14 +1,25 @@
-"""What every network is built for, and mien's own networks; the shapes in them are those of gray faces of 48 pixels."""
+"""The networks by name, mien's own and those of timm; the shapes in them are those of gray faces of 48 pixels.
 
+`timm:<name>` in a recipe is a network of timm (Wightman, PyTorch Image Models) with a new classification head; timm adapts a
+pretrained first convolution for three colours to gray faces by summing over the colours.
+"""
+
+import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from mien.errors import MienError
-from mien.training.recipe import Recipe
+from mien.errors import MienError, first_line, suggestion
+from mien.training.recipe import TIMM, Recipe
 
 ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
     "relu": nn.ReLU,
@@ -196,3 +207,140 @@ def _with_stem_and_head(spec: NetworkSpec, blocks: Iterable[nn.Module], widths: 
         nn.Dropout(spec.dropout),
         nn.Linear(widths[-1], spec.classes),
     )
+
+
+def timm_backbone(name: str, spec: NetworkSpec, pretrained: Path | None = None) -> nn.Module:
+    """Build a network of timm with `spec.options` for its create_model, and load a .safetensors file except for the head."""
+    timm = _import_timm(name)
+    overlay = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(pretrained)}} if pretrained else {}
+    try:
+        network: nn.Module = timm.create_model(
+            name, num_classes=spec.classes, in_chans=spec.channels, drop_rate=spec.dropout, **overlay, **spec.options
+        )
+    except (TypeError, ValueError, AssertionError, RuntimeError) as problem:
+        options = f" and the options {dict(spec.options)}" if spec.options else ""
+        raise MienError(f"timm cannot build {name} with {spec.channels} channels{options}: {first_line(problem)}.") from None
+    if reason := input_failure(network, spec.channels, spec.size):  # before any file is written
+        advice = f"if the network can be built for a size, set --recipe.network_options '{{\"img_size\": {spec.size}}}'"
+        told = f"{name} does not take faces of {spec.size} pixels ({reason})"
+        raise MienError(f"{told}: enlarge them with --recipe.enlarge_to, or, {advice}.")
+    for layer in head_of(network).modules():
+        if isinstance(layer, nn.Linear):
+            # some of timm's networks initialise heads for thousands of classes; with seven, the first logits differ by 7
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)
+    return network
+
+
+def fetch_from_hub(name: str) -> Path:
+    """Return the file of a network's pretrained weights in the hub's cache, downloaded if necessary."""
+    timm = _import_timm(name)
+    import huggingface_hub
+
+    origin = timm.get_pretrained_cfg(name)
+    if origin is None or not origin.hf_hub_id:
+        raise MienError(f"timm has no weights on the hub for {name}; give a .safetensors file with --recipe.weights FILE.")
+    repository, _, revision = origin.hf_hub_id.partition("@")
+    place: dict[str, Any] = {"repo_id": repository, "filename": "model.safetensors", "revision": revision or None}
+    with suppress(FileNotFoundError):  # not in the cache yet
+        return Path(huggingface_hub.hf_hub_download(**place, local_files_only=True))
+    try:
+        # one request before the download, which retries for half a minute without a network
+        huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(**place), timeout=10)
+        return Path(huggingface_hub.hf_hub_download(**place))
+    except Exception as problem:  # the hub's client passes on the errors of its HTTP library
+        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+        advice = f"copy model.safetensors of {repository} from elsewhere and give it with --recipe.weights FILE"
+        told = f"The weights of {name} cannot be downloaded from the hub{offline}: {first_line(problem)}"
+        raise MienError(f"{told}. Without a network, {advice}.") from None
+
+
+def _import_timm(name: str) -> ModuleType:
+    """Import timm and check that it has the network and the tag of its weights."""
+    try:
+        timm = import_module("timm")
+    except ModuleNotFoundError as missing:
+        if missing.name not in ("timm", "torchvision"):
+            raise
+        raise MienError(f"{missing.name} is not installed; run: pip install 'mien[timm]'") from None
+    except RuntimeError as problem:  # from torchvision, if it was built for another release of torch
+        advice = "Install the torchvision release that belongs to this torch."
+        raise MienError(f"timm cannot be imported: {first_line(problem)}. {advice}") from None
+    architecture, _, tag = name.partition(".")
+    known = timm.list_models()
+    if architecture not in known:
+        hint = suggestion(architecture.lower(), known, "timm.list_models() lists them.", most=3, cutoff=0.5)
+        raise MienError(f"timm has no network {architecture!r}; {hint}")
+    tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{architecture}.*")]
+    if tag and tag not in tags:
+        raise MienError(f"timm has no weights {tag!r} for {architecture}; it has {', '.join(tags) or 'none'}.")
+    return timm
+
+
+@torch.no_grad()
+def input_failure(network: nn.Module, channels: int, side: int) -> str:
+    """Return the network's error message for faces of this size; empty if it accepts them."""
+    was_training = network.training
+    try:
+        network.eval()(torch.zeros(1, channels, side, side))
+    except (AssertionError, RuntimeError, ValueError) as problem:
+        return first_line(problem)
+    finally:
+        network.train(was_training)
+    return ""
+
+
+OWN = (compact_resnet, deepface_cnn, mish_cnn, se_resnet, six_conv, wide_cnn)
+NETWORKS: dict[str, Callable[[NetworkSpec], nn.Module]] = {build.__name__: build for build in OWN}
+"""Each maps float32 (N, C, H, W) to logits (N, classes)."""
+
+OPTIONS = {"compact_resnet": ("squeeze_excitation",)}  # names of the `network_options` of networks that have some
+
+
+def build_network(name: str, spec: NetworkSpec) -> nn.Module:
+    """Build a network with random weights from torch's global generator."""
+    if name.startswith(TIMM):
+        return timm_backbone(name.removeprefix(TIMM), spec)
+    if name not in NETWORKS:
+        hint = suggestion(name, NETWORKS, f"the networks are {', '.join(NETWORKS)}, and timm:<name>.")
+        raise MienError(f"There is no network {name!r}; {hint}")
+    options = OPTIONS.get(name, ())
+    if unknown := set(spec.options).difference(options):
+        told = f"{name} has no option {unknown.pop()}; its options are: {', '.join(options) or 'none'}"
+        raise MienError(f"{told}. Change --recipe.network_options, or set it to null.")
+    return NETWORKS[name](spec)
+
+
+@torch.no_grad()
+def layers(network: nn.Module, channels: int, size: int) -> list[tuple[str, tuple[int, ...], int]]:
+    """List the layers that contain no others as they run: name, shape of the output for one face, number of parameters."""
+    found = []
+
+    def note(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+        parameters = sum(p.numel() for p in module.parameters())
+        found.append((f"{type(module).__name__} {names[module]}", tuple(output.shape[1:]), parameters))
+
+    names = {module: name for name, module in network.named_modules()}
+    hooks = [module.register_forward_hook(note) for module in names if not list(module.children())]
+    network.eval()(torch.zeros(1, channels, size, size))
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+@torch.no_grad()
+def multiply_adds(network: nn.Module, channels: int, size: int) -> int:
+    """Count the multiply-add operations of convolutions and dense layers for one face."""
+    with FlopCounterMode(display=False) as counter:
+        network.eval()(torch.zeros(1, channels, size, size))
+    return int(counter.get_total_flops()) // 2
+
+
+def as_table(network: nn.Module, channels: int, size: int) -> str:
+    """Format the layers as aligned text, with the totals of parameters and multiply-adds below."""
+    rows = [("layer", "output", "parameters")]
+    rows += [(name, " x ".join(map(str, shape)), f"{count:,}") for name, shape, count in layers(network, channels, size)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [f"{name:<{widths[0]}}  {shape:<{widths[1]}}  {count:>{widths[2]}}" for name, shape, count in rows]
+    total = sum(p.numel() for p in network.parameters())
+    return "\n".join([*lines, "", f"{total:,} parameters, {multiply_adds(network, channels, size):,} multiply-adds a face"])
