@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mien.errors import MienError, first_line, suggestion
-from mien.training.recipe import TIMM, Recipe
+from mien.training.recipe import MISTAKES, TIMM, Recipe
 
 ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
     "relu": nn.ReLU,
@@ -65,11 +65,7 @@ def head_of(network: nn.Module) -> nn.Module:
 
 
 def six_conv(spec: NetworkSpec) -> nn.Module:
-    """Build a student's first network: six convolutions with ReLU, max pooling after each second one, no normalisation.
-
-    (16, 48, 48) -> (32, 24, 24) -> (64, 24, 24) -> (64, 12, 12) -> (128, 12, 12) -> (128, 6, 6) -> 256 -> 128 -> classes;
-    1,494,851 parameters with three classes. About 52% on validation with seven classes in its source.
-    """
+    """Build a student's first network: six convolutions, no normalisation; about 52% on validation in its source."""
     spec.check_size("six_conv", least=8)
     layers: list[nn.Module] = []
     for inputs, middle, outputs in ((spec.channels, 16, 32), (32, 64, 64), (64, 128, 128)):
@@ -79,10 +75,7 @@ def six_conv(spec: NetworkSpec) -> nn.Module:
 
 
 def wide_cnn(spec: NetworkSpec) -> nn.Module:
-    """Build the wide CNN of students: 68.34% on the validation rows of FER-2013 in its source, with dropout 0.36.
-
-    (64, 24, 24) -> (128, 12, 12) -> (256, 6, 6) -> (256, 3, 3) -> 256 -> 512 -> classes; 1,819,015 parameters with seven.
-    """
+    """Build the wide CNN of students: 68.34% on the validation rows of FER-2013 in its source, with dropout 0.36."""
     spec.check_size("wide_cnn")  # four poolings leave one pixel of 16
     layers: list[nn.Module] = []
     for inputs, outputs, kernel in ((spec.channels, 64, 3), (64, 128, 5), (128, 256, 3), (256, 256, 3)):
@@ -92,12 +85,9 @@ def wide_cnn(spec: NetworkSpec) -> nn.Module:
 
 
 def mish_cnn(spec: NetworkSpec) -> nn.Module:
-    """Build the Mish CNN (Misra, Mish: A Self Regularized Non-Monotonic Activation Function, 2019) with a recipe's activation.
-
-    (32, 24, 24) -> (64, 12, 12) -> (128, 6, 6) -> (256, 3, 3) -> 256 -> classes; 980,199 parameters with seven. The source does
-    not give the widths; these train three times faster on a CPU than twice the width in the first layers.
-    """
+    """Build the Mish CNN (Misra, Mish: A Self Regularized Non-Monotonic Activation Function, 2019) with a recipe's activation."""
     spec.check_size("mish_cnn")
+    # the source does not give the widths; these train three times faster on a CPU than twice the width in the first layers
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise((spec.channels, 32, 64, 128, 256)):
         layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)]
@@ -106,12 +96,8 @@ def mish_cnn(spec: NetworkSpec) -> nn.Module:
 
 
 def deepface_cnn(spec: NetworkSpec) -> nn.Module:
-    """Build deepface's emotion network, for the only faces whose last feature map is a single pixel.
-
-    Serengil and Ozpinar, deepface; trained on FER-2013 without disgust in its source. Sides of the feature maps: 44, 20, 18,
-    16, 7, 5, 3, 1; then 128 -> 1024 -> 1024 -> classes; 1,484,806 parameters with six.
-    """
-    if not 48 <= spec.size <= 51:
+    """Build the emotion network of deepface (Serengil and Ozpinar), trained on FER-2013 without disgust in its source."""
+    if not 48 <= spec.size <= 51:  # with others the last feature map is not a single pixel
         raise MienError(f"deepface_cnn needs faces of 48 pixels, not {spec.size}; set --recipe.size 48.")
     layers = [nn.Conv2d(spec.channels, 64, 5), spec.act(), nn.MaxPool2d(5, stride=2)]
     for inputs, outputs in ((64, 64), (64, 128)):
@@ -221,9 +207,7 @@ def timm_backbone(name: str, spec: NetworkSpec, pretrained: Path | None = None) 
         options = f" and the options {dict(spec.options)}" if spec.options else ""
         raise MienError(f"timm cannot build {name} with {spec.channels} channels{options}: {first_line(problem)}.") from None
     if reason := input_failure(network, spec.channels, spec.size):  # before any file is written
-        advice = f"if the network can be built for a size, set --recipe.network_options '{{\"img_size\": {spec.size}}}'"
-        told = f"{name} does not take faces of {spec.size} pixels ({reason})"
-        raise MienError(f"{told}: enlarge them with --recipe.enlarge_to, or, {advice}.")
+        raise MienError(MISTAKES["other size"].format(name=name, size=spec.size, reason=reason))
     for layer in head_of(network).modules():
         if isinstance(layer, nn.Linear):
             # some of timm's networks initialise heads for thousands of classes; with seven, the first logits differ by 7
@@ -250,9 +234,8 @@ def fetch_from_hub(name: str) -> Path:
         return Path(huggingface_hub.hf_hub_download(**place))
     except Exception as problem:  # the hub's client passes on the errors of its HTTP library
         offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
-        advice = f"copy model.safetensors of {repository} from elsewhere and give it with --recipe.weights FILE"
-        told = f"The weights of {name} cannot be downloaded from the hub{offline}: {first_line(problem)}"
-        raise MienError(f"{told}. Without a network, {advice}.") from None
+        told = {"name": name, "offline": offline, "reason": first_line(problem), "repository": repository}
+        raise MienError(MISTAKES["no download"].format(**told)) from None
 
 
 def _import_timm(name: str) -> ModuleType:
@@ -264,8 +247,7 @@ def _import_timm(name: str) -> ModuleType:
             raise
         raise MienError(f"{missing.name} is not installed; run: pip install 'mien[timm]'") from None
     except RuntimeError as problem:  # from torchvision, if it was built for another release of torch
-        advice = "Install the torchvision release that belongs to this torch."
-        raise MienError(f"timm cannot be imported: {first_line(problem)}. {advice}") from None
+        raise MienError(MISTAKES["broken timm"].format(reason=first_line(problem))) from None
     architecture, _, tag = name.partition(".")
     known = timm.list_models()
     if architecture not in known:
@@ -306,8 +288,8 @@ def build_network(name: str, spec: NetworkSpec) -> nn.Module:
         raise MienError(f"There is no network {name!r}; {hint}")
     options = OPTIONS.get(name, ())
     if unknown := set(spec.options).difference(options):
-        told = f"{name} has no option {unknown.pop()}; its options are: {', '.join(options) or 'none'}"
-        raise MienError(f"{told}. Change --recipe.network_options, or set it to null.")
+        known = ", ".join(options) or "none"
+        raise MienError(MISTAKES["no such option"].format(name=name, option=unknown.pop(), known=known))
     return NETWORKS[name](spec)
 
 
