@@ -34,14 +34,13 @@ from mien.errors import MienError, say
 from mien.files import write_whole
 from mien.labels import is_no_expression, label_changes, meaning
 from mien.training.batches import DeviceFaces
-from mien.training.distillation import Views, load_teachers
 from mien.training.export import calibrate, export, training_priors
 from mien.training.face_network import FaceNetwork, spread_batch_norm
 from mien.training.networks import multiply_adds
 from mien.training.recipe import FIRST_LINE, Recipe, check_run_folder, load_recipe, shared_name
 from mien.training.run_folder import CHECKPOINTS, RunFolder, describe_conditions, validation_rows
 from mien.training.task import ClassificationTask
-from mien.training.transfer import is_model, starting_model, starting_network, trained_run
+from mien.training.transfer import Views, is_model, load_teachers, starting_model, starting_network, trained_run
 
 FEWEST_VALIDATION = 20  # rows of a label, below which training warns: the 95% interval of a recall of 0.5 has 40 points
 TEMPERATURES = {"label": "mien.temperature", "crowd": "mien.crowd_temperature"}  # metadata keys of each head

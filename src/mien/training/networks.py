@@ -85,7 +85,7 @@ def wide_cnn(spec: NetworkSpec) -> nn.Module:
 
 
 def mish_cnn(spec: NetworkSpec) -> nn.Module:
-    """Build the Mish CNN (Misra, Mish: A Self Regularized Non-Monotonic Activation Function, 2019) with a recipe's activation."""
+    """Build the CNN of Misra, Mish: A Self Regularized Non-Monotonic Activation Function, 2019, with a recipe's activation."""
     spec.check_size("mish_cnn")
     # the source does not give the widths; these train three times faster on a CPU than twice the width in the first layers
     layers: list[nn.Module] = []

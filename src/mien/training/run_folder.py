@@ -16,9 +16,9 @@ from mien import __version__
 from mien.data.faceset import FaceSet
 from mien.errors import MienError, say
 from mien.files import write_whole
-from mien.training.distillation import TAUGHT
 from mien.training.recipe import Recipe
 from mien.training.task import ClassificationTask
+from mien.training.transfer import TAUGHT
 
 CHECKPOINTS = ("last.ckpt", "previous.ckpt")  # of the last epoch and the one before
 

@@ -15,11 +15,10 @@ from mien.errors import first_line, say
 from mien.training import optimization
 from mien.training.augmentation import mixed, place, worsen
 from mien.training.batches import Batch, DeviceFaces, TrainingBatches, class_weights, in_order
-from mien.training.distillation import Teachers, Views
 from mien.training.face_network import FaceNetwork, measure_batch_norm, pixels, share_batch_norm, sum_of_processes
 from mien.training.networks import head_of
 from mien.training.recipe import Augmentation, Recipe
-from mien.training.transfer import head_only
+from mien.training.transfer import Teachers, Views, head_only
 
 WARM_UP = 3  # plain steps before a capture, in which libraries allocate their buffers (PyTorch's documentation of CUDA graphs)
 
