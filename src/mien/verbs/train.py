@@ -95,24 +95,23 @@ def train(
     # imported here, since these take seconds and most mistakes are found by now
     from mien.evaluation.report import evaluate as report_on
     from mien.inference.classifier import Classifier
-    from mien.training.folds import divide, train_folds
-    from mien.training.loop import arrange, train as train_model
+    from mien.training import loop
 
     with nullcontext() if first else redirect_stderr(io.StringIO()):
-        faces = arrange(recipe, limited(read, limit), for_folds=folds is not None)
+        faces = loop.arrange(recipe, limited(read, limit), for_folds=folds is not None)
     if first and faces.labels != read.labels:
         say(f"labels of the model: {', '.join(faces.labels)}", quiet)
-    model, held_out = out / "model.onnx", None
+    held_out = None
     if folds is None:
-        train_model(recipe, faces, out, resume, device, threads, quiet, devices, nodes, first)
+        loop.train(recipe, faces, out, resume, device, threads, quiet, devices, nodes, first)
     else:
-        fold = divide(recipe, faces, folds, devices * nodes)
-        held_out = fold, train_folds(recipe, faces, out, fold, resume, device, threads, quiet)
+        held_out = loop.train_folds(recipe, faces, out, folds, resume, device, threads, quiet, devices * nodes)
     if not first:
         return None  # type: ignore[return-value]
     if skipped := faces.origin.skipped:
         (out / "skipped.txt").write_text("\n".join([*skipped, ""]), encoding="utf-8")
         say(f"{len(skipped)} rows were left out; they are listed in {out / 'skipped.txt'}")
+    model = out / "model.onnx"
     classifier = Classifier(model, head="label")
     say(f"writing {out / 'report'}", quiet)
     split, start = "validation" if folds is None else "all", _start_of(recipe, classifier)
