@@ -26,7 +26,7 @@ from mien.files import write_whole
 from mien.inference.classifier import Classifier, embedded_models
 from mien.inference.model_file import ON_HUB
 from mien.inputs import parse_yaml
-from mien.labels import LabelSet
+from mien.labels import LabelSet, select_changes
 from mien.training.augmentation import place, worsen
 from mien.training.batches import DeviceFaces
 from mien.training.face_network import FaceNetwork, pixels
@@ -100,6 +100,18 @@ def starting_model(weights: str | None) -> Classifier | None:
     """Open the model that initial weights come from; None for random weights and where there are weights alone."""
     with suppress(MienError):
         return Classifier(weights, head="label") if weights else None
+    return None
+
+
+def start_of(recipe: Recipe, trained: Classifier) -> Classifier | None:
+    """Open the model that training started from, with the labels of the trained one; None if it lacks one of them."""
+    start = starting_model(recipe.weights)
+    if start is None or start.face_shape != trained.face_shape:
+        return None
+    with suppress(MienError):
+        start = start.with_labels(select_changes(recipe.merge or {}, start.labels.find))
+        if set(trained.labels) <= set(start.labels):
+            return start.with_labels(dict.fromkeys(name for name in start.labels if name not in trained.labels))
     return None
 
 
