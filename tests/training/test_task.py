@@ -4,8 +4,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from mien.training.augmentation import mixed
-from mien.training.batches import DeviceFaces
+from mien.training.batches import DeviceFaces, mixed
 from mien.training.face_network import FaceNetwork
 from mien.training.networks import NetworkSpec, build_network
 from mien.training.optimization import rate_factors

@@ -13,8 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mien.errors import first_line, say
 from mien.training import optimization
-from mien.training.augmentation import mixed, place, worsen
-from mien.training.batches import Batch, DeviceFaces, TrainingBatches, class_weights, in_order
+from mien.training.batches import Batch, DeviceFaces, TrainingBatches, class_weights, in_order, mixed, place, worsen
 from mien.training.face_network import FaceNetwork, measure_batch_norm, pixels, share_batch_norm, sum_of_processes
 from mien.training.networks import head_of
 from mien.training.recipe import Augmentation, Recipe

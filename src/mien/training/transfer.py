@@ -27,8 +27,7 @@ from mien.inference.classifier import Classifier, embedded_models
 from mien.inference.model_file import ON_HUB
 from mien.inputs import parse_yaml
 from mien.labels import LabelSet, select_changes
-from mien.training.augmentation import place, worsen
-from mien.training.batches import DeviceFaces
+from mien.training.batches import DeviceFaces, place, worsen
 from mien.training.face_network import FaceNetwork, pixels
 from mien.training.networks import NetworkSpec, build_network, fetch_from_hub, head_of, input_failure, timm_backbone
 from mien.training.recipe import HUB, MISTAKES, TIMM, Recipe, load_recipe, recipe_from_dict
