@@ -10,9 +10,9 @@ from mien.errors import MienError
 from mien.inference.classifier import Classifier
 from mien.training.loop import train
 from mien.training.networks import NetworkSpec, build_network
-from mien.training.optimization import MovingAverage, interpolate
 from mien.training.recipe import Recipe
 from mien.training.run_folder import RunFolder
+from mien.training.task import MovingAverage, interpolate
 
 
 def test_an_interpolated_network_lies_where_the_share_says():

@@ -1,7 +1,4 @@
-"""Batches of faces stored on the device as uint8 if they fit, without worker processes; and random changes of such batches.
-
-The changes take faces (N, C, H, W) between 0 and 1, on their device, and are drawn separately for each face.
-"""
+"""Batches of faces stored on the device as uint8 if they fit, without worker processes; and random changes of such batches."""
 
 import copy
 import math

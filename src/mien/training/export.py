@@ -25,8 +25,8 @@ from mien.files import INT8_MODEL, write_whole
 from mien.inference.classifier import HEADS
 from mien.training.batches import DeviceFaces, class_weights, in_order, sampling_probabilities
 from mien.training.face_network import FaceNetwork
-from mien.training.optimization import with_votes
 from mien.training.recipe import MISTAKES, Recipe
+from mien.training.task import with_votes
 from mien.training.transfer import QUANTIZED
 
 LARGEST_DIFFERENCE = 1e-4  # of probabilities; float32 with another order of summation stays well below

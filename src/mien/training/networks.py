@@ -46,11 +46,6 @@ class NetworkSpec:
         options = recipe.network_options or {}
         return cls(classes, recipe.channels, recipe.network_size, recipe.dropout, recipe.activation, options)
 
-    def check_size(self, name: str, least: int = 16) -> None:
-        """Reject faces that are too small for a network."""
-        if self.size < least:
-            raise MienError(f"{name} needs faces of at least {least} pixels, not {self.size}; set --recipe.size.")
-
     def act(self) -> nn.Module:
         """Create an activation layer."""
         return ACTIVATIONS[self.activation](inplace=True)
@@ -66,7 +61,6 @@ def head_of(network: nn.Module) -> nn.Module:
 
 def six_conv(spec: NetworkSpec) -> nn.Module:
     """Build a student's first network: six convolutions, no normalisation; about 52% on validation in its source."""
-    spec.check_size("six_conv", least=8)
     layers: list[nn.Module] = []
     for inputs, middle, outputs in ((spec.channels, 16, 32), (32, 64, 64), (64, 128, 128)):
         layers += [nn.Conv2d(inputs, middle, 3, padding=1), spec.act()]
@@ -76,7 +70,6 @@ def six_conv(spec: NetworkSpec) -> nn.Module:
 
 def wide_cnn(spec: NetworkSpec) -> nn.Module:
     """Build the wide CNN of students: 68.34% on the validation rows of FER-2013 in its source, with dropout 0.36."""
-    spec.check_size("wide_cnn")  # four poolings leave one pixel of 16
     layers: list[nn.Module] = []
     for inputs, outputs, kernel in ((spec.channels, 64, 3), (64, 128, 5), (128, 256, 3), (256, 256, 3)):
         layers += [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.BatchNorm2d(outputs)]
@@ -86,7 +79,6 @@ def wide_cnn(spec: NetworkSpec) -> nn.Module:
 
 def mish_cnn(spec: NetworkSpec) -> nn.Module:
     """Build the CNN of Misra, Mish: A Self Regularized Non-Monotonic Activation Function, 2019, with a recipe's activation."""
-    spec.check_size("mish_cnn")
     # the source does not give the widths; these train three times faster on a CPU than twice the width in the first layers
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise((spec.channels, 32, 64, 128, 256)):
@@ -116,7 +108,6 @@ def _dense(spec: NetworkSpec, *widths: int, normalised: bool = False) -> list[nn
 
 def compact_resnet(spec: NetworkSpec) -> nn.Module:
     """Build the compact network: four residual blocks at 24, 12, 6 and 3 pixels, 1.05M parameters, 34M multiply-adds."""
-    spec.check_size("compact_resnet")
     squeeze, widths = bool(spec.options.get("squeeze_excitation")), (32, 64, 128, 224)
     blocks = [ResidualBlock(spec, inputs, outputs, squeeze, pool=True) for inputs, outputs in pairwise((widths[0], *widths))]
     # the stem halves the face at once, since the embedded model must classify one within a millisecond on one core
@@ -125,7 +116,6 @@ def compact_resnet(spec: NetworkSpec) -> nn.Module:
 
 def se_resnet(spec: NetworkSpec) -> nn.Module:
     """Build the large network: two residual blocks each at 48, 24, 12 and 6 pixels, with dropout; 11.3M parameters."""
-    spec.check_size("se_resnet")
     blocks, widths = [], (64, 128, 256, 512)
     for inputs, outputs in pairwise((widths[0], *widths)):
         blocks += [ResidualBlock(spec, each, outputs, squeeze=True, dropout=True) for each in (inputs, outputs)]
@@ -276,6 +266,7 @@ OWN = (compact_resnet, deepface_cnn, mish_cnn, se_resnet, six_conv, wide_cnn)
 NETWORKS: dict[str, Callable[[NetworkSpec], nn.Module]] = {build.__name__: build for build in OWN}
 """Each maps float32 (N, C, H, W) to logits (N, classes)."""
 
+SMALLEST = {"six_conv": 8, "deepface_cnn": 0}  # faces in pixels; 16 for the others: four poolings leave one pixel of them
 OPTIONS = {"compact_resnet": ("squeeze_excitation",)}  # names of the `network_options` of networks that have some
 
 
@@ -290,6 +281,8 @@ def build_network(name: str, spec: NetworkSpec) -> nn.Module:
     if unknown := set(spec.options).difference(options):
         known = ", ".join(options) or "none"
         raise MienError(MISTAKES["no such option"].format(name=name, option=unknown.pop(), known=known))
+    if spec.size < (least := SMALLEST.get(name, 16)):
+        raise MienError(f"{name} needs faces of at least {least} pixels, not {spec.size}; set --recipe.size.")
     return NETWORKS[name](spec)
 
 
