@@ -37,11 +37,8 @@ SPREAD = 0.5  # of the logarithm of a temperature around that of the initial wei
 
 
 def fit_temperature(logits: Tensor, targets: Tensor, start: float = 1.0, repeats: int = 1) -> float:
-    """Find the most probable temperature in 0.05 to 20, by log loss (Guo et al., 2017) and a log-normal prior around `start`.
-
-    So a handful of rows moves it little. Rows without targets do not count; those with so many `repeats` count once.
-    """
-    if not (rows := int(targets.any(dim=1).sum()) / repeats):
+    """Find the most probable temperature in 0.05 to 20 by log loss (Guo et al., 2017) and a log-normal prior around `start`."""
+    if not (rows := int(targets.any(dim=1).sum()) / repeats):  # with targets; a row that is given repeatedly counts once
         return start
     logits, targets = logits.double(), targets.double()
 

@@ -99,28 +99,36 @@ def train(
     return out / "model.onnx"
 
 
-def train_folds(
-    recipe: Recipe,
-    faces: FaceSet,
-    out: Path,
-    count: int,
-    resume: bool = False,
-    device: str = "auto",
-    threads: int | None = None,
-    quiet: bool = False,
-    devices: int = 1,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Train in out/fold-1, ... without each fold, then in `out` on all rows; return folds and predictions of all rows.
+def divide(recipe: Recipe, faces: FaceSet, count: int, processes: int) -> np.ndarray:
+    """Number the fold of every row, 1 to `count`; reject recipes that need the rows of a fold while training without it."""
+    refused = {
+        "several devices or processes; leave --devices, --nodes and torchrun out": processes > 1 or "WORLD_SIZE" in os.environ,
+        "recipes that stop early; add --recipe.early_stopping null --recipe.epochs N": recipe.early_stopping,
+        "the schedule plateau, which needs validation rows; choose another": recipe.schedule.name == "plateau",
+        "distillation.teachers, which may have seen the faces that are held out": recipe.distillation.teachers,
+        "networks with two heads; add --recipe.votes.head 0": recipe.votes.head,
+    }
+    for why in (why for why, holds in refused.items() if holds):
+        raise MienError(f"--folds cannot be used with {why}.")
+    fold = faces.folds(count, recipe.seed)
+    for label, name in enumerate(faces.labels):
+        if without := count - len(np.unique(fold[faces.classes == label])):
+            say(f"no rows of {name} in {without} of {count} folds")
+    return fold
 
-    All train for the recipe's epochs, so that no row chooses one. Each row is predicted by the model that has not seen it, with
-    the mean temperature of the other folds.
+
+def train_folds(
+    recipe: Recipe, faces: FaceSet, out: Path, fold: np.ndarray, resume: bool, device: str, threads: int | None, quiet: bool
+) -> np.ndarray:
+    """Train in out/fold-1, ... without each fold, then in `out` on all rows; return what models that did not see them predict.
+
+    No row chooses an epoch: all models are of the last one. Each row's temperature is the mean one of the other folds.
     """
-    fold = _divide(recipe, faces, count, devices)
-    recipe, runs = replace(recipe, select_by="last"), [out / f"fold-{number}" for number in range(1, count + 1)]
+    recipe, runs = replace(recipe, select_by="last"), [out / f"fold-{number}" for number in range(1, fold.max() + 1)]
     open_run_folder(out, resume, recipe, faces.fingerprint())
     for number, run in enumerate(runs, start=1):
         held = np.where(fold == number, SPLITS.index("validation"), SPLITS.index("train")).astype(np.uint8)
-        say(f"fold {number} of {count}: {(fold == number).sum():,} of {len(fold):,} faces held out", quiet)
+        say(f"fold {number} of {len(runs)}: {(fold == number).sum():,} of {len(fold):,} faces held out", quiet)
         train(recipe, replace(faces, splits=held), run, resume, device, threads, quiet)
     models = [Classifier(run) for run in runs]
     logarithms = np.log([float(model.metadata["mien.temperature"]) for model in models])
@@ -134,25 +142,7 @@ def train_folds(
         rows = np.flatnonzero(fold == number + 1)
         ratio = np.exp(logarithms[number] - np.delete(logarithms, number).mean())
         powers[rows] = model.predict_proba(faces.images[rows]).astype(np.float64) ** ratio
-    return fold, np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
-
-
-def _divide(recipe: Recipe, faces: FaceSet, count: int, devices: int) -> np.ndarray:
-    """Number the fold of every row, 1 to `count`; reject recipes that need the rows of a fold while training without it."""
-    refused = {
-        "several devices or processes; leave --devices, --nodes and torchrun out": devices > 1 or "WORLD_SIZE" in os.environ,
-        "recipes that stop early; add --recipe.early_stopping null --recipe.epochs N": recipe.early_stopping,
-        "the schedule plateau, which needs validation rows; choose another": recipe.schedule.name == "plateau",
-        "distillation.teachers, which may have seen the faces that are held out": recipe.distillation.teachers,
-        "networks with two heads; add --recipe.votes.head 0": recipe.votes.head,
-    }
-    for why in (why for why, holds in refused.items() if holds):
-        raise MienError(f"--folds cannot be used with {why}.")
-    fold = faces.folds(count, recipe.seed)
-    for label, name in enumerate(faces.labels):
-        if without := count - len(np.unique(fold[faces.classes == label])):
-            say(f"no rows of {name} in {without} of {count} folds")
-    return fold
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 def open_fabric(device: torch.device, devices: int, nodes: int) -> tuple[Fabric, int]:
@@ -322,8 +312,7 @@ def arrange(recipe: Recipe, faces: FaceSet, for_folds: bool = False) -> FaceSet:
     counts = zip(faces.labels, faces.split("validation").counts(), strict=True)
     if few := [f"{name} ({count})" for name, count in counts if count < FEWEST_VALIDATION]:
         choice = "" if recipe.select_by == "last" else " and no basis to choose an epoch (--recipe.select_by last)"
-        told = f"fewer than {FEWEST_VALIDATION} validation rows of {', '.join(few)}"
-        say(f"{told}: their figures are imprecise{choice}; add rows, or measure every row with --folds 5")
+        say(MISTAKES["few rows"].format(most=FEWEST_VALIDATION, few=", ".join(few), choice=choice))
     return faces
 
 

@@ -1,8 +1,4 @@
-"""The networks by name, mien's own and those of timm; the shapes in them are those of gray faces of 48 pixels.
-
-`timm:<name>` in a recipe is a network of timm (Wightman, PyTorch Image Models) with a new classification head; timm adapts a
-pretrained first convolution for three colours to gray faces by summing over the colours.
-"""
+"""The networks by name: mien's own, and `timm:<name>` for those of timm with a new head (Wightman, PyTorch Image Models)."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -21,12 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from mien.errors import MienError, first_line, suggestion
 from mien.training.recipe import MISTAKES, TIMM, Recipe
 
-ACTIVATIONS: dict[str, Callable[..., nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "swish": nn.SiLU,  # Ramachandran et al., 2017
-    "mish": nn.Mish,  # Misra, 2019
-}
+# swish: Ramachandran et al., 2017; mish: Misra, 2019
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "swish": nn.SiLU, "mish": nn.Mish}
 
 
 @dataclass(frozen=True)
@@ -137,8 +129,7 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (N, channels, H, W) to the same shape."""
-        weighed: Tensor = features * self.weigh(features)
-        return weighed
+        return features.mul(self.weigh(features))
 
 
 class ResidualBlock(nn.Module):
@@ -189,7 +180,7 @@ def timm_backbone(name: str, spec: NetworkSpec, pretrained: Path | None = None) 
     """Build a network of timm with `spec.options` for its create_model, and load a .safetensors file except for the head."""
     timm = _import_timm(name)
     overlay = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(pretrained)}} if pretrained else {}
-    try:
+    try:  # where weights are for three colours, timm sums their first convolution over the colours for gray faces
         network: nn.Module = timm.create_model(
             name, num_classes=spec.classes, in_chans=spec.channels, drop_rate=spec.dropout, **overlay, **spec.options
         )

@@ -1,8 +1,7 @@
-"""Learning from trained networks: initial weights, and distillation, in which a network predicts what its teachers predict.
+"""Learning from trained networks: initial weights (Yosinski et al., 2014; Howard and Ruder, 2018), and distillation.
 
-Initial weights: Yosinski et al., 2014; Howard and Ruder, 2018. Distillation: Hinton et al., 2015; teachers and student see the
-same crop, rotation and scale (Beyer et al., 2022), only the student poor light, blur, noise and covered parts (Xie et al.,
-Self-training with noisy student, 2020). Predictions for views are computed once (Faghri et al., 2023).
+Teachers and student (Hinton et al., 2015) see the same crop, rotation and scale (Beyer et al., 2022), only the student poor
+light, blur, noise and covered parts (Xie et al., Self-training with noisy student, 2020).
 """
 
 from collections.abc import Iterator, Sequence
@@ -253,7 +252,7 @@ def load_teachers(recipe: Recipe, faces: FaceSet) -> Teachers:
 
 
 class Views:
-    """Views of every training face, made again by seed and number when needed; predictions for them are kept in `out`."""
+    """Views of every training face, made again by seed when needed, and predictions for them (Faghri et al., 2023) in `out`."""
 
     def __init__(self, recipe: Recipe, faces: DeviceFaces, teachers: Teachers, out: Path) -> None:
         self.recipe, self.faces, file = recipe, faces, out / TAUGHT

@@ -101,7 +101,8 @@ def train(
     if folds is None:
         loop.train(recipe, faces, out, resume, device, threads, quiet, devices, nodes, first)
     else:
-        held_out = loop.train_folds(recipe, faces, out, folds, resume, device, threads, quiet, devices * nodes)
+        fold = loop.divide(recipe, faces, folds, devices * nodes)
+        held_out = fold, loop.train_folds(recipe, faces, out, fold, resume, device, threads, quiet)
     if not first:
         return None  # type: ignore[return-value]
     if skipped := faces.origin.skipped:
