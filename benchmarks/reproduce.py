@@ -74,7 +74,7 @@ def check_available(name: str, weights: str | None) -> None:
     if name == "mobilenetv2-transfer" and weights is None:
         raise MienError("Give --weights, an ImageNet MobileNetV2 under timm's names (.safetensors).")
     if name == "resnet50-transfer":
-        from mien.training.networks.timm_backbone import fetch_from_hub
+        from mien.training.networks import fetch_from_hub
 
         fetch_from_hub(base_recipe(name).network.removeprefix(TIMM))
 

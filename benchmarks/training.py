@@ -29,8 +29,7 @@ import mien
 from mien.training.batches import DeviceFaces, TrainingBatches
 from mien.training.face_network import FaceNetwork
 from mien.training.loop import choose_device, describe_hardware, open_fabric
-from mien.training.networks import NETWORKS, build_network
-from mien.training.networks.blocks import NetworkSpec
+from mien.training.networks import NETWORKS, NetworkSpec, build_network
 from mien.training.recipe import Augmentation, Balance, Recipe
 from mien.training.task import ClassificationTask
 from shared import parse

@@ -177,7 +177,7 @@ def test_a_short_file_with_one_importer_is_part_of_it():
     short = {
         str(path.relative_to(ROOT)): f"{n} lines, imported by {importers.get(module_name(path))}"
         for path, n in line_counts(PACKAGE).items()
-        if n < SHORTEST and len(importers.get(module_name(path), [])) == 1 and path.parent.name != "networks"
+        if n < SHORTEST and len(importers.get(module_name(path), [])) == 1
     }
     assert short == {}, f"merge them with their importers: {short}"
 

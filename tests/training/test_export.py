@@ -10,8 +10,7 @@ from mien.errors import MienError
 from mien.training import export as export_module
 from mien.training.export import export
 from mien.training.face_network import FaceNetwork
-from mien.training.networks import NETWORKS, build_network
-from mien.training.networks.blocks import NetworkSpec
+from mien.training.networks import NETWORKS, NetworkSpec, build_network
 
 METADATA = {"mien.format": "1", "mien.labels": json.dumps(list("abcd")), "mien.version": "0"}
 

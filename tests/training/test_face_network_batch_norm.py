@@ -7,8 +7,7 @@ from mien.data.faceset import FaceSet
 from mien.drawn import draw_faces
 from mien.training.batches import DeviceFaces
 from mien.training.face_network import BATCH, MOST_FACES, FaceNetwork, measure_batch_norm
-from mien.training.networks import build_network
-from mien.training.networks.blocks import NetworkSpec
+from mien.training.networks import NetworkSpec, build_network
 
 
 def device_faces(faces):

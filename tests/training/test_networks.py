@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from mien.errors import MienError
-from mien.training.networks import NETWORKS, build_network
-from mien.training.networks.blocks import ACTIVATIONS, NetworkSpec
+from mien.training.networks import ACTIVATIONS, NETWORKS, NetworkSpec, build_network
 
 PARAMETERS = {
     "compact_resnet": {7: 1_048_007},

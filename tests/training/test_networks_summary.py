@@ -1,7 +1,6 @@
 import torch
 
-from mien.training.networks import as_table, build_network, layers, multiply_adds
-from mien.training.networks.blocks import NetworkSpec
+from mien.training.networks import NetworkSpec, as_table, build_network, layers, multiply_adds
 
 
 def test_the_layers_of_deepfaces_network_are_those_of_its_source():

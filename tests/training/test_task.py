@@ -4,15 +4,12 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from mien.training.augmentation import mixed
-from mien.training.batches import DeviceFaces
-from mien.training.distillation import Teachers
+from mien.training.batches import DeviceFaces, mixed
 from mien.training.face_network import FaceNetwork
-from mien.training.networks import build_network
-from mien.training.networks.blocks import NetworkSpec
-from mien.training.optimization import rate_factors
+from mien.training.networks import NetworkSpec, build_network
 from mien.training.recipe import Balance, Distillation, Optimizer, Recipe, Schedule, Votes, load_recipe
-from mien.training.task import CapturedStep, ClassificationTask, crop_side, distilled
+from mien.training.task import CapturedStep, ClassificationTask, crop_side, distilled, rate_factors
+from mien.training.transfer import Teachers
 
 
 @pytest.mark.parametrize(

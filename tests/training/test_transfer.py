@@ -10,8 +10,7 @@ from mien.cli import main
 from mien.errors import MienError
 from mien.labels import LabelSet
 from mien.training.loop import train
-from mien.training.networks import NETWORKS, build_network
-from mien.training.networks.blocks import NetworkSpec, head_of
+from mien.training.networks import NETWORKS, NetworkSpec, build_network, head_of
 from mien.training.recipe import Recipe, Votes, load_recipe
 from mien.training.transfer import TrainedRun, head_only, load_weights, starting_network
 

@@ -16,13 +16,11 @@ from mien.training.batches import DeviceFaces
 from mien.training.export import export
 from mien.training.face_network import FaceNetwork, spread_batch_norm
 from mien.training.loop import train
-from mien.training.networks import NETWORKS, build_network
-from mien.training.networks.blocks import NetworkSpec, head_of
+from mien.training.networks import NETWORKS, NetworkSpec, build_network, head_of
 from mien.training.recipe import Votes, load_recipe
 from mien.training.task import ClassificationTask
-from mien.training.transfer import load_weights, read_model_weights, starting_network
+from mien.training.transfer import load_weights, read_model_weights, start_of, starting_network
 from mien.verbs import read_faces
-from mien.verbs.train import _start_of
 
 
 def worn(network: nn.Module) -> nn.Module:
@@ -123,15 +121,15 @@ def test_in_its_head_epochs_the_backbone_stays_that_of_the_embedded_model(faces,
 
 def test_the_model_that_training_started_from_is_measured_with_its_labels():
     trained, recipe = Classifier("mien-s", head="label"), load_recipe("fine-tune")
-    assert _start_of(recipe, trained).labels == FER2013
+    assert start_of(recipe, trained).labels == FER2013
     fewer = trained.with_labels({"fear": None})
-    assert _start_of(recipe, fewer).labels == fewer.labels
+    assert start_of(recipe, fewer).labels == fewer.labels
     merge = {"negative": ["angry", "sad"], "disgust": None, "Unknown": None}
     merged = trained.with_labels({"negative": ["angry", "sad"], "disgust": None})
-    assert _start_of(replace(recipe, merge=merge), merged).labels == merged.labels
-    assert _start_of(recipe, trained.with_labels({"fear": "bored"})) is None  # it does not know this label
-    assert _start_of(replace(recipe, weights=None), trained) is None
-    assert _start_of(replace(recipe, weights="nowhere.onnx"), trained) is None
+    assert start_of(replace(recipe, merge=merge), merged).labels == merged.labels
+    assert start_of(recipe, trained.with_labels({"fear": "bored"})) is None  # it does not know this label
+    assert start_of(replace(recipe, weights=None), trained) is None
+    assert start_of(replace(recipe, weights="nowhere.onnx"), trained) is None
 
 
 def test_a_fine_tuning_that_was_stopped_goes_on_to_the_same_weights(drawn, tmp_path):

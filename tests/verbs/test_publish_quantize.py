@@ -10,8 +10,7 @@ import mien
 from mien.cli import main
 from mien.training.export import export, quantize
 from mien.training.face_network import FaceNetwork
-from mien.training.networks import build_network
-from mien.training.networks.blocks import NetworkSpec
+from mien.training.networks import NetworkSpec, build_network
 
 
 def complaint(capsys, *words: object) -> str:

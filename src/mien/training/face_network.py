@@ -1,8 +1,7 @@
 """A network with its preprocessing, uint8 faces to logits; and its BatchNorm statistics, measured on given faces."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -100,18 +99,12 @@ def spread_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
         old_variance.copy_(variance)
 
 
-class _SumOfProcesses(torch.autograd.Function):
-    @staticmethod
-    def forward(_: Any, part: Tensor) -> Tensor:
-        total = part.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total
+def sum_of_processes(part: Tensor) -> Tensor:
+    """Sum a tensor over all processes; its gradient is the sum of theirs."""
+    from torch.distributed.nn.functional import all_reduce  # which not every build of torch has
 
-    backward = forward  # type: ignore[assignment]
-
-
-sum_of_processes: Callable[[Tensor], Tensor] = _SumOfProcesses.apply
-"""Sums a tensor over all processes; its gradient is the sum of theirs."""
+    total: Tensor = all_reduce(part)  # type: ignore[no-untyped-call]
+    return total
 
 
 def share_batch_norm(model: nn.Module) -> None:

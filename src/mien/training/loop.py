@@ -32,19 +32,19 @@ from mien.data.faceset import SPLITS, FaceSet, move_split
 from mien.data.signatures import as_text, describe_training_rows
 from mien.errors import MienError, say
 from mien.files import write_whole
+from mien.inference.classifier import Classifier
 from mien.labels import is_no_expression, label_changes, meaning
 from mien.training.batches import DeviceFaces
-from mien.training.distillation import Views, load_teachers
 from mien.training.export import calibrate, export, training_priors
 from mien.training.face_network import FaceNetwork, spread_batch_norm
 from mien.training.networks import multiply_adds
-from mien.training.recipe import FIRST_LINE, Recipe, check_run_folder, load_recipe, shared_name
+from mien.training.recipe import FIRST_LINE, MISTAKES, Recipe, check_run_folder, load_recipe, shared_name
 from mien.training.run_folder import CHECKPOINTS, RunFolder, describe_conditions, validation_rows
 from mien.training.task import ClassificationTask
-from mien.training.transfer import is_model, starting_model, starting_network, trained_run
+from mien.training.transfer import Views, is_model, load_teachers, starting_model, starting_network, trained_run
 
 FEWEST_VALIDATION = 20  # rows of a label, below which training warns: the 95% interval of a recall of 0.5 has 40 points
-TEMPERATURES = {"label": "mien.temperature", "crowd": "mien.crowd_temperature"}  # metadata keys of each head
+TEMPERATURES = {"label": "temperature", "crowd": "crowd_temperature"}  # names in the metadata
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # of which ranks there are
 
 
@@ -94,9 +94,55 @@ def train(
     if is_first:
         say(f"calibrating and writing {out / 'model.onnx'}", quiet)
         model.load_state_dict(load_file(out / "weights.safetensors"))
-        _finish(model.eval(), recipe, faces, DeviceFaces(validation_rows(faces), where), out, processes, temperature)
+        _finish(model.eval(), recipe, faces, where, out, processes, temperature)
         (out / CHECKPOINTS[1]).unlink(missing_ok=True)
     return out / "model.onnx"
+
+
+def divide(recipe: Recipe, faces: FaceSet, count: int, processes: int) -> np.ndarray:
+    """Number the fold of every row, 1 to `count`; reject recipes that need the rows of a fold while training without it."""
+    refused = {
+        "several devices or processes; leave --devices, --nodes and torchrun out": processes > 1 or "WORLD_SIZE" in os.environ,
+        "recipes that stop early; add --recipe.early_stopping null --recipe.epochs N": recipe.early_stopping,
+        "the schedule plateau, which needs validation rows; choose another": recipe.schedule.name == "plateau",
+        "distillation.teachers, which may have seen the faces that are held out": recipe.distillation.teachers,
+        "networks with two heads; add --recipe.votes.head 0": recipe.votes.head,
+    }
+    for why in (why for why, holds in refused.items() if holds):
+        raise MienError(f"--folds cannot be used with {why}.")
+    fold = faces.folds(count, recipe.seed)
+    for label, name in enumerate(faces.labels):
+        if without := count - len(np.unique(fold[faces.classes == label])):
+            say(f"no rows of {name} in {without} of {count} folds")
+    return fold
+
+
+def train_folds(
+    recipe: Recipe, faces: FaceSet, out: Path, fold: np.ndarray, resume: bool, device: str, threads: int | None, quiet: bool
+) -> np.ndarray:
+    """Train in out/fold-1, ... without each fold, then in `out` on all rows; return what models that did not see them predict.
+
+    No row chooses an epoch: all models are of the last one. Each row's temperature is the mean one of the other folds.
+    """
+    recipe, runs = replace(recipe, select_by="last"), [out / f"fold-{number}" for number in range(1, fold.max() + 1)]
+    open_run_folder(out, resume, recipe, faces.fingerprint())
+    for number, run in enumerate(runs, start=1):
+        held = np.where(fold == number, SPLITS.index("validation"), SPLITS.index("train")).astype(np.uint8)
+        say(f"fold {number} of {len(runs)}: {(fold == number).sum():,} of {len(fold):,} faces held out", quiet)
+        train(recipe, replace(faces, splits=held), run, resume, device, threads, quiet)
+    models = [Classifier(run) for run in runs]
+    logarithms = np.log([float(model.metadata["mien.temperature"]) for model in models])
+    say(f"the model of all {len(faces):,} faces", quiet)
+    train(recipe, faces, out, True, device, threads, quiet, temperature=float(np.exp(logarithms.mean())))
+    header = (runs[0] / "log.csv").read_text(encoding="utf-8").partition("\n")[0]
+    log = np.mean([np.loadtxt(run / "log.csv", delimiter=",", skiprows=1, ndmin=2) for run in runs], axis=0)
+    write_whole(out / "log.csv", lambda part: np.savetxt(part, log, "%.6g", ",", header=header, comments=""))
+    powers = np.zeros((len(faces), len(faces.labels)))
+    for number, model in enumerate(models):
+        rows = np.flatnonzero(fold == number + 1)
+        ratio = np.exp(logarithms[number] - np.delete(logarithms, number).mean())
+        powers[rows] = model.predict_proba(faces.images[rows]).astype(np.float64) ** ratio
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 def open_fabric(device: torch.device, devices: int, nodes: int) -> tuple[Fabric, int]:
@@ -198,7 +244,7 @@ def open_run_folder(out: Path, resume: bool, recipe: Recipe, fingerprint: str) -
         if not recipe_file.read_text(encoding="utf-8").startswith(first_line):
             changed.append("it was trained on other data")
         if changed:
-            raise MienError(f"{out} cannot be resumed: {'; '.join(changed)}. Resume it with the same, or choose another --out.")
+            raise MienError(MISTAKES["other run"].format(out=out, changes="; ".join(changed)))
     out.mkdir(parents=True, exist_ok=True)
     write_whole(recipe_file, lambda path: path.write_text(first_line + recipe.to_yaml(), encoding="utf-8"))
     if not any((out / name).exists() for name in CHECKPOINTS):
@@ -237,15 +283,12 @@ def describe_hardware(device: torch.device, processes: int = 1) -> str:
 def arrange(recipe: Recipe, faces: FaceSet, for_folds: bool = False) -> FaceSet:
     """Apply the recipe's labels and splits to the data; reject data that do not fit the recipe or lack training rows."""
     if (faces.size, faces.channels) != (recipe.size, recipe.channels):
-        needs = f"The recipe needs {recipe.size} pixels and {recipe.channels} channels"
-        advice = f"Read them with read_faces(path, size={recipe.size}, channels={recipe.channels})."
-        raise MienError(f"{needs}; the faces have {faces.size} and {faces.channels}. {advice}")
+        raise MienError(MISTAKES["faces"].format(recipe=recipe, faces=faces))
     try:
         faces = faces.merge(recipe.merge) if recipe.merge else faces
         faces = faces.keep(recipe.keep) if recipe.keep else _name_labels(recipe, faces)
     except MienError as problem:
-        advice = "Choose labels with --labels, --recipe.keep and --recipe.merge."
-        raise MienError(f"The recipe does not fit the data: {problem} {advice}") from None
+        raise MienError(MISTAKES["labels"].format(problem=problem)) from None
     if (recipe.votes.head or recipe.votes.mix) and faces.votes is None:
         raise MienError("The recipe needs crowd votes; add those of FER+: --data.votes fer2013new.csv --data.votes_as beside.")
     if "train" not in faces.split_names and "none" in faces.split_names:
@@ -255,22 +298,21 @@ def arrange(recipe: Recipe, faces: FaceSet, for_folds: bool = False) -> FaceSet:
         say(f"{count - len(faces):,} test rows are in no fold", quiet=count == len(faces))
     elif not recipe.own_validation:
         faces = move_split(faces, "validation", "test")
-    empty = [name for name, count in zip(faces.labels, faces.split("train").counts(), strict=True) if count == 0]
-    present = [name for name in faces.labels if name not in empty]
+    present = [name for name, count in zip(faces.labels, faces.split("train").counts(), strict=True) if count]
     if len(present) < 2:
-        raise MienError(f"Training needs faces of at least two labels; there are only rows of {', '.join(present) or 'none'}.")
-    if empty:
-        advice = f"add some, or drop the label with --recipe.keep '{json.dumps(present)}'"
-        raise MienError(f"No training rows for {', '.join(empty)}; {advice}.")
-    if "validation" not in faces.split_names and not for_folds:
+        raise MienError(MISTAKES["one label"].format(present=", ".join(present) or "none"))
+    if empty := [name for name in faces.labels if name not in present]:
+        raise MienError(MISTAKES["no rows"].format(empty=", ".join(empty), present=json.dumps(present)))
+    if for_folds:
+        return faces
+    if "validation" not in faces.split_names:
         faces = faces.carve(recipe.carve, seed=recipe.seed)
         amount = f"{recipe.carve:.0%}" if isinstance(recipe.carve, float) else recipe.carve
         say(f"carved {amount} of each label's training rows for validation, {len(faces.split('validation'))} rows")
     counts = zip(faces.labels, faces.split("validation").counts(), strict=True)
-    if not for_folds and (few := [f"{name} ({count})" for name, count in counts if count < FEWEST_VALIDATION]):
+    if few := [f"{name} ({count})" for name, count in counts if count < FEWEST_VALIDATION]:
         choice = "" if recipe.select_by == "last" else " and no basis to choose an epoch (--recipe.select_by last)"
-        told = f"fewer than {FEWEST_VALIDATION} validation rows of {', '.join(few)}"
-        say(f"{told}: their figures are imprecise{choice}; add rows, or measure every row with --folds 5")
+        say(MISTAKES["few rows"].format(most=FEWEST_VALIDATION, few=", ".join(few), choice=choice))
     return faces
 
 
@@ -292,39 +334,34 @@ def _name_labels(recipe: Recipe, faces: FaceSet) -> FaceSet:
 
 
 def _finish(
-    model: FaceNetwork, recipe: Recipe, faces: FaceSet, validation: DeviceFaces, out: Path, processes: int, given: float | None
+    model: FaceNetwork, recipe: Recipe, faces: FaceSet, device: torch.device, out: Path, processes: int, given: float | None
 ) -> None:
     """Calibrate on the validation rows and on worse copies of them, unless the temperature is given, then export."""
-    start = starting_model(recipe.weights)
-    initial = [float(start.metadata.get(TEMPERATURES[head], 1)) if start else 1.0 for head in model.heads]
-    temperatures, calibrated_on = calibrate(model, validation, initial) if given is None else ([given], None)
+    start, rows = starting_model(recipe.weights), validation_rows(faces)
+    initial = [float(start.metadata.get(f"mien.{TEMPERATURES[head]}", 1)) if start else 1.0 for head in model.heads]
+    temperatures, calibrated_on = calibrate(model, DeviceFaces(rows, device), initial) if given is None else ([given], None)
     train_rows, origin = faces.split("train"), faces.origin
     taught = replace(recipe.distillation, teachers=[shared_name(run) for run in recipe.distillation.teachers])
     without_folders = replace(recipe, weights=recipe.weights and shared_name(recipe.weights), distillation=taught)
-    trained_on = {
-        "kind": origin.kind,
-        "path": Path(origin.path).name,
-        "train_fingerprint": train_rows.fingerprint(),
-        "train_count": len(train_rows),
-        "validation_count": int((faces.splits == SPLITS.index("validation")).sum()),
+    data: dict[str, Any] = {"kind": origin.kind, "path": Path(origin.path).name, "train_fingerprint": train_rows.fingerprint()}
+    data |= {"train_count": len(train_rows), "validation_count": int((faces.splits == SPLITS.index("validation")).sum())}
+    facts = {
+        "format": len(model.heads),  # 2 is of files with two heads
+        "labels": faces.labels.names,
+        "size": recipe.size,
+        "channels": recipe.channels,
+        "version": __version__,
+        "recipe": without_folders.to_yaml(),
+        "prior": training_priors(recipe, train_rows),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "multiply_adds": multiply_adds(model.cpu().network, recipe.channels, recipe.network_size),
+        "hardware": describe_hardware(device, processes),
+        "data": data,
+        "train_rows": as_text(describe_training_rows(train_rows.images)),
+        "calibrated_on": calibrated_on,
+        "heads": model.heads if len(model.heads) > 1 else None,
+        **{TEMPERATURES[head]: value for head, value in zip(model.heads, temperatures, strict=True)},
     }
-    metadata = {
-        "mien.format": "1" if len(model.heads) == 1 else "2",
-        "mien.labels": json.dumps(faces.labels.names),
-        "mien.size": str(recipe.size),
-        "mien.channels": str(recipe.channels),
-        "mien.version": __version__,
-        "mien.recipe": without_folders.to_yaml(),
-        "mien.prior": json.dumps(training_priors(recipe, train_rows)),
-        TEMPERATURES["label"]: repr(temperatures[0]),
-        "mien.parameters": str(sum(p.numel() for p in model.parameters())),
-        "mien.multiply_adds": str(multiply_adds(model.cpu().network, recipe.channels, recipe.network_size)),
-        "mien.hardware": describe_hardware(validation.device, processes),
-        "mien.data": json.dumps(trained_on),
-        "mien.train_rows": as_text(describe_training_rows(train_rows.images)),
-    }
-    if calibrated_on:
-        metadata["mien.calibrated_on"] = json.dumps(calibrated_on)
-    if len(model.heads) > 1:
-        metadata |= {"mien.heads": json.dumps(model.heads), TEMPERATURES["crowd"]: repr(temperatures[1])}
-    export(model, temperatures, validation_rows(faces).images[:256], metadata, out / "model.onnx")
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in facts.items() if value is not None}
+    metadata = {f"mien.{key}": text for key, text in texts.items()}
+    export(model, temperatures, rows.images[:256], metadata, out / "model.onnx")

@@ -23,7 +23,7 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 TIMM, HUB = "timm:", "hub"  # prefix of timm's networks in `Recipe.network`; `Recipe.weights` for timm's pretrained weights
 FIRST_LINE = "# what mien trained here; data: "  # of a run's recipe.yaml, before the fingerprint of the training rows
 RUN_RECIPE = FileKind("the recipe of a run", r"\A" + FIRST_LINE)
-RANGES = load_table(__file__, "ranges")
+RANGES, MISTAKES = load_table(__file__, "ranges"), load_table(__file__, "mistakes")
 LIMITS = {"least": operator.ge, "above": operator.gt, "below": operator.lt, "most": operator.le}
 
 

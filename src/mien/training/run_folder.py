@@ -16,9 +16,9 @@ from mien import __version__
 from mien.data.faceset import FaceSet
 from mien.errors import MienError, say
 from mien.files import write_whole
-from mien.training.distillation import TAUGHT
-from mien.training.recipe import Recipe
+from mien.training.recipe import MISTAKES, Recipe
 from mien.training.task import ClassificationTask
+from mien.training.transfer import TAUGHT
 
 CHECKPOINTS = ("last.ckpt", "previous.ckpt")  # of the last epoch and the one before
 
@@ -68,8 +68,7 @@ class RunFolder:
             if (then := state.get("conditions")) is None:
                 raise MienError(f"{path} is of another program or an older mien; train again into another --out.")
             if changed := [name for name, value in self.conditions["same"].items() if then["same"].get(name) != value]:
-                reason = f"cannot be resumed, because this has changed since: {', '.join(changed)}"
-                raise MienError(f"{self.folder} {reason}. Resume it with the same, or choose another --out.")
+                raise MienError(MISTAKES["changed"].format(out=self.folder, changes=", ".join(changed)))
             for name, value in self.conditions["close"].items():
                 if (before := then["close"][name]) != value:
                     say(f"resuming with {name} {value}, not {before}: the result can differ in the last digits")
@@ -78,7 +77,7 @@ class RunFolder:
                 each.unlink()
             return state
         if damaged:
-            raise MienError(f"{' and '.join(map(str, damaged))} cannot be read, so the run is lost; train into another --out.")
+            raise MienError(MISTAKES["lost"].format(damaged=" and ".join(map(str, damaged))))
         return None
 
     @property

@@ -1,5 +1,6 @@
-"""Training steps and validation of one network, in one process or in several that share each batch."""
+"""Training steps and validation of one network: losses on target distributions, optimizers, schedules, averages of weights."""
 
+import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
@@ -8,20 +9,107 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mien.errors import first_line, say
-from mien.training import optimization
-from mien.training.augmentation import mixed, place, worsen
-from mien.training.batches import Batch, DeviceFaces, TrainingBatches, class_weights, in_order
-from mien.training.distillation import Teachers, Views
+from mien.training.batches import Batch, DeviceFaces, TrainingBatches, class_weights, in_order, mixed, place, worsen
 from mien.training.face_network import FaceNetwork, measure_batch_norm, pixels, share_batch_norm, sum_of_processes
-from mien.training.networks.blocks import head_of
-from mien.training.recipe import Augmentation, Recipe
-from mien.training.transfer import head_only
+from mien.training.networks import head_of
+from mien.training.recipe import Augmentation, Optimizer, Recipe, Schedule
+from mien.training.transfer import Teachers, Views, head_only
 
 WARM_UP = 3  # plain steps before a capture, in which libraries allocate their buffers (PyTorch's documentation of CUDA graphs)
+
+
+def classification_loss(
+    logits: Tensor, targets: Tensor, smoothing: float = 0.0, weights: Tensor | None = None, focal_gamma: float = 0.0
+) -> Tensor:
+    """Compute cross-entropy or focal loss (Lin et al., 2017) of logits (N, K) with target distributions (N, K)."""
+    log_probabilities = F.log_softmax(logits, dim=1)
+    losses = -log_probabilities
+    if focal_gamma:
+        losses = losses * (1 - log_probabilities.exp()).clamp(min=1e-7) ** focal_gamma  # at 0 its gradient is infinite
+    smoothed = targets * (1 - smoothing) + smoothing / targets.shape[1] if smoothing else targets
+    if weights is None:
+        return (smoothed * losses).sum() / len(targets)
+    # PyTorch's mean would divide by N for soft targets; the summed weights make hard ones give its hard-label loss
+    return (smoothed * losses * weights).sum() / (targets * weights).sum()
+
+
+def with_votes(targets: Tensor, votes: Tensor, share: float) -> Tensor:
+    """Mix a share of the votes (N, K) into the targets (N, K) of rows that have votes; the others have zeros."""
+    if not share:
+        return targets
+    return torch.where(votes.sum(1, keepdim=True) > 0, (1 - share) * targets + share * votes, targets)
+
+
+def votes_loss(logits: Tensor, votes: Tensor) -> Tensor:
+    """Compute cross-entropy with the votes over the rows that have some (Barsoum et al., 2016); 0 if none has."""
+    return -(votes * F.log_softmax(logits, dim=1)).sum() / votes.sum().clamp(min=1)
+
+
+def distillation_loss(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    """Compute cross-entropy of softened logits with the teachers' probabilities (Hinton et al., 2015)."""
+    return F.cross_entropy(logits / temperature, taught) * temperature**2  # the factor keeps the size of the gradients
+
+
+def build_optimizer(network: nn.Module, head: nn.Module, how: Optimizer) -> optim.Optimizer:
+    """Build an optimizer with the full rate for the head, and weight decay only for weights of two or more dimensions."""
+    in_head = {id(parameter) for parameter in head.parameters()}
+    device = next(network.parameters()).device
+    groups = [
+        {
+            "params": [p for p in network.parameters() if (id(p) in in_head) == of_head and (p.ndim > 1) == decays],
+            "weight_decay": how.weight_decay if decays else 0.0,
+            # a tensor, so that a captured step reads what it is now
+            "lr": torch.tensor(how.learning_rate * (1.0 if of_head else how.backbone_rate), device=device),
+        }
+        for of_head in (True, False)  # the head first: the rate of the first group is the one logged
+        for decays in (True, False)
+    ]
+    fused = device.type in ("cpu", "cuda")
+    if how.name == "sgd":
+        return optim.SGD(groups, lr=how.learning_rate, momentum=how.momentum, nesterov=how.momentum > 0, fused=fused)
+    kind = optim.AdamW if how.name == "adamw" else optim.Adam
+    return kind(groups, lr=how.learning_rate, fused=fused, capturable=device.type == "cuda")
+
+
+def rate_factors(how: Schedule, steps: int) -> Tensor | None:
+    """Return the factor (steps,) on the learning rate in every step, or None if steps do not change it."""
+    if how.name not in ("cosine", "one_cycle"):
+        return None
+    rising = how.warmup * steps if how.name == "one_cycle" else 0.0
+    step = torch.arange(steps, dtype=torch.float64)
+    falling = 0.5 * (1 + torch.cos(math.pi * ((step - rising) / max(1.0, steps - rising)).clamp(max=1)))
+    return torch.where(step + 1 < rising, (step + 1) / max(1.0, rising), falling).float()
+
+
+class MovingAverage:
+    """The moving average of a network's weights; its decay starts low, so that a short run forgets the initial weights too."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.network, self.decay = deepcopy(model).requires_grad_(False), decay
+        pairs = list(zip(self.network.state_dict().values(), model.state_dict().values(), strict=True))
+        self.averages, self.currents = ([pair[k] for pair in pairs if pair[0].is_floating_point()] for k in (0, 1))
+        self.counts = [pair for pair in pairs if not pair[0].is_floating_point()]
+
+    @torch.no_grad()
+    def update(self, done: Tensor) -> None:
+        """Move the average towards the weights after so many earlier updates, a number on the device."""
+        weight = 1 - (done / (done + 9)).clamp(max=self.decay).squeeze()
+        changes = torch._foreach_sub(self.currents, self.averages)
+        torch._foreach_mul_(changes, weight)
+        torch._foreach_add_(self.averages, changes)
+        for average, current in self.counts:
+            average.copy_(current)
+
+
+@torch.no_grad()
+def interpolate(network: nn.Module, start: nn.Module, trained: nn.Module, share: float) -> None:
+    """Set a network's weights to `share` of `start` and the rest of `trained` (WiSE-FT; Wortsman et al., 2022)."""
+    for value, before, after in zip(*(each.state_dict().values() for each in (network, start, trained)), strict=True):
+        value.copy_(torch.lerp(after, before, share) if value.is_floating_point() else after)
 
 
 class CapturedStep:
@@ -78,20 +166,20 @@ class ClassificationTask:
         self.train_faces, self.validation_faces = train, validation
         self.model = model.to(train.device)
         nn.utils.convert_conv2d_weight_memory_format(model, torch.channels_last)  # 40% faster on a CPU
-        self.average = optimization.MovingAverage(model, recipe.ema) if recipe.ema else None
+        self.average = MovingAverage(model, recipe.ema) if recipe.ema else None
         trained = model if self.average is None else self.average.network
         # with weights_share: the initial network, and the one between it and the trained network
         self.start = deepcopy(model).requires_grad_(False) if recipe.weights_share else None
         self.trained, self.best_model = trained, trained if self.start is None else deepcopy(self.start)
         if fabric.world_size > 1:
             share_batch_norm(model)
-        self.optimizer = optimization.build_optimizer(model, head_of(model.network), recipe.optimizer)
+        self.optimizer = build_optimizer(model, head_of(model.network), recipe.optimizer)
         how, self.schedule = recipe.schedule, None
         if how.name == "plateau":
             self.schedule = ReduceLROnPlateau(self.optimizer, factor=how.factor, patience=how.patience)
         batches = self._batches(train, 0)
         self.steps, self.images = len(batches), len(batches) * batches.batch_size  # of an epoch
-        factors = optimization.rate_factors(how, recipe.epochs * self.steps)
+        factors = rate_factors(how, recipe.epochs * self.steps)
         self.factors = None if factors is None else factors.to(train.device)
         self.highest = [group["lr"].clone() for group in self.optimizer.param_groups]
         self.done = torch.zeros(1, dtype=torch.long, device=train.device)  # steps
@@ -141,7 +229,7 @@ class ClassificationTask:
                 side = crop_side(recipe, self.epoch)
                 placed = self._augmented(batch, lambda how: place(given, how, side))
                 faces = self._augmented(batch, lambda how: worsen(placed, how))
-            targets, votes = optimization.with_votes(batch.targets, batch.votes, recipe.votes.mix), batch.votes
+            targets, votes = with_votes(batch.targets, batch.votes, recipe.votes.mix), batch.votes
             taught = [] if batch.taught is None else [batch.taught]
             if isinstance(self.teachers, Teachers):
                 with self.fabric.autocast():
@@ -150,9 +238,9 @@ class ClassificationTask:
                 faces, targets, votes, *taught = mixed(recipe.mixup, faces, targets, votes, *taught)
         logits, targets, votes, *taught = map(self._gathered, (self.replica.logits(faces), targets, votes, *taught))
         weights = self.label_weights if recipe.balance.class_weights else None
-        losses = [optimization.classification_loss(logits[:, 0], targets, recipe.label_smoothing, weights, recipe.focal_gamma)]
+        losses = [classification_loss(logits[:, 0], targets, recipe.label_smoothing, weights, recipe.focal_gamma)]
         if recipe.votes.head:
-            losses.append(recipe.votes.head * optimization.votes_loss(logits[:, 1], votes))
+            losses.append(recipe.votes.head * votes_loss(logits[:, 1], votes))
         if taught:
             losses = distilled(losses, logits, taught[0], recipe)
         loss = torch.stack(losses).sum()
@@ -179,7 +267,7 @@ class ClassificationTask:
     def validate(self) -> dict[str, float]:
         """Finish an epoch: return its training and validation figures, and step a plateau schedule."""
         if self.start is not None:
-            optimization.interpolate(self.best_model, self.start, self.trained, self.recipe.weights_share)
+            interpolate(self.best_model, self.start, self.trained, self.recipe.weights_share)
         # while only the head is trained, the backbone keeps its statistics
         if self.recipe.precise_batch_norm and self.epoch >= self.recipe.head_epochs:
             measure_batch_norm(self.best_model, self.train_faces)
@@ -223,7 +311,7 @@ def distilled(losses: Sequence[Tensor], logits: Tensor, taught: Tensor, recipe: 
     how, shared = recipe.distillation, list(losses)
     for head in range(min(taught.shape[1], len(shared))):
         scale = recipe.votes.head if head else 1.0
-        by_teachers = scale * optimization.distillation_loss(logits[:, head], taught[:, head], how.temperature)
+        by_teachers = scale * distillation_loss(logits[:, head], taught[:, head], how.temperature)
         shared[head] = (1 - how.weight) * shared[head] + how.weight * by_teachers
     return shared
 

@@ -1,31 +1,40 @@
-"""Transfer learning: a network starts from trained weights (Yosinski et al., 2014; Howard and Ruder, 2018)."""
+"""Learning from trained networks: initial weights (Yosinski et al., 2014; Howard and Ruder, 2018), and distillation.
 
+Teachers and student (Hinton et al., 2015) see the same crop, rotation and scale (Beyer et al., 2022), only the student poor
+light, blur, noise and covered parts (Xie et al., Self-training with noisy student, 2020).
+"""
+
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import onnx
 import torch
 from onnx import numpy_helper
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mien.data.faceset import FaceSet
 from mien.errors import MienError, say
+from mien.files import write_whole
 from mien.inference.classifier import Classifier, embedded_models
 from mien.inference.model_file import ON_HUB
 from mien.inputs import parse_yaml
-from mien.labels import LabelSet
-from mien.training.face_network import FaceNetwork
-from mien.training.networks import build_network
-from mien.training.networks.blocks import NetworkSpec, head_of
-from mien.training.networks.timm_backbone import fetch_from_hub, input_failure, timm_backbone
-from mien.training.recipe import HUB, TIMM, Recipe, load_recipe, recipe_from_dict
+from mien.labels import LabelSet, select_changes
+from mien.training.batches import DeviceFaces, place, worsen
+from mien.training.face_network import FaceNetwork, pixels
+from mien.training.networks import NetworkSpec, build_network, fetch_from_hub, head_of, input_failure, timm_backbone
+from mien.training.recipe import HUB, MISTAKES, TIMM, Recipe, load_recipe, recipe_from_dict
 
 QUANTIZED = "mien.quantized"  # metadata key of a quantized model file; its value is the type, such as int8
 PREFIX = "model.network."  # prefix of the network's own names in a model file
+TAUGHT = "taught.safetensors"  # file in a run folder: the teachers' predictions for each view
+CHUNK = 512
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl")  # suffixes of weights in formats that can run code
 
 
@@ -42,7 +51,7 @@ class TrainedRun:
         """Open the folder of a finished run; `role` names it in the error message."""
         recipe, weights, model = (run / name for name in ("recipe.yaml", "weights.safetensors", "model.onnx"))
         if not all(file.is_file() for file in (recipe, weights, model)):
-            raise MienError(f"The {role} {run} is not the folder of a finished run; train it, or finish it with --resume.")
+            raise MienError(MISTAKES["not finished"].format(role=role, run=run))
         return cls(load_recipe(recipe), Classifier(model).labels, weights)
 
     @classmethod
@@ -50,12 +59,12 @@ class TrainedRun:
         """Open a float32 model file of one of mien's own networks, by any name that `mien.Classifier` accepts."""
         model = Classifier(name, threads=1)
         if kind := model.metadata.get(QUANTIZED):
-            raise MienError(f"{name} is in {kind}, which cannot be trained further; use the float32 model it was made from.")
+            raise MienError(MISTAKES["quantized"].format(name=name, kind=kind))
         recipe = parse_yaml(model.metadata.get("mien.recipe") or "{}", f"The recipe in {name}")
         if not recipe:
-            raise MienError(f"{name} does not contain its recipe, so its weights cannot be used; use another model.")
+            raise MienError(MISTAKES["no recipe"].format(name=name))
         if str(recipe.get("network", "")).startswith(TIMM):  # in which other layers are folded
-            raise MienError(f"Weights of timm's networks cannot be read from a model file; use the run folder of {name}.")
+            raise MienError(MISTAKES["of timm"].format(name=name))
         return cls(recipe_from_dict(recipe), model.labels, model.path)
 
     def network(self) -> FaceNetwork:
@@ -92,6 +101,18 @@ def starting_model(weights: str | None) -> Classifier | None:
     return None
 
 
+def start_of(recipe: Recipe, trained: Classifier) -> Classifier | None:
+    """Open the model that training started from, with the labels of the trained one; None if it lacks one of them."""
+    start = starting_model(recipe.weights)
+    if start is None or start.face_shape != trained.face_shape:
+        return None
+    with suppress(MienError):
+        start = start.with_labels(select_changes(recipe.merge or {}, start.labels.find))
+        if set(trained.labels) <= set(start.labels):
+            return start.with_labels(dict.fromkeys(name for name in start.labels if name not in trained.labels))
+    return None
+
+
 def starting_network(recipe: Recipe, labels: LabelSet) -> nn.Module:
     """Build a recipe's network with its initial weights, and check that it accepts growing faces if the recipe has them."""
     spec, name = NetworkSpec.of(recipe, len(labels) * len(recipe.heads)), recipe.network.removeprefix(TIMM)
@@ -101,8 +122,7 @@ def starting_network(recipe: Recipe, labels: LabelSet) -> nn.Module:
         _take_weights(network, recipe.weights, recipe, labels)
     side = recipe.crop_from
     if side is not None and recipe.enlarge_to is None and input_failure(network, recipe.channels, side):
-        told = f"{recipe.network} takes faces of one size, which cannot grow from {side} pixels"
-        raise MienError(f"{told}; remove --recipe.crop_from.")
+        raise MienError(MISTAKES["cannot grow"].format(network=recipe.network, side=side))
     return network
 
 
@@ -123,7 +143,7 @@ def _head_mismatch(run: TrainedRun, name: str, recipe: Recipe, labels: LabelSet)
     others = [key for key in keys if getattr(run.recipe, key) != getattr(recipe, key)]
     if others:
         differences = ", ".join(f"{key} {getattr(run.recipe, key)}, not {getattr(recipe, key)}" for key in others)
-        raise MienError(f"{name} was trained with {differences}; set the same --recipe.{others[0]} to use its weights.")
+        raise MienError(MISTAKES["other network"].format(name=name, differences=differences, key=others[0]))
     if run.labels != labels:
         return f"the labels of {name} are {', '.join(run.labels)}"
     if run.recipe.heads[: len(recipe.heads)] != recipe.heads:
@@ -155,9 +175,8 @@ def load_weights(network: nn.Module, file: Path, head: bool = True, first_head: 
             shape = tuple(given[name].shape) if name in given else "missing"
             problems.append(f"{name} is {shape}, not {tuple(value.shape)}")
     if problems:
-        more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
-        advice = "Give weights of the same network, with the same --recipe.network_options and --recipe.activation."
-        raise MienError(f"The weights in {file} do not fit the network: {', '.join(problems[:3])}{more}. {advice}")
+        listed = ", ".join([*problems[:3], *([f"and {len(problems) - 3} more"] if len(problems) > 3 else [])])
+        raise MienError(MISTAKES["other weights"].format(file=file, problems=listed))
     return in_head <= loaded
 
 
@@ -165,8 +184,7 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
     if not file.is_file() and file.suffix.lower() not in PICKLES:
         raise MienError(f"There is no run folder and no file {str(file)!r}; check --recipe.weights.")
     if file.suffix.lower() != ".safetensors":
-        advice = "Convert a model that you trust with safetensors.torch.save_file(model.state_dict(), FILE)."
-        raise MienError(f"Weights must be a .safetensors file, not {str(file)!r}: others can run code when read. {advice}")
+        raise MienError(MISTAKES["pickle"].format(name=str(file)))
     try:
         return {name.removeprefix("network."): value for name, value in load_file(file).items()}  # a prefix in run folders
     except SafetensorError as problem:
@@ -200,3 +218,62 @@ def read_model_weights(file: Path, network: nn.Module) -> dict[str, Tensor]:
             f"{layer}.bias": torch.zeros_like(bias),
         }
     return {name: weights[name] for name in network.state_dict() if name in weights}
+
+
+class Teachers(nn.Module):
+    """An ensemble of trained networks: the mean of their probabilities, all at one temperature, for the heads they share."""
+
+    def __init__(self, networks: Sequence[FaceNetwork], temperature: float) -> None:
+        super().__init__()
+        self.networks, self.temperature = nn.ModuleList(networks), temperature
+        self.heads = ("label", "crowd")[: min(len(network.heads) for network in networks)]
+        nn.utils.convert_conv2d_weight_memory_format(self, torch.channels_last)
+        self.requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def forward(self, faces: Tensor) -> Tensor:
+        """Map float32 faces (N, C, H, W) between 0 and 1 to probabilities (N, heads, K)."""
+        logits = [cast(FaceNetwork, each).logits(faces)[:, : len(self.heads)] for each in self.networks]
+        return torch.stack([torch.softmax(each / self.temperature, dim=2) for each in logits]).mean(0)
+
+
+def load_teachers(recipe: Recipe, faces: FaceSet) -> Teachers:
+    """Load a recipe's teachers, whose labels and faces must match the student's."""
+    networks = []
+    for folder in recipe.distillation.teachers:
+        run = TrainedRun.open(Path(folder), "teacher")
+        if run.labels != faces.labels:
+            labels, expected = ", ".join(run.labels), ", ".join(faces.labels)
+            raise MienError(MISTAKES["teacher's labels"].format(folder=folder, labels=labels, expected=expected))
+        if (run.recipe.size, run.recipe.channels) != (recipe.size, recipe.channels):
+            raise MienError(MISTAKES["teacher's faces"].format(folder=folder, teacher=run.recipe, student=recipe))
+        networks.append(run.network())
+    return Teachers(networks, recipe.distillation.temperature)
+
+
+class Views:
+    """Views of every training face, made again by seed when needed, and predictions for them (Faghri et al., 2023) in `out`."""
+
+    def __init__(self, recipe: Recipe, faces: DeviceFaces, teachers: Teachers, out: Path) -> None:
+        self.recipe, self.faces, file = recipe, faces, out / TAUGHT
+        self.taught = load_file(file) if file.is_file() else {}
+        for number in range(recipe.distillation.views):
+            if str(number) not in self.taught:
+                answers = [teachers(placed.to(faces.device)).cpu().half() for placed, _ in self._parts(number)]
+                self.taught[str(number)] = torch.cat(answers)
+                write_whole(file, lambda part: part.write_bytes(save(self.taught)))
+
+    def of_epoch(self, epoch: int) -> DeviceFaces:
+        """Return the faces of an epoch, with the teachers' predictions."""
+        number = epoch % self.recipe.distillation.views
+        seen = torch.cat([worsened for _, worsened in self._parts(number)])
+        images = seen[:, 0] if seen.shape[1] == 1 else seen.permute(0, 2, 3, 1).contiguous()
+        return self.faces.seen_as(images, self.taught[str(number)].float())
+
+    def _parts(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Create a view in parts on the CPU: float32 faces (N, C, S, S) for the teachers, uint8 faces for the student."""
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.seed * 100_003 + 50_000 + number)
+            for part in torch.split(self.faces.images, CHUNK):
+                placed = place(pixels(part.cpu()), self.recipe.augmentation, self.recipe.crop)
+                yield placed, (worsen(placed, self.recipe.augmentation).clamp(0, 1) * 255).round().to(torch.uint8)

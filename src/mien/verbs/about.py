@@ -33,8 +33,7 @@ def recipes(name: str | None = None) -> str:
     recipe, text = load_recipe(name), recipe_path(name).read_text(encoding="utf-8")
     try:
         require("train", "torch")
-        from mien.training.networks import as_table, build_network
-        from mien.training.networks.blocks import NetworkSpec
+        from mien.training.networks import NetworkSpec, as_table, build_network
 
         classes = (len(recipe.keep) if recipe.keep else 7) * len(recipe.heads)
         network = build_network(recipe.network, NetworkSpec.of(recipe, classes))

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, redirect_stderr, suppress
+from contextlib import nullcontext, redirect_stderr
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +21,6 @@ from mien.verbs import inputs_of, read_data, require
 if TYPE_CHECKING:
     from mien.evaluation.audit import Audit
     from mien.evaluation.report import Report
-    from mien.inference.classifier import Classifier
 
 FACES_PER_LABEL = 160
 DEMO = FolderKind("about-this-folder.json", "demo", "mien demo")  # all of which `mien demo` replaces when run again
@@ -74,12 +73,9 @@ def train(
         MienError: if the recipe, the data or the folder do not allow it; the sentence says what to do.
     """
     require("train", "torch", "lightning_fabric", "onnx", "onnxscript", "safetensors", "tensorboard", "tqdm", "sklearn")
-    if threads is not None:
-        check_number("The number of threads", threads, 1)
-    check_number("The number of devices", devices, 1)
-    check_number("The number of nodes", nodes, 1)
-    if folds is not None:
-        check_number("The number of folds", folds, 2)
+    for name, value, least in (("threads", threads, 1), ("devices", devices, 1), ("nodes", nodes, 1), ("folds", folds, 2)):
+        if value is not None:
+            check_number(f"The number of {name}", value, least)
     out = Path(out)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     if labels:
@@ -95,48 +91,34 @@ def train(
     # imported here, since these take seconds and most mistakes are found by now
     from mien.evaluation.report import evaluate as report_on
     from mien.inference.classifier import Classifier
-    from mien.training.folds import divide, train_folds
-    from mien.training.loop import arrange, train as train_model
+    from mien.training import loop, transfer
 
     with nullcontext() if first else redirect_stderr(io.StringIO()):
-        faces = arrange(recipe, limited(read, limit), for_folds=folds is not None)
+        faces = loop.arrange(recipe, limited(read, limit), for_folds=folds is not None)
     if first and faces.labels != read.labels:
         say(f"labels of the model: {', '.join(faces.labels)}", quiet)
-    model, held_out = out / "model.onnx", None
+    held_out = None
     if folds is None:
-        train_model(recipe, faces, out, resume, device, threads, quiet, devices, nodes, first)
+        loop.train(recipe, faces, out, resume, device, threads, quiet, devices, nodes, first)
     else:
-        fold = divide(recipe, faces, folds, devices * nodes)
-        held_out = fold, train_folds(recipe, faces, out, fold, resume, device, threads, quiet)
+        fold = loop.divide(recipe, faces, folds, devices * nodes)
+        held_out = fold, loop.train_folds(recipe, faces, out, fold, resume, device, threads, quiet)
     if not first:
         return None  # type: ignore[return-value]
     if skipped := faces.origin.skipped:
         (out / "skipped.txt").write_text("\n".join([*skipped, ""]), encoding="utf-8")
         say(f"{len(skipped)} rows were left out; they are listed in {out / 'skipped.txt'}")
-    classifier = Classifier(model, head="label")
+    classifier = Classifier(out / "model.onnx", head="label")
     say(f"writing {out / 'report'}", quiet)
-    split, start = "validation" if folds is None else "all", _start_of(recipe, classifier)
+    split, start = "validation" if folds is None else "all", transfer.start_of(recipe, classifier)
     report = report_on(
         classifier, faces, out / "report", split, log=out / "log.csv", command=command, folds=held_out, start=start
     )
     if "crowd" in classifier.heads:
         report_on(classifier.with_head("crowd"), faces.judged_by_votes(), out / "report-crowd", "validation", command=command)
-    say(f"model   {model}", quiet)
+    say(f"model   {out / 'model.onnx'}", quiet)
     say(f"report  {report.folder / 'index.html'}", quiet)
     return report
-
-
-def _start_of(recipe: Recipe, trained: "Classifier") -> "Classifier | None":
-    """Open the model that training started from, with the labels of the trained one; None if it lacks one of them."""
-    from mien.training.transfer import starting_model
-
-    with suppress(MienError):
-        start = starting_model(recipe.weights)
-        if start and start.face_shape == trained.face_shape:
-            start = start.with_labels(select_changes(recipe.merge or {}, start.labels.find))
-            others = dict.fromkeys(name for name in start.labels if name not in trained.labels)
-            return start.with_labels(others) if set(trained.labels) <= set(start.labels) else None
-    return None
 
 
 def evaluate(

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from mien.training.optimization import build_optimizer, rate_factors
 from mien.training.recipe import Optimizer, Schedule
+from mien.training.task import build_optimizer, rate_factors
 
 
 def one_layer(how: Optimizer) -> torch.optim.Optimizer:

@@ -7,10 +7,10 @@ from safetensors.torch import load_file
 
 from mien.errors import MienError
 from mien.training.batches import DeviceFaces
-from mien.training.distillation import TAUGHT, Teachers, Views, load_teachers
 from mien.training.face_network import pixels
 from mien.training.loop import train
 from mien.training.recipe import Augmentation, Distillation, Votes
+from mien.training.transfer import TAUGHT, Teachers, Views, load_teachers
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,7 @@ from mien.cli import main
 from mien.errors import MienError
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
-from mien.training.networks import build_network
-from mien.training.networks.blocks import NetworkSpec, head_of
-from mien.training.networks.timm_backbone import fetch_from_hub, timm_backbone
+from mien.training.networks import NetworkSpec, build_network, fetch_from_hub, head_of, timm_backbone
 from mien.training.recipe import Recipe
 from mien.training.transfer import load_weights, starting_network
 

@@ -9,11 +9,10 @@ from mien.cli import main
 from mien.errors import MienError
 from mien.inference.classifier import Classifier
 from mien.training.loop import train
-from mien.training.networks import build_network
-from mien.training.networks.blocks import NetworkSpec
-from mien.training.optimization import MovingAverage, interpolate
+from mien.training.networks import NetworkSpec, build_network
 from mien.training.recipe import Recipe
 from mien.training.run_folder import RunFolder
+from mien.training.task import MovingAverage, interpolate
 
 
 def test_an_interpolated_network_lies_where_the_share_says():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mien.training.augmentation import mixed, place, worsen
+from mien.training.batches import mixed, place, worsen
 from mien.training.recipe import Augmentation
 
 NOTHING = Augmentation(flip=0)
