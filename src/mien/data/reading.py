@@ -1,16 +1,17 @@
-"""The entry point for labelled faces: detects the format of a path, packs its rows once, and opens the pack from then on."""
+"""The entry point for labelled faces: detects the format of a path, packs its rows once, and groups and leaves out rows."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from mien import __version__
 from mien.data import fer2013, folders, pack, tables
-from mien.data.faceset import FaceSet
-from mien.data.groups import group_column, with_groups
+from mien.data.copies import likeness_groups
+from mien.data.faceset import SPLITS, FaceSet
 from mien.data.pack import Crop, Progress, is_pack, open_pack, pack_stamp, write_pack
 from mien.data.rows import MISTAKES, Rows, Tree, digest, open_tree, stamp_of
 from mien.data.source import DataSource, as_source
@@ -28,6 +29,9 @@ FORMATS: dict[str, tuple[Callable[[Tree], object], Callable[..., Rows]]] = {
 }
 """Checks and readers, tried in this order; the first that recognises a path reads it."""
 
+AUTO, PATTERN = "auto", "re:"  # values of `DataSource.group` that are not the name of a column
+LIKENESS = 0.75  # least correlation of the details of neighbours; at 0.6, chains join 251 of FER-2013's 3,589 PublicTest faces
+MOST_SHOWN = 6  # groups whose sizes are shown
 _READERS = "6"  # raise it when a reader makes other rows of the same files
 
 
@@ -40,8 +44,8 @@ def read_faces(
 ) -> FaceSet:
     """Read labelled faces as `mien.read_faces` does; `open_crop` makes the function that crops faces of the detector's name."""
     source = as_source(source)
-    if column := group_column(source.group):
-        source = replace(source, columns=list(dict.fromkeys([*(source.columns or []), column])))
+    if source.group and source.group != AUTO and not source.group.startswith(PATTERN):
+        source = replace(source, columns=list(dict.fromkeys([*(source.columns or []), source.group])))
     faces = _read_all(source, size, channels, progress, open_crop)
     if source.drop is not None:
         # votes that replace the labels leave rows out too, and one list must work with and without them
@@ -147,3 +151,51 @@ def drop_rows(faces: FaceSet, path: Path, some_are_gone: bool = False) -> FaceSe
         raise MienError(f"{path} lists all {len(faces):,} rows of the data; nothing would be left.")
     kind = f"{faces.origin.kind}, without {int((~stays).sum()):,} rows that {path.name} lists"
     return replace(faces.take(stays), origin=replace(faces.origin, kind=kind))
+
+
+def with_groups(faces: FaceSet, how: str) -> FaceSet:
+    """Give every row its group, as `DataSource.group` says; MienError if a row has none."""
+    if how == AUTO:
+        named = [faces.id(row) for row in likeness_groups(faces.images, LIKENESS)]
+    elif how.startswith(PATTERN):
+        named = _by_name(faces, how.removeprefix(PATTERN))
+    elif how in faces.columns:
+        named = np.char.strip(faces.columns[how]).tolist()
+    else:
+        raise MienError(MISTAKES["no group column"].format(shortened(how), ", ".join(faces.columns) or "no columns"))
+    if gaps := [row for row, name in enumerate(named) if not name]:
+        mistake = "group column with gaps" if how in faces.columns else "no group in names"
+        raise MienError(MISTAKES[mistake].format(how, len(gaps), len(named), shortened(faces.id(gaps[0]))))
+    kind = f"{faces.origin.kind}, grouped by {'likeness' if how == AUTO else how}"
+    return replace(faces, groups=np.array(named, dtype=str), origin=replace(faces.origin, kind=kind))
+
+
+def _by_name(faces: FaceSet, pattern: str) -> list[str]:
+    """Search the file name of every row, or its path if the pattern has a slash; join the parts in parentheses."""
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise MienError(f"{pattern!r} in --data.group is not a regular expression: {error}.") from None
+    if not compiled.groups:
+        raise MienError(MISTAKES["no parentheses"].format(pattern))
+    ids = [faces.id(row) for row in range(len(faces))]
+    found = [compiled.search(each if "/" in pattern else PurePosixPath(each).name) for each in ids]
+    return ["" if each is None else "-".join(filter(None, each.groups())) for each in found]
+
+
+def describe_groups(faces: FaceSet) -> list[str]:
+    """Say how many groups there are and how large, and which splits share some."""
+    if faces.groups is None:
+        return []
+    names, group, sizes = np.unique(faces.groups, return_inverse=True, return_counts=True)
+    order = np.argsort(-sizes, kind="stable")[:MOST_SHOWN]
+    largest = ", ".join(f"{shortened(str(names[each]), 40)} {sizes[each]:,}" for each in order)
+    alone = f"; {(sizes == 1).sum():,} of a single face" if (sizes == 1).any() else ""
+    lines = [f"{len(names):,} groups; faces in the largest: {largest}{', ...' if len(names) > len(order) else ''}{alone}"]
+    present = np.zeros((len(names), len(SPLITS)), dtype=bool)
+    present[group, faces.splits] = True
+    if len(shared := np.flatnonzero(present.sum(axis=1) > 1)):
+        splits = " and ".join(SPLITS[each] for each in np.flatnonzero(present[shared].any(axis=0)))
+        told = f"{len(shared):,} of them have rows in several splits ({splits}), such as {names[shared[0]]}"
+        lines.append(f"{told}: the metrics on these splits are too high for new people or clips")
+    return lines
