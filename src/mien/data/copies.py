@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
@@ -165,11 +164,10 @@ def _nearest(links: list[tuple[np.ndarray, np.ndarray]], count: int) -> tuple[np
 
 def _resembling(images: np.ndarray, original: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find pairs of `original` rows that resemble each other: (P, 2), the best shifts (P, 2), and whether mirrored (P,)."""
-    rows = np.flatnonzero(original == np.arange(len(original)))
-    prints = fingerprints(images)[rows]
-    seen = np.flatnonzero(prints.any(axis=1))  # a face of one gray resembles no other
-    pairs, is_mirrored = alike(prints[seen]) if len(seen) > 1 else (np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=bool))
-    pairs = np.sort(rows[seen][pairs], axis=1)
+    prints = fingerprints(images)
+    rows = np.flatnonzero((original == np.arange(len(original))) & prints.any(axis=1))  # one gray resembles no other
+    pairs, is_mirrored = alike(prints[rows]) if len(rows) > 1 else (np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=bool))
+    pairs = rows[pairs]
     correlation, shifts = np.empty(len(pairs), dtype=np.float32), np.empty((len(pairs), 2), dtype=np.int64)
     for part, faces in _in_pairs(images, pairs, is_mirrored):
         correlation[part], shifts[part] = _detail_correlation(*faces)
@@ -197,20 +195,15 @@ def _details(gray: np.ndarray) -> np.ndarray:
 
 def _detail_correlation(gray: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Correlate the details of faces (P, SIDE, SIDE) and others at the best shift: (P,), -1 to 1, and shifts (P, 2)."""
-    extent = SIDE - 2 * SHIFT
-    best, shifts = np.full(len(gray), -1, dtype=np.float32), np.zeros((len(gray), 2), dtype=np.int64)
-    middle, second = _details(gray)[:, SHIFT:-SHIFT, SHIFT:-SHIFT], _details(other)
+    middle = _details(gray)[:, SHIFT:-SHIFT, SHIFT:-SHIFT]
     middle = middle - middle.mean(axis=(1, 2), keepdims=True)
-    length = np.sqrt(np.einsum("nij,nij->n", middle, middle))
-    for down, across in product(range(2 * SHIFT + 1), repeat=2):
-        window = second[:, down : down + extent, across : across + extent]
-        # the middle has mean 0, so the window's mean matters only for its length
-        squares = np.einsum("nij,nij->n", window, window) - window.sum(axis=(1, 2)) ** 2 / extent**2
-        scale = length * np.sqrt(np.maximum(squares, 0))
-        likeness = np.einsum("nij,nij->n", middle, window) / np.where(scale > 0, scale, np.inf)
-        shifts[likeness > best] = down - SHIFT, across - SHIFT
-        np.maximum(best, likeness, out=best)
-    return best, shifts
+    windows = np.lib.stride_tricks.sliding_window_view(_details(other), middle.shape[1:], axis=(1, 2))
+    # the middle has mean 0, so the window's mean matters only for its length
+    squares = np.einsum("nabij,nabij->nab", windows, windows) - windows.sum(axis=(3, 4)) ** 2 / middle[0].size
+    scale = np.sqrt(np.einsum("nij,nij->n", middle, middle)[:, None, None] * np.maximum(squares, 0))
+    likeness = np.einsum("nij,nabij->nab", middle, windows) / np.where(scale > 0, scale, np.inf)
+    places = likeness.reshape(len(gray), -1).argmax(axis=1)
+    return likeness.max(axis=(1, 2)), np.column_stack(np.unravel_index(places, likeness.shape[1:])) - SHIFT
 
 
 def _difference(gray: np.ndarray, other: np.ndarray, shifts: np.ndarray) -> np.ndarray:

@@ -53,11 +53,9 @@ def describe_training_rows(images: np.ndarray) -> TrainingRows:
 
 def copies_of_training_rows(images: np.ndarray, known: TrainingRows) -> np.ndarray | None:
     """Find copies of training faces and faces like one: (N,), str, `EXACT`, `ALIKE` or `UNKNOWN`; None if none are stored."""
-    if known.noted == "nothing":
-        return None
-    if known.noted == "signatures":
-        return known_faces(images, known.table)
-    return np.where(same_rows(pixel_digests(images, PIXEL_DIGEST), known.table), EXACT, UNKNOWN)
+    if known.noted == "digests":
+        return np.where(same_rows(pixel_digests(images, PIXEL_DIGEST), known.table), EXACT, UNKNOWN)
+    return known_faces(images, known.table) if known.noted == "signatures" else None
 
 
 def copies_between_folds(images: np.ndarray, fold: np.ndarray) -> tuple[TrainingRows, np.ndarray] | None:
@@ -125,10 +123,15 @@ def known_faces(images: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 def _agreeing(gray: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find faces and known ones whose waves agree by weight at some shift: (P,) rows of each, and whether mirrored."""
+    from sklearn.neighbors import NearestNeighbors
+
     weights = _weights(gray)
-    candidates = [_candidates(each, signs) for each in (weights, weights * MIRROR)]
-    is_mirrored = np.repeat([False, True], [len(face) for face, _ in candidates])
-    face, other = (np.concatenate(parts) for parts in zip(*candidates, strict=True))
+    weights = np.concatenate([weights, weights * MIRROR])
+    # all signatures have the same length, so those nearest by distance are those that agree best
+    search = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(signs)), algorithm="brute").fit(signs)
+    nearest = search.kneighbors(weights, return_distance=False)
+    row, place = np.nonzero(np.einsum("fw,fnw->fn", weights, signs[nearest]) >= GLANCE)
+    face, other, is_mirrored = row % len(gray), nearest[row, place], row >= len(gray)
     wanted, place = np.unique(face, return_inverse=True)  # only these are shifted
     expected = signs[other] * np.where(is_mirrored[:, None], MIRROR, 1)
     agreement = np.zeros(len(face), dtype=np.float32)
@@ -137,17 +140,6 @@ def _agreeing(gray: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, np.ndarr
         np.maximum(agreement, np.einsum("pw,pw->p", shifted, expected), out=agreement)
     same = agreement >= SAME_SIGNATURE
     return face[same], other[same], is_mirrored[same]
-
-
-def _candidates(weights: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find for each face the known ones that agree best without a shift: two arrays (P,), rows of each."""
-    from sklearn.neighbors import NearestNeighbors
-
-    # all signatures have the same length, so those nearest by distance are those that agree best
-    search = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(signs)), algorithm="brute").fit(signs)
-    nearest = search.kneighbors(weights, return_distance=False)
-    face, place = np.nonzero(np.einsum("fw,fnw->fn", weights, signs[nearest]) >= GLANCE)
-    return face, nearest[face, place]
 
 
 def _weights(gray: np.ndarray, down: int = 0, across: int = 0) -> np.ndarray:
