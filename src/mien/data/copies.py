@@ -36,11 +36,7 @@ class Copies:
 
 
 def find_copies(images: np.ndarray) -> Copies:
-    """Find exact copies, and near ones, among images (N, H, W) or (N, H, W, 3), uint8: the same photograph.
-
-    A near copy is encoded again, resized, mirrored, relit, or cropped a little otherwise. Another photograph of the same
-    person is none, however much alike: see `likeness_groups`.
-    """
+    """Find copies among images (N, H, W) or (N, H, W, 3), uint8: the same photograph, maybe edited or mirrored (near ones)."""
     original = exact_originals(images)
     pairs, shifts, is_mirrored = _resembling(images, original, RESEMBLING)
     difference = np.empty(len(pairs), dtype=np.float32)
@@ -52,11 +48,7 @@ def find_copies(images: np.ndarray) -> Copies:
 
 
 def likeness_groups(images: np.ndarray, threshold: float) -> np.ndarray:
-    """Group faces that resemble each other, directly or through others: one person in one studio, frames of a clip, copies.
-
-    Two faces resemble each other if their details correlate by the threshold or more, at the best shift, also mirrored. Takes
-    images (N, H, W) or (N, H, W, 3), uint8; returns for every face the first row of its group: (N,), int64.
-    """
+    """Join faces whose details correlate by the threshold, such as frames of a clip: (N,), int64, each group's first row."""
     original = exact_originals(images)
     return _joined(original, _resembling(images, original, threshold)[0])
 
@@ -109,12 +101,8 @@ def mirrored(prints: np.ndarray) -> np.ndarray:
 
 
 def alike(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find pairs of fingerprints that are nearly the same, or nearly mirror images.
-
-    Random projection trees (Dasgupta and Freund, 2008) halve the fingerprints until few are left, and only those are compared
-    with each other, so time grows as N log N and memory as N. The more faces, the more weakly correlated copies are missed.
-    Returns pairs (P, 2), the smaller row first, and whether the second is mirrored (P,); a pair can occur in both orientations.
-    """
+    """Find pairs of like fingerprints (P, 2), the smaller row first, and whether mirrored (P,); some are found in both ways."""
+    # random projection trees (Dasgupta and Freund, 2008): only the few of a leaf are compared, so time grows as N log N
     symmetric = prints + mirrored(prints)  # what a face and its mirror image share, so one search finds both
     symmetric -= symmetric.mean(axis=0)
     _, axes = np.linalg.eigh(symmetric.T @ symmetric)
@@ -124,7 +112,7 @@ def alike(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     nearest = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
     for _ in range(TREES):
         found = [nearest]
-        for rows in _leaves(components, random):
+        for rows in _leaves(np.arange(count), components, random):
             for orientation, others in enumerate((prints[rows], mirrored(prints[rows]))):
                 likeness = prints[rows] @ others.T
                 np.fill_diagonal(likeness, -1)
@@ -138,17 +126,14 @@ def alike(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.column_stack([first, second]), turned == 1
 
 
-def _leaves(components: np.ndarray, random: np.random.Generator) -> Iterator[np.ndarray]:
-    """Halve the rows along random directions until a part has at most `LEAF`; yields the rows of each part."""
-    waiting = [np.arange(len(components))]
-    while waiting:
-        rows = waiting.pop()
-        if len(rows) <= LEAF:
-            yield rows
-            continue
-        direction = random.standard_normal(components.shape[1], dtype=np.float32)
-        order = np.argpartition(components[rows] @ direction, len(rows) // 2)
-        waiting += [rows[order[: len(rows) // 2]], rows[order[len(rows) // 2 :]]]
+def _leaves(rows: np.ndarray, components: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
+    """Halve the rows along random directions until each part has at most `LEAF`."""
+    if len(rows) <= LEAF:
+        return [rows]
+    direction = random.standard_normal(components.shape[1], dtype=np.float32)
+    order = np.argpartition(components[rows] @ direction, len(rows) // 2)
+    first, second = np.split(rows[order], [len(rows) // 2])
+    return [*_leaves(second, components, random), *_leaves(first, components, random)]
 
 
 def _nearest(links: list[tuple[np.ndarray, np.ndarray]], count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -207,11 +192,7 @@ def _detail_correlation(gray: np.ndarray, other: np.ndarray) -> tuple[np.ndarray
 
 
 def _difference(gray: np.ndarray, other: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-    """Measure what another crop, light and sharpness do not explain, where it is strongest: (P, SIDE, SIDE) twice to (P,).
-
-    It is the largest local mean of the squared residual of the details, relative to their own squares, times its ratio to the
-    mean of all places. Compression and noise leave a little everywhere; another mouth or eyes leave much in one place.
-    """
+    """Measure what another crop, light and sharpness do not explain, where it is strongest: (P, SIDE, SIDE) twice to (P,)."""
     from scipy.ndimage import gaussian_filter, map_coordinates
 
     count, inner, extent = len(gray), slice(EDGE, -EDGE), SIDE - 2 * EDGE
@@ -244,5 +225,6 @@ def _difference(gray: np.ndarray, other: np.ndarray, shifts: np.ndarray) -> np.n
     columns = np.stack([own, own - gaussian_filter(own, 1, axes=(1, 2)), *lights], axis=3).reshape(count, extent**2, -1)
     details = _details(gray[:, inner, inner]).reshape(count, -1, 1)
     residual = ((details - columns @ (least_squares(columns) @ details)) ** 2).reshape(wanted.shape)
+    # compression and noise leave a little everywhere, another mouth or eyes much in one place
     local = gaussian_filter(residual, NEARBY, axes=(1, 2), mode="constant")[:, 2:-2, 2:-2].max(axis=(1, 2))
     return np.asarray(local**2 / np.maximum(residual.mean(axis=(1, 2)) * (details**2).mean(axis=(1, 2)), 1e-6))

@@ -66,8 +66,7 @@ def write_pack(
                     continue
                 row, image, original = item
                 file.write(np.ascontiguousarray(image).data)
-                id_ = row.id.encode(errors="backslashreplace")
-                entries.append((row.target, SPLITS.index(row.split), id_, row.votes, original, row.columns))
+                entries.append((row.target, SPLITS.index(row.split), row.id, row.votes, original, row.columns))
         _check(len(entries), bad, rows.kind, path, skip_bad, source)
         order = np.argsort([split for _, split, *_ in entries], kind="stable")
         if (np.diff(order) != 1).any():
@@ -152,8 +151,7 @@ def _copy_images(source: Path, into: Path, start: int, order: np.ndarray, shape:
     images = np.memmap(source, np.uint8, "r", start, (len(order), *shape))
     with into.open("wb") as file:
         file.seek(start)
-        for i in range(0, len(order), 1024):
-            file.write(images[order[i : i + 1024]].data)
+        file.writelines(images[row].data for row in order)
 
 
 def _tensors(entries: list[tuple[Any, ...]], bad: list[str], labels: int) -> dict[str, np.ndarray]:
@@ -167,7 +165,9 @@ def _tensors(entries: list[tuple[Any, ...]], bad: list[str], labels: int) -> dic
     if any(each is not None for each in votes):
         tensors["votes"] = shares(votes)
     tensors |= {"sizes": np.array(sizes, dtype="<u4"), "splits": np.array(splits, dtype=np.uint8)}
-    tensors["ids"] = np.array(ids, dtype=bytes).view(np.uint8).reshape(len(ids), -1)
+    tensors["ids"] = (
+        np.array([each.encode(errors="backslashreplace") for each in ids], dtype=bytes).view(np.uint8).reshape(len(ids), -1)
+    )
     if names := list(dict.fromkeys(name for each in columns for name in each)):
         values = {name: [each.get(name, "") for each in columns] for name in names}
         tensors["columns"] = np.frombuffer(json.dumps(values).encode(), np.uint8)

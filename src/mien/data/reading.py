@@ -17,13 +17,13 @@ from mien.data.rows import MISTAKES, Rows, Tree, digest, open_tree, stamp_of
 from mien.data.source import DataSource, as_source
 from mien.errors import MienError, first_line, say, shortened
 from mien.files import cache_folder, sweep
-from mien.images import check_faces_shape
+from mien.images import check_faces_shape, is_image_name
 from mien.inputs import csv_rows
 
 FORMATS: dict[str, tuple[Callable[[Tree], object], Callable[..., Rows]]] = {
     "pack": (lambda tree: is_pack(tree.path), pack.read),
-    "fer2013-csv": (fer2013.recognise, fer2013.read),
-    "parquet": (tables.recognise_parquet, tables.read_parquet),
+    "fer2013-csv": (lambda tree: "pixels" in fer2013.find(tree)[1], fer2013.read),
+    "parquet": (lambda tree: tree.named(tables.PARQUET) and not any(map(is_image_name, tree.files)), tables.read_parquet),
     "manifest": (tables.find_csv, tables.read_csv),
     "folders": (lambda tree: not tree.is_single_file, folders.read),  # which checks what is in them
 }
@@ -135,17 +135,16 @@ def read_rows(tree: Tree, source: DataSource) -> Rows:
 
 def drop_rows(faces: FaceSet, path: Path, some_are_gone: bool = False) -> FaceSet:
     """Leave out the rows that a CSV file with the column id names; `some_are_gone`: it may also name rows left out before."""
-    rows = csv_rows(path, f"the list of rows to leave out, {path}")
-    _, header = next(rows, (0, []))
+    table = csv_rows(path, f"the list of rows to leave out, {path}")
+    _, header = next(table, (0, []))
     if "id" not in header:
         raise MienError(f"{path} has no column 'id'; give a CSV file that mien audit --write made.")
-    listed = {cells[header.index("id")].encode(errors="backslashreplace") for _, cells in rows}
+    listed = {cells[header.index("id")].encode(errors="backslashreplace") for _, cells in table}
     excluded = np.array(sorted(listed - {b""}), dtype=bytes)
     unknown = excluded[~np.isin(excluded, faces.ids)]
     if len(unknown) and (not some_are_gone or len(unknown) == len(excluded)):
-        count = "1 row" if len(unknown) == 1 else f"{len(unknown):,} rows"
-        first = shortened(bytes(unknown[0]).decode(errors="replace"))
-        raise MienError(MISTAKES["other rows"].format(path, count, faces.origin.path or "the data", first))
+        rows, first = "row" if len(unknown) == 1 else "rows", shortened(bytes(unknown[0]).decode(errors="replace"))
+        raise MienError(MISTAKES["other rows"].format(path, len(unknown), rows, faces.origin.path or "the data", first))
     stays = ~np.isin(faces.ids, excluded)
     if not stays.any():
         raise MienError(f"{path} lists all {len(faces):,} rows of the data; nothing would be left.")
@@ -196,6 +195,5 @@ def describe_groups(faces: FaceSet) -> list[str]:
     present[group, faces.splits] = True
     if len(shared := np.flatnonzero(present.sum(axis=1) > 1)):
         splits = " and ".join(SPLITS[each] for each in np.flatnonzero(present[shared].any(axis=0)))
-        told = f"{len(shared):,} of them have rows in several splits ({splits}), such as {names[shared[0]]}"
-        lines.append(f"{told}: the metrics on these splits are too high for new people or clips")
+        lines.append(MISTAKES["groups in several splits"].format(len(shared), splits, names[shared[0]]))
     return lines

@@ -102,7 +102,10 @@ def open_tree(path: Path) -> Tree:
             magic = file.read(4)
         if magic == b"PK\x03\x04":
             return _zip(path)
-        if _is_tar(path):
+        is_tar = False
+        with suppress(tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError), _opened_tar(path):
+            is_tar = True
+        if is_tar:
             return _tar(path)
         if path.name.lower().endswith(ARCHIVE_SUFFIXES):
             raise MienError(f"Cannot read {path}: it is not an archive, or it is damaged. Download or create it again.")
@@ -161,12 +164,6 @@ def _opened_tar(path: Path) -> Iterator[tuple[tarfile.TarFile, BoundedReader]]:
         reader.left = _TAR_HEADER
         with tarfile.open(fileobj=reader, mode="r:") as archive:
             yield archive, reader
-
-
-def _is_tar(path: Path) -> bool:
-    with suppress(tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError), _opened_tar(path):
-        return True
-    return False
 
 
 def _tar(path: Path) -> Tree:
@@ -246,13 +243,9 @@ def digest(parts: Iterable[str]) -> str:
 
 def numbered_labels(names: Iterable[str]) -> dict[str, dict[str, str | None]]:
     """Return the labels that numbers stand for, by the data sets with all of these numbers; None: no label."""
-    numbers = {name for name in names if name.isdecimal()}
-    tables: dict[str, dict[str, str | None]] = {}
-    for set_, known in KNOWN["numbered"].items():
-        table = {str(number): label for number, label in enumerate(known["labels"], known["first"])}
-        if any(map(table.get, numbers)) and table.keys() >= numbers:
-            tables[set_] = table
-    return tables
+    numbers = set(filter(str.isdecimal, names))
+    tables = {set_: known["labels"] for set_, known in KNOWN["numbered"].items()}
+    return {set_: table for set_, table in tables.items() if any(map(table.get, numbers)) and table.keys() >= numbers}
 
 
 def numbers_of(path: str, files: Iterable[str], names: Iterable[str]) -> tuple[str, dict[str, str | None]]:

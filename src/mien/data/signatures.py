@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from mien.data.copies import CHUNK, NEIGHBOURS, SHIFT, SIDE, gray_chunks, in_gray
+from mien.data.rows import MISTAKES
 from mien.errors import MienError
 
 EXACT, ALIKE, UNKNOWN = "exact", "alike", ""  # whether a face is a copy of a face whose signature is known, or resembles it
@@ -82,8 +83,7 @@ def from_text(text: str) -> TrainingRows:
         table = np.frombuffer(base64.b64decode(note["table"], validate=True), dtype=np.uint8).reshape(-1, width)
         return TrainingRows(note["noted"], int(note["rows"]), table)
     except (ValueError, KeyError, TypeError) as error:
-        advice = "they are damaged, or a later mien wrote them. Export the model again, or install that mien"
-        raise MienError(f"The model file's notes of its training faces cannot be read ({error}): {advice}.") from None
+        raise MienError(MISTAKES["damaged notes"].format(error)) from None
 
 
 def signatures(images: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from mien.errors import MienError, first_line, shortened, suggestion
 from mien.images import is_image_name
 from mien.labels import FER2013, LabelSet
 
-_PARQUET = (".parquet", ".pq")
+PARQUET = (".parquet", ".pq")
 _OFFICIAL = {"training", "publictest", "privatetest"}
 _PIXELS = re.compile(r"\s*\d{1,3}(\s+\d{1,3}){3,}\s*")  # four numbers or more: a face of 2 x 2 or larger
 
@@ -81,14 +81,9 @@ def find_csv(tree: Tree) -> list[str]:
     return [file for file in pair if "subDirectory_filePath" in next(records(tree, file), (0, []))[1]]
 
 
-def recognise_parquet(tree: Tree) -> bool:
-    """Return whether there are Parquet files, and no images with them."""
-    return bool(tree.named(_PARQUET)) and not any(map(is_image_name, tree.files))
-
-
 def read_parquet(tree: Tree, carried: Sequence[str] = ()) -> Rows:
     """Read the tables of a folder as one set: images (bytes, Hugging Face's struct, or paths), labels and `carried` columns."""
-    tables = [_open_parquet(tree, name) for name in tree.named(_PARQUET)]
+    tables = [_open_parquet(tree, name) for name in tree.named(PARQUET)]
     if not tables:
         raise MienError(f"{tree.path} holds no Parquet files.")
     for table in tables[1:]:
