@@ -71,9 +71,16 @@ class FaceSet:
             raise MienError(f"Colour images must be (N, H, W, 3), not {images.shape}.")
         if images.shape[1] != images.shape[2]:
             raise MienError(f"Images must be square, not {images.shape[1]} pixels high and {images.shape[2]} wide.")
-        self._check_distributions("targets", self.targets)
-        if self.votes is not None:
-            self._check_distributions("votes", self.votes, ", or zeros where nothing is known")
+        shape = (count, len(self.labels))
+        for name, rows, or_zeros in (("targets", self.targets, ""), ("votes", self.votes, ", or zeros where nothing is known")):
+            if rows is None:
+                continue
+            if rows.dtype != np.float32 or rows.shape != shape:
+                raise MienError(MISTAKES["distributions"].format(name.capitalize(), shape, rows.dtype, rows.shape))
+            total = rows.sum(axis=1)
+            good = (rows >= 0).all(axis=1) & (np.isclose(total, 1, atol=1e-3) | (bool(or_zeros) & (total == 0)))
+            if len(wrong := np.flatnonzero(~good)):
+                raise MienError(MISTAKES["no shares"].format(name, or_zeros, wrong[0], rows[wrong[0]].tolist()))
         if self.sizes is not None and self.sizes.shape != (count, 2):
             raise MienError(f"{count} images need as many sizes, height and width, not {self.sizes.shape}.")
         if self.splits.shape != (count,) or self.ids.shape != (count,):
@@ -85,15 +92,6 @@ class FaceSet:
         for name, values in {**self.columns, **({} if self.groups is None else {"groups": self.groups})}.items():
             if values.shape != (count,) or values.dtype.kind != "U":
                 raise MienError(f"{count} images need {count} texts in the column {name!r}, not {values.dtype} {values.shape}.")
-
-    def _check_distributions(self, name: str, rows: np.ndarray, or_zeros: str = "") -> None:
-        wanted = (len(self), len(self.labels))
-        if rows.dtype != np.float32 or rows.shape != wanted:
-            raise MienError(MISTAKES["distributions"].format(name.capitalize(), wanted, rows.dtype, rows.shape))
-        total = rows.sum(axis=1)
-        good = (rows >= 0).all(axis=1) & (np.isclose(total, 1, atol=1e-3) | (bool(or_zeros) & (total == 0)))
-        if len(wrong := np.flatnonzero(~good)):
-            raise MienError(MISTAKES["no shares"].format(name, or_zeros, wrong[0], rows[wrong[0]].tolist()))
 
     @classmethod
     def from_arrays(

@@ -89,11 +89,8 @@ def _read_annotated(tree: Tree, files: list[str]) -> Rows:
             reason = error if isinstance(error, MienError) else "it is not a number from 0 to 10 in NumPy's format"
             bad.append(BadRow(file, f"of its annotation {annotation}: {reason}"))
     said, table = numbers_of("affectnet", (), set(numbers.values()))
-    images = []
-    for file, number in numbers.items():
-        if label := table.get(number):
-            split = next(filter(None, map(_folder_split, file.split("/"))), "none")
-            images.append((split, label, file))
+    splits = {file: next(filter(None, map(_folder_split, file.split("/"))), "none") for file in numbers}
+    images = [(splits[file], label, file) for file, number in numbers.items() if (label := table.get(number))]
     if not images:
         raise MienError(f"{tree.path} has AffectNet's annotations (*{_ANNOTATION}), but none with an expression, 0 to 7.")
     rows = _rows(tree, f"AffectNet's annotations{said}", images)

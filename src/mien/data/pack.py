@@ -24,6 +24,7 @@ from mien.labels import LabelSet
 FORMAT = "1"  # written into every pack; packs of another format are rejected, or made again in the cache
 Progress = Callable[[int, int | None], None]  # called now and then with the rows done, and all rows if their number is known
 Crop = Callable[[np.ndarray], np.ndarray | None]  # crops the face of a photo, or returns None if there is no face
+OpenCrop = Callable[[str], Crop]  # opens the detector of a name
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Decoded = tuple[Row, np.ndarray, tuple[int, ...]]  # a row, its prepared face, and the height and width it had before
@@ -71,8 +72,8 @@ def write_pack(
         order = np.argsort([split for _, split, *_ in entries], kind="stable")
         if (np.diff(order) != 1).any():
             write_whole(part, lambda ordered: _copy_images(part, ordered, start, order, shape))
-        tensors: dict[str, np.ndarray] = {"images": np.memmap(part, np.uint8, "r", start, (len(order), *shape))}
-        tensors |= _tensors([entries[row] for row in order], bad, len(rows.labels))
+        images = np.memmap(part, np.uint8, "r", start, (len(order), *shape))
+        tensors = _tensors(images, [entries[row] for row in order], bad, len(rows.labels))
         header, end = dict[str, Any](__metadata__=metadata), 0
         with part.open("r+b") as file:
             file.seek(0, os.SEEK_END)
@@ -154,14 +155,14 @@ def _copy_images(source: Path, into: Path, start: int, order: np.ndarray, shape:
         file.writelines(images[row].data for row in order)
 
 
-def _tensors(entries: list[tuple[Any, ...]], bad: list[str], labels: int) -> dict[str, np.ndarray]:
+def _tensors(images: np.ndarray, entries: list[tuple[Any, ...]], bad: list[str], labels: int) -> dict[str, np.ndarray]:
     targets, splits, ids, votes, sizes, columns = zip(*entries, strict=True)
 
     def shares(rows: Iterable[int | np.ndarray | None]) -> np.ndarray:
         known = np.eye(labels + 1, labels, dtype="<f4")  # the last row: nothing is known
         return np.stack([row if isinstance(row, np.ndarray) else known[-1 if row is None else row] for row in rows])
 
-    tensors = {"targets": shares(targets)}
+    tensors = {"images": images, "targets": shares(targets)}
     if any(each is not None for each in votes):
         tensors["votes"] = shares(votes)
     tensors |= {"sizes": np.array(sizes, dtype="<u4"), "splits": np.array(splits, dtype=np.uint8)}

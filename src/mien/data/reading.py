@@ -12,22 +12,21 @@ from mien import __version__
 from mien.data import fer2013, folders, pack, tables
 from mien.data.copies import likeness_groups
 from mien.data.faceset import SPLITS, FaceSet
-from mien.data.pack import Crop, Progress, is_pack, open_pack, pack_stamp, write_pack
+from mien.data.pack import OpenCrop, Progress, is_pack, open_pack, pack_stamp, write_pack
 from mien.data.rows import MISTAKES, Rows, Tree, digest, open_tree, stamp_of
-from mien.data.source import DataSource, as_source
+from mien.data.source import AnySource, DataSource, as_source
 from mien.errors import MienError, first_line, say, shortened
 from mien.files import cache_folder, sweep
 from mien.images import check_faces_shape, is_image_name
 from mien.inputs import csv_rows
 
-FORMATS: dict[str, tuple[Callable[[Tree], object], Callable[..., Rows]]] = {
+FORMATS: dict[str, tuple[Callable[[Tree], object], Callable[..., Rows]]] = {  # checks and readers, tried in this order
     "pack": (lambda tree: is_pack(tree.path), pack.read),
     "fer2013-csv": (lambda tree: "pixels" in fer2013.find(tree)[1], fer2013.read),
     "parquet": (lambda tree: tree.named(tables.PARQUET) and not any(map(is_image_name, tree.files)), tables.read_parquet),
     "manifest": (tables.find_csv, tables.read_csv),
     "folders": (lambda tree: not tree.is_single_file, folders.read),  # which checks what is in them
 }
-"""Checks and readers, tried in this order; the first that recognises a path reads it."""
 
 AUTO, PATTERN = "auto", "re:"  # values of `DataSource.group` that are not the name of a column
 LIKENESS = 0.75  # least correlation of the details of neighbours; at 0.6, chains join 251 of FER-2013's 3,589 PublicTest faces
@@ -36,11 +35,7 @@ _READERS = "6"  # raise it when a reader makes other rows of the same files
 
 
 def read_faces(
-    source: DataSource | str | Path,
-    size: int = 48,
-    channels: int = 1,
-    progress: Progress | None = None,
-    open_crop: Callable[[str], Crop] | None = None,
+    source: AnySource, size: int = 48, channels: int = 1, progress: Progress | None = None, open_crop: OpenCrop | None = None
 ) -> FaceSet:
     """Read labelled faces as `mien.read_faces` does; `open_crop` makes the function that crops faces of the detector's name."""
     source = as_source(source)
@@ -58,9 +53,7 @@ def read_faces(
     return faces if source.group is None else with_groups(faces, source.group)
 
 
-def _read_all(
-    source: DataSource, size: int, channels: int, progress: Progress | None, open_crop: Callable[[str], Crop] | None
-) -> FaceSet:
+def _read_all(source: DataSource, size: int, channels: int, progress: Progress | None, open_crop: OpenCrop | None) -> FaceSet:
     detector = (os.environ.get("MIEN_DETECTOR") or "yunet") if source.detector == "auto" else source.detector
     path, votes = _expanded(source.path), _expanded(source.votes) if source.votes else None
     check_faces_shape(size, channels)
@@ -75,8 +68,7 @@ def _read_all(
     earlier, made_of, reason = None, pack_stamp(cached), ""
     if os.path.lexists(cached):  # pathlib has no lexists
         try:
-            earlier = open_pack(cached)
-            reason = "it or mien has changed since it was packed"
+            earlier, reason = open_pack(cached), "it or mien has changed since it was packed"
         except MienError as damage:
             reason = str(damage).removesuffix(" Make it again.").rstrip(".")
     has_all = earlier and (source.skip_bad or len(earlier.origin.skipped) == len(earlier.origin.without_face))
@@ -154,32 +146,28 @@ def drop_rows(faces: FaceSet, path: Path, some_are_gone: bool = False) -> FaceSe
 
 def with_groups(faces: FaceSet, how: str) -> FaceSet:
     """Give every row its group, as `DataSource.group` says; MienError if a row has none."""
+    ids = [faces.id(row) for row in range(len(faces))]
     if how == AUTO:
-        named = [faces.id(row) for row in likeness_groups(faces.images, LIKENESS)]
+        named = [ids[row] for row in likeness_groups(faces.images, LIKENESS)]
     elif how.startswith(PATTERN):
-        named = _by_name(faces, how.removeprefix(PATTERN))
+        pattern = how.removeprefix(PATTERN)
+        try:
+            compiled = re.compile(pattern)
+        except re.error as error:
+            raise MienError(f"{pattern!r} in --data.group is not a regular expression: {error}.") from None
+        if not compiled.groups:
+            raise MienError(MISTAKES["no parentheses"].format(pattern))
+        found = [compiled.search(each if "/" in pattern else PurePosixPath(each).name) for each in ids]
+        named = ["" if each is None else "-".join(filter(None, each.groups())) for each in found]
     elif how in faces.columns:
         named = np.char.strip(faces.columns[how]).tolist()
     else:
         raise MienError(MISTAKES["no group column"].format(shortened(how), ", ".join(faces.columns) or "no columns"))
     if gaps := [row for row, name in enumerate(named) if not name]:
         mistake = "group column with gaps" if how in faces.columns else "no group in names"
-        raise MienError(MISTAKES[mistake].format(how, len(gaps), len(named), shortened(faces.id(gaps[0]))))
+        raise MienError(MISTAKES[mistake].format(how, len(gaps), len(named), shortened(ids[gaps[0]])))
     kind = f"{faces.origin.kind}, grouped by {'likeness' if how == AUTO else how}"
     return replace(faces, groups=np.array(named, dtype=str), origin=replace(faces.origin, kind=kind))
-
-
-def _by_name(faces: FaceSet, pattern: str) -> list[str]:
-    """Search the file name of every row, or its path if the pattern has a slash; join the parts in parentheses."""
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise MienError(f"{pattern!r} in --data.group is not a regular expression: {error}.") from None
-    if not compiled.groups:
-        raise MienError(MISTAKES["no parentheses"].format(pattern))
-    ids = [faces.id(row) for row in range(len(faces))]
-    found = [compiled.search(each if "/" in pattern else PurePosixPath(each).name) for each in ids]
-    return ["" if each is None else "-".join(filter(None, each.groups())) for each in found]
 
 
 def describe_groups(faces: FaceSet) -> list[str]:

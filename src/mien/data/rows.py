@@ -92,10 +92,9 @@ def open_tree(path: Path) -> Tree:
     """List the files of a file (gzipped or not), a folder, a zip or a tar, without hidden files and those of the system."""
     try:
         if path.is_dir():
-            found: dict[bool, list[str]] = {False: [], True: []}
-            for name, status in _entries(path):
-                found[status is not None and S_ISDIR(status.st_mode)].append(name)
-            return Tree(path, tuple(found[False]), tuple(found[True]), lambda name: open_file(path / name), path)
+            entries = [(name, status is not None and S_ISDIR(status.st_mode)) for name, status in _entries(path)]
+            files, folders = (tuple(name for name, is_folder in entries if is_folder == kind) for kind in (False, True))
+            return Tree(path, files, folders, lambda name: open_file(path / name), path)
         if not path.is_file():
             raise MienError(missing_path(path))
         with path.open("rb") as file:
@@ -159,9 +158,9 @@ def _zip(path: Path) -> Tree:
 
 
 @contextmanager
-def _opened_tar(path: Path) -> Iterator[tuple[tarfile.TarFile, BoundedReader]]:
+def _opened_tar(path: Path, limit: int = _TAR_HEADER) -> Iterator[tuple[tarfile.TarFile, BoundedReader]]:
     with open_file(path) as file, BoundedReader(_COMPRESSIONS.get(file.peek(2)[:2], io.BufferedReader)(file)) as reader:
-        reader.left = _TAR_HEADER
+        reader.left = limit
         with tarfile.open(fileobj=reader, mode="r:") as archive:
             yield archive, reader
 
@@ -186,8 +185,7 @@ def _tar(path: Path) -> Tree:
 
     @contextmanager
     def stream(member: tarfile.TarInfo) -> Iterator[IO[bytes]]:
-        with _opened_tar(path) as (archive, reader):
-            reader.left = sys.maxsize
+        with _opened_tar(path, sys.maxsize) as (archive, _):
             yield cast(IO[bytes], archive.extractfile(member))
 
     def content(member: tarfile.TarInfo) -> bytes:

@@ -56,6 +56,9 @@ class DataSource:
                 object.__setattr__(self, name, Path(value))
 
 
-def as_source(data: DataSource | str | Path) -> DataSource:
+AnySource = DataSource | str | Path
+
+
+def as_source(data: AnySource) -> DataSource:
     """Convert a plain path to a `DataSource`."""
     return data if isinstance(data, DataSource) else DataSource(data)  # type: ignore[arg-type]  # a string becomes a path
