@@ -329,39 +329,34 @@ def same_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def known_faces(images: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Find copies of faces whose signatures (M, BYTES) are known, and faces like one: as `copies_of_training_rows` does."""
+    from sklearn.neighbors import NearestNeighbors
+
     own = signatures(images)
     found = np.where(same_rows(own, known), EXACT, UNKNOWN).astype("U5")
     signs = np.unpackbits(known[:, :-DIGEST], axis=1).astype(np.float32) * 2 - 1
+    # all signatures have the same length, so those nearest by distance are those that agree best
+    search = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(signs)), algorithm="brute")
     others = np.flatnonzero(found == UNKNOWN)
     for start in range(0, len(others) if len(known) else 0, CHUNK):
         rows = others[start : start + CHUNK]
-        face, other, is_mirrored = _agreeing(in_gray(images[rows]), signs)
-        found[rows[face]] = ALIKE
+        gray = in_gray(images[rows])
+        weights = _weights(gray)
+        weights = np.concatenate([weights, weights * MIRROR])
+        nearest = search.fit(signs).kneighbors(weights, return_distance=False)
+        row, place = np.nonzero(np.einsum("fw,fnw->fn", weights, signs[nearest]) >= GLANCE)
+        face, other, is_mirrored = row % len(gray), nearest[row, place], row >= len(gray)
+        wanted, place = np.unique(face, return_inverse=True)  # only these are shifted
+        expected = signs[other] * np.where(is_mirrored[:, None], MIRROR, 1)
+        agreement = np.zeros(len(face), dtype=np.float32)
+        for down, across in product(range(-SHIFT, SHIFT + 1), repeat=2):
+            shifted = _weights(gray[wanted], down, across)[place]
+            np.maximum(agreement, np.einsum("pw,pw->p", shifted, expected), out=agreement)
+        same = agreement >= SAME_SIGNATURE
+        found[rows[face[same]]] = ALIKE
         # the sign of a wave near zero may differ between machines; the digest does not
-        same_digest = (own[rows[face], -DIGEST:] == known[other, -DIGEST:]).all(axis=1)
-        found[rows[face[same_digest & ~is_mirrored]]] = EXACT
+        same &= ~is_mirrored & (own[rows[face], -DIGEST:] == known[other, -DIGEST:]).all(axis=1)
+        found[rows[face[same]]] = EXACT
     return found
-
-
-def _agreeing(gray: np.ndarray, signs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Find faces and known ones whose waves agree by weight at some shift: (P,) rows of each, and whether mirrored."""
-    from sklearn.neighbors import NearestNeighbors
-
-    weights = _weights(gray)
-    weights = np.concatenate([weights, weights * MIRROR])
-    # all signatures have the same length, so those nearest by distance are those that agree best
-    search = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(signs)), algorithm="brute").fit(signs)
-    nearest = search.kneighbors(weights, return_distance=False)
-    row, place = np.nonzero(np.einsum("fw,fnw->fn", weights, signs[nearest]) >= GLANCE)
-    face, other, is_mirrored = row % len(gray), nearest[row, place], row >= len(gray)
-    wanted, place = np.unique(face, return_inverse=True)  # only these are shifted
-    expected = signs[other] * np.where(is_mirrored[:, None], MIRROR, 1)
-    agreement = np.zeros(len(face), dtype=np.float32)
-    for down, across in product(range(-SHIFT, SHIFT + 1), repeat=2):
-        shifted = _weights(gray[wanted], down, across)[place]
-        np.maximum(agreement, np.einsum("pw,pw->p", shifted, expected), out=agreement)
-    same = agreement >= SAME_SIGNATURE
-    return face[same], other[same], is_mirrored[same]
 
 
 def _weights(gray: np.ndarray, down: int = 0, across: int = 0) -> np.ndarray:
@@ -379,6 +374,5 @@ def _coefficients(gray: np.ndarray, down: int = 0, across: int = 0) -> np.ndarra
     top, left, extent = SHIFT + down, SHIFT + across, SIDE - 2 * SHIFT
     middle = gray[:, top : top + extent, left : left + extent].astype(np.float32)
     waves = dctn(middle, axes=(1, 2), norm="ortho")[:, *WAVE_NUMBERS.T]
-    is_blank = gray.std(axis=(1, 2)) < BLANK
     fineness = np.hypot(*WAVE_NUMBERS.T)  # in faces, strength falls about in proportion to it
-    return np.asarray(waves * fineness * ~is_blank[:, None], dtype=np.float32)
+    return np.asarray(waves * fineness * (gray.std(axis=(1, 2)) >= BLANK)[:, None], dtype=np.float32)

@@ -104,8 +104,7 @@ def decoded(rows: Iterable[Row | BadRow], size: int, channels: int, crop: Crop |
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item], at_a_time: int) -> Iterator[Result]:
     """Work on items in a few threads, several at a time in each, and yield the results in order, in bounded memory."""
     waiting: deque[Future[list[Result]]] = deque()
-    items = iter(items)
-    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="mien-decode")
+    items, pool = iter(items), ThreadPoolExecutor(_THREADS, thread_name_prefix="mien-decode")
     try:
         while chunk := list(islice(items, at_a_time)):
             waiting.append(pool.submit(lambda chunk: list(map(work, chunk)), chunk))

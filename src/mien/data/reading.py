@@ -14,7 +14,7 @@ from mien.data.copies import likeness_groups
 from mien.data.faceset import SPLITS, FaceSet
 from mien.data.pack import OpenCrop, Progress, is_pack, open_pack, pack_stamp, write_pack
 from mien.data.rows import MISTAKES, Rows, Tree, digest, open_tree, stamp_of
-from mien.data.source import AnySource, DataSource, as_source
+from mien.data.source import DataSource, as_source
 from mien.errors import MienError, first_line, say, shortened
 from mien.files import cache_folder, sweep
 from mien.images import check_faces_shape, is_image_name
@@ -28,6 +28,7 @@ FORMATS: dict[str, tuple[Callable[[Tree], object], Callable[..., Rows]]] = {  # 
     "folders": (lambda tree: not tree.is_single_file, folders.read),  # which checks what is in them
 }
 
+AnySource = DataSource | str | Path
 AUTO, PATTERN = "auto", "re:"  # values of `DataSource.group` that are not the name of a column
 LIKENESS = 0.75  # least correlation of the details of neighbours; at 0.6, chains join 251 of FER-2013's 3,589 PublicTest faces
 MOST_SHOWN = 6  # groups whose sizes are shown
@@ -48,8 +49,7 @@ def read_faces(
         faces = drop_rows(faces, _expanded(source.drop), some_are_gone)
     used = np.flatnonzero(faces.targets.any(axis=0))
     if len(used) < 2:
-        label = shortened(faces.labels[int(used[0])])
-        raise MienError(MISTAKES["one label"].format(len(faces), faces.origin.path, label))
+        raise MienError(MISTAKES["one label"].format(len(faces), faces.origin.path, shortened(faces.labels[used[0]])))
     return faces if source.group is None else with_groups(faces, source.group)
 
 

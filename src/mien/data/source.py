@@ -56,9 +56,6 @@ class DataSource:
                 object.__setattr__(self, name, Path(value))
 
 
-AnySource = DataSource | str | Path
-
-
-def as_source(data: AnySource) -> DataSource:
+def as_source(data: DataSource | str | Path) -> DataSource:
     """Convert a plain path to a `DataSource`."""
     return data if isinstance(data, DataSource) else DataSource(data)  # type: ignore[arg-type]  # a string becomes a path
