@@ -22,7 +22,6 @@ SHIFT = 2  # largest offset between the crops of two copies, in pixels of 48
 NEIGHBOURS = 8  # most candidates per face and mirror image, which bounds the cost where many faces look alike
 COMPONENTS = 16  # principal components that trees split on: three quarters of the variance of FER-2013's fingerprints
 TREES, LEAF = 24, 256  # number of trees, and most faces in a leaf. A pair is missed only if every tree separates it.
-
 LEAST_LIKENESS = 0.82  # least correlation of the fingerprints of candidates; 4% of FER-2013's near copies have less than 0.85
 RESEMBLING = 0.7  # least correlation of the details of pairs that are aligned and compared; cropped copies have that much
 SAME_PHOTO = 0.25  # largest `_difference` of near copies: above it, shots of one person in one pose begin (docs/fer2013.md)
@@ -39,7 +38,6 @@ MOST_SIGNED = 100_000  # up to this many training faces are stored as signatures
 MOST_DIGESTED = 150_000  # up to this many are stored as digests of their pixels, 1 MB in all; more are not stored
 COARSEST = 3  # coarser waves, in half periods per face, show the lighting and where the head is, which strangers share
 PIXEL_DIGEST = 5  # bytes of a digest: of 150,000 faces and as many others, one in a hundred runs would see one false copy
-
 SAME_SIGNATURE = 0.90  # least agreement of faces that are alike: near copies, or one person in one place (docs/evaluate.md)
 GLANCE = 0.5  # least agreement, unshifted, of candidates: a tenth of the copies shifted by two pixels have less
 
@@ -86,8 +84,7 @@ def _joined(original: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     count = len(original)
     first, second = np.concatenate([np.column_stack([np.arange(count), original]), pairs]).T
     graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(count, count))
-    _, number = connected_components(graph, directed=False)
-    _, first_row = np.unique(number, return_index=True)
+    _, first_row, number = np.unique(connected_components(graph, directed=False)[1], return_index=True, return_inverse=True)
     return np.asarray(first_row[number], dtype=np.int64)
 
 
@@ -168,8 +165,7 @@ def _nearest(links: list[tuple[np.ndarray, np.ndarray]], count: int) -> tuple[np
     numbers, first = np.unique(numbers, return_index=True)
     likeness, rows = likeness[first], numbers // count
     order = np.lexsort((-likeness, rows))
-    starts = np.searchsorted(rows[order], rows[order])
-    kept = order[np.arange(len(order)) - starts < NEIGHBOURS]
+    kept = order[np.arange(len(order)) - np.searchsorted(rows[order], rows[order]) < NEIGHBOURS]
     return numbers[kept], likeness[kept]
 
 
@@ -286,9 +282,9 @@ def copies_between_folds(images: np.ndarray, fold: np.ndarray) -> tuple[Training
     kinds = np.full(len(images), UNKNOWN, dtype="U5")
     for number in np.unique(fold):
         known = describe_training_rows(images[fold != number])
-        if (found := copies_of_training_rows(images[fold == number], known)) is None:
+        if known.noted == "nothing":
             return None
-        kinds[fold == number] = found
+        kinds[fold == number] = copies_of_training_rows(images[fold == number], known)
     return known, kinds
 
 

@@ -45,8 +45,7 @@ def read_faces(
     faces = _read_all(source, size, channels, progress, open_crop)
     if source.drop is not None:
         # votes that replace the labels leave rows out too, and one list must work with and without them
-        some_are_gone = source.votes is not None and source.votes_as != "beside"
-        faces = drop_rows(faces, _expanded(source.drop), some_are_gone)
+        faces = drop_rows(faces, _expanded(source.drop), source.votes is not None and source.votes_as != "beside")
     used = np.flatnonzero(faces.targets.any(axis=0))
     if len(used) < 2:
         raise MienError(MISTAKES["one label"].format(len(faces), faces.origin.path, shortened(faces.labels[used[0]])))

@@ -134,8 +134,7 @@ def _entries(root: Path) -> Iterator[tuple[str, os.stat_result | None]]:
 def _archive(path: Path, members: Mapping[str, Any], stream: Callable[[Any], Any], content: Callable[[Any], bytes]) -> Tree:
     """Make the tree of an archive of which some members are streamed; the names of its folders end with a slash."""
     files = sorted(name for name in members if not name.endswith("/"))
-    folders = {name.rstrip("/") for name in members if name.endswith("/")}
-    folders.update(str(parent) for name in members for parent in PurePosixPath(name).parents)
+    folders = {str(parent) for name in members for parent in PurePosixPath(f"{name}x").parents}  # those of a/b/x: a/b and a
 
     def open_member(name: str) -> Any:
         return stream(members[name]) if name.lower().endswith(_STREAMED) else io.BytesIO(content(members[name]))

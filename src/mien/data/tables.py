@@ -180,9 +180,8 @@ class _Manifest:
         if names is not None:
             labels, index = labels_from(names)
             return labels, {**index, **{str(number): index[name] for number, name in enumerate(names)}}, ""
-        is_affectnet = self.image.casefold() == "subdirectory_filepath"
-        hint = "fer2013" if self.is_expw else "affectnet" if is_affectnet else str(self.tree.path)
-        said, table = numbers_of(hint, paths, words)
+        path = "affectnet" if self.image.casefold() == "subdirectory_filepath" else str(self.tree.path)
+        said, table = numbers_of("fer2013" if self.is_expw else path, paths, words)
         if not said:
             return (*labels_from(words or {"none"}), "")
         labels, index = labels_from(filter(None, table.values()))
