@@ -165,9 +165,8 @@ def _tensors(images: np.ndarray, entries: list[tuple[Any, ...]], bad: list[str],
     if any(each is not None for each in votes):
         tensors["votes"] = shares(votes)
     tensors |= {"sizes": np.array(sizes, dtype="<u4"), "splits": np.array(splits, dtype=np.uint8)}
-    tensors["ids"] = (
-        np.array([each.encode(errors="backslashreplace") for each in ids], dtype=bytes).view(np.uint8).reshape(len(ids), -1)
-    )
+    encoded = np.array([each.encode(errors="backslashreplace") for each in ids], dtype=bytes)
+    tensors["ids"] = encoded.view(np.uint8).reshape(len(ids), -1)
     if names := list(dict.fromkeys(name for each in columns for name in each)):
         values = {name: [each.get(name, "") for each in columns] for name in names}
         tensors["columns"] = np.frombuffer(json.dumps(values).encode(), np.uint8)

@@ -71,7 +71,8 @@ class Tree:
         except (FileNotFoundError, IsADirectoryError, KeyError):
             raise MienError("there is no such file") from None
         except Exception as error:  # each compression raises its own
-            raise MienError(f"it {error if isinstance(error, MienError) else f'cannot be read: {reason_of(error)}'}") from error
+            reason = error if isinstance(error, MienError) else f"cannot be read: {reason_of(error)}"
+            raise MienError(f"it {reason}") from error
 
     def read_image(self, name: str) -> np.ndarray:
         """Decode an image file."""
