@@ -31,6 +31,11 @@ OPTIONAL = {
     "lightning_fabric",
     "timm",
     "huggingface_hub",
+    "fastapi",
+    "starlette",
+    "pydantic",
+    "uvicorn",
+    "prometheus_client",
 }
 """What `pip install mien` does not bring."""
 

@@ -31,6 +31,7 @@ CASES = {
     ("crop", "out"): ("folder", "", "crop {photo} --out {out}"),
     ("quantize", "out"): ("file", ".onnx", "quantize {model} --data {faces} --out {out}"),
     ("push", "out"): ("folder", "", "push {run} --to a/b --out {out}"),
+    ("page", "out"): ("folder", "", "page --model {model} --out {out}"),
     ("demo", "out"): ("folder", "", "demo --out {out}"),
 }
 PYTHON = {

@@ -4,11 +4,13 @@ import codecs
 import csv
 import io
 import json
+import math
 import os
 import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -28,6 +30,7 @@ LARGEST_JSON = 1 << 26  # bytes; the metrics.json of seven labels has 0.1 MB
 LARGEST_YAML = 1 << 16  # bytes; mien's recipes have at most 2 KB
 LONGEST_NUMBER = 40  # characters of a whole number; those of a recipe are below 2**32
 MOST_VALUES, DEEPEST = 5000, 20  # of a YAML text, an alias counted as what it stands for; a recipe has 60 values, three deep
+MOST_PIXELS = ContextVar("MOST_PIXELS", default=math.inf)  # of an image, where a service sets a lower limit
 _CHANGED = threading.Condition()  # guards what follows
 _ALL, _HELD = {"pixels": 0}, threading.local()  # pixels in flight, of all threads and of this one
 
@@ -106,7 +109,7 @@ def pixel_limit() -> float:
     text = os.environ.get("MIEN_MAX_MEGAPIXELS") or MAX_MEGAPIXELS
     with suppress(ValueError):
         if (limit := float(text)) >= 0:
-            return limit * 1e6
+            return min(limit * 1e6, MOST_PIXELS.get())
     raise MienError(f"cannot be read: MIEN_MAX_MEGAPIXELS must be a number of megapixels, not {text!r}.")
 
 
@@ -117,7 +120,8 @@ def check_pixels(width: int, height: int, share: float = 1.0) -> None:
         raise MienError(f"has no pixels ({width}x{height}); give another.")
     if pixels > limit:
         sizes = f"{pixels / 1e6:.3g} megapixels and the limit is {limit / 1e6:g}"
-        raise MienError(f"has {sizes}; make it smaller, or set MIEN_MAX_MEGAPIXELS.")
+        advice = "" if MOST_PIXELS.get() < math.inf else ", or set MIEN_MAX_MEGAPIXELS"
+        raise MienError(f"has {sizes}; make it smaller{advice}.")
     if pixels > SMALL and hasattr(_HELD, "pixels"):
         with _CHANGED:
             # a larger image waits until it is alone; a thread that holds pixels does not wait, or two could wait for each other

@@ -148,3 +148,12 @@ def test_the_doctor_answers_programs_and_its_exit_status_says_whether_predicting
     monkeypatch.setitem(sys.modules, "av", None)
     assert main(["doctor"]) == 1
     assert "av cannot be imported" in capsys.readouterr().out
+
+
+def test_the_token_of_the_service_is_not_shown(monkeypatch, capsys):
+    monkeypatch.setenv("MIEN_TOKEN", "a secret")
+    for form in ("table", "json"):
+        main(["doctor", "--format", form])
+        told = capsys.readouterr().out
+        assert "MIEN_TOKEN" in told
+        assert "secret" not in told

@@ -89,8 +89,8 @@ class YuNet:
 
     framing: Framing | None = YUNET_FRAMING
 
-    def __init__(self, path: Path = YUNET, score: float = _SEARCH.min_score) -> None:
-        self._score = score
+    def __init__(self, path: Path = YUNET, score: float = _SEARCH.min_score, most: float = math.inf) -> None:
+        self._score, self._most = score, most
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # images run in parallel, not one image's operations
         options.log_severity_level = 4
@@ -128,6 +128,8 @@ class YuNet:
             certain = [face for face in rotated if _score(face) >= max(_SEARCH.sure_score, self._score)]
             faces = sorted(certain, key=_score, reverse=True)
         faces = [faces[number] for number in distinct(np.array([face.box for face in faces]).reshape(-1, 4), _SEARCH.duplicate)]
+        if len(faces) > self._most:
+            raise MienError(f"it has {len(faces):,} faces, and the limit is {self._most:,}")
         faces.sort(key=lambda face: face.size[0] * face.size[1], reverse=True)
         return [self._refined(image, face) for face in faces]
 
@@ -178,12 +180,12 @@ class YuNet:
         return faces
 
 
-def open_detector(name: str = "auto", score: float | None = None) -> Detector:
-    """Open the face detector in `detector_file` that finds faces from this score on, by default from its own."""
+def open_detector(name: str = "auto", score: float | None = None, most: float = math.inf) -> Detector:
+    """Open the face detector in `detector_file`, with the least score of a face and the most faces of an image."""
     if score is not None:
         check_number("The least score of a face", score, 1e-6, 1 - 1e-6, whole=False)
     path = detector_file(name)
-    return WholeImage() if path is None else YuNet(path, score or _SEARCH.min_score)
+    return WholeImage() if path is None else YuNet(path, score or _SEARCH.min_score, most)
 
 
 def detector_file(name: str) -> Path | None:

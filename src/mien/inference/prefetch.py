@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any, Generic, TypeVar
 
 from mien.inference.prediction import Holder
@@ -36,7 +37,7 @@ def prefetched(
     threads end with the generator. If the iterable hangs, the thread that reads it does too, but Python exits all the same.
     """
     run = _Run[Result, Answer](threads, finish, lambda group: len(group) >= AHEAD or sum(map(size, group)) >= full)
-    reader = threading.Thread(target=run.read, args=(items, work), name="mien-reader", daemon=True)
+    reader = threading.Thread(target=copy_context().run, args=(run.read, items, work), name="mien-reader", daemon=True)
     try:
         with deferred_interrupts():
             reader.start()
@@ -164,7 +165,7 @@ class _Run(Generic[Result, Answer]):
                 items.close()  # releases files and cameras at once
 
     def _submit(self, function: Callable[[Any], Any], argument: object) -> Future[Any]:
-        future = self._pool.submit(function, argument)
+        future = self._pool.submit(copy_context().run, function, argument)  # with the limits of the caller
         future.add_done_callback(self._wake)
         return future
 

@@ -27,7 +27,7 @@ from mien.errors import MienError, check_number
 from mien.files import missing_path
 from mien.inference.prediction import Frame, Unread
 from mien.inference.video import FETCH_ADVICE, camera_frames, stream_frames, video_frames
-from mien.inputs import LARGEST_MEMBER, BoundedReader, failure, open_file, reason_of, unpack
+from mien.inputs import LARGEST_MEMBER, MOST_PIXELS, BoundedReader, failure, open_file, reason_of, unpack
 
 Item: TypeAlias = images.ImageSource | int | Frame | Unread  # an image, folder, pattern, zip, video or camera
 Source: TypeAlias = Item | Iterable[Item]  # the sources of `predict`: an item, or an iterable of items
@@ -111,6 +111,7 @@ def _list_item(item: Any, name: str, every: int, skip: Callable[[str], bool], fe
     else:
         own_name = getattr(item, "filename", "") or getattr(item, "name", "")
         if hasattr(item, "read"):
+            item = item.file if hasattr(getattr(item, "file", None), "read") else item  # of FastAPI's UploadFile
             with suppress(AttributeError, OSError):
                 item.seek(0)  # as Pillow does: what was just written to a file leaves it at its end
             item = item.read()
@@ -212,16 +213,17 @@ def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
     with BoundedReader(raw) as opened, zipfile.ZipFile(opened) as archive:
         opened.left = sys.maxsize
         members = images.zip_members(archive, natural)
+        most = int(min(LARGEST_MEMBER, 4 * MOST_PIXELS.get()))  # four bytes for each pixel
         found = [member for member in members if not member.endswith("/") and images.is_image_name(member)]
         for member in found:
             source, info = f"{name}/{member}", members[member]
             try:
                 if info.flag_bits & ENCRYPTED:
                     raise MienError("needs a password; unpack the zip first, then give its folder.")
-                if info.file_size > LARGEST_MEMBER:
+                if info.file_size > most:
                     raise MienError(f"would unpack to {info.file_size / 2**30:.1f} GB; unpack it, and make it smaller.")
                 with images.open_member(archive, info) as content:
-                    image: Frame | Unread = Unread(source, unpack(content, LARGEST_MEMBER))
+                    image: Frame | Unread = Unread(source, unpack(content, most))
             except Exception as problem:  # each compression raises its own
                 image = Frame(source, error=failure(f"image {source!r}", problem, "cannot be unpacked", "zip it again"))
             yield image

@@ -169,7 +169,8 @@ def nvidia_gpus() -> list[str]:
 
 def diagnose() -> Diagnosis:
     """Check what `doctor` does, without importing PyTorch."""
-    found = Diagnosis(settings={name: value for name, value in sorted(os.environ.items()) if name.startswith("MIEN_")})
+    variables = {name: value for name, value in sorted(os.environ.items()) if name.startswith("MIEN_")}
+    found = Diagnosis(settings=variables | ({"MIEN_TOKEN": "(set)"} if "MIEN_TOKEN" in variables else {}))
     _check_packages(found)
     if not found.works:
         return found

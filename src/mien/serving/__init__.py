@@ -1,0 +1,85 @@
+"""The HTTP service: an ASGI app that answers as `mien.predict` does, with limits, and the server that runs it."""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mien.errors import MienError
+from mien.inference.classifier import DEFAULT_MODEL, Classifier
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+PACKAGES = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")  # of the extra `serve`
+
+
+def create_app(
+    model: str | Path | Classifier = DEFAULT_MODEL,
+    detector: str = "auto",
+    token: str | None = None,
+    page: bool = True,
+    max_megabytes: float = 32.0,
+    max_megapixels: float = 50.0,
+    max_images: int = 300,
+    max_faces: int = 100,
+    max_seconds: float = 60.0,
+    send_seconds: float = 30.0,
+    queue: int = 64,
+    threads: int | None = None,
+) -> "FastAPI":
+    """Make an ASGI app that answers HTTP requests with the predictions of one model.
+
+    Any ASGI server runs it, and it can be mounted in another app. The images of a request stay in memory, and nothing of them
+    is kept or logged. Limits on connections and on the head of a request are the server's; those of `mien serve` are set.
+
+    Args:
+        model: a model file, a run folder, a name that `mien models` lists, hf:owner/name, or an open classifier.
+        detector: auto, yunet, none, or a YuNet .onnx file.
+        token: a secret that every request needs as `Authorization: Bearer TOKEN`, except those of /health and /ready.
+        page: serve the page that predicts in the browser at /; with a token there is none, since browsers do not send it.
+        max_megabytes: largest body of a request in megabytes.
+        max_megapixels: most pixels of an image, in millions; a quarter of it for a frame of a video.
+        max_images: most images of a request: files, members of zips and frames of videos.
+        max_faces: most faces of an image; the row of one with more has an error.
+        max_seconds: most seconds from the last byte of a request to its answer.
+        send_seconds: most seconds in which a client may send a request, and in which it may take the answer.
+        queue: most requests that wait for a thread; further ones get 503 and Retry-After.
+        threads: requests that are processed at the same time; by default as many as this process may use cores, at most 8.
+
+    Returns:
+        The app; its `state.predictor` has the classifier.
+
+    Raises:
+        MienError: if the extra `serve` is not installed, the model or the detector cannot be opened, or a limit is out of
+            range.
+    """
+    options: dict[str, Any] = locals()
+    if missing := [name for name in PACKAGES if find_spec(name) is None]:
+        raise MienError(f"The service needs {', '.join(missing)}, not installed here; run: pip install 'mien[serve]'")
+    from mien.serving.app import build
+
+    return build(**options)
+
+
+def run_service(
+    host: str = "127.0.0.1", port: int = 8000, token: str | None = None, no_auth: bool = False, **options: Any
+) -> None:
+    """Serve an app of `create_app` until Ctrl-C or SIGTERM, then finish the requests in progress.
+
+    Args:
+        host: address to listen on; by default it is reached from this machine only.
+        port: port to listen on; 0 is any free one.
+        token: a secret that every request needs as `Authorization: Bearer TOKEN`, except those of /health and /ready; by
+            default that in MIEN_TOKEN, which other users of the machine do not see.
+        no_auth: listen on an address that other machines reach without a token.
+        **options: see `create_app`.
+
+    Raises:
+        MienError: as `create_app` does, or if it cannot listen there.
+    """
+    token = token or os.environ.get("MIEN_TOKEN") or None
+    app = create_app(token=token, **options)  # first, since it says which packages are missing
+    from mien.serving.server import run
+
+    run(app, host, port, is_guarded=no_auth or token is not None)

@@ -1,0 +1,240 @@
+"""The app of the service: predictions for programs, the page for people, and what the service says about itself."""
+
+import asyncio
+import math
+import tempfile
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
+from starlette.exceptions import HTTPException as AnyHTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+from starlette.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from mien import __version__
+from mien.errors import MienError, check_number, load_table
+from mien.inference.classifier import MODELS, Classifier
+from mien.inference.pipeline import UNSURE
+from mien.inference.prediction import Frame
+from mien.inference.sources import inline_bytes
+from mien.inference.tracking import SMOOTHING
+from mien.serving.docs import docs_page
+from mien.serving.guard import PATHS, Guard, Metrics, problem
+from mien.serving.predictor import RETRY, Predictor
+
+TEXTS = load_table(__file__, "schema")
+RAW = ("image/", "video/", "application/octet-stream", "application/zip", "application/x-www-form-urlencoded")  # last: curl's
+LONGEST_FIELD = 1000  # characters of a text in a form, which is no file and refused
+PAGE_HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
+    "img-src 'self' blob: data:; media-src 'self' blob:; worker-src 'self' blob:; connect-src 'self'; manifest-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Embedder-Policy": "require-corp",  # with the next one, WebAssembly may use several threads
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+class Options(BaseModel):
+    """The options of `mien.predict` that a request may set."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    head: Literal["crowd", "label"] | None = Field(None, description="output of a model with two heads")
+    prior: Literal["training", "balanced"] | Annotated[float, Field(ge=0, le=1)] | Json[dict[str, float]] | None = Field(
+        None,
+        description='how often each label is expected: training, balanced, a power between (0 to 1), or {"happy": 0.5, ...}',
+    )
+    labels: Json[dict[str, str | list[str] | None]] | None = Field(
+        None, description='what becomes of the labels: {"negative": ["angry", "sad"], "neutral": "calm", "disgust": null}'
+    )
+    faces: bool = Field(False, description="the images are cropped faces already")
+    margin: float = Field(0.0, ge=-0.4, le=2, description="extra room around each face, as a share of its square")
+    min_size: float = Field(0.0, ge=0, le=1e9, description="least size of a face in pixels")
+    min_score: float | None = Field(
+        None, ge=0.1, le=1 - 1e-6, description="least score of a face; below 0.1 too much would be examined"
+    )
+    threshold: float = Field(UNSURE, ge=0, le=1, description="confidence below which a prediction is unsure")
+    every: int = Field(1, ge=1, le=1000, description="of videos, process only every N-th frame")  # time is checked at these
+    track: bool = Field(True, description="in videos, number the faces by person")
+    smoothing: float = Field(SMOOTHING, ge=0, le=1e9, description="seconds over which probabilities in videos are averaged")
+
+
+class DataURIs(BaseModel):
+    """The JSON body of a request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    images: list[Annotated[str, Field(pattern="^data:[^,]*,")]] = Field(min_length=1)
+
+
+def build(
+    model: str | Path | Classifier,
+    token: str | None,
+    page: bool,
+    max_megabytes: float,
+    max_seconds: float,
+    send_seconds: float,
+    **limits: Any,
+) -> FastAPI:
+    """Make the app; the parameters are those of `create_app`."""
+    check_number("The most megabytes of a request", max_megabytes, 1e-3, whole=False)
+    check_number("The seconds to send a request", send_seconds, 1e-3, whole=False)
+    if token is not None and not (token.isascii() and token.isprintable() and token.strip() == token != ""):
+        raise MienError("The token must consist of printable ASCII characters, without spaces around them; make another.")
+    predictor = Predictor(model, max_seconds=max_seconds, **limits)
+    metrics = Metrics(predictor)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(predictor.close)
+
+    app = FastAPI(title="mien", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.predictor, app.state.send_seconds, app.state.max_seconds = predictor, send_seconds, max_seconds
+    app.add_middleware(Guard, metrics, token, max_megabytes, send_seconds)
+    _add_problems(app)
+    problems = {status: _described(text, "problem", "problem+json") for status, text in TEXTS["problems"].items()}
+    _add_predict(app, predictor, metrics, problems)
+    _add_about(app, predictor, metrics, problems)
+    if page and token is None:
+        _add_page(app, predictor.classifier.path)
+    return app
+
+
+def _described(text: str, schema: str, kind: str = "json") -> dict[str, Any]:
+    return {"description": text, "content": {f"application/{kind}": {"schema": TEXTS[schema]}}}
+
+
+def _add_problems(app: FastAPI) -> None:
+    """Answer every error as problem+json, without paths, traces or what was sent."""
+
+    def invalid(errors: Iterable[Any]) -> Response:
+        found: dict[str, list[str]] = {}
+        for each in errors:  # several where a value may be of several kinds
+            place = each["loc"][1:2] if each["loc"][:1] == ("query",) else each["loc"]
+            found.setdefault(".".join(map(str, place)) or "body", []).append(each["msg"])
+        all_errors = [{"name": name, "message": "; ".join(messages)} for name, messages in found.items()][:20]
+        return problem(422, f"{all_errors[0]['name']} is not valid: {all_errors[0]['message']}", errors=all_errors)
+
+    handlers: dict[Any, Any] = {
+        AnyHTTPException: lambda error: problem(error.status_code, error.detail, error.headers),
+        RequestValidationError: lambda error: invalid(error.errors()),
+        ValidationError: lambda error: invalid(error.errors(include_url=False, include_context=False, include_input=False)),
+        MienError: lambda error: problem(422, str(error)),
+        MultiPartException: lambda error: problem(413 if error.message.startswith("Too many") else 400, error.message),
+        ClientDisconnect: lambda _: problem(400, "The client has gone."),
+        Exception: lambda _: problem(500, "This is a bug in mien; please report it where you got mien."),
+    }
+    for kind, answer in handlers.items():
+        app.add_exception_handler(kind, lambda _, error, answer=answer: answer(error))
+
+
+def _add_predict(app: FastAPI, predictor: Predictor, metrics: Metrics, problems: dict[int | str, Any]) -> None:
+    answers = {200: _described("The predictions.", "rows"), **problems}
+
+    @app.post("/predict", responses=answers, openapi_extra={"requestBody": TEXTS["body"]}, response_class=Response)
+    async def predict(request: Request, options: Annotated[Options, Query()]) -> Response:
+        """Find the faces of images and videos, and classify their expressions."""
+        async with AsyncExitStack() as files:
+            images = await _images(request, predictor.max_images, files)
+            text, tally = await predictor.answer(images, options.model_dump(), request)
+        for name, counter in metrics.tally.items():
+            counter.inc(tally[name])
+        return Response(text, media_type="application/json")
+
+
+async def _images(request: Request, most: int, opened: AsyncExitStack) -> Iterable[Any]:
+    kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        parser = MultiPartParser(
+            request.headers, request.stream(), max_files=most, max_fields=most, max_part_size=LONGEST_FIELD
+        )
+        parser.spool_max_size = math.inf  # type: ignore[assignment]  # in memory, never on the disk
+        form = await parser.parse()
+        opened.push_async_callback(form.close)
+        for name, part in form.multi_items():
+            if isinstance(part, str):
+                raise HTTPException(422, f"The field {name[:40]!r} is not a file; send it with a file name.")
+        files: list[Any] = [part for _, part in form.multi_items()]
+    elif kind == "application/json":
+        found = DataURIs.model_validate_json(await request.body())
+        if len(found.images) > most:
+            raise HTTPException(413, f"There are more than {most:,} images; send fewer.")
+        return (_decoded(number, text) for number, text in enumerate(found.images))  # decoded in another thread
+    elif kind.startswith(RAW):
+        files = list(filter(None, [await request.body()]))
+    else:
+        raise HTTPException(
+            415, f"{kind[:40]!r} is no type of images; send a form with files, an image, or JSON with data URIs."
+        )
+    if not files:
+        raise HTTPException(422, "There is no image in the request; send at least one.")
+    return files
+
+
+def _decoded(number: int, uri: str) -> bytes | Frame:
+    with suppress(ValueError):
+        if content := inline_bytes(uri):
+            return content
+    return Frame(f"image {number}", error="The data URI is empty, or no valid base64; encode the photo again.")
+
+
+def _add_about(app: FastAPI, predictor: Predictor, metrics: Metrics, problems: dict[int | str, Any]) -> None:
+    busy: dict[int | str, Any] = {503: problems[503]}
+    denied: dict[int | str, Any] = {401: problems[401]}
+
+    @app.get("/health", description=TEXTS["answers"]["health"])
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/ready", description=TEXTS["answers"]["ready"], responses=busy)
+    async def ready() -> dict[str, str]:
+        if predictor.is_full:
+            raise HTTPException(503, "The queue is full.", RETRY)
+        return {"status": "ready"}
+
+    @app.get("/model", description=TEXTS["answers"]["model"], responses=denied)
+    async def model() -> dict[str, Any]:
+        classifier = predictor.classifier
+        keys = ("heads", "head", "prior", "size", "channels", "parameters")
+        about = {"name": classifier.path.stem, "labels": list(classifier.labels), "detector": predictor.detector}
+        return about | {key: getattr(classifier, key) for key in keys} | {"mien": __version__}
+
+    @app.get("/metrics", description=TEXTS["answers"]["metrics"], responses=denied, response_class=Response)
+    async def counts() -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/docs", include_in_schema=False)
+    async def documentation(request: Request) -> HTMLResponse:
+        text, policy = docs_page(app.openapi(), str(request.url).partition("?")[0].removesuffix("/docs"))
+        return HTMLResponse(text, headers={"Content-Security-Policy": policy})
+
+
+class _Page(StaticFiles):
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        if f"/{path}" in PATHS:
+            raise AnyHTTPException(405, headers={"Allow": "POST" if path == "predict" else "GET"})
+        response = await super().get_response(path, scope)
+        response.headers.update(PAGE_HEADERS)
+        return response
+
+
+def _add_page(app: FastAPI, model: Path) -> None:
+    app.state.page = tempfile.TemporaryDirectory(prefix="mien-page-")  # removed with the app
+    folder = Path(app.state.page.name)
+    if find_spec("mien.serving.page"):
+        import_module("mien.serving.page").write_page(folder, None if model.parent == MODELS else model)
+    else:
+        folder.joinpath("index.html").write_text('<!doctype html><title>mien</title><a href="docs">documentation</a>')
+    app.mount("/", _Page(directory=folder, html=True))

@@ -1,0 +1,106 @@
+"""Run the app by uvicorn, with limits on connections and on the heads of requests, which an app does not see."""
+
+import asyncio
+import ipaddress
+import logging
+import signal
+import socket
+from contextlib import suppress
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from mien.errors import MienError, check_number, say
+from mien.serving.guard import MOST_HEAD
+
+MOST_CONNECTIONS = 500  # below 1,024, the usual limit of open files
+GRACE = 5.0  # seconds beyond the limits of a request in which a stopping server finishes what it began
+
+
+class _Protocol(H11Protocol):
+    """HTTP/1.1 on a connection that is closed if no head of a request is complete in time."""
+
+    head_seconds = 30.0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.abort()
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    @property
+    def _awaits_head(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _watch(self) -> None:
+        if not self._awaits_head and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        elif self._awaits_head and self._timer is None:
+            self._timer = self.loop.call_later(self.head_seconds, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self._awaits_head:  # also where a client goes on sending a body that was refused
+            self.transport.close()
+
+
+def check_host(host: str, port: int, is_guarded: bool) -> tuple[socket.AddressFamily, Any]:
+    """Return the address to listen on; MienError if other machines reach it and nothing guards it."""
+    check_number("The port", port, 0, 65_535)
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except (OSError, UnicodeError):
+        raise MienError(f"There is no address {host!r} on this machine; use 127.0.0.1 for this machine only.") from None
+    if not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback and not is_guarded:
+        raise MienError(f"Other machines reach {host}; set a token in MIEN_TOKEN, or add --no-auth to let everyone in.")
+    return family, address
+
+
+def run(app: FastAPI, host: str, port: int, is_guarded: bool) -> None:
+    """Serve an app of `create_app` until Ctrl-C or SIGTERM, then finish the requests in progress."""
+    family, address = check_host(host, port, is_guarded)
+    try:
+        listener = socket.create_server(address, family=family, backlog=MOST_CONNECTIONS)
+    except OSError as problem:
+        raise MienError(f"Cannot listen on {host} port {port}: {problem.strerror}; choose another --port or --host.") from None
+    state = app.state
+    protocol = type("_Protocol", (_Protocol,), {"head_seconds": state.send_seconds})
+    config = uvicorn.Config(
+        app,
+        http=protocol,
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        h11_max_incomplete_event_size=MOST_HEAD,
+        timeout_graceful_shutdown=int(state.max_seconds + state.send_seconds + GRACE),
+    )
+    for name in ("mien", "python_multipart"):  # their warnings are about what is sent
+        logging.getLogger(name).setLevel(logging.ERROR)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # which uvicorn calls after it has stopped
+    try:
+        address, model = listener.getsockname(), state.predictor.classifier.path.stem
+        name = f"[{address[0]}]" if ":" in address[0] else address[0]
+        say(f"mien: {model} answers at http://{name}:{address[1]}; /docs says how, and Ctrl-C stops it")
+        with listener, suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    say("mien: stopped")
