@@ -9,8 +9,7 @@ from PIL import Image
 
 from mien.cli import main
 from mien.data.faceset import SPLITS, FaceSet
-from mien.data.groups import describe_groups, with_groups
-from mien.data.reading import read_faces
+from mien.data.reading import describe_groups, read_faces, with_groups
 from mien.data.source import DataSource
 from mien.drawn import draw_face
 from mien.errors import MienError

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mien.data import signatures as module
-from mien.data.signatures import ALIKE, BYTES, EXACT, UNKNOWN, known_faces, pixel_digests, same_rows, signatures
+from mien.data import copies as module
+from mien.data.copies import ALIKE, BYTES, EXACT, UNKNOWN, known_faces, pixel_digests, same_rows, signatures
 from mien.drawn import draw_faces
 
 

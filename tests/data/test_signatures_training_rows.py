@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from mien.data import signatures as module
-from mien.data.signatures import (
+from mien.data import copies as module
+from mien.data.copies import (
     ALIKE,
     EXACT,
     UNKNOWN,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
 
-from mien.data.signatures import ALIKE, EXACT, UNKNOWN, TrainingRows, as_text, describe_training_rows
+from mien.data.copies import ALIKE, EXACT, UNKNOWN, TrainingRows, as_text, describe_training_rows
 from mien.errors import MienError
 from mien.evaluation.record import TRAINING_ROWS_KEY, measure_training_copies
 from mien.evaluation.report import evaluate

@@ -1,12 +1,17 @@
-"""Find copies among faces, exact and near ones, and faces that resemble each other."""
+"""Find copies among faces, faces that resemble each other, and copies of training faces by what a model file stores of them."""
 
+import base64
 import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from typing import Literal
 
 import numpy as np
 
+from mien.data.rows import MISTAKES
+from mien.errors import MienError
 from mien.images import prepare
 
 SIDE = 48  # faces are compared in gray at this height and width, those of FER-2013
@@ -17,12 +22,30 @@ SHIFT = 2  # largest offset between the crops of two copies, in pixels of 48
 NEIGHBOURS = 8  # most candidates per face and mirror image, which bounds the cost where many faces look alike
 COMPONENTS = 16  # principal components that trees split on: three quarters of the variance of FER-2013's fingerprints
 TREES, LEAF = 24, 256  # number of trees, and most faces in a leaf. A pair is missed only if every tree separates it.
-
 LEAST_LIKENESS = 0.82  # least correlation of the fingerprints of candidates; 4% of FER-2013's near copies have less than 0.85
 RESEMBLING = 0.7  # least correlation of the details of pairs that are aligned and compared; cropped copies have that much
 SAME_PHOTO = 0.25  # largest `_difference` of near copies: above it, shots of one person in one pose begin (docs/fer2013.md)
 EDGE, STEPS, NEARBY = 4, 5, 2.0  # pixels at each side that only the other face needs; steps of alignment; blur of a place
 FINE, COARSE = 1.0, 4.0  # blurs between which details lie, in pixels: finer is noise, coarser is lighting and the head's place
+
+EXACT, ALIKE, UNKNOWN = "exact", "alike", ""  # whether a face is a copy of a face whose signature is known, or resembles it
+WAVES = 80  # bits of a signature: signs of the cosine transform; brightness and compression change few (Zauner, 2010)
+DIGEST = 2  # bytes of a signature that describe the exact pixels, for faces whose pictures already agree
+BYTES = WAVES // 8 + DIGEST
+STRONGEST = 2.0  # waves are clipped at this multiple of the face's median, so that no edge outweighs everything else
+BLANK = 1.0  # a face whose grays have a smaller standard deviation shows no picture; only its exact pixels count
+MOST_SIGNED = 100_000  # up to this many training faces are stored as signatures, 16 characters each
+MOST_DIGESTED = 150_000  # up to this many are stored as digests of their pixels, 1 MB in all; more are not stored
+COARSEST = 3  # coarser waves, in half periods per face, show the lighting and where the head is, which strangers share
+PIXEL_DIGEST = 5  # bytes of a digest: of 150,000 faces and as many others, one in a hundred runs would see one false copy
+SAME_SIGNATURE = 0.90  # least agreement of faces that are alike: near copies, or one person in one place (docs/evaluate.md)
+GLANCE = 0.5  # least agreement, unshifted, of candidates: a tenth of the copies shifted by two pixels have less
+
+WAVE_NUMBERS = np.indices((SIDE, SIDE)).reshape(2, -1).T  # half periods down and across of every wave
+WAVE_NUMBERS = WAVE_NUMBERS[np.hypot(*WAVE_NUMBERS.T) >= COARSEST]
+WAVE_NUMBERS = WAVE_NUMBERS[np.argsort(np.hypot(*WAVE_NUMBERS.T), kind="stable")][:WAVES]  # (WAVES, 2), coarse to fine
+MIRROR = np.where(WAVE_NUMBERS[:, 1] % 2, -1, 1).astype(np.float32)  # what mirroring the face multiplies every wave by
+Noted = Literal["signatures", "digests", "nothing"]
 
 
 @dataclass(frozen=True)
@@ -37,11 +60,7 @@ class Copies:
 
 
 def find_copies(images: np.ndarray) -> Copies:
-    """Find exact copies, and near ones, among images (N, H, W) or (N, H, W, 3), uint8: the same photograph.
-
-    A near copy is encoded again, resized, mirrored, relit, or cropped a little otherwise. Another photograph of the same
-    person is none, however much alike: see `likeness_groups`.
-    """
+    """Find copies among images (N, H, W) or (N, H, W, 3), uint8: the same photograph, maybe edited or mirrored (near ones)."""
     original = exact_originals(images)
     pairs, shifts, is_mirrored = _resembling(images, original, RESEMBLING)
     difference = np.empty(len(pairs), dtype=np.float32)
@@ -53,11 +72,7 @@ def find_copies(images: np.ndarray) -> Copies:
 
 
 def likeness_groups(images: np.ndarray, threshold: float) -> np.ndarray:
-    """Group faces that resemble each other, directly or through others: one person in one studio, frames of a clip, copies.
-
-    Two faces resemble each other if their details correlate by the threshold or more, at the best shift, also mirrored. Takes
-    images (N, H, W) or (N, H, W, 3), uint8; returns for every face the first row of its group: (N,), int64.
-    """
+    """Join faces whose details correlate by the threshold, such as frames of a clip: (N,), int64, each group's first row."""
     original = exact_originals(images)
     return _joined(original, _resembling(images, original, threshold)[0])
 
@@ -69,8 +84,7 @@ def _joined(original: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     count = len(original)
     first, second = np.concatenate([np.column_stack([np.arange(count), original]), pairs]).T
     graph = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(count, count))
-    _, number = connected_components(graph, directed=False)
-    _, first_row = np.unique(number, return_index=True)
+    _, first_row, number = np.unique(connected_components(graph, directed=False)[1], return_index=True, return_inverse=True)
     return np.asarray(first_row[number], dtype=np.int64)
 
 
@@ -110,12 +124,8 @@ def mirrored(prints: np.ndarray) -> np.ndarray:
 
 
 def alike(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find pairs of fingerprints that are nearly the same, or nearly mirror images.
-
-    Random projection trees (Dasgupta and Freund, 2008) halve the fingerprints until few are left, and only those are compared
-    with each other, so time grows as N log N and memory as N. The more faces, the more weakly correlated copies are missed.
-    Returns pairs (P, 2), the smaller row first, and whether the second is mirrored (P,); a pair can occur in both orientations.
-    """
+    """Find pairs of like fingerprints (P, 2), the smaller row first, and whether mirrored (P,); some are found in both ways."""
+    # random projection trees (Dasgupta and Freund, 2008): only the few of a leaf are compared, so time grows as N log N
     symmetric = prints + mirrored(prints)  # what a face and its mirror image share, so one search finds both
     symmetric -= symmetric.mean(axis=0)
     _, axes = np.linalg.eigh(symmetric.T @ symmetric)
@@ -125,7 +135,7 @@ def alike(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     nearest = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
     for _ in range(TREES):
         found = [nearest]
-        for rows in _leaves(components, random):
+        for rows in _leaves(np.arange(count), components, random):
             for orientation, others in enumerate((prints[rows], mirrored(prints[rows]))):
                 likeness = prints[rows] @ others.T
                 np.fill_diagonal(likeness, -1)
@@ -139,17 +149,14 @@ def alike(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.column_stack([first, second]), turned == 1
 
 
-def _leaves(components: np.ndarray, random: np.random.Generator) -> Iterator[np.ndarray]:
-    """Halve the rows along random directions until a part has at most `LEAF`; yields the rows of each part."""
-    waiting = [np.arange(len(components))]
-    while waiting:
-        rows = waiting.pop()
-        if len(rows) <= LEAF:
-            yield rows
-            continue
-        direction = random.standard_normal(components.shape[1], dtype=np.float32)
-        order = np.argpartition(components[rows] @ direction, len(rows) // 2)
-        waiting += [rows[order[: len(rows) // 2]], rows[order[len(rows) // 2 :]]]
+def _leaves(rows: np.ndarray, components: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
+    """Halve the rows along random directions until each part has at most `LEAF`."""
+    if len(rows) <= LEAF:
+        return [rows]
+    direction = random.standard_normal(components.shape[1], dtype=np.float32)
+    order = np.argpartition(components[rows] @ direction, len(rows) // 2)
+    first, second = np.split(rows[order], [len(rows) // 2])
+    return [*_leaves(second, components, random), *_leaves(first, components, random)]
 
 
 def _nearest(links: list[tuple[np.ndarray, np.ndarray]], count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -158,18 +165,16 @@ def _nearest(links: list[tuple[np.ndarray, np.ndarray]], count: int) -> tuple[np
     numbers, first = np.unique(numbers, return_index=True)
     likeness, rows = likeness[first], numbers // count
     order = np.lexsort((-likeness, rows))
-    starts = np.searchsorted(rows[order], rows[order])
-    kept = order[np.arange(len(order)) - starts < NEIGHBOURS]
+    kept = order[np.arange(len(order)) - np.searchsorted(rows[order], rows[order]) < NEIGHBOURS]
     return numbers[kept], likeness[kept]
 
 
 def _resembling(images: np.ndarray, original: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find pairs of `original` rows that resemble each other: (P, 2), the best shifts (P, 2), and whether mirrored (P,)."""
-    rows = np.flatnonzero(original == np.arange(len(original)))
-    prints = fingerprints(images)[rows]
-    seen = np.flatnonzero(prints.any(axis=1))  # a face of one gray resembles no other
-    pairs, is_mirrored = alike(prints[seen]) if len(seen) > 1 else (np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=bool))
-    pairs = np.sort(rows[seen][pairs], axis=1)
+    prints = fingerprints(images)
+    rows = np.flatnonzero((original == np.arange(len(original))) & prints.any(axis=1))  # one gray resembles no other
+    pairs, is_mirrored = alike(prints[rows]) if len(rows) > 1 else (np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=bool))
+    pairs = rows[pairs]
     correlation, shifts = np.empty(len(pairs), dtype=np.float32), np.empty((len(pairs), 2), dtype=np.int64)
     for part, faces in _in_pairs(images, pairs, is_mirrored):
         correlation[part], shifts[part] = _detail_correlation(*faces)
@@ -197,28 +202,19 @@ def _details(gray: np.ndarray) -> np.ndarray:
 
 def _detail_correlation(gray: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Correlate the details of faces (P, SIDE, SIDE) and others at the best shift: (P,), -1 to 1, and shifts (P, 2)."""
-    extent = SIDE - 2 * SHIFT
-    best, shifts = np.full(len(gray), -1, dtype=np.float32), np.zeros((len(gray), 2), dtype=np.int64)
-    middle, second = _details(gray)[:, SHIFT:-SHIFT, SHIFT:-SHIFT], _details(other)
+    middle = _details(gray)[:, SHIFT:-SHIFT, SHIFT:-SHIFT]
     middle = middle - middle.mean(axis=(1, 2), keepdims=True)
-    length = np.sqrt(np.einsum("nij,nij->n", middle, middle))
-    for down, across in product(range(2 * SHIFT + 1), repeat=2):
-        window = second[:, down : down + extent, across : across + extent]
-        # the middle has mean 0, so the window's mean matters only for its length
-        squares = np.einsum("nij,nij->n", window, window) - window.sum(axis=(1, 2)) ** 2 / extent**2
-        scale = length * np.sqrt(np.maximum(squares, 0))
-        likeness = np.einsum("nij,nij->n", middle, window) / np.where(scale > 0, scale, np.inf)
-        shifts[likeness > best] = down - SHIFT, across - SHIFT
-        np.maximum(best, likeness, out=best)
-    return best, shifts
+    windows = np.lib.stride_tricks.sliding_window_view(_details(other), middle.shape[1:], axis=(1, 2))
+    # the middle has mean 0, so the window's mean matters only for its length
+    squares = np.einsum("nabij,nabij->nab", windows, windows) - windows.sum(axis=(3, 4)) ** 2 / middle[0].size
+    scale = np.sqrt(np.einsum("nij,nij->n", middle, middle)[:, None, None] * np.maximum(squares, 0))
+    likeness = np.einsum("nij,nabij->nab", middle, windows) / np.where(scale > 0, scale, np.inf)
+    places = likeness.reshape(len(gray), -1).argmax(axis=1)
+    return likeness.max(axis=(1, 2)), np.column_stack(np.unravel_index(places, likeness.shape[1:])) - SHIFT
 
 
 def _difference(gray: np.ndarray, other: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-    """Measure what another crop, light and sharpness do not explain, where it is strongest: (P, SIDE, SIDE) twice to (P,).
-
-    It is the largest local mean of the squared residual of the details, relative to their own squares, times its ratio to the
-    mean of all places. Compression and noise leave a little everywhere; another mouth or eyes leave much in one place.
-    """
+    """Measure what another crop, light and sharpness do not explain, where it is strongest: (P, SIDE, SIDE) twice to (P,)."""
     from scipy.ndimage import gaussian_filter, map_coordinates
 
     count, inner, extent = len(gray), slice(EDGE, -EDGE), SIDE - 2 * EDGE
@@ -251,5 +247,128 @@ def _difference(gray: np.ndarray, other: np.ndarray, shifts: np.ndarray) -> np.n
     columns = np.stack([own, own - gaussian_filter(own, 1, axes=(1, 2)), *lights], axis=3).reshape(count, extent**2, -1)
     details = _details(gray[:, inner, inner]).reshape(count, -1, 1)
     residual = ((details - columns @ (least_squares(columns) @ details)) ** 2).reshape(wanted.shape)
+    # compression and noise leave a little everywhere, another mouth or eyes much in one place
     local = gaussian_filter(residual, NEARBY, axes=(1, 2), mode="constant")[:, 2:-2, 2:-2].max(axis=(1, 2))
     return np.asarray(local**2 / np.maximum(residual.mean(axis=(1, 2)) * (details**2).mean(axis=(1, 2)), 1e-6))
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """What a model file stores about its training faces."""
+
+    noted: Noted  # signatures show exact copies and faces that are alike, digests only exact copies
+    rows: int  # how many training faces there were
+    table: np.ndarray  # (M, B), uint8: a signature or digest of every distinct face
+
+
+def describe_training_rows(images: np.ndarray) -> TrainingRows:
+    """Describe training faces (N, H, W) or (N, H, W, 3), uint8, in as much detail as a model file has room for."""
+    if len(images) <= MOST_SIGNED:
+        return TrainingRows("signatures", len(images), np.unique(signatures(images), axis=0))
+    if len(images) <= MOST_DIGESTED:
+        return TrainingRows("digests", len(images), np.unique(pixel_digests(images, PIXEL_DIGEST), axis=0))
+    return TrainingRows("nothing", len(images), np.empty((0, PIXEL_DIGEST), dtype=np.uint8))
+
+
+def copies_of_training_rows(images: np.ndarray, known: TrainingRows) -> np.ndarray | None:
+    """Find copies of training faces and faces like one: (N,), str, `EXACT`, `ALIKE` or `UNKNOWN`; None if none are stored."""
+    if known.noted == "digests":
+        return np.where(same_rows(pixel_digests(images, PIXEL_DIGEST), known.table), EXACT, UNKNOWN)
+    return known_faces(images, known.table) if known.noted == "signatures" else None
+
+
+def copies_between_folds(images: np.ndarray, fold: np.ndarray) -> tuple[TrainingRows, np.ndarray] | None:
+    """Find which faces are copies of faces in other folds, given each face's fold (N,); None where there are too many."""
+    kinds = np.full(len(images), UNKNOWN, dtype="U5")
+    for number in np.unique(fold):
+        known = describe_training_rows(images[fold != number])
+        if known.noted == "nothing":
+            return None
+        kinds[fold == number] = copies_of_training_rows(images[fold == number], known)
+    return known, kinds
+
+
+def as_text(known: TrainingRows) -> str:
+    """Write `known` as the text that `from_text` reads: JSON, with the table in base64."""
+    return json.dumps({"noted": known.noted, "rows": known.rows, "table": base64.b64encode(known.table.tobytes()).decode()})
+
+
+def from_text(text: str) -> TrainingRows:
+    """Read what a model file stores; MienError if it is damaged, or of a kind that a later mien writes."""
+    try:
+        note = json.loads(text)
+        width = {"signatures": BYTES, "digests": PIXEL_DIGEST, "nothing": PIXEL_DIGEST}[note["noted"]]
+        table = np.frombuffer(base64.b64decode(note["table"], validate=True), dtype=np.uint8).reshape(-1, width)
+        return TrainingRows(note["noted"], int(note["rows"]), table)
+    except (ValueError, KeyError, TypeError) as error:
+        raise MienError(MISTAKES["damaged notes"].format(error)) from None
+
+
+def signatures(images: np.ndarray) -> np.ndarray:
+    """Compute signatures (N, BYTES), uint8: which waves of the middle of the face are positive, then a digest of the pixels."""
+    positive = np.concatenate([_coefficients(gray) > 0 for gray in gray_chunks(images)])
+    return np.concatenate([np.packbits(positive, axis=1), pixel_digests(images, DIGEST)], axis=1)
+
+
+def pixel_digests(images: np.ndarray, length: int) -> np.ndarray:
+    """Compute digests of the pixels of faces in gray: (N, length), uint8."""
+    faces = (np.ascontiguousarray(face).data for gray in gray_chunks(images) for face in gray)
+    digests = b"".join(hashlib.blake2b(face, digest_size=length).digest() for face in faces)
+    return np.frombuffer(digests, dtype=np.uint8).reshape(len(images), length)
+
+
+def same_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Find which rows of the first occur in the second: (N, B) and (M, B), uint8, to (N,) booleans."""
+    one, other = (np.ascontiguousarray(rows).view(f"V{rows.shape[1]}")[:, 0] for rows in (first, second))
+    return np.isin(one, other)
+
+
+def known_faces(images: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Find copies of faces whose signatures (M, BYTES) are known, and faces like one: as `copies_of_training_rows` does."""
+    from sklearn.neighbors import NearestNeighbors
+
+    own = signatures(images)
+    found = np.where(same_rows(own, known), EXACT, UNKNOWN).astype("U5")
+    signs = np.unpackbits(known[:, :-DIGEST], axis=1).astype(np.float32) * 2 - 1
+    # all signatures have the same length, so those nearest by distance are those that agree best
+    search = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(signs)), algorithm="brute")
+    others = np.flatnonzero(found == UNKNOWN)
+    for start in range(0, len(others) if len(known) else 0, CHUNK):
+        rows = others[start : start + CHUNK]
+        gray = in_gray(images[rows])
+        weights = _weights(gray)
+        weights = np.concatenate([weights, weights * MIRROR])
+        nearest = search.fit(signs).kneighbors(weights, return_distance=False)
+        row, place = np.nonzero(np.einsum("fw,fnw->fn", weights, signs[nearest]) >= GLANCE)
+        face, other, is_mirrored = row % len(gray), nearest[row, place], row >= len(gray)
+        wanted, place = np.unique(face, return_inverse=True)  # only these are shifted
+        expected = signs[other] * np.where(is_mirrored[:, None], MIRROR, 1)
+        agreement = np.zeros(len(face), dtype=np.float32)
+        for down, across in product(range(-SHIFT, SHIFT + 1), repeat=2):
+            shifted = _weights(gray[wanted], down, across)[place]
+            np.maximum(agreement, np.einsum("pw,pw->p", shifted, expected), out=agreement)
+        same = agreement >= SAME_SIGNATURE
+        found[rows[face[same]]] = ALIKE
+        # the sign of a wave near zero may differ between machines; the digest does not
+        same &= ~is_mirrored & (own[rows[face], -DIGEST:] == known[other, -DIGEST:]).all(axis=1)
+        found[rows[face[same]]] = EXACT
+    return found
+
+
+def _weights(gray: np.ndarray, down: int = 0, across: int = 0) -> np.ndarray:
+    """Weight the waves of a face, signed, so that their sizes add up to 1: (N, WAVES), float32; 0 for a blank one."""
+    waves = _coefficients(gray, down, across)
+    limit = STRONGEST * np.median(np.abs(waves), axis=1, keepdims=True)
+    waves = np.clip(waves, -limit, limit)
+    return np.asarray(waves / np.maximum(np.abs(waves).sum(axis=1, keepdims=True), 1e-6), dtype=np.float32)
+
+
+def _coefficients(gray: np.ndarray, down: int = 0, across: int = 0) -> np.ndarray:
+    """Transform the middle of the faces, shifted by some pixels: (N, SIDE, SIDE) to (N, WAVES), float32; 0 for blank ones."""
+    from scipy.fft import dctn
+
+    top, left, extent = SHIFT + down, SHIFT + across, SIDE - 2 * SHIFT
+    middle = gray[:, top : top + extent, left : left + extent].astype(np.float32)
+    waves = dctn(middle, axes=(1, 2), norm="ortho")[:, *WAVE_NUMBERS.T]
+    fineness = np.hypot(*WAVE_NUMBERS.T)  # in faces, strength falls about in proportion to it
+    return np.asarray(waves * fineness * (gray.std(axis=(1, 2)) >= BLANK)[:, None], dtype=np.float32)

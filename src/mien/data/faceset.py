@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mien.data.rows import MISTAKES
 from mien.errors import MienError, check_number, say, shortened
 from mien.labels import LabelMap, LabelSet, move_shares
 
@@ -70,9 +71,16 @@ class FaceSet:
             raise MienError(f"Colour images must be (N, H, W, 3), not {images.shape}.")
         if images.shape[1] != images.shape[2]:
             raise MienError(f"Images must be square, not {images.shape[1]} pixels high and {images.shape[2]} wide.")
-        self._check_distributions("targets", self.targets)
-        if self.votes is not None:
-            self._check_distributions("votes", self.votes, ", or zeros where nothing is known")
+        shape = (count, len(self.labels))
+        for name, rows, or_zeros in (("targets", self.targets, ""), ("votes", self.votes, ", or zeros where nothing is known")):
+            if rows is None:
+                continue
+            if rows.dtype != np.float32 or rows.shape != shape:
+                raise MienError(MISTAKES["distributions"].format(name.capitalize(), shape, rows.dtype, rows.shape))
+            total = rows.sum(axis=1)
+            good = (rows >= 0).all(axis=1) & (np.isclose(total, 1, atol=1e-3) | (bool(or_zeros) & (total == 0)))
+            if len(wrong := np.flatnonzero(~good)):
+                raise MienError(MISTAKES["no shares"].format(name, or_zeros, wrong[0], rows[wrong[0]].tolist()))
         if self.sizes is not None and self.sizes.shape != (count, 2):
             raise MienError(f"{count} images need as many sizes, height and width, not {self.sizes.shape}.")
         if self.splits.shape != (count,) or self.ids.shape != (count,):
@@ -84,16 +92,6 @@ class FaceSet:
         for name, values in {**self.columns, **({} if self.groups is None else {"groups": self.groups})}.items():
             if values.shape != (count,) or values.dtype.kind != "U":
                 raise MienError(f"{count} images need {count} texts in the column {name!r}, not {values.dtype} {values.shape}.")
-
-    def _check_distributions(self, name: str, rows: np.ndarray, or_zeros: str = "") -> None:
-        if rows.dtype != np.float32 or rows.shape != (len(self), len(self.labels)):
-            wanted = f"float32 {len(self), len(self.labels)} for these images and labels"
-            raise MienError(f"{name.capitalize()} must be {wanted}, not {rows.dtype} {rows.shape}.")
-        total = rows.sum(axis=1)
-        good = (rows >= 0).all(axis=1) & (np.isclose(total, 1, atol=1e-3) | (bool(or_zeros) & (total == 0)))
-        if not good.all():
-            row, shares = int(good.argmin()), rows[good.argmin()].tolist()
-            raise MienError(f"Every row of the {name} must be shares that sum to 1{or_zeros}; row {row} is {shares}.")
 
     @classmethod
     def from_arrays(
@@ -118,9 +116,7 @@ class FaceSet:
         """
         classes = np.asarray(classes)
         if classes.ndim != 1 or (len(classes) and classes.dtype.kind not in "iu"):
-            raise MienError(
-                f"Classes must be (N,) whole numbers, indices into the labels, not {classes.dtype} {classes.shape}."
-            )
+            raise MienError(MISTAKES["classes"].format(classes.dtype, classes.shape))
         if len(classes) and (classes.min() < 0 or classes.max() >= len(labels)):
             raise MienError(f"Classes must lie between 0 and {len(labels) - 1}, not {classes.min()} to {classes.max()}.")
         names = ["none"] * len(images) if splits is None else list(splits)
@@ -168,9 +164,7 @@ class FaceSet:
         Consecutive rows stay memory-mapped, others are copied.
         """
         rows = np.arange(len(self))[rows]
-        chosen: slice | np.ndarray = rows
-        if len(rows) and np.array_equal(rows, np.arange(rows[0], rows[0] + len(rows))):
-            chosen = slice(int(rows[0]), int(rows[0]) + len(rows))
+        chosen = slice(rows[0], rows[0] + len(rows)) if len(rows) and (np.diff(rows) == 1).all() else rows
         arrays = {name: getattr(self, name) for name in ("images", "targets", "splits", "ids", "votes", "sizes", "groups")}
         taken: dict[str, Any] = {name: values[chosen] for name, values in arrays.items() if values is not None}
         return replace(self, **taken, columns={name: values[chosen] for name, values in self.columns.items()})
@@ -221,9 +215,8 @@ class FaceSet:
         """
         if source not in self.split_names:
             raise MienError(f"Cannot carve out of {source!r}: the data have no such split; {self._describe_splits()}.")
-        if into not in SPLITS or into == source:
-            others = ", ".join(name for name in SPLITS if name != source)
-            raise MienError(f"Cannot carve rows of {source!r} into {into!r}; name one of {others}.")
+        if into not in (others := [name for name in SPLITS if name != source]):
+            raise MienError(f"Cannot carve rows of {source!r} into {into!r}; name one of {', '.join(others)}.")
         whole = isinstance(amount, (int, np.integer)) and not isinstance(amount, bool)
         if not (whole or isinstance(amount, (float, np.floating))) or not (1 <= amount < 2**63 if whole else 0 < amount < 1):
             raise MienError(f"Carve a whole number of rows per label or a share between 0 and 1, not {shortened(amount)}.")
@@ -234,8 +227,7 @@ class FaceSet:
             wanted = int(amount) if whole else max(1, round(float(amount) * len(rows)))
             if 0 < len(rows) <= wanted:
                 advice = "carve fewer (--recipe.carve)" if len(rows) > 1 else "add rows, or leave the label out"
-                place = f"the {len(rows)} rows of {name!r} out of {source!r}"
-                raise MienError(f"Cannot carve {wanted} of {place}: one must stay; {advice}.")
+                raise MienError(MISTAKES["cannot carve"].format(wanted, len(rows), name, source, advice))
             splits[random.permutation(rows)[:wanted]] = SPLITS.index(into)
         if self.groups is not None:
             rows, moved = np.flatnonzero(self.splits == SPLITS.index(source)), (splits != self.splits).sum()
@@ -247,11 +239,7 @@ class FaceSet:
         return replace(self, splits=splits)
 
     def folds(self, count: int, seed: int = 0) -> np.ndarray:
-        """Number the fold of every row, 1 to count: (N,), int64; stratified by label, and with whole groups (scikit-learn).
-
-        Raises:
-            MienError: if there are too few rows or groups, of any label or in all.
-        """
+        """Number each row's fold from 1: (N,), int64, stratified, with whole groups. MienError for too few rows or groups."""
         from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
         classes, groups = self.classes, self.groups
@@ -265,8 +253,7 @@ class FaceSet:
                 folds[rows] = number
         for name, rows in zip(self.labels, np.eye(len(self.labels), dtype=bool)[classes].T, strict=True):
             if len(np.unique(folds[rows])) == 1:
-                found = f"All {rows.sum()} rows of {name!r} are in {len(np.unique(units[rows]))} of the {what}"
-                raise MienError(f"{found}, and a part of the rows would be without them; add more, or leave the label out.")
+                raise MienError(MISTAKES["label in one part"].format(rows.sum(), name, len(np.unique(units[rows])), what))
         if len(np.unique(folds)) < count:
             raise MienError(f"The groups are too large for {count} parts; choose fewer.")
         return folds

@@ -21,14 +21,9 @@ _SIDE = 48  # height and width of a face in FER-2013, in pixels
 _ENOUGH = 2  # a single vote counts as a mistake
 
 
-def recognise(tree: Tree) -> bool:
-    """Return whether there is a CSV file with a column of pixels."""
-    return "pixels" in _find(tree)[1]
-
-
 def read(tree: Tree) -> Rows:
     """Read `emotion,pixels[,Usage]`, in any order and with further columns; labels are the numbers of `FER2013`, or names."""
-    name, columns = _find(tree)
+    name, columns = find(tree)
     if not name:
         raise MienError(f"{tree.path} holds no {' or '.join(KNOWN['tables']['FER-2013'])}.")
     if not columns:
@@ -47,11 +42,11 @@ def read(tree: Tree) -> Rows:
     return Rows(kind=kind, labels=FER2013, rows=_rows(tree, name, columns, side))
 
 
-def _find(tree: Tree) -> tuple[str, list[str]]:
+def find(tree: Tree) -> tuple[str, list[str]]:
+    """Find the name of the CSV file, and those of its columns; empty ones where there is none."""
     tables = tree.named()[::-1]
     by_name = {PurePosixPath(file).name.lower(): file for file in tables}
-    known = [by_name[name] for name in KNOWN["tables"]["FER-2013"] if name in by_name]
-    found = next(iter(known), tables[0] if len(tables) == 1 else "")
+    found = next(filter(None, map(by_name.get, KNOWN["tables"]["FER-2013"])), tables[0] if len(tables) == 1 else "")
     _, names = next(records(tree, found), (0, [])) if found else (0, [])
     names, others = [name.strip("'").casefold() for name in names], KNOWN["FER-2013 columns"]
     return found, [name if others.get(name) in names else others.get(name, name) for name in names]

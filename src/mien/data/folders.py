@@ -42,12 +42,10 @@ def read(tree: Tree) -> Rows:
             images.append((part, classes[0], file))
         else:
             left_out[f"{folders[0]}/" if folders else last] = None
-    if not images and files:
-        raise MienError(MISTAKES["no folders"].format(tree.path, len(files)))
-    if not images and (archives := tree.named(ARCHIVE_SUFFIXES)):
-        raise MienError(MISTAKES["only archives"].format(tree.path, ", ".join(map(tree.place, archives[:5]))))
     if not images:
-        raise MienError(MISTAKES["no images"].format(tree.path))
+        archives = ", ".join(map(tree.place, tree.named(ARCHIVE_SUFFIXES)[:5]))
+        mistake = "no folders" if files else "only archives" if archives else "no images"
+        raise MienError(MISTAKES[mistake].format(tree.path, len(files) or archives))
     depth = top.count("/") + (2 if has_splits else 1)
     filled = {"/".join(file.split("/")[:depth]) for _, _, file in images}
     parents = {name.rpartition("/")[0] for name in filled}
@@ -55,8 +53,7 @@ def read(tree: Tree) -> Rows:
     splits = [top + name for name in _folders_in(tree, top) if has_splits and _folder_split(name)]
     empty += [name for name in splits if not any(file.startswith(f"{name}/") for file in files)]
     if empty:
-        names = ", ".join(tree.place(name) for name in empty[:5])
-        raise MienError(f"There are no images in {names}. If this is a class, add some; otherwise move the folder away.")
+        raise MienError(MISTAKES["empty folders"].format(", ".join(map(tree.place, empty[:5]))))
     by_name = {file: KNOWN["Kaggle files"].get(PurePosixPath(file).name.partition("_")[0]) for _, _, file in images}
     kind = "the Kaggle folders of FER-2013" if any(by_name.values()) else CLASS_FOLDERS
     if left_out:
@@ -92,11 +89,8 @@ def _read_annotated(tree: Tree, files: list[str]) -> Rows:
             reason = error if isinstance(error, MienError) else "it is not a number from 0 to 10 in NumPy's format"
             bad.append(BadRow(file, f"of its annotation {annotation}: {reason}"))
     said, table = numbers_of("affectnet", (), set(numbers.values()))
-    images = []
-    for file, number in numbers.items():
-        if label := table.get(number):
-            split = next(filter(None, map(_folder_split, file.split("/"))), "none")
-            images.append((split, label, file))
+    splits = {file: next(filter(None, map(_folder_split, file.split("/"))), "none") for file in numbers}
+    images = [(splits[file], label, file) for file, number in numbers.items() if (label := table.get(number))]
     if not images:
         raise MienError(f"{tree.path} has AffectNet's annotations (*{_ANNOTATION}), but none with an expression, 0 to 7.")
     rows = _rows(tree, f"AffectNet's annotations{said}", images)

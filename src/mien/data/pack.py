@@ -24,6 +24,7 @@ from mien.labels import LabelSet
 FORMAT = "1"  # written into every pack; packs of another format are rejected, or made again in the cache
 Progress = Callable[[int, int | None], None]  # called now and then with the rows done, and all rows if their number is known
 Crop = Callable[[np.ndarray], np.ndarray | None]  # crops the face of a photo, or returns None if there is no face
+OpenCrop = Callable[[str], Crop]  # opens the detector of a name
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Decoded = tuple[Row, np.ndarray, tuple[int, ...]]  # a row, its prepared face, and the height and width it had before
@@ -66,14 +67,13 @@ def write_pack(
                     continue
                 row, image, original = item
                 file.write(np.ascontiguousarray(image).data)
-                id_ = row.id.encode(errors="backslashreplace")
-                entries.append((row.target, SPLITS.index(row.split), id_, row.votes, original, row.columns))
+                entries.append((row.target, SPLITS.index(row.split), row.id, row.votes, original, row.columns))
         _check(len(entries), bad, rows.kind, path, skip_bad, source)
         order = np.argsort([split for _, split, *_ in entries], kind="stable")
         if (np.diff(order) != 1).any():
             write_whole(part, lambda ordered: _copy_images(part, ordered, start, order, shape))
-        tensors: dict[str, np.ndarray] = {"images": np.memmap(part, np.uint8, "r", start, (len(order), *shape))}
-        tensors |= _tensors([entries[row] for row in order], bad, len(rows.labels))
+        images = np.memmap(part, np.uint8, "r", start, (len(order), *shape))
+        tensors = _tensors(images, [entries[row] for row in order], bad, len(rows.labels))
         header, end = dict[str, Any](__metadata__=metadata), 0
         with part.open("r+b") as file:
             file.seek(0, os.SEEK_END)
@@ -104,8 +104,7 @@ def decoded(rows: Iterable[Row | BadRow], size: int, channels: int, crop: Crop |
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item], at_a_time: int) -> Iterator[Result]:
     """Work on items in a few threads, several at a time in each, and yield the results in order, in bounded memory."""
     waiting: deque[Future[list[Result]]] = deque()
-    items = iter(items)
-    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="mien-decode")
+    items, pool = iter(items), ThreadPoolExecutor(_THREADS, thread_name_prefix="mien-decode")
     try:
         while chunk := list(islice(items, at_a_time)):
             waiting.append(pool.submit(lambda chunk: list(map(work, chunk)), chunk))
@@ -152,22 +151,22 @@ def _copy_images(source: Path, into: Path, start: int, order: np.ndarray, shape:
     images = np.memmap(source, np.uint8, "r", start, (len(order), *shape))
     with into.open("wb") as file:
         file.seek(start)
-        for i in range(0, len(order), 1024):
-            file.write(images[order[i : i + 1024]].data)
+        file.writelines(images[row].data for row in order)
 
 
-def _tensors(entries: list[tuple[Any, ...]], bad: list[str], labels: int) -> dict[str, np.ndarray]:
+def _tensors(images: np.ndarray, entries: list[tuple[Any, ...]], bad: list[str], labels: int) -> dict[str, np.ndarray]:
     targets, splits, ids, votes, sizes, columns = zip(*entries, strict=True)
 
     def shares(rows: Iterable[int | np.ndarray | None]) -> np.ndarray:
         known = np.eye(labels + 1, labels, dtype="<f4")  # the last row: nothing is known
         return np.stack([row if isinstance(row, np.ndarray) else known[-1 if row is None else row] for row in rows])
 
-    tensors = {"targets": shares(targets)}
+    tensors = {"images": images, "targets": shares(targets)}
     if any(each is not None for each in votes):
         tensors["votes"] = shares(votes)
     tensors |= {"sizes": np.array(sizes, dtype="<u4"), "splits": np.array(splits, dtype=np.uint8)}
-    tensors["ids"] = np.array(ids, dtype=bytes).view(np.uint8).reshape(len(ids), -1)
+    encoded = np.array([each.encode(errors="backslashreplace") for each in ids], dtype=bytes)
+    tensors["ids"] = encoded.view(np.uint8).reshape(len(ids), -1)
     if names := list(dict.fromkeys(name for each in columns for name in each)):
         values = {name: [each.get(name, "") for each in columns] for name in names}
         tensors["columns"] = np.frombuffer(json.dumps(values).encode(), np.uint8)

@@ -1,62 +1,58 @@
-"""The entry point for labelled faces: detects the format of a path, packs its rows once, and opens the pack from then on."""
+"""The entry point for labelled faces: detects the format of a path, packs its rows once, and groups and leaves out rows."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from mien import __version__
 from mien.data import fer2013, folders, pack, tables
-from mien.data.faceset import FaceSet
-from mien.data.groups import group_column, with_groups
-from mien.data.pack import Crop, Progress, is_pack, open_pack, pack_stamp, write_pack
+from mien.data.copies import likeness_groups
+from mien.data.faceset import SPLITS, FaceSet
+from mien.data.pack import OpenCrop, Progress, is_pack, open_pack, pack_stamp, write_pack
 from mien.data.rows import MISTAKES, Rows, Tree, digest, open_tree, stamp_of
 from mien.data.source import DataSource, as_source
 from mien.errors import MienError, first_line, say, shortened
 from mien.files import cache_folder, sweep
-from mien.images import check_faces_shape
+from mien.images import check_faces_shape, is_image_name
 from mien.inputs import csv_rows
 
-FORMATS: dict[str, tuple[Callable[[Tree], object], Callable[..., Rows]]] = {
+FORMATS: dict[str, tuple[Callable[[Tree], object], Callable[..., Rows]]] = {  # checks and readers, tried in this order
     "pack": (lambda tree: is_pack(tree.path), pack.read),
-    "fer2013-csv": (fer2013.recognise, fer2013.read),
-    "parquet": (tables.recognise_parquet, tables.read_parquet),
+    "fer2013-csv": (lambda tree: "pixels" in fer2013.find(tree)[1], fer2013.read),
+    "parquet": (lambda tree: tree.named(tables.PARQUET) and not any(map(is_image_name, tree.files)), tables.read_parquet),
     "manifest": (tables.find_csv, tables.read_csv),
     "folders": (lambda tree: not tree.is_single_file, folders.read),  # which checks what is in them
 }
-"""Checks and readers, tried in this order; the first that recognises a path reads it."""
 
+AnySource = DataSource | str | Path
+AUTO, PATTERN = "auto", "re:"  # values of `DataSource.group` that are not the name of a column
+LIKENESS = 0.75  # least correlation of the details of neighbours; at 0.6, chains join 251 of FER-2013's 3,589 PublicTest faces
+MOST_SHOWN = 6  # groups whose sizes are shown
 _READERS = "6"  # raise it when a reader makes other rows of the same files
 
 
 def read_faces(
-    source: DataSource | str | Path,
-    size: int = 48,
-    channels: int = 1,
-    progress: Progress | None = None,
-    open_crop: Callable[[str], Crop] | None = None,
+    source: AnySource, size: int = 48, channels: int = 1, progress: Progress | None = None, open_crop: OpenCrop | None = None
 ) -> FaceSet:
     """Read labelled faces as `mien.read_faces` does; `open_crop` makes the function that crops faces of the detector's name."""
     source = as_source(source)
-    if column := group_column(source.group):
-        source = replace(source, columns=list(dict.fromkeys([*(source.columns or []), column])))
+    if source.group and source.group != AUTO and not source.group.startswith(PATTERN):
+        source = replace(source, columns=list(dict.fromkeys([*(source.columns or []), source.group])))
     faces = _read_all(source, size, channels, progress, open_crop)
     if source.drop is not None:
         # votes that replace the labels leave rows out too, and one list must work with and without them
-        some_are_gone = source.votes is not None and source.votes_as != "beside"
-        faces = drop_rows(faces, _expanded(source.drop), some_are_gone)
+        faces = drop_rows(faces, _expanded(source.drop), source.votes is not None and source.votes_as != "beside")
     used = np.flatnonzero(faces.targets.any(axis=0))
     if len(used) < 2:
-        label = shortened(faces.labels[int(used[0])])
-        raise MienError(MISTAKES["one label"].format(len(faces), faces.origin.path, label))
+        raise MienError(MISTAKES["one label"].format(len(faces), faces.origin.path, shortened(faces.labels[used[0]])))
     return faces if source.group is None else with_groups(faces, source.group)
 
 
-def _read_all(
-    source: DataSource, size: int, channels: int, progress: Progress | None, open_crop: Callable[[str], Crop] | None
-) -> FaceSet:
+def _read_all(source: DataSource, size: int, channels: int, progress: Progress | None, open_crop: OpenCrop | None) -> FaceSet:
     detector = (os.environ.get("MIEN_DETECTOR") or "yunet") if source.detector == "auto" else source.detector
     path, votes = _expanded(source.path), _expanded(source.votes) if source.votes else None
     check_faces_shape(size, channels)
@@ -71,8 +67,7 @@ def _read_all(
     earlier, made_of, reason = None, pack_stamp(cached), ""
     if os.path.lexists(cached):  # pathlib has no lexists
         try:
-            earlier = open_pack(cached)
-            reason = "it or mien has changed since it was packed"
+            earlier, reason = open_pack(cached), "it or mien has changed since it was packed"
         except MienError as damage:
             reason = str(damage).removesuffix(" Make it again.").rstrip(".")
     has_all = earlier and (source.skip_bad or len(earlier.origin.skipped) == len(earlier.origin.without_face))
@@ -131,19 +126,61 @@ def read_rows(tree: Tree, source: DataSource) -> Rows:
 
 def drop_rows(faces: FaceSet, path: Path, some_are_gone: bool = False) -> FaceSet:
     """Leave out the rows that a CSV file with the column id names; `some_are_gone`: it may also name rows left out before."""
-    rows = csv_rows(path, f"the list of rows to leave out, {path}")
-    _, header = next(rows, (0, []))
+    table = csv_rows(path, f"the list of rows to leave out, {path}")
+    _, header = next(table, (0, []))
     if "id" not in header:
         raise MienError(f"{path} has no column 'id'; give a CSV file that mien audit --write made.")
-    listed = {cells[header.index("id")].encode(errors="backslashreplace") for _, cells in rows}
+    listed = {cells[header.index("id")].encode(errors="backslashreplace") for _, cells in table}
     excluded = np.array(sorted(listed - {b""}), dtype=bytes)
     unknown = excluded[~np.isin(excluded, faces.ids)]
     if len(unknown) and (not some_are_gone or len(unknown) == len(excluded)):
-        count = "1 row" if len(unknown) == 1 else f"{len(unknown):,} rows"
-        first = shortened(bytes(unknown[0]).decode(errors="replace"))
-        raise MienError(MISTAKES["other rows"].format(path, count, faces.origin.path or "the data", first))
+        rows, first = "row" if len(unknown) == 1 else "rows", shortened(bytes(unknown[0]).decode(errors="replace"))
+        raise MienError(MISTAKES["other rows"].format(path, len(unknown), rows, faces.origin.path or "the data", first))
     stays = ~np.isin(faces.ids, excluded)
     if not stays.any():
         raise MienError(f"{path} lists all {len(faces):,} rows of the data; nothing would be left.")
     kind = f"{faces.origin.kind}, without {int((~stays).sum()):,} rows that {path.name} lists"
     return replace(faces.take(stays), origin=replace(faces.origin, kind=kind))
+
+
+def with_groups(faces: FaceSet, how: str) -> FaceSet:
+    """Give every row its group, as `DataSource.group` says; MienError if a row has none."""
+    ids = [faces.id(row) for row in range(len(faces))]
+    if how == AUTO:
+        named = [ids[row] for row in likeness_groups(faces.images, LIKENESS)]
+    elif how.startswith(PATTERN):
+        pattern = how.removeprefix(PATTERN)
+        try:
+            compiled = re.compile(pattern)
+        except re.error as error:
+            raise MienError(f"{pattern!r} in --data.group is not a regular expression: {error}.") from None
+        if not compiled.groups:
+            raise MienError(MISTAKES["no parentheses"].format(pattern))
+        found = [compiled.search(each if "/" in pattern else PurePosixPath(each).name) for each in ids]
+        named = ["" if each is None else "-".join(filter(None, each.groups())) for each in found]
+    elif how in faces.columns:
+        named = np.char.strip(faces.columns[how]).tolist()
+    else:
+        raise MienError(MISTAKES["no group column"].format(shortened(how), ", ".join(faces.columns) or "no columns"))
+    if gaps := [row for row, name in enumerate(named) if not name]:
+        mistake = "group column with gaps" if how in faces.columns else "no group in names"
+        raise MienError(MISTAKES[mistake].format(how, len(gaps), len(named), shortened(ids[gaps[0]])))
+    kind = f"{faces.origin.kind}, grouped by {'likeness' if how == AUTO else how}"
+    return replace(faces, groups=np.array(named, dtype=str), origin=replace(faces.origin, kind=kind))
+
+
+def describe_groups(faces: FaceSet) -> list[str]:
+    """Say how many groups there are and how large, and which splits share some."""
+    if faces.groups is None:
+        return []
+    names, group, sizes = np.unique(faces.groups, return_inverse=True, return_counts=True)
+    order = np.argsort(-sizes, kind="stable")[:MOST_SHOWN]
+    largest = ", ".join(f"{shortened(str(names[each]), 40)} {sizes[each]:,}" for each in order)
+    alone = f"; {(sizes == 1).sum():,} of a single face" if (sizes == 1).any() else ""
+    lines = [f"{len(names):,} groups; faces in the largest: {largest}{', ...' if len(names) > len(order) else ''}{alone}"]
+    present = np.zeros((len(names), len(SPLITS)), dtype=bool)
+    present[group, faces.splits] = True
+    if len(shared := np.flatnonzero(present.sum(axis=1) > 1)):
+        splits = " and ".join(SPLITS[each] for each in np.flatnonzero(present[shared].any(axis=0)))
+        lines.append(MISTAKES["groups in several splits"].format(len(shared), splits, names[shared[0]]))
+    return lines

@@ -70,10 +70,9 @@ class Tree:
                 return unpack(file, _LARGEST_FILE)
         except (FileNotFoundError, IsADirectoryError, KeyError):
             raise MienError("there is no such file") from None
-        except MienError as error:
-            raise MienError(f"it {error}") from None
         except Exception as error:  # each compression raises its own
-            raise MienError(f"it cannot be read: {reason_of(error)}") from error
+            reason = error if isinstance(error, MienError) else f"cannot be read: {reason_of(error)}"
+            raise MienError(f"it {reason}") from error
 
     def read_image(self, name: str) -> np.ndarray:
         """Decode an image file."""
@@ -92,17 +91,19 @@ def open_tree(path: Path) -> Tree:
     """List the files of a file (gzipped or not), a folder, a zip or a tar, without hidden files and those of the system."""
     try:
         if path.is_dir():
-            found: dict[bool, list[str]] = {False: [], True: []}
-            for name, status in _entries(path):
-                found[status is not None and S_ISDIR(status.st_mode)].append(name)
-            return Tree(path, tuple(found[False]), tuple(found[True]), lambda name: open_file(path / name), path)
+            entries = [(name, status is not None and S_ISDIR(status.st_mode)) for name, status in _entries(path)]
+            files, folders = (tuple(name for name, is_folder in entries if is_folder == kind) for kind in (False, True))
+            return Tree(path, files, folders, lambda name: open_file(path / name), path)
         if not path.is_file():
             raise MienError(missing_path(path))
         with path.open("rb") as file:
             magic = file.read(4)
         if magic == b"PK\x03\x04":
             return _zip(path)
-        if _is_tar(path):
+        is_tar = False
+        with suppress(tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError), _opened_tar(path):
+            is_tar = True
+        if is_tar:
             return _tar(path)
         if path.name.lower().endswith(ARCHIVE_SUFFIXES):
             raise MienError(f"Cannot read {path}: it is not an archive, or it is damaged. Download or create it again.")
@@ -134,8 +135,7 @@ def _entries(root: Path) -> Iterator[tuple[str, os.stat_result | None]]:
 def _archive(path: Path, members: Mapping[str, Any], stream: Callable[[Any], Any], content: Callable[[Any], bytes]) -> Tree:
     """Make the tree of an archive of which some members are streamed; the names of its folders end with a slash."""
     files = sorted(name for name in members if not name.endswith("/"))
-    folders = {name.rstrip("/") for name in members if name.endswith("/")}
-    folders.update(str(parent) for name in members for parent in PurePosixPath(name).parents)
+    folders = {str(parent) for name in members for parent in PurePosixPath(f"{name}x").parents}  # those of a/b/x: a/b and a
 
     def open_member(name: str) -> Any:
         return stream(members[name]) if name.lower().endswith(_STREAMED) else io.BytesIO(content(members[name]))
@@ -156,17 +156,11 @@ def _zip(path: Path) -> Tree:
 
 
 @contextmanager
-def _opened_tar(path: Path) -> Iterator[tuple[tarfile.TarFile, BoundedReader]]:
+def _opened_tar(path: Path, limit: int = _TAR_HEADER) -> Iterator[tuple[tarfile.TarFile, BoundedReader]]:
     with open_file(path) as file, BoundedReader(_COMPRESSIONS.get(file.peek(2)[:2], io.BufferedReader)(file)) as reader:
-        reader.left = _TAR_HEADER
+        reader.left = limit
         with tarfile.open(fileobj=reader, mode="r:") as archive:
             yield archive, reader
-
-
-def _is_tar(path: Path) -> bool:
-    with suppress(tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError), _opened_tar(path):
-        return True
-    return False
 
 
 def _tar(path: Path) -> Tree:
@@ -189,8 +183,7 @@ def _tar(path: Path) -> Tree:
 
     @contextmanager
     def stream(member: tarfile.TarInfo) -> Iterator[IO[bytes]]:
-        with _opened_tar(path) as (archive, reader):
-            reader.left = sys.maxsize
+        with _opened_tar(path, sys.maxsize) as (archive, _):
             yield cast(IO[bytes], archive.extractfile(member))
 
     def content(member: tarfile.TarInfo) -> bytes:
@@ -246,13 +239,9 @@ def digest(parts: Iterable[str]) -> str:
 
 def numbered_labels(names: Iterable[str]) -> dict[str, dict[str, str | None]]:
     """Return the labels that numbers stand for, by the data sets with all of these numbers; None: no label."""
-    numbers = {name for name in names if name.isdecimal()}
-    tables: dict[str, dict[str, str | None]] = {}
-    for set_, known in KNOWN["numbered"].items():
-        table = {str(number): label for number, label in enumerate(known["labels"], known["first"])}
-        if any(map(table.get, numbers)) and table.keys() >= numbers:
-            tables[set_] = table
-    return tables
+    numbers = set(filter(str.isdecimal, names))
+    tables = {set_: known["labels"] for set_, known in KNOWN["numbered"].items()}
+    return {set_: table for set_, table in tables.items() if any(map(table.get, numbers)) and table.keys() >= numbers}
 
 
 def numbers_of(path: str, files: Iterable[str], names: Iterable[str]) -> tuple[str, dict[str, str | None]]:

@@ -20,7 +20,7 @@ from mien.errors import MienError, first_line, shortened, suggestion
 from mien.images import is_image_name
 from mien.labels import FER2013, LabelSet
 
-_PARQUET = (".parquet", ".pq")
+PARQUET = (".parquet", ".pq")
 _OFFICIAL = {"training", "publictest", "privatetest"}
 _PIXELS = re.compile(r"\s*\d{1,3}(\s+\d{1,3}){3,}\s*")  # four numbers or more: a face of 2 x 2 or larger
 
@@ -43,7 +43,7 @@ def read_csv(tree: Tree, carried: Sequence[str] = ()) -> Rows:
     """Read a CSV with the columns path and label (or one of shares or votes per label), and optionally split and `carried`."""
     if not (names := find_csv(tree)):
         raise MienError(f"{tree.path} holds no {' or '.join(KNOWN['tables']['manifest'])}.")
-    return _Manifest(tree, [_open_csv(tree, name) for name in names], carried).read()
+    return _Manifest().read(tree, [_open_csv(tree, name) for name in names], carried)
 
 
 def _open_csv(tree: Tree, name: str) -> _Table:
@@ -81,20 +81,15 @@ def find_csv(tree: Tree) -> list[str]:
     return [file for file in pair if "subDirectory_filePath" in next(records(tree, file), (0, []))[1]]
 
 
-def recognise_parquet(tree: Tree) -> bool:
-    """Return whether there are Parquet files, and no images with them."""
-    return bool(tree.named(_PARQUET)) and not any(map(is_image_name, tree.files))
-
-
 def read_parquet(tree: Tree, carried: Sequence[str] = ()) -> Rows:
     """Read the tables of a folder as one set: images (bytes, Hugging Face's struct, or paths), labels and `carried` columns."""
-    tables = [_open_parquet(tree, name) for name in tree.named(_PARQUET)]
+    tables = [_open_parquet(tree, name) for name in tree.named(PARQUET)]
     if not tables:
         raise MienError(f"{tree.path} holds no Parquet files.")
     for table in tables[1:]:
         if missing := ", ".join(sorted(set(tables[0].names) - set(table.names))):
             raise MienError(f"{tree.place(table.name)} lacks the columns {missing} that {tree.place(tables[0].name)} has.")
-    return _Manifest(tree, tables, carried).read()
+    return _Manifest().read(tree, tables, carried)
 
 
 def _open_parquet(tree: Tree, name: str) -> _Table:
@@ -137,11 +132,12 @@ def _damage_reported(tree: Tree, name: str) -> Iterator[None]:
 class _Manifest:
     """Tables with the same columns, read as one set: which column is which, and where the images are."""
 
-    def __init__(self, tree: Tree, tables: list[_Table], carried: Sequence[str]) -> None:
-        names, numbers, place = tables[0].names, tables[0].number_columns, tree.place(tables[0].name)
+    def read(self, tree: Tree, tables: list[_Table], carried: Sequence[str]) -> Rows:
+        first, place = tables[0], tree.place(tables[0].name)
+        names, numbers = first.names, first.number_columns
         by_word, known = {name.strip().casefold(): name for name in reversed(names)}, KNOWN["columns"]
         found = {kind: next((by_word[word] for word in known[kind] if word in by_word), None) for kind in known}
-        image = tables[0].bytes_column or found["image"]
+        image = first.bytes_column or found["image"]
         self.label, self.split, self.row = found["label"], found["split"], by_word.get("row")
         data_set, box = next((each for each in KNOWN["boxes"].items() if by_word.keys() >= set(each[1])), ("", []))
         self.box, self.is_expw = [by_word[name] for name in box], data_set == "ExpW"
@@ -157,25 +153,20 @@ class _Manifest:
             raise MienError(KNOWN["mistakes"]["no column"].format(place, absent[0], ", ".join(others), hint))
         self.tree, self.tables, self.image, self.carried = tree, tables, image, carried
         self.has_pixels = image.casefold() == "pixels"
-
-    def read(self) -> Rows:
-        tree, first = self.tree, self.tables[0]
         has_paths = first.bytes_column is None and not self.has_pixels
-        cells = [column for column in (self.label, self.image if has_paths else None) if column]
+        cells = [column for column in (self.label, image if has_paths else None) if column]
         for column, cell in next(iter(first.records(cells)), {}).items():
             if column in cells and isinstance(cell, str) and _PIXELS.fullmatch(cell):
-                raise MienError(KNOWN["mistakes"]["pixels"].format(column, tree.place(first.name)))
-        paths = [(table, cell) for table, cell in self._cells(self.image) if isinstance(cell, str)] if has_paths else []
+                raise MienError(KNOWN["mistakes"]["pixels"].format(column, place))
+        paths = [(table, cell) for table, cell in self._cells(image) if isinstance(cell, str)] if has_paths else []
         self.labels, self.index, numbered = self._read_labels([cell for _, cell in paths])
         self._find_images(paths[:20])
         files = tuple(tree.root / self._path(table, cell) for table, cell in paths if tree.root)
-        count = sum(table.rows for table in self.tables)
+        count = sum(table.rows for table in tables)
         return Rows(first.kind + numbered, self.labels, self._rows("RAF-DB" in numbered), count, files)
 
     def _cells(self, column: str | None) -> Iterator[tuple[_Table, Any]]:
-        if column:
-            for table in self.tables:
-                yield from ((table, record[column]) for record in table.records([column]))
+        return ((table, record[column]) for table in self.tables if column for record in table.records([column]))
 
     def _read_labels(self, paths: list[str]) -> tuple[LabelSet, Mapping[str, int | None], str]:
         """Find the labels, the index of each word for one (None: its rows are left out), and what numbers stand for."""
@@ -189,9 +180,8 @@ class _Manifest:
         if names is not None:
             labels, index = labels_from(names)
             return labels, {**index, **{str(number): index[name] for number, name in enumerate(names)}}, ""
-        is_affectnet = self.image.casefold() == "subdirectory_filepath"
-        hint = "fer2013" if self.is_expw else "affectnet" if is_affectnet else str(self.tree.path)
-        said, table = numbers_of(hint, paths, words)
+        path = "affectnet" if self.image.casefold() == "subdirectory_filepath" else str(self.tree.path)
+        said, table = numbers_of("fer2013" if self.is_expw else path, paths, words)
         if not said:
             return (*labels_from(words or {"none"}), "")
         labels, index = labels_from(filter(None, table.values()))

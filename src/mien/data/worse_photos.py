@@ -55,9 +55,8 @@ def worsen(face: np.ndarray, change: str, random: np.random.Generator) -> np.nda
 def _placed(face: np.ndarray, degrees: float, zoom: float, shift: Any) -> np.ndarray:
     """Turn and enlarge a face around its centre, and move it right and down by shares of its side; its border is repeated."""
     side, border, angle = len(face), len(face) // 2, math.radians(degrees)
-    rows = np.clip(np.arange(-border, side + border), 0, side - 1)
     cos, sin, (x, y) = math.cos(angle) / zoom, math.sin(angle) / zoom, (side * (0.5 + each) for each in shift)
     centre = border + side / 2
     matrix = (cos, sin, centre - cos * x - sin * y, -sin, cos, centre + sin * x - cos * y)
-    wider = Image.fromarray(face[rows][:, rows])
+    wider = Image.fromarray(np.pad(face, [(border, border)] * 2 + [(0, 0)] * (face.ndim - 2), "edge"))
     return np.asarray(wider.transform((side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR))

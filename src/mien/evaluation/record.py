@@ -15,8 +15,8 @@ import numpy as np
 from jsonargparse import ArgumentError, ArgumentParser
 from scipy.stats import ttest_1samp, ttest_ind
 
+from mien.data.copies import ALIKE, EXACT, UNKNOWN, Noted, TrainingRows, copies_of_training_rows, from_text
 from mien.data.faceset import FaceSet
-from mien.data.signatures import ALIKE, EXACT, UNKNOWN, Noted, TrainingRows, copies_of_training_rows, from_text
 from mien.errors import MienError, in_plain_words
 from mien.evaluation.metrics import Difference, LabelMetrics, Metrics, Proportion, are_votes, difference, measure, share_true
 from mien.files import REPORT, FileKind, write_whole

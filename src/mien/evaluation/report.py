@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mien import __version__
+from mien.data.copies import EXACT, MOST_DIGESTED, copies_between_folds
 from mien.data.faceset import SPLITS, FaceSet
-from mien.data.signatures import EXACT, MOST_DIGESTED, copies_between_folds
 from mien.data.worse_photos import worse_copies
 from mien.errors import MienError
 from mien.evaluation import plots, record as parts

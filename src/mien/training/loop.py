@@ -28,8 +28,8 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from mien import __version__
+from mien.data.copies import as_text, describe_training_rows
 from mien.data.faceset import SPLITS, FaceSet, move_split
-from mien.data.signatures import as_text, describe_training_rows
 from mien.errors import MienError, say
 from mien.files import write_whole
 from mien.inference.classifier import Classifier

@@ -71,7 +71,7 @@ def inputs_of(data: "FaceSet | DataSource | str | Path", out: Path | None = None
 def read_data(data: "FaceSet | DataSource | str | Path", size: int, channels: int, quiet: bool) -> "FaceSet":
     """Read labelled faces in a model's size and channels, and print to stderr which format they were read as."""
     from mien.data.faceset import SPLITS, FaceSet
-    from mien.data.groups import describe_groups
+    from mien.data.reading import describe_groups
     from mien.data.source import as_source
 
     if isinstance(data, FaceSet):
