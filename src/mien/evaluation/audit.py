@@ -14,8 +14,8 @@ from PIL import Image, ImageOps
 from mien import __version__
 from mien.data.copies import SAME_PHOTO, SIDE, Copies, find_copies, gray_chunks
 from mien.data.faceset import SPLITS, FaceSet
-from mien.errors import MienError, spreadsheet_safe
-from mien.evaluation.record import write_rows
+from mien.errors import MienError, load_table, spreadsheet_safe
+from mien.evaluation.record import describe_origin, write_rows
 from mien.evaluation.templates import new_environment
 from mien.files import AUDIT, EXCLUDED_ROWS, check_folder, written_folder
 from mien.images import as_data_uri
@@ -26,13 +26,7 @@ LONGEST = 96  # longest side of an embedded picture in pixels; larger ones are s
 TRAIN = SPLITS.index("train")
 MOST_LOST = 0.2  # a list of more of the rows than this is only written if asked for twice
 
-NEARLY_BLANK = 5.0  # standard deviation of the pixels below which nothing is visible; FER-2013's faintest face has 9
-FAR_FROM_FACES = 4.0
-"""Robust standard deviations from the usual distance beyond which an image may show no face: 78% of these rows of FER-2013
-are "not a face" by FER+'s votes (docs/fer2013.md)."""
-
-TOO_DARK_OR_BRIGHT = 3.0  # robust standard deviations from the usual brightness
-ODD_SIZE = 3.0  # robust standard deviations from the usual height, width or aspect ratio, in logarithms
+THRESHOLDS: dict[str, float] = {"near-copy": SAME_PHOTO} | load_table(__file__)  # the values beyond which rows are found
 LEAST_SPREAD = 1 / 3  # least standard deviation of sizes, in octaves: of equal sizes, nothing within a factor of 2 is odd
 BINS = 9  # orientations of gradients, over half a turn, as in Dalal and Triggs
 FACES = 2048  # faces whose gradients are computed at a time, which bounds memory
@@ -71,8 +65,6 @@ class Audit:
 
     faces: FaceSet
     copies: Copies
-    brightness: np.ndarray  # (N,), float32: mean of each face's pixels, 0 to 255
-    contrast: np.ndarray  # (N,), float32: their standard deviation
     findings: dict[str, Finding] = field(default_factory=dict)
     """By kind, as page/audit.html describes them; "size" only where the images' own sizes are known, and "crowd" only where
     there are votes beside the labels. The first four kinds are certain; the others are for a person to judge."""
@@ -110,17 +102,13 @@ def inspect(faces: FaceSet) -> Audit:
     """Look for every kind of finding; faces of any size are compared in gray at 48 pixels. MienError if there are none."""
     if not len(faces):
         raise MienError("The data have no rows to audit.")
-    audit = Audit(faces, find_copies(faces.images), *brightness_and_contrast(faces.images))
+    audit = Audit(faces, find_copies(faces.images))
     found = {"exact-copy": _exact_copies(audit), "near-copy": _near_copies(audit), "conflict": _conflicts(audit)}
-    return replace(audit, findings=found | _find_outliers(audit))
+    return replace(audit, findings=found | _find_outliers(faces))
 
 
 def rows_to_leave_out(audit: Audit, near: bool = False) -> dict[int, str]:
-    """List the rows that training is better without, rising, with the reasons; rows of test always stay.
-
-    These are exact copies in excess or with conflicting labels, with `near` near ones too, and images that are blank or seem to
-    show no face.
-    """
+    """List the rows that training is better without, rising, with the reasons; with `near`, near copies too, none of test."""
     faces, splits = audit.faces, audit.faces.splits
     reasons: dict[int, str] = {}
     for members in _groups(audit.copies.group if near else audit.copies.original):
@@ -251,24 +239,27 @@ def size_deviations(sizes: np.ndarray) -> np.ndarray:
     return np.asarray(np.abs(deviations).max(axis=0))
 
 
-def _find_outliers(audit: Audit) -> dict[str, Finding]:
-    faces, brightness, contrast = audit.faces, audit.brightness, audit.contrast
+def _find_outliers(faces: FaceSet) -> dict[str, Finding]:
+    brightness, contrast = brightness_and_contrast(faces.images)
     far, uneven = robust_deviations(distance_from_faces(faces.images)), np.abs(robust_deviations(brightness))
-    odd, unusual = (np.where(contrast < NEARLY_BLANK, -np.inf, scores) for scores in (far, uneven))
+    most, visible = THRESHOLDS, contrast >= THRESHOLDS["blank"]
+    odd, unusual = (np.where(visible, scores, -np.inf) for scores in (far, uneven))
     found = {
-        "blank": _beyond(-contrast, -NEARLY_BLANK, contrast, lambda _, value: f"contrast {value:.1f}" if value else "constant"),
-        "no-face": _beyond(odd, FAR_FROM_FACES, far, lambda _, value: f"{value:.1f} deviations"),
-        "brightness": _beyond(unusual, TOO_DARK_OR_BRIGHT, brightness, lambda _, value: f"mean {value:.0f}"),
+        "blank": _beyond(
+            -contrast, -most["blank"], contrast, lambda _, value: f"contrast {value:.1f}" if value else "constant"
+        ),
+        "no-face": _beyond(odd, most["no-face"], far, lambda _, value: f"{value:.1f} deviations"),
+        "brightness": _beyond(unusual, most["brightness"], brightness, lambda _, value: f"mean {value:.0f}"),
     }
     if (sizes := faces.sizes) is not None:
         by_size = size_deviations(sizes)
         pixels = "{1}\N{MULTIPLICATION SIGN}{0} pixels"
-        found["size"] = _beyond(by_size, ODD_SIZE, by_size, lambda row, _: pixels.format(*sizes[row]))
+        found["size"] = _beyond(by_size, most["size"], by_size, lambda row, _: pixels.format(*sizes[row]))
     if (votes := faces.votes) is not None:  # their share for another label, where the row's own label got no clear vote
-        most, favourite = votes.max(axis=1), votes.argmax(axis=1)
-        disagrees = np.where(votes[np.arange(len(votes)), faces.classes] == 0, most, 0)
+        share, favourite = votes.max(axis=1), votes.argmax(axis=1)
+        disagrees = np.where(votes[np.arange(len(votes)), faces.classes] == 0, share, 0)
         note = "crowd: {} {:.0%}"
-        found["crowd"] = _beyond(disagrees, 0, most, lambda row, value: note.format(faces.labels[int(favourite[row])], value))
+        found["crowd"] = _beyond(disagrees, 0, share, lambda row, value: note.format(faces.labels[int(favourite[row])], value))
     return found
 
 
@@ -280,10 +271,6 @@ def _beyond(scores: np.ndarray, threshold: float, values: np.ndarray, note: Call
     return Finding(rows, np.full(len(rows), -1), found, tiles)
 
 
-THRESHOLDS = {"near-copy": SAME_PHOTO, "blank": NEARLY_BLANK, "no-face": FAR_FROM_FACES}
-THRESHOLDS |= {"brightness": TOO_DARK_OR_BRIGHT, "size": ODD_SIZE}  # the values beyond which rows are found
-
-
 def write_audit(
     audit: Audit,
     out: Path,
@@ -293,14 +280,10 @@ def write_audit(
     near: bool = False,
     force: bool = False,
 ) -> int:
-    """Write the folder `out`, replacing an earlier audit, and the list `write` of rows to leave out; return its length.
-
-    With `near`, near copies are listed too. Without `force`, a list that would leave out much is not written: MienError.
-    """
-    reasons = {} if write is None else rows_to_leave_out(audit, near)
+    """Write the folder `out` and the list `write` of rows to leave out, which needs `force` if long; return its length."""
+    reasons = rows_to_leave_out(audit, near) if write else {}
     loss = "" if force else describe_loss(audit, list(reasons))
-    write = None if loss else write
-    inside = [write.name] if write is not None and write.resolve().parent == out.resolve() else []
+    inside = [write.name] if write and not loss and write.resolve().parent == out.resolve() else []
     record = _record(audit, command, (*AUDIT.patterns, AUDIT.record, *inside))
     with written_folder(out, "the audit", partial(check_folder, kind=AUDIT)) as folder:
         (folder / "index.html").write_text(render(audit, record), encoding="utf-8")
@@ -311,15 +294,13 @@ def write_audit(
         )
         write_rows(folder / "findings.csv", (map(spreadsheet_safe, row) if csv_safe else row for row in (FINDINGS, *found)))
         (folder / "audit.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        rows = [LEFT_OUT, *((*audit.describe_row(row), reason) for row, reason in reasons.items())]
-        for name in inside:
-            write_rows(folder / name, rows)
-    if write is not None and not inside:
-        write.parent.mkdir(parents=True, exist_ok=True)
-        write_rows(write, rows, EXCLUDED_ROWS)
     if loss:
         problem = f"The list was not written, because it would leave out {loss}"
         raise MienError(f"{problem}. Look at them in {out}; to write it nevertheless, add --force.")
+    if write:
+        write.parent.mkdir(parents=True, exist_ok=True)
+        rows = ((*audit.describe_row(row), reason) for row, reason in reasons.items())
+        write_rows(write, (LEFT_OUT, *rows), EXCLUDED_ROWS)
     return len(reasons)
 
 
@@ -347,17 +328,7 @@ def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[s
         "mien_version": __version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
-        "data": {
-            "kind": faces.origin.kind,
-            "path": Path(faces.origin.path).name,
-            "rows": len(faces),
-            "limit": faces.origin.limit or None,
-            "skipped": len(faces.origin.skipped) - len(faces.origin.without_face),
-            "without_face": len(faces.origin.without_face),
-            "size": faces.size,
-            "original_sizes": original_sizes,
-            "fingerprint": faces.fingerprint(),
-        },
+        "data": describe_origin(faces) | {"size": faces.size, "original_sizes": original_sizes},
         "counts": {name: dict(zip(labels, faces.split(name).counts().tolist(), strict=True)) for name in faces.split_names},
         "findings": {kind: {"rows": len(each.rows), "groups": each.groups} for kind, each in audit.findings.items()},
         "overlaps": [each._asdict() for each in audit.overlaps],

@@ -6,18 +6,17 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jsonargparse import ArgumentError, ArgumentParser
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mien import __version__
-from mien.errors import MienError, in_plain_words, say, to_json
+from mien.errors import MienError, say, to_json
 from mien.evaluation.metrics import SIGNIFICANT, PairedTest, holm, mcnemar, proportion
 from mien.evaluation.plots import FAINT, INK, SERIES, add_legend, draw_interval, new_figure, new_rows, plain, style_axes
-from mien.evaluation.record import describe_model, read_log, read_report
+from mien.evaluation.record import checked_fields, describe_model, read_log, read_report
 from mien.evaluation.templates import new_environment
 from mien.files import missing_path
 from mien.inference.classifier import Classifier
@@ -133,8 +132,6 @@ def read_summaries(path: Path) -> list[RunSummary]:
     rows = read_json(path, f"{path} as {made}")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise MienError(f"{path} is not {made}: it is not a list of runs.")
-    parser = ArgumentParser(exit_on_error=False, default_env=False)
-    parser.add_class_arguments(RunSummary)
     known, found = [field.name for field in fields(RunSummary)], []
     for number, row in enumerate(rows, start=1):
         where = f"{path} is not {made}: run {number}"
@@ -144,15 +141,13 @@ def read_summaries(path: Path) -> list[RunSummary]:
         if unknown := [name for name in row if name not in known]:
             raise MienError(f"{where} has the unknown field {', '.join(unknown)}; {again}.")
         try:
-            found.append(RunSummary(**parser.parse_object(row).as_dict()))
-        except ArgumentError as problem:
-            words = in_plain_words(str(problem)).removeprefix("--").rstrip(".")
-            raise MienError(f"{where} has a wrong value: {words}.") from None
+            found.append(RunSummary(**checked_fields(RunSummary, row)))
+        except ValueError as problem:
+            raise MienError(f"{where} has a wrong value: {problem}.") from None
     return found
 
 
-@dataclass(frozen=True)
-class Answers:
+class Answers(NamedTuple):
     """What a model predicted, from the predictions.csv of a report."""
 
     ids: tuple[str, ...]
@@ -161,8 +156,7 @@ class Answers:
     predicted: np.ndarray  # (N,), int64
 
 
-@dataclass(frozen=True)
-class ComparedRun:
+class ComparedRun(NamedTuple):
     """A run compared with the first one on the same faces."""
 
     first: str

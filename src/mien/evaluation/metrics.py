@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
@@ -13,6 +14,7 @@ from mien.errors import MienError
 from mien.inference.classifier import UNSURE, reweighted
 from mien.labels import LabelSet
 
+RESAMPLES = 2000  # of the groups, for intervals
 SIGNIFICANT = 0.05  # a difference with a p-value below this counts as significant
 
 
@@ -89,8 +91,7 @@ def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> PairedTest:
     rows = len(first_right)
     if first_right.shape != second_right.shape or not rows:
         raise MienError(f"A paired test needs the same rows of both models, not {rows} and {len(second_right)} rows.")
-    counts = confusion_matrix(first_right, second_right, labels=[False, True]).tolist()
-    (neither, only_second), (only_first, both) = counts
+    (neither, only_second), (only_first, both) = confusion_matrix(first_right, second_right, labels=[False, True]).tolist()
     first, second = proportion(both + only_first, rows), proportion(both + only_second, rows)
     surplus = both * neither - only_first * only_second
     corrected = max(surplus - rows / 2, 0) if surplus > 0 else surplus  # method 10's continuity correction
@@ -178,9 +179,7 @@ def measure(probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) ->
     _check_distributions("probabilities", probabilities, len(labels))
     _check_distributions("targets", targets, len(labels))
     if len(probabilities) != len(targets):
-        raise MienError(
-            f"{len(probabilities)} rows of probabilities cannot be measured against {len(targets)} rows of targets."
-        )
+        raise MienError(f"{len(probabilities)} rows of probabilities do not fit {len(targets)} rows of targets.")
     probabilities = probabilities.astype(np.float32)
     truth, predicted, every = targets.argmax(axis=1), probabilities.argmax(axis=1), np.arange(len(labels))
     confusion = confusion_matrix(truth, predicted, labels=every)
@@ -230,12 +229,11 @@ def _check_distributions(name: str, rows: np.ndarray, labels: int) -> None:
 
 def _measure_label(name: str, is_label: np.ndarray, is_predicted: np.ndarray, scores: np.ndarray) -> LabelMetrics:
     hits, support, predicted = (int(rows.sum()) for rows in (is_label & is_predicted, is_label, is_predicted))
+    counted = LabelMetrics(name, support, predicted)
     if not support:
-        return LabelMetrics(name, support, predicted)
-    return LabelMetrics(
-        label=name,
-        support=support,
-        predicted=predicted,
+        return counted
+    return replace(
+        counted,
         precision=hits / predicted if predicted else None,
         recall=proportion(hits, support),
         f1=2 * hits / (support + predicted),
@@ -296,10 +294,7 @@ def accuracy_by_coverage(confidence: np.ndarray, right: np.ndarray) -> np.ndarra
 
 
 def likely_mislabelled(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Find the rows (M,) that are confidently predicted as another label, the least likely given label first.
-
-    The model must not have been trained on them (confident joint: Northcutt, Jiang and Chuang, JAIR 70, 2021).
-    """
+    """Find rows (M,) not trained on that have a confident other label (confident joint: Northcutt et al., JAIR 70, 2021)."""
     given, rows = targets.argmax(axis=1), np.arange(len(targets))
     own = probabilities[rows, given].astype(np.float64)
     support = np.bincount(given, minlength=probabilities.shape[1])
@@ -317,3 +312,52 @@ def without_temperature(probabilities: np.ndarray, temperature: float, factors: 
     powers = (probabilities / probabilities.max(axis=-1, keepdims=True)).astype(np.float64) ** temperature
     before = np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
     return before if factors is None else reweighted(before, np.where(factors > 0, factors, 1.0) ** (1 - temperature))
+
+
+def measure_over_groups(
+    groups: np.ndarray | None, known: np.ndarray, truth: np.ndarray, probabilities: np.ndarray
+) -> dict[str, Any] | None:
+    """Count the groups of the rows (N,), and those `known` from training, and give 95% intervals over groups, (low, high)."""
+    if groups is None:
+        return None
+    names, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    count, labels, random = len(names), probabilities.shape[1], np.random.default_rng(0)
+    cells = np.zeros((count, labels, labels))
+    np.add.at(cells, (group, truth, probabilities.argmax(axis=1)), 1)
+    drawn = (random.multinomial(count, np.full(count, 1 / count), 100) for _ in range(RESAMPLES // 100))
+    confusion = np.concatenate([each @ cells.reshape(count, -1) for each in (np.ones((1, count)), *drawn)])
+    confusion = confusion.reshape(-1, labels, labels)  # the first is that of the rows themselves
+    hits, support = np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(axis=2)
+    rows = np.where(support > 0, support, np.nan)  # a label without rows does not count
+    recall, f1 = hits / rows, 2 * hits / (rows + confusion.sum(axis=1))
+
+    def interval(values: np.ndarray, among: int = count, of: int = 0) -> tuple[float, float] | None:
+        """Percentile bootstrap (Davison and Hinkley, 1997, section 3.8); that of a share of rows contains Wilson's interval."""
+        if among < 2:
+            return None
+        low, high = np.nanpercentile(values[1:], (2.5, 97.5)).tolist()
+        if of:
+            of = among if values[0] in (0, 1) else of  # if all rows are right, or all wrong, each group counts once
+            share = proportion(round(values[0] * of), of)
+            low, high = min(low, share.low), max(high, share.high)
+        return (low, high) if low < high else None
+
+    with_label = zip((cells.sum(axis=2) > 0).sum(axis=0).tolist(), support[0].astype(int).tolist(), strict=True)
+    return {
+        "count": count,
+        "largest": int(sizes.max()),
+        "in_training": int(np.isin(names, known).sum()),
+        "accuracy": interval(hits.sum(axis=1) / support.sum(axis=1), of=len(truth)),
+        "balanced_accuracy": interval(np.nanmean(recall, axis=1)),
+        "macro_f1": interval(np.nanmean(f1, axis=1)),
+        "recall": [interval(recall[:, label], among, of) for label, (among, of) in enumerate(with_label)],
+    }
+
+
+def measure_folds(fold: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) -> dict[str, Any]:
+    """Measure every fold, by its number for every row (N,); the deviation is the standard deviation over the folds."""
+    every = [measure(probabilities[fold == number], targets[fold == number], labels) for number in np.unique(fold)]
+    names = ("n", "labels_with_rows", "accuracy", "balanced_accuracy", "macro_f1", "log_loss")
+    found = [{name: getattr(metrics, name) for name in names} for metrics in every]
+    figures = [(each.accuracy.value, each.balanced_accuracy, each.macro_f1, each.log_loss) for each in every]
+    return {"folds": found, "deviation": dict(zip(names[2:], np.std(figures, axis=0, ddof=1).tolist(), strict=True))}
