@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from mien import __version__
 from mien.data.copies import SAME_PHOTO, SIDE, Copies, find_copies, gray_chunks
 from mien.data.faceset import SPLITS, FaceSet
 from mien.errors import MienError, load_table, spreadsheet_safe
-from mien.evaluation.record import describe_origin, write_rows
+from mien.evaluation.metrics import MISTAKES
+from mien.evaluation.record import describe_origin, provenance, write_rows
 from mien.evaluation.templates import new_environment
 from mien.files import AUDIT, EXCLUDED_ROWS, check_folder, written_folder
 from mien.images import as_data_uri
@@ -295,8 +294,7 @@ def write_audit(
         write_rows(folder / "findings.csv", (map(spreadsheet_safe, row) if csv_safe else row for row in (FINDINGS, *found)))
         (folder / "audit.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if loss:
-        problem = f"The list was not written, because it would leave out {loss}"
-        raise MienError(f"{problem}. Look at them in {out}; to write it nevertheless, add --force.")
+        raise MienError(MISTAKES["long list"].format(loss, out))
     if write:
         write.parent.mkdir(parents=True, exist_ok=True)
         rows = ((*audit.describe_row(row), reason) for row, reason in reasons.items())
@@ -322,12 +320,7 @@ def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[s
         area, middle = sizes.astype(np.int64).prod(axis=1), np.quantile(sizes, 0.5, axis=0, method="lower").astype(int)
         found = {"smallest": sizes[area.argmin()], "median": middle, "largest": sizes[area.argmax()]}
         original_sizes = {name: size.tolist() for name, size in found.items()}
-    return {
-        "made_by": AUDIT.made_by,
-        "format": AUDIT.format,
-        "mien_version": __version__,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": command,
+    return provenance(AUDIT, command) | {
         "data": describe_origin(faces) | {"size": faces.size, "original_sizes": original_sizes},
         "counts": {name: dict(zip(labels, faces.split(name).counts().tolist(), strict=True)) for name in faces.split_names},
         "findings": {kind: {"rows": len(each.rows), "groups": each.groups} for kind, each in audit.findings.items()},

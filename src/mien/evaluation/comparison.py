@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mien import __version__
 from mien.errors import MienError, say, to_json
-from mien.evaluation.metrics import SIGNIFICANT, PairedTest, holm, mcnemar, proportion
+from mien.evaluation.metrics import MISTAKES, SIGNIFICANT, PairedTest, holm, mcnemar, proportion
 from mien.evaluation.plots import FAINT, INK, SERIES, add_legend, draw_interval, new_figure, new_rows, plain, style_axes
 from mien.evaluation.record import checked_fields, describe_model, read_log, read_report
 from mien.evaluation.templates import new_environment
@@ -60,8 +60,7 @@ def summarise(folder: Path) -> RunSummary:
     """Summarise a finished run by its `report`, or by the folder of another report, in a run folder or not."""
     run, report = run_and_report(folder)
     if not (report / "metrics.json").is_file():
-        advice = "Finish a run with --resume; mien evaluate MODEL --data PATH --out DIR writes a report."
-        raise MienError(f"{folder} is not the folder of a finished run or of a report. {advice}")
+        raise MienError(MISTAKES["no report"].format(folder))
     record = read_report(report / "metrics.json")
     figures, augmentation = record["all_rows"], record.get("test_time_augmentation")
     training = {} if run is None else _training(run, report, record)
@@ -238,8 +237,8 @@ def paired_tests(predictions: Mapping[str, Path]) -> list[ComparedRun]:
     (first, reference), *others = right.items()
     for name, hits in others:
         if len(hits) != len(reference):
-            counts = f"{len(reference):,} and {len(hits):,} rows; evaluate both again"
-            raise MienError(f"{predictions[first]} and {predictions[name]} should be of the same faces, but have {counts}.")
+            both = predictions[first], predictions[name]
+            raise MienError(MISTAKES["other rows"].format(*both, len(reference), len(hits)))
     tests = [mcnemar(reference, hits) for _, hits in others]
     adjusted = holm([each.p_value for each in tests])
     return [

@@ -10,10 +10,11 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, confusion_matrix, log_loss, roc_auc_score
 
-from mien.errors import MienError
+from mien.errors import MienError, load_table
 from mien.inference.classifier import UNSURE, reweighted
 from mien.labels import LabelSet
 
+MISTAKES: dict[str, str] = load_table(__file__, "mistakes")
 RESAMPLES = 2000  # of the groups, for intervals
 SIGNIFICANT = 0.05  # a difference with a p-value below this counts as significant
 
@@ -220,8 +221,7 @@ def _check_distributions(name: str, rows: np.ndarray, labels: int) -> None:
     if not len(rows):
         raise MienError("There are no rows to measure.")
     if broken := np.flatnonzero(~np.isfinite(rows).all(axis=1)).tolist():
-        found = f"{len(broken)} of {len(rows)} rows are not numbers (NaN or infinite)"
-        raise MienError(f"The {name} of {found}, first in row {broken[0]}.")
+        raise MienError(MISTAKES["not numbers"].format(name, len(broken), len(rows), broken[0]))
     wrong = np.flatnonzero((rows < 0).any(axis=1) | (np.abs(rows.sum(axis=1, dtype=np.float64) - 1) > 1e-4)).tolist()
     if wrong:
         raise MienError(f"The {name} of {len(wrong)} of {len(rows)} rows do not sum to 1, first in row {wrong[0]}.")
@@ -297,10 +297,8 @@ def likely_mislabelled(probabilities: np.ndarray, targets: np.ndarray) -> np.nda
     """Find rows (M,) not trained on that have a confident other label (confident joint: Northcutt et al., JAIR 70, 2021)."""
     given, rows = targets.argmax(axis=1), np.arange(len(targets))
     own = probabilities[rows, given].astype(np.float64)
-    support = np.bincount(given, minlength=probabilities.shape[1])
-    sums = np.bincount(given, weights=own, minlength=probabilities.shape[1])
-    # the threshold of a label without rows cannot be reached
-    thresholds = np.divide(sums, support, out=np.full(len(sums), np.inf), where=support > 0)
+    of_labels = [own[given == label] for label in range(probabilities.shape[1])]
+    thresholds = [each.mean() if len(each) else np.inf for each in of_labels]  # that of a label without rows cannot be reached
     reached = np.where(probabilities >= thresholds, probabilities, -1.0)
     suspects = np.flatnonzero((reached.max(axis=1) >= 0) & (reached.argmax(axis=1) != given))
     return suspects[np.argsort(own[suspects], kind="stable")]
@@ -314,12 +312,8 @@ def without_temperature(probabilities: np.ndarray, temperature: float, factors: 
     return before if factors is None else reweighted(before, np.where(factors > 0, factors, 1.0) ** (1 - temperature))
 
 
-def measure_over_groups(
-    groups: np.ndarray | None, known: np.ndarray, truth: np.ndarray, probabilities: np.ndarray
-) -> dict[str, Any] | None:
+def measure_over_groups(groups: np.ndarray, known: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
     """Count the groups of the rows (N,), and those `known` from training, and give 95% intervals over groups, (low, high)."""
-    if groups is None:
-        return None
     names, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     count, labels, random = len(names), probabilities.shape[1], np.random.default_rng(0)
     cells = np.zeros((count, labels, labels))

@@ -115,11 +115,9 @@ def as_svg(figure: Figure, title: str) -> str:
     with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the page draws them with the browser's fonts
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    drawing = buffer.getvalue()
-    drawing = drawing[drawing.index("<svg") :]
-    drawing = re.sub(r"<style.*?</style>", "", drawing, flags=re.DOTALL)  # it would apply to the whole page
-    drawing = re.sub(r' id="[a-z_A-Z.]+_?\d*"(?=>)', "", drawing)  # group names, the same in every figure
-    drawing = re.sub(r" font-family: [^;\"]+;?", "", drawing)  # the page's font
+    # without styles, which would apply to the whole page, names of groups, the same in every figure, and fonts
+    unwanted = r'^.*?(?=<svg)|<style.*?</style>| id="[a-z_A-Z.]+_?\d*"(?=>)| font-family: [^;"]+;?'
+    drawing = re.sub(unwanted, "", buffer.getvalue(), flags=re.DOTALL)
     for colour, name in THEME.items():
         drawing = drawing.replace(colour, f"var(--{name})")
     width, height = (round(float(side) * 96) for side in figure.get_size_inches())

@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ import numpy as np
 from jsonargparse import ArgumentError, ArgumentParser
 from scipy.stats import ttest_1samp, ttest_ind
 
+from mien import __version__
 from mien.data.faceset import FaceSet
 from mien.data.signatures import ALIKE, EXACT, UNKNOWN, Noted, TrainingRows, copies_of_training_rows, from_text
 from mien.errors import MienError, in_plain_words
-from mien.evaluation.metrics import Difference, LabelMetrics, Metrics, Proportion, are_votes, difference, measure, share_true
-from mien.files import REPORT, FileKind, write_whole
+from mien.evaluation import metrics as measures
+from mien.evaluation.metrics import Difference, LabelMetrics, Metrics, Proportion, difference, measure, share_true
+from mien.files import REPORT, FileKind, FolderKind, write_whole
 from mien.inference.classifier import Classifier
 from mien.inference.model_file import sha256
 from mien.inputs import csv_rows
@@ -61,14 +64,11 @@ def group_values(rows: FaceSet, by: Sequence[str]) -> dict[str, np.ndarray]:
     found = {}
     for column in by:
         if column not in rows.columns:
-            problem = f"no column {column!r} to group by; they have {', '.join(rows.columns) or 'no columns'}"
-            advice = f"In Python, read a manifest that has it with DataSource(path, columns=[{column!r}])."
-            raise MienError(f"The faces have {problem}. {advice}")
+            raise MienError(measures.MISTAKES["no column"].format(column, ", ".join(rows.columns) or "no columns"))
         values = np.char.strip(rows.columns[column])
         found[column] = np.where(values == "", NOT_SAID, values)
         if (count := len(np.unique(found[column]))) > MOST_GROUPS:
-            limit = f"more than {MOST_GROUPS} groups; name a coarser column, such as age groups instead of ages"
-            raise MienError(f"The column {column!r} has {count:,} different values in {len(rows):,} rows, {limit}.")
+            raise MienError(measures.MISTAKES["many groups"].format(column, count, len(rows), MOST_GROUPS))
     return found
 
 
@@ -132,13 +132,11 @@ def measure_crowd(votes: np.ndarray, truth: np.ndarray, predicted: np.ndarray, j
     }
 
 
-def compare_with_votes(
-    rows: FaceSet, targets: np.ndarray, probabilities: np.ndarray, labels: LabelSet
-) -> dict[str, Any] | None:
+def compare_votes(rows: FaceSet, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) -> dict[str, Any] | None:
     """Use the votes beside the labels, else the targets if they are votes themselves."""
     truth, predicted = targets.argmax(axis=1), probabilities.argmax(axis=1)
     if rows.votes is None:
-        return measure_crowd(targets, truth, predicted, judged_by_votes=True) if are_votes(targets) else None
+        return measure_crowd(targets, truth, predicted, judged_by_votes=True) if measures.are_votes(targets) else None
     # votes may be for labels that the model lacks, so they stay in the order of the data
     columns = np.array([rows.labels.names.index(name) if name in rows.labels.names else -1 for name in labels])
     return measure_crowd(rows.votes, rows.classes, columns[predicted], judged_by_votes=False)
@@ -250,6 +248,12 @@ def read_report(path: Path) -> dict[str, Any]:
     except ValueError as problem:
         raise MienError(f"{path} is damaged ({problem}); write the report again with mien evaluate.") from None
     return record
+
+
+def provenance(kind: FolderKind, command: str | None) -> dict[str, Any]:
+    """Say what writes a record, when, and by which command line."""
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"made_by": kind.made_by, "format": kind.format, "mien_version": __version__, "date": date, "command": command}
 
 
 def describe_model(model: Classifier) -> dict[str, Any]:

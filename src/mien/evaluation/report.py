@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mien import __version__
 from mien.data.faceset import SPLITS, FaceSet
 from mien.data.signatures import EXACT, MOST_DIGESTED, copies_between_folds
 from mien.data.worse_photos import worse_copies
@@ -70,7 +68,6 @@ def evaluate(
 ) -> Report:
     """Measure an opened model on faces of its size, and write the report; parameters as `mien.evaluate`, but data are read."""
     check_kind(tta)
-    out = Path(out)
     rows, split = choose_split(data, split)
     if rows.images.shape[1:] != model.face_shape:
         wanted, given = (
@@ -78,12 +75,12 @@ def evaluate(
         )
         raise MienError(f"The model takes faces of {wanted}, these are {given}; read them in the model's size.")
     targets = match_labels(model.labels, rows, merged)
-    learning = read_log(Path(log)) if log else None
+    learning = read_log(log) if log else None
     model_record = describe_model(model)
     data_record = describe_data(model_record, rows, split, merged)
     training = data.splits == SPLITS.index("train")
     known = data.groups[training] if data.groups is not None and split in ("validation", "test") else np.empty(0, str)
-    groups_of_rows = parts.group_values(rows, by)
+    subgroups = parts.group_values(rows, by)
     with written_folder(out, "the report", partial(check_folder, kind=REPORT)) as folder:
         if folds is None:
             copies, plain = parts.find_training_copies(model, rows.images), predict_plain(model, rows.images, batch_size)
@@ -106,15 +103,13 @@ def evaluate(
             before_temperature=before,
             worse_copies=measure_worse(model, rows.images, targets, tta, batch_size) if folds is None else None,
             before_training=measure_start(start, rows.images, names[truth], right) if start else None,
-            crowd=parts.compare_with_votes(rows, targets, probabilities, model.labels),
+            crowd=parts.compare_votes(rows, *judged),
             test_time_augmentation=measure_gain(tta, plain, augmented, truth) if tta != "none" else None,
-            training_copies=copies and parts.measure_training_copies(*copies, *judged),
-            over_groups=measures.measure_over_groups(rows.groups, known, truth, probabilities),
+            training_copies=copies and parts.measure_training_copies(copies[0], copies[1], *judged),
+            over_groups=None if rows.groups is None else measures.measure_over_groups(rows.groups, known, truth, probabilities),
             cross_validation=None if folds is None else measures.measure_folds(folds[0], *judged),
-            subgroups=parts.measure_subgroups(groups_of_rows, *judged),
-            date=datetime.now(UTC).isoformat(timespec="seconds"),
-            mien_version=__version__,
-            command=command,
+            subgroups=parts.measure_subgroups(subgroups, *judged),
+            **parts.provenance(REPORT, command),
             files=(*FILES, "skipped.txt") if rows.origin.skipped else FILES,
         )
         figures = draw(rows.images, probabilities, targets, record)
