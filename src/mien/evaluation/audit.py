@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,7 +64,7 @@ class Audit:
 
     faces: FaceSet
     copies: Copies
-    findings: dict[str, Finding] = field(default_factory=dict)
+    findings: dict[str, Finding]
     """By kind, as page/audit.html describes them; "size" only where the images' own sizes are known, and "crowd" only where
     there are votes beside the labels. The first four kinds are certain; the others are for a person to judge."""
 
@@ -96,14 +96,18 @@ class Audit:
         """Give a row's id, its split and its label."""
         return self.faces.id(row), SPLITS[self.faces.splits[row]], self.faces.labels[int(self.faces.classes[row])]
 
+    def draw(self, tile: Tile, rows: np.ndarray) -> str:
+        """Draw a picture of a tile, as the address of an image."""
+        image = Image.fromarray(np.asarray(self.faces.images[rows[0]]))
+        return as_data_uri(ImageOps.mirror(image) if tile.mirrored and rows is tile.pictures[-1] else image, LONGEST, "png")
+
 
 def inspect(faces: FaceSet) -> Audit:
     """Look for every kind of finding; faces of any size are compared in gray at 48 pixels. MienError if there are none."""
     if not len(faces):
         raise MienError("The data have no rows to audit.")
-    audit = Audit(faces, find_copies(faces.images))
-    found = {"exact-copy": _exact_copies(audit), "near-copy": _near_copies(audit), "conflict": _conflicts(audit)}
-    return replace(audit, findings=found | _find_outliers(faces))
+    kinds, copies = {"exact-copy": _exact_copies, "near-copy": _near_copies, "conflict": _conflicts}, find_copies(faces.images)
+    return Audit(faces, copies, {name: find(faces, copies) for name, find in kinds.items()} | _find_outliers(faces))
 
 
 def rows_to_leave_out(audit: Audit, near: bool = False) -> dict[int, str]:
@@ -140,9 +144,9 @@ def _groups(group: np.ndarray) -> list[np.ndarray]:
     return [part for part in parts if len(part) > 1]
 
 
-def _exact_copies(audit: Audit) -> Finding:
+def _exact_copies(faces: FaceSet, copies: Copies) -> Finding:
     """Find rows with the same pixels; the partner is in another split where possible."""
-    splits, groups, found = audit.faces.splits, _groups(audit.copies.original), []
+    splits, groups, found = faces.splits, _groups(copies.original), []
     for members in groups:
         for row in members:
             elsewhere = members[splits[members] != splits[row]]
@@ -151,9 +155,8 @@ def _exact_copies(audit: Audit) -> Finding:
     return _finding(found, [Tile((rows,), f"{len(rows)} rows") for rows in groups], len(groups))
 
 
-def _near_copies(audit: Audit) -> Finding:
+def _near_copies(_: FaceSet, copies: Copies) -> Finding:
     """Find rows with a near copy; the partner is the best one. Rows that resemble theirs least come first."""
-    copies = audit.copies
     best: dict[int, tuple[float, int]] = {}
     tiles = []
     for pair, value, mirrored in zip(copies.pairs, copies.difference.tolist(), copies.mirrored.tolist(), strict=True):
@@ -165,16 +168,16 @@ def _near_copies(audit: Audit) -> Finding:
     return _finding(found, tiles, len({copies.group[row] for row, _, _ in found}))
 
 
-def _conflicts(audit: Audit) -> Finding:
+def _conflicts(faces: FaceSet, copies: Copies) -> Finding:
     """Find groups of copies with several labels; the partner has another label, and the value counts the labels."""
     found, shown = [], []
-    for members in _groups(audit.copies.group):
-        classes = audit.faces.classes[members]
+    for members in _groups(copies.group):
+        classes = faces.classes[members]
         labels, first, counts = np.unique(classes, return_index=True, return_counts=True)
         if len(labels) > 1:
             found += [(row, members[np.argmax(classes != own)], len(labels)) for row, own in zip(members, classes, strict=True)]
             order = np.argsort(-counts, kind="stable")
-            note = ", ".join(f"{counts[i]} {audit.faces.labels[int(labels[i])]}" for i in order)
+            note = ", ".join(f"{counts[i]} {faces.labels[int(labels[i])]}" for i in order)
             shown.append((len(members), Tile(tuple(members[[first[i]]] for i in order), note)))
     shown.sort(key=lambda sized: -sized[0])
     return _finding(found, [tile for _, tile in shown], len(shown))
@@ -285,7 +288,8 @@ def write_audit(
     inside = [write.name] if write and not loss and write.resolve().parent == out.resolve() else []
     record = _record(audit, command, (*AUDIT.patterns, AUDIT.record, *inside))
     with written_folder(out, "the audit", partial(check_folder, kind=AUDIT)) as folder:
-        (folder / "index.html").write_text(render(audit, record), encoding="utf-8")
+        page = new_environment().get_template("audit.html").render(record=record, audit=audit, splits=SPLITS)
+        (folder / "index.html").write_text(page, encoding="utf-8")
         found = (
             (*audit.describe_row(row), kind, audit.faces.id(partner) if partner >= 0 else "", f"{value:.4g}")
             for kind, finding in audit.findings.items()
@@ -300,18 +304,6 @@ def write_audit(
         rows = ((*audit.describe_row(row), reason) for row, reason in reasons.items())
         write_rows(write, (LEFT_OUT, *rows), EXCLUDED_ROWS)
     return len(reasons)
-
-
-def render(audit: Audit, record: dict[str, Any]) -> str:
-    """Write the page of an audit, from what was found and what audit.json holds."""
-
-    def draw(tile: Tile, rows: np.ndarray) -> str:
-        image = Image.fromarray(np.asarray(audit.faces.images[rows[0]]))
-        image = ImageOps.mirror(image) if tile.mirrored and rows is tile.pictures[-1] else image
-        return as_data_uri(image, LONGEST, "png")
-
-    template = new_environment().get_template("audit.html")
-    return template.render(record=record, audit=audit, splits=SPLITS, draw=draw)
 
 
 def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[str, Any]:
