@@ -105,10 +105,13 @@ def in_plain_words(problem: str) -> str:
     lines = filter(str.strip, problem.splitlines())
     words = " ".join(line.strip().lstrip("- ") if line.startswith(" ") else line for line in lines)
     words = re.sub(r'(?:Parser|Problem with) key "([\w.]+)":', r"--\1:", words)
-    if union := re.search(r"^(.*?)Does not validate against any of the Union subtypes Subtypes: (.*?) Errors: .*", words):
+    if union := re.search(r"^(.*?)Does not validate against any of the Union subtypes Subtypes: (.*?) Errors: (.*)", words):
+        if inner := re.match(r"Problem with given class_path '[\w.]+': (.*?)(?: Expected a <class 'NoneType'>|$)", union[3]):
+            return f"{union[1]}{in_plain_words(inner[1]).removeprefix('--')}"  # of a dataclass, or null
         kinds = re.findall(r"int|float|bool|str|list|dict|NoneType", re.sub(r"\[(?:str|str, list\[str\])\]", "", union[2]))
         value = re.search(r"Given value: (.*)$", words) or re.search(r"Got value: (.*?)(?: Expected| Given|$)", words)
-        return f"{union[1]}expected {' or '.join(KINDS[kind] for kind in kinds)}" + (f", not {value[1]}" if value else "")
+        given = f", not {shortened(value[1])}" if value else ""
+        return f"{union[1]}expected {' or '.join(KINDS[kind] for kind in kinds)}{given}"
     words = re.sub(r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", _one_of, words)
     wrong_type = r"Expected an? <class '(\w+)'>\. Got value: ?(.*)"
     return re.sub(wrong_type, lambda found: f"expected {KINDS.get(found[1], found[1])}, not {found[2] or 'nothing'}", words)

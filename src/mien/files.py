@@ -15,7 +15,7 @@ from platform import node
 from typing import Any, NamedTuple, TypeVar
 
 from mien.errors import MienError, load_table, suggestion
-from mien.inputs import read_json
+from mien.inputs import open_file, read_json
 
 Result = TypeVar("Result")
 
@@ -35,7 +35,7 @@ class FileKind(NamedTuple):
 
     def matches(self, path: Path) -> bool:
         """Tell whether a path is a file of this kind."""
-        with suppress(OSError), path.open("rb") as file:
+        with suppress(OSError, MienError), open_file(path) as file:
             ends = file.read(HEAD)
             file.seek(max(len(ends), file.seek(0, os.SEEK_END) - TAIL))
             return re.search(self.pattern.encode(), ends + file.read(), re.DOTALL) is not None

@@ -11,6 +11,7 @@ from sklearn.metrics import log_loss
 from mien.cli import main
 from mien.errors import MienError
 from mien.evaluation.metrics import likely_mislabelled
+from mien.evaluation.record import read_report
 from mien.evaluation.report import evaluate
 from mien.inference.classifier import UNSURE
 from mien.labels import LabelSet
@@ -62,6 +63,18 @@ def test_sure_answers_are_measured_on_the_faces_as_they_are_and_on_worse_copies(
     assert (plain["sure_and_right"]["count"], plain["sure_and_right"]["of"]) == (4, 7)
     assert (worse["n"], worse["sure"]["of"]) == (6, 6)
     assert worse["reliability"] != plain["reliability"]
+
+
+@pytest.mark.parametrize("part", ["all_rows", "worse_copies"])
+def test_a_damaged_field_is_named_in_a_short_sentence(part, model, eight, tmp_path):
+    evaluate(model, eight, tmp_path / "report")
+    file = tmp_path / "report" / "metrics.json"
+    record = written(tmp_path / "report")
+    record[part]["accurac9"] = record[part].pop("accuracy")
+    file.write_text(json.dumps(record))
+    with pytest.raises(MienError, match=f"{part}.*accurac") as caught:
+        read_report(file)
+    assert len(str(caught.value)) - len(str(file)) < 200
 
 
 def test_what_is_not_known_is_null(model, eight, tmp_path):
