@@ -14,13 +14,11 @@ from mien.data.copies import SAME_PHOTO, SIDE, Copies, find_copies, gray_chunks
 from mien.data.faceset import SPLITS, FaceSet
 from mien.errors import MienError, load_table, spreadsheet_safe
 from mien.evaluation.metrics import MISTAKES
+from mien.evaluation.plots import new_environment
 from mien.evaluation.record import describe_origin, provenance, write_rows
-from mien.evaluation.templates import new_environment
 from mien.files import AUDIT, EXCLUDED_ROWS, check_folder, written_folder
 from mien.images import as_data_uri
 
-FINDINGS = ("id", "split", "label", "finding", "partner", "value")  # columns of findings.csv
-LEFT_OUT = ("id", "split", "label", "reason")  # columns of the list of rows to leave out
 LONGEST = 96  # longest side of an embedded picture in pixels; larger ones are shrunk to keep the page small
 TRAIN = SPLITS.index("train")
 MOST_LOST = 0.2  # a list of more of the rows than this is only written if asked for twice
@@ -71,17 +69,15 @@ class Audit:
     @cached_property
     def overlaps(self) -> tuple[Overlap, ...]:
         """Every split of the data with every one, itself first."""
-        found = []
-        for split in self.faces.split_names:
-            rows = self.faces.splits == SPLITS.index(split)
-            for other in sorted(self.faces.split_names, key=lambda name: name != split):
-                elsewhere = self.faces.splits == SPLITS.index(other)
-                counts = []
-                for group in (self.copies.original, self.copies.group):
-                    members = np.bincount(group[elsewhere], minlength=len(group))
-                    counts.append(int((members[group[rows]] > elsewhere[rows]).sum()))  # a row is no copy of itself
-                found.append(Overlap(split, other, *counts))
-        return tuple(found)
+        rows = {name: self.faces.splits == SPLITS.index(name) for name in self.faces.split_names}
+
+        def count(group: np.ndarray, own: np.ndarray, others: np.ndarray) -> int:
+            members = np.bincount(group[others], minlength=len(group))
+            return int((members[group[own]] > others[own]).sum())  # a row is no copy of itself
+
+        pairs = ((split, other) for split in rows for other in sorted(rows, key=lambda name: name != split))
+        kinds = (self.copies.original, self.copies.group)
+        return tuple(Overlap(one, other, *(count(kind, rows[one], rows[other]) for kind in kinds)) for one, other in pairs)
 
     @property
     def leaks(self) -> tuple[Overlap, ...]:
@@ -295,14 +291,15 @@ def write_audit(
             for kind, finding in audit.findings.items()
             for row, partner, value in zip(*(each.tolist() for each in finding[:3]), strict=True)
         )
-        write_rows(folder / "findings.csv", (map(spreadsheet_safe, row) if csv_safe else row for row in (FINDINGS, *found)))
+        header = ("id", "split", "label", "finding", "partner", "value")
+        write_rows(folder / "findings.csv", (map(spreadsheet_safe, row) if csv_safe else row for row in (header, *found)))
         (folder / "audit.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if loss:
         raise MienError(MISTAKES["long list"].format(loss, out))
     if write:
         write.parent.mkdir(parents=True, exist_ok=True)
         rows = ((*audit.describe_row(row), reason) for row, reason in reasons.items())
-        write_rows(write, (LEFT_OUT, *rows), EXCLUDED_ROWS)
+        write_rows(write, (("id", "split", "label", "reason"), *rows), EXCLUDED_ROWS)
     return len(reasons)
 
 

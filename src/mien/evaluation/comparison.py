@@ -14,10 +14,10 @@ from matplotlib.ticker import MaxNLocator
 
 from mien import __version__
 from mien.errors import MienError, say, to_json
+from mien.evaluation import plots
 from mien.evaluation.metrics import MISTAKES, SIGNIFICANT, PairedTest, holm, mcnemar, proportion
 from mien.evaluation.plots import FAINT, INK, SERIES, add_legend, draw_interval, new_figure, new_rows, plain, style_axes
 from mien.evaluation.record import checked_fields, describe_model, read_log, read_report
-from mien.evaluation.templates import new_environment
 from mien.files import missing_path
 from mien.inference.classifier import Classifier
 from mien.inputs import csv_rows, parse_yaml, read_json
@@ -205,7 +205,7 @@ def render(
         names = {each.name for each in runs}
         compared = paired_tests({name: path for name, path in (predictions or {}).items() if name in names})
         groups.append({"runs": runs, "compared": compared})
-    template = new_environment(text=format == "md").get_template(f"comparison.{format}")
+    template = plots.new_environment(text=format == "md").get_template(f"comparison.{format}")
     return template.render(
         {"title": title, "command": command, "version": __version__, "summaries": summaries, "groups": groups},
         date=datetime.now(UTC).isoformat(timespec="minutes"),
@@ -308,7 +308,7 @@ def plot_trainings(runs: Mapping[str, RunSummary], places: Places) -> Figure:
         style: Any = {"color": colour, "linestyle": dashes, "marker": mark, "markevery": kept}
         axes.plot(np.arange(1, len(curve) + 1), curve, linewidth=1.6, markersize=6.5, label=plain(name, 30), **style)
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     add_legend(figure, axes)
     return figure
 

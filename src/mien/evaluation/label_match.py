@@ -85,7 +85,7 @@ def _explain_difference(labels: LabelSet, data: FaceSet, lacking: list[str], mer
     mapping |= dict.fromkeys(left)
     tables = numbered_labels(lacking).items()
     numbers = {name: _flag({n: table[n] for n in lacking if n in table}) for name, table in tables}
-    from mien.evaluation.templates import new_environment
+    from mien.evaluation.plots import new_environment
 
     found = {"labels": labels, "lacking": lacking, "absent": absent, "numbers": numbers, "left": left}
     flags = {"mapping": _flag(mapping), "without": _flag(dict.fromkeys(lacking)), "blank": BLANK if BLANK in named else ""}

@@ -268,8 +268,8 @@ def filled_bins(bins: Sequence[ConfidenceBin]) -> list[tuple[int, float, Proport
 def expected_calibration_error(bins: Sequence[ConfidenceBin]) -> float:
     """Average the distance between confidence and accuracy, weighted by the rows of the bins (Naeini et al., AAAI 2015)."""
     filled = filled_bins(bins)
-    gaps = sum(count * abs(confidence - accuracy.value) for count, confidence, accuracy in filled)
-    return gaps / sum(count for count, _, _ in filled)
+    gaps = [abs(confidence - accuracy.value) for _, confidence, accuracy in filled]
+    return float(np.average(gaps, weights=[count for count, _, _ in filled]))
 
 
 def selective_accuracy(confidence: np.ndarray, right: np.ndarray) -> SelectiveAccuracy:

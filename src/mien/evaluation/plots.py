@@ -1,4 +1,4 @@
-"""Figures of a report; each `plot_` function returns a matplotlib figure in the light palette."""
+"""Figures, tables and templates of pages; each `plot_` function returns a matplotlib figure in the light palette."""
 
 import html
 import io
@@ -6,10 +6,13 @@ import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
+import jinja2
 import matplotlib
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -17,10 +20,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from mien.errors import load_table
+from mien.errors import load_table, printable
 from mien.evaluation.metrics import Metrics, Proportion, accuracy_by_coverage, filled_bins
 from mien.evaluation.record import Group
 
+TEMPLATES = Path(__file__).parent / "page"
 _PALETTE = load_table(__file__)
 INK, FAINT, MUTED, RULE, FILL, ACCENT, ON_FILL, WRONG, *_SERIES = _PALETTE.values()
 SERIES = tuple(_SERIES)  # runs in one figure; each has its marker too
@@ -270,7 +274,7 @@ def plot_learning(log: dict[str, np.ndarray]) -> Figure:
     figure = new_figure(9.0, 3.1)
     for axes, name, best in zip(figure.subplots(1, 2), ("loss", "accuracy"), (np.nanargmin, np.nanargmax), strict=True):
         style_axes(axes, grid="y", percent="y" if name == "accuracy" else "").set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         marker = "o" if len(log["epoch"]) == 1 else None  # one epoch is a dot, not a line
         for part, colour in (("train", FAINT), ("validation", ACCENT)):
             axes.plot(log["epoch"], log[f"{part}_{name}"], color=colour, linewidth=1.8, marker=marker, label=part)
@@ -288,3 +292,44 @@ def _thinned(x: np.ndarray, y: np.ndarray, points: int = 160) -> Curve:
     """Keep at most that many points of a curve, evenly spaced, so that a page stays small."""
     chosen = np.linspace(0, len(x) - 1, min(len(x), points)).round().astype(int)
     return x[chosen], y[chosen]
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Write a Markdown table, aligned in its source too, from the header and the rows; bars and line breaks are escaped."""
+    cells = [[printable(" ".join(cell.split())).replace("|", r"\|") for cell in row] for row in rows]
+    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
+    cells.insert(1, ["-" * width for width in widths])
+    return "\n".join(f"| {' | '.join(map(str.ljust, row, widths))} |" for row in cells)
+
+
+def new_environment(text: bool = False) -> jinja2.Environment:
+    """Make the environment of the templates in page/; in text, dash and minus are plain, and most values stay on a line."""
+    missing, minus = ("-", "-") if text else ("\N{EN DASH}", "\N{MINUS SIGN}")
+    lines = Markup if text else str
+    environment = jinja2.Environment(
+        finalize=(lambda value: printable(value) if type(value) is str else value) if text else None,
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=jinja2.select_autoescape(),  # in HTML, not in Markdown and text
+        undefined=jinja2.StrictUndefined,
+        extensions=["jinja2.ext.do"],
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "aligned": lambda rows: lines(aligned(rows)),
+        "count": lambda number: f"{number:,}",
+        "decimal": lambda number: missing if number is None else f"{number:.3f}",
+        "logarithm": math.log,
+        "percent": lambda share: missing if share is None else f"{share:.1%}",
+        "points": lambda share: missing if share is None else f"{100 * share:+.1f}".replace("-", minus),
+        "svg": lambda figure, title: Markup(as_svg(figure, title)),
+        "table": lambda rows: lines(markdown_table(rows)),
+    }
+    return environment
+
+
+def aligned(rows: Sequence[Sequence[object]]) -> str:
+    """Write rows of cells as lines, the first column left-aligned, the others right-aligned."""
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
+    first, *widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join("  ".join([name.ljust(first), *map(str.rjust, figures, widths)]) for name, *figures in cells)

@@ -19,7 +19,6 @@ from mien.evaluation import metrics as measures, plots, record as parts
 from mien.evaluation.label_match import match_labels
 from mien.evaluation.metrics import Metrics, likely_mislabelled, mcnemar, measure, proportion, without_temperature
 from mien.evaluation.record import Record, describe_data, describe_model, read_log, write_rows
-from mien.evaluation.templates import new_environment
 from mien.files import REPORT, check_folder, written_folder
 from mien.images import prepare
 from mien.inference.classifier import UNSURE, Classifier
@@ -48,7 +47,7 @@ class Report:
 
     def table(self) -> str:
         """Write the metrics as text for a terminal: what was evaluated, the table, then cautions."""
-        template = new_environment(text=True).get_template("report.txt")
+        template = plots.new_environment(text=True).get_template("report.txt")
         return template.render(record=self.record, cautions=cautions(self.record, "training_cautions.txt")).strip()
 
 
@@ -159,7 +158,7 @@ def largest_confusions(metrics: Metrics, wanted: int = 5) -> list[tuple[str, str
 
 def render(record: Record, figures: Mapping[str, Figure], recipe: str | None) -> str:
     """Write the page, with the model's recipe as YAML text; a section without its figure is left out."""
-    template = new_environment().get_template("report.html")
+    template = plots.new_environment().get_template("report.html")
     enough = (parts.FEWEST_ROWS, round(100 * parts.WIDEST))
     found = {"confusions": largest_confusions(record.all_rows), "cautions": cautions(record), "figures": figures}
     return template.render(record=record, most_stored=MOST_DIGESTED, enough=enough, recipe=recipe, threshold=UNSURE, **found)
@@ -167,7 +166,7 @@ def render(record: Record, figures: Mapping[str, Figure], recipe: str | None) ->
 
 def cautions(record: Record, template: str = "cautions.txt") -> list[str]:
     """List what makes the metrics less reliable; training_cautions.txt has what is known of rows of the training."""
-    return new_environment(text=True).get_template(template).render(record=record).splitlines()
+    return plots.new_environment(text=True).get_template(template).render(record=record).splitlines()
 
 
 def choose_faces(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
