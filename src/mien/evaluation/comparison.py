@@ -237,8 +237,7 @@ def paired_tests(predictions: Mapping[str, Path]) -> list[ComparedRun]:
     (first, reference), *others = right.items()
     for name, hits in others:
         if len(hits) != len(reference):
-            both = predictions[first], predictions[name]
-            raise MienError(MISTAKES["other rows"].format(*both, len(reference), len(hits)))
+            raise MienError(MISTAKES["other rows"].format(predictions[first], predictions[name], len(reference), len(hits)))
     tests = [mcnemar(reference, hits) for _, hits in others]
     adjusted = holm([each.p_value for each in tests])
     return [

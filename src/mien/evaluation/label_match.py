@@ -35,9 +35,8 @@ def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet, given: LabelMap 
     of_data = select_changes(given, lambda name: data_labels.find(name) or not labels.find(name))
     faces = with_labels(faces, of_data) if of_data else faces
     labels, _ = labels.merge(of_model)
-    for _, new in label_changes(given):
-        if new is not None:
-            LabelSet(dict.fromkeys((*labels, *merge))).index(new)
+    for new in [new for _, new in label_changes(given) if new is not None]:
+        LabelSet(dict.fromkeys((*labels, *merge))).index(new)
     if made.get("own_validation") is False and "validation" in faces.split_names:
         faces = move_split(faces, "validation", "test")
         say("the model was validated on rows carved from training: the data's validation rows are test rows")
@@ -67,8 +66,7 @@ def match_labels(labels: LabelSet, data: FaceSet, merged: LabelMap | None = None
     if lacking := [name for name in used if name not in labels.names]:
         raise MienError(_explain_difference(labels, data, lacking, merged or {}))
     targets = np.zeros((len(data), len(labels)), dtype=np.float32)
-    for name in used:
-        targets[:, labels.index(name)] = data.targets[:, data.labels.index(name)]
+    targets[:, [labels.index(name) for name in used]] = data.targets[:, [data.labels.index(name) for name in used]]
     return targets
 
 
@@ -83,8 +81,7 @@ def _explain_difference(labels: LabelSet, data: FaceSet, lacking: list[str], mer
     named = {name for members in partners.values() for name in members}
     left = [] if BLANK in named else [name for name in lacking if name not in named]
     mapping |= dict.fromkeys(left)
-    tables = numbered_labels(lacking).items()
-    numbers = {name: _flag({n: table[n] for n in lacking if n in table}) for name, table in tables}
+    numbers = {name: _flag({n: table[n] for n in lacking if n in table}) for name, table in numbered_labels(lacking).items()}
     from mien.evaluation.plots import new_environment
 
     found = {"labels": labels, "lacking": lacking, "absent": absent, "numbers": numbers, "left": left}

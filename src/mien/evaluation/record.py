@@ -226,10 +226,10 @@ class Record:
         return json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def checked_fields(kind: type, values: Mapping[str, Any], skip: str = "") -> dict[str, Any]:
-    """Check values by the types of the fields of a dataclass; ValueError with what is wrong."""
+def checked_fields(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Check values by the types of the fields of a dataclass, besides `subgroups`; ValueError with what is wrong."""
     parser = ArgumentParser(exit_on_error=False, default_env=False)
-    parser.add_class_arguments(kind, skip={skip})
+    parser.add_class_arguments(kind, skip={"subgroups"})
     try:
         return dict(parser.parse_object(values).as_dict())
     except (ArgumentError, TypeError) as problem:
@@ -241,7 +241,7 @@ def read_report(path: Path) -> dict[str, Any]:
     record = {"command": None} | REPORT.read(path)
     typed = {each.name: record[each.name] for each in fields(Record) if each.name in record and each.name != "subgroups"}
     try:
-        checked_fields(Record, typed, skip="subgroups")
+        checked_fields(Record, typed)
         for part, name, kind in USED:
             if not isinstance(record[part].get(name), kind):
                 raise ValueError(f"{part}.{name}")
@@ -305,11 +305,9 @@ def write_rows(path: Path, rows: Iterable[Iterable[object]], kind: FileKind | No
 
 def read_log(path: Path, columns: Sequence[str] = LOG_COLUMNS) -> dict[str, np.ndarray]:
     """Read columns of a run's log.csv: (epochs,), float64, NaN where a cell is empty."""
-    rows = csv_rows(path, f"the training log {path}")
-    _, header = next(rows, (0, []))
+    header, *cells = [row for _, row in csv_rows(path, f"the training log {path}")] or [[]]
     if missing := [name for name in columns if name not in header]:
         raise MienError(f"The training log {path} has no column {', '.join(missing)}; it has {', '.join(header)}.")
-    cells = [row for _, row in rows]
     if not cells:
         raise MienError(f"The training log {path} has no epochs; leave it out, or give the log.csv of a run.")
     try:
