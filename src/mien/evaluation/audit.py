@@ -102,8 +102,13 @@ def inspect(faces: FaceSet) -> Audit:
     """Look for every kind of finding; faces of any size are compared in gray at 48 pixels. MienError if there are none."""
     if not len(faces):
         raise MienError("The data have no rows to audit.")
-    kinds, copies = {"exact-copy": _exact_copies, "near-copy": _near_copies, "conflict": _conflicts}, find_copies(faces.images)
-    return Audit(faces, copies, {name: find(faces, copies) for name, find in kinds.items()} | _find_outliers(faces))
+    copies = find_copies(faces.images)
+    found = {
+        "exact-copy": _exact_copies(faces, copies),
+        "near-copy": _near_copies(copies),
+        "conflict": _conflicts(faces, copies),
+    }
+    return Audit(faces, copies, found | _find_outliers(faces))
 
 
 def rows_to_leave_out(audit: Audit, near: bool = False) -> dict[int, str]:
@@ -151,7 +156,7 @@ def _exact_copies(faces: FaceSet, copies: Copies) -> Finding:
     return _finding(found, [Tile((rows,), f"{len(rows)} rows") for rows in groups], len(groups))
 
 
-def _near_copies(_: FaceSet, copies: Copies) -> Finding:
+def _near_copies(copies: Copies) -> Finding:
     """Find rows with a near copy; the partner is the best one. Rows that resemble theirs least come first."""
     best: dict[int, tuple[float, int]] = {}
     tiles = []

@@ -61,14 +61,13 @@ def new_grid(count: int, columns: int, side: float, gap: Sides, margin: Sides) -
 
 def style_axes(axes: Axes, grid: str = "", percent: str = "") -> Axes:
     """Remove box and ticks, with small grey numbers; `grid` is x, y or both, `percent` x, y or xy."""
-    axes.set_facecolor("none")
+    axes.set(facecolor="none", axisbelow=True)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, colors=FAINT, labelsize=9)
     axes.xaxis.label.set_color(FAINT)
     axes.yaxis.label.set_color(FAINT)
     if grid:
         axes.grid(axis=grid, color=RULE, linewidth=0.8)  # type: ignore[arg-type]
-        axes.set_axisbelow(True)
     for name in percent:
         getattr(axes, f"{name}axis").set_major_formatter("{x:.0%}")
     return axes

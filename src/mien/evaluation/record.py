@@ -188,9 +188,9 @@ def measure_training_copies(
     without = None if copies.all() else measure(probabilities[~copies], targets[~copies], labels)
     gap = difference(on_copies, without.accuracy) if on_copies and without else None
     worth = gap and gap.times(float(copies.mean()))
-    exact, alike = (int((kinds == kind).sum()) for kind in (EXACT, ALIKE))
-    found = exact, alike if known.noted == "signatures" else None
-    return TrainingCopies(known.noted, known.rows, *found, on_copies, without, gap, worth)
+    exact = int((kinds == EXACT).sum())
+    alike = int((kinds == ALIKE).sum()) if known.noted == "signatures" else None
+    return TrainingCopies(known.noted, known.rows, exact, alike, on_copies, without, gap, worth)
 
 
 @dataclass(frozen=True, kw_only=True)
