@@ -103,11 +103,8 @@ def inspect(faces: FaceSet) -> Audit:
     if not len(faces):
         raise MienError("The data have no rows to audit.")
     copies = find_copies(faces.images)
-    found = {
-        "exact-copy": _exact_copies(faces, copies),
-        "near-copy": _near_copies(copies),
-        "conflict": _conflicts(faces, copies),
-    }
+    exact, near, conflicts = _exact_copies(faces, copies), _near_copies(copies), _conflicts(faces, copies)
+    found = {"exact-copy": exact, "near-copy": near, "conflict": conflicts}
     return Audit(faces, copies, found | _find_outliers(faces))
 
 
