@@ -245,25 +245,22 @@ def _find_outliers(faces: FaceSet) -> dict[str, Finding]:
     most, visible = THRESHOLDS, contrast >= THRESHOLDS["blank"]
     odd, unusual = (np.where(visible, scores, -np.inf) for scores in (far, uneven))
     found = {
-        "blank": _beyond(
-            -contrast, -most["blank"], contrast, lambda _, value: f"contrast {value:.1f}" if value else "constant"
-        ),
-        "no-face": _beyond(odd, most["no-face"], far, lambda _, value: f"{value:.1f} deviations"),
-        "brightness": _beyond(unusual, most["brightness"], brightness, lambda _, value: f"mean {value:.0f}"),
+        "blank": _above(-contrast, -most["blank"], contrast, lambda _, value: f"contrast {value:.1f}" if value else "constant"),
+        "no-face": _above(odd, most["no-face"], far, lambda _, value: f"{value:.1f} deviations"),
+        "brightness": _above(unusual, most["brightness"], brightness, lambda _, value: f"mean {value:.0f}"),
     }
     if (sizes := faces.sizes) is not None:
         by_size = size_deviations(sizes)
         pixels = "{1}\N{MULTIPLICATION SIGN}{0} pixels"
-        found["size"] = _beyond(by_size, most["size"], by_size, lambda row, _: pixels.format(*sizes[row]))
+        found["size"] = _above(by_size, most["size"], by_size, lambda row, _: pixels.format(*sizes[row]))
     if (votes := faces.votes) is not None:  # their share for another label, where the row's own label got no clear vote
-        share, favourite = votes.max(axis=1), votes.argmax(axis=1)
+        share, favourite = votes.max(axis=1), np.array(faces.labels.names)[votes.argmax(axis=1)]
         disagrees = np.where(votes[np.arange(len(votes)), faces.classes] == 0, share, 0)
-        note = "crowd: {} {:.0%}"
-        found["crowd"] = _beyond(disagrees, 0, share, lambda row, value: note.format(faces.labels[int(favourite[row])], value))
+        found["crowd"] = _above(disagrees, 0, share, lambda row, value: f"crowd: {favourite[row]} {value:.0%}")
     return found
 
 
-def _beyond(scores: np.ndarray, threshold: float, values: np.ndarray, note: Callable[[int, float], str]) -> Finding:
+def _above(scores: np.ndarray, threshold: float, values: np.ndarray, note: Callable[[int, float], str]) -> Finding:
     rows = np.flatnonzero(scores > threshold)
     rows = rows[np.argsort(-scores[rows], kind="stable")]
     found = values[rows].astype(np.float64)

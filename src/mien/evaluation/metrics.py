@@ -222,8 +222,7 @@ def _check_distributions(name: str, rows: np.ndarray, labels: int) -> None:
         raise MienError("There are no rows to measure.")
     if broken := np.flatnonzero(~np.isfinite(rows).all(axis=1)).tolist():
         raise MienError(MISTAKES["not numbers"].format(name, len(broken), len(rows), broken[0]))
-    wrong = np.flatnonzero((rows < 0).any(axis=1) | (np.abs(rows.sum(axis=1, dtype=np.float64) - 1) > 1e-4)).tolist()
-    if wrong:
+    if wrong := np.flatnonzero((rows < 0).any(axis=1) | (np.abs(rows.sum(axis=1, dtype=np.float64) - 1) > 1e-4)).tolist():
         raise MienError(f"The {name} of {len(wrong)} of {len(rows)} rows do not sum to 1, first in row {wrong[0]}.")
 
 

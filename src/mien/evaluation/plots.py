@@ -139,8 +139,7 @@ def plot_confusion(metrics: Metrics) -> Figure:
     for row, column in np.ndindex(size, size):
         share = metrics.confusion_shares[row][column]
         for colour, alpha in ((RULE, 0.35), (FILL, share or 0.0)):
-            corner = (column - 0.48, row - 0.48)
-            axes.add_patch(Rectangle(corner, 0.96, 0.96, facecolor=colour, alpha=alpha, linewidth=0))
+            axes.add_patch(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, facecolor=colour, alpha=alpha, linewidth=0))
         if share is None or size > 24:
             continue
         colour = ON_FILL if share > 0.7 else INK
