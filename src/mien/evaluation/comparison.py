@@ -275,8 +275,7 @@ def plot_recalls(runs: Sequence[RunSummary], places: Places) -> Figure:
                 height = row + (number - (len(runs) - 1) / 2) * step
                 draw_interval(axes, share, height, colour, alpha=0.55)
                 axes.plot(share.value, height, mark, color=colour, markersize=5, clip_on=False, label=plain(each.name, 30))
-    for line in range(1, len(labels)):
-        axes.axhline(line - 0.5, color=FAINT, linewidth=0.5, alpha=0.35)
+    axes.hlines(np.arange(1, len(labels)) - 0.5, 0, 1, color=FAINT, linewidth=0.5, alpha=0.35)
     if len(runs) > 1:
         add_legend(figure, axes)
     return figure
@@ -285,11 +284,9 @@ def plot_recalls(runs: Sequence[RunSummary], places: Places) -> Figure:
 def trainings(runs: Sequence[RunSummary]) -> dict[str, RunSummary]:
     """Find the first run of each training that has figures, by its run folder; several reports on one model share one."""
     found: dict[str, RunSummary] = {}
-    for each in runs:
-        folder, curve = each.name.partition("/")[0], each.validation_accuracy_by_epoch
-        if not np.isfinite(np.array(curve, dtype=float)).any():
-            continue
-        if found.setdefault(folder, each).validation_accuracy_by_epoch != curve:
+    for each in (run for run in runs if np.isfinite(np.array(run.validation_accuracy_by_epoch, dtype=float)).any()):
+        first = found.setdefault(each.name.partition("/")[0], each)
+        if first.validation_accuracy_by_epoch != each.validation_accuracy_by_epoch:
             found[each.name] = each
     return found
 
