@@ -115,7 +115,7 @@ def test_a_pipe_a_device_a_socket_or_a_folder_is_a_sentence(case, odd, faces, ru
     Image.fromarray(draw_photo(["happy"], 1, 160, 120)[0]).save(tmp_path / "photo.png")
     wrong = []
     for path in odd:
-        is_place = case.partition(" ")[2] in ("--out", "--draw") and not str(path).startswith("/dev")
+        is_place = case.partition(" ")[2] in ("--out", "--draw", "--write") and not str(path).startswith("/dev")
         if is_place and (str(path).endswith("x") or (path.is_dir() and "file" not in case)):
             continue  # a new or an empty folder may be written
         words = CASES[case].format(x=path, faces=faces, run=run, photo=tmp_path / "photo.png", new=tmp_path / "new")
