@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -64,13 +64,9 @@ class Difference:
 
 def difference(first: Proportion, second: Proportion, correlation: float = 0.0) -> Difference:
     """Compute the difference of two shares with its 95% interval (Newcombe, Statistics in Medicine 17, 1998, method 10)."""
-
-    def margin(one: float, other: float) -> float:
-        return math.sqrt(max(one**2 - 2 * correlation * one * other + other**2, 0))
-
     value = first.value - second.value
-    below = margin(first.value - first.low, second.high - second.value)
-    above = margin(first.high - first.value, second.value - second.low)
+    margins = (first.value - first.low, second.high - second.value), (first.high - first.value, second.value - second.low)
+    below, above = (math.sqrt(max(own**2 - 2 * correlation * own * other + other**2, 0)) for own, other in margins)
     return Difference(value, value - below, value + above)
 
 
@@ -228,17 +224,12 @@ def _check_distributions(name: str, rows: np.ndarray, labels: int) -> None:
 
 def _measure_label(name: str, is_label: np.ndarray, is_predicted: np.ndarray, scores: np.ndarray) -> LabelMetrics:
     hits, support, predicted = (int(rows.sum()) for rows in (is_label & is_predicted, is_label, is_predicted))
-    counted = LabelMetrics(name, support, predicted)
     if not support:
-        return counted
-    return replace(
-        counted,
-        precision=hits / predicted if predicted else None,
-        recall=proportion(hits, support),
-        f1=2 * hits / (support + predicted),
-        average_precision=float(average_precision_score(is_label, scores)),
-        roc_auc=float(roc_auc_score(is_label, scores)) if support < len(is_label) else None,
-    )
+        return LabelMetrics(name, support, predicted)
+    precision, f1 = hits / predicted if predicted else None, 2 * hits / (support + predicted)
+    average_precision = float(average_precision_score(is_label, scores))
+    roc_auc = float(roc_auc_score(is_label, scores)) if support < len(is_label) else None
+    return LabelMetrics(name, support, predicted, precision, proportion(hits, support), f1, average_precision, roc_auc)
 
 
 def are_votes(targets: np.ndarray) -> bool:

@@ -70,7 +70,7 @@ def evaluate(
     rows, split = choose_split(data, split)
     if rows.images.shape[1:] != model.face_shape:
         wanted, given = (
-            f"{each.size}x{each.size} pixels in {'gray' if each.channels == 1 else 'colour'}" for each in (model, rows)
+            f"{one.size}x{one.size} pixels in {'gray' if one.channels == 1 else 'colour'}" for one in (model, rows)
         )
         raise MienError(f"The model takes faces of {wanted}, these are {given}; read them in the model's size.")
     targets = match_labels(model.labels, rows, merged)
