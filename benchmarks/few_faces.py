@@ -14,7 +14,7 @@ import numpy as np
 import mien
 from mien.data.faceset import limited
 from mien.errors import load_table
-from mien.evaluation.templates import markdown_table
+from mien.evaluation.plots import markdown_table
 from mien.files import write_whole
 from mien.training import loop
 from shared import parse, say

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import mien
 from mien.errors import MienError, suggestion
 from mien.evaluation.comparison import RunSummary, as_json, read_summaries, summarise
-from mien.evaluation.templates import markdown_table
+from mien.evaluation.plots import markdown_table
 from mien.files import missing_path, write_whole
 from mien.training.recipe import TIMM, Recipe, describe_overrides
 from shared import Training, data_words, epoch_faces, pack_faces, parse, step_of, train_all, unpack_faces

@@ -10,7 +10,7 @@ import numpy as np
 import mien
 from mien.data.worse_photos import CHANGES, worse_copies
 from mien.evaluation.metrics import proportion
-from mien.evaluation.templates import markdown_table
+from mien.evaluation.plots import markdown_table
 from shared import parse, read_judged
 
 if __name__ == "__main__":

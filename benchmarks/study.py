@@ -22,8 +22,8 @@ import mien
 from mien.errors import load_table
 from mien.evaluation.audit import inspect, rows_to_leave_out
 from mien.evaluation.comparison import Answers, read_answers, summarise
+from mien.evaluation.plots import markdown_table
 from mien.evaluation.record import read_log
-from mien.evaluation.templates import markdown_table
 from mien.files import write_whole
 from mien.training.recipe import Recipe
 from shared import Training, epoch_faces, parse, train_all

@@ -13,8 +13,7 @@ from sklearn.metrics import accuracy_score, f1_score, recall_score
 import mien
 from mien.cli import main
 from mien.evaluation.comparison import as_json, render, summarise
-from mien.evaluation.plots import SERIES
-from mien.evaluation.templates import TEMPLATES
+from mien.evaluation.plots import SERIES, TEMPLATES
 from mien.inference.classifier import Classifier
 
 LABELS = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]

@@ -3,8 +3,7 @@ import pytest
 
 from mien.drawn import draw_faces
 from mien.evaluation.audit import (
-    FAR_FROM_FACES,
-    ODD_SIZE,
+    THRESHOLDS,
     brightness_and_contrast,
     distance_from_faces,
     robust_deviations,
@@ -29,7 +28,7 @@ def test_what_shows_no_face_lies_farther_from_the_mean_than_every_face(images):
     sign[1, :, ::6] = 255
     deviations = robust_deviations(distance_from_faces(np.concatenate([images, sign])))
     assert deviations[:-2].max() < deviations[-2:].min()
-    assert deviations[-2:].min() > FAR_FROM_FACES
+    assert deviations[-2:].min() > THRESHOLDS["no-face"]
 
 
 def test_robust_deviations_are_those_of_a_normal_distribution_and_ignore_outliers():
@@ -45,13 +44,13 @@ def test_equal_values_have_no_outliers():
 
 def test_a_size_is_odd_beyond_a_factor_of_two_where_all_others_are_equal():
     sizes = np.array([[48, 48]] * 9 + [[97, 97], [95, 95], [23, 48], [48, 97], [25, 48]])
-    assert np.flatnonzero(size_deviations(sizes) > ODD_SIZE).tolist() == [9, 11, 12]
+    assert np.flatnonzero(size_deviations(sizes) > THRESHOLDS["size"]).tolist() == [9, 11, 12]
 
 
 def test_a_shape_is_odd_though_height_and_width_are_usual():
     squares = [[side, side] for side in range(100, 500, 4)]
     deviations = size_deviations(np.array([*squares, [400, 40], [40, 400]]))
-    assert np.flatnonzero(deviations > ODD_SIZE).tolist() == [100, 101]
+    assert np.flatnonzero(deviations > THRESHOLDS["size"]).tolist() == [100, 101]
     assert deviations[-1] == pytest.approx(np.log2(10) / (1 / 3))  # the others have no spread in shape
 
 

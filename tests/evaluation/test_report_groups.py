@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mien.evaluation.record import measure_over_groups
+from mien.evaluation.metrics import measure_over_groups
 from mien.evaluation.report import evaluate
 
 NONE_KNOWN = np.empty(0, dtype=str)

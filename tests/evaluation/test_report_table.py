@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from mien.evaluation.metrics import PairedTest, measure, proportion
+from mien.evaluation.plots import markdown_table
 from mien.evaluation.record import measure_subgroups
 from mien.evaluation.report import Report
-from mien.evaluation.templates import markdown_table
 from mien.labels import LabelSet
 
 LABELS = LabelSet(("happy", "sad", "neutral"))

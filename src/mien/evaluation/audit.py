@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,28 +10,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from mien import __version__
 from mien.data.copies import SAME_PHOTO, SIDE, Copies, find_copies, gray_chunks
 from mien.data.faceset import SPLITS, FaceSet
-from mien.errors import MienError, spreadsheet_safe
-from mien.evaluation.record import write_rows
-from mien.evaluation.templates import new_environment
+from mien.errors import MienError, load_table, spreadsheet_safe
+from mien.evaluation.metrics import MISTAKES
+from mien.evaluation.plots import new_environment
+from mien.evaluation.record import describe_origin, provenance, write_rows
 from mien.files import AUDIT, EXCLUDED_ROWS, check_folder, written_folder
 from mien.images import as_data_uri
 
-FINDINGS = ("id", "split", "label", "finding", "partner", "value")  # columns of findings.csv
-LEFT_OUT = ("id", "split", "label", "reason")  # columns of the list of rows to leave out
 LONGEST = 96  # longest side of an embedded picture in pixels; larger ones are shrunk to keep the page small
 TRAIN = SPLITS.index("train")
 MOST_LOST = 0.2  # a list of more of the rows than this is only written if asked for twice
 
-NEARLY_BLANK = 5.0  # standard deviation of the pixels below which nothing is visible; FER-2013's faintest face has 9
-FAR_FROM_FACES = 4.0
-"""Robust standard deviations from the usual distance beyond which an image may show no face: 78% of these rows of FER-2013
-are "not a face" by FER+'s votes (docs/fer2013.md)."""
-
-TOO_DARK_OR_BRIGHT = 3.0  # robust standard deviations from the usual brightness
-ODD_SIZE = 3.0  # robust standard deviations from the usual height, width or aspect ratio, in logarithms
+THRESHOLDS: dict[str, float] = {"near-copy": SAME_PHOTO} | load_table(__file__)  # the values beyond which rows are found
 LEAST_SPREAD = 1 / 3  # least standard deviation of sizes, in octaves: of equal sizes, nothing within a factor of 2 is odd
 BINS = 9  # orientations of gradients, over half a turn, as in Dalal and Triggs
 FACES = 2048  # faces whose gradients are computed at a time, which bounds memory
@@ -71,26 +62,22 @@ class Audit:
 
     faces: FaceSet
     copies: Copies
-    brightness: np.ndarray  # (N,), float32: mean of each face's pixels, 0 to 255
-    contrast: np.ndarray  # (N,), float32: their standard deviation
-    findings: dict[str, Finding] = field(default_factory=dict)
+    findings: dict[str, Finding]
     """By kind, as page/audit.html describes them; "size" only where the images' own sizes are known, and "crowd" only where
     there are votes beside the labels. The first four kinds are certain; the others are for a person to judge."""
 
     @cached_property
     def overlaps(self) -> tuple[Overlap, ...]:
         """Every split of the data with every one, itself first."""
-        found = []
-        for split in self.faces.split_names:
-            rows = self.faces.splits == SPLITS.index(split)
-            for other in sorted(self.faces.split_names, key=lambda name: name != split):
-                elsewhere = self.faces.splits == SPLITS.index(other)
-                counts = []
-                for group in (self.copies.original, self.copies.group):
-                    members = np.bincount(group[elsewhere], minlength=len(group))
-                    counts.append(int((members[group[rows]] > elsewhere[rows]).sum()))  # a row is no copy of itself
-                found.append(Overlap(split, other, *counts))
-        return tuple(found)
+        rows = {name: self.faces.splits == SPLITS.index(name) for name in self.faces.split_names}
+
+        def count(group: np.ndarray, own: np.ndarray, others: np.ndarray) -> int:
+            members = np.bincount(group[others], minlength=len(group))
+            return int((members[group[own]] > others[own]).sum())  # a row is no copy of itself
+
+        pairs = ((split, other) for split in rows for other in sorted(rows, key=lambda name: name != split))
+        kinds = (self.copies.original, self.copies.group)
+        return tuple(Overlap(one, other, *(count(kind, rows[one], rows[other]) for kind in kinds)) for one, other in pairs)
 
     @property
     def leaks(self) -> tuple[Overlap, ...]:
@@ -105,22 +92,24 @@ class Audit:
         """Give a row's id, its split and its label."""
         return self.faces.id(row), SPLITS[self.faces.splits[row]], self.faces.labels[int(self.faces.classes[row])]
 
+    def draw(self, tile: Tile, rows: np.ndarray) -> str:
+        """Draw a picture of a tile, as the address of an image."""
+        image = Image.fromarray(np.asarray(self.faces.images[rows[0]]))
+        return as_data_uri(ImageOps.mirror(image) if tile.mirrored and rows is tile.pictures[-1] else image, LONGEST, "png")
+
 
 def inspect(faces: FaceSet) -> Audit:
     """Look for every kind of finding; faces of any size are compared in gray at 48 pixels. MienError if there are none."""
     if not len(faces):
         raise MienError("The data have no rows to audit.")
-    audit = Audit(faces, find_copies(faces.images), *brightness_and_contrast(faces.images))
-    found = {"exact-copy": _exact_copies(audit), "near-copy": _near_copies(audit), "conflict": _conflicts(audit)}
-    return replace(audit, findings=found | _find_outliers(audit))
+    copies = find_copies(faces.images)
+    exact, near, conflicts = _exact_copies(faces, copies), _near_copies(copies), _conflicts(faces, copies)
+    found = {"exact-copy": exact, "near-copy": near, "conflict": conflicts}
+    return Audit(faces, copies, found | _find_outliers(faces))
 
 
 def rows_to_leave_out(audit: Audit, near: bool = False) -> dict[int, str]:
-    """List the rows that training is better without, rising, with the reasons; rows of test always stay.
-
-    These are exact copies in excess or with conflicting labels, with `near` near ones too, and images that are blank or seem to
-    show no face.
-    """
+    """List the rows that training is better without, rising, with the reasons; with `near`, near copies too, none of test."""
     faces, splits = audit.faces, audit.faces.splits
     reasons: dict[int, str] = {}
     for members in _groups(audit.copies.group if near else audit.copies.original):
@@ -153,9 +142,9 @@ def _groups(group: np.ndarray) -> list[np.ndarray]:
     return [part for part in parts if len(part) > 1]
 
 
-def _exact_copies(audit: Audit) -> Finding:
+def _exact_copies(faces: FaceSet, copies: Copies) -> Finding:
     """Find rows with the same pixels; the partner is in another split where possible."""
-    splits, groups, found = audit.faces.splits, _groups(audit.copies.original), []
+    splits, groups, found = faces.splits, _groups(copies.original), []
     for members in groups:
         for row in members:
             elsewhere = members[splits[members] != splits[row]]
@@ -164,9 +153,8 @@ def _exact_copies(audit: Audit) -> Finding:
     return _finding(found, [Tile((rows,), f"{len(rows)} rows") for rows in groups], len(groups))
 
 
-def _near_copies(audit: Audit) -> Finding:
+def _near_copies(copies: Copies) -> Finding:
     """Find rows with a near copy; the partner is the best one. Rows that resemble theirs least come first."""
-    copies = audit.copies
     best: dict[int, tuple[float, int]] = {}
     tiles = []
     for pair, value, mirrored in zip(copies.pairs, copies.difference.tolist(), copies.mirrored.tolist(), strict=True):
@@ -178,16 +166,16 @@ def _near_copies(audit: Audit) -> Finding:
     return _finding(found, tiles, len({copies.group[row] for row, _, _ in found}))
 
 
-def _conflicts(audit: Audit) -> Finding:
+def _conflicts(faces: FaceSet, copies: Copies) -> Finding:
     """Find groups of copies with several labels; the partner has another label, and the value counts the labels."""
     found, shown = [], []
-    for members in _groups(audit.copies.group):
-        classes = audit.faces.classes[members]
+    for members in _groups(copies.group):
+        classes = faces.classes[members]
         labels, first, counts = np.unique(classes, return_index=True, return_counts=True)
         if len(labels) > 1:
             found += [(row, members[np.argmax(classes != own)], len(labels)) for row, own in zip(members, classes, strict=True)]
             order = np.argsort(-counts, kind="stable")
-            note = ", ".join(f"{counts[i]} {audit.faces.labels[int(labels[i])]}" for i in order)
+            note = ", ".join(f"{counts[i]} {faces.labels[int(labels[i])]}" for i in order)
             shown.append((len(members), Tile(tuple(members[[first[i]]] for i in order), note)))
     shown.sort(key=lambda sized: -sized[0])
     return _finding(found, [tile for _, tile in shown], len(shown))
@@ -251,37 +239,33 @@ def size_deviations(sizes: np.ndarray) -> np.ndarray:
     return np.asarray(np.abs(deviations).max(axis=0))
 
 
-def _find_outliers(audit: Audit) -> dict[str, Finding]:
-    faces, brightness, contrast = audit.faces, audit.brightness, audit.contrast
+def _find_outliers(faces: FaceSet) -> dict[str, Finding]:
+    brightness, contrast = brightness_and_contrast(faces.images)
     far, uneven = robust_deviations(distance_from_faces(faces.images)), np.abs(robust_deviations(brightness))
-    odd, unusual = (np.where(contrast < NEARLY_BLANK, -np.inf, scores) for scores in (far, uneven))
+    most, visible = THRESHOLDS, contrast >= THRESHOLDS["blank"]
+    odd, unusual = (np.where(visible, scores, -np.inf) for scores in (far, uneven))
     found = {
-        "blank": _beyond(-contrast, -NEARLY_BLANK, contrast, lambda _, value: f"contrast {value:.1f}" if value else "constant"),
-        "no-face": _beyond(odd, FAR_FROM_FACES, far, lambda _, value: f"{value:.1f} deviations"),
-        "brightness": _beyond(unusual, TOO_DARK_OR_BRIGHT, brightness, lambda _, value: f"mean {value:.0f}"),
+        "blank": _above(-contrast, -most["blank"], contrast, lambda _, value: f"contrast {value:.1f}" if value else "constant"),
+        "no-face": _above(odd, most["no-face"], far, lambda _, value: f"{value:.1f} deviations"),
+        "brightness": _above(unusual, most["brightness"], brightness, lambda _, value: f"mean {value:.0f}"),
     }
     if (sizes := faces.sizes) is not None:
         by_size = size_deviations(sizes)
         pixels = "{1}\N{MULTIPLICATION SIGN}{0} pixels"
-        found["size"] = _beyond(by_size, ODD_SIZE, by_size, lambda row, _: pixels.format(*sizes[row]))
+        found["size"] = _above(by_size, most["size"], by_size, lambda row, _: pixels.format(*sizes[row]))
     if (votes := faces.votes) is not None:  # their share for another label, where the row's own label got no clear vote
-        most, favourite = votes.max(axis=1), votes.argmax(axis=1)
-        disagrees = np.where(votes[np.arange(len(votes)), faces.classes] == 0, most, 0)
-        note = "crowd: {} {:.0%}"
-        found["crowd"] = _beyond(disagrees, 0, most, lambda row, value: note.format(faces.labels[int(favourite[row])], value))
+        share, favourite = votes.max(axis=1), np.array(faces.labels.names)[votes.argmax(axis=1)]
+        disagrees = np.where(votes[np.arange(len(votes)), faces.classes] == 0, share, 0)
+        found["crowd"] = _above(disagrees, 0, share, lambda row, value: f"crowd: {favourite[row]} {value:.0%}")
     return found
 
 
-def _beyond(scores: np.ndarray, threshold: float, values: np.ndarray, note: Callable[[int, float], str]) -> Finding:
+def _above(scores: np.ndarray, threshold: float, values: np.ndarray, note: Callable[[int, float], str]) -> Finding:
     rows = np.flatnonzero(scores > threshold)
     rows = rows[np.argsort(-scores[rows], kind="stable")]
     found = values[rows].astype(np.float64)
     tiles = [Tile((np.array([row]),), note(row, value)) for row, value in zip(rows.tolist(), found.tolist(), strict=True)]
     return Finding(rows, np.full(len(rows), -1), found, tiles)
-
-
-THRESHOLDS = {"near-copy": SAME_PHOTO, "blank": NEARLY_BLANK, "no-face": FAR_FROM_FACES}
-THRESHOLDS |= {"brightness": TOO_DARK_OR_BRIGHT, "size": ODD_SIZE}  # the values beyond which rows are found
 
 
 def write_audit(
@@ -293,46 +277,29 @@ def write_audit(
     near: bool = False,
     force: bool = False,
 ) -> int:
-    """Write the folder `out`, replacing an earlier audit, and the list `write` of rows to leave out; return its length.
-
-    With `near`, near copies are listed too. Without `force`, a list that would leave out much is not written: MienError.
-    """
-    reasons = {} if write is None else rows_to_leave_out(audit, near)
+    """Write the folder `out` and the list `write` of rows to leave out, which needs `force` if long; return its length."""
+    reasons = rows_to_leave_out(audit, near) if write else {}
     loss = "" if force else describe_loss(audit, list(reasons))
-    write = None if loss else write
-    inside = [write.name] if write is not None and write.resolve().parent == out.resolve() else []
+    inside = [write.name] if write and not loss and write.resolve().parent == out.resolve() else []
     record = _record(audit, command, (*AUDIT.patterns, AUDIT.record, *inside))
     with written_folder(out, "the audit", partial(check_folder, kind=AUDIT)) as folder:
-        (folder / "index.html").write_text(render(audit, record), encoding="utf-8")
+        page = new_environment().get_template("audit.html").render(record=record, audit=audit, splits=SPLITS)
+        (folder / "index.html").write_text(page, encoding="utf-8")
         found = (
             (*audit.describe_row(row), kind, audit.faces.id(partner) if partner >= 0 else "", f"{value:.4g}")
             for kind, finding in audit.findings.items()
             for row, partner, value in zip(*(each.tolist() for each in finding[:3]), strict=True)
         )
-        write_rows(folder / "findings.csv", (map(spreadsheet_safe, row) if csv_safe else row for row in (FINDINGS, *found)))
+        header = ("id", "split", "label", "finding", "partner", "value")
+        write_rows(folder / "findings.csv", (map(spreadsheet_safe, row) if csv_safe else row for row in (header, *found)))
         (folder / "audit.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        rows = [LEFT_OUT, *((*audit.describe_row(row), reason) for row, reason in reasons.items())]
-        for name in inside:
-            write_rows(folder / name, rows)
-    if write is not None and not inside:
-        write.parent.mkdir(parents=True, exist_ok=True)
-        write_rows(write, rows, EXCLUDED_ROWS)
     if loss:
-        problem = f"The list was not written, because it would leave out {loss}"
-        raise MienError(f"{problem}. Look at them in {out}; to write it nevertheless, add --force.")
+        raise MienError(MISTAKES["long list"].format(loss, out))
+    if write:
+        write.parent.mkdir(parents=True, exist_ok=True)
+        rows = ((*audit.describe_row(row), reason) for row, reason in reasons.items())
+        write_rows(write, (("id", "split", "label", "reason"), *rows), EXCLUDED_ROWS)
     return len(reasons)
-
-
-def render(audit: Audit, record: dict[str, Any]) -> str:
-    """Write the page of an audit, from what was found and what audit.json holds."""
-
-    def draw(tile: Tile, rows: np.ndarray) -> str:
-        image = Image.fromarray(np.asarray(audit.faces.images[rows[0]]))
-        image = ImageOps.mirror(image) if tile.mirrored and rows is tile.pictures[-1] else image
-        return as_data_uri(image, LONGEST, "png")
-
-    template = new_environment().get_template("audit.html")
-    return template.render(record=record, audit=audit, splits=SPLITS, draw=draw)
 
 
 def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[str, Any]:
@@ -341,23 +308,8 @@ def _record(audit: Audit, command: str | None, files: tuple[str, ...]) -> dict[s
         area, middle = sizes.astype(np.int64).prod(axis=1), np.quantile(sizes, 0.5, axis=0, method="lower").astype(int)
         found = {"smallest": sizes[area.argmin()], "median": middle, "largest": sizes[area.argmax()]}
         original_sizes = {name: size.tolist() for name, size in found.items()}
-    return {
-        "made_by": AUDIT.made_by,
-        "format": AUDIT.format,
-        "mien_version": __version__,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": command,
-        "data": {
-            "kind": faces.origin.kind,
-            "path": Path(faces.origin.path).name,
-            "rows": len(faces),
-            "limit": faces.origin.limit or None,
-            "skipped": len(faces.origin.skipped) - len(faces.origin.without_face),
-            "without_face": len(faces.origin.without_face),
-            "size": faces.size,
-            "original_sizes": original_sizes,
-            "fingerprint": faces.fingerprint(),
-        },
+    return provenance(AUDIT, command) | {
+        "data": describe_origin(faces) | {"size": faces.size, "original_sizes": original_sizes},
         "counts": {name: dict(zip(labels, faces.split(name).counts().tolist(), strict=True)) for name in faces.split_names},
         "findings": {kind: {"rows": len(each.rows), "groups": each.groups} for kind, each in audit.findings.items()},
         "overlaps": [each._asdict() for each in audit.overlaps],

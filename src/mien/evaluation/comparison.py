@@ -6,19 +6,18 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jsonargparse import ArgumentError, ArgumentParser
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mien import __version__
-from mien.errors import MienError, in_plain_words, say, to_json
-from mien.evaluation.metrics import SIGNIFICANT, PairedTest, holm, mcnemar, proportion
+from mien.errors import MienError, say, to_json
+from mien.evaluation import plots
+from mien.evaluation.metrics import MISTAKES, SIGNIFICANT, PairedTest, holm, mcnemar, proportion
 from mien.evaluation.plots import FAINT, INK, SERIES, add_legend, draw_interval, new_figure, new_rows, plain, style_axes
-from mien.evaluation.record import describe_model, read_log, read_report
-from mien.evaluation.templates import new_environment
+from mien.evaluation.record import checked_fields, describe_model, read_log, read_report
 from mien.files import missing_path
 from mien.inference.classifier import Classifier
 from mien.inputs import csv_rows, parse_yaml, read_json
@@ -61,8 +60,7 @@ def summarise(folder: Path) -> RunSummary:
     """Summarise a finished run by its `report`, or by the folder of another report, in a run folder or not."""
     run, report = run_and_report(folder)
     if not (report / "metrics.json").is_file():
-        advice = "Finish a run with --resume; mien evaluate MODEL --data PATH --out DIR writes a report."
-        raise MienError(f"{folder} is not the folder of a finished run or of a report. {advice}")
+        raise MienError(MISTAKES["no report"].format(folder))
     record = read_report(report / "metrics.json")
     figures, augmentation = record["all_rows"], record.get("test_time_augmentation")
     training = {} if run is None else _training(run, report, record)
@@ -133,8 +131,6 @@ def read_summaries(path: Path) -> list[RunSummary]:
     rows = read_json(path, f"{path} as {made}")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise MienError(f"{path} is not {made}: it is not a list of runs.")
-    parser = ArgumentParser(exit_on_error=False, default_env=False)
-    parser.add_class_arguments(RunSummary)
     known, found = [field.name for field in fields(RunSummary)], []
     for number, row in enumerate(rows, start=1):
         where = f"{path} is not {made}: run {number}"
@@ -144,15 +140,13 @@ def read_summaries(path: Path) -> list[RunSummary]:
         if unknown := [name for name in row if name not in known]:
             raise MienError(f"{where} has the unknown field {', '.join(unknown)}; {again}.")
         try:
-            found.append(RunSummary(**parser.parse_object(row).as_dict()))
-        except ArgumentError as problem:
-            words = in_plain_words(str(problem)).removeprefix("--").rstrip(".")
-            raise MienError(f"{where} has a wrong value: {words}.") from None
+            found.append(RunSummary(**checked_fields(RunSummary, row)))
+        except ValueError as problem:
+            raise MienError(f"{where} has a wrong value: {problem}.") from None
     return found
 
 
-@dataclass(frozen=True)
-class Answers:
+class Answers(NamedTuple):
     """What a model predicted, from the predictions.csv of a report."""
 
     ids: tuple[str, ...]
@@ -161,8 +155,7 @@ class Answers:
     predicted: np.ndarray  # (N,), int64
 
 
-@dataclass(frozen=True)
-class ComparedRun:
+class ComparedRun(NamedTuple):
     """A run compared with the first one on the same faces."""
 
     first: str
@@ -212,7 +205,7 @@ def render(
         names = {each.name for each in runs}
         compared = paired_tests({name: path for name, path in (predictions or {}).items() if name in names})
         groups.append({"runs": runs, "compared": compared})
-    template = new_environment(text=format == "md").get_template(f"comparison.{format}")
+    template = plots.new_environment(text=format == "md").get_template(f"comparison.{format}")
     return template.render(
         {"title": title, "command": command, "version": __version__, "summaries": summaries, "groups": groups},
         date=datetime.now(UTC).isoformat(timespec="minutes"),
@@ -244,8 +237,7 @@ def paired_tests(predictions: Mapping[str, Path]) -> list[ComparedRun]:
     (first, reference), *others = right.items()
     for name, hits in others:
         if len(hits) != len(reference):
-            counts = f"{len(reference):,} and {len(hits):,} rows; evaluate both again"
-            raise MienError(f"{predictions[first]} and {predictions[name]} should be of the same faces, but have {counts}.")
+            raise MienError(MISTAKES["other rows"].format(predictions[first], predictions[name], len(reference), len(hits)))
     tests = [mcnemar(reference, hits) for _, hits in others]
     adjusted = holm([each.p_value for each in tests])
     return [
@@ -283,8 +275,7 @@ def plot_recalls(runs: Sequence[RunSummary], places: Places) -> Figure:
                 height = row + (number - (len(runs) - 1) / 2) * step
                 draw_interval(axes, share, height, colour, alpha=0.55)
                 axes.plot(share.value, height, mark, color=colour, markersize=5, clip_on=False, label=plain(each.name, 30))
-    for line in range(1, len(labels)):
-        axes.axhline(line - 0.5, color=FAINT, linewidth=0.5, alpha=0.35)
+    axes.hlines(np.arange(1, len(labels)) - 0.5, 0, 1, color=FAINT, linewidth=0.5, alpha=0.35)
     if len(runs) > 1:
         add_legend(figure, axes)
     return figure
@@ -293,11 +284,9 @@ def plot_recalls(runs: Sequence[RunSummary], places: Places) -> Figure:
 def trainings(runs: Sequence[RunSummary]) -> dict[str, RunSummary]:
     """Find the first run of each training that has figures, by its run folder; several reports on one model share one."""
     found: dict[str, RunSummary] = {}
-    for each in runs:
-        folder, curve = each.name.partition("/")[0], each.validation_accuracy_by_epoch
-        if not np.isfinite(np.array(curve, dtype=float)).any():
-            continue
-        if found.setdefault(folder, each).validation_accuracy_by_epoch != curve:
+    for each in (run for run in runs if np.isfinite(np.array(run.validation_accuracy_by_epoch, dtype=float)).any()):
+        first = found.setdefault(each.name.partition("/")[0], each)
+        if first.validation_accuracy_by_epoch != each.validation_accuracy_by_epoch:
             found[each.name] = each
     return found
 
@@ -315,7 +304,7 @@ def plot_trainings(runs: Mapping[str, RunSummary], places: Places) -> Figure:
         style: Any = {"color": colour, "linestyle": dashes, "marker": mark, "markevery": kept}
         axes.plot(np.arange(1, len(curve) + 1), curve, linewidth=1.6, markersize=6.5, label=plain(name, 30), **style)
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     add_legend(figure, axes)
     return figure
 

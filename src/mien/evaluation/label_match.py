@@ -6,20 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from mien import labels as vocabulary
 from mien.data.faceset import FaceSet, move_split
 from mien.data.rows import numbered_labels
 from mien.errors import MienError, say, suggestion
 from mien.inputs import parse_yaml
-from mien.labels import (
-    SIMILAR_WORDS,
-    LabelMap,
-    LabelSet,
-    is_no_expression,
-    label_changes,
-    label_groups,
-    meaning,
-    select_changes,
-)
+from mien.labels import LabelMap, LabelSet, label_changes, label_groups, select_changes
 
 BLANK = "?"  # placeholder for a label of the data that the user must fill in: a copied wrong guess would be measured
 
@@ -33,21 +25,18 @@ def with_labels(faces: FaceSet, labels: LabelMap) -> FaceSet:
 
 
 def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet, given: LabelMap | None = None) -> FaceSet:
-    """Merge, rename and leave out labels of the data as the user asks and as the model needs, and report it on stderr.
-
-    The order: the `given` changes of labels of the data, those that the model's recipe (YAML, or "") merges, the given changes
-    that only the model knows, other names of the model's labels. Nothing is left out if almost no label is known, or one may be
-    a label that the data lack: `match_labels` explains that.
-    """
+    """Merge, rename and leave out labels of the data as the user asks and as the model needs, and report it on stderr."""
+    # in this order: the `given` changes of labels of the data, those that the model's recipe (YAML, or "") merges, the given
+    # changes that only the model knows, other names of the model's labels. Nothing is left out if almost no label is known, or
+    # one may be a label that the data lack: `match_labels` explains that
     made = parse_yaml(recipe or "{}", "The recipe in the model file")
     given, merge = given or {}, dict(label_changes(made.get("merge") or {}))
     data_labels, of_model = faces.labels, select_changes(given, labels.find)
     of_data = select_changes(given, lambda name: data_labels.find(name) or not labels.find(name))
     faces = with_labels(faces, of_data) if of_data else faces
     labels, _ = labels.merge(of_model)
-    for _, new in label_changes(given):
-        if new is not None:
-            LabelSet(dict.fromkeys((*labels, *merge))).index(new)
+    for new in [new for _, new in label_changes(given) if new is not None]:
+        LabelSet(dict.fromkeys((*labels, *merge))).index(new)
     if made.get("own_validation") is False and "validation" in faces.split_names:
         faces = move_split(faces, "validation", "test")
         say("the model was validated on rows carved from training: the data's validation rows are test rows")
@@ -59,7 +48,7 @@ def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet, given: LabelMap 
         faces = faces.merge(other)
     used = [name for name, shares in zip(faces.labels, faces.targets.T, strict=True) if shares.any()]
     unknown, absent = ([name for name in ones if name not in others] for ones, others in ((used, labels), (labels, used)))
-    doubtful = [name for name in unknown if not (meaning(name) or is_no_expression(name))]
+    doubtful = [name for name in unknown if not (vocabulary.meaning(name) or vocabulary.is_no_expression(name))]
     guesses = _guess_partners(labels, doubtful, absent) if doubtful and absent and not made.get("keep") else {}
     too_few = len(used) - len(unknown) < (2 if doubtful else 1)
     if not unknown or too_few or any(members != [BLANK] for members in guesses.values()):
@@ -72,16 +61,12 @@ def fit_to_model(recipe: str, labels: LabelSet, faces: FaceSet, given: LabelMap 
 
 
 def match_labels(labels: LabelSet, data: FaceSet, merged: LabelMap | None = None) -> np.ndarray:
-    """Put the targets of the data into the model's label order, matching by name: (N, K), float32.
-
-    Labels without rows need no match. MienError for others, which suggests a value of --labels with those `merged` before.
-    """
+    """Put the targets of the data into the model's label order, by name: (N, K), float32; labels without rows need no match."""
     used = [name for name, shares in zip(data.labels, data.targets.T, strict=True) if shares.any()]
     if lacking := [name for name in used if name not in labels.names]:
         raise MienError(_explain_difference(labels, data, lacking, merged or {}))
     targets = np.zeros((len(data), len(labels)), dtype=np.float32)
-    for name in used:
-        targets[:, labels.index(name)] = data.targets[:, data.labels.index(name)]
+    targets[:, [labels.index(name) for name in used]] = data.targets[:, [data.labels.index(name) for name in used]]
     return targets
 
 
@@ -96,9 +81,8 @@ def _explain_difference(labels: LabelSet, data: FaceSet, lacking: list[str], mer
     named = {name for members in partners.values() for name in members}
     left = [] if BLANK in named else [name for name in lacking if name not in named]
     mapping |= dict.fromkeys(left)
-    tables = numbered_labels(lacking).items()
-    numbers = {name: _flag({n: table[n] for n in lacking if n in table}) for name, table in tables}
-    from mien.evaluation.templates import new_environment
+    numbers = {name: _flag({n: table[n] for n in lacking if n in table}) for name, table in numbered_labels(lacking).items()}
+    from mien.evaluation.plots import new_environment
 
     found = {"labels": labels, "lacking": lacking, "absent": absent, "numbers": numbers, "left": left}
     flags = {"mapping": _flag(mapping), "without": _flag(dict.fromkeys(lacking)), "blank": BLANK if BLANK in named else ""}
@@ -114,8 +98,8 @@ def _guess_partners(labels: LabelSet, lacking: list[str], absent: list[str]) -> 
     guessed = dict.fromkeys(lacking, "")
     for name in lacking:
         word, choices = name.casefold(), absent or labels.names
-        similar = next((label for label, words in SIMILAR_WORDS.items() if word in words.split()), "")
-        synonyms = [synonym for synonym in (meaning(word), similar) if synonym in choices]
+        similar = next((label for label, words in vocabulary.SIMILAR_WORDS.items() if word in words.split()), "")
+        synonyms = [synonym for synonym in (vocabulary.meaning(word), similar) if synonym in choices]
         guessed[name] = synonyms[0] if synonyms else suggestion(word, choices, phrase="{}", cutoff=0.75)
     unknown = [name for name, partner in guessed.items() if not partner]
     free = [name for name in absent if name not in guessed.values()]

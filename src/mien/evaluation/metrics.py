@@ -4,15 +4,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, confusion_matrix, log_loss, roc_auc_score
 
-from mien.errors import MienError
+from mien.errors import MienError, load_table
 from mien.inference.classifier import UNSURE, reweighted
 from mien.labels import LabelSet
 
+MISTAKES: dict[str, str] = load_table(__file__, "mistakes")
+RESAMPLES = 2000  # of the groups, for intervals
 SIGNIFICANT = 0.05  # a difference with a p-value below this counts as significant
 
 
@@ -61,13 +64,9 @@ class Difference:
 
 def difference(first: Proportion, second: Proportion, correlation: float = 0.0) -> Difference:
     """Compute the difference of two shares with its 95% interval (Newcombe, Statistics in Medicine 17, 1998, method 10)."""
-
-    def margin(one: float, other: float) -> float:
-        return math.sqrt(max(one**2 - 2 * correlation * one * other + other**2, 0))
-
     value = first.value - second.value
-    below = margin(first.value - first.low, second.high - second.value)
-    above = margin(first.high - first.value, second.value - second.low)
+    margins = (first.value - first.low, second.high - second.value), (first.high - first.value, second.value - second.low)
+    below, above = (math.sqrt(max(own**2 - 2 * correlation * own * other + other**2, 0)) for own, other in margins)
     return Difference(value, value - below, value + above)
 
 
@@ -89,8 +88,7 @@ def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> PairedTest:
     rows = len(first_right)
     if first_right.shape != second_right.shape or not rows:
         raise MienError(f"A paired test needs the same rows of both models, not {rows} and {len(second_right)} rows.")
-    counts = confusion_matrix(first_right, second_right, labels=[False, True]).tolist()
-    (neither, only_second), (only_first, both) = counts
+    (neither, only_second), (only_first, both) = confusion_matrix(first_right, second_right, labels=[False, True]).tolist()
     first, second = proportion(both + only_first, rows), proportion(both + only_second, rows)
     surplus = both * neither - only_first * only_second
     corrected = max(surplus - rows / 2, 0) if surplus > 0 else surplus  # method 10's continuity correction
@@ -178,9 +176,7 @@ def measure(probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) ->
     _check_distributions("probabilities", probabilities, len(labels))
     _check_distributions("targets", targets, len(labels))
     if len(probabilities) != len(targets):
-        raise MienError(
-            f"{len(probabilities)} rows of probabilities cannot be measured against {len(targets)} rows of targets."
-        )
+        raise MienError(f"{len(probabilities)} rows of probabilities do not fit {len(targets)} rows of targets.")
     probabilities = probabilities.astype(np.float32)
     truth, predicted, every = targets.argmax(axis=1), probabilities.argmax(axis=1), np.arange(len(labels))
     confusion = confusion_matrix(truth, predicted, labels=every)
@@ -221,10 +217,8 @@ def _check_distributions(name: str, rows: np.ndarray, labels: int) -> None:
     if not len(rows):
         raise MienError("There are no rows to measure.")
     if broken := np.flatnonzero(~np.isfinite(rows).all(axis=1)).tolist():
-        found = f"{len(broken)} of {len(rows)} rows are not numbers (NaN or infinite)"
-        raise MienError(f"The {name} of {found}, first in row {broken[0]}.")
-    wrong = np.flatnonzero((rows < 0).any(axis=1) | (np.abs(rows.sum(axis=1, dtype=np.float64) - 1) > 1e-4)).tolist()
-    if wrong:
+        raise MienError(MISTAKES["not numbers"].format(name, len(broken), len(rows), broken[0]))
+    if wrong := np.flatnonzero((rows < 0).any(axis=1) | (np.abs(rows.sum(axis=1, dtype=np.float64) - 1) > 1e-4)).tolist():
         raise MienError(f"The {name} of {len(wrong)} of {len(rows)} rows do not sum to 1, first in row {wrong[0]}.")
 
 
@@ -232,16 +226,10 @@ def _measure_label(name: str, is_label: np.ndarray, is_predicted: np.ndarray, sc
     hits, support, predicted = (int(rows.sum()) for rows in (is_label & is_predicted, is_label, is_predicted))
     if not support:
         return LabelMetrics(name, support, predicted)
-    return LabelMetrics(
-        label=name,
-        support=support,
-        predicted=predicted,
-        precision=hits / predicted if predicted else None,
-        recall=proportion(hits, support),
-        f1=2 * hits / (support + predicted),
-        average_precision=float(average_precision_score(is_label, scores)),
-        roc_auc=float(roc_auc_score(is_label, scores)) if support < len(is_label) else None,
-    )
+    precision, f1 = hits / predicted if predicted else None, 2 * hits / (support + predicted)
+    average_precision = float(average_precision_score(is_label, scores))
+    roc_auc = float(roc_auc_score(is_label, scores)) if support < len(is_label) else None
+    return LabelMetrics(name, support, predicted, precision, proportion(hits, support), f1, average_precision, roc_auc)
 
 
 def are_votes(targets: np.ndarray) -> bool:
@@ -270,8 +258,8 @@ def filled_bins(bins: Sequence[ConfidenceBin]) -> list[tuple[int, float, Proport
 def expected_calibration_error(bins: Sequence[ConfidenceBin]) -> float:
     """Average the distance between confidence and accuracy, weighted by the rows of the bins (Naeini et al., AAAI 2015)."""
     filled = filled_bins(bins)
-    gaps = sum(count * abs(confidence - accuracy.value) for count, confidence, accuracy in filled)
-    return gaps / sum(count for count, _, _ in filled)
+    gaps = [abs(confidence - accuracy.value) for _, confidence, accuracy in filled]
+    return float(np.average(gaps, weights=[count for count, _, _ in filled]))
 
 
 def selective_accuracy(confidence: np.ndarray, right: np.ndarray) -> SelectiveAccuracy:
@@ -296,16 +284,11 @@ def accuracy_by_coverage(confidence: np.ndarray, right: np.ndarray) -> np.ndarra
 
 
 def likely_mislabelled(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Find the rows (M,) that are confidently predicted as another label, the least likely given label first.
-
-    The model must not have been trained on them (confident joint: Northcutt, Jiang and Chuang, JAIR 70, 2021).
-    """
+    """Find rows (M,) not trained on that have a confident other label (confident joint: Northcutt et al., JAIR 70, 2021)."""
     given, rows = targets.argmax(axis=1), np.arange(len(targets))
     own = probabilities[rows, given].astype(np.float64)
-    support = np.bincount(given, minlength=probabilities.shape[1])
-    sums = np.bincount(given, weights=own, minlength=probabilities.shape[1])
-    # the threshold of a label without rows cannot be reached
-    thresholds = np.divide(sums, support, out=np.full(len(sums), np.inf), where=support > 0)
+    of_labels = [own[given == label] for label in range(probabilities.shape[1])]
+    thresholds = [each.mean() if len(each) else np.inf for each in of_labels]  # that of a label without rows cannot be reached
     reached = np.where(probabilities >= thresholds, probabilities, -1.0)
     suspects = np.flatnonzero((reached.max(axis=1) >= 0) & (reached.argmax(axis=1) != given))
     return suspects[np.argsort(own[suspects], kind="stable")]
@@ -317,3 +300,48 @@ def without_temperature(probabilities: np.ndarray, temperature: float, factors: 
     powers = (probabilities / probabilities.max(axis=-1, keepdims=True)).astype(np.float64) ** temperature
     before = np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
     return before if factors is None else reweighted(before, np.where(factors > 0, factors, 1.0) ** (1 - temperature))
+
+
+def measure_over_groups(groups: np.ndarray, known: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
+    """Count the groups of the rows (N,), and those `known` from training, and give 95% intervals over groups, (low, high)."""
+    names, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    count, labels, random = len(names), probabilities.shape[1], np.random.default_rng(0)
+    cells = np.zeros((count, labels, labels))
+    np.add.at(cells, (group, truth, probabilities.argmax(axis=1)), 1)
+    drawn = (random.multinomial(count, np.full(count, 1 / count), 100) for _ in range(RESAMPLES // 100))
+    confusion = np.concatenate([each @ cells.reshape(count, -1) for each in (np.ones((1, count)), *drawn)])
+    confusion = confusion.reshape(-1, labels, labels)  # the first is that of the rows themselves
+    hits, support = np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(axis=2)
+    rows = np.where(support > 0, support, np.nan)  # a label without rows does not count
+    recall, f1 = hits / rows, 2 * hits / (rows + confusion.sum(axis=1))
+
+    def interval(values: np.ndarray, among: int = count, of: int = 0) -> tuple[float, float] | None:
+        """Percentile bootstrap (Davison and Hinkley, 1997, section 3.8); that of a share of rows contains Wilson's interval."""
+        if among < 2:
+            return None
+        low, high = np.nanpercentile(values[1:], (2.5, 97.5)).tolist()
+        if of:
+            of = among if values[0] in (0, 1) else of  # if all rows are right, or all wrong, each group counts once
+            share = proportion(round(values[0] * of), of)
+            low, high = min(low, share.low), max(high, share.high)
+        return (low, high) if low < high else None
+
+    with_label = zip((cells.sum(axis=2) > 0).sum(axis=0).tolist(), support[0].astype(int).tolist(), strict=True)
+    return {
+        "count": count,
+        "largest": int(sizes.max()),
+        "in_training": int(np.isin(names, known).sum()),
+        "accuracy": interval(hits.sum(axis=1) / support.sum(axis=1), of=len(truth)),
+        "balanced_accuracy": interval(np.nanmean(recall, axis=1)),
+        "macro_f1": interval(np.nanmean(f1, axis=1)),
+        "recall": [interval(recall[:, label], among, of) for label, (among, of) in enumerate(with_label)],
+    }
+
+
+def measure_folds(fold: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) -> dict[str, Any]:
+    """Measure every fold, by its number for every row (N,); the deviation is the standard deviation over the folds."""
+    every = [measure(probabilities[fold == number], targets[fold == number], labels) for number in np.unique(fold)]
+    names = ("n", "labels_with_rows", "accuracy", "balanced_accuracy", "macro_f1", "log_loss")
+    found = [{name: getattr(metrics, name) for name in names} for metrics in every]
+    figures = [(each.accuracy.value, each.balanced_accuracy, each.macro_f1, each.log_loss) for each in every]
+    return {"folds": found, "deviation": dict(zip(names[2:], np.std(figures, axis=0, ddof=1).tolist(), strict=True))}

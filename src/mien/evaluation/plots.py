@@ -1,4 +1,4 @@
-"""Figures of a report; each `plot_` function returns a matplotlib figure in the light palette."""
+"""Figures, tables and templates of pages; each `plot_` function returns a matplotlib figure in the light palette."""
 
 import html
 import io
@@ -6,10 +6,13 @@ import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
+import jinja2
 import matplotlib
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -17,10 +20,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from mien.errors import load_table
+from mien.errors import load_table, printable
 from mien.evaluation.metrics import Metrics, Proportion, accuracy_by_coverage, filled_bins
 from mien.evaluation.record import Group
 
+TEMPLATES = Path(__file__).parent / "page"
 _PALETTE = load_table(__file__)
 INK, FAINT, MUTED, RULE, FILL, ACCENT, ON_FILL, WRONG, *_SERIES = _PALETTE.values()
 SERIES = tuple(_SERIES)  # runs in one figure; each has its marker too
@@ -57,14 +61,13 @@ def new_grid(count: int, columns: int, side: float, gap: Sides, margin: Sides) -
 
 def style_axes(axes: Axes, grid: str = "", percent: str = "") -> Axes:
     """Remove box and ticks, with small grey numbers; `grid` is x, y or both, `percent` x, y or xy."""
-    axes.set_facecolor("none")
+    axes.set(facecolor="none", axisbelow=True)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, colors=FAINT, labelsize=9)
     axes.xaxis.label.set_color(FAINT)
     axes.yaxis.label.set_color(FAINT)
     if grid:
         axes.grid(axis=grid, color=RULE, linewidth=0.8)  # type: ignore[arg-type]
-        axes.set_axisbelow(True)
     for name in percent:
         getattr(axes, f"{name}axis").set_major_formatter("{x:.0%}")
     return axes
@@ -115,11 +118,9 @@ def as_svg(figure: Figure, title: str) -> str:
     with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the page draws them with the browser's fonts
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    drawing = buffer.getvalue()
-    drawing = drawing[drawing.index("<svg") :]
-    drawing = re.sub(r"<style.*?</style>", "", drawing, flags=re.DOTALL)  # it would apply to the whole page
-    drawing = re.sub(r' id="[a-z_A-Z.]+_?\d*"(?=>)', "", drawing)  # group names, the same in every figure
-    drawing = re.sub(r" font-family: [^;\"]+;?", "", drawing)  # the page's font
+    # without styles, which would apply to the whole page, names of groups, the same in every figure, and fonts
+    unwanted = r'^.*?(?=<svg)|<style.*?</style>| id="[a-z_A-Z.]+_?\d*"(?=>)| font-family: [^;"]+;?'
+    drawing = re.sub(unwanted, "", buffer.getvalue(), flags=re.DOTALL)
     for colour, name in THEME.items():
         drawing = drawing.replace(colour, f"var(--{name})")
     width, height = (round(float(side) * 96) for side in figure.get_size_inches())
@@ -138,8 +139,7 @@ def plot_confusion(metrics: Metrics) -> Figure:
     for row, column in np.ndindex(size, size):
         share = metrics.confusion_shares[row][column]
         for colour, alpha in ((RULE, 0.35), (FILL, share or 0.0)):
-            corner = (column - 0.48, row - 0.48)
-            axes.add_patch(Rectangle(corner, 0.96, 0.96, facecolor=colour, alpha=alpha, linewidth=0))
+            axes.add_patch(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, facecolor=colour, alpha=alpha, linewidth=0))
         if share is None or size > 24:
             continue
         colour = ON_FILL if share > 0.7 else INK
@@ -272,7 +272,7 @@ def plot_learning(log: dict[str, np.ndarray]) -> Figure:
     figure = new_figure(9.0, 3.1)
     for axes, name, best in zip(figure.subplots(1, 2), ("loss", "accuracy"), (np.nanargmin, np.nanargmax), strict=True):
         style_axes(axes, grid="y", percent="y" if name == "accuracy" else "").set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         marker = "o" if len(log["epoch"]) == 1 else None  # one epoch is a dot, not a line
         for part, colour in (("train", FAINT), ("validation", ACCENT)):
             axes.plot(log["epoch"], log[f"{part}_{name}"], color=colour, linewidth=1.8, marker=marker, label=part)
@@ -290,3 +290,36 @@ def _thinned(x: np.ndarray, y: np.ndarray, points: int = 160) -> Curve:
     """Keep at most that many points of a curve, evenly spaced, so that a page stays small."""
     chosen = np.linspace(0, len(x) - 1, min(len(x), points)).round().astype(int)
     return x[chosen], y[chosen]
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Write a Markdown table, aligned in its source too, from the header and the rows; bars and line breaks are escaped."""
+    cells = [[printable(" ".join(cell.split())).replace("|", r"\|") for cell in row] for row in rows]
+    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
+    cells.insert(1, ["-" * width for width in widths])
+    return "\n".join(f"| {' | '.join(map(str.ljust, row, widths))} |" for row in cells)
+
+
+def new_environment(text: bool = False) -> jinja2.Environment:
+    """Make the environment of the templates in page/; in text, dash and minus are plain, and most values stay on a line."""
+    missing, minus = ("-", "-") if text else ("\N{EN DASH}", "\N{MINUS SIGN}")
+    environment = jinja2.Environment(
+        finalize=(lambda value: printable(value) if type(value) is str else value) if text else None,
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=jinja2.select_autoescape(),  # in HTML, not in Markdown and text
+        undefined=jinja2.StrictUndefined,
+        extensions=["jinja2.ext.do"],
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "count": lambda number: f"{number:,}",
+        "decimal": lambda number: missing if number is None else f"{number:.3f}",
+        "logarithm": math.log,
+        "percent": lambda share: missing if share is None else f"{share:.1%}",
+        "printable": lambda cell: printable(str(cell)),
+        "points": lambda share: missing if share is None else f"{100 * share:+.1f}".replace("-", minus),
+        "svg": lambda figure, title: Markup(as_svg(figure, title)),
+        "table": lambda rows: Markup(markdown_table(rows)),
+    }
+    return environment

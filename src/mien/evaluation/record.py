@@ -1,12 +1,14 @@
 """The contents of metrics.json, among them metrics on parts of the rows, and tables as CSV; docs/evaluate.md has the keys."""
 
 import csv
+import io
 import json
 import math
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,17 +17,20 @@ import numpy as np
 from jsonargparse import ArgumentError, ArgumentParser
 from scipy.stats import ttest_1samp, ttest_ind
 
+from mien import __version__
 from mien.data.copies import ALIKE, EXACT, UNKNOWN, Noted, TrainingRows, copies_of_training_rows, from_text
 from mien.data.faceset import FaceSet
 from mien.errors import MienError, in_plain_words
-from mien.evaluation.metrics import Difference, LabelMetrics, Metrics, Proportion, are_votes, difference, measure, share_true
-from mien.files import REPORT, FileKind, write_whole
+from mien.evaluation import metrics as measures
+from mien.evaluation.metrics import Difference, LabelMetrics, Metrics, Proportion, difference, measure, share_true
+from mien.files import REPORT, FileKind, FolderKind, write_whole
 from mien.inference.classifier import Classifier
 from mien.inference.model_file import sha256
 from mien.inputs import csv_rows
 from mien.labels import LabelMap, LabelSet, label_groups
 
-USED = {"model": {"name": str, "sha256": str, "parameters": int}, "data": {"fingerprint": str, "split": str, "rows": int}}
+USED = [("model", "name", str), ("model", "sha256", str), ("model", "parameters", int)]
+USED += [("data", "fingerprint", str), ("data", "split", str), ("data", "rows", int)]
 """Fields of a metrics.json, besides those that `Record` types, that comparisons and cards use."""
 
 NOT_SAID = "not said"  # the group of the rows with an empty cell in the column
@@ -34,7 +39,6 @@ FEWEST_ROWS, WIDEST = 30, 0.20
 """A group with fewer rows, or with a wider 95% interval of its accuracy, is too small: the rule of the National Survey of
 Children's Health (United States Census Bureau, 2016) for its subgroups."""
 
-RESAMPLES = 2000  # of the groups, for intervals
 BANDS = (0.0, 0.5, 0.7, 0.9, 1.0)  # edges of the bands of crowd agreement, the share of votes for the most frequent label
 TRAINING_ROWS_KEY = "mien.train_rows"  # metadata key of a model file that holds signatures of its training faces
 LOG_COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")  # for `plot_learning`
@@ -60,14 +64,11 @@ def group_values(rows: FaceSet, by: Sequence[str]) -> dict[str, np.ndarray]:
     found = {}
     for column in by:
         if column not in rows.columns:
-            present = f"they have {', '.join(rows.columns)}" if rows.columns else "they have no columns"
-            advice = f"In Python, read a manifest that has it with DataSource(path, columns=[{column!r}])."
-            raise MienError(f"The faces have no column {column!r} to group by; {present}. {advice}")
+            raise MienError(measures.MISTAKES["no column"].format(column, ", ".join(rows.columns) or "no columns"))
         values = np.char.strip(rows.columns[column])
         found[column] = np.where(values == "", NOT_SAID, values)
         if (count := len(np.unique(found[column]))) > MOST_GROUPS:
-            limit = f"more than {MOST_GROUPS} groups; name a coarser column, such as age groups instead of ages"
-            raise MienError(f"The column {column!r} has {count:,} different values in {len(rows):,} rows, {limit}.")
+            raise MienError(measures.MISTAKES["many groups"].format(column, count, len(rows), MOST_GROUPS))
     return found
 
 
@@ -131,13 +132,11 @@ def measure_crowd(votes: np.ndarray, truth: np.ndarray, predicted: np.ndarray, j
     }
 
 
-def compare_with_votes(
-    rows: FaceSet, targets: np.ndarray, probabilities: np.ndarray, labels: LabelSet
-) -> dict[str, Any] | None:
+def compare_votes(rows: FaceSet, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) -> dict[str, Any] | None:
     """Use the votes beside the labels, else the targets if they are votes themselves."""
     truth, predicted = targets.argmax(axis=1), probabilities.argmax(axis=1)
     if rows.votes is None:
-        return measure_crowd(targets, truth, predicted, judged_by_votes=True) if are_votes(targets) else None
+        return measure_crowd(targets, truth, predicted, judged_by_votes=True) if measures.are_votes(targets) else None
     # votes may be for labels that the model lacks, so they stay in the order of the data
     columns = np.array([rows.labels.names.index(name) if name in rows.labels.names else -1 for name in labels])
     return measure_crowd(rows.votes, rows.classes, columns[predicted], judged_by_votes=False)
@@ -188,77 +187,24 @@ def measure_training_copies(
     on_copies = share_true((probabilities.argmax(axis=1) == targets.argmax(axis=1))[copies])
     without = None if copies.all() else measure(probabilities[~copies], targets[~copies], labels)
     gap = difference(on_copies, without.accuracy) if on_copies and without else None
-    return TrainingCopies(
-        noted=known.noted,
-        training_rows=known.rows,
-        exact=int((kinds == EXACT).sum()),
-        alike=int((kinds == ALIKE).sum()) if known.noted == "signatures" else None,
-        on_copies=on_copies,
-        without=without,
-        gap=gap,
-        worth=gap.times(float(copies.mean())) if gap else None,
-    )
+    worth = gap and gap.times(float(copies.mean()))
+    exact = int((kinds == EXACT).sum())
+    alike = int((kinds == ALIKE).sum()) if known.noted == "signatures" else None
+    return TrainingCopies(known.noted, known.rows, exact, alike, on_copies, without, gap, worth)
 
 
-def measure_over_groups(
-    groups: np.ndarray | None, known: np.ndarray, truth: np.ndarray, probabilities: np.ndarray
-) -> dict[str, Any] | None:
-    """Count the groups of the rows (N,), and those `known` from training, and give 95% intervals over groups, (low, high).
-
-    Whole groups are resampled: the percentile bootstrap (Davison and Hinkley, 1997, section 3.8). Intervals of shares contain
-    Wilson's interval; if all rows are right, or all wrong, that of as many rows as there are groups. None with one group.
-    """
-    if groups is None:
-        return None
-    names, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    count, labels, random = len(names), probabilities.shape[1], np.random.default_rng(0)
-    cells = np.zeros((count, labels, labels))
-    np.add.at(cells, (group, truth, probabilities.argmax(axis=1)), 1)
-    drawn = (random.multinomial(count, np.full(count, 1 / count), 100) for _ in range(RESAMPLES // 100))
-    confusion = np.concatenate([each @ cells.reshape(count, -1) for each in (np.ones((1, count)), *drawn)])
-    confusion = confusion.reshape(-1, labels, labels)  # the first is that of the rows themselves
-    hits, support = np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(axis=2)
-    rows = np.where(support > 0, support, np.nan)  # a label without rows does not count
-    recall, f1 = hits / rows, 2 * hits / (rows + confusion.sum(axis=1))
-
-    def interval(values: np.ndarray, among: int = count, of: int = 0) -> tuple[float, float] | None:
-        low, high = np.nanpercentile(values[1:], (2.5, 97.5)).tolist() if among > 1 else (0, 0)
-        of = among if of and values[0] in (0, 1) else of
-        if among > 1 and (share := share_true(np.arange(of) < round(values[0] * max(of, 1)))):
-            low, high = min(low, share.low), max(high, share.high)
-        return (low, high) if low < high else None
-
-    with_label = zip((cells.sum(axis=2) > 0).sum(axis=0).tolist(), support[0].astype(int).tolist(), strict=True)
-    return {
-        "count": count,
-        "largest": int(sizes.max()),
-        "in_training": int(np.isin(names, known).sum()),
-        "accuracy": interval(hits.sum(axis=1) / support.sum(axis=1), of=len(truth)),
-        "balanced_accuracy": interval(np.nanmean(recall, axis=1)),
-        "macro_f1": interval(np.nanmean(f1, axis=1)),
-        "recall": [interval(recall[:, label], among, of) if of else None for label, (among, of) in enumerate(with_label)],
-    }
-
-
-def measure_folds(fold: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) -> dict[str, Any]:
-    """Measure every fold, by its number for every row (N,); the deviation is the standard deviation over the folds."""
-    every = [measure(probabilities[fold == number], targets[fold == number], labels) for number in np.unique(fold)]
-    names = ("n", "labels_with_rows", "accuracy", "balanced_accuracy", "macro_f1", "log_loss")
-    found = [{name: getattr(metrics, name) for name in names} for metrics in every]
-    figures = [(each.accuracy.value, each.balanced_accuracy, each.macro_f1, each.log_loss) for each in every]
-    return {"folds": found, "deviation": dict(zip(names[2:], np.std(figures, axis=0, ddof=1).tolist(), strict=True))}
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """One evaluation; in metrics.json tuples are lists and None is null."""
 
+    made_by: str = REPORT.made_by
+    format: int = REPORT.format
+    mien_version: str
+    date: str  # UTC, ISO 8601
+    command: str | None  # command line; None from Python
     model: dict[str, Any]  # see `describe_model`
     data: dict[str, Any]  # see `describe_data`
     all_rows: Metrics  # with test-time augmentation, if there is any
-    date: str  # UTC, ISO 8601
-    mien_version: str
-    command: str | None  # command line; None from Python
     files: tuple[str, ...]  # of the report
     likely_mislabelled: int | None = None  # rows that confident learning finds; None on training rows
     before_temperature: dict[str, Any] | None = None  # `Metrics` without the model's `temperature`; None if it has none
@@ -267,35 +213,47 @@ class Record:
     crowd: dict[str, Any] | None = None  # see `measure_crowd`; None without votes
     test_time_augmentation: dict[str, Any] | None = None  # see `mien.evaluation.report.measure_gain`
     training_copies: TrainingCopies | None = None  # None if the model stores no signatures
-    over_groups: dict[str, Any] | None = None  # see `measure_over_groups`; None without groups
-    cross_validation: dict[str, Any] | None = None  # see `measure_folds`; None unless other models than this one predicted
+    over_groups: dict[str, Any] | None = None  # see `mien.evaluation.metrics.measure_over_groups`; None without groups
+    cross_validation: dict[str, Any] | None = (
+        None  # see `measure_folds` there; None unless other models than this one predicted
+    )
     subgroups: dict[str, tuple[Group, ...]] = field(default_factory=dict)  # by column; in JSON a list of column and groups
-    made_by: str = REPORT.made_by
-    format: int = REPORT.format
 
     def to_json(self) -> str:
-        """Write the record as JSON, beginning with the fields that identify it."""
+        """Write the record as JSON."""
         fields = asdict(self)
         fields["subgroups"] = [{"column": name, "groups": groups} for name, groups in fields["subgroups"].items()]
-        first = {name: fields.pop(name) for name in ("made_by", "format", "mien_version", "date", "command")}
-        return json.dumps(first | fields, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def checked_fields(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Check values by the types of the fields of a dataclass, besides `subgroups`; ValueError with what is wrong."""
+    parser = ArgumentParser(exit_on_error=False, default_env=False)
+    parser.add_class_arguments(kind, skip={"subgroups"})
+    try:
+        return dict(parser.parse_object(values).as_dict())
+    except (ArgumentError, TypeError) as problem:
+        raise ValueError(in_plain_words(str(problem)).removeprefix("--").rstrip(".")) from None
 
 
 def read_report(path: Path) -> dict[str, Any]:
     """Read a whole metrics.json; MienError if mien did not write it, or a field is missing or has a wrong value."""
     record = {"command": None} | REPORT.read(path)
-    parser = ArgumentParser(exit_on_error=False, default_env=False)
-    parser.add_class_arguments(Record, skip={"subgroups"})
+    typed = {each.name: record[each.name] for each in fields(Record) if each.name in record and each.name != "subgroups"}
     try:
-        names = [each.name for each in fields(Record) if each.name in record and each.name != "subgroups"]
-        parser.parse_object({name: record[name] for name in names})
-        used = [(part, name, kind) for part, known in USED.items() for name, kind in known.items()]
-        wrong = [f"{part}.{name}" for part, name, kind in used if not isinstance(record[part].get(name), kind)]
-    except (ArgumentError, TypeError) as problem:
-        wrong = [in_plain_words(str(problem)).removeprefix("--").rstrip(".")]
-    if wrong:
-        raise MienError(f"{path} is damaged ({wrong[0]}); write the report again with mien evaluate.")
+        checked_fields(Record, typed)
+        for part, name, kind in USED:
+            if not isinstance(record[part].get(name), kind):
+                raise ValueError(f"{part}.{name}")
+    except ValueError as problem:
+        raise MienError(f"{path} is damaged ({problem}); write the report again with mien evaluate.") from None
     return record
+
+
+def provenance(kind: FolderKind, command: str | None) -> dict[str, Any]:
+    """Say what writes a record, when, and by which command line."""
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"made_by": kind.made_by, "format": kind.format, "mien_version": __version__, "date": date, "command": command}
 
 
 def describe_model(model: Classifier) -> dict[str, Any]:
@@ -306,56 +264,50 @@ def describe_model(model: Classifier) -> dict[str, Any]:
         "file": path.name,
         "sha256": sha256(path),
         "labels": model.labels.names,
-        "size": model.size,  # side of its input in pixels
-        "channels": model.channels,  # 1 gray, 3 RGB
-        "parameters": model.parameters,  # 0 if the file does not state it
         "mien_version": model.metadata.get("mien.version"),  # that exported it
         "temperature": float(temperature) if temperature else None,  # of the evaluated head
         "trained_on": json.loads(model.metadata.get("mien.data") or "null"),  # kind, path, train_fingerprint, ...
         "name": (path.name == "model.onnx" and path.parent.resolve().name) or path.name,  # of the run folder or the file
-        "head": model.head,
-        "prior": model.prior,  # training, balanced, a number between 0 and 1, or a share for each label
-        "heads": model.heads,
-    }
+    } | {name: getattr(model, name) for name in ("size", "channels", "parameters", "head", "prior", "heads")}
 
 
 def describe_data(model: Mapping[str, Any], rows: FaceSet, split: str, merged: LabelMap | None = None) -> dict[str, Any]:
     """Describe the faces, and whether the model states that it was trained on exactly these."""
     # votes beside the labels are not part of the fingerprint: metrics on the same rows can be compared with or without them
-    fingerprint = replace(rows, votes=None).fingerprint()
+    described = describe_origin(replace(rows, votes=None))
     trained_on = (model["trained_on"] or {}).get("train_fingerprint")
-    return {
-        "kind": rows.origin.kind,  # recognised format
-        "path": Path(rows.origin.path).name,  # name of the file or folder, without the folders above it
+    return described | {
         "split": split,  # train, validation, test or none; "all" for all rows
-        "rows": len(rows),
         "labels": rows.labels.names,  # of the data, in their order
-        "skipped": len(rows.origin.skipped) - len(rows.origin.without_face),  # images that could not be read
-        "without_face": len(rows.origin.without_face),  # photos in which no face was found; 0 if no detector was used
-        "fingerprint": fingerprint,  # of pixels, labels and targets
-        "limit": rows.origin.limit or None,  # --limit: "500 of 35,887 faces", those of all splits
-        "same_as_training": trained_on in (fingerprint, rows.fingerprint()) if trained_on else None,
+        "same_as_training": trained_on in (described["fingerprint"], rows.fingerprint()) if trained_on else None,
         "merged": None if merged is None else label_groups(merged),  # --labels: labels of the data by label of the model
+    }
+
+
+def describe_origin(faces: FaceSet) -> dict[str, Any]:
+    """Describe where faces come from."""
+    return {
+        "kind": faces.origin.kind,  # recognised format
+        "path": Path(faces.origin.path).name,  # name of the file or folder, without the folders above it
+        "rows": len(faces),
+        "limit": faces.origin.limit or None,  # --limit: "500 of 35,887 faces", those of all splits
+        "skipped": len(faces.origin.skipped) - len(faces.origin.without_face),  # images that could not be read
+        "without_face": len(faces.origin.without_face),  # photos in which no face was found; 0 if no detector was used
+        "fingerprint": faces.fingerprint(),  # of pixels, labels and targets
     }
 
 
 def write_rows(path: Path, rows: Iterable[Iterable[object]], kind: FileKind | None = None) -> None:
     """Write a CSV file, which may replace one of this kind."""
-
-    def write(part: Path) -> None:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows(rows)
-
-    write_whole(path, write, kind)
+    csv.writer(text := io.StringIO(newline="")).writerows(rows)
+    write_whole(path, lambda part: part.write_text(text.getvalue(), encoding="utf-8", newline=""), kind)
 
 
 def read_log(path: Path, columns: Sequence[str] = LOG_COLUMNS) -> dict[str, np.ndarray]:
     """Read columns of a run's log.csv: (epochs,), float64, NaN where a cell is empty."""
-    rows = csv_rows(path, f"the training log {path}")
-    _, header = next(rows, (0, []))
+    header, *cells = [row for _, row in csv_rows(path, f"the training log {path}")] or [[]]
     if missing := [name for name in columns if name not in header]:
         raise MienError(f"The training log {path} has no column {', '.join(missing)}; it has {', '.join(header)}.")
-    cells = [row for _, row in rows]
     if not cells:
         raise MienError(f"The training log {path} has no epochs; leave it out, or give the log.csv of a run.")
     try:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mien import __version__
 from mien.data.copies import EXACT, MOST_DIGESTED, copies_between_folds
 from mien.data.faceset import SPLITS, FaceSet
 from mien.data.worse_photos import worse_copies
 from mien.errors import MienError
-from mien.evaluation import plots, record as parts
+from mien.evaluation import metrics as measures, plots, record as parts
 from mien.evaluation.label_match import match_labels
 from mien.evaluation.metrics import Metrics, likely_mislabelled, mcnemar, measure, proportion, without_temperature
 from mien.evaluation.record import Record, describe_data, describe_model, read_log, write_rows
-from mien.evaluation.templates import new_environment
 from mien.files import REPORT, check_folder, written_folder
 from mien.images import prepare
 from mien.inference.classifier import UNSURE, Classifier
@@ -50,7 +47,7 @@ class Report:
 
     def table(self) -> str:
         """Write the metrics as text for a terminal: what was evaluated, the table, then cautions."""
-        template = new_environment(text=True).get_template("report.txt")
+        template = plots.new_environment(text=True).get_template("report.txt")
         return template.render(record=self.record, cautions=cautions(self.record, "training_cautions.txt")).strip()
 
 
@@ -70,53 +67,48 @@ def evaluate(
 ) -> Report:
     """Measure an opened model on faces of its size, and write the report; parameters as `mien.evaluate`, but data are read."""
     check_kind(tta)
-    out = Path(out)
     rows, split = choose_split(data, split)
-    wanted, given = (
-        f"{height}x{width} pixels in {'gray' if channels == 1 else 'colour'}"
-        for height, width, channels in ((model.size, model.size, model.channels), (*rows.images.shape[1:3], rows.channels))
-    )
-    if wanted != given:
+    if rows.images.shape[1:] != model.face_shape:
+        wanted, given = (
+            f"{one.size}x{one.size} pixels in {'gray' if one.channels == 1 else 'colour'}" for one in (model, rows)
+        )
         raise MienError(f"The model takes faces of {wanted}, these are {given}; read them in the model's size.")
     targets = match_labels(model.labels, rows, merged)
-    learning = read_log(Path(log)) if log else None
+    learning = read_log(log) if log else None
     model_record = describe_model(model)
     data_record = describe_data(model_record, rows, split, merged)
-    if folds is not None:
-        data_record |= {"split": f"{folds[0].max()} folds", "same_as_training": None}
     training = data.splits == SPLITS.index("train")
     known = data.groups[training] if data.groups is not None and split in ("validation", "test") else np.empty(0, str)
-    groups_of_rows = parts.group_values(rows, by)
+    subgroups = parts.group_values(rows, by)
     with written_folder(out, "the report", partial(check_folder, kind=REPORT)) as folder:
         if folds is None:
             copies, plain = parts.find_training_copies(model, rows.images), predict_plain(model, rows.images, batch_size)
         else:
             copies, plain = copies_between_folds(rows.images, folds[0]), (folds[1][None], 0.0)
+            data_record |= {"split": f"{folds[0].max()} folds", "same_as_training": None}
         augmented = predict_views(model, rows.images, tta, batch_size, plain)
         views, truth, temperature = augmented[0], targets.argmax(axis=1), model_record["temperature"]
         probabilities, names = mean_over_views(views), np.array(model.labels.names)
-        metrics, right = measure(probabilities, targets, model.labels), probabilities.argmax(axis=1) == truth
+        judged = (probabilities, targets, model.labels)
+        metrics, right = measure(*judged), probabilities.argmax(axis=1) == truth
         has_logits = temperature and folds is None and not model.has_merged_labels  # those of merged labels are unknown
         undone = mean_over_views(without_temperature(views, temperature, model.prior_factors)) if has_logits else None
         before = None if undone is None else vars(measure(undone, targets, model.labels)) | {"temperature": temperature}
-        suspects = None if data_record["same_as_training"] else len(likely_mislabelled(probabilities, targets))
         record = Record(
             model=model_record,
             data=data_record,
             all_rows=metrics,
-            likely_mislabelled=suspects,
+            likely_mislabelled=None if data_record["same_as_training"] else len(likely_mislabelled(probabilities, targets)),
             before_temperature=before,
             worse_copies=measure_worse(model, rows.images, targets, tta, batch_size) if folds is None else None,
             before_training=measure_start(start, rows.images, names[truth], right) if start else None,
-            crowd=parts.compare_with_votes(rows, targets, probabilities, model.labels),
+            crowd=parts.compare_votes(rows, *judged),
             test_time_augmentation=measure_gain(tta, plain, augmented, truth) if tta != "none" else None,
-            training_copies=copies and parts.measure_training_copies(*copies, probabilities, targets, model.labels),
-            over_groups=parts.measure_over_groups(rows.groups, known, truth, probabilities),
-            cross_validation=None if folds is None else parts.measure_folds(folds[0], probabilities, targets, model.labels),
-            subgroups=parts.measure_subgroups(groups_of_rows, probabilities, targets, model.labels),
-            date=datetime.now(UTC).isoformat(timespec="seconds"),
-            mien_version=__version__,
-            command=command,
+            training_copies=copies and parts.measure_training_copies(copies[0], copies[1], *judged),
+            over_groups=None if rows.groups is None else measures.measure_over_groups(rows.groups, known, truth, probabilities),
+            cross_validation=None if folds is None else measures.measure_folds(folds[0], *judged),
+            subgroups=parts.measure_subgroups(subgroups, *judged),
+            **parts.provenance(REPORT, command),
             files=(*FILES, "skipped.txt") if rows.origin.skipped else FILES,
         )
         figures = draw(rows.images, probabilities, targets, record)
@@ -126,9 +118,8 @@ def evaluate(
             figures[f"groups of {column}"] = plots.plot_subgroups(groups, metrics.accuracy.value)
         (folder / "index.html").write_text(render(record, figures, model.metadata.get("mien.recipe")), encoding="utf-8")
         (folder / "confusion.png").write_bytes(plots.as_png(figures["confusion"]))
-        last = {"copy_in_training": copies and copies[1], "group": rows.groups, "fold": folds and folds[0]}
-        tabulated = _tabulate_predictions(rows, probabilities, truth, model.labels, last)
-        write_rows(folder / "predictions.csv", tabulated)
+        further = {"copy_in_training": copies and copies[1], "group": rows.groups, "fold": folds and folds[0]}
+        write_rows(folder / "predictions.csv", _tabulate_predictions(rows, probabilities, truth, model.labels, further))
         if rows.origin.skipped:
             (folder / "skipped.txt").write_text("\n".join(rows.origin.skipped) + "\n", encoding="utf-8")
         (folder / "metrics.json").write_text(record.to_json(), encoding="utf-8")
@@ -167,7 +158,7 @@ def largest_confusions(metrics: Metrics, wanted: int = 5) -> list[tuple[str, str
 
 def render(record: Record, figures: Mapping[str, Figure], recipe: str | None) -> str:
     """Write the page, with the model's recipe as YAML text; a section without its figure is left out."""
-    template = new_environment().get_template("report.html")
+    template = plots.new_environment().get_template("report.html")
     enough = (parts.FEWEST_ROWS, round(100 * parts.WIDEST))
     found = {"confusions": largest_confusions(record.all_rows), "cautions": cautions(record), "figures": figures}
     return template.render(record=record, most_stored=MOST_DIGESTED, enough=enough, recipe=recipe, threshold=UNSURE, **found)
@@ -175,7 +166,7 @@ def render(record: Record, figures: Mapping[str, Figure], recipe: str | None) ->
 
 def cautions(record: Record, template: str = "cautions.txt") -> list[str]:
     """List what makes the metrics less reliable; training_cautions.txt has what is known of rows of the training."""
-    return new_environment(text=True).get_template(template).render(record=record).splitlines()
+    return plots.new_environment(text=True).get_template(template).render(record=record).splitlines()
 
 
 def choose_faces(probabilities: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
@@ -285,7 +276,7 @@ def measure_worse(model: Classifier, faces: np.ndarray, targets: np.ndarray, tta
 
 
 def measure_start(start: Classifier, images: np.ndarray, truth: np.ndarray, right: np.ndarray) -> dict[str, Any]:
-    """Measure the model that training started from, by the names (N,) that are true and whether the trained one is right."""
+    """Measure the model that training started from by the true names (N,), against what the trained one gets right."""
     was_right = np.array(start.labels.names)[start.predict_proba(images).argmax(axis=1)] == truth
     copies = parts.find_training_copies(start, images)
     return {

@@ -44,7 +44,7 @@ class Quantized:
 
     def table(self) -> str:
         """Format it as text for a terminal."""
-        from mien.evaluation.templates import new_environment
+        from mien.evaluation.plots import new_environment
 
         return new_environment().get_template("quantized.txt").render(made=self)
 
@@ -232,7 +232,7 @@ def model_card(repository: str, metadata: Mapping[str, str], records: list[dict[
     """Write the card of a model file with this metadata, from its reports as `read_report` gives them, the training's first."""
     from markupsafe import Markup
 
-    from mien.evaluation.templates import new_environment
+    from mien.evaluation.plots import new_environment
 
     environment = new_environment(text=True)
     environment.filters |= {
