@@ -140,8 +140,7 @@ def check_folder(out: Path, kind: FolderKind, inputs: object = ()) -> bool:
         name = path.relative_to(out).as_posix()
         is_own = isinstance(files, list) and name in files and path.is_file() and not path.is_symlink()
         if not is_own or not FileKind(name, kind.patterns.get(name, "")).matches(path):
-            reason = f"which is not part of the {kind.name} in it; move it or choose another --out"
-            raise MienError(f"{out} holds {name!r}, {reason}.")
+            raise MienError(f"{out} holds {name!r}, which is not part of the {kind.name}; move it or choose another --out.")
     for path in named_files(inputs):
         if identity(out) in map(identity, Path(os.path.realpath(path)).parents):
             raise MienError(f"{out} holds the input {str(path)!r}; choose another --out.")

@@ -187,8 +187,8 @@ def check_faces_shape(size: int, channels: int) -> None:
     """Raise a MienError unless faces can have this side in pixels and this number of channels."""
     whole = all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in (size, channels))
     if not whole or not 1 <= size <= LARGEST_FACE or channels not in (1, 3):
-        given = f"{shortened(size)} and {shortened(channels)}"
-        raise MienError(f"Faces need a size of at least 1 and at most {LARGEST_FACE:,} pixels, and 1 or 3 channels, not {given}.")
+        need = f"a size of at least 1 and at most {LARGEST_FACE:,} pixels, and 1 or 3 channels"
+        raise MienError(f"Faces need {need}, not {shortened(size)} and {shortened(channels)}.")
 
 
 def prepare(image: np.ndarray, size: int, channels: int) -> np.ndarray:

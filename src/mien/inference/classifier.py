@@ -111,8 +111,7 @@ class Classifier:
         if "mien.labels" not in self.metadata:
             raise MienError(f"{name} is an ONNX file, but not one of mien's: it has no labels. Give a {MODEL_FILE} of mien.")
         if (version := self.metadata.get("mien.format")) not in FORMATS:
-            known = " and ".join(FORMATS)
-            raise MienError(f"{name} has the format {version}, and this mien reads {known}; install a newer mien.")
+            raise MienError(f"{name} has format {version}, and this mien reads {' and '.join(FORMATS)}; install a newer mien.")
         self.heads = FORMATS[version]
         try:
             values = {key: _metadata_value(self.metadata, key) for key in TABLES["fields"]}
@@ -184,8 +183,7 @@ class Classifier:
         self.prior: Prior = prior
         self.prior_factors: np.ndarray | None = None
         if power and not self.training_priors:
-            advice = "train it again with this mien, or leave out the prior"
-            raise MienError(f"{str(self.path)!r} does not state its training prior; {advice}.")
+            raise MienError(f"{str(self.path)!r} does not state its training prior; train it again, or leave out the prior.")
         if power:
             trained = self.training_priors[head]
             # a label that never occurred counts like the rarest one that did
@@ -346,8 +344,7 @@ def try_model(path: Path) -> None:
         if not all(isinstance(value, kind) for value, kind in kinds):
             raise ValueError("of another type")
     except (MienError, ValueError, RecursionError):
-        problem = f"The recipe or the train_rows in the metadata of {str(path)!r} are damaged"
-        raise MienError(f"{problem}; export the model again.") from None
+        raise MienError(f"The recipe or train_rows in the metadata of {str(path)!r} are damaged; export it again.") from None
     faces = np.stack([np.full(model.face_shape, value, np.uint8) for value in (0, 128, 255)])
     for head in model.heads:
         model.with_head(head).predict_proba(faces, batch_size=2)  # two faces, then one

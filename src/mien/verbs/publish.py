@@ -153,15 +153,13 @@ def push(
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", to):
         raise MienError(f"{to!r} is not a valid name on the hub; write --to owner/name.")
     if license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license):
-        advice = "write one such as apache-2.0, mit or cc-by-nc-4.0"
-        raise MienError(f"{license!r} is not a licence identifier of the hub; {advice}.")
+        raise MienError(f"{license!r} is not a licence identifier of the hub; write one such as apache-2.0 or cc-by-nc-4.0.")
     if out is None and not dry_run:
         require("hub", "huggingface_hub")
         import huggingface_hub
 
         if huggingface_hub.get_token() is None:
-            advice = "log in with `hf auth login`, set HF_TOKEN to one with write access, or add --dry-run to upload nothing"
-            raise MienError(f"There is no token of the Hugging Face hub; {advice}.")
+            raise MienError("There is no token of the hub; log in with `hf auth login`, set HF_TOKEN, or add --dry-run.")
     if out is not None:  # it may be missing, empty, or what an earlier push wrote, maybe with files of other names
         if files_in(Path(out)) and not HUB_FILES[".md"].matches(Path(out, "README.md")):
             raise MienError(f"The folder {str(out)!r} holds other files; choose another --out.")
@@ -190,8 +188,7 @@ def _write_files(run: Path, to: str, licence: str | None, folder: Path) -> str:
 
     report, recipe = run / "report" / "metrics.json", run / "recipe.yaml"
     if not (run / "model.onnx").is_file() or not report.is_file():
-        advice = "name one that `mien train ... --out RUN` made"
-        raise MienError(f"{str(run)!r} is not the folder of a finished run, which has a model.onnx and a report; {advice}.")
+        raise MienError(f"{str(run)!r} is not the folder of a finished run, which has a model.onnx and a report; name one.")
     model = Classifier(run)
     sha256, records = describe_model(model)["sha256"], {report: read_report(report)}
     if records[report]["model"]["sha256"] != sha256:
