@@ -2,7 +2,6 @@
 
 import copy
 import json
-import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import onnxruntime
 
-from mien.errors import MienError, check_number, shortened, suggestion
+from mien.errors import LOGGER, MienError, check_number, shortened, suggestion
 from mien.images import ImageSource, prepare, read_image
 from mien.inference.model_file import MODEL_FILE, ON_HUB, TABLES, UNFINISHED, check_file, fetch_model, open_error, short_reason
 from mien.inputs import parse_yaml
@@ -33,8 +32,6 @@ PRIORS: Mapping[str, Prior] = {"label": "training", "crowd": 0.25}  # benchmarks
 UNSURE = 0.6
 MOST_TEXT = 50_000  # characters of one of these values: room for 1,000 labels
 SUM_TOLERANCE = 1e-3  # of the sum of a face's probabilities; float32 with any order of summation stays below 1e-5
-
-_logger = logging.getLogger("mien")
 
 
 def embedded_models() -> list[str]:
@@ -229,7 +226,7 @@ class Classifier:
                 batches += self._session.run([output], {"faces": faces[start : start + batch_size]})
             probabilities = np.concatenate(batches)
         except Exception as error:  # ONNX Runtime's errors share no public base class
-            _logger.debug("ONNX Runtime on %s: %s", self.path, error)
+            LOGGER.debug("ONNX Runtime on %s: %s", self.path, error)
             raise MienError(f"{str(self.path)!r} fails on faces ({short_reason(error)}); give another model.") from None
         is_distribution = (probabilities >= 0).all() and (np.abs(probabilities.sum(axis=1) - 1) <= SUM_TOLERANCE).all()
         if len(probabilities) != len(faces) or not is_distribution:  # NaN is neither
@@ -327,7 +324,7 @@ class _Session(onnxruntime.InferenceSession):  # type: ignore[misc, unused-ignor
         except MienError:
             raise
         except Exception as error:  # ONNX Runtime's errors share no public base class
-            _logger.debug("ONNX Runtime on %s: %s", path, error)
+            LOGGER.debug("ONNX Runtime on %s: %s", path, error)
             raise MienError(open_error(path, str(error))) from None
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,7 +1,6 @@
 """Draw predictions into images and videos, readable on any background and in any script, and plot the tracks of videos."""
 
 import io
-import logging
 import math
 import os
 import unicodedata
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageDraw, ImageFont, features
 
-from mien.errors import MienError, load_table
+from mien.errors import LOGGER, MienError, load_table
 from mien.files import DRAWN, identity, sweep, write_whole
 from mien.inference.prediction import Prediction
 from mien.inference.video import SOFTWARE, VIDEO_SUFFIX, DrawnVideo, saving
@@ -31,7 +30,6 @@ MOST_KEPT = 64  # most tracks kept in memory; beyond that the shorter half is dr
 MOST_POINTS = 4096  # of a track; beyond that every second one is dropped. A plot is some 1,300 pixels wide
 Area = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 Text = list[tuple[str, ImageFont.FreeTypeFont]]  # a line of text in parts, each with its font
-_logger = logging.getLogger("mien")
 
 
 @lru_cache(maxsize=64)
@@ -54,9 +52,9 @@ def choose_fonts(texts: tuple[str, ...], font: str | None = None) -> Mapping[str
     chosen = {word: next((file for file in best if word in able[file]), own[0]) for word in words}
     if missing := [word for word in words if not any(word in having for having in able.values())]:
         none_has = f"neither {font!r} nor an installed font has" if font else "no installed font has"
-        _logger.warning("mien: %s the letters of %s; name a font file that has, with --font", none_has, ", ".join(missing))
+        LOGGER.warning("mien: %s the letters of %s; name a font file that has, with --font", none_has, ", ".join(missing))
     if any(unicodedata.bidirectional(char) in ("R", "AL") for char in drawn) and not features.check("raqm"):
-        _logger.warning("mien: Arabic and Hebrew are drawn in the wrong order, since Pillow finds no FriBiDi here; install it")
+        LOGGER.warning("mien: Arabic and Hebrew are drawn in the wrong order, since Pillow finds no FriBiDi here; install it")
     return chosen
 
 
@@ -224,7 +222,7 @@ def plot_tracks(history: VideoHistory, font: str | None = None) -> Image.Image |
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError:
-        _logger.warning("mien: the tracks are not plotted without matplotlib; run: pip install 'mien[evaluate]'")
+        LOGGER.warning("mien: the tracks are not plotted without matplotlib; run: pip install 'mien[evaluate]'")
         return None
     tracks = history.longest(MOST_PANELS)
     colours = [COLOURS[number % len(COLOURS)] for number in range(len(history.labels))]
@@ -317,7 +315,7 @@ class AnnotationWriter:
             if self._history.tracks and (plot := plot_tracks(self._history, self._font)):
                 self._write(plot, f"{video.path.stem}{PLOT_SUFFIX}")
         except Exception as problem:
-            _logger.warning("mien: %r is not drawn (%s)", str(video.path), reason_of(problem))
+            LOGGER.warning("mien: %r is not drawn (%s)", str(video.path), reason_of(problem))
 
     def _write(self, picture: Image.Image, name: str) -> None:
         path, exif = self.folder / name, Image.Exif()

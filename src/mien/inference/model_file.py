@@ -1,7 +1,6 @@
 """Model files of the user's: fetch them from the hub, and try each in a child process, as a crafted one can run for ever."""
 
 import hashlib
-import logging
 import os
 import re
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 import onnxruntime
 
 from mien import __version__
-from mien.errors import MienError, first_line, load_table
+from mien.errors import LOGGER, MienError, first_line, load_table
 from mien.files import cache_folder
 
 MODEL_FILE = "model.onnx"  # name of the model in a run folder and in a repository on the hub
@@ -30,7 +29,6 @@ PATIENCE = 6  # seconds of waiting for each second of CPU time, on a busy machin
 REJECTED = 2  # exit status of the child if it does not open the file; it prints why
 TOO_SLOW = 24  # SIGXCPU, which ends a process that has used its CPU time
 TABLES = load_table(__file__)
-_logger = logging.getLogger("mien")
 _passed: set[str] = set()  # keys of the files that this process need not check
 
 
@@ -62,7 +60,7 @@ def fetch_model(name: str) -> Path:
         if not isinstance(path, str):
             advice = f"try again with a network, or get its {MODEL_FILE} otherwise and give --model that path."
             raise MienError(f"The hub could not be reached ({reason}), and {name} is not cached; {advice}") from None
-        _logger.warning("mien: the hub could not be reached (%s); using the cached %s", reason, name)
+        LOGGER.warning("mien: the hub could not be reached (%s); using the cached %s", reason, name)
         return Path(path)
     try:
         return Path(huggingface_hub.hf_hub_download(**location))
@@ -101,7 +99,7 @@ def check_file(path: Path, opener: Callable[[Path], object]) -> None:
     except subprocess.TimeoutExpired:
         status = -TOO_SLOW
     except OSError as problem:
-        _logger.debug("no child process: %s", problem)
+        LOGGER.debug("no child process: %s", problem)
     if status not in (0, 1):
         slow, crash = f"takes more than {seconds} seconds for a few faces", "takes too much memory, or crashes ONNX Runtime"
         raise MienError(told or f"{name} {slow if status == -TOO_SLOW else crash}; give a {MODEL_FILE} of mien.")

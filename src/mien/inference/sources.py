@@ -4,7 +4,6 @@ import base64
 import codecs
 import glob
 import io
-import logging
 import os
 import re
 import sys
@@ -23,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from mien import images
-from mien.errors import MienError, check_number
+from mien.errors import LOGGER, MienError, check_number
 from mien.files import missing_path
 from mien.inference.prediction import Frame, Unread
 from mien.inference.video import FETCH_ADVICE, camera_frames, stream_frames, video_frames
@@ -41,7 +40,6 @@ ENCRYPTED = 0x1  # the flag of a zip member that needs a password (PKWARE's APPN
 LONGEST_LINE = 2**28  # bytes of a line on standard input, which may be a photo or video in base64
 FETCH_SECONDS, LARGEST_DOWNLOAD = 30.0, 100 * 2**20  # for one photo: seconds, and bytes
 TENSOR = "A tensor is no image; give an array, uint8 (H, W, 3) in RGB, such as tensor.permute(1, 2, 0).numpy()."
-_logger = logging.getLogger("mien")
 
 
 def listed(
@@ -203,7 +201,7 @@ def _report_left_out(kind: str, name: str, is_empty: bool, left_out: list[str], 
         yield Frame(name, error=f"The {kind} {name!r} holds no images (.jpg, .png or the like){advice}.")
     elif left_out:
         held = f"the {kind} {name!r} also holds {len(left_out):,} of videos and zips, which are not read"
-        _logger.warning("mien: %s; name them themselves, such as %r", held, left_out[0])
+        LOGGER.warning("mien: %s; name them themselves, such as %r", held, left_out[0])
 
 
 def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
