@@ -328,9 +328,8 @@ def _draw_mouth(canvas: Canvas, person: Person, movement: Movement) -> None:
         canvas.stroke(np.column_stack([x, (gap_top + gap_bottom) / 2]), 0.024, mix(lips, _DARK, 0.72))
 
 
-def _shape_mouth(person: Person, movement: Movement) -> tuple[np.ndarray, ...]:
+def _shape_mouth(person: Person, m: Movement) -> tuple[np.ndarray, ...]:
     """Compute x and four heights, from the upper lip's upper edge to the lower lip's lower edge, (17,) each."""
-    m = movement
     wide = person.mouth_width + 0.12 * m.corner_pull + 0.09 * m.lip_stretch + 0.03 * m.upper_lip_raise * m.squareness
     wide -= 0.06 * m.lip_pucker + 0.03 * m.jaw_drop + 0.03 * m.lip_press
     line = _MOUTH_LINE + 0.07 * m.jaw_drop - 0.035 * (m.chin_raise + m.upper_lip_raise)

@@ -274,7 +274,7 @@ def _mapped_back(face: Face, matrix: np.ndarray, shift: np.ndarray, degrees: flo
 
 
 def _score(face: Face) -> float:
-    return face.score or 0.0
+    return 1.0 if face.score is None else face.score
 
 
 class FaceCropper:
@@ -305,9 +305,7 @@ class FaceCropper:
         found = self._detector.detect(image)
         if not np.isfinite([(*face.box, _score(face), face.angle, *face.centre) for face in found]).all():
             raise ValueError("a box, score or landmark is not a finite number")
-        kept = [
-            face for face in found if min(face.size) >= self._min_size and (face.score is None or face.score >= self._min_score)
-        ]
+        kept = [face for face in found if min(face.size) >= self._min_size and _score(face) >= self._min_score]
         return [(face, crop_face(image, face, self._framing)) for face in kept]
 
     def largest(self, image: np.ndarray) -> np.ndarray | None:

@@ -128,7 +128,6 @@ class _Run(Generic[Result, Answer]):
                     self._changed.wait(min(POLL, remaining))
 
     def stop(self) -> None:
-        """Finish the work in progress, and start nothing else."""
         self._stopped = True
         self._wake()
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -158,7 +158,6 @@ def explain(
 
 
 def _describe(each: Explanation) -> str:
-    """Describe an explained face in a line."""
     found, label = each.prediction, each.label or ""
     time = "" if found.time is None else f" at {found.time:.2f} s"
     answer = "" if label == found.label else f"  (the answer is {found.label} {found.confidence:.0%})"
