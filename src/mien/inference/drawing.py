@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, count, groupby
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import ExifTags, Image, ImageDraw, ImageFont, features
@@ -19,15 +20,9 @@ from mien.inference.prediction import Prediction
 from mien.inference.video import SOFTWARE, VIDEO_SUFFIX, DrawnVideo, saving
 from mien.inputs import reason_of
 
-_TABLE = load_table(__file__)
-FONT_FOLDERS, STYLES, COLOURS = _TABLE["folders"], _TABLE["styles"], _TABLE["colours"]
-SMALLEST = 480  # pixels of the longest side below which a picture is enlarged first, to have room for text
+_LOOK = SimpleNamespace(**load_table(__file__))
+COLOURS = _LOOK.colours
 PLOT_SUFFIX = ".tracks.png"
-TEXT_SMOOTHING = 0.05  # weight of a frame's text size in its moving average over a video, since the sizes of faces jitter
-LEGEND_SIZE = 20  # text size in pixels of a plot's legend
-MOST_PANELS = 8  # tracks in one plot: those with the most frames
-MOST_KEPT = 64  # most tracks kept in memory; beyond that the shorter half is dropped, so that a stream's memory is bounded
-MOST_POINTS = 4096  # of a track; beyond that every second one is dropped. A plot is some 1,300 pixels wide
 Area = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 Text = list[tuple[str, ImageFont.FreeTypeFont]]  # a line of text in parts, each with its font
 
@@ -61,10 +56,10 @@ def choose_fonts(texts: tuple[str, ...], font: str | None = None) -> Mapping[str
 @lru_cache(maxsize=1)
 def installed_fonts() -> list[str]:
     """List the installed font files, those of a plain style first."""
-    folders = [Path(os.path.expandvars(folder)).expanduser() for folder in FONT_FOLDERS]
+    folders = [Path(os.path.expandvars(folder)).expanduser() for folder in _LOOK.folders]
     files = [path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in (".ttf", ".otf", ".ttc")]
-    files = [path for path in files if not path.stem.startswith("LastResort")]  # placeholders for all letters
-    return list(map(str, sorted(files, key=lambda path: (any(style in path.stem.lower() for style in STYLES), path.name))))
+    files.sort(key=lambda path: (any(style in path.stem.lower() for style in _LOOK.styles), path.name))
+    return [str(path) for path in files if not path.stem.startswith("LastResort")]  # placeholders for all letters
 
 
 def _missing_letters(file: str | None, letters: set[str]) -> set[str]:
@@ -117,7 +112,7 @@ def annotate(
     labels in small images room; `font` is as for `predict`.
     """
     picture = Image.fromarray(image).convert("RGB")
-    zoom = max(1.0, SMALLEST / max(picture.size)) if enlarge else 1.0
+    zoom = max(1.0, _LOOK.smallest / max(picture.size)) if enlarge else 1.0
     if zoom > 1:
         picture = picture.resize((round(picture.width * zoom), round(picture.height * zoom)), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
@@ -203,12 +198,12 @@ class VideoHistory:
             track.run += prediction.track not in self.previous
             track.points.append((prediction.time, track.run, prediction.probabilities))
             track.frames += 1
-            if len(track.points) > MOST_POINTS:
+            if len(track.points) > _LOOK.most_points:
                 del track.points[1::2]
         self.previous = {prediction.track for prediction in predictions}
-        if len(self.tracks) > MOST_KEPT:
+        if len(self.tracks) > _LOOK.most_kept:
             self.left_out += len(self.tracks)
-            self.tracks = dict(self.longest(MOST_KEPT // 2))
+            self.tracks = dict(self.longest(_LOOK.most_kept // 2))
             self.left_out -= len(self.tracks)
 
     def longest(self, count: int) -> list[tuple[int, TrackHistory]]:
@@ -224,7 +219,7 @@ def plot_tracks(history: VideoHistory, font: str | None = None) -> Image.Image |
     except ImportError:
         LOGGER.warning("mien: the tracks are not plotted without matplotlib; run: pip install 'mien[evaluate]'")
         return None
-    tracks = history.longest(MOST_PANELS)
+    tracks = history.longest(_LOOK.most_panels)
     colours = [COLOURS[number % len(COLOURS)] for number in range(len(history.labels))]
     figure = Figure(figsize=(9, 0.8 + 1.1 * len(tracks)), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.04))
     panels = figure.subplots(len(tracks), sharex=True, squeeze=False)[:, 0]
@@ -247,17 +242,17 @@ def plot_tracks(history: VideoHistory, font: str | None = None) -> Image.Image |
 def _with_legend(plot: Image.Image, labels: Sequence[str], colours: Sequence[str], font: str | None) -> Image.Image:
     """Add the labels with their colours above a plot: matplotlib would neither search for fonts nor join Arabic letters."""
     fonts = choose_fonts(tuple(labels), font)
-    texts = [set_text(label, LEGEND_SIZE, fonts) for label in labels]
-    spacing = 4 * LEGEND_SIZE + round(max(measure_text(text)[0] for text in texts))
-    columns = max(1, (plot.width - LEGEND_SIZE) // spacing)
-    top = LEGEND_SIZE * (1 + 2 * math.ceil(len(texts) / columns))
+    texts = [set_text(label, _LOOK.legend_size, fonts) for label in labels]
+    spacing = 4 * _LOOK.legend_size + round(max(measure_text(text)[0] for text in texts))
+    columns = max(1, (plot.width - _LOOK.legend_size) // spacing)
+    top = _LOOK.legend_size * (1 + 2 * math.ceil(len(texts) / columns))
     picture = Image.new("RGB", (plot.width, plot.height + top), "white")
     picture.paste(plot, (0, top))
     draw = ImageDraw.Draw(picture)
     for number, (text, colour) in enumerate(zip(texts, colours, strict=True)):
-        x, y = LEGEND_SIZE + number % columns * spacing, LEGEND_SIZE * (1 + 2 * (number // columns))
-        draw.rectangle((x, y, x + 2 * LEGEND_SIZE, y + 0.7 * LEGEND_SIZE), fill=colour)
-        draw_text(draw, x + 2.5 * LEGEND_SIZE, y + 0.7 * LEGEND_SIZE, text, "black")
+        x, y = _LOOK.legend_size + number % columns * spacing, _LOOK.legend_size * (1 + 2 * (number // columns))
+        draw.rectangle((x, y, x + 2 * _LOOK.legend_size, y + 0.7 * _LOOK.legend_size), fill=colour)
+        draw_text(draw, x + 2.5 * _LOOK.legend_size, y + 0.7 * _LOOK.legend_size, text, "black")
     return picture
 
 
@@ -300,7 +295,7 @@ class AnnotationWriter:
         self._frame = first.frame or 0
         if boxes := [prediction.box for prediction in predictions if prediction.box is not None]:
             wanted = choose_text_size(boxes, max(image.shape[:2]))
-            self._text_size += TEXT_SMOOTHING * (wanted - self._text_size) if self._text_size else wanted
+            self._text_size += _LOOK.text_smoothing * (wanted - self._text_size) if self._text_size else wanted
         picture = annotate(image, predictions, enlarge=False, text_size=self._text_size, font=self._font)
         self._drawn.add(picture, first.time or 0.0)
         self._history.add(predictions)

@@ -5,12 +5,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageDraw
 
-from mien.errors import MienError, printable, shortened
+from mien.errors import MienError, load_table, printable, shortened
 from mien.files import EXPLAINED, write_whole
 from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior, open_classifier
 from mien.inference.detection import Detector, FaceCropper
@@ -25,9 +26,10 @@ STRIDE = 1 / 12  # distance between two patches, as a share of the face's side
 LEAST_FULL = 0.1  # smallest change of the log-odds shown in full colour; 2.5 points of probability at 50%, next to nothing
 MOST_FACES = 32  # most faces of one call, and most rows of one picture
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # formats of the picture by the suffix of its file
+PANEL, GAP, WORDS = 256, 24, 300  # pixels: the longer side of a face, the margins, and the width of the text
+LARGE, SMALL = 22, 14  # text sizes in pixels
+_LOOK = SimpleNamespace(**load_table(__file__))
 SOFTWARE = "mien explain"  # EXIF tag Software of the picture, by which `EXPLAINED` recognises it
-REGIONS = [f"{row} {column}" for row in ("upper", "middle", "lower") for column in ("left", "middle", "right")]
-REGIONS[4] = "centre"  # of the ninths of a picture; left and right are as seen by the viewer
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,7 @@ class Explanation:
             return None
         rows = np.array_split(np.maximum(self.heat, 0), 3)
         support = [part.sum() for row in rows for part in np.array_split(row, 3, axis=1)]
-        return REGIONS[int(np.argmax(support))]
+        return str(_LOOK.regions[int(np.argmax(support))])
 
 
 def explain(
@@ -160,12 +162,6 @@ def _profiles(size: int, share: float) -> np.ndarray:  # (P, size)
     return np.asarray(np.clip(2 * (1 - np.abs(across)), 0, 1))
 
 
-PANEL, GAP, WORDS = 256, 24, 300  # pixels: the longer side of a face, the margins, and the width of the text
-FOR, AGAINST = (235, 100, 0), (60, 100, 235)  # orange and blue, which colour-blind people can distinguish
-LIGHTENED = 60  # gray level of black in the gray picture, 0 to 255: colour would be invisible on black hair
-STRONGEST = 0.8  # opacity of the colour at the strongest heat; the face shows through
-PAPER, INK, FAINT, FRAME = (255, 255, 255), (20, 20, 20), (95, 95, 95), (160, 160, 160)  # readable on light and dark pages
-LARGE, SMALL = 22, 14  # text sizes in pixels
 Fonts = Mapping[str, str | None]  # files by words, as `choose_fonts` gives them
 
 
@@ -173,8 +169,8 @@ def draw_explanations(explanations: Sequence[Explanation], font: str | None = No
     """Draw a row for each face: the face, its heat over its gray picture, its prediction, and a colour bar, in RGB."""
     rows = [each for each in explanations if each.heat is not None]
     size = 4 * GAP + 2 * PANEL + WORDS, GAP + (PANEL + GAP) * len(rows)
-    picture = Image.new("RGB", size, PAPER)
-    ImageDraw.Draw(picture).rectangle((0, 0, size[0] - 1, size[1] - 1), outline=FRAME)
+    picture = Image.new("RGB", size, _LOOK.paper)
+    ImageDraw.Draw(picture).rectangle((0, 0, size[0] - 1, size[1] - 1), outline=_LOOK.frame)
     several = len({each.prediction.source for each in rows}) < len(rows)
     names = [Path(each.prediction.source).name for each in rows]
     fonts = choose_fonts((*rows[0].prediction.labels.names, *map(printable, names)), font)
@@ -196,13 +192,13 @@ def _panels(each: Explanation) -> tuple[Image.Image, Image.Image]:
     face = face.resize(size, Image.Resampling.BICUBIC if zoom > 1 else Image.Resampling.LANCZOS)
     # resize the values, not the colours: interpolated colours do not correspond to interpolated values
     smooth = np.asarray(Image.fromarray(each.normalised).resize(size, Image.Resampling.BILINEAR))
-    gray = LIGHTENED + np.asarray(face.convert("L"), dtype=np.float64) * (1 - LIGHTENED / 255)
+    gray = _LOOK.lightened + np.asarray(face.convert("L"), dtype=np.float64) * (1 - _LOOK.lightened / 255)
     return face.convert("RGB"), Image.fromarray(_coloured(gray, smooth))
 
 
 def _coloured(gray: np.ndarray, heat: np.ndarray) -> np.ndarray:  # (H, W) from 0 to 255, (H, W) from -1 to 1
-    opacity = (STRONGEST * np.abs(heat))[:, :, None]
-    mixed = gray[:, :, None] * (1 - opacity) + np.where(heat[:, :, None] > 0, FOR, AGAINST) * opacity
+    opacity = (_LOOK.strongest * np.abs(heat))[:, :, None]
+    mixed = gray[:, :, None] * (1 - opacity) + np.where(heat[:, :, None] > 0, _LOOK.supporting, _LOOK.opposing) * opacity
     return np.asarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8))
 
 
@@ -211,7 +207,7 @@ def _draw_text(picture: Image.Image, each: Explanation, left: int, top: int, sev
     rival = max((name for name in shown if name != label), key=shown.__getitem__, default=None)
     draw = ImageDraw.Draw(picture)
 
-    def write(text: str, down: int, size: int = SMALL, fill: tuple[int, int, int] = INK, to_right: bool = False) -> None:
+    def write(text: str, down: int, size: int = SMALL, fill: str = _LOOK.ink, to_right: bool = False) -> None:
         fitted = _fitted(text, size, fonts)
         x = left + (WORDS - measure_text(fitted)[0] if to_right else 0)
         draw_text(draw, x, top + down + size, fitted, fill)
@@ -223,11 +219,11 @@ def _draw_text(picture: Image.Image, each: Explanation, left: int, top: int, sev
         top += 22
     where = f" (face {prediction.face})" if several else ""
     where += "" if prediction.time is None else f" at {prediction.time:.1f} s"
-    write(printable(Path(prediction.source).name) + where, 0, fill=FAINT)
+    write(printable(Path(prediction.source).name) + where, 0, fill=_LOOK.faint)
     top += 40
     bar = np.linspace(-1, 1, WORDS, dtype=np.float64)[None].repeat(16, axis=0)
     picture.paste(Image.fromarray(_coloured(np.full(bar.shape, 150.0), bar)), (left, top))
-    draw.rectangle((left - 1, top - 1, left + WORDS, top + 16), outline=FRAME)
+    draw.rectangle((left - 1, top - 1, left + WORDS, top + 16), outline=_LOOK.frame)
     write("against it", 22)
     write(f"for {shortened(label, 20)}", 22, to_right=True)
     write(f"Most support comes from the {each.region}." if each.region else "No part of the face supports it.", 56)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import onnxruntime
@@ -18,17 +19,11 @@ from mien.files import cache_folder
 MODEL_FILE = "model.onnx"  # name of the model in a run folder and in a repository on the hub
 UNFINISHED = ("last.ckpt", "recipe.yaml")  # files of a run folder that exist before its model does
 ON_HUB = "hf:"  # how the names of models on the Hugging Face hub begin
-HUB_TIMEOUT = 10.0  # seconds to wait for the hub's first answer; its client alone retries for half a minute without a network
-LARGEST = 2**31  # bytes of a model file: the most that ONNX's format allows
 EXTERNAL = b"\n\x08location\x12"  # in the file: how the entry of an array begins that says in which other file it is
-# Limits of the child, and what each byte of the file adds: CPU seconds, bytes of address space. The imports take 0.3 seconds
-# and 156 MB, opening and running mien-s (4.7 MB) another 0.1 seconds and 20 MB.
-SECONDS, SECONDS_PER_BYTE = 8, 5e-8
-MEMORY, MEMORY_PER_BYTE = 2**31, 4
-PATIENCE = 6  # seconds of waiting for each second of CPU time, on a busy machine
 REJECTED = 2  # exit status of the child if it does not open the file; it prints why
 TOO_SLOW = 24  # SIGXCPU, which ends a process that has used its CPU time
 TABLES = load_table(__file__)
+_LIMITS = SimpleNamespace(**TABLES["limits"])
 _passed: set[str] = set()  # keys of the files that this process need not check
 
 
@@ -50,7 +45,7 @@ def fetch_model(name: str) -> Path:
     location: dict[str, Any] = {"repo_id": parts[1], "filename": MODEL_FILE, "revision": parts[2]}
     try:
         # one request before the download, which would retry again and again without a network
-        huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(**location), timeout=HUB_TIMEOUT)
+        huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(**location), timeout=_LIMITS.hub_timeout)
     except Exception as problem:  # the client passes on the errors of whichever HTTP library it uses
         ancestors = [kind.__name__ for kind in type(problem).__mro__]
         if refusal := next((text for kind, text in TABLES["hub"].items() if kind in ancestors), ""):
@@ -73,7 +68,7 @@ def fetch_model(name: str) -> Path:
 def check_file(path: Path, opener: Callable[[Path], object]) -> None:
     """Raise a MienError unless a child process with limits opens a model file; what passed is remembered by its SHA-256."""
     name, size = repr(str(path)), path.stat().st_size
-    if size > LARGEST:
+    if size > _LIMITS.largest:
         raise MienError(f"{name} has {size / 1e9:.1f} GB, more than a model file can have; give a {MODEL_FILE} of mien.")
     key = f"{sha256(path)}-{opener.__name__}-{__version__}-{onnxruntime.__version__}"
     with suppress(MienError, OSError):  # without a cache folder, each process checks the file
@@ -87,14 +82,14 @@ def check_file(path: Path, opener: Callable[[Path], object]) -> None:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(EXTERNAL) >= 0:
             raise MienError(f"{name} keeps weights in other files; make one file of it: onnx.save(onnx.load(FILE), NEW_FILE)")
-    seconds = round(SECONDS + size * SECONDS_PER_BYTE)
-    call = f"run_limited({opener.__name__}, {str(path)!r}, {key!r}, {seconds}, {MEMORY + size * MEMORY_PER_BYTE})"
+    seconds, memory = round(_LIMITS.seconds + size * _LIMITS.seconds_per_byte), _LIMITS.memory + size * _LIMITS.memory_per_byte
+    call = f"run_limited({opener.__name__}, {str(path)!r}, {key!r}, {seconds}, {memory})"
     command = f"from {opener.__module__} import {opener.__name__}; from {__name__} import run_limited; {call}"
     settings = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)), "OMP_NUM_THREADS": "1"}
     words, status, told = [sys.executable or "", "-c", command], 1, ""
     try:
         if not hasattr(sys, "frozen"):  # a program without a Python that could be started
-            run = subprocess.run(words, env=settings, capture_output=True, timeout=PATIENCE * seconds, check=False)
+            run = subprocess.run(words, env=settings, capture_output=True, timeout=_LIMITS.patience * seconds, check=False)
             status, told = run.returncode, run.stdout.decode(errors="replace").strip().rpartition("\n")[2]
     except subprocess.TimeoutExpired:
         status = -TOO_SLOW
