@@ -39,9 +39,7 @@ class Explanation:
     prediction: Prediction  # as by `predict`
     label: str | None = None  # which is explained; None if there is no face
     face: np.ndarray | None = None  # cropped, uint8, (H, W) or (H, W, 3)
-    # float32, (size, size), over the prepared face: by how much the log-odds of the label fall if the surroundings of a pixel
-    # are hidden. Positive supports the label, negative opposes it.
-    heat: np.ndarray | None = None
+    heat: np.ndarray | None = None  # float32, (size, size): how far the label's log-odds fall if the surroundings are hidden
     hidden: float | None = None  # lowest probability of the label with one patch hidden
 
     @property
@@ -184,14 +182,12 @@ def draw_explanations(explanations: Sequence[Explanation], font: str | None = No
 
 
 def _panels(each: Explanation) -> tuple[Image.Image, Image.Image]:
-    assert each.face is not None
-    assert each.normalised is not None
-    face = Image.fromarray(each.face)
+    face = Image.fromarray(np.asarray(each.face))
     zoom = PANEL / max(face.size)
     size = max(1, round(face.width * zoom)), max(1, round(face.height * zoom))
     face = face.resize(size, Image.Resampling.BICUBIC if zoom > 1 else Image.Resampling.LANCZOS)
     # resize the values, not the colours: interpolated colours do not correspond to interpolated values
-    smooth = np.asarray(Image.fromarray(each.normalised).resize(size, Image.Resampling.BILINEAR))
+    smooth = np.asarray(Image.fromarray(np.asarray(each.normalised)).resize(size, Image.Resampling.BILINEAR))
     gray = _LOOK.lightened + np.asarray(face.convert("L"), dtype=np.float64) * (1 - _LOOK.lightened / 255)
     return face.convert("RGB"), Image.fromarray(_coloured(gray, smooth))
 

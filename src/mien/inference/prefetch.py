@@ -40,11 +40,7 @@ def prefetched(
     try:
         with deferred_interrupts():
             reader.start()
-        while True:
-            with deferred_interrupts():
-                answer = run.next_answer()
-            if answer is None:
-                break
+        while answer := run.next_answer():
             yield answer.result()
         if run.failure is not None:
             raise run.failure
@@ -98,6 +94,7 @@ class _Run(Generic[Result, Answer]):
         self._ended = self._stopped = False
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mien")
 
+    @deferred_interrupts()
     def next_answer(self) -> Future[Answer] | None:
         """Wait for the answer to the next group, while others are made; None after the last one."""
         with self._changed:
