@@ -104,11 +104,7 @@ def _draw_rounds(splits: Sequence[str], labels: LabelSet, seed: int, size: int) 
 
 
 def draw_photo(expressions: Sequence[str], seed: int, width: int = 640, height: int = 480) -> tuple[np.ndarray, list[Box]]:
-    """Draw several people, from left to right, in rows where one row is too narrow; the same arguments give the same picture.
-
-    Returns the picture, (height, width, 3), uint8, RGB, and in the order of the expressions the box of each face from forehead
-    to chin: x1, y1, x2, y2 in pixels.
-    """
+    """Draw several people, in rows from left to right: (height, width, 3), uint8, RGB, and the box of each face."""
     for expression in expressions:
         _check(expression, seed, min(width, height))
     random = np.random.default_rng([seed, 1 + len(FER2013)])

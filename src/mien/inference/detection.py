@@ -82,10 +82,7 @@ class WholeImage:
 
 
 class YuNet:
-    """YuNet: boxes, scores and five landmarks; `path` is a YuNet .onnx file, of free or fixed input size.
-
-    It finds faces of 10 to 470 pixels rotated by up to 60 degrees: it searches images at several sizes, and rotated if need be.
-    """
+    """Searches an image at several sizes, and rotated if need be; `path` is a YuNet .onnx file, of free or fixed input size."""
 
     framing: Framing | None = YUNET_FRAMING
 

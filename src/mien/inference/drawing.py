@@ -106,11 +106,7 @@ def draw_text(draw: ImageDraw.ImageDraw, x: float, baseline: float, text: Text, 
 def annotate(
     image: np.ndarray, predictions: Sequence[Prediction], enlarge: bool = True, text_size: float = 0.0, font: str | None = None
 ) -> Image.Image:
-    """Draw boxes and labels on a copy of an image; without a face, the label is "no face".
-
-    Those in videos start with the number of the track, those of unsure predictions end in a question mark. `enlarge` gives the
-    labels in small images room; `font` is as for `predict`.
-    """
+    """Draw boxes and labels, or "no face", on a copy of an image; `enlarge` gives labels in small images room."""
     picture = Image.fromarray(image).convert("RGB")
     zoom = max(1.0, _LOOK.smallest / max(picture.size)) if enlarge else 1.0
     if zoom > 1:

@@ -53,10 +53,8 @@ def prefetched(
 
 @contextmanager
 def deferred_interrupts() -> Iterator[None]:
-    """Let Ctrl-C raise KeyboardInterrupt where `prefetched` waits, or else at the end; pressed again it raises at once.
-
-    Elsewhere it could leave a lock that other threads need, or a row half written. Only Python's own handler is replaced.
-    """
+    """Let Ctrl-C raise KeyboardInterrupt where `prefetched` waits, or else at the end; pressed again it raises at once."""
+    # elsewhere it could leave a lock that other threads need, or a row half written
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield

@@ -45,11 +45,7 @@ TENSOR = "A tensor is no image; give an array, uint8 (H, W, 3) in RGB, such as t
 def listed(
     source: Source, every: int = 1, skip: Callable[[str], bool] = lambda _: False, fetch: bool = False
 ) -> Iterator[Frame | Unread]:
-    """List the images of a source, in order and on demand; those of videos and cameras are already read.
-
-    An array with one more axis than an image is several images, one of text is paths. What cannot be read becomes a frame with
-    an error. `skip` tells by the name of a file whether to leave it out; the other parameters are those of `predict`.
-    """
+    """List the images of a source on demand, those of videos and cameras already read, without the files to `skip` by name."""
     check_number("`every`", every, 1)
     if hasattr(source, "requires_grad"):
         raise MienError(TENSOR)

@@ -1,7 +1,4 @@
-"""`mien predict` and `mien explain`: what `mien.predict` and `mien.explain` give, written to a file or to standard output.
-
-jsonargparse finds the calls that `**options` go to, and takes the types, defaults and help of those options from there.
-"""
+"""`mien predict` and `mien explain`; jsonargparse takes their `**options` from `mien.predict` and `mien.explain`."""
 
 import io
 import shutil
