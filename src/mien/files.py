@@ -22,7 +22,6 @@ Result = TypeVar("Result")
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 HEAD, TAIL = 16384, 65536  # bytes at both ends of a file in which a kind is recognised; a Parquet footer has some 10,000
 STDIN = "/dev/stdin"
-ABANDONED = 86400  # age in seconds at which temporary files of another machine are removed, whose processes cannot be looked up
 _HOST = f"{zlib.crc32(node().encode()):08x}"
 _TEMPORARY = re.compile(r"\.(?P<name>.*)\.mien-(?P<host>[0-9a-f]{8})-(?P<process>\d{1,9})-\d+\.part", re.DOTALL)
 
@@ -218,7 +217,7 @@ def sweep(folder: Path) -> None:
 
 def _is_in_use(path: Path, host: str, process: int) -> bool:
     if host != _HOST or os.name != "posix":
-        return time.time() - path.lstat().st_mtime < ABANDONED
+        return time.time() - path.lstat().st_mtime < 86400  # a day, since processes of another machine cannot be looked up
     try:
         os.kill(process, 0)  # sends nothing
     except OSError as error:

@@ -22,7 +22,6 @@ from mien.inference.prediction import Prediction
 from mien.inference.sources import Source, listed
 
 SIDES = (1 / 8, 5 / 24, 7 / 24)  # sides of the hidden patches, as shares of the face's: 6, 10 and 14 of 48 pixels
-STRIDE = 1 / 12  # distance between two patches, as a share of the face's side
 LEAST_FULL = 0.1  # smallest change of the log-odds shown in full colour; 2.5 points of probability at 50%, next to nothing
 MOST_FACES = 32  # most faces of one call, and most rows of one picture
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # formats of the picture by the suffix of its file
@@ -154,7 +153,7 @@ def _log_odds(probabilities: np.ndarray, index: int) -> np.ndarray:
 
 def _profiles(size: int, share: float) -> np.ndarray:  # (P, size)
     """Compute the opacity of each pixel along one side, 0 to 1, for each position of a patch: 1 in its inner half."""
-    side, stride = max(2, round(size * share)), max(1, round(size * STRIDE))
+    side, stride = max(2, round(size * share)), max(1, round(size / 12))  # pixels of a patch, and from one to the next
     starts = np.arange(-(side // 2), size - side // 2 + 1, stride)
     across = (np.arange(size) + 0.5 - starts[:, None]) / side * 2 - 1  # -1 to 1 over the patch
     return np.asarray(np.clip(2 * (1 - np.abs(across)), 0, 1))

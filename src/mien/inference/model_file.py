@@ -20,7 +20,6 @@ MODEL_FILE = "model.onnx"  # name of the model in a run folder and in a reposito
 UNFINISHED = ("last.ckpt", "recipe.yaml")  # files of a run folder that exist before its model does
 ON_HUB = "hf:"  # how the names of models on the Hugging Face hub begin
 EXTERNAL = b"\n\x08location\x12"  # in the file: how the entry of an array begins that says in which other file it is
-REJECTED = 2  # exit status of the child if it does not open the file; it prints why
 TOO_SLOW = 24  # SIGXCPU, which ends a process that has used its CPU time
 TABLES = load_table(__file__)
 _LIMITS = SimpleNamespace(**TABLES["limits"])
@@ -120,7 +119,7 @@ def run_limited(opener: Callable[[Path], object], path: str, key: str, seconds: 
         problem = str(error) if isinstance(error, MienError) else f"{path!r} cannot be used ({first_line(error)})."
         sys.stdout.buffer.write(problem.encode(errors="backslashreplace"))
         sys.stdout.flush()
-        os._exit(REJECTED)
+        os._exit(2)
     os._exit(0)  # at once: ONNX Runtime may crash while it cleans up
 
 

@@ -14,7 +14,6 @@ from mien.inference.prediction import Holder
 LONGEST_WAIT = 1.0  # seconds after which a group is finished although it is not full, so that results keep coming
 AHEAD = 256  # most items in progress or waiting for earlier ones, and most items of a group, however small
 HELD_BYTES = 256 * 2**20  # memory that items and results may keep alive; no more items are read while it is exceeded
-GRACE = 0.5  # seconds that closing waits for the reading thread, which may be blocked
 POLL = 0.1  # seconds between two looks at the state while waiting, since no signal interrupts a wait on Windows
 _INTERRUPTS: list[int] = []  # signals noted by `deferred_interrupts`
 Item = TypeVar("Item", bound=Holder)
@@ -48,7 +47,7 @@ def prefetched(
         with deferred_interrupts():
             run.stop()
             if reader.ident:
-                reader.join(GRACE)
+                reader.join(0.5)  # seconds, for it may be blocked
 
 
 @contextmanager

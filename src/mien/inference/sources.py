@@ -36,7 +36,6 @@ ZIP_SUFFIX = ".zip"
 STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "srt://", "/dev/video")  # of streams, cameras
 FAULTS = {"zip": ("is damaged or no zip", "copy or download it again")}
 FAULTS["video"] = ("is damaged or not a video", "save it as MP4 (H.264)")
-ENCRYPTED = 0x1  # the flag of a zip member that needs a password (PKWARE's APPNOTE, 4.4.4)
 LONGEST_LINE = 2**28  # bytes of a line on standard input, which may be a photo or video in base64
 FETCH_SECONDS, LARGEST_DOWNLOAD = 30.0, 100 * 2**20  # for one photo: seconds, and bytes
 TENSOR = "A tensor is no image; give an array, uint8 (H, W, 3) in RGB, such as tensor.permute(1, 2, 0).numpy()."
@@ -210,7 +209,7 @@ def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
         for member in found:
             source, info = f"{name}/{member}", members[member]
             try:
-                if info.flag_bits & ENCRYPTED:
+                if info.flag_bits & 0x1:  # encrypted (PKWARE's APPNOTE, 4.4.4)
                     raise MienError("needs a password; unpack the zip first, then give its folder.")
                 if info.file_size > LARGEST_MEMBER:
                     raise MienError(f"would unpack to {info.file_size / 2**30:.1f} GB; unpack it, and make it smaller.")

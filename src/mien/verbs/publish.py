@@ -27,8 +27,6 @@ from mien.verbs import inputs_of, read_data, require
 if TYPE_CHECKING:
     from mien.evaluation.metrics import PairedTest, Proportion
 
-TIMED = 64  # faces that are timed one by one
-
 
 @dataclass(frozen=True)
 class Quantized:
@@ -98,7 +96,7 @@ def quantize(
     export.quantize(original.path, known.images[np.sort(chosen)], original.metadata, out)
     both = (original, Classifier(out, head="label", threads=1).with_labels(changes))
     correct = [each.predict_proba(measured.images).argmax(axis=1) == truth for each in both]
-    singly = [face[None] for face in measured.images[:TIMED]]
+    singly = [face[None] for face in measured.images[:64]]
     # the median, since the machine may be busy with other work
     slow, fast = (median(timeit(partial(each.predict_proba, face), number=1) for face in singly) for each in both)
     say(f"model   {out}", quiet)
