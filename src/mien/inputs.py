@@ -16,7 +16,6 @@ import yaml
 
 from mien.errors import MienError, first_line, shortened
 
-MAX_MEGAPIXELS = 400  # a small file can claim to be larger and fill the memory; MIEN_MAX_MEGAPIXELS sets another limit
 IN_FLIGHT = 100e6  # pixels of the images that are decoded and searched at the same time; decoding takes about 8 bytes for each
 SMALL = 1e6  # pixels of images that are not counted
 LARGEST_MEMBER = 2**29  # bytes of a file in an archive, above 100 megapixels with alpha: it is unpacked in memory
@@ -100,7 +99,7 @@ def pixels_in_flight() -> Iterator[None]:
 
 def pixel_limit() -> float:
     """Return how many pixels an image may have."""
-    text = os.environ.get("MIEN_MAX_MEGAPIXELS") or MAX_MEGAPIXELS
+    text = os.environ.get("MIEN_MAX_MEGAPIXELS") or 400  # a small file can claim to be larger and fill the memory
     with suppress(ValueError):
         if (limit := float(text)) >= 0:
             return limit * 1e6

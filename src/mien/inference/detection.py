@@ -289,8 +289,7 @@ class FaceCropper:
         check_number("The least size of a face in pixels", min_size, 0, whole=False)
         if faces and detector not in ("auto", "none"):
             raise MienError("Cropped faces need no detector; leave out the detector, or faces.")
-        detector = "none" if faces else detector
-        self._detector = open_detector(detector, min_score) if isinstance(detector, str) else detector
+        self._detector = open_detector("none" if faces else detector, min_score) if isinstance(detector, str) else detector
         framing, factor = self._detector.framing, 1 + 2 * margin
         if framing is None and (margin or min_score is not None):
             raise MienError("Without face detection there is no margin and no score; leave out margin and min_score.")

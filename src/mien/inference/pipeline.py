@@ -229,11 +229,7 @@ class Track:
 
 
 class Tracker:
-    """Tracks the faces of one video.
-
-    Boxes are matched greedily with tracks by intersection over union (Bochinski et al., High-Speed Tracking-by-Detection
-    Without Using Image Information, 2017): first with extrapolated boxes, as faces cross, then with the last, as faces stop.
-    """
+    """Tracks faces by overlap (Bochinski et al., High-Speed Tracking-by-Detection Without Using Image Information, 2017)."""
 
     def __init__(self) -> None:
         self.tracks: list[Track] = []
@@ -247,7 +243,7 @@ class Tracker:
         self._time = time
         found = np.array(boxes, np.float64).reshape(-1, 4)
         matches: dict[int, Track] = {}
-        for extrapolate in (True, False):
+        for extrapolate in (True, False):  # faces cross, and faces stop
             tracks = [track for track in self.tracks if track not in matches.values()]
             free = [index for index in range(len(found)) if index not in matches]
             places = [track.box + extrapolate * np.tile(track.speed, 2) * (time - track.seen) for track in tracks]

@@ -29,11 +29,7 @@ def prefetched(
     full: int,
     threads: int,
 ) -> Generator[Answer, None, None]:
-    """Read `items` ahead, `work` on each, and `finish` the results in groups of the `size` `full`, all at the same time.
-
-    The answers keep the order of the items; errors are raised here, one of `items` after the answers to earlier items. The
-    threads end with the generator. If the iterable hangs, the thread that reads it does too, but Python exits all the same.
-    """
+    """Read `items` ahead, `work` on each, and `finish` them in groups of the `size` `full`, in order; errors rise here."""
     run = _Run[Result, Answer](threads, finish, lambda group: len(group) >= AHEAD or sum(map(size, group)) >= full)
     reader = threading.Thread(target=run.read, args=(items, work), name="mien-reader", daemon=True)
     try:
