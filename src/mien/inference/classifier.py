@@ -178,7 +178,7 @@ class Classifier:
         self.prior: Prior = prior
         self.prior_factors: np.ndarray | None = None
         if power and not self.training_priors:
-            raise MienError(f"{str(self.path)!r} does not state its training prior; train it again, or leave out the prior.")
+            raise MienError(f"{str(self.path)!r} does not state its training prior; train it again or leave out the prior.")
         if power:
             trained = self.training_priors[head]
             # a label that never occurred counts like the rarest one that did
