@@ -157,7 +157,8 @@ def push(
         import huggingface_hub
 
         if huggingface_hub.get_token() is None:
-            raise MienError("There is no token of the hub; log in with `hf auth login`, set HF_TOKEN, or add --dry-run.")
+            advice = "log in with `hf auth login`, set HF_TOKEN to one with write access, or add --dry-run to upload nothing"
+            raise MienError(f"There is no token of the Hugging Face hub; {advice}.")
     if out is not None:  # it may be missing, empty, or what an earlier push wrote, maybe with files of other names
         if files_in(Path(out)) and not HUB_FILES[".md"].matches(Path(out, "README.md")):
             raise MienError(f"The folder {str(out)!r} holds other files; choose another --out.")
