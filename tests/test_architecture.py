@@ -109,9 +109,8 @@ def test_a_public_name_is_there(name):
 
 
 def test_type_checkers_are_told_the_same_public_names_from_the_same_modules():
-    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
-    block = next(node for node in tree.body if isinstance(node, ast.If))
-    told = {alias.name: imports.module for imports in block.body for alias in imports.names}
+    tree = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    told = {alias.name: node.module for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert told == mien._HOME
     assert {*told, "__version__"} == set(mien.__all__) == set(dir(mien))
 

@@ -27,7 +27,6 @@ VERBS = {verb: (f"mien.verbs.{room}", line) for verb, room, line in re.findall(r
 """Each verb's module, which has a function of its name, and its line in `mien --help`, which ends with its usage."""
 
 PATHS = ("--data", "--data.path", "--data.votes", "--data.drop", "--out", "--model", "--write")  # flags that take paths
-BAD_PATH = {getattr(errno, name) for name in MESSAGES["bad paths"]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -104,7 +103,7 @@ def _report_exception(problem: Exception, can_resume: bool) -> int:
     if isinstance(problem, OSError) and number in FULL_DISK:
         again = "the same command with --resume continues" if can_resume else "run the same again"
         return _fail(f"The disk is full{where}; free some space, then {again}.")
-    if isinstance(problem, OSError) and number in BAD_PATH:
+    if isinstance(problem, OSError) and errno.errorcode.get(number or 0) in MESSAGES["bad paths"]:
         return _fail(f"A file cannot be written or read{where}: {os.strerror(problem.errno or 0)}; choose another path.")
     if os.environ.get("MIEN_DEBUG"):
         for line in traceback.format_exception(problem):

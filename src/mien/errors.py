@@ -1,6 +1,7 @@
 """The error for mistakes that a user can correct, and texts in the form in which they are printed."""
 
 import json
+import logging
 import os
 import re
 import sys
@@ -28,6 +29,7 @@ def load_table(module: str, name: str | None = None) -> Any:
     return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
+LOGGER = logging.getLogger("mien")
 MESSAGES = load_table(__file__, "messages")
 KINDS = MESSAGES["kinds"]
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four are full-width

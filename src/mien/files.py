@@ -22,7 +22,6 @@ Result = TypeVar("Result")
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 HEAD, TAIL = 16384, 65536  # bytes at both ends of a file in which a kind is recognised; a Parquet footer has some 10,000
 STDIN = "/dev/stdin"
-ABANDONED = 86400  # age in seconds at which temporary files of another machine are removed, whose processes cannot be looked up
 _HOST = f"{zlib.crc32(node().encode()):08x}"
 _TEMPORARY = re.compile(r"\.(?P<name>.*)\.mien-(?P<host>[0-9a-f]{8})-(?P<process>\d{1,9})-\d+\.part", re.DOTALL)
 
@@ -140,8 +139,7 @@ def check_folder(out: Path, kind: FolderKind, inputs: object = ()) -> bool:
         name = path.relative_to(out).as_posix()
         is_own = isinstance(files, list) and name in files and path.is_file() and not path.is_symlink()
         if not is_own or not FileKind(name, kind.patterns.get(name, "")).matches(path):
-            reason = f"which is not part of the {kind.name} in it; move it or choose another --out"
-            raise MienError(f"{out} holds {name!r}, {reason}.")
+            raise MienError(f"{out} holds {name!r}, which is not part of the {kind.name}; move it or choose another --out.")
     for path in named_files(inputs):
         if identity(out) in map(identity, Path(os.path.realpath(path)).parents):
             raise MienError(f"{out} holds the input {str(path)!r}; choose another --out.")
@@ -219,7 +217,7 @@ def sweep(folder: Path) -> None:
 
 def _is_in_use(path: Path, host: str, process: int) -> bool:
     if host != _HOST or os.name != "posix":
-        return time.time() - path.lstat().st_mtime < ABANDONED
+        return time.time() - path.lstat().st_mtime < 86400  # a day, since processes of another machine cannot be looked up
     try:
         os.kill(process, 0)  # sends nothing
     except OSError as error:

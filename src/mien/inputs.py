@@ -18,15 +18,11 @@ import yaml
 
 from mien.errors import MienError, first_line, shortened
 
-MAX_MEGAPIXELS = 400  # a small file can claim to be larger and fill the memory; MIEN_MAX_MEGAPIXELS sets another limit
 IN_FLIGHT = 100e6  # pixels of the images that are decoded and searched at the same time; decoding takes about 8 bytes for each
 SMALL = 1e6  # pixels of images that are not counted
 LARGEST_MEMBER = 2**29  # bytes of a file in an archive, above 100 megapixels with alpha: it is unpacked in memory
-LARGEST_INDEX = 10**8  # bytes of the index of a zip, enough for a million files; zipfile holds up to 15 times that
-PIECE = 2**14  # bytes to unpack at a time: zipfile unpacks as many of a member at once, which LZMA makes 115 MB at most
 LONGEST_LINE = 1 << 24  # characters: the pixels of a face of 2048 x 2048
 MOST_CELLS = 20_000  # of a row; FER-2013's pixels in a column each are 2,304
-LARGEST_JSON = 1 << 26  # bytes; the metrics.json of seven labels has 0.1 MB
 LARGEST_YAML = 1 << 16  # bytes; mien's recipes have at most 2 KB
 LONGEST_NUMBER = 40  # characters of a whole number; those of a recipe are below 2**32
 MOST_VALUES, DEEPEST = 5000, 20  # of a YAML text, an alias counted as what it stands for; a recipe has 60 values, three deep
@@ -51,7 +47,7 @@ def open_file(path: str | Path) -> io.BufferedReader:
 def unpack(file: IO[bytes], limit: int = LARGEST_MEMBER) -> bytes:
     """Read a file of an archive up to a limit, whatever size its header states."""
     content = io.BytesIO()
-    while piece := file.read(PIECE):
+    while piece := file.read(2**14):  # zipfile unpacks as many bytes of a member at once, which LZMA makes 115 MB at most
         content.write(piece)
         if content.tell() > limit:
             raise MienError(f"would unpack to more than {limit / 2**30:.2g} GB; unpack it, and make it smaller.")
@@ -61,7 +57,7 @@ def unpack(file: IO[bytes], limit: int = LARGEST_MEMBER) -> bytes:
 class BoundedReader(io.BufferedReader):
     """A file of which no more than `left` bytes are read, whatever sizes it states, unless `left` is set anew."""
 
-    left = LARGEST_INDEX
+    left = 10**8  # the index of a zip of a million files; zipfile holds up to 15 times as many bytes
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read as a file does, or raise a ValueError."""
@@ -106,7 +102,7 @@ def pixels_in_flight() -> Iterator[None]:
 
 def pixel_limit() -> float:
     """Return how many pixels an image may have."""
-    text = os.environ.get("MIEN_MAX_MEGAPIXELS") or MAX_MEGAPIXELS
+    text = os.environ.get("MIEN_MAX_MEGAPIXELS") or 400  # a small file can claim to be larger and fill the memory
     with suppress(ValueError):
         if (limit := float(text)) >= 0:
             return min(limit * 1e6, MOST_PIXELS.get())
@@ -177,7 +173,7 @@ def read_text(path: Path, name: str, most: int) -> str:
 def read_json(path: Path, name: str) -> Any:
     """Read a JSON file."""
     with opened(path, name):
-        return json.loads(read_text(path, name, LARGEST_JSON))
+        return json.loads(read_text(path, name, 2**26))  # bytes; the metrics.json of seven labels has 0.1 MB
 
 
 def csv_rows(path: Path, name: str) -> Iterator[tuple[int, list[str]]]:

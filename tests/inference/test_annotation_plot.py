@@ -55,7 +55,7 @@ def test_a_face_of_a_single_frame_is_seen_too():
 
 
 def test_of_many_tracks_the_longest_are_shown_and_memory_stays_bounded(monkeypatch):
-    monkeypatch.setattr(drawing, "MOST_KEPT", 10)
+    monkeypatch.setattr(drawing._LOOK, "most_kept", 10)
     kept = VideoHistory(0.1)
     for number in range(100):
         kept.add(frame(number, [0, 1 + number]))
@@ -63,7 +63,7 @@ def test_of_many_tracks_the_longest_are_shown_and_memory_stays_bounded(monkeypat
     assert 0 in kept.tracks
     assert kept.left_out + len(kept.tracks) == 101
     assert [number for number, _ in kept.longest(1)] == [0]
-    monkeypatch.setattr(drawing, "MOST_POINTS", 20)
+    monkeypatch.setattr(drawing._LOOK, "most_points", 20)
     long = history(*[[0]] * 500).tracks[0]
     assert len(long.points) <= 20
     assert (long.frames, long.points[0][0], {run for _, run, _ in long.points}) == (500, 0, {0})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.inference.drawing import SMALLEST, _covered, _place, annotate
+from mien.inference.drawing import _LOOK, _covered, _place, annotate
 from mien.inference.prediction import Prediction
 from mien.labels import FER2013
 
@@ -33,7 +33,7 @@ def test_box_and_label_stand_out_on_any_background(shade):
 def test_any_size_is_drawn_on_and_small_images_are_enlarged(shape):
     height, width = shape[:2]
     picture = annotate(np.full(shape, 100, np.uint8), [face((0, 0, width, height))])
-    assert max(picture.size) == max(SMALLEST, height, width)
+    assert max(picture.size) == max(_LOOK.smallest, height, width)
     assert picture.mode == "RGB"
     assert changed(np.full(shape, 100, np.uint8), picture).any()
 

@@ -22,7 +22,7 @@ LABELS = LabelSet(("гнев", "радость"))
 @pytest.fixture(autouse=True)
 def installed(monkeypatch):
     """Let DejaVu be the installed fonts."""
-    monkeypatch.setattr(drawing, "FONT_FOLDERS", (str(FONTS),))
+    monkeypatch.setattr(drawing._LOOK, "folders", (str(FONTS),))
     drawing.choose_fonts.cache_clear()
     drawing.installed_fonts.cache_clear()
     yield
@@ -48,7 +48,7 @@ def test_labels_no_font_has_are_named_in_one_line(caplog):
 
 
 def test_without_installed_fonts_labels_are_drawn_all_the_same(monkeypatch, caplog):
-    monkeypatch.setattr(drawing, "FONT_FOLDERS", ("/nowhere",))
+    monkeypatch.setattr(drawing._LOOK, "folders", ("/nowhere",))
     assert (drawn() != 40).any()
     assert "гнев, радость" in caplog.text
 

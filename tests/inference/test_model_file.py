@@ -221,7 +221,7 @@ def test_a_crafted_graph_gets_a_sentence_and_no_other_output(name, model, capfd,
 @pytest.mark.parametrize("change", [loop, endless])
 def test_a_graph_that_does_not_end_is_stopped(change, model, monkeypatch, capfd):
     crafted(model, change)
-    monkeypatch.setattr(module, "SECONDS", 2)
+    monkeypatch.setattr(module._LIMITS, "seconds", 2)
     with pytest.raises(MienError, match="takes more than 2 seconds for a few faces"):
         Classifier(model)
     assert capfd.readouterr() == ("", "")
@@ -389,7 +389,7 @@ def test_in_a_program_without_python_the_check_runs_in_its_own_process(model, mo
 
 
 def test_a_detector_is_checked_too(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SECONDS", 3)
+    monkeypatch.setattr(module._LIMITS, "seconds", 3)
     with pytest.raises(MienError, match=r"is not a YuNet model; leave out --detector"):
         YuNet(model)
     (tmp_path / "copy.onnx").write_bytes(YUNET.read_bytes())

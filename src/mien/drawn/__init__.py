@@ -17,7 +17,6 @@ from mien.labels import FER2013, LabelSet
 Box = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels
 _SUPERSAMPLING = 2
 _MIN_DRAWN_SIZE = 96  # smaller faces are drawn at this size and then reduced: lines thinner than a pixel would vanish
-_MIN_HEAD = 10  # half the width of a head in a photo, in pixels: below that its face cannot be read
 _PEOPLE_PER_SEED = 1_000_000
 
 
@@ -84,11 +83,7 @@ def draw_faces(
 
 
 def write_folder(per_class: int, out: Path, size: int = 96, seed: int = 0, validation: float = 0.0, test: float = 0.2) -> None:
-    """Write drawn faces as colour PNG files, a folder per split and in it a folder per label.
-
-    A face is `out/train/happy/0001.png`; without shares for validation and test it is `out/happy/0001.png`. The parameters are
-    those of `draw_faces`; `out` may exist if it is empty.
-    """
+    """Write drawn faces as colour PNG files: `out/train/happy/0001.png`, without shares `out/happy/0001.png`."""
     splits = _splits(per_class, validation, test)
     with written_folder(out, "the faces") as complete:
         for face, split, name in _draw_rounds(splits, FER2013, seed, size):
@@ -104,11 +99,7 @@ def _draw_rounds(splits: Sequence[str], labels: LabelSet, seed: int, size: int) 
 
 
 def draw_photo(expressions: Sequence[str], seed: int, width: int = 640, height: int = 480) -> tuple[np.ndarray, list[Box]]:
-    """Draw several people, from left to right, in rows where one row is too narrow; the same arguments give the same picture.
-
-    Returns the picture, (height, width, 3), uint8, RGB, and in the order of the expressions the box of each face from forehead
-    to chin: x1, y1, x2, y2 in pixels.
-    """
+    """Draw several people, in rows from left to right: (height, width, 3), uint8, RGB, and the box of each face."""
     for expression in expressions:
         _check(expression, seed, min(width, height))
     random = np.random.default_rng([seed, 1 + len(FER2013)])
@@ -153,7 +144,7 @@ def _poses(random: np.random.Generator, people: int, width: int, height: int) ->
         needed = person_height + row_height * (math.ceil(people / columns) - 1)
         fits.append((min(width / (person_width * columns), height / needed), columns, needed))
     scale, columns, needed = max(fits, default=(math.inf, 1, 0.0))
-    if scale < _SUPERSAMPLING * _MIN_HEAD:
+    if scale < _SUPERSAMPLING * 10:  # pixels of half the width of a head: below that its face cannot be read
         raise MienError(f"{people} people do not fit into the picture; draw fewer, or a larger picture.")
     poses = []
     for row, column in (divmod(number, columns) for number in range(people)):

@@ -15,7 +15,6 @@ Colour = tuple[int, ...]  # red, green and blue
 Points = Sequence[tuple[float, float]] | np.ndarray  # (n, 2)
 Depth = float | np.ndarray | None  # of points: one, one for each, or that of the surface of the head
 Blobs = Sequence[Sequence[float]]  # light and shade: x, y, width, height, and light from -1 to 1
-_HEAD_REACH = 1.9  # how far hair reaches from the middle of the head, in half head widths
 _CUBIC = [[-0.5, 1.5, -1.5, 0.5], [1, -2.5, 2, -0.5], [-0.5, 0, 0.5, 0], [0, 1, 0, 0]]  # Catmull and Rom, 1974
 _CATMULL_ROM = np.vander(np.arange(6) / 6, 4) @ np.array(_CUBIC)  # (steps, 4)
 _PEOPLE = load_table(__file__, "people")
@@ -60,10 +59,7 @@ def mix(first: Colour, second: Colour, share: float) -> Colour:
 
 
 class Canvas:
-    """An RGB image in head coordinates: the centre is (0, 0), half the head's width is 1, x runs right and y down.
-
-    A point without a depth lies on the front of a rounded head, so that features move as they should when the head turns.
-    """
+    """An RGB image in head coordinates: centre (0, 0), half a head 1 wide, y down; points without depth lie on its front."""
 
     def __init__(self, image: Image.Image, pose: Pose) -> None:
         self.image, self.pose = image, pose
@@ -72,7 +68,7 @@ class Canvas:
         turned = [[yaw[0], -yaw[1] * pitch[1]], [0.0, pitch[0]], [yaw[1], yaw[0] * pitch[1]]]  # rows: x, y, depth
         self._basis = np.array(turned) @ [[roll[0], roll[1]], [-roll[1], roll[0]]] * pose.scale  # (3, 2)
         # Masks and shading cover only the head and its hair: in a photo of many people the whole image would cost far more.
-        reach = _HEAD_REACH * pose.scale
+        reach = 1.9 * pose.scale  # of hair from the middle of the head
         left, top = (max(0, math.floor(middle - reach)) for middle in pose.centre)
         right, bottom = (min(end, math.ceil(middle + reach)) for middle, end in zip(pose.centre, image.size, strict=True))
         self._window = (left, top, max(right, left + 1), max(bottom, top + 1))
@@ -328,9 +324,8 @@ def _draw_mouth(canvas: Canvas, person: Person, movement: Movement) -> None:
         canvas.stroke(np.column_stack([x, (gap_top + gap_bottom) / 2]), 0.024, mix(lips, _DARK, 0.72))
 
 
-def _shape_mouth(person: Person, movement: Movement) -> tuple[np.ndarray, ...]:
+def _shape_mouth(person: Person, m: Movement) -> tuple[np.ndarray, ...]:
     """Compute x and four heights, from the upper lip's upper edge to the lower lip's lower edge, (17,) each."""
-    m = movement
     wide = person.mouth_width + 0.12 * m.corner_pull + 0.09 * m.lip_stretch + 0.03 * m.upper_lip_raise * m.squareness
     wide -= 0.06 * m.lip_pucker + 0.03 * m.jaw_drop + 0.03 * m.lip_press
     line = _MOUTH_LINE + 0.07 * m.jaw_drop - 0.035 * (m.chin_raise + m.upper_lip_raise)

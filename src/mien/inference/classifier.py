@@ -2,7 +2,6 @@
 
 import copy
 import json
-import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -14,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import onnxruntime
 
-from mien.errors import MienError, check_number, shortened, suggestion
+from mien.errors import LOGGER, MienError, check_number, shortened, suggestion
 from mien.images import ImageSource, prepare, read_image
 from mien.inference.model_file import MODEL_FILE, ON_HUB, TABLES, UNFINISHED, check_file, fetch_model, open_error, short_reason
 from mien.inputs import parse_yaml
@@ -28,13 +27,9 @@ FORMATS = {"1": ("label",), "2": ("label", "crowd")}  # heads of each version of
 Prior = float | str | Mapping[str, float]  # "training", "balanced", a power between these (0 and 1), or each label's share
 # the default prior of each head: the power with the largest accuracy plus half of the balanced accuracy on PublicTest
 PRIORS: Mapping[str, Prior] = {"label": "training", "crowd": 0.25}  # benchmarks/unsure.py
-# a prediction with a lower confidence is called unsure: the lowest threshold, in steps of 0.05, above which 90% of mien-s's
-# predictions for PublicTest's faces, half of them as they are and half worse copies, agree with most voters (unsure.py)
-UNSURE = 0.6
+UNSURE = 0.6  # the lowest confidence, in steps of 0.05, above which 90% of predictions agree with most voters (unsure.py)
 MOST_TEXT = 50_000  # characters of one of these values: room for 1,000 labels
 SUM_TOLERANCE = 1e-3  # of the sum of a face's probabilities; float32 with any order of summation stays below 1e-5
-
-_logger = logging.getLogger("mien")
 
 
 def embedded_models() -> list[str]:
@@ -111,8 +106,7 @@ class Classifier:
         if "mien.labels" not in self.metadata:
             raise MienError(f"{name} is an ONNX file, but not one of mien's: it has no labels. Give a {MODEL_FILE} of mien.")
         if (version := self.metadata.get("mien.format")) not in FORMATS:
-            known = " and ".join(FORMATS)
-            raise MienError(f"{name} has the format {version}, and this mien reads {known}; install a newer mien.")
+            raise MienError(f"{name} has format {version}, and this mien reads {' and '.join(FORMATS)}; install a newer mien.")
         self.heads = FORMATS[version]
         try:
             values = {key: _metadata_value(self.metadata, key) for key in TABLES["fields"]}
@@ -184,8 +178,7 @@ class Classifier:
         self.prior: Prior = prior
         self.prior_factors: np.ndarray | None = None
         if power and not self.training_priors:
-            advice = "train it again with this mien, or leave out the prior"
-            raise MienError(f"{str(self.path)!r} does not state its training prior; {advice}.")
+            raise MienError(f"{str(self.path)!r} does not state its training prior; train it again or leave out the prior.")
         if power:
             trained = self.training_priors[head]
             # a label that never occurred counts like the rarest one that did
@@ -231,7 +224,7 @@ class Classifier:
                 batches += self._session.run([output], {"faces": faces[start : start + batch_size]})
             probabilities = np.concatenate(batches)
         except Exception as error:  # ONNX Runtime's errors share no public base class
-            _logger.debug("ONNX Runtime on %s: %s", self.path, error)
+            LOGGER.debug("ONNX Runtime on %s: %s", self.path, error)
             raise MienError(f"{str(self.path)!r} fails on faces ({short_reason(error)}); give another model.") from None
         is_distribution = (probabilities >= 0).all() and (np.abs(probabilities.sum(axis=1) - 1) <= SUM_TOLERANCE).all()
         if len(probabilities) != len(faces) or not is_distribution:  # NaN is neither
@@ -329,7 +322,7 @@ class _Session(onnxruntime.InferenceSession):  # type: ignore[misc, unused-ignor
         except MienError:
             raise
         except Exception as error:  # ONNX Runtime's errors share no public base class
-            _logger.debug("ONNX Runtime on %s: %s", path, error)
+            LOGGER.debug("ONNX Runtime on %s: %s", path, error)
             raise MienError(open_error(path, str(error))) from None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -346,8 +339,7 @@ def try_model(path: Path) -> None:
         if not all(isinstance(value, kind) for value, kind in kinds):
             raise ValueError("of another type")
     except (MienError, ValueError, RecursionError):
-        problem = f"The recipe or the train_rows in the metadata of {str(path)!r} are damaged"
-        raise MienError(f"{problem}; export the model again.") from None
+        raise MienError(f"The recipe or train_rows in the metadata of {str(path)!r} are damaged; export it again.") from None
     faces = np.stack([np.full(model.face_shape, value, np.uint8) for value in (0, 128, 255)])
     for head in model.heads:
         model.with_head(head).predict_proba(faces, batch_size=2)  # two faces, then one

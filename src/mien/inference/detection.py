@@ -82,10 +82,7 @@ class WholeImage:
 
 
 class YuNet:
-    """YuNet: boxes, scores and five landmarks; `path` is a YuNet .onnx file, of free or fixed input size.
-
-    It finds faces of 10 to 470 pixels rotated by up to 60 degrees: it searches images at several sizes, and rotated if need be.
-    """
+    """Searches an image at several sizes, and rotated if need be; `path` is a YuNet .onnx file, of free or fixed input size."""
 
     framing: Framing | None = YUNET_FRAMING
 
@@ -276,7 +273,7 @@ def _mapped_back(face: Face, matrix: np.ndarray, shift: np.ndarray, degrees: flo
 
 
 def _score(face: Face) -> float:
-    return face.score or 0.0
+    return 1.0 if face.score is None else face.score
 
 
 class FaceCropper:
@@ -294,8 +291,7 @@ class FaceCropper:
         check_number("The least size of a face in pixels", min_size, 0, whole=False)
         if faces and detector not in ("auto", "none"):
             raise MienError("Cropped faces need no detector; leave out the detector, or faces.")
-        detector = "none" if faces else detector
-        self._detector = open_detector(detector, min_score) if isinstance(detector, str) else detector
+        self._detector = open_detector("none" if faces else detector, min_score) if isinstance(detector, str) else detector
         framing, factor = self._detector.framing, 1 + 2 * margin
         if framing is None and (margin or min_score is not None):
             raise MienError("Without face detection there is no margin and no score; leave out margin and min_score.")
@@ -307,9 +303,7 @@ class FaceCropper:
         found = self._detector.detect(image)
         if not np.isfinite([(*face.box, _score(face), face.angle, *face.centre) for face in found]).all():
             raise ValueError("a box, score or landmark is not a finite number")
-        kept = [
-            face for face in found if min(face.size) >= self._min_size and (face.score is None or face.score >= self._min_score)
-        ]
+        kept = [face for face in found if min(face.size) >= self._min_size and _score(face) >= self._min_score]
         return [(face, crop_face(image, face, self._framing)) for face in kept]
 
     def largest(self, image: np.ndarray) -> np.ndarray | None:

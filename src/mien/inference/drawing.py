@@ -1,7 +1,6 @@
 """Draw predictions into images and videos, readable on any background and in any script, and plot the tracks of videos."""
 
 import io
-import logging
 import math
 import os
 import unicodedata
@@ -10,28 +9,22 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, count, groupby
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import ExifTags, Image, ImageDraw, ImageFont, features
 
-from mien.errors import MienError, load_table
+from mien.errors import LOGGER, MienError, load_table
 from mien.files import DRAWN, identity, sweep, write_whole
 from mien.inference.prediction import Prediction
 from mien.inference.video import SOFTWARE, VIDEO_SUFFIX, DrawnVideo, saving
 from mien.inputs import reason_of
 
-_TABLE = load_table(__file__)
-FONT_FOLDERS, STYLES, COLOURS = _TABLE["folders"], _TABLE["styles"], _TABLE["colours"]
-SMALLEST = 480  # pixels of the longest side below which a picture is enlarged first, to have room for text
+_LOOK = SimpleNamespace(**load_table(__file__))
+COLOURS = _LOOK.colours
 PLOT_SUFFIX = ".tracks.png"
-TEXT_SMOOTHING = 0.05  # weight of a frame's text size in its moving average over a video, since the sizes of faces jitter
-LEGEND_SIZE = 20  # text size in pixels of a plot's legend
-MOST_PANELS = 8  # tracks in one plot: those with the most frames
-MOST_KEPT = 64  # most tracks kept in memory; beyond that the shorter half is dropped, so that a stream's memory is bounded
-MOST_POINTS = 4096  # of a track; beyond that every second one is dropped. A plot is some 1,300 pixels wide
 Area = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 Text = list[tuple[str, ImageFont.FreeTypeFont]]  # a line of text in parts, each with its font
-_logger = logging.getLogger("mien")
 
 
 @lru_cache(maxsize=64)
@@ -54,19 +47,19 @@ def choose_fonts(texts: tuple[str, ...], font: str | None = None) -> Mapping[str
     chosen = {word: next((file for file in best if word in able[file]), own[0]) for word in words}
     if missing := [word for word in words if not any(word in having for having in able.values())]:
         none_has = f"neither {font!r} nor an installed font has" if font else "no installed font has"
-        _logger.warning("mien: %s the letters of %s; name a font file that has, with --font", none_has, ", ".join(missing))
+        LOGGER.warning("mien: %s the letters of %s; name a font file that has, with --font", none_has, ", ".join(missing))
     if any(unicodedata.bidirectional(char) in ("R", "AL") for char in drawn) and not features.check("raqm"):
-        _logger.warning("mien: Arabic and Hebrew are drawn in the wrong order, since Pillow finds no FriBiDi here; install it")
+        LOGGER.warning("mien: Arabic and Hebrew are drawn in the wrong order, since Pillow finds no FriBiDi here; install it")
     return chosen
 
 
 @lru_cache(maxsize=1)
 def installed_fonts() -> list[str]:
     """List the installed font files, those of a plain style first."""
-    folders = [Path(os.path.expandvars(folder)).expanduser() for folder in FONT_FOLDERS]
+    folders = [Path(os.path.expandvars(folder)).expanduser() for folder in _LOOK.folders]
     files = [path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in (".ttf", ".otf", ".ttc")]
-    files = [path for path in files if not path.stem.startswith("LastResort")]  # placeholders for all letters
-    return list(map(str, sorted(files, key=lambda path: (any(style in path.stem.lower() for style in STYLES), path.name))))
+    files.sort(key=lambda path: (any(style in path.stem.lower() for style in _LOOK.styles), path.name))
+    return [str(path) for path in files if not path.stem.startswith("LastResort")]  # placeholders for all letters
 
 
 def _missing_letters(file: str | None, letters: set[str]) -> set[str]:
@@ -113,13 +106,9 @@ def draw_text(draw: ImageDraw.ImageDraw, x: float, baseline: float, text: Text, 
 def annotate(
     image: np.ndarray, predictions: Sequence[Prediction], enlarge: bool = True, text_size: float = 0.0, font: str | None = None
 ) -> Image.Image:
-    """Draw boxes and labels on a copy of an image; without a face, the label is "no face".
-
-    Those in videos start with the number of the track, those of unsure predictions end in a question mark. `enlarge` gives the
-    labels in small images room; `font` is as for `predict`.
-    """
+    """Draw boxes and labels, or "no face", on a copy of an image; `enlarge` gives labels in small images room."""
     picture = Image.fromarray(image).convert("RGB")
-    zoom = max(1.0, SMALLEST / max(picture.size)) if enlarge else 1.0
+    zoom = max(1.0, _LOOK.smallest / max(picture.size)) if enlarge else 1.0
     if zoom > 1:
         picture = picture.resize((round(picture.width * zoom), round(picture.height * zoom)), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
@@ -205,12 +194,12 @@ class VideoHistory:
             track.run += prediction.track not in self.previous
             track.points.append((prediction.time, track.run, prediction.probabilities))
             track.frames += 1
-            if len(track.points) > MOST_POINTS:
+            if len(track.points) > _LOOK.most_points:
                 del track.points[1::2]
         self.previous = {prediction.track for prediction in predictions}
-        if len(self.tracks) > MOST_KEPT:
+        if len(self.tracks) > _LOOK.most_kept:
             self.left_out += len(self.tracks)
-            self.tracks = dict(self.longest(MOST_KEPT // 2))
+            self.tracks = dict(self.longest(_LOOK.most_kept // 2))
             self.left_out -= len(self.tracks)
 
     def longest(self, count: int) -> list[tuple[int, TrackHistory]]:
@@ -224,9 +213,9 @@ def plot_tracks(history: VideoHistory, font: str | None = None) -> Image.Image |
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError:
-        _logger.warning("mien: the tracks are not plotted without matplotlib; run: pip install 'mien[evaluate]'")
+        LOGGER.warning("mien: the tracks are not plotted without matplotlib; run: pip install 'mien[evaluate]'")
         return None
-    tracks = history.longest(MOST_PANELS)
+    tracks = history.longest(_LOOK.most_panels)
     colours = [COLOURS[number % len(COLOURS)] for number in range(len(history.labels))]
     figure = Figure(figsize=(9, 0.8 + 1.1 * len(tracks)), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.04))
     panels = figure.subplots(len(tracks), sharex=True, squeeze=False)[:, 0]
@@ -249,17 +238,17 @@ def plot_tracks(history: VideoHistory, font: str | None = None) -> Image.Image |
 def _with_legend(plot: Image.Image, labels: Sequence[str], colours: Sequence[str], font: str | None) -> Image.Image:
     """Add the labels with their colours above a plot: matplotlib would neither search for fonts nor join Arabic letters."""
     fonts = choose_fonts(tuple(labels), font)
-    texts = [set_text(label, LEGEND_SIZE, fonts) for label in labels]
-    spacing = 4 * LEGEND_SIZE + round(max(measure_text(text)[0] for text in texts))
-    columns = max(1, (plot.width - LEGEND_SIZE) // spacing)
-    top = LEGEND_SIZE * (1 + 2 * math.ceil(len(texts) / columns))
+    texts = [set_text(label, _LOOK.legend_size, fonts) for label in labels]
+    spacing = 4 * _LOOK.legend_size + round(max(measure_text(text)[0] for text in texts))
+    columns = max(1, (plot.width - _LOOK.legend_size) // spacing)
+    top = _LOOK.legend_size * (1 + 2 * math.ceil(len(texts) / columns))
     picture = Image.new("RGB", (plot.width, plot.height + top), "white")
     picture.paste(plot, (0, top))
     draw = ImageDraw.Draw(picture)
     for number, (text, colour) in enumerate(zip(texts, colours, strict=True)):
-        x, y = LEGEND_SIZE + number % columns * spacing, LEGEND_SIZE * (1 + 2 * (number // columns))
-        draw.rectangle((x, y, x + 2 * LEGEND_SIZE, y + 0.7 * LEGEND_SIZE), fill=colour)
-        draw_text(draw, x + 2.5 * LEGEND_SIZE, y + 0.7 * LEGEND_SIZE, text, "black")
+        x, y = _LOOK.legend_size + number % columns * spacing, _LOOK.legend_size * (1 + 2 * (number // columns))
+        draw.rectangle((x, y, x + 2 * _LOOK.legend_size, y + 0.7 * _LOOK.legend_size), fill=colour)
+        draw_text(draw, x + 2.5 * _LOOK.legend_size, y + 0.7 * _LOOK.legend_size, text, "black")
     return picture
 
 
@@ -302,7 +291,7 @@ class AnnotationWriter:
         self._frame = first.frame or 0
         if boxes := [prediction.box for prediction in predictions if prediction.box is not None]:
             wanted = choose_text_size(boxes, max(image.shape[:2]))
-            self._text_size += TEXT_SMOOTHING * (wanted - self._text_size) if self._text_size else wanted
+            self._text_size += _LOOK.text_smoothing * (wanted - self._text_size) if self._text_size else wanted
         picture = annotate(image, predictions, enlarge=False, text_size=self._text_size, font=self._font)
         self._drawn.add(picture, first.time or 0.0)
         self._history.add(predictions)
@@ -317,7 +306,7 @@ class AnnotationWriter:
             if self._history.tracks and (plot := plot_tracks(self._history, self._font)):
                 self._write(plot, f"{video.path.stem}{PLOT_SUFFIX}")
         except Exception as problem:
-            _logger.warning("mien: %r is not drawn (%s)", str(video.path), reason_of(problem))
+            LOGGER.warning("mien: %r is not drawn (%s)", str(video.path), reason_of(problem))
 
     def _write(self, picture: Image.Image, name: str) -> None:
         path, exif = self.folder / name, Image.Exif()

@@ -5,12 +5,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageDraw
 
-from mien.errors import MienError, printable, shortened
+from mien.errors import MienError, load_table, printable, shortened
 from mien.files import EXPLAINED, write_whole
 from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior, open_classifier
 from mien.inference.detection import Detector, FaceCropper
@@ -21,13 +22,13 @@ from mien.inference.prediction import Prediction
 from mien.inference.sources import Source, listed
 
 SIDES = (1 / 8, 5 / 24, 7 / 24)  # sides of the hidden patches, as shares of the face's: 6, 10 and 14 of 48 pixels
-STRIDE = 1 / 12  # distance between two patches, as a share of the face's side
 LEAST_FULL = 0.1  # smallest change of the log-odds shown in full colour; 2.5 points of probability at 50%, next to nothing
 MOST_FACES = 32  # most faces of one call, and most rows of one picture
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # formats of the picture by the suffix of its file
+PANEL, GAP, WORDS = 256, 24, 300  # pixels: the longer side of a face, the margins, and the width of the text
+LARGE, SMALL = 22, 14  # text sizes in pixels
+_LOOK = SimpleNamespace(**load_table(__file__))
 SOFTWARE = "mien explain"  # EXIF tag Software of the picture, by which `EXPLAINED` recognises it
-REGIONS = [f"{row} {column}" for row in ("upper", "middle", "lower") for column in ("left", "middle", "right")]
-REGIONS[4] = "centre"  # of the ninths of a picture; left and right are as seen by the viewer
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +38,7 @@ class Explanation:
     prediction: Prediction  # as by `predict`
     label: str | None = None  # which is explained; None if there is no face
     face: np.ndarray | None = None  # cropped, uint8, (H, W) or (H, W, 3)
-    # float32, (size, size), over the prepared face: by how much the log-odds of the label fall if the surroundings of a pixel
-    # are hidden. Positive supports the label, negative opposes it.
-    heat: np.ndarray | None = None
+    heat: np.ndarray | None = None  # float32, (size, size): how far the label's log-odds fall if the surroundings are hidden
     hidden: float | None = None  # lowest probability of the label with one patch hidden
 
     @property
@@ -54,7 +53,7 @@ class Explanation:
             return None
         rows = np.array_split(np.maximum(self.heat, 0), 3)
         support = [part.sum() for row in rows for part in np.array_split(row, 3, axis=1)]
-        return REGIONS[int(np.argmax(support))]
+        return str(_LOOK.regions[int(np.argmax(support))])
 
 
 def explain(
@@ -154,18 +153,12 @@ def _log_odds(probabilities: np.ndarray, index: int) -> np.ndarray:
 
 def _profiles(size: int, share: float) -> np.ndarray:  # (P, size)
     """Compute the opacity of each pixel along one side, 0 to 1, for each position of a patch: 1 in its inner half."""
-    side, stride = max(2, round(size * share)), max(1, round(size * STRIDE))
+    side, stride = max(2, round(size * share)), max(1, round(size / 12))  # pixels of a patch, and from one to the next
     starts = np.arange(-(side // 2), size - side // 2 + 1, stride)
     across = (np.arange(size) + 0.5 - starts[:, None]) / side * 2 - 1  # -1 to 1 over the patch
     return np.asarray(np.clip(2 * (1 - np.abs(across)), 0, 1))
 
 
-PANEL, GAP, WORDS = 256, 24, 300  # pixels: the longer side of a face, the margins, and the width of the text
-FOR, AGAINST = (235, 100, 0), (60, 100, 235)  # orange and blue, which colour-blind people can distinguish
-LIGHTENED = 60  # gray level of black in the gray picture, 0 to 255: colour would be invisible on black hair
-STRONGEST = 0.8  # opacity of the colour at the strongest heat; the face shows through
-PAPER, INK, FAINT, FRAME = (255, 255, 255), (20, 20, 20), (95, 95, 95), (160, 160, 160)  # readable on light and dark pages
-LARGE, SMALL = 22, 14  # text sizes in pixels
 Fonts = Mapping[str, str | None]  # files by words, as `choose_fonts` gives them
 
 
@@ -173,8 +166,8 @@ def draw_explanations(explanations: Sequence[Explanation], font: str | None = No
     """Draw a row for each face: the face, its heat over its gray picture, its prediction, and a colour bar, in RGB."""
     rows = [each for each in explanations if each.heat is not None]
     size = 4 * GAP + 2 * PANEL + WORDS, GAP + (PANEL + GAP) * len(rows)
-    picture = Image.new("RGB", size, PAPER)
-    ImageDraw.Draw(picture).rectangle((0, 0, size[0] - 1, size[1] - 1), outline=FRAME)
+    picture = Image.new("RGB", size, _LOOK.paper)
+    ImageDraw.Draw(picture).rectangle((0, 0, size[0] - 1, size[1] - 1), outline=_LOOK.frame)
     several = len({each.prediction.source for each in rows}) < len(rows)
     names = [Path(each.prediction.source).name for each in rows]
     fonts = choose_fonts((*rows[0].prediction.labels.names, *map(printable, names)), font)
@@ -188,21 +181,19 @@ def draw_explanations(explanations: Sequence[Explanation], font: str | None = No
 
 
 def _panels(each: Explanation) -> tuple[Image.Image, Image.Image]:
-    assert each.face is not None
-    assert each.normalised is not None
-    face = Image.fromarray(each.face)
+    face = Image.fromarray(np.asarray(each.face))
     zoom = PANEL / max(face.size)
     size = max(1, round(face.width * zoom)), max(1, round(face.height * zoom))
     face = face.resize(size, Image.Resampling.BICUBIC if zoom > 1 else Image.Resampling.LANCZOS)
     # resize the values, not the colours: interpolated colours do not correspond to interpolated values
-    smooth = np.asarray(Image.fromarray(each.normalised).resize(size, Image.Resampling.BILINEAR))
-    gray = LIGHTENED + np.asarray(face.convert("L"), dtype=np.float64) * (1 - LIGHTENED / 255)
+    smooth = np.asarray(Image.fromarray(np.asarray(each.normalised)).resize(size, Image.Resampling.BILINEAR))
+    gray = _LOOK.lightened + np.asarray(face.convert("L"), dtype=np.float64) * (1 - _LOOK.lightened / 255)
     return face.convert("RGB"), Image.fromarray(_coloured(gray, smooth))
 
 
 def _coloured(gray: np.ndarray, heat: np.ndarray) -> np.ndarray:  # (H, W) from 0 to 255, (H, W) from -1 to 1
-    opacity = (STRONGEST * np.abs(heat))[:, :, None]
-    mixed = gray[:, :, None] * (1 - opacity) + np.where(heat[:, :, None] > 0, FOR, AGAINST) * opacity
+    opacity = (_LOOK.strongest * np.abs(heat))[:, :, None]
+    mixed = gray[:, :, None] * (1 - opacity) + np.where(heat[:, :, None] > 0, _LOOK.supporting, _LOOK.opposing) * opacity
     return np.asarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8))
 
 
@@ -211,7 +202,7 @@ def _draw_text(picture: Image.Image, each: Explanation, left: int, top: int, sev
     rival = max((name for name in shown if name != label), key=shown.__getitem__, default=None)
     draw = ImageDraw.Draw(picture)
 
-    def write(text: str, down: int, size: int = SMALL, fill: tuple[int, int, int] = INK, to_right: bool = False) -> None:
+    def write(text: str, down: int, size: int = SMALL, fill: str = _LOOK.ink, to_right: bool = False) -> None:
         fitted = _fitted(text, size, fonts)
         x = left + (WORDS - measure_text(fitted)[0] if to_right else 0)
         draw_text(draw, x, top + down + size, fitted, fill)
@@ -223,11 +214,11 @@ def _draw_text(picture: Image.Image, each: Explanation, left: int, top: int, sev
         top += 22
     where = f" (face {prediction.face})" if several else ""
     where += "" if prediction.time is None else f" at {prediction.time:.1f} s"
-    write(printable(Path(prediction.source).name) + where, 0, fill=FAINT)
+    write(printable(Path(prediction.source).name) + where, 0, fill=_LOOK.faint)
     top += 40
     bar = np.linspace(-1, 1, WORDS, dtype=np.float64)[None].repeat(16, axis=0)
     picture.paste(Image.fromarray(_coloured(np.full(bar.shape, 150.0), bar)), (left, top))
-    draw.rectangle((left - 1, top - 1, left + WORDS, top + 16), outline=FRAME)
+    draw.rectangle((left - 1, top - 1, left + WORDS, top + 16), outline=_LOOK.frame)
     write("against it", 22)
     write(f"for {shortened(label, 20)}", 22, to_right=True)
     write(f"Most support comes from the {each.region}." if each.region else "No part of the face supports it.", 56)

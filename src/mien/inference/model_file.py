@@ -1,36 +1,28 @@
 """Model files of the user's: fetch them from the hub, and try each in a child process, as a crafted one can run for ever."""
 
 import hashlib
-import logging
 import os
 import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import onnxruntime
 
 from mien import __version__
-from mien.errors import MienError, first_line, load_table
+from mien.errors import LOGGER, MienError, first_line, load_table
 from mien.files import cache_folder
 
 MODEL_FILE = "model.onnx"  # name of the model in a run folder and in a repository on the hub
 UNFINISHED = ("last.ckpt", "recipe.yaml")  # files of a run folder that exist before its model does
 ON_HUB = "hf:"  # how the names of models on the Hugging Face hub begin
-HUB_TIMEOUT = 10.0  # seconds to wait for the hub's first answer; its client alone retries for half a minute without a network
-LARGEST = 2**31  # bytes of a model file: the most that ONNX's format allows
 EXTERNAL = b"\n\x08location\x12"  # in the file: how the entry of an array begins that says in which other file it is
-# Limits of the child, and what each byte of the file adds: CPU seconds, bytes of address space. The imports take 0.3 seconds
-# and 156 MB, opening and running mien-s (4.7 MB) another 0.1 seconds and 20 MB.
-SECONDS, SECONDS_PER_BYTE = 8, 5e-8
-MEMORY, MEMORY_PER_BYTE = 2**31, 4
-PATIENCE = 6  # seconds of waiting for each second of CPU time, on a busy machine
-REJECTED = 2  # exit status of the child if it does not open the file; it prints why
 TOO_SLOW = 24  # SIGXCPU, which ends a process that has used its CPU time
 TABLES = load_table(__file__)
-_logger = logging.getLogger("mien")
+_LIMITS = SimpleNamespace(**TABLES["limits"])
 _passed: set[str] = set()  # keys of the files that this process need not check
 
 
@@ -52,7 +44,7 @@ def fetch_model(name: str) -> Path:
     location: dict[str, Any] = {"repo_id": parts[1], "filename": MODEL_FILE, "revision": parts[2]}
     try:
         # one request before the download, which would retry again and again without a network
-        huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(**location), timeout=HUB_TIMEOUT)
+        huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(**location), timeout=_LIMITS.hub_timeout)
     except Exception as problem:  # the client passes on the errors of whichever HTTP library it uses
         ancestors = [kind.__name__ for kind in type(problem).__mro__]
         if refusal := next((text for kind, text in TABLES["hub"].items() if kind in ancestors), ""):
@@ -62,7 +54,7 @@ def fetch_model(name: str) -> Path:
         if not isinstance(path, str):
             advice = f"try again with a network, or get its {MODEL_FILE} otherwise and give --model that path."
             raise MienError(f"The hub could not be reached ({reason}), and {name} is not cached; {advice}") from None
-        _logger.warning("mien: the hub could not be reached (%s); using the cached %s", reason, name)
+        LOGGER.warning("mien: the hub could not be reached (%s); using the cached %s", reason, name)
         return Path(path)
     try:
         return Path(huggingface_hub.hf_hub_download(**location))
@@ -75,7 +67,7 @@ def fetch_model(name: str) -> Path:
 def check_file(path: Path, opener: Callable[[Path], object]) -> None:
     """Raise a MienError unless a child process with limits opens a model file; what passed is remembered by its SHA-256."""
     name, size = repr(str(path)), path.stat().st_size
-    if size > LARGEST:
+    if size > _LIMITS.largest:
         raise MienError(f"{name} has {size / 1e9:.1f} GB, more than a model file can have; give a {MODEL_FILE} of mien.")
     key = f"{sha256(path)}-{opener.__name__}-{__version__}-{onnxruntime.__version__}"
     with suppress(MienError, OSError):  # without a cache folder, each process checks the file
@@ -89,19 +81,19 @@ def check_file(path: Path, opener: Callable[[Path], object]) -> None:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(EXTERNAL) >= 0:
             raise MienError(f"{name} keeps weights in other files; make one file of it: onnx.save(onnx.load(FILE), NEW_FILE)")
-    seconds = round(SECONDS + size * SECONDS_PER_BYTE)
-    call = f"run_limited({opener.__name__}, {str(path)!r}, {key!r}, {seconds}, {MEMORY + size * MEMORY_PER_BYTE})"
+    seconds, memory = round(_LIMITS.seconds + size * _LIMITS.seconds_per_byte), _LIMITS.memory + size * _LIMITS.memory_per_byte
+    call = f"run_limited({opener.__name__}, {str(path)!r}, {key!r}, {seconds}, {memory})"
     command = f"from {opener.__module__} import {opener.__name__}; from {__name__} import run_limited; {call}"
     settings = os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)), "OMP_NUM_THREADS": "1"}
     words, status, told = [sys.executable or "", "-c", command], 1, ""
     try:
         if not hasattr(sys, "frozen"):  # a program without a Python that could be started
-            run = subprocess.run(words, env=settings, capture_output=True, timeout=PATIENCE * seconds, check=False)
+            run = subprocess.run(words, env=settings, capture_output=True, timeout=_LIMITS.patience * seconds, check=False)
             status, told = run.returncode, run.stdout.decode(errors="replace").strip().rpartition("\n")[2]
     except subprocess.TimeoutExpired:
         status = -TOO_SLOW
     except OSError as problem:
-        _logger.debug("no child process: %s", problem)
+        LOGGER.debug("no child process: %s", problem)
     if status not in (0, 1):
         slow, crash = f"takes more than {seconds} seconds for a few faces", "takes too much memory, or crashes ONNX Runtime"
         raise MienError(told or f"{name} {slow if status == -TOO_SLOW else crash}; give a {MODEL_FILE} of mien.")
@@ -127,7 +119,7 @@ def run_limited(opener: Callable[[Path], object], path: str, key: str, seconds: 
         problem = str(error) if isinstance(error, MienError) else f"{path!r} cannot be used ({first_line(error)})."
         sys.stdout.buffer.write(problem.encode(errors="backslashreplace"))
         sys.stdout.flush()
-        os._exit(REJECTED)
+        os._exit(2)
     os._exit(0)  # at once: ONNX Runtime may crash while it cleans up
 
 

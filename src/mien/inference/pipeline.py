@@ -21,10 +21,7 @@ from mien.inference.prefetch import prefetched
 from mien.inference.sources import Source, listed
 from mien.inputs import pixels_in_flight, reason_of
 
-SMOOTHING = 0.1
-"""Default time constant in seconds. On filmed FER-2013 faces it nearly halves how often the label changes while the expression
-does not (0.47 per second instead of 0.85), and costs expressions of one second 0.7 points and longer ones none; 0.3 s would
-cost them 9 (docs/predict.md)."""
+SMOOTHING = 0.1  # default time constant in seconds: docs/predict.md measures what each saves in changes, and costs in accuracy
 TRACK_LIFETIME = 2.0  # seconds that a track survives without its face: enough for a look aside, where detectors lose a face
 MIN_OVERLAP = 0.3  # intersection over union of one face's boxes (Bewley et al., Simple Online and Realtime Tracking, 2016)
 SPEED_SMOOTHING = 0.1  # time constant in seconds of the moving average over a face's speed, since boxes jitter
@@ -223,13 +220,6 @@ class Track:
     average: np.ndarray | None = None  # (K,), smoothed probabilities
     averaged: float = 0.0  # time of the last update of the average in seconds
 
-    def update(self, box: np.ndarray, time: float) -> None:
-        """Add the next detection."""
-        if (elapsed := time - self.seen) > 0:
-            shift = (box - self.box).reshape(2, 2).mean(axis=0)  # of the centre
-            self.speed = smooth(self.speed, shift / elapsed, elapsed, SPEED_SMOOTHING)
-        self.box, self.seen = box, time
-
     def update_average(self, probabilities: np.ndarray, time_constant: float) -> np.ndarray:
         """Add the probabilities (K,) of the last detection to the average, and return it."""
         before = probabilities if self.average is None else self.average
@@ -239,11 +229,7 @@ class Track:
 
 
 class Tracker:
-    """Tracks the faces of one video.
-
-    Boxes are matched greedily with tracks by intersection over union (Bochinski et al., High-Speed Tracking-by-Detection
-    Without Using Image Information, 2017): first with extrapolated boxes, as faces cross, then with the last, as faces stop.
-    """
+    """Tracks faces by overlap (Bochinski et al., High-Speed Tracking-by-Detection Without Using Image Information, 2017)."""
 
     def __init__(self) -> None:
         self.tracks: list[Track] = []
@@ -257,7 +243,7 @@ class Tracker:
         self._time = time
         found = np.array(boxes, np.float64).reshape(-1, 4)
         matches: dict[int, Track] = {}
-        for extrapolate in (True, False):
+        for extrapolate in (True, False):  # faces cross, and faces stop
             tracks = [track for track in self.tracks if track not in matches.values()]
             free = [index for index in range(len(found)) if index not in matches]
             places = [track.box + extrapolate * np.tile(track.speed, 2) * (time - track.seen) for track in tracks]
@@ -271,7 +257,11 @@ class Tracker:
                 matches[index] = Track(self._count, box, time, np.zeros(2))
                 self._count += 1
                 self.tracks.append(matches[index])
-            matches[index].update(box, time)
+            track = matches[index]
+            if (elapsed := time - track.seen) > 0:
+                shift = (box - track.box).reshape(2, 2).mean(axis=0)  # of the centre
+                track.speed = smooth(track.speed, shift / elapsed, elapsed, SPEED_SMOOTHING)
+            track.box, track.seen = box, time
         return [matches[index] for index in range(len(found))]
 
 

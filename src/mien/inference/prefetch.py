@@ -15,7 +15,6 @@ from mien.inference.prediction import Holder
 LONGEST_WAIT = 1.0  # seconds after which a group is finished although it is not full, so that results keep coming
 AHEAD = 256  # most items in progress or waiting for earlier ones, and most items of a group, however small
 HELD_BYTES = 256 * 2**20  # memory that items and results may keep alive; no more items are read while it is exceeded
-GRACE = 0.5  # seconds that closing waits for the reading thread, which may be blocked
 POLL = 0.1  # seconds between two looks at the state while waiting, since no signal interrupts a wait on Windows
 _INTERRUPTS: list[int] = []  # signals noted by `deferred_interrupts`
 Item = TypeVar("Item", bound=Holder)
@@ -31,21 +30,13 @@ def prefetched(
     full: int,
     threads: int,
 ) -> Generator[Answer, None, None]:
-    """Read `items` ahead, `work` on each, and `finish` the results in groups of the `size` `full`, all at the same time.
-
-    The answers keep the order of the items; errors are raised here, one of `items` after the answers to earlier items. The
-    threads end with the generator. If the iterable hangs, the thread that reads it does too, but Python exits all the same.
-    """
+    """Read `items` ahead, `work` on each, and `finish` them in groups of the `size` `full`, in order; errors rise here."""
     run = _Run[Result, Answer](threads, finish, lambda group: len(group) >= AHEAD or sum(map(size, group)) >= full)
     reader = threading.Thread(target=copy_context().run, args=(run.read, items, work), name="mien-reader", daemon=True)
     try:
         with deferred_interrupts():
             reader.start()
-        while True:
-            with deferred_interrupts():
-                answer = run.next_answer()
-            if answer is None:
-                break
+        while answer := run.next_answer():
             yield answer.result()
         if run.failure is not None:
             raise run.failure
@@ -53,15 +44,13 @@ def prefetched(
         with deferred_interrupts():
             run.stop()
             if reader.ident:
-                reader.join(GRACE)
+                reader.join(0.5)  # seconds, for it may be blocked
 
 
 @contextmanager
 def deferred_interrupts() -> Iterator[None]:
-    """Let Ctrl-C raise KeyboardInterrupt where `prefetched` waits, or else at the end; pressed again it raises at once.
-
-    Elsewhere it could leave a lock that other threads need, or a row half written. Only Python's own handler is replaced.
-    """
+    """Let Ctrl-C raise KeyboardInterrupt where `prefetched` waits, or else at the end; pressed again it raises at once."""
+    # elsewhere it could leave a lock that other threads need, or a row half written
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
@@ -99,6 +88,7 @@ class _Run(Generic[Result, Answer]):
         self._ended = self._stopped = False
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mien")
 
+    @deferred_interrupts()
     def next_answer(self) -> Future[Answer] | None:
         """Wait for the answer to the next group, while others are made; None after the last one."""
         with self._changed:
@@ -129,7 +119,6 @@ class _Run(Generic[Result, Answer]):
                     self._changed.wait(min(POLL, remaining))
 
     def stop(self) -> None:
-        """Finish the work in progress, and start nothing else."""
         self._stopped = True
         self._wake()
         self._pool.shutdown(wait=True, cancel_futures=True)

@@ -4,7 +4,6 @@ import base64
 import codecs
 import glob
 import io
-import logging
 import os
 import re
 import sys
@@ -23,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from mien import images
-from mien.errors import MienError, check_number
+from mien.errors import LOGGER, MienError, check_number
 from mien.files import missing_path
 from mien.inference.prediction import Frame, Unread
 from mien.inference.video import FETCH_ADVICE, camera_frames, stream_frames, video_frames
@@ -37,21 +36,15 @@ ZIP_SUFFIX = ".zip"
 STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "srt://", "/dev/video")  # of streams, cameras
 FAULTS = {"zip": ("is damaged or no zip", "copy or download it again")}
 FAULTS["video"] = ("is damaged or not a video", "save it as MP4 (H.264)")
-ENCRYPTED = 0x1  # the flag of a zip member that needs a password (PKWARE's APPNOTE, 4.4.4)
 LONGEST_LINE = 2**28  # bytes of a line on standard input, which may be a photo or video in base64
 FETCH_SECONDS, LARGEST_DOWNLOAD = 30.0, 100 * 2**20  # for one photo: seconds, and bytes
 TENSOR = "A tensor is no image; give an array, uint8 (H, W, 3) in RGB, such as tensor.permute(1, 2, 0).numpy()."
-_logger = logging.getLogger("mien")
 
 
 def listed(
     source: Source, every: int = 1, skip: Callable[[str], bool] = lambda _: False, fetch: bool = False
 ) -> Iterator[Frame | Unread]:
-    """List the images of a source, in order and on demand; those of videos and cameras are already read.
-
-    An array with one more axis than an image is several images, one of text is paths. What cannot be read becomes a frame with
-    an error. `skip` tells by the name of a file whether to leave it out; the other parameters are those of `predict`.
-    """
+    """List the images of a source on demand, those of videos and cameras already read, without the files to `skip` by name."""
     check_number("`every`", every, 1)
     if hasattr(source, "requires_grad"):
         raise MienError(TENSOR)
@@ -204,7 +197,7 @@ def _report_left_out(kind: str, name: str, is_empty: bool, left_out: list[str], 
         yield Frame(name, error=f"The {kind} {name!r} holds no images (.jpg, .png or the like){advice}.")
     elif left_out:
         held = f"the {kind} {name!r} also holds {len(left_out):,} of videos and zips, which are not read"
-        _logger.warning("mien: %s; name them themselves, such as %r", held, left_out[0])
+        LOGGER.warning("mien: %s; name them themselves, such as %r", held, left_out[0])
 
 
 def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
@@ -218,7 +211,7 @@ def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
         for member in found:
             source, info = f"{name}/{member}", members[member]
             try:
-                if info.flag_bits & ENCRYPTED:
+                if info.flag_bits & 0x1:  # encrypted (PKWARE's APPNOTE, 4.4.4)
                     raise MienError("needs a password; unpack the zip first, then give its folder.")
                 if info.file_size > most:
                     raise MienError(f"would unpack to {info.file_size / 2**30:.1f} GB; unpack it, and make it smaller.")

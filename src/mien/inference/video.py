@@ -28,7 +28,6 @@ OPEN_SECONDS, READ_SECONDS = 10.0, 10.0  # seconds to wait for a stream to open,
 FETCH_ADVICE = "download it first and give its path, or let `mien predict --fetch` (in Python fetch=True) download it"
 RECONNECTIONS, WAIT_SECONDS = 3, 2.0  # attempts to open a broken stream again without a frame in between, and seconds before
 FRAME_SHARE = 1 / 4  # limit of a frame's pixels, as a share of an image's: a decoder holds several frames
-BOXES = frozenset(FORMATS["boxes of MP4"].encode().split())  # at the top of a file (ISO/IEC 14496-12, table 1)
 VIDEO_SUFFIX = ".mp4"  # container of drawn videos
 ENCODERS = ("libx264", "libopenh264", "mpeg4")  # codecs of drawn videos, best first: H.264, which browsers play, else MPEG-4
 TIME_BASE = Fraction(1, 1000)  # unit of the times of a drawn video's frames, in seconds
@@ -226,7 +225,7 @@ def _stated_size(file: BinaryIO) -> int:
         if head[:4] == b"RIFF":
             number = int.from_bytes(head[4:8], "little")
             step = 8 + number if number < 2**32 - 1 else 0  # all bits set is an unknown size
-        elif head[4:8] in BOXES:  # of the MP4 family; what else follows them is not part of the video
+        elif head[4:8].decode("latin-1") in FORMATS["boxes of MP4"]:  # what else follows them is not part of the video
             step = int.from_bytes(head[:4], "big")
             step = int.from_bytes(head[8:], "big") if step == 1 else step  # 0 is to the end of the file
         elif head[:4] in (b"\x1aE\xdf\xa3", b"\x18S\x80g"):  # header and segment of Matroska and WebM (EBML)

@@ -23,8 +23,7 @@ def require(extra: str, *modules: str) -> None:
 
 LOOSE, SAMPLE, LARGE = 0.7, 16, 64
 """Images of at least LARGE pixels look like photos if the face's square fills less than LOOSE of the shorter side in half of a
-SAMPLE. Medians of 32 images at 48 pixels: 0.86 to 1.02 on PublicTest, 0.82 to 0.88 on drawn faces, 0.55 to 0.66 on
-PublicTest with 30% more room on every side, 0.40 to 0.42 on drawn photos of a person."""
+SAMPLE. Medians of 32: 0.82 to 1.02 on PublicTest and drawn faces, 0.40 to 0.66 on looser crops and drawn photos of a person."""
 
 
 def read_faces(

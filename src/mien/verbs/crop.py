@@ -128,16 +128,14 @@ def crop(
     left = _with_paths(rows)
     log = RowLog(part / LOG)
     count = _skip_logged(log, json.loads(json.dumps(settings)), left)
-    cropped = pack.in_threads(
-        partial(_crop, labels=rows.labels, folder=part, cropper=cropper, several=several, size=size), left, 1
-    )
+    work = partial(_crop, labels=rows.labels, folder=part, cropper=cropper, several=several, size=size)
     try:
         with written_folder(out, "the faces", part=part) as folder:
             with log.path.open("ab") as stream:
                 stream.truncate(log.place[0])
                 if not count:
                     log.append(settings, stream)
-                for each in cropped:
+                for each in pack.in_threads(work, left, 1):
                     log.append(each, stream)
                     count += 1
                     if each.remark not in ("", NO_FACE, SEVERAL):

@@ -1,7 +1,4 @@
-"""`mien predict`, `mien explain` and `mien serve`: what `mien.predict` and `mien.explain` give, in files and over HTTP.
-
-jsonargparse finds the calls that `**options` go to, and takes the types, defaults and help of those options from there.
-"""
+"""`mien predict`, `mien explain` and `mien serve`; jsonargparse takes their `**options` from the functions they call."""
 
 import io
 import shutil
@@ -169,7 +166,6 @@ def serve(*, model: str = DEFAULT_MODEL, **options: Any) -> None:
 
 
 def _describe(each: Explanation) -> str:
-    """Describe an explained face in a line."""
     found, label = each.prediction, each.label or ""
     time = "" if found.time is None else f" at {found.time:.2f} s"
     answer = "" if label == found.label else f"  (the answer is {found.label} {found.confidence:.0%})"

@@ -28,8 +28,6 @@ from mien.verbs import inputs_of, read_data, require
 if TYPE_CHECKING:
     from mien.evaluation.metrics import PairedTest, Proportion
 
-TIMED = 64  # faces that are timed one by one
-
 
 @dataclass(frozen=True)
 class Quantized:
@@ -99,7 +97,7 @@ def quantize(
     export.quantize(original.path, known.images[np.sort(chosen)], original.metadata, out)
     both = (original, Classifier(out, head="label", threads=1).with_labels(changes))
     correct = [each.predict_proba(measured.images).argmax(axis=1) == truth for each in both]
-    singly = [face[None] for face in measured.images[:TIMED]]
+    singly = [face[None] for face in measured.images[:64]]
     # the median, since the machine may be busy with other work
     slow, fast = (median(timeit(partial(each.predict_proba, face), number=1) for face in singly) for each in both)
     say(f"model   {out}", quiet)
@@ -154,8 +152,7 @@ def push(
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", to):
         raise MienError(f"{to!r} is not a valid name on the hub; write --to owner/name.")
     if license is not None and not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license):
-        advice = "write one such as apache-2.0, mit or cc-by-nc-4.0"
-        raise MienError(f"{license!r} is not a licence identifier of the hub; {advice}.")
+        raise MienError(f"{license!r} is not a licence identifier of the hub; write one such as apache-2.0 or cc-by-nc-4.0.")
     if out is None and not dry_run:
         require("hub", "huggingface_hub")
         import huggingface_hub
@@ -207,8 +204,7 @@ def _write_files(run: Path, to: str, licence: str | None, folder: Path) -> str:
 
     report, recipe = run / "report" / "metrics.json", run / "recipe.yaml"
     if not (run / "model.onnx").is_file() or not report.is_file():
-        advice = "name one that `mien train ... --out RUN` made"
-        raise MienError(f"{str(run)!r} is not the folder of a finished run, which has a model.onnx and a report; {advice}.")
+        raise MienError(f"{str(run)!r} is not the folder of a finished run, which has a model.onnx and a report; name one.")
     model = Classifier(run)
     sha256, records = describe_model(model)["sha256"], {report: read_report(report)}
     if records[report]["model"]["sha256"] != sha256:
