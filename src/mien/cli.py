@@ -23,7 +23,8 @@ from mien.errors import MESSAGES, MienError, discard, first_line, in_plain_words
 from mien.files import FULL_DISK, missing_path
 
 _HELP = Path(__file__).with_name("help.txt").read_text(encoding="utf-8")
-VERBS = {verb: (f"mien.verbs.{room}", line) for verb, room, line in re.findall(r"^  (\w+) +(\w+) +(.*)", _HELP, re.MULTILINE)}
+_ROWS = re.findall(r"^  (\w+) +(\w+) +(.*)", _HELP, re.MULTILINE)
+VERBS = {verb: (f"mien.{'' if room == 'serving' else 'verbs.'}{room}", line) for verb, room, line in _ROWS}
 """Each verb's module, which has a function of its name, and its line in `mien --help`, which ends with its usage."""
 
 PATHS = ("--data", "--data.path", "--data.votes", "--data.drop", "--out", "--model", "--write")  # flags that take paths

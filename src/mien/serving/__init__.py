@@ -1,16 +1,20 @@
-"""The HTTP service: an ASGI app that answers as `mien.predict` does, with limits, and the server that runs it."""
+"""Serving: an ASGI app that answers as `mien.predict` does, with limits; the server that runs it; a page for the browser."""
 
 import os
+import shlex
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.errors import MienError
+from mien.files import FolderKind, check_folder, written_folder
 from mien.inference.classifier import DEFAULT_MODEL, Classifier
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+PAGE = FolderKind("page.json", "page", "mien page")
 PACKAGES = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")  # of the extra `serve`
 
 
@@ -62,12 +66,21 @@ def create_app(
     return build(**options)
 
 
-def run_service(
-    host: str = "127.0.0.1", port: int = 8000, token: str | None = None, no_auth: bool = False, **options: Any
+def serve(
+    *,
+    model: str = DEFAULT_MODEL,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str | None = None,
+    no_auth: bool = False,
+    **options: Any,
 ) -> None:
-    """Serve an app of `create_app` until Ctrl-C or SIGTERM, then finish the requests in progress.
+    """Answer HTTP requests: predictions for programs, and a page that predicts in the browser.
+
+    It ends on Ctrl-C or SIGTERM, when the requests in progress are answered.
 
     Args:
+        model: a model file, a run folder, a name that `mien models` lists, or hf:owner/name.
         host: address to listen on; by default it is reached from this machine only.
         port: port to listen on; 0 is any free one.
         token: a secret that every request needs as `Authorization: Bearer TOKEN`, except those of /health and /ready; by
@@ -79,7 +92,24 @@ def run_service(
         MienError: as `create_app` does, or if it cannot listen there.
     """
     token = token or os.environ.get("MIEN_TOKEN") or None
-    app = create_app(token=token, **options)  # first, since it says which packages are missing
+    app = create_app(model, token=token, **options)  # first, since it says which packages are missing
     from mien.serving.server import run
 
     run(app, host, port, is_guarded=no_auth or token is not None)
+
+
+def page(*, out: str | Path, model: str | Path | None = None) -> str:
+    """Write a page that finds and classifies faces in the browser, as a folder for any web server; no picture leaves it.
+
+    Args:
+        out: the folder to make; an earlier page there is replaced.
+        model: a model file, a run folder, a name that `mien models` lists, or hf:owner/name; by default mien-s-int8.
+
+    Raises:
+        MienError: if the model cannot be opened, or the folder holds anything else.
+    """
+    from mien.serving.page import write_page
+
+    with written_folder(Path(out), "the page", partial(check_folder, kind=PAGE, inputs=[model])) as folder:
+        write_page(folder, model)
+    return f"{out}: to look at it, run: python -m http.server --bind 127.0.0.1 --directory {shlex.quote(str(out))}"

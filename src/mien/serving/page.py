@@ -3,7 +3,6 @@
 import json
 import shutil
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +11,17 @@ from PIL import Image
 from mien import __version__
 from mien.drawn import draw_photo
 from mien.errors import load_table
-from mien.files import FolderKind, check_folder, written_folder
 from mien.inference import detection
 from mien.inference.classifier import HEADS, MODELS, UNSURE, Classifier
 from mien.inference.drawing import COLOURS
 from mien.inference.model_file import MODEL_FILE, sha256
 from mien.inference.output import columns
 from mien.inference.pipeline import SMOOTHING
+from mien.serving import PAGE
 
-PAGE = FolderKind("page.json", "page", "mien page")
 SMALL_MODEL = "mien-s-int8"  # a third of mien-s's size
 FILES = Path(__file__).with_name("page")
 LICENCE = "Apache-2.0"  # of the embedded models
-
-
-def publish_page(out: Path, model: str | Path | None = None) -> None:
-    """Write the page where there is nothing, or in place of an earlier one; parameters and errors are those of `write_page`."""
-    with written_folder(out, "the page", partial(check_folder, kind=PAGE, inputs=[model])) as folder:
-        write_page(folder, model)
 
 
 def write_page(out: Path, model: str | Path | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""`mien predict`, `mien explain` and `mien serve`; jsonargparse takes their `**options` from the functions they call."""
+"""`mien predict` and `mien explain`; jsonargparse takes their `**options` from `mien.predict` and `mien.explain`."""
 
 import io
 import shutil
@@ -21,7 +21,6 @@ from mien.inference.prediction import Prediction
 from mien.inference.prefetch import deferred_interrupts
 from mien.inference.sources import camera_number, check_names, is_stream, listed, read_paths, standard_input
 from mien.labels import LabelSet
-from mien.serving import run_service
 
 # options that do not change the rows, so that a run may be resumed with others; the log has all others, and names of inputs
 NOT_LOGGED = ("source", "out", "format", "resume", "null", "batch_size", "threads", "font", "draw", "csv_safe")
@@ -153,16 +152,6 @@ def explain(
         say(f"mien: only the first {MOST_FACES} faces are explained")
     say(f"picture {out}")
     return 1 if any(each.prediction.error for each in explained) else 0
-
-
-def serve(*, model: str = DEFAULT_MODEL, **options: Any) -> None:
-    """Answer HTTP requests: predictions for programs, and a page that predicts in the browser.
-
-    Args:
-        model: a model file, a run folder, a name that `mien models` lists, or hf:owner/name.
-        **options: see `mien.serving.create_app`.
-    """
-    run_service(model=model, **options)
 
 
 def _describe(each: Explanation) -> str:

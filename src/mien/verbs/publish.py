@@ -1,8 +1,7 @@
-"""Publishing a model: a smaller int8 file, the upload of a run to the Hugging Face hub, and a page for the browser."""
+"""Publishing a model: a smaller int8 file, and the upload of a run to the Hugging Face hub."""
 
 import json
 import re
-import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -180,22 +179,6 @@ def push(
         for path in made:
             write_whole(Path(out, path.name), partial(shutil.copyfile, path), HUB_FILES[path.suffix])
         return replace(pushed, folder=Path(out))
-
-
-def page(*, out: str | Path, model: str | Path | None = None) -> str:
-    """Write a page that finds and classifies faces in the browser, as a folder for any web server; no picture leaves it.
-
-    Args:
-        out: the folder to make; an earlier page there is replaced.
-        model: a model file, a run folder, a name that `mien models` lists, or hf:owner/name; by default mien-s-int8.
-
-    Raises:
-        MienError: if the model cannot be opened, or the folder holds anything else.
-    """
-    from mien.serving.page import publish_page
-
-    publish_page(Path(out), model)
-    return f"{out}: to look at it, run: python -m http.server --bind 127.0.0.1 --directory {shlex.quote(str(out))}"
 
 
 def _write_files(run: Path, to: str, licence: str | None, folder: Path) -> str:
