@@ -70,9 +70,10 @@ class Tree:
                 return unpack(file, _LARGEST_FILE)
         except (FileNotFoundError, IsADirectoryError, KeyError):
             raise MienError("there is no such file") from None
+        except MienError as error:
+            raise MienError(f"it {error}") from None
         except Exception as error:  # each compression raises its own
-            reason = error if isinstance(error, MienError) else f"cannot be read: {reason_of(error)}"
-            raise MienError(f"it {reason}") from error
+            raise MienError(f"it cannot be read: {reason_of(error)}") from error
 
     def read_image(self, name: str) -> np.ndarray:
         """Decode an image file."""
