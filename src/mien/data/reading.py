@@ -94,7 +94,6 @@ def _read_all(source: DataSource, size: int, channels: int, progress: Progress |
 
 
 def _expanded(path: Path) -> Path:
-    """Expand ~, and check that a path can be one."""
     try:
         path.expanduser().resolve().exists()
         return path.expanduser()

@@ -137,7 +137,6 @@ def _splits(per_class: int, validation: float, test: float) -> list[str]:
 
 
 def _poses(random: np.random.Generator, people: int, width: int, height: int) -> list[Pose]:
-    """Place heads on the grid that makes them largest, row by row from the top."""
     person_width, person_height, row_height = 2.9, 4.2, 3.4  # in half head widths, shoulders included
     fits = []
     for columns in range(1, people + 1):

@@ -147,7 +147,6 @@ def express(expression: str, random: np.random.Generator) -> Movement:
 
 
 def _colour(random: np.random.Generator, of: str, position: float, spread: float = 6.0) -> Colour:
-    """Interpolate in a row of colours at a position from 0 to 1, and vary the result a little."""
     colours = _PEOPLE["colours"][of]
     mixed = [np.interp(position, np.linspace(0, 1, len(colours)), channel) for channel in zip(*colours, strict=True)]
     return tuple(np.clip(mixed + random.normal(0, spread, 3), 8, 252).astype(int).tolist())
@@ -277,7 +276,6 @@ def _draw_brow(canvas: Canvas, person: Person, movement: Movement, side: int) ->
 
 
 def _draw_eye(canvas: Canvas, person: Person, movement: Movement, side: int) -> None:
-    """Draw one eye with its lids; side is -1 for the left one of the picture and 1 for the right one."""
     x = side * person.eye_spacing + person.eye_width * _ACROSS
     top, bottom = _lids(person, movement, _ACROSS * side)
     opening = _between(x, top, bottom)

@@ -91,7 +91,6 @@ def run_and_report(folder: Path) -> tuple[Path | None, Path]:
 
 
 def _training(run: Path, report: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """Give the fields of a summary that describe the training of a run."""
     model = Classifier(run)
     if record["model"]["sha256"] != describe_model(model)["sha256"]:
         raise MienError(f"The report {report} is about another model than {model.path}; evaluate that one into it.")

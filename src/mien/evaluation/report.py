@@ -138,7 +138,6 @@ def choose_split(data: FaceSet, split: str | None) -> tuple[FaceSet, str]:
 def _tabulate_predictions(
     rows: FaceSet, probabilities: np.ndarray, truth: np.ndarray, labels: LabelSet, further: Mapping[str, np.ndarray | None]
 ) -> Iterator[list[str]]:
-    """Give the rows of predictions.csv, the header first."""
     last = {name: values for name, values in further.items() if values is not None}
     yield ["id", "true", "predicted", *(f"probability_{name}" for name in labels), *last]
     for row, given in enumerate(probabilities):

@@ -262,7 +262,6 @@ class Classifier:
 
 
 def _metadata_value(metadata: Mapping[str, str], key: str) -> Any:
-    """Read a JSON value; ValueError if it is damaged."""
     kinds, least, most, default = TABLES["fields"][key]
     value, text = None, metadata.get(f"mien.{key}") or default
     with suppress(ValueError, RecursionError):

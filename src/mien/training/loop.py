@@ -166,7 +166,6 @@ def open_fabric(device: torch.device, devices: int, nodes: int) -> tuple[Fabric,
 
 
 def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
-    """Train epoch after epoch until the run is complete, in each of the processes."""
     model, teachers, spread, recipe, faces, out, threads, quiet = arguments
     model = model if fabric.world_size == 1 else deepcopy(model)  # processes start with one in shared memory
     if threads is not None:

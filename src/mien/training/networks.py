@@ -220,7 +220,6 @@ def fetch_from_hub(name: str) -> Path:
 
 
 def _import_timm(name: str) -> ModuleType:
-    """Import timm and check that it has the network and the tag of its weights."""
     try:
         timm = import_module("timm")
     except ModuleNotFoundError as missing:

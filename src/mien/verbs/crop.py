@@ -211,7 +211,6 @@ def _name(row: Row | BadRow) -> str:
 
 
 def _with_paths(rows: Rows) -> Iterator[Photo]:
-    """Add to each photo its label and the place of its faces in the folder, without number and suffix."""
     taken: Counter[str] = Counter()
     for row in rows.rows:
         label = place = ""

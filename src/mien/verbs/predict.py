@@ -102,7 +102,6 @@ def predict(
 
 
 def _end_at_interrupt(predictions: Iterator[Prediction], source: list[str]) -> Iterator[Prediction]:
-    """Treat Ctrl-C as the normal end of a camera or a stream."""
     is_live = any(camera_number(name) is not None or is_stream(name) for name in source)
     with suppress(KeyboardInterrupt) if is_live else nullcontext():
         yield from predictions
