@@ -20,7 +20,6 @@ from mien.training.batches import DeviceFaces
 from mien.training.export import calibrate
 from shared import parse
 
-TINY = np.finfo(np.float32).tiny
 KEYS = {"label": "mien.temperature", "crowd": "mien.crowd_temperature"}  # of the metadata
 
 
@@ -33,8 +32,8 @@ class Logits:
 
     def __call__(self, faces: torch.Tensor) -> torch.Tensor:
         """Classify uint8 faces."""
-        every = ((temperature, model.predict_proba(faces.numpy())) for temperature, model in self._models)
-        return torch.from_numpy(np.stack([temperature * np.log(np.maximum(each, TINY)) for temperature, each in every], axis=1))
+        every = [temperature * np.log(model.predict_proba(faces.numpy()).clip(1e-37)) for temperature, model in self._models]
+        return torch.from_numpy(np.stack(every, axis=1))
 
 
 if __name__ == "__main__":
@@ -43,14 +42,13 @@ if __name__ == "__main__":
     model, file = Classifier(path, threads=1), onnx.load(path)
     data = mien.DataSource(arguments.data, votes=arguments.votes, votes_as="beside")
     faces = mien.read_faces(data, model.size, model.channels).split("validation")
-    temperatures, rows = calibrate(Logits(model), DeviceFaces(faces, torch.device("cpu")))
+    temperatures, rows = calibrate(Logits(model), DeviceFaces(faces, torch.device("cpu")), [1.0] * len(model.heads))
     metadata = model.metadata | {"mien.calibrated_on": json.dumps(rows)}
     made_by = {output: node for node in file.graph.node for output in node.output}
     constants = {each.name: each for each in file.graph.initializer}
     for head, temperature in zip(model.heads, temperatures, strict=True):
         divided = made_by[made_by[HEADS[head]].input[0]]  # what the softmax is of
-        constant = constants[divided.input[1]]
-        was = onnx.numpy_helper.to_array(constant)
+        was = onnx.numpy_helper.to_array(constant := constants[divided.input[1]])
         if divided.op_type != "Div" or not np.allclose(was, float(metadata[KEYS[head]])):
             raise mien.MienError(f"{path} does not divide its logits by the temperature of its metadata.")
         constant.CopyFrom(onnx.numpy_helper.from_array(np.full_like(was, temperature), constant.name))
