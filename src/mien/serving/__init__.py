@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.errors import MienError
-from mien.files import FolderKind, check_folder, written_folder
+from mien.files import check_folder, written_folder
 from mien.inference.classifier import DEFAULT_MODEL, Classifier
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-PAGE = FolderKind("page.json", "page", "mien page")
 PACKAGES = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")  # of the extra `serve`
 
 
@@ -108,7 +107,7 @@ def page(*, out: str | Path, model: str | Path | None = None) -> str:
     Raises:
         MienError: if the model cannot be opened, or the folder holds anything else.
     """
-    from mien.serving.page import write_page
+    from mien.serving.page import PAGE, write_page
 
     with written_folder(Path(out), "the page", partial(check_folder, kind=PAGE, inputs=[model])) as folder:
         write_page(folder, model)

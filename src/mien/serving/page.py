@@ -11,14 +11,15 @@ from PIL import Image
 from mien import __version__
 from mien.drawn import draw_photo
 from mien.errors import load_table
+from mien.files import FolderKind
 from mien.inference import detection
 from mien.inference.classifier import HEADS, MODELS, UNSURE, Classifier
 from mien.inference.drawing import COLOURS
 from mien.inference.model_file import MODEL_FILE, sha256
 from mien.inference.output import columns
 from mien.inference.pipeline import SMOOTHING
-from mien.serving import PAGE
 
+PAGE = FolderKind("page.json", "page", "mien page")
 SMALL_MODEL = "mien-s-int8"  # a third of mien-s's size
 FILES = Path(__file__).with_name("page")
 LICENCE = "Apache-2.0"  # of the embedded models
