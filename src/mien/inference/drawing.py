@@ -31,6 +31,8 @@ Text = list[tuple[str, ImageFont.FreeTypeFont]]  # a line of text in parts, each
 def choose_fonts(texts: tuple[str, ...], font: str | None = None) -> Mapping[str, str | None]:
     """Choose a font file for each word of some texts: the given one, else Pillow's own (None), else an installed one."""
     try:
+        if font is not None and Path(font).exists() and not Path(font).is_file():
+            raise OSError  # a pipe, which Pillow would wait for
         _open_font(font, 16)
     except OSError:
         raise MienError(f"{str(font)!r} is not a font that can be used; name a .ttf, .otf or .ttc file with --font.") from None
