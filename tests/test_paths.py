@@ -56,6 +56,10 @@ CASES = {
     "push --out": "push {run} --to a/b --out {x}",
     "recipes NAME": "recipes {x}",
     "demo --out": "demo --out {x}",
+    "page --out": "page --out {x}",
+    "page --model": "page --model {x} --out {new}",
+    "serve --model": "serve --model {x} --port 0",
+    "serve --detector": "serve --detector {x} --port 0",
 }
 TAKES_FOLDER = {"predict SOURCE", "predict --draw"}  # an empty one is answered, too
 FLAGS = re.compile(r"(--|\.)(path|votes|drop|detector|out|write|draw|font|model|data|weights|teachers|recipe|log|file|folder)$")

@@ -107,7 +107,7 @@ def page(*, out: str | Path, model: str | Path | None = None) -> str:
     Raises:
         MienError: if the model cannot be opened, or the folder holds anything else.
     """
-    from mien.serving.page import PAGE, write_page
+    from mien.serving.browser_page import PAGE, write_page
 
     with written_folder(Path(out), "the page", partial(check_folder, kind=PAGE, inputs=[model])) as folder:
         write_page(folder, model)

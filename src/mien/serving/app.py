@@ -25,9 +25,9 @@ from mien.inference.classifier import MODELS, UNSURE, Classifier
 from mien.inference.pipeline import SMOOTHING
 from mien.inference.prediction import Frame
 from mien.inference.sources import inline_bytes
+from mien.serving.browser_page import write_page
 from mien.serving.docs import docs_page
 from mien.serving.guard import PATHS, Guard, Metrics, problem
-from mien.serving.page import write_page
 from mien.serving.predictor import RETRY, Predictor
 
 TEXTS = load_table(__file__, "schema")

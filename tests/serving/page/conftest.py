@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mien.drawn import draw_photo
-from mien.serving.page import write_page
+from mien.serving.browser_page import write_page
 
 CAMERA = (("happy", 12), ("surprise", 12))  # expressions that the fake camera shows, and for how many frames
 

@@ -12,7 +12,7 @@ from mien.cli import main
 from mien.errors import MienError
 from mien.inference.classifier import MODELS, Classifier
 from mien.inference.output import columns
-from mien.serving.page import FILES, write_page
+from mien.serving.browser_page import FILES, describe, write_page
 
 
 def test_the_page_has_the_small_model_and_says_what_it_is(page_folder):
@@ -66,9 +66,7 @@ def test_a_model_of_ones_own_without_priors_and_with_one_head(tmp_path):
 
 @pytest.mark.parametrize(("given", "name"), [("runs/x", "x"), ("runs/x/model.onnx", "x"), ("hf:somebody/faces", "faces")])
 def test_a_model_has_the_name_of_its_run_or_repository(given, name, tmp_path, monkeypatch):
-    from mien.serving import page
-
-    assert page.describe(Classifier("mien-s-int8"), given)["name"] == name
+    assert describe(Classifier("mien-s-int8"), given)["name"] == name
 
 
 def test_the_command_writes_the_page_and_replaces_an_earlier_one(tmp_path, capsys):

@@ -20,7 +20,7 @@ from mien.images import prepare, read_image
 from mien.inference.classifier import usable_cores
 from mien.inference.detection import FaceCropper
 from mien.inference.output import columns
-from mien.serving.page import write_page
+from mien.serving.browser_page import write_page
 from serving.page.conftest import encoded
 
 MODEL = "mien-s-int8"
