@@ -280,7 +280,7 @@ def test_the_answers_are_those_of_python_over_200_photos(page, capsys):
 
 
 @pytest.mark.slow
-def test_the_page_is_ready_in_seconds_and_reads_frames_as_they_come(site, visit, capsys):
+def test_the_page_is_ready_in_two_seconds_and_reads_15_frames_a_second(site, visit, capsys):
     ready, rates = [], []
     for _ in range(3):
         page = visit(site.url)
@@ -297,5 +297,5 @@ def test_the_page_is_ready_in_seconds_and_reads_frames_as_they_come(site, visit,
         print(f"\nready after {ready} s, {rates} frames/s, load {busy:.1f} on {usable_cores()} cores")
     if busy > 1.5 * usable_cores():
         pytest.skip("other processes use this machine's cores")
-    assert min(ready) <= 10
-    assert max(rates) >= 4
+    assert min(ready) <= 2
+    assert max(rates) >= 15
