@@ -83,7 +83,7 @@ def test_a_report_gives_both_intervals_and_says_which_groups_training_has(model,
     assert found["accuracy"][1] >= plain["high"]
     page = (tmp_path / "report" / "index.html").read_text()
     assert "<h2>Groups</h2>" in page
-    assert "1 of the 4 groups (people, clips) have faces in training too" in page
+    assert "1 of the 4 groups (people, clips) has faces in training too" in page
     assert "There are only 4 groups" in page
     assert "over 4 groups   95% interval" in report.table()
     with (tmp_path / "report" / "predictions.csv").open(newline="") as file:

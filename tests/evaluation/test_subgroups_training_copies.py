@@ -106,7 +106,7 @@ def test_a_model_that_notes_its_training_rows_is_measured_with_and_without_them(
     assert copies["worth"]["value"] == pytest.approx(5 / 8 - 5 / 6)
     rows = list(csv.DictReader(predictions.read_text().splitlines()))
     assert [row["copy_in_training"] for row in rows] == ["", "", "exact", "", "", "exact", "", ""]
-    assert "2 of the 8 faces are copies of faces the model was trained on, and 0 more closely resemble one" in page
+    assert "2 of the 8 faces are copies of faces the model was trained on, and 0 others closely resemble one" in page
     assert (
         "2 of the 8 faces are copies of faces the model was trained on. Without them the accuracy is 83.3%, not 62.5%." in page
     )

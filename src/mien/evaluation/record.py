@@ -214,9 +214,7 @@ class Record:
     test_time_augmentation: dict[str, Any] | None = None  # see `mien.evaluation.report.measure_gain`
     training_copies: TrainingCopies | None = None  # None if the model stores no signatures
     over_groups: dict[str, Any] | None = None  # see `mien.evaluation.metrics.measure_over_groups`; None without groups
-    cross_validation: dict[str, Any] | None = (
-        None  # see `measure_folds` there; None unless other models than this one predicted
-    )
+    cross_validation: dict[str, Any] | None = None  # see `measure_folds` there; None without folds
     subgroups: dict[str, tuple[Group, ...]] = field(default_factory=dict)  # by column; in JSON a list of column and groups
 
     def to_json(self) -> str:
