@@ -24,8 +24,7 @@ from mien.files import FULL_DISK, missing_path
 from mien.inputs import TooLargeError, check_yaml, special_kind
 
 _HELP = Path(__file__).with_name("help.txt").read_text(encoding="utf-8")
-_ROWS = re.findall(r"^  (\w+) +(\w+) +(.*)", _HELP, re.MULTILINE)
-VERBS = {verb: (f"mien.{'' if room == 'serving' else 'verbs.'}{room}", line) for verb, room, line in _ROWS}
+VERBS = {verb: (f"mien.{module}", line) for verb, module, line in re.findall(r"^  (\w+) +(\S+) +(.*)", _HELP, re.MULTILINE)}
 """Each verb's module, which has a function of its name, and its line in `mien --help`, which ends with its usage."""
 
 PATHS = ("--data", "--data.path", "--data.votes", "--data.drop", "--out", "--model", "--write")  # flags that take paths
@@ -119,7 +118,7 @@ def _run(arguments: list[str]) -> int:
     if arguments[:1] == ["help"] and arguments[1:2]:
         arguments = [arguments[1], "--help"]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        show(re.sub(r"^(  \w+ +)\w+ +", r"\1", _HELP.rstrip(), flags=re.MULTILINE))
+        show(re.sub(r"^(  \w+ +)\S+ +", r"\1", _HELP.rstrip(), flags=re.MULTILINE))
         return 0
     if arguments[0] in ("--version", "-V"):
         show(f"mien {__version__}")
