@@ -21,10 +21,10 @@ from typing import Any, NoReturn, get_origin
 from mien import __version__
 from mien.errors import MESSAGES, MienError, discard, first_line, in_plain_words, say, show, suggestion
 from mien.files import FULL_DISK, missing_path
+from mien.inputs import TooLargeError, check_yaml, special_kind
 
 _HELP = Path(__file__).with_name("help.txt").read_text(encoding="utf-8")
-_ROWS = re.findall(r"^  (\w+) +(\w+) +(.*)", _HELP, re.MULTILINE)
-VERBS = {verb: (f"mien.{'' if room == 'serving' else 'verbs.'}{room}", line) for verb, room, line in _ROWS}
+VERBS = {verb: (f"mien.{module}", line) for verb, module, line in re.findall(r"^  (\w+) +(\S+) +(.*)", _HELP, re.MULTILINE)}
 """Each verb's module, which has a function of its name, and its line in `mien --help`, which ends with its usage."""
 
 PATHS = ("--data", "--data.path", "--data.votes", "--data.drop", "--out", "--model", "--write")  # flags that take paths
@@ -118,7 +118,7 @@ def _run(arguments: list[str]) -> int:
     if arguments[:1] == ["help"] and arguments[1:2]:
         arguments = [arguments[1], "--help"]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        show(re.sub(r"^(  \w+ +)\w+ +", r"\1", _HELP.rstrip(), flags=re.MULTILINE))
+        show(re.sub(r"^(  \w+ +)\S+ +", r"\1", _HELP.rstrip(), flags=re.MULTILINE))
         return 0
     if arguments[0] in ("--version", "-V"):
         show(f"mien {__version__}")
@@ -176,8 +176,6 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
 def _bound_yaml() -> None:
     import yaml
     from jsonargparse import get_loader, set_loader
-
-    from mien.inputs import TooLargeError, check_yaml
 
     load = get_loader("yaml")
 
@@ -244,10 +242,8 @@ def _expand_flags(words: Sequence[str], flags: Mapping[str, Any]) -> Iterator[st
             flag = known
         if (not word and before in PATHS) or (equals and not value and flag in PATHS):
             raise MienError(f"{flag or before} is empty; give it a path.")  # not the current folder: a variable may be unset
-        name = Path(value if equals else word)
-        is_read = (flag if equals else before).startswith("--recipe") and os.path.exists(name)  # noqa: PTH110 - not if too long
-        if is_read and not (name.is_file() or name.is_dir()):  # jsonargparse would wait for a pipe
-            raise MienError(missing_path(name))
+        if (flag if equals else before).startswith("--recipe") and special_kind(value or word):  # jsonargparse would wait
+            raise MienError(missing_path(Path(value or word)))
         before = flag
         if flag == "--data" and flag in flags:
             flag = "--data.path"

@@ -15,7 +15,7 @@ from platform import node
 from typing import Any, NamedTuple, TypeVar
 
 from mien.errors import MienError, load_table, suggestion
-from mien.inputs import open_file, read_json
+from mien.inputs import open_file, read_json, special_kind
 
 Result = TypeVar("Result")
 
@@ -159,7 +159,7 @@ def write_whole(path: Path, write: Callable[[Path], Result], kind: FileKind | No
     MienError if it is not of the `kind`. A `durable` file is complete after a power failure too. A link stays.
     """
     temporary = temporary_path(path)
-    if path.exists() and not (path.is_file() or path.is_dir()):  # also through a link: the rename would replace a device
+    if special_kind(path):  # also through a link: the rename would replace a device
         raise MienError(f"{str(path)!r} is a pipe or a device; name a file.")
     try:
         result = write(temporary)

@@ -69,7 +69,7 @@ def _is_ignored(name: str) -> bool:
 
 
 def walk(folder: str, key: Callable[[str], Any] = str) -> Iterator[tuple[str, os.stat_result | OSError | None]]:
-    """List what is below a folder, with its status (None: a link to nowhere) or error; no noise, and no links to one above."""
+    """List what is below a folder, without hidden and `_IGNORED` names, each with its status (None: a link to nowhere) or error."""
     visits: Counter[tuple[int, int]] = Counter()
     # the folders being listed: names that are left, and the folders above
     open_folders: list[tuple[Iterator[str], frozenset[tuple[int, int]]]] = [(iter([""]), frozenset())]
@@ -87,7 +87,7 @@ def walk(folder: str, key: Callable[[str], Any] = str) -> Iterator[tuple[str, os
         if name:
             yield name, status
         here = status.st_dev, status.st_ino
-        if here in above or (name and not stat.S_ISDIR(status.st_mode)):
+        if here in above or (name and not stat.S_ISDIR(status.st_mode)):  # a link to a folder above, or a file
             continue
         visits[here] += 1
         try:

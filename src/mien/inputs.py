@@ -31,13 +31,19 @@ _CHANGED = threading.Condition()  # guards what follows
 _ALL, _HELD = {"pixels": 0}, threading.local()  # pixels in flight, of all threads and of this one
 
 
+def special_kind(path: str | Path) -> str:
+    """Name what may block or have no end when it is read, such as "a named pipe"; empty for files, folders and nothing."""
+    kinds = {stat.S_IFREG: "", stat.S_IFDIR: "", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    with suppress(OSError, ValueError):  # not by opening it, which a device or the writer of a pipe would notice
+        return kinds.get(stat.S_IFMT(os.stat(path).st_mode), "a device")  # noqa: PTH116
+    return ""
+
+
 def open_file(path: str | Path) -> io.BufferedReader:
-    """Open a file to read it; a MienError, to follow its name, for a pipe or a device, which may block or have no end."""
+    """Open a file to read it; a MienError, to follow its name, for a pipe, a socket or a device."""
+    if kind := special_kind(path):
+        raise MienError(f"is {kind}, not a file; save its content to a file, then give its path.")
     try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 - before it is opened, which a device or the writer of a pipe would notice
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-            kind = "a named pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
-            raise MienError(f"is {kind}, not a file; save its content to a file, then give its path.")
         # without waiting, for /proc/kmsg and the like count as files
         return io.open(path, "rb", opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: UP020
     except ValueError as error:

@@ -18,7 +18,7 @@ from mien.errors import LOGGER, MienError, load_table
 from mien.files import DRAWN, identity, sweep, write_whole
 from mien.inference.prediction import Prediction
 from mien.inference.video import SOFTWARE, VIDEO_SUFFIX, DrawnVideo, saving
-from mien.inputs import reason_of
+from mien.inputs import reason_of, special_kind
 
 _LOOK = SimpleNamespace(**load_table(__file__))
 COLOURS = _LOOK.colours
@@ -31,7 +31,7 @@ Text = list[tuple[str, ImageFont.FreeTypeFont]]  # a line of text in parts, each
 def choose_fonts(texts: tuple[str, ...], font: str | None = None) -> Mapping[str, str | None]:
     """Choose a font file for each word of some texts: the given one, else Pillow's own (None), else an installed one."""
     try:
-        if font is not None and Path(font).exists() and not Path(font).is_file():
+        if font is not None and special_kind(font):
             raise OSError  # a pipe, which Pillow would wait for
         _open_font(font, 16)
     except OSError:

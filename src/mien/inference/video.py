@@ -244,8 +244,7 @@ def saving(kind: str, path: Path, verb: str = "saved") -> Iterator[None]:
     try:
         yield
     except (OSError, av.FFmpegError) as error:
-        reason = reason_of(error)
-        raise MienError(f"The {kind} {str(path)!r} cannot be {verb} ({reason}); choose another --draw.") from None
+        raise MienError(f"The {kind} {str(path)!r} cannot be {verb} ({reason_of(error)}); choose another --draw.") from None
 
 
 class DrawnVideo:

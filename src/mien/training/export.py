@@ -55,8 +55,8 @@ def calibrate(model: FaceNetwork, faces: DeviceFaces, initial: Sequence[float]) 
     with torch.inference_mode():
         for number, batch in enumerate(in_order(faces)):
             images, seeds = batch.faces.cpu().numpy(), range(number * rounds, (number + 1) * rounds)
-            worse = [torch.from_numpy(worse_copies(images, seed)).to(faces.device) for seed in seeds]
-            rows += [(model(each), batch.targets, batch.votes) for each in (*[batch.faces] * rounds, *worse)]
+            worse = [model(torch.from_numpy(worse_copies(images, seed)).to(faces.device)) for seed in seeds]
+            rows += [(each, batch.targets, batch.votes) for each in (*[model(batch.faces)] * rounds, *worse)]
     logits, *truth = (torch.cat(parts).cpu() for parts in zip(*rows, strict=True))
     temperatures = [fit_temperature(logits[:, head], truth[head], start, 2 * rounds) for head, start in enumerate(initial)]
     return temperatures, {"as_they_are": len(faces), "worse": rounds * len(faces)}

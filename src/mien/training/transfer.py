@@ -140,8 +140,7 @@ def _take_weights(network: nn.Module, name: str, recipe: Recipe, labels: LabelSe
 def _head_mismatch(run: TrainedRun, name: str, recipe: Recipe, labels: LabelSet) -> str:
     """Return why the head of a run cannot be used, or an empty string; reject a run of another network."""
     keys = ("network", "network_options", "activation", "mean", "std")
-    others = [key for key in keys if getattr(run.recipe, key) != getattr(recipe, key)]
-    if others:
+    if others := [key for key in keys if getattr(run.recipe, key) != getattr(recipe, key)]:
         differences = ", ".join(f"{key} {getattr(run.recipe, key)}, not {getattr(recipe, key)}" for key in others)
         raise MienError(MISTAKES["other network"].format(name=name, differences=differences, key=others[0]))
     if run.labels != labels:
