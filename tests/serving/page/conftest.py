@@ -72,7 +72,7 @@ def encoded(image, format="PNG", **options):
     return file.getvalue()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # playwright's event loop runs until the end; other tests of this process start their own
 def browser(tmp_path_factory):
     """Debian's Chromium, whose camera shows a drawn person."""
     if (program := shutil.which("chromium")) is None:
@@ -117,7 +117,7 @@ class Visits:
             context.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def visited(browser, site):
     """The page, open during all tests, since it takes a second or more to load."""
     visits = Visits(browser)
