@@ -131,6 +131,31 @@ def test_carving_moves_whole_groups_of_every_label(faces, seed, amount):
     assert carved.carve(2, into="test", seed=seed).split("train").counts().min() > 0
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_giant_group_stays_in_training_if_others_suffice(seed):
+    small = [(label, f"small{number}") for number in range(20) for label in (0, 1, 2)]
+    classes, groups = zip(*[(label, "giant") for label in (0, 1, 2) * 30], *small, strict=True)
+    carved = grouped(classes, groups, ["train"] * 150).carve(0.1, seed=seed)
+    validation = carved.split("validation")
+    assert validation.counts().tolist() == [5, 5, 5]
+    assert len(set(validation.groups)) == 5
+    assert "giant" not in validation.groups
+    assert set(splits_of_groups(carved)) == {1}
+
+
+def test_different_seeds_carve_different_groups(faces):
+    faces = replace(faces, splits=np.ones(len(faces), dtype=np.uint8))
+    assert len({tuple(faces.carve(0.1, seed=seed).split("validation").groups) for seed in range(8)}) > 3
+
+
+def test_a_rare_label_is_carved_with_the_group_that_has_it():
+    classes = [0, 1] * 40 + [2] * 6
+    groups = [f"g{number // 4}" for number in range(80)] + ["g1", "g1", "g1", "g2", "g2", "g2"]
+    carved = grouped(classes, groups, ["train"] * 86).carve(0.1)
+    assert carved.split("validation").counts().min() > 0
+    assert carved.split("train").counts().min() > 0
+
+
 def test_a_label_in_one_group_is_a_sentence(faces):
     one = grouped([0, 0, 0, 1, 1, 2, 2], ["a", "b", "c", "a", "b", "c", "c"], ["train"] * 7)
     for divide in (lambda: one.carve(1), lambda: one.folds(2)):
@@ -164,8 +189,11 @@ def test_too_few_groups_or_rows_for_folds_are_a_sentence(faces):
 
 def test_the_groups_are_described_and_those_in_several_splits_named():
     faces = grouped([0, 1, 0, 1, 2], ["a", "a", "b", "b", "c"], ["train", "test", "train", "train", "test"])
-    size, shared = describe_groups(faces)
+    size, large, shared = describe_groups(faces)
     assert size == "3 groups; faces in the largest: a 2, b 2, c 1; 1 of a single face"
+    assert large.startswith("the group a has 2 of the 5 faces: splits and folds cannot be even")
     assert shared.startswith("1 of them have rows in several splits (train and test), such as a")
-    assert len(describe_groups(replace(faces, splits=np.full(5, SPLITS.index("train"), dtype=np.uint8)))) == 1
+    assert len(describe_groups(replace(faces, splits=np.full(5, SPLITS.index("train"), dtype=np.uint8)))) == 2
+    assert len(describe_groups(grouped([0, 1, 2], ["a", "b", "c"]))) == 2  # a third each
+    assert len(describe_groups(grouped([0, 1, 2] * 2, list("abcdef")))) == 1
     assert describe_groups(replace(faces, groups=None)) == []

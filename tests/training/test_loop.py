@@ -197,6 +197,23 @@ def test_data_without_splits_are_all_for_training_and_a_tenth_is_carved(drawn, r
     assert "carved 10%" in capsys.readouterr().err
 
 
+def test_carved_groups_are_named_with_their_real_share(drawn, recipe, capsys):
+    whole = replace(drawn, splits=np.zeros(len(drawn), np.uint8))
+    rank = np.zeros(len(drawn), dtype=int)
+    for label in range(7):
+        rows = np.flatnonzero(drawn.classes == label)
+        rank[rows] = np.arange(len(rows))
+    arranged = arrange(recipe, replace(whole, groups=np.char.add("p", rank.astype(str))))
+    (name,) = set(arranged.split("validation").groups)
+    count, share = rank.max() + 1, 1 / (rank.max() + 1)
+    line = f"carved 7 of {len(drawn)} rows ({share:.0%}) for validation, of 1 of {count} groups ({name})"
+    assert f"{line}: figures on one group say nothing about others; use --folds 5" in capsys.readouterr().err
+    arranged = arrange(replace(recipe, carve=2), replace(whole, groups=np.char.add("p", rank.astype(str))))
+    names = ", ".join(sorted(set(arranged.split("validation").groups)))
+    line = f"carved 14 of {len(drawn)} rows ({2 * share:.0%}) for validation, of 2 of {count} groups ({names})\n"
+    assert line in capsys.readouterr().err
+
+
 def test_labels_are_merged_and_kept_as_the_recipe_says(drawn, recipe):
     arranged = arrange(replace(recipe, merge={"negative": ["angry", "sad"]}, keep=["happy", "negative"]), drawn)
     assert arranged.labels == LabelSet(("happy", "negative"))

@@ -230,12 +230,9 @@ class FaceSet:
                 raise MienError(MISTAKES["cannot carve"].format(wanted, len(rows), name, source, advice))
             splits[random.permutation(rows)[:wanted]] = SPLITS.index(into)
         if self.groups is not None:
-            rows, moved = np.flatnonzero(self.splits == SPLITS.index(source)), (splits != self.splits).sum()
-            inside, most = self.take(rows), max(2, len(np.unique(self.groups[rows])))
-            folds = inside.folds(int(np.clip(round(len(rows) / moved), 2, most)), seed)
-            labels = [len(np.unique(inside.classes[folds == number])) for number in np.unique(folds)]
+            rows, moved = np.flatnonzero(self.splits == SPLITS.index(source)), self.take(splits != self.splits).counts()
             splits = np.array(self.splits)
-            splits[rows[folds == 1 + np.argmax(labels)]] = SPLITS.index(into)
+            splits[rows[self.take(rows)._whole_groups(self.groups[rows], moved, random)]] = SPLITS.index(into)
         return replace(self, splits=splits)
 
     def folds(self, count: int, seed: int = 0) -> np.ndarray:
@@ -253,12 +250,39 @@ class FaceSet:
             parts = method(count, shuffle=True, random_state=seed).split(classes, classes, groups)
             for number, (_, rows) in enumerate(parts, start=1):
                 folds[rows] = number
-        for name, rows in zip(self.labels, np.eye(len(self.labels), dtype=bool)[classes].T, strict=True):
-            if len(np.unique(folds[rows])) == 1:
-                raise MienError(MISTAKES["label in one part"].format(rows.sum(), name, len(np.unique(units[rows])), what))
+        self._check_parted(folds, units, what)
         if len(np.unique(folds)) < count:
             raise MienError(f"The groups are too large for {count} parts; choose fewer.")
         return folds
+
+    def _check_parted(self, parts: np.ndarray, units: np.ndarray, what: str) -> None:
+        """Raise a MienError if all rows of a label are in one part."""
+        for name, rows in zip(self.labels, np.eye(len(self.labels), dtype=bool)[self.classes].T, strict=True):
+            if len(np.unique(parts[rows])) == 1:
+                raise MienError(MISTAKES["label in one part"].format(rows.sum(), name, len(np.unique(units[rows])), what))
+
+    def _whole_groups(self, groups: np.ndarray, wanted: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Choose groups with rows of every label, as near to `wanted` (K,) as the best random order gets: (N,), bool."""
+        names, group = np.unique(groups, return_inverse=True)
+        self._check_parted(group, group, "groups")
+        cells, every = np.zeros((len(names), len(wanted)), dtype=np.int64), self.counts()
+        np.add.at(cells, (group, self.classes), 1)
+
+        def distance(taken: np.ndarray) -> float:
+            if (taken[every > 0] == every[every > 0]).any():  # a label would be left without rows
+                return np.inf
+            return float(abs(taken - wanted).sum() + wanted.sum() * ((taken == 0) & (wanted > 0)).sum())
+
+        best, nearest = np.zeros(0, dtype=np.int64), np.inf
+        for _ in range(2 + 2000 // len(names)):
+            order, chosen = random.permutation(len(names)), np.zeros(len(names), dtype=bool)
+            taken, least = 0 * wanted, distance(0 * wanted)
+            for place, number in enumerate(order if nearest else []):
+                if least and (found := distance(taken + cells[number])) < least:
+                    chosen[place], taken, least = True, taken + cells[number], found
+            if least < nearest:
+                best, nearest = order[chosen], least
+        return np.isin(group, best)
 
     def fingerprint(self) -> str:
         """Hash pixels, targets, votes and label names: the same rows in the same order give the same 64 hex digits."""

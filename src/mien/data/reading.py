@@ -31,7 +31,7 @@ FORMATS: dict[str, tuple[Callable[[Tree], object], Callable[..., Rows]]] = {  # 
 AnySource = DataSource | str | Path
 AUTO, PATTERN = "auto", "re:"  # values of `DataSource.group` that are not the name of a column
 LIKENESS = 0.75  # least correlation of the details of neighbours; at 0.6, chains join 251 of FER-2013's 3,589 PublicTest faces
-MOST_SHOWN = 6  # groups whose sizes are shown
+MOST_SHOWN, LARGE = 6, 0.2  # groups that are named; share of the faces above which a group makes splits uneven
 _READERS = "6"  # raise it when a reader makes other rows of the same files
 
 
@@ -177,6 +177,8 @@ def describe_groups(faces: FaceSet) -> list[str]:
     largest = ", ".join(f"{shortened(str(names[each]), 40)} {sizes[each]:,}" for each in order)
     alone = f"; {(sizes == 1).sum():,} of a single face" if (sizes == 1).any() else ""
     lines = [f"{len(names):,} groups; faces in the largest: {largest}{', ...' if len(names) > len(order) else ''}{alone}"]
+    if sizes.max() > LARGE * len(faces):
+        lines.append(MISTAKES["large group"].format(shortened(str(names[order[0]]), 40), sizes.max(), len(faces)))
     present = np.zeros((len(names), len(SPLITS)), dtype=bool)
     present[group, faces.splits] = True
     if len(shared := np.flatnonzero(present.sum(axis=1) > 1)):

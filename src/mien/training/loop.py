@@ -30,7 +30,8 @@ from tqdm import tqdm
 from mien import __version__
 from mien.data.copies import as_text, describe_training_rows
 from mien.data.faceset import SPLITS, FaceSet, move_split
-from mien.errors import MienError, say
+from mien.data.reading import MOST_SHOWN
+from mien.errors import MienError, say, shortened
 from mien.files import write_whole
 from mien.inference.classifier import Classifier
 from mien.labels import is_no_expression, label_changes, meaning
@@ -99,31 +100,17 @@ def train(
     return out / "model.onnx"
 
 
-def divide(recipe: Recipe, faces: FaceSet, count: int, processes: int) -> np.ndarray:
-    """Number the fold of every row, 1 to `count`; reject recipes that need the rows of a fold while training without it."""
-    refused = {
-        "several devices or processes; leave --devices, --nodes and torchrun out": processes > 1 or "WORLD_SIZE" in os.environ,
-        "recipes that stop early; add --recipe.early_stopping null --recipe.epochs N": recipe.early_stopping,
-        "the schedule plateau, which needs validation rows; choose another": recipe.schedule.name == "plateau",
-        "distillation.teachers, which may have seen the faces that are held out": recipe.distillation.teachers,
-        "networks with two heads; add --recipe.votes.head 0": recipe.votes.head,
-    }
-    for why in (why for why, holds in refused.items() if holds):
-        raise MienError(f"--folds cannot be used with {why}.")
+def train_folds(
+    recipe: Recipe, faces: FaceSet, out: Path, count: int, resume: bool, device: str, threads: int | None, quiet: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Train in out/fold-1, ... without each fold, then on all rows; return each row's fold and what its fold's model predicts.
+
+    No row chooses an epoch: all models are of the last one. Each row's temperature is the mean one of the other folds.
+    """
     fold = faces.folds(count, recipe.seed)
     for label, name in enumerate(faces.labels):
         if without := count - len(np.unique(fold[faces.classes == label])):
             say(f"no rows of {name} in {without} of {count} folds")
-    return fold
-
-
-def train_folds(
-    recipe: Recipe, faces: FaceSet, out: Path, fold: np.ndarray, resume: bool, device: str, threads: int | None, quiet: bool
-) -> np.ndarray:
-    """Train in out/fold-1, ... without each fold, then in `out` on all rows; return what models that did not see them predict.
-
-    No row chooses an epoch: all models are of the last one. Each row's temperature is the mean one of the other folds.
-    """
     recipe, runs = replace(recipe, select_by="last"), [out / f"fold-{number}" for number in range(1, fold.max() + 1)]
     open_run_folder(out, resume, recipe, faces.fingerprint())
     for number, run in enumerate(runs, start=1):
@@ -142,7 +129,7 @@ def train_folds(
         rows = np.flatnonzero(fold == number + 1)
         ratio = np.exp(logarithms[number] - np.delete(logarithms, number).mean())
         powers[rows] = model.predict_proba(faces.images[rows]).astype(np.float64) ** ratio
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
+    return fold, np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 def open_fabric(device: torch.device, devices: int, nodes: int) -> tuple[Fabric, int]:
@@ -192,13 +179,9 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
             for name, value in row.items() if board else ():
                 board.add_scalar(name, value, done)  # type: ignore[union-attr]
             left = round((time.perf_counter() - started) / (done - resumed) * (recipe.epochs - done))
-            say(
-                f"epoch {done:>3}/{recipe.epochs}  train loss {row['train_loss']:.4f}  "
-                f"{watched} loss {row['validation_loss']:.4f}  accuracy {row['validation_accuracy']:.1%}"
-                f"{' (best)' if run.chosen is row else ''}  {row['images_per_second']:,.0f} images/s{busy}  "
-                f"{tqdm.format_interval(left).removeprefix('0')} left{'  head only' if done <= recipe.head_epochs else ''}",
-                quiet,
-            )
+            best, head = " (best)" if run.chosen is row else "", "  head only" if done <= recipe.head_epochs else ""
+            shown = {"watched": watched, "best": best, "busy": busy, "head": head, "epochs": recipe.epochs, **row}
+            say(MISTAKES["progress"].format(done, tqdm.format_interval(left).removeprefix("0"), **shown), quiet)
     if run.best is None or not np.isfinite(run.best["validation_loss"]):
         raise MienError("Training diverged: the validation loss is not a number; lower --recipe.optimizer.learning_rate.")
 
@@ -305,14 +288,22 @@ def arrange(recipe: Recipe, faces: FaceSet, for_folds: bool = False) -> FaceSet:
     if for_folds:
         return faces
     if "validation" not in faces.split_names:
-        faces = faces.carve(recipe.carve, seed=recipe.seed)
-        amount = f"{recipe.carve:.0%}" if isinstance(recipe.carve, float) else recipe.carve
-        say(f"carved {amount} of each label's training rows for validation, {len(faces.split('validation'))} rows")
+        given, faces = faces.split("train"), faces.carve(recipe.carve, seed=recipe.seed)
+        say(_describe_carved(recipe.carve, given, faces.split("validation")))
     counts = zip(faces.labels, faces.split("validation").counts(), strict=True)
     if few := [f"{name} ({count})" for name, count in counts if count < FEWEST_VALIDATION]:
         choice = "" if recipe.select_by == "last" else " and no basis to choose an epoch (--recipe.select_by last)"
         say(MISTAKES["few rows"].format(most=FEWEST_VALIDATION, few=", ".join(few), choice=choice))
     return faces
+
+
+def _describe_carved(amount: int | float, faces: FaceSet, carved: FaceSet) -> str:
+    share = f"{len(carved):,} of {len(faces):,} rows ({len(carved) / len(faces):.0%})"
+    if faces.groups is None or carved.groups is None:
+        return str(MISTAKES["carved"].format(f"{amount:.0%}" if isinstance(amount, float) else amount, share))
+    names, every = sorted(set(carved.groups.tolist())), len(set(faces.groups.tolist()))
+    shown = ", ".join([*(shortened(name, 40) for name in names[:MOST_SHOWN]), *(["..."] if len(names) > MOST_SHOWN else [])])
+    return str(MISTAKES["carved groups" if len(names) > 1 else "carved group"].format(share, every, shown, len(names)))
 
 
 def _name_labels(recipe: Recipe, faces: FaceSet) -> FaceSet:
@@ -344,11 +335,9 @@ def _finish(
     without_folders = replace(recipe, weights=recipe.weights and shared_name(recipe.weights), distillation=taught)
     data: dict[str, Any] = {"kind": origin.kind, "path": Path(origin.path).name, "train_fingerprint": train_rows.fingerprint()}
     data |= {"train_count": len(train_rows), "validation_count": int((faces.splits == SPLITS.index("validation")).sum())}
-    facts = {
+    facts = {name: getattr(recipe, name) for name in ("size", "channels")} | {
         "format": len(model.heads),  # 2 is of files with two heads
         "labels": faces.labels.names,
-        "size": recipe.size,
-        "channels": recipe.channels,
         "version": __version__,
         "recipe": without_folders.to_yaml(),
         "prior": training_priors(recipe, train_rows),

@@ -259,6 +259,14 @@ def _is_within(limits: Mapping[str, float], number: float) -> bool:
     return all(LIMITS[name](number, limit) for name, limit in limits.items())
 
 
+def check_folds(recipe: Recipe, processes: int) -> None:
+    """Reject recipes that need the rows of a fold while training without it."""
+    several, on_plateau = processes > 1 or "WORLD_SIZE" in os.environ, recipe.schedule.name == "plateau"
+    reasons = (several, recipe.early_stopping, on_plateau, recipe.distillation.teachers, recipe.votes.head)
+    for why in (why for why, holds in zip(MISTAKES["no folds"], reasons, strict=True) if holds):
+        raise MienError(f"--folds cannot be used with {why}.")
+
+
 def recipe_names() -> list[str]:
     """List the names of mien's recipes."""
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))

@@ -15,7 +15,7 @@ from mien.data.source import DataSource, as_source
 from mien.errors import MienError, check_number, say
 from mien.files import AUDIT, COMPARISON, EXCLUDED_ROWS, REPORT, FolderKind, check_file, check_folder, write_whole
 from mien.labels import select_changes
-from mien.training.recipe import Recipe, check_run_folder, load_recipe
+from mien.training.recipe import Recipe, check_folds, check_run_folder, load_recipe
 from mien.verbs import inputs_of, read_data, require
 
 if TYPE_CHECKING:
@@ -78,8 +78,9 @@ def train(
             check_number(f"The number of {name}", value, least)
     out = Path(out)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    if labels:
-        recipe = replace(recipe, merge={**(recipe.merge or {}), **labels})
+    recipe = replace(recipe, merge={**(recipe.merge or {}), **labels}) if labels else recipe
+    if folds is not None:
+        check_folds(recipe, devices * nodes)
     first = int(os.environ.get("RANK", os.environ.get("NODE_RANK", "0"))) == 0  # of those of torchrun or of several nodes
     if first:
         check_run_folder(out, resume)
@@ -101,8 +102,7 @@ def train(
     if folds is None:
         loop.train(recipe, faces, out, resume, device, threads, quiet, devices, nodes, first)
     else:
-        fold = loop.divide(recipe, faces, folds, devices * nodes)
-        held_out = fold, loop.train_folds(recipe, faces, out, fold, resume, device, threads, quiet)
+        held_out = loop.train_folds(recipe, faces, out, folds, resume, device, threads, quiet)
     if not first:
         return None  # type: ignore[return-value]
     if skipped := faces.origin.skipped:
