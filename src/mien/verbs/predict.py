@@ -7,23 +7,19 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, nullcontext, suppress
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
-from mien import __version__
 from mien.errors import MienError, printable, say, show
+from mien.inference import output
 from mien.inference.classifier import DEFAULT_MODEL, Classifier
-from mien.inference.detection import detector_file
 from mien.inference.explanation import MOST_FACES, Explanation, explain as explain_faces
-from mien.inference.model_file import sha256
 from mien.inference.output import SAFE_CSV, ResumeLog, Tally, check_out, check_parquet, choose_format, log_path, write
 from mien.inference.pipeline import predict as classify_faces
 from mien.inference.prediction import Prediction
 from mien.inference.prefetch import deferred_interrupts
 from mien.inference.sources import camera_number, check_names, is_stream, listed, read_paths, standard_input
 from mien.labels import LabelSet
-
-# options that do not change the rows, so that a run may be resumed with others; the log has all others, and names of inputs
-NOT_LOGGED = ("source", "out", "format", "resume", "null", "batch_size", "threads", "font", "draw", "csv_safe")
+from mien.scaling import predict_on_ray
 
 
 def predict(
@@ -36,6 +32,10 @@ def predict(
     null: bool = False,
     fetch: bool = False,
     csv_safe: bool = False,
+    engine: Literal["threads", "ray"] = "threads",
+    address: str | None = None,
+    workers: int | None = None,
+    part_size: int = 1000,
     **options: Any,
 ) -> int:
     """Find the faces of images and videos, and classify their expressions.
@@ -53,8 +53,14 @@ def predict(
         null: paths on stdin end with a zero byte, as those of `find -print0`.
         fetch: download the photos whose http or https address is given.
         csv_safe: in CSV, an apostrophe before text that a spreadsheet would run as a formula, such as a file name with =.
+        engine: threads of this process, or ray for Ray Data: reads Parquet and buckets too, on many machines, into a folder.
+        address: HOST:PORT of a Ray cluster's head, or auto; by default Ray is started on this machine.
+        workers: processes of --engine ray; by default as many as the CPUs allow.
+        part_size: most inputs of a Parquet file of --engine ray.
         **options: see `mien.predict`.
     """
+    if engine == "ray":
+        return predict_on_ray(**locals())
     path = None if out is None else check_out(out, source, model, detector)
     form = choose_format(format, path)
     if form == "parquet":
@@ -80,13 +86,9 @@ def predict(
         if resume and path.exists() and not log_path(path).exists():
             say(f"mien: {str(path)!r} is whole, there is nothing to resume; leave out --resume to replace it")
             return 0
-        settings = {name: value for name, value in options.items() if name not in NOT_LOGGED} | {"fetch": fetch}
-        file = detector_file("none" if options.get("faces") else detector)
-        settings |= {"model": model, "model_sha256": sha256(opened.path), "mien": __version__}
-        settings |= {"detector": file.name if file else "none", "detector_sha256": file and sha256(file)}
-        log = ResumeLog(path, labels, settings, source, resume)
+        log = ResumeLog(path, labels, output.run_settings(opened, model, detector, options, fetch), source, resume)
         if resume:
-            items = listed(items, settings.get("every", 1), log.skip, fetch)
+            items = listed(items, options.get("every", 1), log.skip, fetch)
     with deferred_interrupts(), closing(classify_faces(items, opened, detector, fetch=fetch, **options)) as rows:
         found = _end_at_interrupt(rows, source)
         if log is None:
