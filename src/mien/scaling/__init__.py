@@ -99,7 +99,8 @@ def predict_dataset(
         for answer in cluster.answers(ray, cluster.dataset(ray, job, workers, threads)):
             whole.add(answer)
     tally = whole.check(folder)
-    record = {**_KEYS, "mien": __version__, "source": names, "settings": settings, "parts": len(whole.names), "counts": tally}
+    record = {**_KEYS, "mien": __version__, "source": names, "settings": settings, "counts": tally}
+    record |= {"parts": len(whole.names), "machines": len(whole.nodes)}
     write_whole(folder / RECORD, lambda path: path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8"))
     log.path.unlink()
     return tally
@@ -128,6 +129,7 @@ class _Whole:
         self.names: dict[int, str] = {}
         self._tally, self._parts, self._out = Tally(), -1, out
         self._told: set[str] = set()
+        self.nodes: set[str] = set()
 
     def add(self, answer: dict[str, Any]) -> None:
         """Count a part, and print its notes; a MienError if it says that the job cannot go on."""
@@ -138,6 +140,7 @@ class _Whole:
             return
         self.names[int(answer["name"].split("-")[1])] = answer["name"]
         self._tally.update(answer["counts"])
+        self.nodes.add(answer["node"])
         for note in answer.get("notes") or ():
             say(f"mien: {note}", note in self._told)
             self._told.add(note)

@@ -52,7 +52,7 @@ def connected(address: str | None) -> Iterator[Any]:
         return
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "critical", "configure_logging": True}
     if address is None:
-        with _loopback():
+        with _loopback(), _no_native_messages():
             ray.init(num_cpus=usable_cores(), include_dashboard=False, object_store_memory=STORE, **options)
     else:
         _join(ray, address, options)
@@ -74,6 +74,19 @@ def _loopback() -> Iterator[None]:
         ray_constants.ENABLE_RAY_CLUSTER = before
 
 
+@contextmanager
+def _no_native_messages() -> Iterator[None]:
+    """Discard what C++ writes to stderr in the block, such as which level of messages it was told."""
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
 def _join(ray: Any, address: str, options: dict[str, Any]) -> None:
     advice = "check the address, and that `ray start` was run on this machine with it"
     if address != "auto":
@@ -83,7 +96,9 @@ def _join(ray: Any, address: str, options: dict[str, Any]) -> None:
         if reason := unreachable(address, ANSWER_SECONDS):
             raise MienError(f"The cluster at {address!r} does not answer ({reason}); {advice}.")
     try:
-        if not _in_time(lambda: ray.init(address=address, **options), JOIN_SECONDS):
+        with _no_native_messages():
+            is_in = _in_time(lambda: ray.init(address=address, **options), JOIN_SECONDS)
+        if not is_in:
             raise ConnectionError(f"no answer in {JOIN_SECONDS:.0f} seconds")
     except Exception as problem:  # Ray's RpcError, ConnectionError, RuntimeError, ValueError
         raise MienError(f"The cluster at {address!r} cannot be joined ({reason_of(problem)}); {advice}.") from None

@@ -49,13 +49,19 @@ class Files:
             return self._given, name
         if not self.is_elsewhere(name):
             return fs.LocalFileSystem(), name
-        place = "/".join(name.split("/")[:3])  # scheme and bucket
+        body, mark, query = name.partition("?")
+        place = "/".join(body.split("/")[:3])  # scheme and bucket
+        key, path = place + mark + query, body.removeprefix(place)
         try:
-            if place not in self._opened:
-                self._opened[place] = fs.FileSystem.from_uri(place if place.count("/") > 1 else name)[0]
-            return self._opened[place], self._opened[place].from_uri(name)[1]
+            if key not in self._opened:
+                system, whole = fs.FileSystem.from_uri(name)
+                if not whole.endswith(path.rstrip("/")):
+                    raise ValueError("its path is escaped; write it as it is, or name the folder above")
+                self._opened[key] = system, whole.removesuffix(path.rstrip("/"))
         except Exception as problem:  # ArrowInvalid, OSError, or a library that is missing
             raise MienError(f"{name!r} cannot be opened ({reason_of(problem)}); check the address and its options.") from None
+        system, before = self._opened[key]
+        return system, before + path
 
     def read(self, name: str) -> bytes:
         """Read a whole file."""
@@ -132,13 +138,14 @@ def _walk(name: str, files: Files) -> Iterator[Input]:
     from pyarrow.fs import FileSelector
 
     system, path = files.locate(name)
+    folder, mark, query = name.partition("?")
     try:
         entries = system.get_file_info(FileSelector(path))
     except OSError as problem:
         yield ["error", name, f"The folder {name!r} cannot be read ({reason_of(problem)})."]
         return
     for entry in sorted(entries, key=lambda entry: natural(entry.base_name)):
-        below = f"{name.rstrip('/')}/{entry.base_name}"
+        below = f"{folder.rstrip('/')}/{entry.base_name}{mark}{query}"
         if not member_name(entry.base_name):  # hidden
             continue
         if entry.type.name == "Directory":

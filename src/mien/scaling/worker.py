@@ -94,7 +94,11 @@ class PartPredictor:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """Predict the parts of a batch of Ray Data."""
-        answers = [self.answer(int(number), str(items)) for number, items in zip(batch["number"], batch["items"], strict=True)]
+        node = f"{socket.gethostname()} {os.environ.get('RAY_RAYLET_PID')}"  # Ray's process of this machine
+        answers = [
+            {"node": node} | self.answer(int(number), str(items))
+            for number, items in zip(batch["number"], batch["items"], strict=True)
+        ]
         return {"answer": answers}
 
     def answer(self, number: int, items: str) -> dict[str, Any]:
