@@ -11,8 +11,6 @@ from PIL import Image
 
 from mien.drawn import draw_photo
 
-STORE = "RAY_object_store_memory"
-
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory):
@@ -65,8 +63,11 @@ class Runner:
         out, err = child.communicate(timeout=seconds)
         return child.returncode, out, err
 
+    def processes(self):
+        return processes(self.mark)
+
     def workers(self):
-        return [number for number, title in processes(self.mark).items() if "PartPredictor" in title]
+        return [number for number, title in self.processes().items() if "PartPredictor" in title]
 
     def left(self, seconds=20):
         """What still runs after this time."""

@@ -76,7 +76,10 @@ def predict_dataset(
 
     cluster.import_ray(address is None)
     names = [source] if isinstance(source, str) else list(source)
-    for name, value in (("The number of inputs of a part", part_size), ("The number of workers", workers or 1)):
+    for name, value in (
+        ("The number of inputs of a part", part_size),
+        ("The number of workers", 1 if workers is None else workers),
+    ):
         check_number(name, value, 1)
     if {"draw", "font"}.intersection(options):
         raise MienError("--engine ray draws no pictures; leave out --draw and --font, or --engine ray.")
@@ -89,12 +92,12 @@ def predict_dataset(
     if log is None:
         say(f"mien: {str(out)!r} is whole, there is nothing to resume; choose another --out to predict again")
         return Tally(read_json(folder / RECORD, f"the {RECORD} of {out}")["counts"])
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_tries(folder)
-    log.write(())
     told = (names, filesystem, str(Path.cwd()), str(out), str(model), sha256(opened.path), __version__, detector)
     job = Job(*told, {**options, "fetch": fetch}, batch_size, threads, part_size)
     with cluster.connected(address) as ray:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_tries(folder)
+        log.write(())
         whole = _Whole(str(out))
         for answer in cluster.answers(ray, cluster.dataset(ray, job, workers, threads)):
             whole.add(answer)
@@ -174,6 +177,8 @@ def predict_on_ray(source: list[str], out: str | None, options: dict[str, Any], 
     if out is None:
         raise MienError("--engine ray writes a folder; name it with --out.")
     options = {name: value for name, value in options.items() if name not in ("draw", "font") or value is not None}
-    tally = predict_dataset(source, out, **{**options, **flags, "threads": options.get("threads") or 1})
+    tally = predict_dataset(
+        source, out, **{**options, **flags, "threads": 1 if options.get("threads") is None else options["threads"]}
+    )
     say(f"mien: {tally}")
     return 0 if not tally["failed"] else 1 if tally["faces"] or tally["without_face"] else 2
