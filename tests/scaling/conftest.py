@@ -49,6 +49,8 @@ class Runner:
             pytest.skip("Ray is not installed: pip install 'mien[scale]'")
         self.folder, self.mark, self.monkeypatch = folder, f"MIEN_TEST_MARK={folder}", monkeypatch
         monkeypatch.setenv("MIEN_TEST_MARK", str(folder))
+        monkeypatch.setenv("RAY_AUTH_MODE", "token")  # without one, Ray writes a token into the user's home
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef0123456789abcdef")
         monkeypatch.setenv("RAY_TMPDIR", "/tmp")  # sockets have short names
         monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
@@ -63,8 +65,8 @@ class Runner:
         out, err = child.communicate(timeout=seconds)
         return child.returncode, out, err
 
-    def processes(self):
-        return processes(self.mark)
+    def processes(self, mark=None):
+        return processes(mark or self.mark)
 
     def workers(self):
         return [number for number, title in self.processes().items() if "PartPredictor" in title]

@@ -45,19 +45,24 @@ class Hosts:
         port = self.head.rpartition(":")[2]
         for number, address in enumerate(self.addresses):
             role = ["--head", f"--port={port}", "--include-dashboard=false"] if number == 0 else [f"--address={self.head}"]
-            log = (self.mien.folder / f"node{number}.log").open("w")
             words = [*self.before[number], *RAY, *role, f"--node-ip-address={address}"]
-            self.nodes.append(subprocess.Popen(words, stdout=log, stderr=log, cwd=self.mien.folder, start_new_session=True))
+            with (self.mien.folder / f"node{number}.log").open("w") as log:
+                self.nodes.append(subprocess.Popen(words, stdout=log, stderr=log, cwd=self.mien.folder, env=self.env(number)))
             until = time.monotonic() + 120
             while "Ray runtime started" not in (text := (self.mien.folder / f"node{number}.log").read_text()):
                 assert self.nodes[number].poll() is None and time.monotonic() < until, text  # noqa: PT018
                 time.sleep(0.2)
 
     def stop(self, number):
-        """End a host as its power does."""
-        group = os.getpgid(self.nodes[number].pid)
-        os.killpg(group, 9)
+        """End all processes of a host at once, as its power does."""
+        found = self.mien.processes(f"MIEN_TEST_NODE={self.env(number)['MIEN_TEST_NODE']}")
+        assert any("PartPredictor" in title for title in found.values()), found
+        for process in found:
+            os.kill(process, 9)
         self.nodes[number].wait()
+
+    def env(self, number):
+        return {**os.environ, "MIEN_TEST_NODE": f"{self.mien.folder}:{number}:"}
 
     def close(self):
         self.mien.close()
@@ -168,6 +173,8 @@ def test_ray_on_this_machine_listens_on_the_loopback_address_only(mien, table):
                 state, local, other = (line.split()[place] for place in (0, 3, 4))
                 (found if state == "LISTEN" else remote).add((local if state == "LISTEN" else other).rpartition(":")[0])
         time.sleep(0.5)
+    _, said = child.communicate()
+    assert child.returncode == 0, said
     assert found, "some process of Ray was seen"
     assert {
         address for address in found | remote if not address.strip("[]").removeprefix("::ffff:").startswith("127.")

@@ -53,7 +53,8 @@ def connected(address: str | None) -> Iterator[Any]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "critical", "configure_logging": True}
     if address is None:
         with _loopback(), _no_native_messages():
-            ray.init(num_cpus=usable_cores(), include_dashboard=False, object_store_memory=STORE, **options)
+            own = {"num_cpus": usable_cores(), "include_dashboard": False, "object_store_memory": STORE}
+            ray.init(address="local", **own, **options)  # else it would join any cluster of this machine
     else:
         _join(ray, address, options)
     try:
