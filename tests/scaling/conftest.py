@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -47,7 +48,7 @@ class Runner:
     def __init__(self, folder, monkeypatch):
         if find_spec("ray") is None:
             pytest.skip("Ray is not installed: pip install 'mien[scale]'")
-        self.folder, self.mark, self.monkeypatch = folder, f"MIEN_TEST_MARK={folder}", monkeypatch
+        self.folder, self.mark, self.children = folder, f"MIEN_TEST_MARK={folder}", []
         monkeypatch.setenv("MIEN_TEST_MARK", str(folder))
         monkeypatch.setenv("RAY_AUTH_MODE", "token")  # without one, Ray writes a token into the user's home
         monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef0123456789abcdef")
@@ -56,9 +57,9 @@ class Runner:
 
     def start(self, *words, before=()):
         command = [*before, sys.executable, "-m", "mien.cli", *map(str, words)]
-        return subprocess.Popen(
-            command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
+        child = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.children.append(child)
+        return child
 
     def run(self, *words, before=(), seconds=300):
         child = self.start(*words, before=before)
@@ -80,7 +81,12 @@ class Runner:
 
     def close(self):
         for number in processes(self.mark):
-            os.kill(number, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        for child in self.children:
+            child.wait()
+            child.stdout.close()
+            child.stderr.close()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pyarrow
 import pytest
@@ -58,7 +59,8 @@ class Hosts:
         found = self.mien.processes(f"MIEN_TEST_NODE={self.env(number)['MIEN_TEST_NODE']}")
         assert any("PartPredictor" in title for title in found.values()), found
         for process in found:
-            os.kill(process, 9)
+            with suppress(ProcessLookupError):
+                os.kill(process, 9)
         self.nodes[number].wait()
 
     def env(self, number):

@@ -57,7 +57,7 @@ def test_listing_is_on_demand(photos):
 @pytest.mark.parametrize("form", ["bytes", "struct", "large"])
 def test_images_in_parquet_are_read_by_their_place(photos, tmp_path, form):
     data = [path.read_bytes() for path in sorted(photos.glob("*.png"))]
-    cells = {"struct": [{"bytes": each, "path": f"{number}.png"} for number, each in enumerate(data)]}.get(form, data)
+    cells = {"struct": [{"path": f"{number}.png", "bytes": each} for number, each in enumerate(data)]}.get(form, data)
     kind = {"large": pyarrow.large_binary(), "bytes": pyarrow.binary()}.get(form)
     table = pyarrow.table({"number": range(len(data)), "image": pyarrow.array(cells, kind)})
     parquet.write_table(table, tmp_path / "faces.parquet", row_group_size=4)

@@ -189,13 +189,19 @@ def _cell_input(table: str, row: int, cell: Any, files: Files) -> Input:
 def image_columns(schema: Any) -> tuple[str | None, str | None]:
     """Return the column of a table that holds the bytes of images, and the one that holds paths; a MienError for neither."""
     words = [word for word in KNOWN["columns"]["image"] if word != "pixels"]
-    held = next((field.name for field in schema if "binary" in str(field.type).partition(",")[0]), None)
+    held = next((field.name for field in schema if _holds_bytes(field.type)), None)
     text = [field.name for field in schema if str(field.type) in ("string", "large_string")]
     by_word = {name.casefold(): name for name in reversed(text)}
     named = next((by_word[word] for word in words if word in by_word), None)
     if held is None and named is None:
         raise MienError(f"has neither a column of images (bytes) nor one of paths ({', '.join(words[:3])}); name one so.")
     return held, named
+
+
+def _holds_bytes(kind: Any) -> bool:  # or the struct of the Hugging Face hub, with bytes and path
+    if str(kind).startswith("struct"):
+        return any(field.name == "bytes" and _holds_bytes(field.type) for field in kind)
+    return "binary" in str(kind).partition("<")[0]
 
 
 def row_name(table: str, row: int) -> str:

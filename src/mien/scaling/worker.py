@@ -142,7 +142,7 @@ class PartPredictor:
                     self._halve(notes, f"a worker is out of memory at part {number}")
         if self._job.has_gpu and "CUDAExecutionProvider" not in self._classifier.providers:
             notes.append("a worker has a GPU that its ONNX Runtime does not use; `mien doctor` there says what to install")
-        return {"name": path.name, "counts": dict(tally), "notes": notes}
+        return {"name": path.name, "counts": {key: int(count) for key, count in tally.items()}, "notes": notes}
 
     def _write(self, rows: Generator[Prediction, None, None], path: Path) -> Tally:
         return write_file(self._watched(rows), self._classifier.labels, "parquet", path)
