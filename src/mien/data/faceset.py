@@ -242,6 +242,8 @@ class FaceSet:
         """Number each row's fold from 1: (N,), int64, stratified, with whole groups. MienError for too few rows or groups."""
         from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+        check_number("The number of folds", count, 2)
+        check_number("The seed", seed, 0, 1e18)
         classes, groups = self.classes, self.groups
         what, units = ("rows", np.arange(len(self))) if groups is None else ("groups", groups)
         if (most := min(len(np.unique(units)), int(self.counts().max()))) < count:

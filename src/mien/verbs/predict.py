@@ -80,7 +80,7 @@ def predict(
     labels, _ = opened.labels.merge(options.get("labels") or {})
     items: Any = source
     if "-" in source:
-        items = chain.from_iterable(read_paths(standard_input(), null) if name == "-" else [name] for name in source)
+        items = chain.from_iterable([read_paths(standard_input(), null) if name == "-" else [name] for name in source])
     log = None
     if path is not None:
         if resume and path.exists() and not log_path(path).exists():
