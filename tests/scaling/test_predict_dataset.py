@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pyarrow
 import pytest
@@ -140,7 +141,7 @@ def test_a_bucket_and_a_parquet_of_images_give_the_same_rows(photos, rows, mien,
     from mien.scaling import predict_dataset
 
     bucket = fs.SubTreeFileSystem(str(photos.parent), fs.LocalFileSystem())
-    data = [{"path": row.as_py(), "bytes": open(row.as_py(), "rb").read()} for row in rows["source"].unique()]  # noqa: PTH123, SIM115
+    data = [{"path": row.as_py(), "bytes": Path(row.as_py()).read_bytes()} for row in rows["source"].unique()]
     parquet.write_table(pyarrow.table({"image": data}), mien.folder / "faces.parquet", row_group_size=5)
     with cluster.connected(None) as ray:
         tally = predict_dataset("photos", mien.folder / "bucket", filesystem=bucket, part_size=5)
