@@ -101,7 +101,7 @@ def predicting(mien, hosts, table, out, part_size):
 
 
 @pytest.mark.slow
-def test_two_hosts_share_a_job_and_one_that_goes_away_costs_no_row(mien, hosts, table):
+def test_two_hosts_share_a_job_and_one_that_goes_away_costs_no_row(mien, hosts, table, monkeypatch):
     hosts.start()
     out = mien.folder / "out"
     child = predicting(mien, hosts, table, out, 5)
@@ -112,6 +112,8 @@ def test_two_hosts_share_a_job_and_one_that_goes_away_costs_no_row(mien, hosts, 
     alone = parquet.read_table(out)
     assert alone["source"].to_pylist().count(str(table)) == 0
 
+    monkeypatch.setenv("RAY_ADDRESS", hosts.head)
+    hosts.head = "auto"
     child = predicting(mien, hosts, table, mien.folder / "again", 5)
     until = time.monotonic() + 120
     while not list(mien.folder.glob("again/part-*")) and child.poll() is None and time.monotonic() < until:
