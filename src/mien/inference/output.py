@@ -15,12 +15,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from mien import __version__
 from mien.errors import MienError, load_table, printable, spreadsheet_safe, to_json
 from mien.files import PREDICTIONS, STDIN, FileKind, check_file, identity, named_files, write_whole
 from mien.images import is_image_name, matching
-from mien.inference.classifier import Classifier
-from mien.inference.detection import detector_file
 from mien.inference.model_file import sha256
 from mien.inference.prediction import Prediction, encodable
 from mien.inference.sources import Source
@@ -30,7 +27,6 @@ if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
 FIRST, LAST, PANDAS, SUFFIXES = itemgetter("first", "last", "pandas", "suffixes")(load_table(__file__))
-NOT_LOGGED = ("batch_size", "threads", "font", "draw")  # options that do not change the rows: a run may be resumed with others
 SAFE_CSV = "csv that no spreadsheet runs"  # the format of --csv-safe
 ROW_GROUP = 8192  # rows of a Parquet file that are held in memory before they are written
 SOURCE_WIDTH = 24  # of the source in the table; of longer ones the end is shown, which tells the files of a folder apart
@@ -239,14 +235,6 @@ def check_out(out: str | Path, source: Source, *others: object, kind: FileKind =
         if any(path.is_dir() and identity(path) in above for path in _named_inputs(source)):
             raise MienError(f"{str(out)!r} would count as one of the inputs; choose another --out.")
     return check_file(out, kind, [_named_inputs(source), *others])
-
-
-def run_settings(opened: Classifier, model: str | Path, detector: str, options: dict[str, Any], fetch: bool) -> dict[str, Any]:
-    """Return what decides the rows of a run, for its log; not options that may change when it is resumed, and not inputs."""
-    file = detector_file("none" if options.get("faces") else detector)
-    settings = {name: value for name, value in options.items() if name not in NOT_LOGGED} | {"fetch": fetch}
-    settings |= {"model": str(model), "model_sha256": sha256(opened.path), "mien": __version__}
-    return settings | {"detector": file.name if file else "none", "detector_sha256": file and sha256(file)}
 
 
 def log_path(out: Path) -> Path:

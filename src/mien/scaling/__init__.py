@@ -11,12 +11,14 @@ from mien import __version__
 from mien.errors import MienError, check_number, say
 from mien.files import check_place, sweep, write_whole
 from mien.inference.classifier import DEFAULT_MODEL, Classifier
+from mien.inference.detection import detector_file
 from mien.inference.model_file import sha256
-from mien.inference.output import ResumeLog, Tally, log_path, run_settings
+from mien.inference.output import ResumeLog, Tally, log_path
 from mien.inference.pipeline import predict
 from mien.inputs import read_json
 from mien.labels import LabelSet
 
+NOT_LOGGED = ("batch_size", "threads", "font", "draw")  # options that do not change the rows: a run may be resumed with others
 PART = re.compile(r"part-\d{8}-[0-9a-f]{16}\.parquet")  # names of parts
 RECORD = "_run.json"  # of a whole run; readers of Parquet folders skip names with _
 PART_SIZE = 1000  # inputs of a part: 20 to 40 seconds of one core, which a killed worker costs
@@ -87,7 +89,10 @@ def predict_dataset(
     predict([], opened, detector, batch_size=batch_size, threads=threads, fetch=fetch, **options).close()  # checks the options
     files, folder = Files(filesystem), check_place(out, names)
     files.check(names, fetch)
-    settings = run_settings(opened, model, detector, options, fetch) | {"part_size": part_size}
+    file = detector_file("none" if options.get("faces") else detector)
+    settings = {name: value for name, value in options.items() if name not in NOT_LOGGED} | {"fetch": fetch}
+    settings |= {"model": str(model), "model_sha256": sha256(opened.path), "mien": __version__, "part_size": part_size}
+    settings |= {"detector": file.name if file else "none", "detector_sha256": file and sha256(file)}
     log = _open_log(folder, opened.labels.merge(options.get("labels") or {})[0], settings, names, resume)
     if log is None:
         say(f"mien: {str(out)!r} is whole, there is nothing to resume; choose another --out to predict again")

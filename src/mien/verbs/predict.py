@@ -9,17 +9,21 @@ from contextlib import closing, nullcontext, suppress
 from itertools import chain
 from typing import Any, Literal
 
-from mien.errors import MienError, printable, say, show
-from mien.inference import output
+from mien import __version__
+from mien.errors import MienError, load_table, printable, say, show
 from mien.inference.classifier import DEFAULT_MODEL, Classifier
+from mien.inference.detection import detector_file
 from mien.inference.explanation import MOST_FACES, Explanation, explain as explain_faces
+from mien.inference.model_file import sha256
 from mien.inference.output import SAFE_CSV, ResumeLog, Tally, check_out, check_parquet, choose_format, log_path, write
 from mien.inference.pipeline import predict as classify_faces
 from mien.inference.prediction import Prediction
 from mien.inference.prefetch import deferred_interrupts
 from mien.inference.sources import camera_number, check_names, is_stream, listed, read_paths, standard_input
 from mien.labels import LabelSet
-from mien.scaling import predict_on_ray
+from mien.scaling import NOT_LOGGED, predict_on_ray
+
+MISTAKES = load_table(__file__)
 
 
 def predict(
@@ -65,15 +69,14 @@ def predict(
     form = choose_format(format, path)
     if form == "parquet":
         check_parquet()
-    if csv_safe and form != "csv":
-        raise MienError(f"--csv-safe is for CSV, not for {form}; add --format csv, or leave it out.")
+    wrong = {"csv": csv_safe and form != "csv", "null": null and "-" not in source, "out": resume and path is None}
+    wrong |= {
+        "draw": resume and bool(options.get("draw")),
+        "ray": address is not None or workers is not None or part_size != 1000,
+    }
+    for mistake in filter(wrong.get, wrong):
+        raise MienError(MISTAKES[mistake].format(form))
     form = SAFE_CSV if csv_safe else form
-    if null and "-" not in source:
-        raise MienError("--null is for paths on standard input; give - as SOURCE, or leave it out.")
-    if resume and path is None:
-        raise MienError("--resume continues a file of predictions; name it with --out.")
-    if resume and options.get("draw") is not None:
-        raise MienError("--resume cannot know which pictures are drawn already; leave out --draw, or --resume.")
     if "-" not in source:
         check_names(source, fetch)
     opened = Classifier(model, threads=1, head=options.get("head"))
@@ -86,7 +89,11 @@ def predict(
         if resume and path.exists() and not log_path(path).exists():
             say(f"mien: {str(path)!r} is whole, there is nothing to resume; leave out --resume to replace it")
             return 0
-        log = ResumeLog(path, labels, output.run_settings(opened, model, detector, options, fetch), source, resume)
+        settings = {name: value for name, value in options.items() if name not in NOT_LOGGED} | {"fetch": fetch}
+        file = detector_file("none" if options.get("faces") else detector)
+        settings |= {"model": model, "model_sha256": sha256(opened.path), "mien": __version__}
+        settings |= {"detector": file.name if file else "none", "detector_sha256": file and sha256(file)}
+        log = ResumeLog(path, labels, settings, source, resume)
         if resume:
             items = listed(items, options.get("every", 1), log.skip, fetch)
     with deferred_interrupts(), closing(classify_faces(items, opened, detector, fetch=fetch, **options)) as rows:
