@@ -120,7 +120,7 @@ def divide(recipe: Recipe, faces: FaceSet, count: int, processes: int) -> np.nda
 def train_folds(
     recipe: Recipe, faces: FaceSet, out: Path, fold: np.ndarray, resume: bool, device: str, threads: int | None, quiet: bool
 ) -> np.ndarray:
-    """Train in out/fold-1, ... without each fold, then in `out` on all rows; return what each that did not see a row predicts."""
+    """Train in out/fold-1, ... without each fold, then in `out` on all; return what those that did not see a row predict."""
     recipe = replace(recipe, select_by="last")  # no row chooses an epoch
     runs = [out / f"fold-{number}" for number in range(1, fold.max() + 1)]
     open_run_folder(out, resume, recipe, faces.fingerprint())

@@ -70,10 +70,7 @@ def predict(
     if form == "parquet":
         check_parquet()
     wrong = {"csv": csv_safe and form != "csv", "null": null and "-" not in source, "out": resume and path is None}
-    wrong |= {
-        "draw": resume and bool(options.get("draw")),
-        "ray": address is not None or workers is not None or part_size != 1000,
-    }
+    wrong |= {"draw": resume and bool(options.get("draw")), "ray": (address, workers, part_size) != (None, None, 1000)}
     for mistake in filter(wrong.get, wrong):
         raise MienError(MISTAKES[mistake].format(form))
     form = SAFE_CSV if csv_safe else form
