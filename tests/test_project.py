@@ -66,7 +66,9 @@ def test_the_workflow_runs_commands_that_exist():
 def test_everything_public_is_typed():
     done = run("basedpyright", "--pythonpath", sys.executable, "--verifytypes", "mien", "--ignoreexternal", "--outputjson")
     symbols = json.loads(done.stdout)["typeCompleteness"]["symbols"]
-    values = [value for value in (getattr(mien, name) for name in mien.__all__) if inspect.isclass(value) or inspect.isfunction(value)]
+    values = [
+        value for value in (getattr(mien, name) for name in mien.__all__) if inspect.isclass(value) or inspect.isfunction(value)
+    ]
     public = {f"{value.__module__}.{value.__qualname__}" for value in values}
     found = [each for each in symbols if any(each["name"] == name or each["name"].startswith(f"{name}.") for name in public)]
     assert len(found) > 100
