@@ -43,8 +43,15 @@ def test_the_wheel_holds_the_package_and_nothing_else(published):
     passes("check-wheel-contents", published[0])
 
 
-def test_the_citation_is_valid_and_names_this_version():
-    passes("cffconvert", "--validate")
+@pytest.mark.slow
+def test_the_citation_is_valid():
+    done = run("uv", "tool", "run", "--quiet", "cffconvert==2.0.0", "--validate")  # needs an older jsonschema than Ray
+    if "Failed to fetch" in done.stderr:
+        pytest.skip("the package registry cannot be reached")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_citation_names_this_version():
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == mien.__version__
 
 
