@@ -103,15 +103,12 @@ def train(
 def train_folds(
     recipe: Recipe, faces: FaceSet, out: Path, count: int, resume: bool, device: str, threads: int | None, quiet: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Train in out/fold-1, ... without each fold, then on all rows; return each row's fold and what its fold's model predicts.
-
-    No row chooses an epoch: all models are of the last one. Each row's temperature is the mean one of the other folds.
-    """
-    fold = faces.folds(count, recipe.seed)
+    """Train in out/fold-1, ... without each fold, then on all rows; return each row's fold and what its model predicts."""
+    fold, recipe = faces.folds(count, recipe.seed), replace(recipe, select_by="last")  # no row chooses an epoch
     for label, name in enumerate(faces.labels):
         if without := count - len(np.unique(fold[faces.classes == label])):
             say(f"no rows of {name} in {without} of {count} folds")
-    recipe, runs = replace(recipe, select_by="last"), [out / f"fold-{number}" for number in range(1, fold.max() + 1)]
+    runs = [out / f"fold-{number}" for number in range(1, fold.max() + 1)]
     open_run_folder(out, resume, recipe, faces.fingerprint())
     for number, run in enumerate(runs, start=1):
         held = np.where(fold == number, SPLITS.index("validation"), SPLITS.index("train")).astype(np.uint8)
