@@ -4,7 +4,7 @@ import pytest
 
 from mien.evaluation.metrics import Difference, proportion
 from mien.evaluation.record import TrainingCopies
-from mien.evaluation.report import cautions
+from mien.evaluation.report import Report, cautions
 
 
 def cautions_of_training(record):
@@ -88,4 +88,52 @@ def test_many_faces_that_resemble_training_faces_are_a_caution_of_its_own(record
     assert "--data.group" in found[0]
     few = replace(copies, alike=1)
     assert cautions_of_training(replace(record, training_copies=few)) == []
-    assert "0 of the 5 faces are copies" in cautions(replace(record, training_copies=few))[0]
+    said = "1 of the 5 faces resembles faces the model was trained on closely. Without it the accuracy is"
+    assert cautions(replace(record, training_copies=few))[0].startswith(said)
+
+
+def with_copies(record, record_of, exact, alike, **fields):
+    gap = Difference(0.5, -0.1, 0.9)
+    without = record_of([(80, 10, 10)], [0]).all_rows
+    copies = TrainingCopies("signatures", 900, exact, alike, proportion(4, 4), without, gap, gap.times(0.8))
+    return replace(record, training_copies=copies, **fields)
+
+
+@pytest.mark.parametrize(
+    ("exact", "alike", "words"),
+    [
+        (1, 0, "without 1 copy of training faces: accuracy 100.0%, 95% interval 20.7% to 100.0%; it contributes"),
+        (0, 1, "without 1 face that resembles a training face: accuracy"),
+        (0, 2, "without 2 faces that resemble a training face: accuracy"),
+        (2, 1, "without 2 copies of training faces and 1 face that resembles one: accuracy"),
+    ],
+)
+def test_the_terminal_names_the_copies_that_there_are(exact, alike, words, record, record_of, tmp_path):
+    table = Report(with_copies(record, record_of, exact, alike), tmp_path).table()
+    assert words in table
+    assert ("they contribute" in table) == (exact + alike > 1)
+
+
+def test_data_with_groups_are_advised_otherwise(record, record_of):
+    alone = {"count": 10, "in_training": 0}
+    assert (
+        "; if no group is on both sides, different people may look alike at 48 pixels"
+        in (cautions_of_training(with_copies(record, record_of, 0, 4, over_groups=alone))[0])
+    )
+    known = {"model": record.model | {"trained_on": {"path": "faces"}}, "data": record.data | {"split": "validation"}}
+    found = cautions_of_training(with_copies(record, record_of, 0, 4, over_groups=alone, **known))[1]
+    assert "although no group is on both sides" in found
+    assert "Keep each person" not in found
+    shared = cautions_of_training(with_copies(record, record_of, 0, 4, over_groups={"count": 10, "in_training": 2}, **known))
+    assert shared[1].endswith("on one side of every split.")
+
+
+def test_rows_most_of_which_were_in_training_are_a_note(record, record_of):
+    (found,) = cautions_of_training(with_copies(record, record_of, 4, 0))
+    assert found.startswith("4 of the 5 faces are faces the model was trained on: the metrics show what it has memorised")
+
+
+def test_the_terminal_says_that_one_group_says_nothing_about_others(record, tmp_path):
+    one = {"count": 1, "in_training": 0, "accuracy": None}
+    table = Report(replace(record, over_groups=one), tmp_path).table()
+    assert "all faces are of 1 group: figures on one group say nothing about others; use --folds 5" in table

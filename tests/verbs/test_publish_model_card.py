@@ -46,6 +46,15 @@ def test_the_hub_reads_the_head(record):
     assert found == {"accuracy": (0.75, "validation"), "f1": (0.7012, "validation")}
 
 
+def test_the_card_has_the_interval_over_groups_and_the_name_of_the_data(record):
+    record["data"]["path"] = "Studio photos.csv"
+    record["over_groups"] = {"count": 10, "accuracy": [0.51, 0.93]}
+    text = model_card("alice/faces", METADATA, [record])
+    words = "the interval of the accuracy over the 10 groups (people, clips) is 51.0% to 93.0%"
+    assert f"On Studio photos.csv, validation rows, {words}" in text
+    assert huggingface_hub.ModelCard(text).data.eval_results[0].dataset_type == "studio-photos"
+
+
 def test_its_words_are_those_of_the_report(record):
     text = model_card("alice/faces", METADATA, [record])
     for words in (
