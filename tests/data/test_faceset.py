@@ -155,7 +155,7 @@ def test_no_rows_can_be_taken(faces):
 
 @pytest.mark.parametrize("rows", [[4, 5, 6], [6], [-7], [True] * 5, [True] * 7, [0.5]])
 def test_rows_that_are_not_there_are_an_error(faces, rows):
-    with pytest.raises(IndexError):
+    with pytest.raises(MienError, match="These are no rows of"):
         faces.take(np.array(rows))
 
 

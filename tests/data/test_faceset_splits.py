@@ -67,7 +67,7 @@ def test_no_limit_and_one_above_the_rows_take_all(uneven, capsys):
 
 @pytest.mark.parametrize("amount", [0, -3, 0.0, -0.5, 1.0, 1.5, float("nan"), float("inf"), True, "many"])
 def test_a_limit_that_is_no_number_of_rows_and_no_share_is_refused(uneven, amount):
-    with pytest.raises(MienError, match="--limit must be a whole number of rows or a share between 0 and 1, not"):
+    with pytest.raises(MienError, match=r"The limit \(--limit\) must be a number of rows or a share between 0 and 1, not"):
         limited(uneven, amount)
 
 

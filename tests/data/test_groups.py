@@ -81,6 +81,7 @@ def test_groups_by_likeness_join_shots_of_one_moment_and_no_strangers(people):
         ("re:^(x)", "finds no group in the names of 48 of 48 rows"),
         ("re:^(p3)?", "finds no group in the names of 42 of 48 rows, such as 'happy/p0_0.png'"),
         ("re:p", "has no (group)"),
+        ("Auto", "Did you mean 'auto'?"),
         ("re:(", "not a regular expression"),
     ],
 )
@@ -111,6 +112,20 @@ def test_changes_of_a_faceset_keep_its_groups(faces):
     assert [kept.id(row).split("/")[1][:2] for row in range(len(kept))] == kept.groups.tolist()
     assert faces.merge({"other": ["happy", "sad"]}).groups.tolist() == faces.groups.tolist()
     assert faces.take(np.array([5, 0])).groups.tolist() == faces.groups[[5, 0]].tolist()
+
+
+def test_groups_given_as_a_list_are_an_array(faces):
+    changed = replace(faces, groups=["a", "b"] * 24)
+    assert changed.groups.dtype.kind == "U"
+    assert changed.groups.tolist() == ["a", "b"] * 24
+    with pytest.raises(MienError, match="48 texts in the column 'groups'"):
+        replace(faces, groups=list(range(48)))
+
+
+@pytest.mark.parametrize("group", [5, ["person"], "", "  "])
+def test_a_group_that_is_no_name_is_a_sentence(group):
+    with pytest.raises(MienError, match="names no groups; give a column"):
+        DataSource("faces", group=group)
 
 
 def test_groups_of_another_length_are_rejected(faces):
@@ -181,7 +196,7 @@ def test_folds_without_groups_are_stratified(faces):
 
 
 def test_too_few_groups_or_rows_for_folds_are_a_sentence(faces):
-    with pytest.raises(MienError, match="9 folds need as many groups, and as many rows of one label; there are only 8"):
+    with pytest.raises(MienError, match="9 folds need as many groups, and as many rows of one label; there are only 8 groups"):
         faces.folds(9)
     with pytest.raises(MienError, match="17 folds need as many rows"):
         replace(faces, groups=None).folds(17)

@@ -127,7 +127,7 @@ def test_resuming_with_other_folds_is_an_error(run, people, capsys):
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
-        (("--folds", "6"), "6 folds need as many groups, and as many rows of one label; there are only 5."),
+        (("--folds", "6"), "6 folds need as many groups, and as many rows of one label; there are only 5 groups."),
         (("--folds", "1"), "The number of folds must be at least 2, not 1."),
         (("--folds", "2", "--devices", "2"), "several devices or processes; leave --devices"),
         (("--folds", "2", "--recipe.early_stopping", "3", "--recipe.select_by", "loss"), "recipes that stop early"),

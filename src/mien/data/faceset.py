@@ -81,6 +81,8 @@ class FaceSet:
             good = (rows >= 0).all(axis=1) & (np.isclose(total, 1, atol=1e-3) | (bool(or_zeros) & (total == 0)))
             if len(wrong := np.flatnonzero(~good)):
                 raise MienError(MISTAKES["no shares"].format(name, or_zeros, wrong[0], rows[wrong[0]].tolist()))
+        if isinstance(self.groups, list | tuple):
+            object.__setattr__(self, "groups", np.array(self.groups))
         if self.sizes is not None and self.sizes.shape != (count, 2):
             raise MienError(f"{count} images need as many sizes, height and width, not {self.sizes.shape}.")
         if self.splits.shape != (count,) or self.ids.shape != (count,):
@@ -159,11 +161,14 @@ class FaceSet:
         return bytes(self.ids[row]).decode(errors="backslashreplace")
 
     def take(self, rows: np.ndarray) -> "FaceSet":
-        """Take rows by indices, negative ones counted from the end, or by a mask of N booleans; IndexError if they do not fit.
+        """Take rows by indices, negative ones counted from the end, or by a mask of N booleans; MienError if they do not fit.
 
         Consecutive rows stay memory-mapped, others are copied.
         """
-        rows = np.arange(len(self))[rows]
+        try:
+            rows = np.arange(len(self))[rows]
+        except IndexError as problem:
+            raise MienError(f"These are no rows of {len(self):,} faces: {problem}.") from None
         chosen = slice(rows[0], rows[0] + len(rows)) if len(rows) and (np.diff(rows) == 1).all() else rows
         arrays = {name: getattr(self, name) for name in ("images", "targets", "splits", "ids", "votes", "sizes", "groups")}
         taken: dict[str, Any] = {name: values[chosen] for name, values in arrays.items() if values is not None}
@@ -243,8 +248,8 @@ class FaceSet:
         check_number("The seed", seed, 0, 1e18)
         classes, groups = self.classes, self.groups
         what, units = ("rows", np.arange(len(self))) if groups is None else ("groups", groups)
-        if (most := min(len(np.unique(units)), int(self.counts().max()))) < count:
-            raise MienError(f"{count} folds need as many {what}, and as many rows of one label; there are only {most}.")
+        if (fewest := min((len(np.unique(units)), what), (int(self.counts().max()), "rows of a label")))[0] < count:
+            raise MienError(MISTAKES["few for folds"].format(count, what, *fewest))
         folds, method = np.zeros(len(self), dtype=np.int64), StratifiedKFold if groups is None else StratifiedGroupKFold
         with warnings.catch_warnings(action="ignore"):  # that a label has fewer rows than there are folds
             parts = method(count, shuffle=True, random_state=seed).split(classes, classes, groups)
@@ -300,13 +305,18 @@ def move_split(faces: FaceSet, source: str, into: str) -> FaceSet:
     return replace(faces, splits=moved.astype(np.uint8))
 
 
+def check_limit(amount: int | float | None) -> None:
+    """Raise a MienError unless it is a number of rows, a share of them, or None."""
+    if not (amount is None or (type(amount) is int and 1 <= amount <= 1e9) or (type(amount) is float and 0 < amount < 1)):
+        raise MienError(MISTAKES["limit"].format(shortened(amount, form=repr)))
+
+
 def limited(faces: FaceSet, amount: int | float | None, seed: int = 0) -> FaceSet:
     """Take a number of random rows or a share of them, stratified by label and split, at least one of each; all for None."""
     if amount is None:
         return faces
+    check_limit(amount)
     is_share, every = isinstance(amount, float), len(faces)
-    if type(amount) not in (int, float) or not (0 < amount < 1 if is_share else 1 <= amount <= 1e9):
-        raise MienError(f"--limit must be a whole number of rows or a share between 0 and 1, not {shortened(amount)}.")
     if amount >= every:
         say(f"--limit {amount} takes all {every:,} faces")
         return faces

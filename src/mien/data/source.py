@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mien.errors import MienError
+from mien.errors import MienError, shortened
 
 FormatName = Literal["auto", "pack", "fer2013-csv", "parquet", "manifest", "folders"]  # `reading.FORMATS` has their readers
 VotesAs = Literal["distribution", "majority", "beside"]  # how FER+ votes are used; see `DataSource.votes_as`
@@ -51,6 +51,8 @@ class DataSource:
             raise MienError("The data have an empty path; name a file or a folder.")
         if self.votes is None and self.votes_as != "distribution":
             raise MienError(f"--data.votes_as {self.votes_as} needs the votes: add --data.votes fer2013new.csv.")
+        if self.group is not None and (not isinstance(self.group, str) or not self.group.strip()):
+            raise MienError(f"--data.group {shortened(self.group, form=repr)} names no groups; give a column, re:... or auto.")
         for name in ("path", "votes", "drop"):
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, Path(value))

@@ -149,7 +149,7 @@ class _Manifest:
             raise MienError(KNOWN["mistakes"]["columns"].format(place, columns))
         if absent := [name for name in carried if name not in names]:
             others = [name for name in names if name and name not in (image, *self.shares)]
-            hint = suggestion(absent[0], others, phrase=" Did you mean {!r}?")
+            hint = suggestion(absent[0], [*others, "auto"], phrase=" Did you mean {!r}?")
             raise MienError(KNOWN["mistakes"]["no column"].format(place, absent[0], ", ".join(others), hint))
         self.tree, self.tables, self.image, self.carried = tree, tables, image, carried
         self.has_pixels = image.casefold() == "pixels"

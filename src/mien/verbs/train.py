@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mien.data.faceset import FaceSet, limited
+from mien.data.faceset import FaceSet, check_limit, limited
 from mien.data.source import DataSource, as_source
 from mien.errors import MienError, check_number, say
 from mien.files import AUDIT, COMPARISON, EXCLUDED_ROWS, REPORT, FolderKind, check_file, check_folder, write_whole
@@ -77,6 +77,7 @@ def train(
         if value is not None:
             check_number(f"The number of {name}", value, least)
     out = Path(out)
+    check_limit(limit)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     recipe = replace(recipe, merge={**(recipe.merge or {}), **labels}) if labels else recipe
     if folds is not None:
@@ -161,6 +162,7 @@ def evaluate(
     """
     require("evaluate", "sklearn", "matplotlib", "jinja2")
     out = Path(out)
+    check_limit(limit)
     is_earlier = check_folder(out, REPORT, [*inputs_of(data, out), model])
     from mien.evaluation import label_match, report as reports
     from mien.inference.classifier import Classifier
@@ -225,7 +227,10 @@ def audit(
             says what to do.
     """
     require("evaluate", "sklearn", "scipy", "matplotlib", "jinja2")
+    if (write is None and (near or force)) or {type(near), type(force)} != {bool}:
+        raise MienError("--near and --force belong to --write FILE, and are true or false; add --write, or leave them out.")
     folder, file = Path(out), None if write is None else Path(write)
+    check_limit(limit)
     is_earlier = check_folder(folder, AUDIT, inputs_of(data, folder))
     if file is not None:
         check_file(str(write), EXCLUDED_ROWS, inputs_of(data), "--write")
@@ -280,7 +285,7 @@ def compare(
         raise MienError(f"There is no format {format!r}; choose {', '.join(dict.fromkeys(FORMATS.values()))}.")
     if format == "json" and title is not None:
         raise MienError("JSON has no title; leave out --title, or choose the format table or html.")
-    sources = [Path(run) for run in runs]
+    sources = [Path(run) for run in ([runs] if isinstance(runs, str | Path) else runs)]
     if not sources:
         raise MienError("There are no runs to compare; name at least one.")
     is_earlier = out is not None and check_file(out, COMPARISON, sources).exists()
