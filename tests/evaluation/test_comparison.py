@@ -184,3 +184,12 @@ def test_json_of_the_command_line_is_a_source_again(run, tmp_path):
 def test_json_has_no_title(run, capsys):
     assert main(["compare", str(run), "--format", "json", "--title", "My runs"]) == 2
     assert "JSON has no title" in capsys.readouterr().err
+
+
+def test_rows_on_training_faces_are_marked_and_a_best_epoch_is_only_named_where_one_was_chosen():
+    seen = replace(MADE_UP, name="seen", split="all", on_training_faces=True, epochs=7, best_epoch=None)
+    text = render([seen], command="mien compare seen", format="md")
+    assert "| seen (on training faces)" in text
+    assert "best" not in text
+    chosen = replace(MADE_UP, split="validation", epochs=7, best_epoch=3)
+    assert "The best epoch was chosen" in render([chosen], command="mien compare it", format="md")

@@ -23,6 +23,7 @@ from mien.inference.classifier import Classifier
 from mien.inputs import csv_rows, parse_yaml, read_json
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
+LATER = ("test_time_augmentation", "on_training_faces")  # fields of `RunSummary` that earlier files lack
 DASHES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 Places = Mapping[str, int]  # of a run among all runs of the page, by its name, for its colour, mark and dashes
 
@@ -54,6 +55,7 @@ class RunSummary:
     hardware: str | None = None  # of the training; None where the model file does not say
     command: str | None = None  # command lines that trained and evaluated it; None if called from Python
     test_time_augmentation: str | None = None  # flip or ten-crops
+    on_training_faces: bool = False  # whether most of the faces were in training
 
 
 def summarise(folder: Path) -> RunSummary:
@@ -63,6 +65,7 @@ def summarise(folder: Path) -> RunSummary:
         raise MienError(MISTAKES["no report"].format(folder))
     record = read_report(report / "metrics.json")
     figures, augmentation = record["all_rows"], record.get("test_time_augmentation")
+    copies = {} if record.get("cross_validation") else record.get("training_copies") or {}
     training = {} if run is None else _training(run, report, record)
     model = record["model"]["name"].removesuffix(".onnx") if run is None else run.resolve().name
     is_own = run is not None and report.resolve().name == "report"
@@ -79,6 +82,7 @@ def summarise(folder: Path) -> RunSummary:
         support={each["label"]: each["support"] for each in figures["labels"]},
         parameters=record["model"]["parameters"],
         test_time_augmentation=augmentation["kind"] if augmentation else None,
+        on_training_faces=bool(record["data"].get("same_as_training") or 2 * copies.get("exact", 0) > figures["n"]),
         **{"command": record["command"]} | training,
     )
 
@@ -116,10 +120,10 @@ def _training(run: Path, report: Path, record: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def best_epoch(log: dict[str, np.ndarray], select_by: str) -> int:
-    """Find the epoch whose weights training kept, counted from 1: the first of the best by accuracy or loss, or the last."""
+def best_epoch(log: dict[str, np.ndarray], select_by: str) -> int | None:
+    """Find the epoch that training chose, counted from 1: the first of the best by accuracy or loss; None: it kept the last."""
     if select_by == "last":
-        return int(log["epoch"][-1])
+        return None
     best = np.nanargmin(log["validation_loss"]) if select_by == "loss" else np.nanargmax(log["validation_accuracy"])
     return int(log["epoch"][best])
 
@@ -133,7 +137,7 @@ def read_summaries(path: Path) -> list[RunSummary]:
     known, found = [field.name for field in fields(RunSummary)], []
     for number, row in enumerate(rows, start=1):
         where = f"{path} is not {made}: run {number}"
-        if missing := [name for name in known if name not in row and name != "test_time_augmentation"]:  # added later
+        if missing := [name for name in known if name not in row and name not in LATER]:  # added later
             others = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             raise MienError(f"{where} lacks {', '.join(missing[:3])}{others}; {again}.")
         if unknown := [name for name in row if name not in known]:
@@ -297,7 +301,7 @@ def plot_trainings(runs: Mapping[str, RunSummary], places: Places) -> Figure:
         colour, mark = _colour_and_mark(place)
         curve = np.array(each.validation_accuracy_by_epoch, dtype=float)
         dashes = DASHES[place // len(SERIES) % len(DASHES)]
-        kept = [] if each.best_epoch is None else [each.best_epoch - 1]
+        kept = [(each.best_epoch or len(curve)) - 1]
         style: Any = {"color": colour, "linestyle": dashes, "marker": mark, "markevery": kept}
         axes.plot(np.arange(1, len(curve) + 1), curve, linewidth=1.6, markersize=6.5, label=plain(name, 30), **style)
     axes.set_xlabel("epoch")
