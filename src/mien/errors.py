@@ -110,9 +110,8 @@ def in_plain_words(problem: str) -> str:
     if union := re.search(r"^(.*?)Does not validate against any of the Union subtypes Subtypes: (.*?) Errors: (.*)", words):
         if inner := re.match(r"Problem with given class_path '[\w.]+': (.*?)(?: Expected a <class 'NoneType'>|$)", union[3]):
             return f"{union[1]}{in_plain_words(inner[1]).removeprefix('--')}"  # of a dataclass, or null
-        kinds = re.findall(
-            r"int|float|bool|str|list|dict|NoneType", re.sub(r"\[(?:str|str, list\[str\])\]|\bint\b.*?(?=float)", "", union[2])
-        )
+        types = re.sub(r"\[(?:str|str, list\[str\])\]|\bint\b.*?(?=float)", "", union[2])
+        kinds = re.findall(r"int|float|bool|str|list|dict|NoneType", types)
         value = re.search(r"Given value: (.*)$", words) or re.search(r"Got value: (.*?)(?: Expected| Given|$)", words)
         given = f", not {shortened(value[1])}" if value else ""
         return f"{union[1]}expected {' or '.join(KINDS[kind] for kind in kinds)}{given}"
