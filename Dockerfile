@@ -1,5 +1,6 @@
 # The service of mien, without PyTorch. In a clone:
 #   docker build -t mien .
+#   export MIEN_TOKEN=$(openssl rand -hex 32)
 #   docker run --rm --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --memory 4g \
 #     -e MIEN_TOKEN -p 127.0.0.1:8000:8000 mien
 FROM python:3.13-slim AS build

@@ -83,18 +83,22 @@ def serve(
         host: address to listen on; by default it is reached from this machine only.
         port: port to listen on; 0 is any free one.
         token: a secret that every request needs as `Authorization: Bearer TOKEN`, except those of /health and /ready; by
-            default that in MIEN_TOKEN, which other users of the machine do not see.
-        no_auth: listen on an address that other machines reach without a token.
+            default that in MIEN_TOKEN, which other users of the machine do not see. Where other machines reach the service,
+            it has at least 16 characters.
+        no_auth: listen without a token on an address that other machines reach; not together with a token.
         **options: see `create_app`.
 
     Raises:
         MienError: as `create_app` does, or if it cannot listen there.
     """
-    token = token or os.environ.get("MIEN_TOKEN") or None
+    origin = "MIEN_TOKEN is set" if token is None else "--token is given"
+    token = os.environ.get("MIEN_TOKEN") or None if token is None else token
+    if no_auth and token is not None:
+        raise MienError(f"--no-auth lets everyone in, but {origin}, which asks for a token; leave out one of them.")
     app = create_app(model, token=token, **options)  # first, since it says which packages are missing
     from mien.serving.server import run
 
-    run(app, host, port, is_guarded=no_auth or token is not None)
+    run(app, host, port, token, no_auth)
 
 
 def page(*, out: str | Path, model: str | Path | None = None) -> str:
