@@ -267,6 +267,14 @@ def test_with_a_token_the_server_prints_a_request_without_the_token(photo):
     assert (status, rest) == (200, "mien: stopped\n")
 
 
+def test_the_server_says_the_name_of_the_run(run):
+    words = [sys.executable, "-m", "mien.cli", "serve", "--port", "0", "--model", str(run)]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        line = process.stderr.readline()
+        process.terminate()
+    assert line.startswith(f"mien: {run.name} answers at http://127.0.0.1:")
+
+
 def test_a_port_in_use_is_told(capsys):
     with socket.create_server(("127.0.0.1", 0)) as other:
         assert main(["serve", "--port", str(other.getsockname()[1])]) == 2

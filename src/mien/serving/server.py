@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mien.errors import MienError, check_number, say
+from mien.serving.browser_page import model_name
 from mien.serving.guard import MOST_HEAD
 
 SHORTEST_TOKEN = 16  # characters, where other machines may guess it
@@ -102,7 +103,7 @@ def run(app: FastAPI, host: str, port: int, token: str | None = None, no_auth: b
         logging.getLogger(name).setLevel(logging.ERROR)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # which uvicorn calls after it has stopped
     try:
-        address, model = listener.getsockname(), state.predictor.classifier.path.stem
+        address, model = listener.getsockname(), model_name(state.predictor.classifier.path)
         place = f"http://{f'[{address[0]}]' if ':' in address[0] else address[0]}:{address[1]}"
         say(f"mien: {model} answers at {place}; {'' if token else '/docs says how, and '}Ctrl-C stops it")
         if token:  # which a browser does not send, so that it cannot open /docs

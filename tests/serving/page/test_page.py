@@ -64,9 +64,22 @@ def test_a_model_of_ones_own_without_priors_and_with_one_head(tmp_path):
     assert told["heads"] == {"label": {"output": "probabilities", "training": None, "power": 0.0}}
 
 
-@pytest.mark.parametrize(("given", "name"), [("runs/x", "x"), ("runs/x/model.onnx", "x"), ("hf:somebody/faces", "faces")])
-def test_a_model_has_the_name_of_its_run_or_repository(given, name, tmp_path, monkeypatch):
-    assert describe(Classifier("mien-s-int8"), given)["name"] == name
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("runs/x/model.onnx", "x"),
+        ("x.v2/model.onnx", "x.v2"),
+        ("other.onnx", "other"),
+        ("hub/models--somebody--faces/snapshots/0a1b/model.onnx", "faces"),
+    ],
+)
+def test_a_model_has_the_name_of_its_run_or_repository(file, name, tmp_path, monkeypatch):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    build_model(path, labels=["calm", "tense"])
+    assert describe(Classifier(path))["name"] == name
+    monkeypatch.chdir(path.parent)
+    assert describe(Classifier(path.name))["name"] == name
 
 
 def test_the_command_writes_the_page_and_replaces_an_earlier_one(tmp_path, capsys):
