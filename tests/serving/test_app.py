@@ -177,7 +177,7 @@ def test_the_sentence_about_an_option_is_that_of_python(client, photo, told):
 
 def test_several_mistakes_are_listed_once_each(client, photo):
     answer = client.post("/predict", content=photo, params={"every": "x", "faces": "maybe", "a": "1"}).json()
-    assert [each["name"] for each in answer["errors"]] == ["a", "every", "faces"]
+    assert [each["name"] for each in answer["errors"]] == ["a", "faces", "every"]
     assert answer["detail"] == answer["errors"][0]["message"]
 
 
