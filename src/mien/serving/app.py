@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from mien import __version__
-from mien.errors import MienError, check_number, load_table
+from mien.errors import MienError, load_table
 from mien.inference.classifier import MODELS, Classifier
 from mien.inference.prediction import Frame
 from mien.inference.sources import inline_bytes
@@ -53,8 +53,6 @@ def build(
     **limits: Any,
 ) -> FastAPI:
     """Make the app; the parameters are those of `create_app`."""
-    check_number("The most megabytes of a request", max_megabytes, 1e-3, whole=False)
-    check_number("The seconds to send a request", send_seconds, 1e-3, whole=False)
     if token is not None and not (token.isascii() and token.isprintable() and token.strip() == token != ""):
         raise MienError("The token must consist of printable ASCII characters, without spaces around them; make another.")
     predictor = Predictor(model, max_seconds=max_seconds, **limits)

@@ -14,7 +14,7 @@ from typing import Any
 from fastapi import HTTPException, Request
 from starlette.requests import ClientDisconnect
 
-from mien.errors import MienError, check_number
+from mien.errors import MienError
 from mien.inference.classifier import Classifier, open_classifier, usable_cores
 from mien.inference.detection import detector_file, open_detector
 from mien.inference.output import Tally, write
@@ -41,12 +41,6 @@ class Predictor:
         threads: int | None,
     ) -> None:
         self.threads = min(usable_cores(), MOST_THREADS) if threads is None else threads
-        check_number("The number of threads", self.threads, 1)
-        check_number("The most megapixels of an image", max_megapixels, 1e-6, whole=False)
-        check_number("The most images of a request", max_images, 1)
-        check_number("The most faces of an image", max_faces, 1)
-        check_number("The most seconds of a request", max_seconds, 1e-3, whole=False)
-        check_number("The length of the queue", queue, 0)
         self.classifier = open_classifier(model)
         self.max_images, self.pending = max_images, 0  # requests that wait or are processed
         self._most_pixels, self._max_seconds, self._most_pending = max_megapixels * 1e6, max_seconds, self.threads + queue

@@ -61,7 +61,7 @@ class _Protocol(H11Protocol):
 
 def check_host(host: str, port: int, token: str | None, no_auth: bool = False) -> tuple[socket.AddressFamily, Any]:
     """Return the address to listen on; MienError if other machines reach it without a token, or with one that is too short."""
-    check_number("The port", port, 0, 65_535)
+    check_number("--port", port, 0, 65_535)
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except (OSError, UnicodeError):

@@ -95,6 +95,13 @@ def test_the_command_writes_the_page_and_replaces_an_earlier_one(tmp_path, capsy
     assert (out / "mine.txt").read_text() == "mine"
 
 
+def test_a_folder_of_anything_else_is_no_page(tmp_path, capsys):
+    (tmp_path / "faces").mkdir()
+    (tmp_path / "faces" / "a.png").touch()
+    assert main(["page", "--out", str(tmp_path / "faces")]) == 2
+    assert "exists and is no page of mien page; choose another folder" in capsys.readouterr().err
+
+
 def test_a_model_that_cannot_be_used_leaves_nothing(tmp_path, capsys):
     (tmp_path / "bad.onnx").write_bytes(b"not a model")
     assert main(["page", "--out", str(tmp_path / "page"), "--model", str(tmp_path / "bad.onnx")]) == 2
