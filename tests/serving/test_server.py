@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import io
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -273,6 +274,23 @@ def test_the_server_says_the_name_of_the_run(run):
         line = process.stderr.readline()
         process.terminate()
     assert line.startswith(f"mien: {run.name} answers at http://127.0.0.1:")
+
+
+def test_the_health_check_of_the_container_asks_the_port_of_the_command(tmp_path):
+    text = (Path(mien.__file__).parents[2] / "Dockerfile").read_text()
+    _, _, code = json.loads(re.search(r"^HEALTHCHECK .*\\\n +CMD (.*)$", text, re.MULTILINE)[1])
+    assert code.count("/proc/1/cmdline") == 1
+
+    def check(*words):
+        line = tmp_path / "cmdline"
+        line.write_text("".join(f"{word}\0" for word in ("python", "mien", "serve", "--host", "0.0.0.0", *words)))
+        command = [sys.executable, "-c", code.replace("/proc/1/cmdline", str(line))]
+        return subprocess.run(command, capture_output=True, check=False).returncode
+
+    with load.server("--threads", 1) as (_, port):
+        assert (check("--port", port), check(f"--port={port}")) == (0, 0)
+    assert (check("--port", port), check(f"--port={port}")) == (1, 1)
+    assert "or [8000])" in code
 
 
 def test_a_port_in_use_is_told(capsys):
