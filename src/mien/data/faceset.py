@@ -4,6 +4,7 @@ import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -140,7 +141,7 @@ class FaceSet:
         """1 for gray, 3 for RGB."""
         return 1 if self.images.ndim == 3 else 3
 
-    @property
+    @cached_property
     def classes(self) -> np.ndarray:
         """The most probable label of every row, the first of equals: (N,), int64."""
         return np.asarray(self.targets.argmax(axis=1))

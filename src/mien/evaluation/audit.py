@@ -138,8 +138,8 @@ def describe_loss(audit: Audit, rows: Sequence[int]) -> str:
 
 def _groups(group: np.ndarray) -> list[np.ndarray]:
     order = np.argsort(group, kind="stable")
-    parts = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
-    return [part for part in parts if len(part) > 1]
+    _, first, counts = np.unique(group[order], return_index=True, return_counts=True)
+    return [order[start : start + count] for start, count in zip(first, counts, strict=True) if count > 1]
 
 
 def _exact_copies(faces: FaceSet, copies: Copies) -> Finding:
