@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from mien.training import batches
 from mien.training.batches import DeviceFaces, TrainingBatches, in_order
 from mien.training.recipe import Balance
 
@@ -80,3 +81,39 @@ def test_processes_validate_every_face_once(drawn, processes):
     parts = [torch.cat([b.faces for b in in_order(faces, 9, rank, processes)]) for rank in range(processes)]
     assert len({len(part) for part in parts}) == 1
     assert torch.equal(torch.cat(parts)[: len(faces)], faces.images)
+
+
+@pytest.fixture
+def large(drawn, monkeypatch):
+    """Drawn faces that do not fit into memory, in 21 blocks of 4 rows, shuffled in windows of 5 blocks."""
+    monkeypatch.setenv("MIEN_MEMORY", "0")
+    monkeypatch.setattr(batches, "BLOCK", 4)
+    monkeypatch.setattr(batches, "WINDOW", 5)
+    return DeviceFaces(drawn, CPU)
+
+
+def test_faces_that_do_not_fit_into_memory_come_once_each_by_windows_of_random_blocks(large):
+    orders = [TrainingBatches(large, 4, seed=0, epoch=epoch).order.numpy() for epoch in (0, 1, 0)]
+    assert (orders[0] == orders[2]).all()
+    assert (orders[0] != orders[1]).any()
+    for order in orders:
+        assert sorted(order) == list(range(84))
+        windows = [order[start : start + 20] for start in range(0, 80, 20)]
+        assert [len(set(rows // 4)) for rows in windows] == [5] * 4
+        assert all((np.diff(rows) != 1).sum() > 10 for rows in windows)
+
+
+def test_blocks_keep_what_balance_draws(large, monkeypatch):
+    balance = Balance(sampler=True, augment_minorities=True)
+    by_blocks = TrainingBatches(large, 4, seed=0, epoch=0, balance=balance)
+    monkeypatch.delenv("MIEN_MEMORY")
+    at_random = TrainingBatches(large, 4, seed=0, epoch=0, balance=balance)
+    assert sorted(by_blocks.order.tolist()) == sorted(at_random.order.tolist())
+    assert by_blocks.order.tolist() != at_random.order.tolist()
+    assert by_blocks.is_copy.sum() == at_random.is_copy.sum()
+
+
+def test_two_processes_share_the_batches_of_blocks(large):
+    one = [batch.faces for batch in TrainingBatches(large, 6, seed=0, epoch=0)]
+    parts = [[batch.faces for batch in TrainingBatches(large, 6, 0, 0, rank=rank, processes=2)] for rank in (0, 1)]
+    assert all(torch.equal(whole, torch.cat(halves)) for whole, *halves in zip(one, *parts, strict=True))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -15,8 +15,7 @@ from mien.errors import MienError
 from mien.images import prepare
 
 SIDE = 48  # faces are compared in gray at this height and width, those of FER-2013
-CHUNK, MANY = 16_384, 2**18  # faces processed at a time, which bounds memory, and fingerprints
-MOST_LINKS = 2**22  # links collected before they are merged
+CHUNK = 16_384  # faces processed at a time, which bounds memory
 PAIRS = 512  # pairs compared at a time
 THUMBNAIL = 12  # height and width of a fingerprint in pixels
 SHIFT = 2  # largest offset between the crops of two copies, in pixels of 48
@@ -110,14 +109,12 @@ def gray_chunks(images: np.ndarray, size: int = CHUNK) -> Iterator[np.ndarray]:
 
 def fingerprints(images: np.ndarray) -> np.ndarray:
     """Shrink faces to thumbnails of mean 0 and length 1, zeros for a face of one gray: (N, THUMBNAIL**2), float32."""
-    step, found = SIDE // THUMBNAIL, np.empty((len(images), THUMBNAIL**2), dtype=np.float32)
-    for gray, prints in zip(gray_chunks(images), (found[start:][:CHUNK] for start in range(0, len(found), CHUNK)), strict=False):
-        blocks = gray.reshape(-1, THUMBNAIL, step, THUMBNAIL, step)
-        prints[:] = blocks.mean(axis=(2, 4), dtype=np.float32).reshape(-1, THUMBNAIL**2)
-        prints -= prints.mean(axis=1, keepdims=True)
-        length = np.linalg.norm(prints, axis=1, keepdims=True)
-        prints /= np.where(length > 0.5, length, np.inf)  # shorter ones are rounding errors
-    return found
+    step = SIDE // THUMBNAIL
+    blocks = (gray.reshape(-1, THUMBNAIL, step, THUMBNAIL, step) for gray in gray_chunks(images))
+    found = np.concatenate([each.mean(axis=(2, 4), dtype=np.float32) for each in blocks]).reshape(-1, THUMBNAIL**2)
+    found -= found.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(found, axis=1, keepdims=True)
+    return np.divide(found, np.where(length > 0.5, length, np.inf), out=found)  # shorter ones are rounding errors
 
 
 def mirrored(prints: np.ndarray) -> np.ndarray:
@@ -128,20 +125,16 @@ def mirrored(prints: np.ndarray) -> np.ndarray:
 def alike(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find pairs of like fingerprints (P, 2), the smaller row first, and whether mirrored (P,); some are found in both ways."""
     # random projection trees (Dasgupta and Freund, 2008): only the few of a leaf are compared, so time grows as N log N
+    symmetric = mirrored(prints)
+    symmetric += prints  # what a face and its mirror image share, so one search finds both
+    symmetric -= symmetric.mean(axis=0)
+    _, axes = np.linalg.eigh(symmetric.T @ symmetric)
+    components = np.asarray(symmetric @ axes[:, ::-1][:, :COMPONENTS], dtype=np.float32)
     random, count = np.random.default_rng(0), len(prints)
-
-    def symmetric(mean: Any = 0) -> Iterator[np.ndarray]:
-        """Give what a face and its mirror image share, so that one search finds both, of many faces at a time."""
-        parts = (prints[start : start + MANY] for start in range(0, count, MANY))
-        return (part + mirrored(part) - mean for part in parts)
-
-    mean = sum(part.sum(axis=0) for part in symmetric()) / np.float32(count)
-    _, axes = np.linalg.eigh(sum(part.T @ part for part in symmetric(mean)))
-    components = np.concatenate([part @ axes[:, ::-1][:, :COMPONENTS] for part in symmetric(mean)])
     shape = (2, count, count)  # of links: orientation, plain or mirrored, row, other row
     nearest = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
     for _ in range(TREES):
-        found, held = [nearest], 0
+        found = [nearest]
         for rows in _leaves(np.arange(count), components, random):
             for orientation, others in enumerate((prints[rows], mirrored(prints[rows]))):
                 likeness = prints[rows] @ others.T
@@ -149,8 +142,6 @@ def alike(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
                 first, second = np.nonzero(likeness >= LEAST_LIKENESS)
                 link = ((orientation * count + rows[first]) * count + rows[second], likeness[first, second])
                 found.append(link if len(first) <= NEIGHBOURS * len(rows) else _nearest([link], count))
-            if (held := held + len(found[-1][0]) + len(found[-2][0])) > MOST_LINKS:
-                found, held = [_nearest(found, count)], 0
         nearest = _nearest(found, count)
     turned, first, second = np.unravel_index(nearest[0], shape)
     numbers = np.ravel_multi_index((turned, np.minimum(first, second), np.maximum(first, second)), shape)
@@ -182,10 +173,7 @@ def _resembling(images: np.ndarray, original: np.ndarray, threshold: float) -> t
     """Find pairs of `original` rows that resemble each other: (P, 2), the best shifts (P, 2), and whether mirrored (P,)."""
     prints = fingerprints(images)
     rows = np.flatnonzero((original == np.arange(len(original))) & prints.any(axis=1))  # one gray resembles no other
-    for start in range(0, len(rows), CHUNK):  # in place, since row numbers rise: no second copy of all
-        part = rows[start : start + CHUNK]
-        prints[start : start + len(part)] = prints[part]
-    prints = prints[: len(rows)]
+    prints = prints[rows]
     pairs, is_mirrored = alike(prints) if len(rows) > 1 else (np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=bool))
     pairs = rows[pairs]
     correlation, shifts = np.empty(len(pairs), dtype=np.float32), np.empty((len(pairs), 2), dtype=np.int64)

@@ -59,7 +59,6 @@ def write_pack(
         known = np.eye(len(rows.labels) + 1, len(rows.labels), dtype="<f4")  # the last row: nothing is known
         table = {name: bytearray() for name in ("targets", "votes", "sizes", "splits")}  # objects would take ten times as much
         ids, columns, bad, has_votes = list[bytes](), list[Mapping[str, str]](), list[str](), False
-        no_columns: Mapping[str, str] = {}  # the same for all rows
         with part.open("wb") as file:
             file.seek(start)
             for done, item in enumerate(decoded(rows.rows, size, channels, crop), start=1):
@@ -71,17 +70,18 @@ def write_pack(
                 row, image, original = item
                 file.write(np.ascontiguousarray(image).data)
                 for name, shares in (("targets", row.target), ("votes", row.votes)):
-                    table[name] += (shares if isinstance(shares, np.ndarray) else known[-1 if shares is None else shares]).tobytes()
+                    shares = known[-1 if shares is None else shares] if not isinstance(shares, np.ndarray) else shares
+                    table[name] += shares.tobytes()
                 table["sizes"] += np.array(original, dtype="<u4").tobytes()
                 table["splits"].append(SPLITS.index(row.split))
                 ids.append(row.id.encode(errors="backslashreplace"))
-                columns.append(row.columns or no_columns)
+                columns.append(row.columns)
                 has_votes |= row.votes is not None
         _check(len(ids), bad, rows.kind, path, skip_bad, source)
         order = np.argsort(np.frombuffer(table["splits"], np.uint8), kind="stable")
         if (np.diff(order) != 1).any():
             write_whole(part, lambda ordered: _copy_images(part, ordered, start, order, shape))
-        tensors = {"images": np.memmap(part, np.uint8, "r", start, (len(order), *shape))}
+        tensors: dict[str, np.ndarray] = {"images": np.memmap(part, np.uint8, "r", start, (len(order), *shape))}
         for name in (name for name in table if has_votes or name != "votes"):
             tensors[name] = np.frombuffer(table[name], _COLUMNS[name]).reshape(len(order), -1)[order]
         tensors["splits"] = tensors["splits"][:, 0]
