@@ -1,4 +1,4 @@
-"""CPU time and memory of packing, an epoch's input, prediction, audit and evaluation against the number of faces.
+"""CPU time and memory of packing, the input of an epoch, prediction, audit and evaluation against the number of faces.
 
     python benchmarks/scaling.py --folder runs/packs --picture docs/images/scaling.png [--largest 1000000] [--most 100000]
 
@@ -83,13 +83,8 @@ def evaluation(pack: Path) -> None:
         mien.evaluate("mien-s", pack, Path(folder) / "report", split="all", quiet=True)
 
 
-STAGES: dict[str, Callable[[Path], None]] = {
-    "packing": packing,
-    "an epoch's input": epoch_input,
-    "prediction": prediction,
-    "audit": audit,
-    "evaluation": evaluation,
-}
+FUNCTIONS: list[Callable[[Path], None]] = [packing, epoch_input, prediction, audit, evaluation]
+STAGES = {each.__name__.replace("_", " "): each for each in FUNCTIONS}
 
 
 def measure(stage: str, pack: Path, cores: int) -> dict[str, float]:
@@ -102,19 +97,18 @@ def measure(stage: str, pack: Path, cores: int) -> dict[str, float]:
             status = Path("/proc/self/status").read_text()
             peak[0] = max(peak[0], int(status.partition("RssAnon:")[2].split()[0]) / 1024)
 
-    (watcher := threading.Thread(target=watch)).start()
+    threading.Thread(target=watch, daemon=True).start()
     began, used = time.perf_counter(), time.process_time()
     STAGES[stage](pack)
     found = {"cpu": time.process_time() - used, "seconds": time.perf_counter() - began}
     done.set()
-    watcher.join()
     return found | {"megabytes": peak[0]}
 
 
 def slope(by_size: dict[int, dict[str, float]], figure: str) -> float:
     """Return the slope of a line through the larger half of the points, both axes logarithmic."""
-    larger = sorted(by_size)[len(by_size) // 2 :]
-    return float(np.polyfit(np.log(larger), np.log([by_size[size][figure] for size in larger]), 1)[0])
+    points = [(size, by_size[size][figure]) for size in sorted(by_size)[len(by_size) // 2 :]]
+    return float(np.polyfit(*np.log(points).T, 1)[0])
 
 
 def draw(lines: dict[tuple[str, int], dict[int, dict[str, float]]], picture: Path) -> None:
@@ -137,14 +131,13 @@ def draw(lines: dict[tuple[str, int], dict[int, dict[str, float]]], picture: Pat
 
 
 if __name__ == "__main__":
-    options = {"stages": list(STAGES), "largest": 1_000_000, "most": 100_000, "picture": None}
-    arguments = parse(__doc__, folder=Path, **options)
+    arguments = parse(__doc__, folder=Path, stages=list(STAGES), largest=1_000_000, most=100_000, picture=None)
     file = arguments.folder / "points.json"
     points = json.loads(file.read_text()) if file.is_file() else {}
     lines: dict[tuple[str, int], dict[int, dict[str, float]]] = {}
     for size in SIZES:
         for stage in arguments.stages:
-            limit = arguments.largest if stage in ("packing", "an epoch's input") else min(arguments.largest, arguments.most)
+            limit = arguments.largest if stage in ("packing", "epoch input") else min(arguments.largest, arguments.most)
             for cores in (1, 2):
                 key = f"{stage}, {cores}, {size}"
                 if size <= limit and key not in points:

@@ -85,22 +85,28 @@ def test_processes_validate_every_face_once(drawn, processes):
 
 @pytest.fixture
 def large(drawn, monkeypatch):
-    """Drawn faces that do not fit into memory, in 21 blocks of 4 rows, shuffled in windows of 5 blocks."""
+    """Drawn faces that do not fit into memory, in 21 blocks of 4 rows, shuffled in 4 windows."""
     monkeypatch.setenv("MIEN_MEMORY", "0")
     monkeypatch.setattr(batches, "BLOCK", 4)
     monkeypatch.setattr(batches, "WINDOW", 5)
     return DeviceFaces(drawn, CPU)
 
 
-def test_faces_that_do_not_fit_into_memory_come_once_each_by_windows_of_random_blocks(large):
+def test_faces_that_do_not_fit_into_memory_come_once_each_by_windows_of_blocks_from_the_whole_file(large):
     orders = [TrainingBatches(large, 4, seed=0, epoch=epoch).order.numpy() for epoch in (0, 1, 0)]
     assert (orders[0] == orders[2]).all()
     assert (orders[0] != orders[1]).any()
     for order in orders:
         assert sorted(order) == list(range(84))
-        windows = [order[start : start + 20] for start in range(0, 80, 20)]
-        assert [len(set(rows // 4)) for rows in windows] == [5] * 4
-        assert all((np.diff(rows) != 1).sum() > 10 for rows in windows)
+        blocks, start = [], 0
+        while start < 84:  # a window ends where a block comes that was not among the first
+            inside = next(n for n in (5, 6) if len(set(order[start : start + 4 * n] // 4)) == n)
+            blocks.append(sorted(set(order[start : start + 4 * inside] // 4)))
+            start += 4 * inside
+        assert sorted(map(len, blocks)) == [5, 5, 5, 6]
+        for inside in blocks:
+            assert [block // 4 for block in inside[:5]] == [0, 1, 2, 3, 4]  # one of each four consecutive ones
+        assert (np.diff(order) != 1).sum() > 50
 
 
 def test_blocks_keep_what_balance_draws(large, monkeypatch):

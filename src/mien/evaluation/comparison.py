@@ -23,7 +23,6 @@ from mien.inference.classifier import Classifier
 from mien.inputs import csv_rows, parse_yaml, read_json
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
-LEGEND = 0.22  # height in inches of two runs side by side in a legend
 DASHES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 Places = Mapping[str, int]  # of a run among all runs of the page, by its name, for its colour, mark and dashes
 
@@ -266,7 +265,7 @@ def plot_recalls(runs: Sequence[RunSummary], places: Places) -> Figure:
     """Draw the recall of every label that has faces, a row each, with a mark and a 95% interval (Wilson) for each run."""
     labels = list(dict.fromkeys(label for each in runs for label, value in each.recall.items() if value is not None))
     step, row = 0.8 / len(runs), max(0.42, 0.13 * len(runs) + 0.1)
-    figure, axes = new_rows([plain(label) for label in labels], width=7.6, row=row, margin=0.75 + LEGEND * -(-len(runs) // 2))
+    figure, axes = new_rows([plain(label) for label in labels], width=7.6, row=row, margin=0.75 + 0.22 * -(-len(runs) // 2))
     for number, each in enumerate(runs):
         colour, mark = _colour_and_mark(places[each.name])
         for row, label in enumerate(labels):
@@ -293,7 +292,7 @@ def trainings(runs: Sequence[RunSummary]) -> dict[str, RunSummary]:
 
 def plot_trainings(runs: Mapping[str, RunSummary], places: Places) -> Figure:
     """Draw validation accuracy over the epochs, a curve for each training, with a mark at the epoch whose weights were kept."""
-    figure = new_figure(7.6, 3.4 + LEGEND * -(-len(runs) // 2))
+    figure = new_figure(7.6, 3.4 + 0.22 * -(-len(runs) // 2))  # a legend of two columns
     axes = style_axes(figure.subplots(), grid="y", percent="y")
     for name, each in runs.items():
         place = places[each.name]

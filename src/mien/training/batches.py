@@ -103,7 +103,8 @@ class TrainingBatches:
         else:
             places = random.permutation(len(rows))
         if not (faces.images.is_cuda or fits_in_memory(faces.images.nbytes)):
-            windows = random.permutation(-(-len(faces) // BLOCK)) // WINDOW  # of blocks
+            windows = np.arange(max(1, round(len(faces) / BLOCK / WINDOW)))  # each gets blocks from the whole file
+            windows = random.permuted(np.tile(windows, (len(faces) // BLOCK // len(windows) + 1, 1)), axis=1).ravel()
             places = places[np.argsort(windows[rows[places] // BLOCK], kind="stable")]
         self.faces, self.rank = faces, rank
         self.part = min(batch_size, len(rows)) // processes
