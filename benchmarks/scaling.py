@@ -24,7 +24,6 @@ from mien.data.faceset import SPLITS
 from mien.data.pack import open_pack, write_pack
 from mien.data.rows import Row, Rows
 from mien.drawn import draw_faces
-from mien.evaluation.plots import SERIES, add_legend, as_png, markdown_table, new_figure, style_axes
 from mien.files import write_whole
 from shared import in_fresh_process, parse
 
@@ -100,19 +99,19 @@ def measure(stage: str, pack: Path, cores: int) -> dict[str, float]:
     threading.Thread(target=watch, daemon=True).start()
     began, used = time.perf_counter(), time.process_time()
     STAGES[stage](pack)
-    found = {"cpu": time.process_time() - used, "seconds": time.perf_counter() - began}
     done.set()
-    return found | {"megabytes": peak[0]}
+    return {"cpu": time.process_time() - used, "seconds": time.perf_counter() - began, "megabytes": peak[0]}
 
 
 def slope(by_size: dict[int, dict[str, float]], figure: str) -> float:
     """Return the slope of a line through the larger half of the points, both axes logarithmic."""
-    points = [(size, by_size[size][figure]) for size in sorted(by_size)[len(by_size) // 2 :]]
-    return float(np.polyfit(*np.log(points).T, 1)[0])
+    return float(np.polyfit(*np.log([(size, by_size[size][figure]) for size in sorted(by_size)[len(by_size) // 2 :]]).T, 1)[0])
 
 
 def draw(lines: dict[tuple[str, int], dict[int, dict[str, float]]], picture: Path) -> None:
     """Draw CPU time and memory of every stage, solid for one core and dotted for two."""
+    from mien.evaluation.plots import SERIES, add_legend, as_png, new_figure, style_axes
+
     figure = new_figure(9.5, 4.2)
     panels = {"cpu": "seconds of CPU time", "megabytes": "MB of memory, without mapped files"}
     for axes, (key, title) in zip(figure.subplots(1, 2), panels.items(), strict=True):
@@ -131,6 +130,8 @@ def draw(lines: dict[tuple[str, int], dict[int, dict[str, float]]], picture: Pat
 
 
 if __name__ == "__main__":
+    from mien.evaluation.plots import markdown_table  # not above, where each process would load matplotlib
+
     arguments = parse(__doc__, folder=Path, stages=list(STAGES), largest=1_000_000, most=100_000, picture=None)
     file = arguments.folder / "points.json"
     points = json.loads(file.read_text()) if file.is_file() else {}
