@@ -114,7 +114,7 @@ def fingerprints(images: np.ndarray) -> np.ndarray:
     found = np.concatenate([each.mean(axis=(2, 4), dtype=np.float32) for each in blocks]).reshape(-1, THUMBNAIL**2)
     found -= found.mean(axis=1, keepdims=True)
     length = np.linalg.norm(found, axis=1, keepdims=True)
-    return np.divide(found, np.where(length > 0.5, length, np.inf), out=found)  # shorter ones are rounding errors
+    return np.asarray(np.divide(found, np.where(length > 0.5, length, np.inf), out=found))  # shorter ones are rounding errors
 
 
 def mirrored(prints: np.ndarray) -> np.ndarray:
