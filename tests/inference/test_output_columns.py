@@ -24,7 +24,7 @@ WANTED = [
     EMPTY
     | {"source": "a.png", "face": 0, "x1": 1, "y1": 2, "x2": 30, "y2": 40, "score": 0.875, "label": "happy"}
     | {"confidence": 0.5, "unsure": True, "no_face": False}
-    | dict(zip(FER2013, PROBABILITIES.round(6), strict=True))
+    | dict(zip(FER2013, PROBABILITIES.round(6).tolist(), strict=True))
     | dict(zip(COLUMNS[-11:], [*range(10), -12.3], strict=True)),
     EMPTY | {"source": "a.mp4", "frame": 3, "time": 0.12, "no_face": True, "note": "turned"},
     EMPTY | {"source": r"bytes \udcff.png", "no_face": False, "error": "It is damaged."},

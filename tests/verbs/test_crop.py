@@ -235,7 +235,7 @@ def test_without_any_face_nothing_is_written(tmp_path, capsys):
     (tmp_path / "photos" / "sky").mkdir(parents=True)
     Image.new("RGB", (200, 200), "blue").save(tmp_path / "photos" / "sky" / "a.png")
     assert main(["crop", str(tmp_path / "photos"), "--out", str(tmp_path / "faces")]) == 2
-    assert "There is no face to crop, and nothing was written. 1 photos: 0 faces" in capsys.readouterr().err
+    assert "There is no face to crop, and nothing was written. 1 photo: 0 faces" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 

@@ -115,7 +115,7 @@ def test_evaluate_names_the_flag_for_photos_and_the_report_counts_what_was_left_
     assert "no face was found in 1, left out: sad/meadow.png" in told
     data = json.loads((tmp_path / "report" / "metrics.json").read_text())["data"]
     assert (data["rows"], data["skipped"], data["without_face"]) == (14, 0, 1)
-    assert "No face was found in 1 photos" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert "No face was found in 1 photo," in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
     assert (tmp_path / "report" / "skipped.txt").read_text() == "sad/meadow.png: no face was found\n"
 
 
@@ -128,7 +128,7 @@ def test_cropped_faces_are_not_taken_for_photos(size, tmp_path, capsys):
 
 def test_audit_counts_the_photos_without_a_face(photos, tmp_path, capsys):
     assert main(["audit", "--data", str(photos), "--data.detector", "auto", "--out", str(tmp_path / "audit")]) == 0
-    assert "No face was found in 1 photos" in (tmp_path / "audit" / "index.html").read_text(encoding="utf-8")
+    assert "No face was found in 1 photo," in (tmp_path / "audit" / "index.html").read_text(encoding="utf-8")
 
 
 def test_real_faces_are_not_taken_for_photos(real_fer2013, tmp_path, capsys):

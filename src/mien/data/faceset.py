@@ -255,13 +255,15 @@ class FaceSet:
             labels = [len(np.unique(inside.classes[folds == number])) for number in np.unique(folds)]
             splits = np.array(self.splits)
             splits[rows[folds == 1 + np.argmax(labels)]] = SPLITS.index(into)
-        carved = replace(self, splits=splits)
-        return carved if fits_in_memory(self.images.nbytes) else carved.take(np.argsort(splits, kind="stable"))  # splits: views
+        by = 0 * splits if fits_in_memory(self.images.nbytes) else splits  # sorted by it, each split is a view
+        return replace(self, splits=splits).take(np.argsort(by, kind="stable"))
 
     def folds(self, count: int, seed: int = 0) -> np.ndarray:
         """Number each row's fold from 1: (N,), int64, stratified, with whole groups. MienError for too few rows or groups."""
         from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+        check_number("The number of folds", count, 2)
+        check_number("The seed", seed, 0, 1e18)
         classes, groups = self.classes, self.groups
         what, units = ("rows", np.arange(len(self))) if groups is None else ("groups", groups)
         if (most := min(len(np.unique(units)), int(self.counts().max()))) < count:

@@ -238,10 +238,8 @@ def paired_tests(predictions: Mapping[str, Path]) -> list[ComparedRun]:
         if len(hits) != len(reference):
             raise MienError(MISTAKES["other rows"].format(predictions[first], predictions[name], len(reference), len(hits)))
     tests = [mcnemar(reference, hits) for _, hits in others]
-    adjusted = holm([each.p_value for each in tests])
-    return [
-        ComparedRun(first, name, test, p, p < SIGNIFICANT) for (name, _), test, p in zip(others, tests, adjusted, strict=True)
-    ]
+    runs = zip(others, tests, holm([each.p_value for each in tests]), strict=True)
+    return [ComparedRun(first, name, test, p, p < SIGNIFICANT) for (name, _), test, p in runs]
 
 
 def plot_accuracies(runs: Sequence[RunSummary], places: Places) -> Figure:

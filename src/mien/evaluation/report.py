@@ -70,10 +70,8 @@ def evaluate(
         raise MienError(f"There is no test-time augmentation {tta!r}; choose {', '.join(VIEWS)}.")
     rows, split = choose_split(data, split)
     if rows.images.shape[1:] != model.face_shape:
-        wanted, given = (
-            f"{one.size}x{one.size} pixels in {'gray' if one.channels == 1 else 'colour'}" for one in (model, rows)
-        )
-        raise MienError(f"The model takes faces of {wanted}, these are {given}; read them in the model's size.")
+        takes, given = (f"{one.size}x{one.size} pixels in {'gray' if one.channels == 1 else 'colour'}" for one in (model, rows))
+        raise MienError(f"The model takes faces of {takes}, these are {given}; read them in the model's size.")
     targets = match_labels(model.labels, rows, merged)
     learning = read_log(log) if log else None
     model_record = describe_model(model)

@@ -56,9 +56,9 @@ def _kind(schema: dict[str, Any]) -> str:
     if schema.get("contentMediaType") == "application/json":
         return "JSON"
     kinds = schema.get("type", "any")
-    words = [kinds if isinstance(kinds, str) else " or ".join(kinds)]
-    words += [f"{word} {schema[key]:g}" for key, word in _LIMITS.items() if key in schema]
-    return " ".join(words)
+    kind = kinds if isinstance(kinds, str) else " or ".join(kinds)
+    limits = " and ".join(f"{word} {schema[key]:,.10g}" for key, word in _LIMITS.items() if key in schema)
+    return f"{kind}, {limits}" if limits else kind
 
 
 def _default(schema: dict[str, Any]) -> str:
@@ -69,4 +69,4 @@ def _default(schema: dict[str, Any]) -> str:
 def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
     body = "\n".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"

@@ -67,7 +67,7 @@ class Crops:
 
     def table(self) -> str:
         """Describe it in a line."""
-        found = f"{self.photos:,} photos: {self.faces:,} faces cropped"
+        found = f"{self.photos:,} photo{'s' * (self.photos != 1)}: {self.faces:,} face{'s' * (self.faces != 1)} cropped"
         return f"{found}; no face in {self.no_face:,}, several in {self.several:,}, {self.failed:,} could not be read"
 
 

@@ -68,7 +68,7 @@ def quantize(
     Raises:
         MienError: if the model is an int8 model already, or the data do not fit it; the sentence says what to do.
     """
-    require("train", "onnx", "sklearn", "scipy")
+    require("train", "torch", "onnx", "sklearn", "scipy")
     from mien.inference.classifier import Classifier, find_model
 
     check_number("The number of faces", faces, 1)
