@@ -173,9 +173,8 @@ def _resembling(images: np.ndarray, original: np.ndarray, threshold: float) -> t
     """Find pairs of `original` rows that resemble each other: (P, 2), the best shifts (P, 2), and whether mirrored (P,)."""
     prints = fingerprints(images)
     rows = np.flatnonzero((original == np.arange(len(original))) & prints.any(axis=1))  # one gray resembles no other
-    pairs, is_mirrored = (
-        alike(prints := prints[rows]) if len(rows) > 1 else (np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=bool))
-    )
+    prints, none = prints[rows], (np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=bool))
+    pairs, is_mirrored = alike(prints) if len(rows) > 1 else none
     pairs = rows[pairs]
     correlation, shifts = np.empty(len(pairs), dtype=np.float32), np.empty((len(pairs), 2), dtype=np.int64)
     for part, faces in _in_pairs(images, pairs, is_mirrored):
