@@ -296,13 +296,9 @@ def plot_trainings(runs: Mapping[str, RunSummary], places: Places) -> Figure:
         place = places[each.name]
         colour, mark = _colour_and_mark(place)
         curve = np.array(each.validation_accuracy_by_epoch, dtype=float)
+        dashes = DASHES[place // len(SERIES) % len(DASHES)]
         kept = [] if each.best_epoch is None else [each.best_epoch - 1]
-        style: Any = {
-            "color": colour,
-            "linestyle": DASHES[place // len(SERIES) % len(DASHES)],
-            "marker": mark,
-            "markevery": kept,
-        }
+        style: Any = {"color": colour, "linestyle": dashes, "marker": mark, "markevery": kept}
         axes.plot(np.arange(1, len(curve) + 1), curve, linewidth=1.6, markersize=6.5, label=plain(name, 30), **style)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
