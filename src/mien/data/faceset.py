@@ -255,8 +255,8 @@ class FaceSet:
             labels = [len(np.unique(inside.classes[folds == number])) for number in np.unique(folds)]
             splits = np.array(self.splits)
             splits[rows[folds == 1 + np.argmax(labels)]] = SPLITS.index(into)
-        by = 0 * splits if fits_in_memory(self.images.nbytes) else splits  # sorted by it, each split is a view
-        return replace(self, splits=splits).take(np.argsort(by, kind="stable"))
+        carved = replace(self, splits=splits)  # sorted by split, each split is a view
+        return carved if fits_in_memory(self.images.nbytes) else carved.take(np.argsort(splits, kind="stable"))
 
     def folds(self, count: int, seed: int = 0) -> np.ndarray:
         """Number each row's fold from 1: (N,), int64, stratified, with whole groups. MienError for too few rows or groups."""
