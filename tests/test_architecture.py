@@ -36,6 +36,7 @@ OPTIONAL = {
     "pydantic",
     "uvicorn",
     "prometheus_client",
+    "ray",
 }
 """What `pip install mien` does not bring."""
 

@@ -133,7 +133,7 @@ def check_folder(out: Path, kind: FolderKind, inputs: object = ()) -> bool:
     if not (present := files_in(out, kind.name, inputs)):
         return False
     if not (out / kind.record).is_file():
-        raise MienError(f"{str(out)!r} exists and is not a report of {kind.made_by}; choose another folder, or empty it.")
+        raise MienError(f"{str(out)!r} exists and is no {kind.name} of {kind.made_by}; choose another folder, or empty it.")
     files = kind.read(out / kind.record).get("files")
     for path in present:
         name = path.relative_to(out).as_posix()
@@ -154,10 +154,7 @@ def check_empty(out: Path) -> None:
 
 
 def write_whole(path: Path, write: Callable[[Path], Result], kind: FileKind | None = None, durable: bool = True) -> Result:
-    """Return what `write` gives for a temporary path, which is then renamed; an existing file stays if that fails.
-
-    MienError if it is not of the `kind`. A `durable` file is complete after a power failure too. A link stays.
-    """
+    """Return what `write` gives for a temporary path, then rename it; a link stays, `durable` outlasts a power failure."""
     temporary = temporary_path(path)
     if special_kind(path):  # also through a link: the rename would replace a device
         raise MienError(f"{str(path)!r} is a pipe or a device; name a file.")
@@ -229,10 +226,7 @@ def _is_in_use(path: Path, host: str, process: int) -> bool:
 def written_folder(
     out: Path, contents: str, check: Callable[[Path], object] = check_empty, part: Path | None = None
 ) -> Iterator[Path]:
-    """Give a folder next to `out` to write into; it replaces `out` if the block succeeds and `check` lets it. A link stays.
-
-    The folder is a new one, which is removed if the block fails, or `part`, which then stays.
-    """
+    """Give a new folder, or `part`, to write into; it replaces `out` if the block succeeds and `check` agrees."""
     check(out)
     place, scratch = Path(os.path.realpath(out)), temporary_path(out)
     try:

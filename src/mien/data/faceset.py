@@ -1,19 +1,32 @@
 """Labelled faces: pixels, target distributions, crowd votes, the split and the id of every row."""
 
 import hashlib
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 
 from mien.data.rows import MISTAKES
 from mien.errors import MienError, check_number, say, shortened
+from mien.files import cache_folder
 from mien.labels import LabelMap, LabelSet, move_shares
 
 SPLITS = ("none", "train", "validation", "test")  # a row's split is stored as its index here; "none": of data without splits
 NO_FACE = "no face was found"  # the reason in `Origin.skipped`
+
+
+def fits_in_memory(size: int) -> bool:
+    """Return whether images of so many bytes are at most half of the memory: of the machine, or MIEN_MEMORY gigabytes."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else float("inf")
+    try:
+        return size <= float(os.environ.get("MIEN_MEMORY") or pages / 1e9) * 1e9 / 2
+    except ValueError:
+        raise MienError(f"MIEN_MEMORY must be a number of gigabytes, not {os.environ['MIEN_MEMORY']!r}.") from None
 
 
 @dataclass(frozen=True)
@@ -140,7 +153,7 @@ class FaceSet:
         """1 for gray, 3 for RGB."""
         return 1 if self.images.ndim == 3 else 3
 
-    @property
+    @cached_property
     def classes(self) -> np.ndarray:
         """The most probable label of every row, the first of equals: (N,), int64."""
         return np.asarray(self.targets.argmax(axis=1))
@@ -161,12 +174,18 @@ class FaceSet:
     def take(self, rows: np.ndarray) -> "FaceSet":
         """Take rows by indices, negative ones counted from the end, or by a mask of N booleans; IndexError if they do not fit.
 
-        Consecutive rows stay memory-mapped, others are copied.
+        Consecutive rows stay memory-mapped, others are copied: into a temporary file if they do not fit into memory.
         """
         rows = np.arange(len(self))[rows]
         chosen = slice(rows[0], rows[0] + len(rows)) if len(rows) and (np.diff(rows) == 1).all() else rows
-        arrays = {name: getattr(self, name) for name in ("images", "targets", "splits", "ids", "votes", "sizes", "groups")}
+        arrays = {name: getattr(self, name) for name in ("targets", "splits", "ids", "votes", "sizes", "groups")}
         taken: dict[str, Any] = {name: values[chosen] for name, values in arrays.items() if values is not None}
+        if isinstance(chosen, slice) or fits_in_memory(len(rows) * self.images[:1].nbytes):
+            taken["images"] = self.images[chosen]
+        else:
+            with TemporaryFile(dir=cache_folder()) as file:  # its space is free again when nothing maps it
+                file.writelines(self.images[row].data for row in rows)
+                taken["images"] = np.memmap(file, np.uint8, "r", shape=(len(rows), *self.images.shape[1:]))
         return replace(self, **taken, columns={name: values[chosen] for name, values in self.columns.items()})
 
     def split(self, name: str) -> "FaceSet":
@@ -236,12 +255,15 @@ class FaceSet:
             labels = [len(np.unique(inside.classes[folds == number])) for number in np.unique(folds)]
             splits = np.array(self.splits)
             splits[rows[folds == 1 + np.argmax(labels)]] = SPLITS.index(into)
-        return replace(self, splits=splits)
+        by = 0 * splits if fits_in_memory(self.images.nbytes) else splits  # sorted by it, each split is a view
+        return replace(self, splits=splits).take(np.argsort(by, kind="stable"))
 
     def folds(self, count: int, seed: int = 0) -> np.ndarray:
         """Number each row's fold from 1: (N,), int64, stratified, with whole groups. MienError for too few rows or groups."""
         from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+        check_number("The number of folds", count, 2)
+        check_number("The seed", seed, 0, 1e18)
         classes, groups = self.classes, self.groups
         what, units = ("rows", np.arange(len(self))) if groups is None else ("groups", groups)
         if (most := min(len(np.unique(units)), int(self.counts().max()))) < count:

@@ -66,13 +66,12 @@ def evaluate(
     start: Classifier | None = None,  # with the same labels: what the model was trained further from
 ) -> Report:
     """Measure an opened model on faces of its size, and write the report; parameters as `mien.evaluate`, but data are read."""
-    check_kind(tta)
+    if tta not in VIEWS:
+        raise MienError(f"There is no test-time augmentation {tta!r}; choose {', '.join(VIEWS)}.")
     rows, split = choose_split(data, split)
     if rows.images.shape[1:] != model.face_shape:
-        wanted, given = (
-            f"{one.size}x{one.size} pixels in {'gray' if one.channels == 1 else 'colour'}" for one in (model, rows)
-        )
-        raise MienError(f"The model takes faces of {wanted}, these are {given}; read them in the model's size.")
+        takes, given = (f"{one.size}x{one.size} pixels in {'gray' if one.channels == 1 else 'colour'}" for one in (model, rows))
+        raise MienError(f"The model takes faces of {takes}, these are {given}; read them in the model's size.")
     targets = match_labels(model.labels, rows, merged)
     learning = read_log(log) if log else None
     model_record = describe_model(model)
@@ -218,12 +217,6 @@ def draw(images: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, rec
     return figures
 
 
-def check_kind(kind: str) -> None:
-    """Reject an unknown kind of test-time augmentation."""
-    if kind not in VIEWS:
-        raise MienError(f"There is no test-time augmentation {kind!r}; choose {', '.join(VIEWS)}.")
-
-
 def predict_plain(model: Classifier, faces: np.ndarray, batch_size: int) -> Views:
     """Classify faces of the model's size as they are: a single view."""
     start = time.perf_counter()
@@ -232,7 +225,6 @@ def predict_plain(model: Classifier, faces: np.ndarray, batch_size: int) -> View
 
 def predict_views(model: Classifier, faces: np.ndarray, kind: str, batch_size: int, plain: Views) -> Views:
     """Classify several views of each face (Krizhevsky et al., NIPS 2012), made for `batch_size` faces at a time."""
-    check_kind(kind)
     if kind == "none":
         return plain
     start = time.perf_counter()

@@ -26,8 +26,8 @@ HEADS = {"label": "probabilities", "crowd": "crowd_probabilities"}  # the graph'
 FORMATS = {"1": ("label",), "2": ("label", "crowd")}  # heads of each version of the metadata, in their order, the default last
 Prior = float | str | Mapping[str, float]  # "training", "balanced", a power between these (0 and 1), or each label's share
 # the default prior of each head: the power with the largest accuracy plus half of the balanced accuracy on PublicTest
-PRIORS: Mapping[str, Prior] = {"label": "training", "crowd": 0.25}  # benchmarks/unsure.py
-UNSURE = 0.6  # the lowest confidence, in steps of 0.05, above which 90% of predictions agree with most voters (unsure.py)
+PRIORS: Mapping[str, Prior] = {"label": "training", "crowd": 0.25}  # docs/predict.md
+UNSURE = 0.6  # the lowest confidence, in steps of 0.05, above which 90% of predictions agree with most voters (docs/predict.md)
 MOST_TEXT = 50_000  # characters of one of these values: room for 1,000 labels
 SUM_TOLERANCE = 1e-3  # of the sum of a face's probabilities; float32 with any order of summation stays below 1e-5
 
@@ -99,7 +99,7 @@ class Classifier:
         head: str | None = None,
         prior: Prior | None = None,
     ) -> None:
-        self.path = find_model(model)
+        self.path: Path = find_model(model)
         self._session = _Session(self.path, providers, threads)
         self.metadata: dict[str, str] = self._session.metadata
         name = repr(str(self.path))
@@ -107,17 +107,20 @@ class Classifier:
             raise MienError(f"{name} is an ONNX file, but not one of mien's: it has no labels. Give a {MODEL_FILE} of mien.")
         if (version := self.metadata.get("mien.format")) not in FORMATS:
             raise MienError(f"{name} has format {version}, and this mien reads {' and '.join(FORMATS)}; install a newer mien.")
-        self.heads = FORMATS[version]
+        self.heads: tuple[str, ...] = FORMATS[version]
         try:
             values = {key: _metadata_value(self.metadata, key) for key in TABLES["fields"]}
             if values["heads"] != list(self.heads):
                 raise ValueError(f"heads {values['heads']} in format {version}")
-            self.labels = self._file_labels = LabelSet(values["labels"])
-            self.size, self.channels, self.parameters = (values[key] for key in ("size", "channels", "parameters"))
+            self.labels: LabelSet = LabelSet(values["labels"])
+            self._file_labels = self.labels
+            self.size: int = values["size"]
+            self.channels: int = values["channels"]
+            self.parameters: int = values["parameters"]
             if self.channels == 2:
                 raise ValueError("channels is 2")
-            priors = values["prior"]
-            self.training_priors = {head: as_shares(priors[head], self.labels) for head in self.heads if priors}
+            shares = {head: as_shares(values["prior"][head], self.labels) for head in self.heads if values["prior"]}
+            self.training_priors: dict[str, np.ndarray] = shares
         except (KeyError, ValueError, TypeError, MienError) as error:
             raise MienError(f"The metadata of {name} are damaged ({str(error)[:200]}); export the model again.") from None
         self._new_index: tuple[int, ...] = tuple(range(len(self.labels)))  # of each label of the file, as of `LabelSet.merge`
@@ -161,7 +164,8 @@ class Classifier:
     def _set_head_and_prior(self, head: str, prior: Prior | None) -> "Classifier":
         if head not in self.heads:
             raise MienError(f"The model {str(self.path)!r} has no head {head!r}; choose {' or '.join(self.heads)}.")
-        self.head, self._given_prior = head, prior
+        self.head: str = head
+        self._given_prior = prior
         if prior is None:
             prior = PRIORS[head] if self.training_priors else "training"
         shares, power = np.ones(len(self._file_labels)), float("nan")

@@ -141,7 +141,8 @@ def _list_name(name: str, every: int, skip: Callable[[str], bool], fetch: bool) 
     elif (camera := camera_number(name)) is not None:
         yield from camera_frames(camera, every)
     elif os.path.isdir(name):  # noqa: PTH112 - Path.is_dir raises an error where a path may not be examined
-        yield from _list_folder(Path(name), every, skip)
+        for image in folder_files(Path(name)):
+            yield from [image] if isinstance(image, Frame) else _list_file(image, image, every, skip)
     elif glob.has_magic(name) and not exists(Path(name)):
         found = images.matching(name, natural)
         for file in found:
@@ -172,7 +173,8 @@ def _kind(path: str) -> str:  # "image", "video", "zip" or ""
     return kind or ("zip" if suffix == ZIP_SUFFIX else "video" if suffix in VIDEO_SUFFIXES else "")
 
 
-def _list_folder(folder: Path, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
+def folder_files(folder: Path) -> Iterator[str | Frame]:
+    """List the images below a folder in natural order, and a frame with an error for what cannot be examined."""
     left_out: list[str] = []
     is_empty, start = True, str(folder / "x")[:-1]  # joined as text, since paths as objects take half of the time
     for name, status in images.walk(str(folder), natural):
@@ -186,7 +188,7 @@ def _list_folder(folder: Path, every: int, skip: Callable[[str], bool]) -> Itera
             continue
         elif suffix in images.IMAGE_SUFFIXES or (not suffix and _kind(path) == "image"):
             is_empty = False
-            yield from _list_file(path, path, every, skip)
+            yield path
         elif suffix in (*VIDEO_SUFFIXES, ZIP_SUFFIX):
             left_out.append(path)
     yield from _report_left_out("folder", str(folder), is_empty, left_out, "; give one that does, or name videos and zips")

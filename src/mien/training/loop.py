@@ -120,11 +120,9 @@ def divide(recipe: Recipe, faces: FaceSet, count: int, processes: int) -> np.nda
 def train_folds(
     recipe: Recipe, faces: FaceSet, out: Path, fold: np.ndarray, resume: bool, device: str, threads: int | None, quiet: bool
 ) -> np.ndarray:
-    """Train in out/fold-1, ... without each fold, then in `out` on all rows; return what models that did not see them predict.
-
-    No row chooses an epoch: all models are of the last one. Each row's temperature is the mean one of the other folds.
-    """
-    recipe, runs = replace(recipe, select_by="last"), [out / f"fold-{number}" for number in range(1, fold.max() + 1)]
+    """Train in out/fold-1, ... without each fold, then in `out` on all; return what those that did not see a row predict."""
+    recipe = replace(recipe, select_by="last")  # no row chooses an epoch
+    runs = [out / f"fold-{number}" for number in range(1, fold.max() + 1)]
     open_run_folder(out, resume, recipe, faces.fingerprint())
     for number, run in enumerate(runs, start=1):
         held = np.where(fold == number, SPLITS.index("validation"), SPLITS.index("train")).astype(np.uint8)

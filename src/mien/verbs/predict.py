@@ -7,10 +7,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, nullcontext, suppress
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 from mien import __version__
-from mien.errors import MienError, printable, say, show
+from mien.errors import MienError, load_table, printable, say, show
 from mien.inference.classifier import DEFAULT_MODEL, Classifier
 from mien.inference.detection import detector_file
 from mien.inference.explanation import MOST_FACES, Explanation, explain as explain_faces
@@ -21,9 +21,9 @@ from mien.inference.prediction import Prediction
 from mien.inference.prefetch import deferred_interrupts
 from mien.inference.sources import camera_number, check_names, is_stream, listed, read_paths, standard_input
 from mien.labels import LabelSet
+from mien.scaling import NOT_LOGGED, predict_on_ray
 
-# options that do not change the rows, so that a run may be resumed with others; the log has all others, and names of inputs
-NOT_LOGGED = ("source", "out", "format", "resume", "null", "batch_size", "threads", "font", "draw", "csv_safe")
+MISTAKES = load_table(__file__)
 
 
 def predict(
@@ -36,6 +36,10 @@ def predict(
     null: bool = False,
     fetch: bool = False,
     csv_safe: bool = False,
+    engine: Literal["threads", "ray"] = "threads",
+    address: str | None = None,
+    workers: int | None = None,
+    part_size: int = 1000,
     **options: Any,
 ) -> int:
     """Find the faces of images and videos, and classify their expressions.
@@ -53,28 +57,30 @@ def predict(
         null: paths on stdin end with a zero byte, as those of `find -print0`.
         fetch: download the photos whose http or https address is given.
         csv_safe: in CSV, an apostrophe before text that a spreadsheet would run as a formula, such as a file name with =.
+        engine: threads of this process, or ray for Ray Data: reads Parquet and buckets too, on many machines, into a folder.
+        address: HOST:PORT of a Ray cluster's head, or auto; by default Ray is started on this machine.
+        workers: processes of --engine ray; by default as many as the CPUs allow.
+        part_size: most inputs of a Parquet file of --engine ray.
         **options: see `mien.predict`.
     """
+    if engine == "ray":
+        return predict_on_ray(**locals())
     path = None if out is None else check_out(out, source, model, detector)
     form = choose_format(format, path)
     if form == "parquet":
         check_parquet()
-    if csv_safe and form != "csv":
-        raise MienError(f"--csv-safe is for CSV, not for {form}; add --format csv, or leave it out.")
+    wrong = {"csv": csv_safe and form != "csv", "null": null and "-" not in source, "out": resume and path is None}
+    wrong |= {"draw": resume and bool(options.get("draw")), "ray": (address, workers, part_size) != (None, None, 1000)}
+    for mistake in filter(wrong.get, wrong):
+        raise MienError(MISTAKES[mistake].format(form))
     form = SAFE_CSV if csv_safe else form
-    if null and "-" not in source:
-        raise MienError("--null is for paths on standard input; give - as SOURCE, or leave it out.")
-    if resume and path is None:
-        raise MienError("--resume continues a file of predictions; name it with --out.")
-    if resume and options.get("draw") is not None:
-        raise MienError("--resume cannot know which pictures are drawn already; leave out --draw, or --resume.")
     if "-" not in source:
         check_names(source, fetch)
     opened = Classifier(model, threads=1, head=options.get("head"))
     labels, _ = opened.labels.merge(options.get("labels") or {})
     items: Any = source
     if "-" in source:
-        items = chain.from_iterable(read_paths(standard_input(), null) if name == "-" else [name] for name in source)
+        items = chain.from_iterable([read_paths(standard_input(), null) if name == "-" else [name] for name in source])
     log = None
     if path is not None:
         if resume and path.exists() and not log_path(path).exists():
@@ -86,7 +92,7 @@ def predict(
         settings |= {"detector": file.name if file else "none", "detector_sha256": file and sha256(file)}
         log = ResumeLog(path, labels, settings, source, resume)
         if resume:
-            items = listed(items, settings.get("every", 1), log.skip, fetch)
+            items = listed(items, options.get("every", 1), log.skip, fetch)
     with deferred_interrupts(), closing(classify_faces(items, opened, detector, fetch=fetch, **options)) as rows:
         found = _end_at_interrupt(rows, source)
         if log is None:
