@@ -2,7 +2,9 @@
 
 import asyncio
 import math
+import shutil
 import tempfile
+import weakref
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -12,6 +14,7 @@ from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
+from python_multipart.exceptions import FormParserError
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
@@ -101,6 +104,7 @@ def _add_problems(app: FastAPI) -> None:
         RequestValidationError: lambda error: invalid(error.errors()),
         ValidationError: lambda error: invalid(error.errors(include_url=False, include_context=False)),
         MienError: lambda error: problem(422, str(error)),
+        FormParserError: lambda _: damaged(MultiPartException("Invalid multipart data.")),  # as Starlette 1 answers it
         MultiPartException: damaged,
         ClientDisconnect: lambda _: problem(400, "The client has gone."),
         Exception: lambda _: problem(500, "This is a bug in mien; please report it where you got mien."),
@@ -201,7 +205,7 @@ class _Page(StaticFiles):
 
 
 def _add_page(app: FastAPI, model: Path) -> None:
-    app.state.page = tempfile.TemporaryDirectory(prefix="mien-page-")  # removed with the app
-    folder = Path(app.state.page.name)
+    folder = Path(tempfile.mkdtemp(prefix="mien-page-"))
+    weakref.finalize(app, shutil.rmtree, folder, ignore_errors=True)  # removed with the app
     write_page(folder, None if model.parent == MODELS else model)
     app.mount("/", _Page(directory=folder, html=True))
