@@ -1,5 +1,6 @@
 # The service of mien, without PyTorch. In a clone:
 #   docker build -t mien .
+#   export MIEN_TOKEN=$(openssl rand -hex 32)
 #   docker run --rm --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --memory 4g \
 #     -e MIEN_TOKEN -p 127.0.0.1:8000:8000 mien
 FROM python:3.13-slim AS build
@@ -16,7 +17,8 @@ ENV PATH=/opt/mien/bin:$PATH PYTHONDONTWRITEBYTECODE=1 MIEN_CACHE=/tmp/mien
 USER 10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
+# The port is that of the command line of the first process, since `docker run mien --port 9000` may name another.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=2)"]
+    CMD ["python", "-c", "import re, urllib.request; words = open('/proc/1/cmdline').read(); port = (re.findall(r'--port[=\\0](\\d+)', words) or [8000])[-1]; urllib.request.urlopen(f'http://127.0.0.1:{port}/health', timeout=2)"]
 # Outside of the container it is reached where the port is published; without MIEN_TOKEN it does not start.
 ENTRYPOINT ["mien", "serve", "--host", "0.0.0.0"]

@@ -26,7 +26,6 @@ from PIL import Image
 
 import mien
 from mien.data.faceset import SPLITS
-from mien.evaluation.record import read_log
 from mien.files import write_whole
 from mien.training.recipe import Recipe, flat
 
@@ -115,6 +114,8 @@ class Training:
 
     def read_log(self) -> dict[str, np.ndarray]:
         """Read the epochs trained so far; none if the run is new."""
+        from mien.evaluation.record import read_log  # loads scipy
+
         columns, path = ("images_per_second", "validation_accuracy"), self.folder / "log.csv"
         return read_log(path, columns) if path.is_file() else {name: np.empty(0) for name in columns}
 

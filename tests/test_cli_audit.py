@@ -136,7 +136,7 @@ def test_mistakes_are_reported_in_a_sentence_before_anything_is_written(faces, t
     assert "not a list written by mien audit" in complaint(capsys, [*start, audit, "--write", str(tmp_path / "table.csv")])
     assert "is a folder; name a file" in complaint(capsys, [*start, audit, "--write", str(tmp_path / "full")])
     assert "what the audit itself writes" in complaint(capsys, [*start, audit, "--write", f"{audit}/findings.csv"])
-    assert "is not a report of mien" in complaint(capsys, [*start, str(tmp_path / "full")])
+    assert "is no audit of mien" in complaint(capsys, [*start, str(tmp_path / "full")])
     assert "has no column 'id'" in complaint(capsys, [*start, audit, "--data.drop", str(tmp_path / "table.csv")])
     assert "missing: --out" in complaint(capsys, start[:3])
     assert not (tmp_path / "audit").exists()

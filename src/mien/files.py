@@ -133,7 +133,7 @@ def check_folder(out: Path, kind: FolderKind, inputs: object = ()) -> bool:
     if not (present := files_in(out, kind.name, inputs)):
         return False
     if not (out / kind.record).is_file():
-        raise MienError(f"{str(out)!r} exists and is not a report of {kind.made_by}; choose another folder, or empty it.")
+        raise MienError(f"{str(out)!r} exists and is no {kind.name} of {kind.made_by}; choose another folder, or empty it.")
     files = kind.read(out / kind.record).get("files")
     for path in present:
         name = path.relative_to(out).as_posix()

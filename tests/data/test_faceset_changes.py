@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mien.data import faceset
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.labels import LabelSet
@@ -235,3 +236,38 @@ def test_a_fingerprint_sees_every_row_of_many():
 def test_a_fingerprint_does_not_depend_on_splits_ids_or_origin(hard):
     other = replace(hard.carve(5), ids=np.array([b"x"] * 208), origin=replace(hard.origin, path="elsewhere"))
     assert other.fingerprint() == hard.fingerprint()
+
+
+def test_rows_that_do_not_fit_into_memory_are_copied_to_a_file_that_has_no_name(hard, monkeypatch, tmp_path):
+    monkeypatch.setenv("MIEN_CACHE", str(tmp_path))
+    rows = np.random.default_rng(0).permutation(len(hard))
+    plain = hard.take(rows)
+    monkeypatch.setenv("MIEN_MEMORY", "0")
+    taken = hard.take(rows)
+    assert isinstance(taken.images, np.memmap)
+    assert not isinstance(plain.images, np.memmap)
+    assert taken.fingerprint() == plain.fingerprint()
+    assert ids(taken) == ids(plain)
+    assert [*tmp_path.rglob("*")] == []
+    assert np.shares_memory(hard.take(np.arange(3, 60)).images, hard.images)
+
+
+def test_carving_faces_that_do_not_fit_into_memory_sorts_them_by_split_so_that_each_split_is_a_view(
+    hard, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("MIEN_CACHE", str(tmp_path))
+    plain = hard.carve(0.2)
+    monkeypatch.setenv("MIEN_MEMORY", "0")
+    carved = hard.carve(0.2)
+    assert (np.diff(carved.splits.astype(int)) >= 0).all()
+    for name in ("train", "validation", "test"):
+        assert carved.split(name).fingerprint() == plain.split(name).fingerprint()
+        assert np.shares_memory(carved.split(name).images, carved.images)
+
+
+def test_the_memory_is_a_number_of_gigabytes(monkeypatch):
+    monkeypatch.setenv("MIEN_MEMORY", "2")
+    assert faceset.fits_in_memory(10**9)
+    assert not faceset.fits_in_memory(10**9 + 1)
+    monkeypatch.setenv("MIEN_MEMORY", "2 GB")
+    assert sentence(faceset.fits_in_memory, 1) == "MIEN_MEMORY must be a number of gigabytes, not '2 GB'."

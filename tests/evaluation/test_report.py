@@ -138,7 +138,7 @@ def test_a_later_report_takes_the_place_of_an_earlier_one(model, eight, tmp_path
 def test_a_folder_with_something_else_is_rejected_before_the_model_runs(model, eight, tmp_path):
     model.predict_proba = None
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(MienError, match="not a report of mien"):
+    with pytest.raises(MienError, match="is no report of mien"):
         evaluate(model, eight, tmp_path)
 
 

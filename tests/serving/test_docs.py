@@ -3,7 +3,8 @@
 import re
 from html.parser import HTMLParser
 
-from mien.serving.app import TEXTS, Options
+from mien.serving.app import TEXTS
+from mien.serving.options import Options
 
 
 class _Page(HTMLParser):

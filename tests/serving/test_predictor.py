@@ -1,6 +1,7 @@
 """Limits on images, faces, time and the queue."""
 
 import asyncio
+import inspect
 import io
 import threading
 import time
@@ -11,8 +12,10 @@ import pytest
 from PIL import Image
 
 import mien
+from mien.cli import main
 from mien.inference.detection import YuNet
 from mien.inference.prediction import Prediction
+from mien.serving import LEAST, TYPES, create_app, page, serve
 
 
 @pytest.fixture
@@ -192,14 +195,23 @@ def test_the_work_for_a_client_that_has_gone_ends(new_client, photo, slow):
 @pytest.mark.parametrize(
     ("limit", "words"),
     [
-        ({"max_megabytes": 0}, "megabytes of a request must be at least"),
-        ({"max_megapixels": float("nan")}, "megapixels of an image must be a number"),
-        ({"max_images": 0}, "images of a request must be at least 1"),
-        ({"max_faces": 1.5}, "faces of an image must be a whole number"),
-        ({"max_seconds": -1}, "seconds of a request must be at least"),
-        ({"send_seconds": 0}, "seconds to send a request must be at least"),
-        ({"queue": -1}, "queue must be at least 0"),
-        ({"threads": 0}, "threads must be at least 1"),
+        ({"max_megabytes": 0}, "^max_megabytes must be at least 0.001, not 0"),
+        ({"max_megapixels": float("nan")}, "^max_megapixels must be a number"),
+        ({"max_images": 0}, "^max_images must be at least 1"),
+        ({"max_faces": 1.5}, "^max_faces must be a whole number"),
+        ({"max_seconds": -1}, "^max_seconds must be at least"),
+        ({"send_seconds": 0}, "^send_seconds must be at least"),
+        ({"queue": -1}, "^queue must be at least 0"),
+        ({"queue": True}, "^queue must be a whole number, not True"),
+        ({"threads": 0}, "^threads must be at least 1"),
+        ({"threads": "2"}, "^threads must be a whole number, not '2'"),
+        ({"max_images": None}, "^max_images must be a whole number, not None"),
+        ({"token": 5}, "^token must be a text, not 5"),
+        ({"token": b"correct-horse-battery"}, "^token must be a text"),
+        ({"page": "no"}, "^page must be true or false, not 'no'"),
+        ({"detector": None}, "^detector must be a text, not None"),
+        ({"model": 5}, "^model must be a name or a path, not 5"),
+        ({"model": None}, "^model must be a name or a path, not None"),
         ({"token": ""}, "The token must"),
         ({"token": "ä"}, "The token must"),
         ({"model": "none-such"}, "There is no model"),
@@ -209,6 +221,43 @@ def test_the_work_for_a_client_that_has_gone_ends(new_client, photo, slow):
 def test_limits_out_of_range_are_told_at_once(new_client, limit, words):
     with pytest.raises(mien.MienError, match=words):
         new_client(**limit)
+
+
+def test_every_parameter_is_checked():
+    for function in (create_app, serve, page):
+        names = {name for name, each in inspect.signature(function).parameters.items() if each.kind is not each.VAR_KEYWORD}
+        assert names <= {*LEAST, *TYPES, "port"}  # the port by the server
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "words"),
+    [
+        (serve, {"host": True}, "host must be a text, not True"),
+        (serve, {"port": "80"}, "port must be a whole number, not '80'"),
+        (serve, {"port": True}, "port must be a whole number, not True"),
+        (serve, {"token": 5}, "token must be a text, not 5"),
+        (serve, {"no_auth": "no"}, "no_auth must be true or false, not 'no'"),
+        (serve, {"model": 5}, "model must be a name or a path, not 5"),
+        (page, {"out": 5}, "^out must be a path, not 5"),
+        (page, {"out": True}, "^out must be a path, not True"),
+        (page, {"out": "page", "model": 5}, "^model must be a name or a path, not 5"),
+    ],
+)
+def test_parameters_of_another_type_are_told_at_once(function, options, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MIEN_TOKEN", raising=False)
+    with pytest.raises(mien.MienError, match=words):
+        function(**options)
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [("--max_megabytes", "--max_megabytes must be at least 0.001, not -1"), ("--queue", "--queue must be at least 0, not -1")],
+)
+def test_the_command_names_the_flag(capsys, flag, words):
+    assert main(["serve", flag, "-1"]) == 2
+    assert words in capsys.readouterr().err
 
 
 def test_an_app_can_be_started_again(new_client, photo):

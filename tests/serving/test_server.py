@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import io
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -213,16 +214,83 @@ def test_the_service_keeps_its_promises_under_load():
         assert ask(port, load.request(bodies[0]))[0] == 200
 
 
+@pytest.fixture
+def never_run(monkeypatch):
+    """Fail if the server starts."""
+    monkeypatch.delenv("MIEN_TOKEN", raising=False)
+    monkeypatch.setattr(room.uvicorn.Server, "run", lambda *_, **__: pytest.fail("it started"))
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.5.5.5", "::1"])
-def test_loopback_needs_no_token(host):
-    room.check_host(host, 0, is_guarded=False)
+@pytest.mark.parametrize("token", [None, "short"])
+def test_loopback_needs_no_token_or_any(host, token):
+    room.check_host(host, 0, token)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
-def test_other_addresses_need_a_token(host):
+def test_other_addresses_need_a_token_that_is_long(host):
     with pytest.raises(mien.MienError, match="set a token in MIEN_TOKEN, or add --no-auth"):
-        room.check_host(host, 0, is_guarded=False)
-    room.check_host(host, 0, is_guarded=True)
+        room.check_host(host, 0, None)
+    with pytest.raises(mien.MienError, match="at least 16 characters, not 15; make one: export MIEN_TOKEN="):
+        room.check_host(host, 0, 15 * "x")
+    room.check_host(host, 0, 16 * "x")
+    room.check_host(host, 0, None, no_auth=True)
+
+
+@pytest.mark.parametrize(
+    ("variable", "flags", "words"),
+    [
+        ("sesame", ["--no-auth"], "--no-auth lets everyone in, but MIEN_TOKEN is set"),
+        (None, ["--token", "a", "--no-auth"], "--no-auth lets everyone in, but --token is given"),
+        ("sesame", ["--host", "0.0.0.0"], "Other machines reach 0.0.0.0, so a token needs at least 16 characters, not 6"),
+        ("", ["--host", "0.0.0.0"], "set a token in MIEN_TOKEN"),
+        ("sesame", ["--token", ""], "The token must"),  # a variable of the shell may be unset
+    ],
+)
+def test_a_token_that_would_protect_nothing_is_refused(never_run, monkeypatch, capsys, variable, flags, words):
+    if variable is not None:
+        monkeypatch.setenv("MIEN_TOKEN", variable)
+    assert main(["serve", "--port", "0", *flags]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert len(said.splitlines()) == 1
+
+
+def test_with_a_token_the_server_prints_a_request_without_the_token(photo):
+    token = "correct-horse-battery-staple"
+    with load.server("--threads", 1, environment={"MIEN_TOKEN": token}) as (process, port):
+        hint = process.stderr.readline()
+        status, _ = ask(port, load.request(photo, headers=f"Authorization: Bearer {token}\r\n"))
+        process.terminate()
+        rest = process.stderr.read()
+    command = f'curl -H "Authorization: Bearer $MIEN_TOKEN" -F files=@photo.jpg http://127.0.0.1:{port}/predict'
+    assert hint == f"mien: ask it: {command}\n"
+    assert (status, rest) == (200, "mien: stopped\n")
+
+
+def test_the_server_says_the_name_of_the_run(run):
+    words = [sys.executable, "-m", "mien.cli", "serve", "--port", "0", "--model", str(run)]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        line = process.stderr.readline()
+        process.terminate()
+    assert line.startswith(f"mien: {run.name} answers at http://127.0.0.1:")
+
+
+def test_the_health_check_of_the_container_asks_the_port_of_the_command(tmp_path):
+    text = (Path(mien.__file__).parents[2] / "Dockerfile").read_text()
+    _, _, code = json.loads(re.search(r"^HEALTHCHECK .*\\\n +CMD (.*)$", text, re.MULTILINE)[1])
+    assert code.count("/proc/1/cmdline") == 1
+
+    def check(*words):
+        line = tmp_path / "cmdline"
+        line.write_text("".join(f"{word}\0" for word in ("python", "mien", "serve", "--host", "0.0.0.0", *words)))
+        command = [sys.executable, "-c", code.replace("/proc/1/cmdline", str(line))]
+        return subprocess.run(command, capture_output=True, check=False).returncode
+
+    with load.server("--threads", 1) as (_, port):
+        assert (check("--port", port), check(f"--port={port}")) == (0, 0)
+    assert (check("--port", port), check(f"--port={port}")) == (1, 1)
+    assert "or [8000])" in code
 
 
 def test_a_port_in_use_is_told(capsys):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from mien.training import batches
 from mien.training.batches import DeviceFaces, TrainingBatches, in_order
 from mien.training.recipe import Balance
 
@@ -80,3 +81,45 @@ def test_processes_validate_every_face_once(drawn, processes):
     parts = [torch.cat([b.faces for b in in_order(faces, 9, rank, processes)]) for rank in range(processes)]
     assert len({len(part) for part in parts}) == 1
     assert torch.equal(torch.cat(parts)[: len(faces)], faces.images)
+
+
+@pytest.fixture
+def large(drawn, monkeypatch):
+    """Drawn faces that do not fit into memory, in 21 blocks of 4 rows, shuffled in 4 windows."""
+    monkeypatch.setenv("MIEN_MEMORY", "0")
+    monkeypatch.setattr(batches, "BLOCK", 4)
+    monkeypatch.setattr(batches, "WINDOW", 5)
+    return DeviceFaces(drawn, CPU)
+
+
+def test_faces_that_do_not_fit_into_memory_come_once_each_by_windows_of_blocks_from_the_whole_file(large):
+    orders = [TrainingBatches(large, 4, seed=0, epoch=epoch).order.numpy() for epoch in (0, 1, 0)]
+    assert (orders[0] == orders[2]).all()
+    assert (orders[0] != orders[1]).any()
+    for order in orders:
+        assert sorted(order) == list(range(84))
+        blocks, start = [], 0
+        while start < 84:  # a window ends where a block comes that was not among the first
+            inside = next(n for n in (5, 6) if len(set(order[start : start + 4 * n] // 4)) == n)
+            blocks.append(sorted(set(order[start : start + 4 * inside] // 4)))
+            start += 4 * inside
+        assert sorted(map(len, blocks)) == [5, 5, 5, 6]
+        for inside in blocks:
+            assert [block // 4 for block in inside[:5]] == [0, 1, 2, 3, 4]  # one of each four consecutive ones
+        assert (np.diff(order) != 1).sum() > 50
+
+
+def test_blocks_keep_what_balance_draws(large, monkeypatch):
+    balance = Balance(sampler=True, augment_minorities=True)
+    by_blocks = TrainingBatches(large, 4, seed=0, epoch=0, balance=balance)
+    monkeypatch.delenv("MIEN_MEMORY")
+    at_random = TrainingBatches(large, 4, seed=0, epoch=0, balance=balance)
+    assert sorted(by_blocks.order.tolist()) == sorted(at_random.order.tolist())
+    assert by_blocks.order.tolist() != at_random.order.tolist()
+    assert by_blocks.is_copy.sum() == at_random.is_copy.sum()
+
+
+def test_two_processes_share_the_batches_of_blocks(large):
+    one = [batch.faces for batch in TrainingBatches(large, 6, seed=0, epoch=0)]
+    parts = [[batch.faces for batch in TrainingBatches(large, 6, 0, 0, rank=rank, processes=2)] for rank in (0, 1)]
+    assert all(torch.equal(whole, torch.cat(halves)) for whole, *halves in zip(one, *parts, strict=True))

@@ -16,7 +16,7 @@ from mien.drawn import draw_faces
 from mien.errors import MienError
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
-from mien.training import run_folder
+from mien.training import batches, run_folder
 from mien.training.loop import arrange, choose_device, train
 from mien.training.recipe import Schedule, Votes
 
@@ -260,3 +260,15 @@ def test_a_network_for_one_size_cannot_see_growing_faces(drawn, recipe, tmp_path
     with pytest.raises(MienError, match="six_conv takes faces of one size"):
         train(replace(recipe, network="six_conv", network_options=None, crop_from=36), drawn, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_run_on_faces_that_do_not_fit_into_memory_is_whole_and_has_another_order(unbroken, tmp_path, recipe, monkeypatch):
+    monkeypatch.setenv("MIEN_MEMORY", "0")
+    monkeypatch.setattr(batches, "BLOCK", 4)
+    monkeypatch.setattr(batches, "WINDOW", 4)
+    without_splits = draw_faces(12)
+    train(recipe, arrange(recipe, without_splits), tmp_path / "run", threads=1, quiet=True)
+    assert len(log(tmp_path / "run")) == 3
+    assert Classifier(tmp_path / "run").predict_proba(without_splits.images).shape == (84, 7)
+    assert not same(weights(tmp_path / "run"), weights(unbroken))

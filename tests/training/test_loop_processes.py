@@ -2,6 +2,7 @@
 
 import csv
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ from safetensors.numpy import load_file
 
 from mien.drawn import draw_faces, write_folder
 from mien.errors import MienError
+from mien.inference.classifier import Classifier
 from mien.training import loop
 from mien.training.loop import train
 from mien.training.recipe import Augmentation, Balance, load_recipe
@@ -67,6 +69,51 @@ def test_torchrun_starts_processes_of_which_one_writes_and_prints(tmp_path):
         == 1
     )
     assert (tmp_path / "run" / "report" / "index.html").is_file()
+
+
+@pytest.mark.slow
+def test_two_nodes_train_one_network_of_which_the_first_writes_and_prints(tmp_path):
+    write_folder(8, tmp_path / "faces", validation=0.25)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    words = [
+        "few-faces",
+        "--data",
+        "faces",
+        "--out",
+        "run",
+        "--recipe.epochs",
+        "1",
+        "--recipe.batch_size",
+        "8",
+        "--threads",
+        "1",
+    ]
+    nodes = []
+    for rank in "01":
+        place = [
+            "--nnodes",
+            "2",
+            "--node_rank",
+            rank,
+            "--nproc_per_node",
+            "1",
+            "--master_addr",
+            "127.0.0.1",
+            "--master_port",
+            port,
+        ]
+        command = [sys.executable, "-m", "torch.distributed.run", *place, "-m", "mien.cli", "train", *words]
+        environment = os.environ | {"MIEN_CACHE": str(tmp_path / f"cache-{rank}"), "OMP_NUM_THREADS": "1"}
+        nodes.append(
+            subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
+    told = [node.communicate(timeout=280) for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], told
+    assert [err.count("epoch   1/1") for _, err in told] == [1, 0]
+    assert [out.count("validation split of") for out, _ in told] == [1, 0]
+    assert Classifier(tmp_path / "run").metadata["mien.hardware"].startswith("2 x 1 cpu threads")
 
 
 def test_processes_need_a_batch_that_can_be_divided_and_devices_that_exist(drawn, recipe, tmp_path):

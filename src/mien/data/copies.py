@@ -96,7 +96,7 @@ def fingerprints(images: np.ndarray) -> np.ndarray:
     found = np.concatenate([each.mean(axis=(2, 4), dtype=np.float32) for each in blocks]).reshape(-1, THUMBNAIL**2)
     found -= found.mean(axis=1, keepdims=True)
     length = np.linalg.norm(found, axis=1, keepdims=True)
-    return np.asarray(found / np.where(length > 0.5, length, np.inf), dtype=np.float32)  # shorter ones are rounding errors
+    return np.asarray(np.divide(found, np.where(length > 0.5, length, np.inf), out=found))  # shorter ones are rounding errors
 
 
 def mirrored(prints: np.ndarray) -> np.ndarray:
@@ -107,7 +107,8 @@ def mirrored(prints: np.ndarray) -> np.ndarray:
 def alike(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find pairs of like fingerprints (P, 2), the smaller row first, and whether mirrored (P,); some are found in both ways."""
     # random projection trees (Dasgupta and Freund, 2008): only the few of a leaf are compared, so time grows as N log N
-    symmetric = prints + mirrored(prints)  # what a face and its mirror image share, so one search finds both
+    symmetric = mirrored(prints)
+    symmetric += prints  # what a face and its mirror image share, so one search finds both
     symmetric -= symmetric.mean(axis=0)
     _, axes = np.linalg.eigh(symmetric.T @ symmetric)
     components = np.asarray(symmetric @ axes[:, ::-1][:, :COMPONENTS], dtype=np.float32)
@@ -154,7 +155,8 @@ def _resembling(images: np.ndarray, original: np.ndarray, threshold: float) -> t
     """Find pairs of `original` rows that resemble each other: (P, 2), the best shifts (P, 2), and whether mirrored (P,)."""
     prints = fingerprints(images)
     rows = np.flatnonzero((original == np.arange(len(original))) & prints.any(axis=1))  # one gray resembles no other
-    pairs, is_mirrored = alike(prints[rows]) if len(rows) > 1 else (np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=bool))
+    prints, none = prints[rows], (np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=bool))
+    pairs, is_mirrored = alike(prints) if len(rows) > 1 else none
     pairs = rows[pairs]
     correlation, shifts = np.empty(len(pairs), dtype=np.float32), np.empty((len(pairs), 2), dtype=np.int64)
     for part, faces in _in_pairs(images, pairs, is_mirrored):

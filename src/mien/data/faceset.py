@@ -1,19 +1,32 @@
 """Labelled faces: pixels, target distributions, crowd votes, the split and the id of every row."""
 
 import hashlib
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 
 from mien.data.rows import MISTAKES
 from mien.errors import MienError, check_number, say, shortened
+from mien.files import cache_folder
 from mien.labels import LabelMap, LabelSet, move_shares
 
 SPLITS = ("none", "train", "validation", "test")  # a row's split is stored as its index here; "none": of data without splits
 NO_FACE = "no face was found"  # the reason in `Origin.skipped`
+
+
+def fits_in_memory(size: int) -> bool:
+    """Return whether images of so many bytes are at most half of the memory: of the machine, or MIEN_MEMORY gigabytes."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else float("inf")
+    try:
+        return size <= float(os.environ.get("MIEN_MEMORY") or pages / 1e9) * 1e9 / 2
+    except ValueError:
+        raise MienError(f"MIEN_MEMORY must be a number of gigabytes, not {os.environ['MIEN_MEMORY']!r}.") from None
 
 
 @dataclass(frozen=True)
@@ -142,7 +155,7 @@ class FaceSet:
         """1 for gray, 3 for RGB."""
         return 1 if self.images.ndim == 3 else 3
 
-    @property
+    @cached_property
     def classes(self) -> np.ndarray:
         """The most probable label of every row, the first of equals: (N,), int64."""
         return np.asarray(self.targets.argmax(axis=1))
@@ -163,15 +176,21 @@ class FaceSet:
     def take(self, rows: np.ndarray) -> "FaceSet":
         """Take rows by indices, negative ones counted from the end, or by a mask of N booleans; MienError if they do not fit.
 
-        Consecutive rows stay memory-mapped, others are copied.
+        Consecutive rows stay memory-mapped, others are copied: into a temporary file if they do not fit into memory.
         """
         try:
             rows = np.arange(len(self))[rows]
         except IndexError as problem:
             raise MienError(f"These are no rows of {len(self):,} faces: {problem}.") from None
         chosen = slice(rows[0], rows[0] + len(rows)) if len(rows) and (np.diff(rows) == 1).all() else rows
-        arrays = {name: getattr(self, name) for name in ("images", "targets", "splits", "ids", "votes", "sizes", "groups")}
+        arrays = {name: getattr(self, name) for name in ("targets", "splits", "ids", "votes", "sizes", "groups")}
         taken: dict[str, Any] = {name: values[chosen] for name, values in arrays.items() if values is not None}
+        if isinstance(chosen, slice) or fits_in_memory(len(rows) * self.images[:1].nbytes):
+            taken["images"] = self.images[chosen]
+        else:
+            with TemporaryFile(dir=cache_folder()) as file:  # its space is free again when nothing maps it
+                file.writelines(self.images[row].data for row in rows)
+                taken["images"] = np.memmap(file, np.uint8, "r", shape=(len(rows), *self.images.shape[1:]))
         return replace(self, **taken, columns={name: values[chosen] for name, values in self.columns.items()})
 
     def split(self, name: str) -> "FaceSet":
@@ -238,7 +257,8 @@ class FaceSet:
             rows, moved = np.flatnonzero(self.splits == SPLITS.index(source)), self.take(splits != self.splits).counts()
             splits = np.array(self.splits)
             splits[rows[self.take(rows)._whole_groups(self.groups[rows], moved, random)]] = SPLITS.index(into)
-        return replace(self, splits=splits)
+        carved = replace(self, splits=splits)  # sorted by split, each split is a view
+        return carved if fits_in_memory(self.images.nbytes) else carved.take(np.argsort(splits, kind="stable"))
 
     def folds(self, count: int, seed: int = 0) -> np.ndarray:
         """Number each row's fold from 1: (N,), int64, stratified, with whole groups. MienError for too few rows or groups."""

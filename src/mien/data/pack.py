@@ -4,7 +4,7 @@ import json
 import os
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -28,6 +28,7 @@ OpenCrop = Callable[[str], Crop]  # opens the detector of a name
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Decoded = tuple[Row, np.ndarray, tuple[int, ...]]  # a row, its prepared face, and the height and width it had before
+_COLUMNS = {"targets": "<f4", "votes": "<f4", "sizes": "<u4", "splits": "u1"}  # types of what every row has
 _DTYPES = {"U8": np.uint8, "U32": np.uint32, "F32": np.float32}  # by their names in safetensors
 _METADATA = {"mien.format", "mien.labels", "mien.origin", "mien.stamp"}
 _CHECKSUM = "mien.checksum"
@@ -55,8 +56,9 @@ def write_pack(
     start = -(-(len(json.dumps(metadata)) + _TENSOR_ROOM) // _BLOCK) * _BLOCK
 
     def write(part: Path) -> None:
-        entries: list[tuple[Any, ...]] = []  # target, split, id, votes, height and width, and columns of a row
-        bad: list[str] = []
+        known = np.eye(len(rows.labels) + 1, len(rows.labels), dtype="<f4")  # the last row: nothing is known
+        table = {name: bytearray() for name in ("targets", "votes", "sizes", "splits")}  # objects would take ten times as much
+        ids, columns, bad, has_votes = list[bytes](), list[Mapping[str, str]](), list[str](), False
         with part.open("wb") as file:
             file.seek(start)
             for done, item in enumerate(decoded(rows.rows, size, channels, crop), start=1):
@@ -67,13 +69,27 @@ def write_pack(
                     continue
                 row, image, original = item
                 file.write(np.ascontiguousarray(image).data)
-                entries.append((row.target, SPLITS.index(row.split), row.id, row.votes, original, row.columns))
-        _check(len(entries), bad, rows.kind, path, skip_bad, source)
-        order = np.argsort([split for _, split, *_ in entries], kind="stable")
+                for name, shares in (("targets", row.target), ("votes", row.votes)):
+                    shares = known[-1 if shares is None else shares] if not isinstance(shares, np.ndarray) else shares
+                    table[name] += shares.tobytes()
+                table["sizes"] += np.array(original, dtype="<u4").tobytes()
+                table["splits"].append(SPLITS.index(row.split))
+                ids.append(row.id.encode(errors="backslashreplace"))
+                columns.append(row.columns)
+                has_votes |= row.votes is not None
+        _check(len(ids), bad, rows.kind, path, skip_bad, source)
+        order = np.argsort(np.frombuffer(table["splits"], np.uint8), kind="stable")
         if (np.diff(order) != 1).any():
             write_whole(part, lambda ordered: _copy_images(part, ordered, start, order, shape))
-        images = np.memmap(part, np.uint8, "r", start, (len(order), *shape))
-        tensors = _tensors(images, [entries[row] for row in order], bad, len(rows.labels))
+        tensors: dict[str, np.ndarray] = {"images": np.memmap(part, np.uint8, "r", start, (len(order), *shape))}
+        for name in (name for name in table if has_votes or name != "votes"):
+            tensors[name] = np.frombuffer(table[name], _COLUMNS[name]).reshape(len(order), -1)[order]
+        tensors["splits"] = tensors["splits"][:, 0]
+        tensors["ids"] = np.array(ids, dtype=bytes)[order].view(np.uint8).reshape(len(order), -1)
+        if names := list(dict.fromkeys(name for each in order for name in columns[each])):
+            cells = {name: [columns[each].get(name, "") for each in order] for name in names}
+            tensors["columns"] = np.frombuffer(json.dumps(cells).encode(), np.uint8)
+        tensors["skipped"] = np.frombuffer(json.dumps(bad).encode(), np.uint8)
         header, end = dict[str, Any](__metadata__=metadata), 0
         with part.open("r+b") as file:
             file.seek(0, os.SEEK_END)
@@ -152,25 +168,6 @@ def _copy_images(source: Path, into: Path, start: int, order: np.ndarray, shape:
     with into.open("wb") as file:
         file.seek(start)
         file.writelines(images[row].data for row in order)
-
-
-def _tensors(images: np.ndarray, entries: list[tuple[Any, ...]], bad: list[str], labels: int) -> dict[str, np.ndarray]:
-    targets, splits, ids, votes, sizes, columns = zip(*entries, strict=True)
-
-    def shares(rows: Iterable[int | np.ndarray | None]) -> np.ndarray:
-        known = np.eye(labels + 1, labels, dtype="<f4")  # the last row: nothing is known
-        return np.stack([row if isinstance(row, np.ndarray) else known[-1 if row is None else row] for row in rows])
-
-    tensors = {"images": images, "targets": shares(targets)}
-    if any(each is not None for each in votes):
-        tensors["votes"] = shares(votes)
-    tensors |= {"sizes": np.array(sizes, dtype="<u4"), "splits": np.array(splits, dtype=np.uint8)}
-    encoded = np.array([each.encode(errors="backslashreplace") for each in ids], dtype=bytes)
-    tensors["ids"] = encoded.view(np.uint8).reshape(len(ids), -1)
-    if names := list(dict.fromkeys(name for each in columns for name in each)):
-        values = {name: [each.get(name, "") for each in columns] for name in names}
-        tensors["columns"] = np.frombuffer(json.dumps(values).encode(), np.uint8)
-    return {**tensors, "skipped": np.frombuffer(json.dumps(bad).encode(), np.uint8)}
 
 
 def open_pack(path: Path) -> FaceSet:

@@ -123,19 +123,10 @@ def rows_to_leave_out(audit: Audit, near: bool = False) -> dict[int, str]:
     return dict(sorted(reasons.items()))
 
 
-def describe_loss(audit: Audit, rows: Sequence[int]) -> str:
-    """Say what the data would lose without some rows: more than a fifth, or every row of a label; "" if neither."""
-    faces = audit.faces
-    kept = np.bincount(np.delete(faces.classes, rows), minlength=len(faces.labels))
-    emptied = [name for name, left, had in zip(faces.labels, kept, faces.counts(), strict=True) if had and not left]
-    loss = [f"{len(rows):,} of {len(faces):,} rows"] * (len(rows) > MOST_LOST * len(faces))
-    return " and ".join(loss + [f"every row of {name!r}" for name in emptied])
-
-
 def _groups(group: np.ndarray) -> list[np.ndarray]:
     order = np.argsort(group, kind="stable")
-    parts = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
-    return [part for part in parts if len(part) > 1]
+    _, first, counts = np.unique(group[order], return_index=True, return_counts=True)
+    return [order[start : start + count] for start, count in zip(first, counts, strict=True) if count > 1]
 
 
 def _exact_copies(faces: FaceSet, copies: Copies) -> Finding:
@@ -274,8 +265,11 @@ def write_audit(
     force: bool = False,
 ) -> int:
     """Write the folder `out` and the list `write` of rows to leave out, which needs `force` if long; return its length."""
-    reasons = rows_to_leave_out(audit, near) if write else {}
-    loss = "" if force else describe_loss(audit, list(reasons))
+    reasons, faces = rows_to_leave_out(audit, near) if write else {}, audit.faces
+    kept = np.bincount(np.delete(faces.classes, list(reasons)), minlength=len(faces.labels))
+    emptied = [name for name, left, had in zip(faces.labels, kept, faces.counts(), strict=True) if had and not left]
+    losses = [f"{len(reasons):,} of {len(faces):,} rows"] * (len(reasons) > MOST_LOST * len(faces))
+    loss = "" if force else " and ".join(losses + [f"every row of {name!r}" for name in emptied])
     inside = [write.name] if write and not loss and write.resolve().parent == out.resolve() else []
     record = _record(audit, command, (*AUDIT.patterns, AUDIT.record, *inside))
     with written_folder(out, "the audit", partial(check_folder, kind=AUDIT)) as folder:

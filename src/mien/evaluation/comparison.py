@@ -1,7 +1,7 @@
 """Summarise finished runs, and compare them on a page, as Markdown tables or as JSON."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from itertools import groupby
@@ -267,7 +267,7 @@ def plot_recalls(runs: Sequence[RunSummary], places: Places) -> Figure:
     """Draw the recall of every label that has faces, a row each, with a mark and a 95% interval (Wilson) for each run."""
     labels = list(dict.fromkeys(label for each in runs for label, value in each.recall.items() if value is not None))
     step, row = 0.8 / len(runs), max(0.42, 0.13 * len(runs) + 0.1)
-    figure, axes = new_rows([plain(label) for label in labels], width=7.6, row=row, margin=0.75 + _legend_height(runs))
+    figure, axes = new_rows([plain(label) for label in labels], width=7.6, row=row, margin=0.75 + 0.22 * -(-len(runs) // 2))
     for number, each in enumerate(runs):
         colour, mark = _colour_and_mark(places[each.name])
         for row, label in enumerate(labels):
@@ -294,7 +294,7 @@ def trainings(runs: Sequence[RunSummary]) -> dict[str, RunSummary]:
 
 def plot_trainings(runs: Mapping[str, RunSummary], places: Places) -> Figure:
     """Draw validation accuracy over the epochs, a curve for each training, with a mark at the epoch whose weights were kept."""
-    figure = new_figure(7.6, 3.4 + _legend_height(runs))
+    figure = new_figure(7.6, 3.4 + 0.22 * -(-len(runs) // 2))  # a legend of two columns
     axes = style_axes(figure.subplots(), grid="y", percent="y")
     for name, each in runs.items():
         place = places[each.name]
@@ -308,10 +308,6 @@ def plot_trainings(runs: Mapping[str, RunSummary], places: Places) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     add_legend(figure, axes)
     return figure
-
-
-def _legend_height(runs: Collection[object]) -> float:
-    return 0.22 * -(-len(runs) // 2)  # inches for two columns
 
 
 def _colour_and_mark(place: int) -> tuple[str, str]:

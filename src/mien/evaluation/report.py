@@ -64,7 +64,8 @@ def evaluate(
     start: Classifier | None = None,  # with the same labels: what the model was trained further from
 ) -> Report:
     """Measure an opened model on faces of its size, and write the report; parameters as `mien.evaluate`, but data are read."""
-    check_kind(tta)
+    if tta not in VIEWS:
+        raise MienError(f"There is no test-time augmentation {tta!r}; choose {', '.join(VIEWS)}.")
     rows, split = choose_split(data, split)
     if rows.images.shape[1:] != model.face_shape:
         takes, given = (f"{one.size}x{one.size} pixels in {'gray' if one.channels == 1 else 'colour'}" for one in (model, rows))
@@ -214,12 +215,6 @@ def draw(images: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, rec
     return figures
 
 
-def check_kind(kind: str) -> None:
-    """Reject an unknown kind of test-time augmentation."""
-    if kind not in VIEWS:
-        raise MienError(f"There is no test-time augmentation {kind!r}; choose {', '.join(VIEWS)}.")
-
-
 def predict_plain(model: Classifier, faces: np.ndarray, batch_size: int) -> Views:
     """Classify faces of the model's size as they are: a single view."""
     start = time.perf_counter()
@@ -228,7 +223,6 @@ def predict_plain(model: Classifier, faces: np.ndarray, batch_size: int) -> View
 
 def predict_views(model: Classifier, faces: np.ndarray, kind: str, batch_size: int, plain: Views) -> Views:
     """Classify several views of each face (Krizhevsky et al., NIPS 2012), made for `batch_size` faces at a time."""
-    check_kind(kind)
     if kind == "none":
         return plain
     start = time.perf_counter()

@@ -18,7 +18,11 @@ from mien.inference.pipeline import predict
 from mien.inputs import read_json
 from mien.labels import LabelSet
 
-NOT_LOGGED = ("batch_size", "threads", "font", "draw")  # options that do not change the rows: a run may be resumed with others
+# options that do not change the rows, so that a run may be resumed with others; the log has all others, and names of inputs
+NOT_LOGGED = (
+    *("source", "out", "format", "resume", "null", "batch_size", "threads", "font", "draw", "csv_safe"),
+    *("engine", "address", "workers", "part_size"),  # `predict_dataset` logs part_size
+)
 PART = re.compile(r"part-\d{8}-[0-9a-f]{16}\.parquet")  # names of parts
 RECORD = "_run.json"  # of a whole run; readers of Parquet folders skip names with _
 PART_SIZE = 1000  # inputs of a part: 20 to 40 seconds of one core, which a killed worker costs

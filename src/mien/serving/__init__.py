@@ -2,12 +2,13 @@
 
 import os
 import shlex
+from collections.abc import Mapping
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mien.errors import MienError
+from mien.errors import KINDS, MienError, check_number, shortened
 from mien.files import check_folder, written_folder
 from mien.inference.classifier import DEFAULT_MODEL, Classifier
 
@@ -15,6 +16,37 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 PACKAGES = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")  # of the extra `serve`
+LEAST = {  # of the limits; whole numbers where it is one
+    "max_megabytes": 1e-3,
+    "max_megapixels": 1e-6,
+    "max_images": 1,
+    "max_faces": 1,
+    "max_seconds": 1e-3,
+    "send_seconds": 1e-3,
+    "queue": 0,
+    "threads": 1,
+}
+TYPES: dict[str, tuple[str, tuple[type, ...]]] = {  # of the other parameters, and what messages call them
+    "model": ("a name or a path", (str, Path)),
+    "out": ("a path", (str, Path)),
+    "detector": (KINDS["str"], (str,)),
+    "token": (KINDS["str"], (str,)),
+    "host": (KINDS["str"], (str,)),
+    "page": (KINDS["bool"], (bool,)),
+    "no_auth": (KINDS["bool"], (bool,)),
+}
+OPTIONAL = ("token", "threads")  # None is their default
+
+
+def _check(parameters: Mapping[str, Any], dashes: str = "") -> None:
+    """Raise a MienError if a parameter has another type, or a limit is too low; the command line calls them with dashes."""
+    for name, value in parameters.items():
+        if value is None and name in OPTIONAL:
+            continue
+        if name in LEAST:
+            check_number(f"{dashes}{name}", value, LEAST[name], whole=isinstance(LEAST[name], int))
+        elif name in TYPES and not isinstance(value, TYPES[name][1]):
+            raise MienError(f"{dashes}{name} must be {TYPES[name][0]}, not {shortened(value, form=repr)}.")
 
 
 def create_app(
@@ -54,10 +86,11 @@ def create_app(
         The app; its `state.predictor` has the classifier.
 
     Raises:
-        MienError: if the extra `serve` is not installed, the model or the detector cannot be opened, or a limit is out of
-            range.
+        MienError: if the extra `serve` is not installed, the model or the detector cannot be opened, or a parameter has another
+            type or is out of range.
     """
     options: dict[str, Any] = locals()
+    _check({name: value for name, value in options.items() if not isinstance(value, Classifier)})
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise MienError(f"The service needs {', '.join(missing)}, not installed here; run: pip install 'mien[serve]'")
     from mien.serving.app import build
@@ -83,18 +116,23 @@ def serve(
         host: address to listen on; by default it is reached from this machine only.
         port: port to listen on; 0 is any free one.
         token: a secret that every request needs as `Authorization: Bearer TOKEN`, except those of /health and /ready; by
-            default that in MIEN_TOKEN, which other users of the machine do not see.
-        no_auth: listen on an address that other machines reach without a token.
+            default that in MIEN_TOKEN, which other users of the machine do not see. Where other machines reach the service,
+            it has at least 16 characters.
+        no_auth: listen without a token on an address that other machines reach; not together with a token.
         **options: see `create_app`.
 
     Raises:
         MienError: as `create_app` does, or if it cannot listen there.
     """
-    token = token or os.environ.get("MIEN_TOKEN") or None
+    _check({"model": model, "host": host, "token": token, "no_auth": no_auth, **options}, "--")
+    origin = "MIEN_TOKEN is set" if token is None else "--token is given"
+    token = os.environ.get("MIEN_TOKEN") or None if token is None else token
+    if no_auth and token is not None:
+        raise MienError(f"--no-auth lets everyone in, but {origin}, which asks for a token; leave out one of them.")
     app = create_app(model, token=token, **options)  # first, since it says which packages are missing
     from mien.serving.server import run
 
-    run(app, host, port, is_guarded=no_auth or token is not None)
+    run(app, host, port, token, no_auth)
 
 
 def page(*, out: str | Path, model: str | Path | None = None) -> str:
@@ -107,6 +145,7 @@ def page(*, out: str | Path, model: str | Path | None = None) -> str:
     Raises:
         MienError: if the model cannot be opened, or the folder holds anything else.
     """
+    _check({"out": out} if model is None else {"out": out, "model": model})
     from mien.serving.browser_page import PAGE, write_page
 
     with written_folder(Path(out), "the page", partial(check_folder, kind=PAGE, inputs=[model])) as folder:

@@ -2,16 +2,19 @@
 
 import asyncio
 import math
+import shutil
 import tempfile
+import weakref
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel, ConfigDict, Field, Json, ValidationError
+from pydantic import ValidationError
+from python_multipart.exceptions import FormParserError
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
@@ -20,14 +23,14 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from mien import __version__
-from mien.errors import MienError, check_number, load_table
-from mien.inference.classifier import MODELS, UNSURE, Classifier
-from mien.inference.pipeline import SMOOTHING
+from mien.errors import MienError, load_table
+from mien.inference.classifier import MODELS, Classifier
 from mien.inference.prediction import Frame
 from mien.inference.sources import inline_bytes
-from mien.serving.browser_page import write_page
+from mien.serving.browser_page import model_name, write_page
 from mien.serving.docs import docs_page
 from mien.serving.guard import PATHS, Guard, Metrics, problem
+from mien.serving.options import DataURIs, Options, mistakes
 from mien.serving.predictor import RETRY, Predictor
 
 TEXTS = load_table(__file__, "schema")
@@ -43,39 +46,6 @@ PAGE_HEADERS = {
 }
 
 
-class Options(BaseModel):
-    """The options of `mien.predict` that a request may set."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    head: Literal["crowd", "label"] | None = Field(None, description="output of a model with two heads")
-    prior: Literal["training", "balanced"] | Annotated[float, Field(ge=0, le=1)] | Json[dict[str, float]] | None = Field(
-        None,
-        description='how often each label is expected: training, balanced, a power between (0 to 1), or {"happy": 0.5, ...}',
-    )
-    labels: Json[dict[str, str | list[str] | None]] | None = Field(
-        None, description='what becomes of the labels: {"negative": ["angry", "sad"], "neutral": "calm", "disgust": null}'
-    )
-    faces: bool = Field(False, description="the images are cropped faces already")
-    margin: float = Field(0.0, ge=-0.4, le=2, description="extra room around each face, as a share of its square")
-    min_size: float = Field(0.0, ge=0, le=1e9, description="least size of a face in pixels")
-    min_score: float | None = Field(
-        None, ge=0.1, le=1 - 1e-6, description="least score of a face; below 0.1 too much would be examined"
-    )
-    threshold: float = Field(UNSURE, ge=0, le=1, description="confidence below which a prediction is unsure")
-    every: int = Field(1, ge=1, le=1000, description="of videos, process only every N-th frame")  # time is checked at these
-    track: bool = Field(True, description="in videos, number the faces by person")
-    smoothing: float = Field(SMOOTHING, ge=0, le=1e9, description="seconds over which probabilities in videos are averaged")
-
-
-class DataURIs(BaseModel):
-    """The JSON body of a request."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    images: list[Annotated[str, Field(pattern="^data:[^,]*,")]] = Field(min_length=1)
-
-
 def build(
     model: str | Path | Classifier,
     token: str | None,
@@ -86,8 +56,6 @@ def build(
     **limits: Any,
 ) -> FastAPI:
     """Make the app; the parameters are those of `create_app`."""
-    check_number("The most megabytes of a request", max_megabytes, 1e-3, whole=False)
-    check_number("The seconds to send a request", send_seconds, 1e-3, whole=False)
     if token is not None and not (token.isascii() and token.isprintable() and token.strip() == token != ""):
         raise MienError("The token must consist of printable ASCII characters, without spaces around them; make another.")
     predictor = Predictor(model, max_seconds=max_seconds, **limits)
@@ -118,19 +86,26 @@ def _add_problems(app: FastAPI) -> None:
     """Answer every error as problem+json, without paths, traces or what was sent."""
 
     def invalid(errors: Iterable[Any]) -> Response:
-        found: dict[str, list[str]] = {}
-        for each in errors:  # several where a value may be of several kinds
-            place = each["loc"][1:2] if each["loc"][:1] == ("query",) else each["loc"]
-            found.setdefault(".".join(map(str, place)) or "body", []).append(each["msg"])
-        all_errors = [{"name": name, "message": "; ".join(messages)} for name, messages in found.items()][:20]
-        return problem(422, f"{all_errors[0]['name']} is not valid: {all_errors[0]['message']}", errors=all_errors)
+        found = mistakes(errors)
+        return problem(422, found[0]["message"], errors=found)
+
+    def refused(error: AnyHTTPException) -> Response:
+        allowed = (error.headers or {}).get("Allow", "GET")
+        known = {404: "There is nothing at this path", 405: f"This path takes only {allowed}"}.get(error.status_code)
+        detail = f"{known}; /docs lists the paths and their methods." if known else error.detail
+        return problem(error.status_code, detail, error.headers)
+
+    def damaged(error: MultiPartException) -> Response:
+        words = error.message.rstrip(".")
+        return problem(413 if words.startswith("Too many") else 400, f"The form cannot be read: {words}.")
 
     handlers: dict[Any, Any] = {
-        AnyHTTPException: lambda error: problem(error.status_code, error.detail, error.headers),
+        AnyHTTPException: refused,
         RequestValidationError: lambda error: invalid(error.errors()),
-        ValidationError: lambda error: invalid(error.errors(include_url=False, include_context=False, include_input=False)),
+        ValidationError: lambda error: invalid(error.errors(include_url=False, include_context=False)),
         MienError: lambda error: problem(422, str(error)),
-        MultiPartException: lambda error: problem(413 if error.message.startswith("Too many") else 400, error.message),
+        FormParserError: lambda _: damaged(MultiPartException("Invalid multipart data.")),  # as Starlette 1 answers it
+        MultiPartException: damaged,
         ClientDisconnect: lambda _: problem(400, "The client has gone."),
         Exception: lambda _: problem(500, "This is a bug in mien; please report it where you got mien."),
     }
@@ -144,9 +119,10 @@ def _add_predict(app: FastAPI, predictor: Predictor, metrics: Metrics, problems:
     @app.post("/predict", responses=answers, openapi_extra={"requestBody": TEXTS["body"]}, response_class=Response)
     async def predict(request: Request, options: Annotated[Options, Query()]) -> Response:
         """Find the faces of images and videos, and classify their expressions."""
+        checked = options.checked()
         async with AsyncExitStack() as files:
             images = await _images(request, predictor.max_images, files)
-            text, tally = await predictor.answer(images, options.model_dump(), request)
+            text, tally = await predictor.answer(images, checked, request)
         for name, counter in metrics.tally.items():
             counter.inc(tally[name])
         return Response(text, media_type="application/json")
@@ -206,7 +182,7 @@ def _add_about(app: FastAPI, predictor: Predictor, metrics: Metrics, problems: d
     async def model() -> dict[str, Any]:
         classifier = predictor.classifier
         keys = ("heads", "head", "prior", "size", "channels", "parameters")
-        about = {"name": classifier.path.stem, "labels": list(classifier.labels), "detector": predictor.detector}
+        about = {"name": model_name(classifier.path), "labels": list(classifier.labels), "detector": predictor.detector}
         return about | {key: getattr(classifier, key) for key in keys} | {"mien": __version__}
 
     @app.get("/metrics", description=TEXTS["answers"]["metrics"], responses=denied, response_class=Response)
@@ -229,7 +205,7 @@ class _Page(StaticFiles):
 
 
 def _add_page(app: FastAPI, model: Path) -> None:
-    app.state.page = tempfile.TemporaryDirectory(prefix="mien-page-")  # removed with the app
-    folder = Path(app.state.page.name)
+    folder = Path(tempfile.mkdtemp(prefix="mien-page-"))
+    weakref.finalize(app, shutil.rmtree, folder, ignore_errors=True)  # removed with the app
     write_page(folder, None if model.parent == MODELS else model)
     app.mount("/", _Page(directory=folder, html=True))

@@ -45,14 +45,23 @@ def write_page(out: Path, model: str | Path | None = None) -> list[str]:
     shutil.copyfile(classifier.path, models / "classifier.onnx")
     shutil.copyfile(detection.YUNET, models / "yunet.onnx")
     shutil.copyfile(detection.YUNET.with_name("yunet.LICENSE.txt"), models / "yunet.LICENSE.txt")
-    _write_json(models / "model.json", describe(classifier, str(model or SMALL_MODEL)))
+    _write_json(models / "model.json", describe(classifier))
     Image.fromarray(draw_photo(["happy", "surprise", "sad"], 4, 960, 600)[0]).save(out / "example.jpg", quality=88)
     files = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     _write_json(out / PAGE.record, {"made_by": PAGE.made_by, "format": PAGE.format, "files": [PAGE.record, *files]})
     return [PAGE.record, *files]
 
 
-def describe(classifier: Classifier, name: str) -> dict[str, Any]:
+def model_name(model: Path) -> str:
+    """Name a model after its run folder, its repository on the hub, or its file."""
+    if model.name != MODEL_FILE:
+        return model.stem
+    folder = model.parent.resolve()
+    is_cached = folder.parent.name == "snapshots"  # of the hub's cache: models--OWNER--NAME/snapshots/REVISION
+    return folder.parents[1].name.rpartition("--")[2] if is_cached else folder.name
+
+
+def describe(classifier: Classifier) -> dict[str, Any]:
     """Return what the page needs to know of a model; it has all else in its graph, such as mean and standard deviation."""
     heads = {}
     for head in classifier.heads:
@@ -61,7 +70,7 @@ def describe(classifier: Classifier, name: str) -> dict[str, Any]:
         power = prior if isinstance(prior, float) else 0.0
         heads[head] = {"output": HEADS[head], "training": None if shares is None else shares.tolist(), "power": power}
     return {
-        "name": Path(name.removesuffix(f"/{MODEL_FILE}")).name.removesuffix(".onnx"),
+        "name": model_name(classifier.path),
         "file": "classifier.onnx",
         "sha256": sha256(classifier.path),
         "version": __version__,

@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import os
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,13 +14,14 @@ from typing import Any
 from fastapi import HTTPException, Request
 from starlette.requests import ClientDisconnect
 
-from mien.errors import MienError, check_number
+from mien.errors import MienError
 from mien.inference.classifier import Classifier, open_classifier, usable_cores
 from mien.inference.detection import detector_file, open_detector
 from mien.inference.output import Tally, write
 from mien.inference.pipeline import MOST_THREADS, predict
 from mien.inference.prediction import Prediction
 from mien.inputs import MOST_PIXELS
+from mien.serving.browser_page import model_name
 
 RETRY = {"Retry-After": "1"}  # seconds after which a client may try again
 
@@ -41,12 +41,6 @@ class Predictor:
         threads: int | None,
     ) -> None:
         self.threads = min(usable_cores(), MOST_THREADS) if threads is None else threads
-        check_number("The number of threads", self.threads, 1)
-        check_number("The most megapixels of an image", max_megapixels, 1e-6, whole=False)
-        check_number("The most images of a request", max_images, 1)
-        check_number("The most faces of an image", max_faces, 1)
-        check_number("The most seconds of a request", max_seconds, 1e-3, whole=False)
-        check_number("The length of the queue", queue, 0)
         self.classifier = open_classifier(model)
         self.max_images, self.pending = max_images, 0  # requests that wait or are processed
         self._most_pixels, self._max_seconds, self._most_pending = max_megapixels * 1e6, max_seconds, self.threads + queue
@@ -104,7 +98,7 @@ class Predictor:
             with closing(predict(images, self.classifier, detector, threads=threads, **options)) as rows:
                 tally = write(self._bounded(rows, stop), self.classifier.labels, "json", text)
         except MienError as mistake:
-            raise MienError(self._without_folder(str(mistake))) from None
+            raise MienError(self._with_name(str(mistake))) from None
         return text.getvalue(), tally
 
     def _bounded(self, rows: Iterator[Prediction], stop: threading.Event) -> Iterator[Prediction]:
@@ -116,12 +110,12 @@ class Predictor:
             if found > self.max_images:
                 advice = "send fewer files, or of videos every N-th frame (every=N)"
                 raise HTTPException(413, f"There are more than {self.max_images:,} images; {advice}.")
-            yield replace(row, error=self._without_folder(row.error)) if row.error else row
+            yield replace(row, error=self._with_name(row.error)) if row.error else row
 
-    def _without_folder(self, text: str) -> str:
-        """Leave the folder of the model out of a message: it is none of a client's business."""
-        folder = f"{self.classifier.path.parent}{os.sep}"
-        return text.replace(folder, "").replace(repr(folder)[1:-1], "")
+    def _with_name(self, text: str) -> str:
+        """Put the model's name for its path in a message: the folder is none of a client's business."""
+        path, name = str(self.classifier.path), model_name(self.classifier.path)
+        return text.replace(repr(path), repr(name)).replace(path, name)
 
     def close(self) -> None:
         """Finish what was begun, and end the threads; another request starts new ones."""

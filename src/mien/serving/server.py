@@ -13,8 +13,10 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mien.errors import MienError, check_number, say
+from mien.serving.browser_page import model_name
 from mien.serving.guard import MOST_HEAD
 
+SHORTEST_TOKEN = 16  # characters, where other machines may guess it
 MOST_CONNECTIONS = 500  # below 1,024, the usual limit of open files
 GRACE = 5.0  # seconds beyond the limits of a request in which a stopping server finishes what it began
 
@@ -57,21 +59,26 @@ class _Protocol(H11Protocol):
             self.transport.close()
 
 
-def check_host(host: str, port: int, is_guarded: bool) -> tuple[socket.AddressFamily, Any]:
-    """Return the address to listen on; MienError if other machines reach it and nothing guards it."""
-    check_number("The port", port, 0, 65_535)
+def check_host(host: str, port: int, token: str | None, no_auth: bool = False) -> tuple[socket.AddressFamily, Any]:
+    """Return the address to listen on; MienError if other machines reach it without a token, or with one that is too short."""
+    check_number("--port", port, 0, 65_535)
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except (OSError, UnicodeError):
         raise MienError(f"There is no address {host!r} on this machine; use 127.0.0.1 for this machine only.") from None
-    if not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback and not is_guarded:
+    if no_auth or ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
+        return family, address
+    if token is None:
         raise MienError(f"Other machines reach {host}; set a token in MIEN_TOKEN, or add --no-auth to let everyone in.")
+    if len(token) < SHORTEST_TOKEN:
+        few = f"a token needs at least {SHORTEST_TOKEN} characters, not {len(token)}"
+        raise MienError(f"Other machines reach {host}, so {few}; make one: export MIEN_TOKEN=$(openssl rand -hex 32)")
     return family, address
 
 
-def run(app: FastAPI, host: str, port: int, is_guarded: bool) -> None:
+def run(app: FastAPI, host: str, port: int, token: str | None = None, no_auth: bool = False) -> None:
     """Serve an app of `create_app` until Ctrl-C or SIGTERM, then finish the requests in progress."""
-    family, address = check_host(host, port, is_guarded)
+    family, address = check_host(host, port, token, no_auth)
     try:
         listener = socket.create_server(address, family=family, backlog=MOST_CONNECTIONS)
     except OSError as problem:
@@ -96,9 +103,11 @@ def run(app: FastAPI, host: str, port: int, is_guarded: bool) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # which uvicorn calls after it has stopped
     try:
-        address, model = listener.getsockname(), state.predictor.classifier.path.stem
-        name = f"[{address[0]}]" if ":" in address[0] else address[0]
-        say(f"mien: {model} answers at http://{name}:{address[1]}; /docs says how, and Ctrl-C stops it")
+        address, model = listener.getsockname(), model_name(state.predictor.classifier.path)
+        place = f"http://{f'[{address[0]}]' if ':' in address[0] else address[0]}:{address[1]}"
+        say(f"mien: {model} answers at {place}; {'' if token else '/docs says how, and '}Ctrl-C stops it")
+        if token:  # which a browser does not send, so that it cannot open /docs
+            say(f'mien: ask it: curl -H "Authorization: Bearer $MIEN_TOKEN" -F files=@photo.jpg {place}/predict')
         with listener, suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listener])
     finally:

@@ -1,6 +1,5 @@
 """Batches of faces stored on the device as uint8 if they fit, without worker processes; and random changes of such batches."""
 
-import copy
 import math
 import warnings
 from collections.abc import Iterator
@@ -13,9 +12,10 @@ import torch.nn.functional as F
 from scipy.stats import beta
 from torch import Tensor
 
-from mien.data.faceset import FaceSet
+from mien.data.faceset import FaceSet, fits_in_memory
 from mien.training.recipe import Augmentation, Balance
 
+BLOCK, WINDOW = 256, 128  # consecutive rows, and blocks whose rows are shuffled, where faces do not fit into memory
 SIDES = 16  # that a blurred face is shrunk to: a matrix each, so that the size is drawn on the device
 MOST_DEFOCUS, MOST_NOISE = 1 / 32, 0.1  # standard deviations: of the blur in sides of the face, of the noise where white is 1
 
@@ -65,16 +65,9 @@ class DeviceFaces:
             images = torch.from_numpy(np.asarray(faces.images))
         self.images = images.to(device) if images.nbytes <= free / 2 else images
         self.targets = torch.from_numpy(np.array(faces.targets)).to(device)
-        votes = np.zeros_like(faces.targets) if faces.votes is None else np.array(faces.votes)
-        self.votes = torch.from_numpy(votes).to(device)
+        self.votes = torch.from_numpy(np.zeros_like(faces.targets) if faces.votes is None else np.array(faces.votes)).to(device)
         self.classes = faces.classes
         self.taught: Tensor | None = None
-
-    def seen_as(self, images: Tensor, taught: Tensor) -> "DeviceFaces":
-        """Return the same rows with other images, and the teachers' predictions for these: (N, heads, K), float32."""
-        other = copy.copy(self)
-        other.images, other.taught = images.to(self.images.device), taught.to(self.device)
-        return other
 
     def __len__(self) -> int:
         return len(self.images)
@@ -109,6 +102,10 @@ class TrainingBatches:
             places = random.choice(len(rows), len(rows), p=sampling_probabilities(faces.classes[rows]))
         else:
             places = random.permutation(len(rows))
+        if not (faces.images.is_cuda or fits_in_memory(faces.images.nbytes)):
+            windows = np.arange(max(1, round(len(faces) / BLOCK / WINDOW)))  # each gets blocks from the whole file
+            windows = random.permuted(np.tile(windows, (len(faces) // BLOCK // len(windows) + 1, 1)), axis=1).ravel()
+            places = places[np.argsort(windows[rows[places] // BLOCK], kind="stable")]
         self.faces, self.rank = faces, rank
         self.part = min(batch_size, len(rows)) // processes
         self.batch_size = self.part * processes

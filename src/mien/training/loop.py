@@ -332,10 +332,9 @@ def _finish(
     without_folders = replace(recipe, weights=recipe.weights and shared_name(recipe.weights), distillation=taught)
     data: dict[str, Any] = {"kind": origin.kind, "path": Path(origin.path).name, "train_fingerprint": train_rows.fingerprint()}
     data |= {"train_count": len(train_rows), "validation_count": int((faces.splits == SPLITS.index("validation")).sum())}
-    facts = {name: getattr(recipe, name) for name in ("size", "channels")} | {
-        "format": len(model.heads),  # 2 is of files with two heads
-        "labels": faces.labels.names,
-        "version": __version__,
+    facts: dict[str, Any] = {"format": len(model.heads), "labels": faces.labels.names}  # format 2 is of files with two heads
+    facts |= {"size": recipe.size, "channels": recipe.channels, "version": __version__}
+    facts |= {
         "recipe": without_folders.to_yaml(),
         "prior": training_priors(recipe, train_rows),
         "parameters": sum(p.numel() for p in model.parameters()),

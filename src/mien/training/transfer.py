@@ -6,6 +6,7 @@ light, blur, noise and covered parts (Xie et al., Self-training with noisy stude
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -265,9 +266,10 @@ class Views:
     def of_epoch(self, epoch: int) -> DeviceFaces:
         """Return the faces of an epoch, with the teachers' predictions."""
         number = epoch % self.recipe.distillation.views
-        seen = torch.cat([worsened for _, worsened in self._parts(number)])
+        seen, faces = torch.cat([worsened for _, worsened in self._parts(number)]), copy(self.faces)
         images = seen[:, 0] if seen.shape[1] == 1 else seen.permute(0, 2, 3, 1).contiguous()
-        return self.faces.seen_as(images, self.taught[str(number)].float())
+        faces.images, faces.taught = images.to(faces.images.device), self.taught[str(number)].float().to(faces.device)
+        return faces
 
     def _parts(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Create a view in parts on the CPU: float32 faces (N, C, S, S) for the teachers, uint8 faces for the student."""

@@ -4,15 +4,19 @@ import gzip
 import hashlib
 import json
 import re
+from pathlib import Path
 
 import pytest
 
+import mien
 from inference.conftest import build_model
 from mien.cli import main
 from mien.errors import MienError
 from mien.inference.classifier import MODELS, Classifier
 from mien.inference.output import columns
 from mien.serving.browser_page import FILES, describe, write_page
+
+ROOT = Path(mien.__file__).parents[2]
 
 
 def test_the_page_has_the_small_model_and_says_what_it_is(page_folder):
@@ -32,6 +36,21 @@ def test_the_record_lists_every_file(page_folder):
         path.relative_to(page_folder).as_posix() for path in page_folder.rglob("*") if path.is_file()
     )
     assert {"index.html", "sw.js", "models/yunet.onnx", "models/yunet.LICENSE.txt", "ort/LICENSE.txt"} <= set(listed)
+
+
+def test_the_documentation_names_every_file(page_folder):
+    text = (ROOT / "docs" / "page.md").read_text(encoding="utf-8")
+    named = set(
+        re.findall(r"`([\w.-]+/?)`", "".join(line.split("|")[1] for line in text.splitlines() if line.startswith("| ")))
+    )
+    assert named == {f"{path.name}/" if path.is_dir() else path.name for path in page_folder.iterdir()}
+
+
+def test_the_python_functions_whose_outputs_are_documented_exist():
+    text = (ROOT / "docs" / "predict.md").read_text(encoding="utf-8")
+    names, page = re.search(r"for its Python function: (.*?) of `mien`, and `(.*?)`", text, re.DOTALL).groups()
+    assert set(re.findall(r"`(\w+)`", names)) <= {*mien.__all__}
+    assert (page, callable(mien.serving.page)) == ("mien.serving.page", True)
 
 
 def test_the_runtime_is_the_published_one():
@@ -64,9 +83,22 @@ def test_a_model_of_ones_own_without_priors_and_with_one_head(tmp_path):
     assert told["heads"] == {"label": {"output": "probabilities", "training": None, "power": 0.0}}
 
 
-@pytest.mark.parametrize(("given", "name"), [("runs/x", "x"), ("runs/x/model.onnx", "x"), ("hf:somebody/faces", "faces")])
-def test_a_model_has_the_name_of_its_run_or_repository(given, name, tmp_path, monkeypatch):
-    assert describe(Classifier("mien-s-int8"), given)["name"] == name
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("runs/x/model.onnx", "x"),
+        ("x.v2/model.onnx", "x.v2"),
+        ("other.onnx", "other"),
+        ("hub/models--somebody--faces/snapshots/0a1b/model.onnx", "faces"),
+    ],
+)
+def test_a_model_has_the_name_of_its_run_or_repository(file, name, tmp_path, monkeypatch):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    build_model(path, labels=["calm", "tense"])
+    assert describe(Classifier(path))["name"] == name
+    monkeypatch.chdir(path.parent)
+    assert describe(Classifier(path.name))["name"] == name
 
 
 def test_the_command_writes_the_page_and_replaces_an_earlier_one(tmp_path, capsys):
@@ -80,6 +112,19 @@ def test_the_command_writes_the_page_and_replaces_an_earlier_one(tmp_path, capsy
     (out / "mine.txt").write_text("mine")
     assert main(["page", "--out", str(out)]) == 2
     assert (out / "mine.txt").read_text() == "mine"
+
+
+def test_the_page_is_written_from_python(tmp_path):
+    told = mien.serving.page(out=tmp_path / "page", model="mien-s")
+    assert told.startswith(f"{tmp_path / 'page'}: to look at it, run: python -m http.server")
+    assert (tmp_path / "page" / "models" / "classifier.onnx").read_bytes() == (MODELS / "mien-s.onnx").read_bytes()
+
+
+def test_a_folder_of_anything_else_is_no_page(tmp_path, capsys):
+    (tmp_path / "faces").mkdir()
+    (tmp_path / "faces" / "a.png").touch()
+    assert main(["page", "--out", str(tmp_path / "faces")]) == 2
+    assert "exists and is no page of mien page; choose another folder" in capsys.readouterr().err
 
 
 def test_a_model_that_cannot_be_used_leaves_nothing(tmp_path, capsys):
