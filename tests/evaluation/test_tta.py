@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from mien.errors import MienError
 from mien.evaluation.report import five_crops, mean_over_views, measure_gain, mirrored, predict_plain, predict_views
 
 
@@ -85,8 +84,3 @@ def test_colour_is_cropped_and_mirrored_as_gray_is(faces):
 def test_without_augmentation_the_answers_are_the_plain_ones(faces):
     plain = predict_plain(ByBrightness(), faces, 256)
     assert predict_views(ByBrightness(), faces, "none", 256, plain) is plain
-
-
-def test_a_kind_that_is_not_there_names_those_that_are(faces):
-    with pytest.raises(MienError, match="no test-time augmentation 'rotate'; choose none, flip, ten-crops"):
-        predict_views(ByBrightness(), faces, "rotate", 256, predict_plain(ByBrightness(), faces, 256))
