@@ -16,10 +16,16 @@ from typing import IO, Any, cast
 
 import yaml
 
-from mien.errors import MienError, first_line, load_table, shortened
+from mien.errors import MienError, first_line, shortened
 
-_LIMITS = load_table(__file__).values()
-IN_FLIGHT, SMALL, LARGEST_MEMBER, LONGEST_LINE, MOST_CELLS, LARGEST_YAML, LONGEST_NUMBER, MOST_VALUES, DEEPEST = _LIMITS
+IN_FLIGHT = 100e6  # pixels of the images that are decoded and searched at the same time; decoding takes about 8 bytes for each
+SMALL = 1e6  # pixels of images that are not counted
+LARGEST_MEMBER = 2**29  # bytes of a file in an archive, above 100 megapixels with alpha: it is unpacked in memory
+LONGEST_LINE = 1 << 24  # characters: the pixels of a face of 2048 x 2048
+MOST_CELLS = 20_000  # of a row; FER-2013's pixels in a column each are 2,304
+LARGEST_YAML = 1 << 16  # bytes; mien's recipes have at most 2 KB
+LONGEST_NUMBER = 40  # characters of a whole number; those of a recipe are below 2**32
+MOST_VALUES, DEEPEST = 5000, 20  # of a YAML text, an alias counted as what it stands for; a recipe has 60 values, three deep
 MOST_PIXELS = ContextVar("MOST_PIXELS", default=math.inf)  # of an image, where a service sets a lower limit
 _CHANGED = threading.Condition()  # guards what follows
 _ALL, _HELD = {"pixels": 0}, threading.local()  # pixels in flight, of all threads and of this one

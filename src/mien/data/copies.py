@@ -11,17 +11,35 @@ from typing import Literal
 import numpy as np
 
 from mien.data.rows import MISTAKES
-from mien.errors import MienError, load_table
+from mien.errors import MienError
 from mien.images import prepare
 
-_TABLE = load_table(__file__)
-SIDE, CHUNK, PAIRS, THUMBNAIL, SHIFT, NEIGHBOURS, COMPONENTS, TREES, LEAF = _TABLE["faces and fingerprints"].values()
-LEAST_LIKENESS, RESEMBLING, SAME_PHOTO, EDGE, STEPS, NEARBY, FINE, COARSE = _TABLE["likeness"].values()
-WAVES, DIGEST, STRONGEST, BLANK, MOST_SIGNED, MOST_DIGESTED, COARSEST, PIXEL_DIGEST, SAME_SIGNATURE, GLANCE = _TABLE[
-    "signatures"
-].values()
+SIDE = 48  # faces are compared in gray at this height and width, those of FER-2013
+CHUNK = 16_384  # faces processed at a time, which bounds memory
+PAIRS = 512  # pairs compared at a time
+THUMBNAIL = 12  # height and width of a fingerprint in pixels
+SHIFT = 2  # largest offset between the crops of two copies, in pixels of 48
+NEIGHBOURS = 8  # most candidates per face and mirror image, which bounds the cost where many faces look alike
+COMPONENTS = 16  # principal components that trees split on: three quarters of the variance of FER-2013's fingerprints
+TREES, LEAF = 24, 256  # number of trees, and most faces in a leaf. A pair is missed only if every tree separates it.
+LEAST_LIKENESS = 0.82  # least correlation of the fingerprints of candidates; 4% of FER-2013's near copies have less than 0.85
+RESEMBLING = 0.7  # least correlation of the details of pairs that are aligned and compared; cropped copies have that much
+SAME_PHOTO = 0.25  # largest `_difference` of near copies: above it, shots of one person in one pose begin (docs/fer2013.md)
+EDGE, STEPS, NEARBY = 4, 5, 2.0  # pixels at each side that only the other face needs; steps of alignment; blur of a place
+FINE, COARSE = 1.0, 4.0  # blurs between which details lie, in pixels: finer is noise, coarser is lighting and the head's place
+
 EXACT, ALIKE, UNKNOWN = "exact", "alike", ""  # whether a face is a copy of a face whose signature is known, or resembles it
+WAVES = 80  # bits of a signature: signs of the cosine transform; brightness and compression change few (Zauner, 2010)
+DIGEST = 2  # bytes of a signature that describe the exact pixels, for faces whose pictures already agree
 BYTES = WAVES // 8 + DIGEST
+STRONGEST = 2.0  # waves are clipped at this multiple of the face's median, so that no edge outweighs everything else
+BLANK = 1.0  # a face whose grays have a smaller standard deviation shows no picture; only its exact pixels count
+MOST_SIGNED = 100_000  # up to this many training faces are stored as signatures, 16 characters each
+MOST_DIGESTED = 150_000  # up to this many are stored as digests of their pixels, 1 MB in all; more are not stored
+COARSEST = 3  # coarser waves, in half periods per face, show the lighting and where the head is, which strangers share
+PIXEL_DIGEST = 5  # bytes of a digest: of 150,000 faces and as many others, one in a hundred runs would see one false copy
+SAME_SIGNATURE = 0.90  # least agreement of faces that are alike: near copies, or one person in one place (docs/evaluate.md)
+GLANCE = 0.5  # least agreement, unshifted, of candidates: a tenth of the copies shifted by two pixels have less
 WAVE_NUMBERS = np.indices((SIDE, SIDE)).reshape(2, -1).T  # half periods down and across of every wave
 WAVE_NUMBERS = WAVE_NUMBERS[np.hypot(*WAVE_NUMBERS.T) >= COARSEST]
 WAVE_NUMBERS = WAVE_NUMBERS[np.argsort(np.hypot(*WAVE_NUMBERS.T), kind="stable")][:WAVES]  # (WAVES, 2), coarse to fine

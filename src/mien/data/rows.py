@@ -34,7 +34,9 @@ MISTAKES: dict[str, str] = KNOWN["mistakes"]
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".lst")
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
 _STREAMED = (*TABLE_SUFFIXES, ".parquet")  # the files of an archive that may be large, and are read by one thread
-_LARGEST_FILE, _TAR_MEMORY, _TAR_HEADER = KNOWN["limits"].values()
+_LARGEST_FILE = 1 << 31  # bytes of one image or Parquet file that are read into memory, whatever an archive says of them
+_TAR_MEMORY = 1 << 30  # bytes of a tar's headers and of the small files of a compressed one, which are kept: it has no index
+_TAR_HEADER = 1 << 20  # bytes of the name and the attributes of a file in a tar, which tarfile reads whatever their size
 _COMPRESSIONS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open, b"]\0": lzma.open}  # of tars
 
 

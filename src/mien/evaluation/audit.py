@@ -19,7 +19,9 @@ from mien.evaluation.record import describe_origin, provenance, write_rows
 from mien.files import AUDIT, EXCLUDED_ROWS, check_folder, written_folder
 from mien.images import as_data_uri
 
-LONGEST, MOST_LOST, BINS, FACES = load_table(__file__, "audit_limits").values()
+LONGEST = 96  # longest side of an embedded picture in pixels; larger ones are shrunk to keep the page small
+MOST_LOST = 0.2  # a list of more of the rows than this is only written if asked for twice
+BINS, FACES = 9, 2048  # orientations of gradients over half a turn, as in Dalal and Triggs; faces computed at a time
 TRAIN = SPLITS.index("train")
 THRESHOLDS: dict[str, float] = {"near-copy": SAME_PHOTO} | load_table(__file__)  # the values beyond which rows are found
 LEAST_SPREAD = 1 / 3  # least standard deviation of sizes, in octaves: of equal sizes, nothing within a factor of 2 is odd

@@ -14,7 +14,7 @@ from PIL import Image
 from mien.data.copies import EXACT, MOST_DIGESTED, copies_between_folds
 from mien.data.faceset import SPLITS, FaceSet
 from mien.data.worse_photos import worse_copies
-from mien.errors import MienError, load_table
+from mien.errors import MienError
 from mien.evaluation import metrics as measures, plots, record as parts
 from mien.evaluation.label_match import match_labels
 from mien.evaluation.metrics import Metrics, likely_mislabelled, mcnemar, measure, proportion, without_temperature
@@ -25,8 +25,10 @@ from mien.inference.classifier import UNSURE, Classifier
 from mien.labels import LabelMap, LabelSet
 
 FILES = ("index.html", "metrics.json", "confusion.png", "predictions.csv")  # and skipped.txt if images could not be read
-THUMBNAIL, FACE, GAP, CAPTION, MOST_WORSE = load_table(__file__).values()
+THUMBNAIL = 112  # longest side of a face on a sheet in pixels; larger ones are shrunk to keep the page small
+FACE, GAP, CAPTION = 1.06, 0.12, 0.52  # inches on a sheet: side of a face, gap between faces, two lines below a face
 VIEWS = {"none": 1, "flip": 2, "ten-crops": 10}  # of each face: with its mirror image, four corners and the centre
+MOST_WORSE = 2000  # rows, drawn at random, of which worse copies are measured
 CROP = 11 / 12  # side of a crop relative to the face: 44 of 48 pixels
 Views = tuple[np.ndarray, float]  # probabilities of each view, (V, N, K), float32, and the seconds they took
 

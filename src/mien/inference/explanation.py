@@ -22,9 +22,12 @@ from mien.inference.prediction import Prediction
 from mien.inference.sources import Source, listed
 
 SIDES = (1 / 8, 5 / 24, 7 / 24)  # sides of the hidden patches, as shares of the face's: 6, 10 and 14 of 48 pixels
-_LOOK = SimpleNamespace(**load_table(__file__))
-LEAST_FULL, MOST_FACES, PANEL, GAP, WORDS, LARGE, SMALL = _LOOK.sizes.values()
+LEAST_FULL = 0.1  # smallest change of the log-odds shown in full colour; 2.5 points of probability at 50%, next to nothing
+MOST_FACES = 32  # most faces of one call, and most rows of one picture
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # formats of the picture by the suffix of its file
+PANEL, GAP, WORDS = 256, 24, 300  # pixels: the longer side of a face, the margins, and the width of the text
+LARGE, SMALL = 22, 14  # text sizes in pixels
+_LOOK = SimpleNamespace(**load_table(__file__))
 SOFTWARE = "mien explain"  # EXIF tag Software of the picture, by which `EXPLAINED` recognises it
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.errors import MienError, check_number, load_table
+from mien.errors import MienError, check_number
 from mien.images import prepare
 from mien.inference.classifier import DEFAULT_MODEL, UNSURE, Classifier, Prior, open_classifier, usable_cores
 from mien.inference.detection import Detector, FaceCropper, overlaps
@@ -21,7 +21,12 @@ from mien.inference.prefetch import prefetched
 from mien.inference.sources import Source, listed
 from mien.inputs import pixels_in_flight, reason_of
 
-SMOOTHING, TRACK_LIFETIME, MIN_OVERLAP, SPEED_SMOOTHING, MOST_VIDEOS, MOST_THREADS = load_table(__file__).values()
+SMOOTHING = 0.1  # default time constant in seconds: docs/predict.md measures what each saves in changes, and costs in accuracy
+TRACK_LIFETIME = 2.0  # seconds that a track survives without its face: enough for a look aside, where detectors lose a face
+MIN_OVERLAP = 0.3  # intersection over union of one face's boxes (Bewley et al., Simple Online and Realtime Tracking, 2016)
+SPEED_SMOOTHING = 0.1  # time constant in seconds of the moving average over a face's speed, since boxes jitter
+MOST_VIDEOS = 64  # videos whose tracks are kept at once: frames from the caller may come from several in turn
+MOST_THREADS = 8  # default limit of threads: each holds an image and a detector, some 100 MB
 
 
 def predict(

@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any, Generic, TypeVar
 
-from mien.errors import load_table
 from mien.inference.prediction import Holder
 
-LONGEST_WAIT, AHEAD, HELD_BYTES, POLL = load_table(__file__).values()
+LONGEST_WAIT = 1.0  # seconds after which a group is finished although it is not full, so that results keep coming
+AHEAD = 256  # most items in progress or waiting for earlier ones, and most items of a group, however small
+HELD_BYTES = 256 * 2**20  # memory that items and results may keep alive; no more items are read while it is exceeded
+POLL = 0.1  # seconds between two looks at the state while waiting, since no signal interrupts a wait on Windows
 _INTERRUPTS: list[int] = []  # signals noted by `deferred_interrupts`
 Item = TypeVar("Item", bound=Holder)
 Result = TypeVar("Result", bound=Holder)

@@ -17,14 +17,17 @@ import av
 import numpy as np
 from PIL import Image
 
-from mien.errors import MienError, load_table
+from mien.errors import MienError
 from mien.files import DRAWN, temporary_path, write_whole
 from mien.images import FORMATS
 from mien.inference.prediction import Frame
 from mien.inputs import IN_FLIGHT, SMALL, check_pixels, open_file, pixel_limit, reason_of
 
-LARGEST_CAMERA, OPEN_SECONDS, READ_SECONDS, RECONNECTIONS, WAIT_SECONDS, FRAME_SHARE = load_table(__file__).values()
+LARGEST_CAMERA = 99  # cameras are numbered from 0; on a command line a longer number is the name of a file
+OPEN_SECONDS, READ_SECONDS = 10.0, 10.0  # seconds to wait for a stream to open, and for its next data
 FETCH_ADVICE = "download it first and give its path, or let `mien predict --fetch` (in Python fetch=True) download it"
+RECONNECTIONS, WAIT_SECONDS = 3, 2.0  # attempts to open a broken stream again without a frame in between, and seconds before
+FRAME_SHARE = 1 / 4  # limit of a frame's pixels, as a share of an image's: a decoder holds several frames
 VIDEO_SUFFIX = ".mp4"  # container of drawn videos
 ENCODERS = ("libx264", "libopenh264", "mpeg4")  # codecs of drawn videos, best first: H.264, which browsers play, else MPEG-4
 TIME_BASE = Fraction(1, 1000)  # unit of the times of a drawn video's frames, in seconds
