@@ -2,9 +2,11 @@
 
 import inspect
 import json
+import os
 import re
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,10 @@ ROOT = Path(__file__).parents[1]
 def run(*words, cwd=ROOT):
     """Run a program of the development environment, and return its result."""
     words = [str(Path(sys.executable).with_name(words[0])), *map(str, words[1:])]
-    return subprocess.run(words, capture_output=True, text=True, check=False, cwd=cwd)
+    # basedpyright follows neither an editable installation nor, for another interpreter, the packages beside it
+    places = os.pathsep.join([str(ROOT / "src"), sysconfig.get_path("purelib")])
+    environment = os.environ | {"PYTHONPATH": places}
+    return subprocess.run(words, capture_output=True, text=True, check=False, cwd=cwd, env=environment)
 
 
 def passes(*words):

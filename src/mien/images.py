@@ -69,7 +69,7 @@ def _is_ignored(name: str) -> bool:
 
 
 def walk(folder: str, key: Callable[[str], Any] = str) -> Iterator[tuple[str, os.stat_result | OSError | None]]:
-    """List all below a folder (not hidden and `_IGNORED` names), each with its status (None: a link to nowhere) or error."""
+    """List all below a folder except hidden and `_IGNORED` names, each with its status (None: a link to nowhere) or error."""
     visits: Counter[tuple[int, int]] = Counter()
     # the folders being listed: names that are left, and the folders above
     open_folders: list[tuple[Iterator[str], frozenset[tuple[int, int]]]] = [(iter([""]), frozenset())]

@@ -12,6 +12,7 @@ import mien
 from mien.cli import main
 from mien.inference.detection import YUNET
 from mien.inference.output import ResumeLog, log_path
+from mien.scaling import NOT_LOGGED
 from mien.verbs import predict as module
 
 COUNT = 5
@@ -64,7 +65,7 @@ OTHERS = {
 
 def test_every_option_is_recorded_or_known_not_to_change_rows(photos, model, tmp_path, stop):
     options = {*inspect.signature(module.predict).parameters, *inspect.signature(mien.predict).parameters} - {"options"}
-    assert options == {*OTHERS, *module.NOT_LOGGED}
+    assert options == {*OTHERS, *NOT_LOGGED}
     stop(words(photos, model, tmp_path / "rows.csv"))
     header = log_path(tmp_path / "rows.csv").read_text().partition("\n")[0]
     for name in (*OTHERS, "model_sha256", "detector_sha256", "mien"):
@@ -114,7 +115,7 @@ def test_the_detector_is_the_one_that_auto_finds(photos, model, tmp_path, stop, 
 
 def test_another_mien_is_refused(photos, model, tmp_path, stop, capsys, monkeypatch):
     stop(words(photos, model, tmp_path / "rows.csv"))
-    monkeypatch.setattr(module, "__version__", "99.0")
+    monkeypatch.setattr("mien.scaling.__version__", "99.0")
     assert main(words(photos, model, tmp_path / "rows.csv", "--resume")) == 2
     assert f" has mien {mien.__version__}, not 99.0" in capsys.readouterr().err
 

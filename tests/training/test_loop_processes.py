@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -42,32 +43,21 @@ def test_two_processes_compute_what_one_computes_and_resume(tmp_path, monkeypatc
     assert all((two[name] == again[name]).all() for name in two)
 
 
+def torchrun(folder, *flags, cache="cache"):
+    """Start processes that train on folder/faces."""
+    words = shlex.split("few-faces --data faces --out run --recipe.epochs 1 --recipe.batch_size 8 --threads 1")
+    command = [sys.executable, "-m", "torch.distributed.run", *flags, "-m", "mien.cli", "train", *words]
+    environment = os.environ | {"MIEN_CACHE": str(folder / cache), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
 @pytest.mark.slow
 def test_torchrun_starts_processes_of_which_one_writes_and_prints(tmp_path):
     write_folder(8, tmp_path / "faces", validation=0.25)
-    words = [
-        "few-faces",
-        "--data",
-        "faces",
-        "--out",
-        "run",
-        "--recipe.epochs",
-        "1",
-        "--recipe.batch_size",
-        "8",
-        "--threads",
-        "1",
-    ]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "mien.cli", "train", *words]
-    environment = os.environ | {"MIEN_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert (
-        done.stderr.count("epoch   1/1")
-        == done.stderr.count("reading faces as")
-        == done.stdout.count("validation split of")
-        == 1
-    )
+    process = torchrun(tmp_path, "--nproc_per_node", "2")
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert err.count("epoch   1/1") == err.count("reading faces as") == out.count("validation split of") == 1
     assert (tmp_path / "run" / "report" / "index.html").is_file()
 
 
@@ -76,39 +66,8 @@ def test_two_nodes_train_one_network_of_which_the_first_writes_and_prints(tmp_pa
     write_folder(8, tmp_path / "faces", validation=0.25)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    words = [
-        "few-faces",
-        "--data",
-        "faces",
-        "--out",
-        "run",
-        "--recipe.epochs",
-        "1",
-        "--recipe.batch_size",
-        "8",
-        "--threads",
-        "1",
-    ]
-    nodes = []
-    for rank in "01":
-        place = [
-            "--nnodes",
-            "2",
-            "--node_rank",
-            rank,
-            "--nproc_per_node",
-            "1",
-            "--master_addr",
-            "127.0.0.1",
-            "--master_port",
-            port,
-        ]
-        command = [sys.executable, "-m", "torch.distributed.run", *place, "-m", "mien.cli", "train", *words]
-        environment = os.environ | {"MIEN_CACHE": str(tmp_path / f"cache-{rank}"), "OMP_NUM_THREADS": "1"}
-        nodes.append(
-            subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        )
+        place = f"--nnodes 2 --nproc_per_node 1 --master_addr 127.0.0.1 --master_port {free.getsockname()[1]}".split()
+    nodes = [torchrun(tmp_path, *place, "--node_rank", rank, cache=f"cache-{rank}") for rank in "01"]
     told = [node.communicate(timeout=280) for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], told
     assert [err.count("epoch   1/1") for _, err in told] == [1, 0]

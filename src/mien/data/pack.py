@@ -57,7 +57,7 @@ def write_pack(
 
     def write(part: Path) -> None:
         known = np.eye(len(rows.labels) + 1, len(rows.labels), dtype="<f4")  # the last row: nothing is known
-        table = {name: bytearray() for name in ("targets", "votes", "sizes", "splits")}  # objects would take ten times as much
+        table = {name: bytearray() for name in _COLUMNS}  # objects would take ten times as much
         ids, columns, bad, has_votes = list[bytes](), list[Mapping[str, str]](), list[str](), False
         with part.open("wb") as file:
             file.seek(start)

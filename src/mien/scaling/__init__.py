@@ -93,10 +93,7 @@ def predict_dataset(
     predict([], opened, detector, batch_size=batch_size, threads=threads, fetch=fetch, **options).close()  # checks the options
     files, folder = Files(filesystem), check_place(out, names)
     files.check(names, fetch)
-    file = detector_file("none" if options.get("faces") else detector)
-    settings = {name: value for name, value in options.items() if name not in NOT_LOGGED} | {"fetch": fetch}
-    settings |= {"model": str(model), "model_sha256": sha256(opened.path), "mien": __version__, "part_size": part_size}
-    settings |= {"detector": file.name if file else "none", "detector_sha256": file and sha256(file)}
+    settings = run_settings(opened, str(model), detector, fetch, options) | {"part_size": part_size}
     log = _open_log(folder, opened.labels.merge(options.get("labels") or {})[0], settings, names, resume)
     if log is None:
         say(f"mien: {str(out)!r} is whole, there is nothing to resume; choose another --out to predict again")
@@ -176,8 +173,16 @@ class _Whole:
         return self._tally
 
 
-def predict_on_ray(source: list[str], out: str | None, options: dict[str, Any], **flags: Any) -> int:
-    """Run `mien predict --engine ray`; the arguments are those of the verb, and the exit status is that of it."""
+def run_settings(opened: Classifier, model: str, detector: str, fetch: bool, options: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides the rows of a run, with threads or with Ray, for the log by which it is resumed."""
+    file = detector_file("none" if options.get("faces") else detector)
+    settings = {name: value for name, value in options.items() if name not in NOT_LOGGED} | {"fetch": fetch}
+    settings |= {"model": model, "model_sha256": sha256(opened.path), "mien": __version__}
+    return settings | {"detector": file.name if file else "none", "detector_sha256": file and sha256(file)}
+
+
+def predict_on_ray(source: list[str], out: str | None, options: dict[str, Any], **flags: Any) -> Tally:
+    """Run `mien predict --engine ray`; the arguments are those of the verb."""
     for name in ("null", "csv_safe", "engine"):
         if flags.pop(name) is True:
             raise MienError(f"--{name.replace('_', '-')} is not for --engine ray, which writes Parquet.")
@@ -186,8 +191,5 @@ def predict_on_ray(source: list[str], out: str | None, options: dict[str, Any], 
     if out is None:
         raise MienError("--engine ray writes a folder; name it with --out.")
     options = {name: value for name, value in options.items() if name not in ("draw", "font") or value is not None}
-    tally = predict_dataset(
-        source, out, **{**options, **flags, "threads": 1 if options.get("threads") is None else options["threads"]}
-    )
-    say(f"mien: {tally}")
-    return 0 if not tally["failed"] else 1 if tally["faces"] or tally["without_face"] else 2
+    threads = 1 if options.get("threads") is None else options["threads"]
+    return predict_dataset(source, out, **{**options, **flags, "threads": threads})

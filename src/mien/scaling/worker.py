@@ -4,10 +4,12 @@ import json
 import os
 import re
 import socket
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
 
 from mien import __version__
 from mien.errors import MienError
@@ -191,13 +193,7 @@ def count_part(path: Path) -> dict[str, int] | None:
 
     with suppress(OSError, ArrowException):
         rows = parquet.read_table(path, columns=["frame", "face", "error", "no_face", "unsure"]).to_pylist()
-        firsts = [row for row in rows if not row["face"]]
-        return {
-            "images": len(firsts),
-            "frames": sum(row["frame"] is not None for row in firsts),
-            "faces": sum(row["face"] is not None and not row["error"] for row in rows),
-            "unsure": sum(bool(row["unsure"]) for row in rows),
-            "without_face": sum(bool(row["no_face"]) for row in rows),
-            "failed": sum(bool(row["error"]) for row in rows),
-        }
+        tally, predictions = Tally(), [SimpleNamespace(**row) for row in rows]  # with all that is counted
+        deque(tally.count(cast(Iterable[Prediction], predictions)), maxlen=0)
+        return {key: int(count) for key, count in tally.items()}
     return None

@@ -9,19 +9,16 @@ from contextlib import closing, nullcontext, suppress
 from itertools import chain
 from typing import Any, Literal
 
-from mien import __version__
 from mien.errors import MienError, load_table, printable, say, show
 from mien.inference.classifier import DEFAULT_MODEL, Classifier
-from mien.inference.detection import detector_file
 from mien.inference.explanation import MOST_FACES, Explanation, explain as explain_faces
-from mien.inference.model_file import sha256
 from mien.inference.output import SAFE_CSV, ResumeLog, Tally, check_out, check_parquet, choose_format, log_path, write
 from mien.inference.pipeline import predict as classify_faces
 from mien.inference.prediction import Prediction
 from mien.inference.prefetch import deferred_interrupts
 from mien.inference.sources import camera_number, check_names, is_stream, listed, read_paths, standard_input
 from mien.labels import LabelSet
-from mien.scaling import NOT_LOGGED, predict_on_ray
+from mien.scaling import PART_SIZE, predict_on_ray, run_settings
 
 MISTAKES = load_table(__file__)
 
@@ -39,7 +36,7 @@ def predict(
     engine: Literal["threads", "ray"] = "threads",
     address: str | None = None,
     workers: int | None = None,
-    part_size: int = 1000,
+    part_size: int = PART_SIZE,
     **options: Any,
 ) -> int:
     """Find the faces of images and videos, and classify their expressions.
@@ -64,13 +61,14 @@ def predict(
         **options: see `mien.predict`.
     """
     if engine == "ray":
-        return predict_on_ray(**locals())
+        return _conclude(predict_on_ray(**locals()))
     path = None if out is None else check_out(out, source, model, detector)
     form = choose_format(format, path)
     if form == "parquet":
         check_parquet()
     wrong = {"csv": csv_safe and form != "csv", "null": null and "-" not in source, "out": resume and path is None}
-    wrong |= {"draw": resume and bool(options.get("draw")), "ray": (address, workers, part_size) != (None, None, 1000)}
+    wrong |= {"draw": resume and options.get("draw") is not None}
+    wrong["ray"] = (address, workers, part_size) != (None, None, PART_SIZE)
     for mistake in filter(wrong.get, wrong):
         raise MienError(MISTAKES[mistake].format(form))
     form = SAFE_CSV if csv_safe else form
@@ -86,11 +84,7 @@ def predict(
         if resume and path.exists() and not log_path(path).exists():
             say(f"mien: {str(path)!r} is whole, there is nothing to resume; leave out --resume to replace it")
             return 0
-        settings = {name: value for name, value in options.items() if name not in NOT_LOGGED} | {"fetch": fetch}
-        file = detector_file("none" if options.get("faces") else detector)
-        settings |= {"model": model, "model_sha256": sha256(opened.path), "mien": __version__}
-        settings |= {"detector": file.name if file else "none", "detector_sha256": file and sha256(file)}
-        log = ResumeLog(path, labels, settings, source, resume)
+        log = ResumeLog(path, labels, run_settings(opened, model, detector, fetch, options), source, resume)
         if resume:
             items = listed(items, options.get("every", 1), log.skip, fetch)
     with deferred_interrupts(), closing(classify_faces(items, opened, detector, fetch=fetch, **options)) as rows:
@@ -102,6 +96,11 @@ def predict(
             log.write(found)
     if log is not None:
         tally = log.finish(form)
+    return _conclude(tally)
+
+
+def _conclude(tally: Tally) -> int:
+    """Print the counts, and return the exit status."""
     say(f"mien: {tally}")
     # if no input at all could be read, the user named the wrong thing
     return 0 if not tally["failed"] else 1 if tally["faces"] or tally["without_face"] else 2
