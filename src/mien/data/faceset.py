@@ -269,7 +269,8 @@ class FaceSet:
         classes, groups = self.classes, self.groups
         what, units = ("rows", np.arange(len(self))) if groups is None else ("groups", groups)
         found = {what: len(np.unique(units)), "rows of a label": int(self.counts().max())}
-        if found[fewest := min(found, key=found.__getitem__)] < count:
+        fewest = min(found, key=found.__getitem__)
+        if found[fewest] < count:
             raise MienError(MISTAKES["few for folds"].format(count, what, found[fewest], fewest))
         folds, method = np.zeros(len(self), dtype=np.int64), StratifiedKFold if groups is None else StratifiedGroupKFold
         with warnings.catch_warnings(action="ignore"):  # that a label has fewer rows than there are folds
