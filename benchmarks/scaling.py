@@ -61,7 +61,7 @@ def epoch_input(pack: Path) -> None:
 
     from mien.training.batches import DeviceFaces, TrainingBatches
 
-    for batch in TrainingBatches(DeviceFaces(open_pack(pack), torch.device("cpu")), 128, 0, 0):
+    for batch in TrainingBatches(DeviceFaces(open_pack(pack), torch.device("cpu")), mien.Recipe(), 0):
         batch.faces.float()
 
 

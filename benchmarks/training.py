@@ -29,7 +29,7 @@ import mien
 from mien.training.batches import DeviceFaces, TrainingBatches
 from mien.training.face_network import FaceNetwork
 from mien.training.loop import choose_device, describe_hardware, open_fabric
-from mien.training.networks import NETWORKS, NetworkSpec, build_network
+from mien.training.networks import NETWORKS, build_network
 from mien.training.recipe import Augmentation, Balance, Recipe
 from mien.training.task import ClassificationTask
 from shared import parse
@@ -88,7 +88,7 @@ def write_pictures(faces: mien.FaceSet, folder: Path) -> Dataset:
 def fresh_network(recipe: Recipe, faces: DeviceFaces) -> nn.Module:
     """Build a network, with the same weights for both loops."""
     torch.manual_seed(recipe.seed)
-    return build_network(recipe.network, NetworkSpec.of(recipe, faces.targets.shape[1]))
+    return build_network(recipe, faces.targets.shape[1])
 
 
 def plain_loop(recipe: Recipe, loader: DataLoader, faces: DeviceFaces) -> Loop:
@@ -109,8 +109,8 @@ def plain_loop(recipe: Recipe, loader: DataLoader, faces: DeviceFaces) -> Loop:
 
 
 def mien_loop(recipe: Recipe, faces: DeviceFaces) -> Loop:
-    model = FaceNetwork.of(recipe, fresh_network(recipe, faces))
-    task = ClassificationTask(open_fabric(faces.device, 1, 1)[0], model, recipe, faces, faces)
+    model = FaceNetwork(recipe, fresh_network(recipe, faces))
+    task = ClassificationTask(open_fabric(faces.device, 1, 1)[0], model, faces, faces, None)
     return partial(task.start_epoch, 0), lambda batch: task.step(batch)  # which the first epoch makes
 
 

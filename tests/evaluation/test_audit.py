@@ -106,7 +106,7 @@ def test_images_of_odd_size_are_found_where_sizes_are_known(audit, faces, tmp_pa
     found = inspect(replace(faces, sizes=sizes))
     assert found.findings["size"].rows.tolist() == [9, 4]
     assert found.findings["size"].values == pytest.approx([3 * np.log2(5), 3 * 2])
-    write_audit(found, tmp_path / "audit")
+    write_audit(found, tmp_path / "audit", None, None, False)
     page, record = (tmp_path / "audit" / "index.html").read_text(), json.loads((tmp_path / "audit" / "audit.json").read_text())
     assert record["data"]["original_sizes"] == {"smallest": [60, 10], "median": [60, 50], "largest": [240, 200]}
     page = page.replace("\N{MULTIPLICATION SIGN}", "x")
@@ -116,7 +116,7 @@ def test_images_of_odd_size_are_found_where_sizes_are_known(audit, faces, tmp_pa
 
 
 def test_the_page_has_the_counts_of_copies_within_and_across_splits(audit, tmp_path):
-    write_audit(audit, tmp_path / "audit")
+    write_audit(audit, tmp_path / "audit", None, None, False)
     page = (tmp_path / "audit" / "index.html").read_text()
     (table,) = re.findall(r"Copies within and across splits</h2>.*?<tbody>(.*?)</tbody>", page, re.DOTALL)
     plain = [re.findall(r"<t[hd].*?</t[hd]>", row) for row in table.split("</tr>")[:-1]]
@@ -170,7 +170,7 @@ def test_the_crowd_is_compared_with_the_labels_where_it_is_beside_them(faces):
 
 
 def test_the_folder_holds_every_row_the_counts_and_a_page_that_opens_offline(audit, tmp_path):
-    listed = write_audit(audit, tmp_path / "audit", tmp_path / "clean.csv", "mien audit <faces> & more")
+    listed = write_audit(audit, tmp_path / "audit", tmp_path / "clean.csv", "mien audit <faces> & more", False)
     assert {path.name for path in (tmp_path / "audit").iterdir()} == {"index.html", "findings.csv", "audit.json"}
     record = json.loads((tmp_path / "audit" / "audit.json").read_text())
     with (tmp_path / "audit" / "findings.csv").open(newline="") as file:
@@ -195,11 +195,11 @@ def test_the_folder_holds_every_row_the_counts_and_a_page_that_opens_offline(aud
 def test_an_earlier_audit_is_replaced_with_its_list_and_nothing_else_is(audit, tmp_path):
     out = tmp_path / "audit"
     for _ in range(2):
-        assert write_audit(audit, out, out / "clean.csv") == 4
+        assert write_audit(audit, out, out / "clean.csv", None, False) == 4
     assert {path.name for path in out.iterdir()} == {"index.html", "findings.csv", "audit.json", "clean.csv"}
     (out / "mine.txt").write_text("dear diary")
     with pytest.raises(MienError, match=r"holds 'mine.txt'"):
-        write_audit(audit, out)
+        write_audit(audit, out, None, None, False)
 
 
 def test_no_rows_cannot_be_audited(faces):

@@ -111,7 +111,7 @@ def test_a_model_that_notes_its_training_rows_is_measured_with_and_without_them(
         "2 of the 8 faces are copies of faces the model was trained on. Without them the accuracy is 83.3%, not 62.5%." in page
     )
     assert "<td>62.5%</td><td>83.3%</td>" in page
-    assert "without 2 copies of training faces and 0 faces that resemble one: accuracy 83.3%" in found.table()
+    assert "without 2 copies of training faces: accuracy 83.3%" in found.table()
 
 
 def test_no_copies_all_copies_and_unknown_copies_are_reported(report):
@@ -122,10 +122,7 @@ def test_no_copies_all_copies_and_unknown_copies_are_reported(report):
     assert written["training_copies"]["without"] is None
     assert "Every face is a copy of one the model was trained on (8 copies)" in page
     assert "Every face is a copy of one the model was trained on" in found.table()
-    assert (
-        "every face was in training or resembles a training face: 8 copies of training faces and 0 faces that resemble one"
-        in found.table()
-    )
+    assert "every face was in training or resembles a training face: 8 copies of training faces" in found.table()
     found, written, page, predictions = report(None, "unknown")
     assert written["training_copies"] is None
     assert "The model file stores no signatures of its training faces" in page

@@ -4,7 +4,7 @@ import torch
 
 from mien.training import batches
 from mien.training.batches import DeviceFaces, TrainingBatches, in_order
-from mien.training.recipe import Balance
+from mien.training.recipe import Balance, Recipe
 
 CPU = torch.device("cpu")
 
@@ -13,7 +13,7 @@ def test_an_epoch_shows_every_face_once_in_an_order_of_its_own(drawn):
     faces = DeviceFaces(drawn, CPU)
     orders = []
     for epoch in (0, 1, 0):
-        batches = TrainingBatches(faces, 10, seed=0, epoch=epoch)
+        batches = TrainingBatches(faces, Recipe(batch_size=10), epoch)
         images = torch.cat([batch.faces for batch in batches])
         assert len(batches) == len(drawn) // 10 == len(images) // 10
         orders.append(images)
@@ -23,7 +23,7 @@ def test_an_epoch_shows_every_face_once_in_an_order_of_its_own(drawn):
 
 
 def test_a_batch_larger_than_the_data_is_the_data(drawn):
-    batches = TrainingBatches(DeviceFaces(drawn, CPU), 10_000, seed=0, epoch=0)
+    batches = TrainingBatches(DeviceFaces(drawn, CPU), Recipe(batch_size=10_000), epoch=0)
     assert [len(batch.targets) for batch in batches] == [len(drawn)]
 
 
@@ -43,7 +43,7 @@ def shown(faces, balance, epochs=1):
     """Count how often each label is shown, and how many of these are marked as copies."""
     counts, copies = np.zeros(7, int), np.zeros(7, int)
     for epoch in range(epochs):
-        for batch in TrainingBatches(faces, 1, seed=0, epoch=epoch, balance=balance):
+        for batch in TrainingBatches(faces, Recipe(batch_size=1, balance=balance), epoch):
             counts[batch.targets.argmax(1)] += 1
             copies[batch.targets.argmax(1)] += bool(batch.is_copy)
     return counts.tolist(), copies.tolist()
@@ -66,8 +66,9 @@ def test_a_sampler_shows_every_label_about_equally_often(rare):
 @pytest.mark.parametrize("balance", [Balance(), Balance(sampler=True, augment_minorities=True)])
 @pytest.mark.parametrize("processes", [2, 3])
 def test_processes_together_show_what_one_shows(rare, balance, processes):
-    whole = list(TrainingBatches(rare, 12, 0, 1, balance))
-    parts = [list(TrainingBatches(rare, 12, 0, 1, balance, rank, processes)) for rank in range(processes)]
+    recipe = Recipe(batch_size=12, balance=balance)
+    whole = list(TrainingBatches(rare, recipe, 1))
+    parts = [list(TrainingBatches(rare, recipe, 1, rank, processes)) for rank in range(processes)]
     assert {len(each) for each in parts} == {len(whole)}
     for number, batch in enumerate(whole):
         for index, expected in enumerate(batch):
@@ -93,7 +94,7 @@ def large(drawn, monkeypatch):
 
 
 def test_faces_that_do_not_fit_into_memory_come_once_each_by_windows_of_blocks_from_the_whole_file(large):
-    orders = [TrainingBatches(large, 4, seed=0, epoch=epoch).order.numpy() for epoch in (0, 1, 0)]
+    orders = [TrainingBatches(large, Recipe(batch_size=4), epoch).order.numpy() for epoch in (0, 1, 0)]
     assert (orders[0] == orders[2]).all()
     assert (orders[0] != orders[1]).any()
     for order in orders:
@@ -110,16 +111,17 @@ def test_faces_that_do_not_fit_into_memory_come_once_each_by_windows_of_blocks_f
 
 
 def test_blocks_keep_what_balance_draws(large, monkeypatch):
-    balance = Balance(sampler=True, augment_minorities=True)
-    by_blocks = TrainingBatches(large, 4, seed=0, epoch=0, balance=balance)
+    recipe = Recipe(batch_size=4, balance=Balance(sampler=True, augment_minorities=True))
+    by_blocks = TrainingBatches(large, recipe, 0)
     monkeypatch.delenv("MIEN_MEMORY")
-    at_random = TrainingBatches(large, 4, seed=0, epoch=0, balance=balance)
+    at_random = TrainingBatches(large, recipe, 0)
     assert sorted(by_blocks.order.tolist()) == sorted(at_random.order.tolist())
     assert by_blocks.order.tolist() != at_random.order.tolist()
     assert by_blocks.is_copy.sum() == at_random.is_copy.sum()
 
 
 def test_two_processes_share_the_batches_of_blocks(large):
-    one = [batch.faces for batch in TrainingBatches(large, 6, seed=0, epoch=0)]
-    parts = [[batch.faces for batch in TrainingBatches(large, 6, 0, 0, rank=rank, processes=2)] for rank in (0, 1)]
+    recipe = Recipe(batch_size=6)
+    one = [batch.faces for batch in TrainingBatches(large, recipe, 0)]
+    parts = [[batch.faces for batch in TrainingBatches(large, recipe, 0, rank, processes=2)] for rank in (0, 1)]
     assert all(torch.equal(whole, torch.cat(halves)) for whole, *halves in zip(one, *parts, strict=True))

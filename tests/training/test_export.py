@@ -10,7 +10,8 @@ from mien.errors import MienError
 from mien.training import export as export_module
 from mien.training.export import export
 from mien.training.face_network import FaceNetwork
-from mien.training.networks import NETWORKS, NetworkSpec, build_network
+from mien.training.networks import NETWORKS, build_network
+from mien.training.recipe import Recipe, Votes
 
 METADATA = {"mien.format": "1", "mien.labels": json.dumps(list("abcd")), "mien.version": "0"}
 
@@ -18,7 +19,8 @@ METADATA = {"mien.format": "1", "mien.labels": json.dumps(list("abcd")), "mien.v
 def trained(name: str, channels: int = 1) -> FaceNetwork:
     """A network whose BatchNorms have seen something."""
     torch.manual_seed(0)
-    model = FaceNetwork(build_network(name, NetworkSpec(4, channels, 48, 0.3)), 0.5, 0.25)
+    recipe = Recipe(network=name, channels=channels, dropout=0.3, std=0.25)
+    model = FaceNetwork(recipe, build_network(recipe, 4))
     model.train()
     shape = (32, 48, 48) if channels == 1 else (32, 48, 48, 3)
     for _ in range(3):
@@ -44,8 +46,8 @@ def test_the_model_file_answers_as_pytorch_does_for_any_number_of_faces(tmp_path
 
 def test_a_file_of_two_heads_answers_by_each_with_its_own_temperature_and_sees_the_middle(tmp_path):
     torch.manual_seed(0)
-    network = build_network("compact_resnet", NetworkSpec(8, size=40)).eval()
-    model = FaceNetwork(network, 0.5, 0.25, ("label", "crowd"), crop=40, enlarge_to=44)
+    network = build_network(Recipe(network="compact_resnet", size=40), 8).eval()
+    model = FaceNetwork(Recipe(std=0.25, votes=Votes(head=1), crop=40, enlarge_to=44), network)
     sample = np.random.default_rng(0).integers(0, 256, (6, 48, 48), dtype=np.uint8)
     export(model, [1.5, 0.8], sample, METADATA, tmp_path / "model.onnx")
     middle = torch.from_numpy(sample[:, 4:44, 4:44]).unsqueeze(1).float() / 255

@@ -2,6 +2,7 @@ import torch
 from torch import nn
 
 from mien.training.face_network import FaceNetwork, pixels
+from mien.training.recipe import Recipe, Votes
 
 
 def test_bytes_become_planes_between_0_and_1():
@@ -22,6 +23,7 @@ def test_the_network_sees_the_middle_normalised_and_enlarged():
 
     faces = torch.zeros(3, 8, 8, dtype=torch.uint8)
     faces[:, 2:6, 2:6] = 255
-    logits = FaceNetwork(Spy(), mean=0.5, std=0.25, heads=("label", "crowd"), crop=4, enlarge_to=9)(faces)
+    recipe = Recipe(size=8, mean=0.5, std=0.25, votes=Votes(head=1), crop=4, enlarge_to=9)
+    logits = FaceNetwork(recipe, Spy())(faces)
     assert logits.shape == (3, 2, 3)
     torch.testing.assert_close(seen[0], torch.full((3, 1, 9, 9), 2.0))

@@ -7,7 +7,8 @@ from mien.data.faceset import FaceSet
 from mien.drawn import draw_faces
 from mien.training.batches import DeviceFaces
 from mien.training.face_network import BATCH, MOST_FACES, FaceNetwork, measure_batch_norm
-from mien.training.networks import NetworkSpec, build_network
+from mien.training.networks import build_network
+from mien.training.recipe import Recipe
 
 
 def device_faces(faces):
@@ -45,7 +46,7 @@ def test_rows_that_lie_sorted_do_not_make_faces_look_alike():
 
 
 def test_it_answers_the_same_when_measured_again(drawn):
-    model = FaceNetwork(build_network("compact_resnet", NetworkSpec(9)), 0.5, 0.5)
+    model = FaceNetwork(Recipe(), build_network(Recipe(), 9))
     faces = device_faces(drawn)
     measure_batch_norm(model, faces)
     first = {name: value.clone() for name, value in model.state_dict().items()}

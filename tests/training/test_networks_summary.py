@@ -1,10 +1,11 @@
 import torch
 
-from mien.training.networks import NetworkSpec, as_table, build_network, layers, multiply_adds
+from mien.training.networks import as_table, build_network, layers, multiply_adds
+from mien.training.recipe import Recipe
 
 
 def test_the_layers_of_deepfaces_network_are_those_of_its_source():
-    found = layers(build_network("deepface_cnn", NetworkSpec(6)), 1, 48)
+    found = layers(build_network(Recipe(network="deepface_cnn"), 6), 1, 48)
     assert [shape for name, shape, _ in found if name.startswith(("Conv", "MaxPool", "AvgPool"))] == [
         (64, 44, 44), (64, 20, 20), (64, 18, 18), (64, 16, 16), (64, 7, 7), (128, 5, 5), (128, 3, 3), (128, 1, 1),
     ]  # fmt: skip
@@ -18,14 +19,14 @@ def test_multiply_adds_are_those_counted_by_hand():
 
 
 def test_the_table_has_a_line_a_layer_and_the_sums():
-    network = build_network("six_conv", NetworkSpec(3))
+    network = build_network(Recipe(network="six_conv"), 3)
     lines = as_table(network, 1, 48).splitlines()
     assert lines[1].split() == ["Conv2d", "0", "16", "x", "48", "x", "48", "160"]
     assert lines[-1].startswith("1,494,851 parameters, ")
 
 
 def test_looking_at_a_network_leaves_it_as_it_was():
-    network = build_network("wide_cnn", NetworkSpec(7))
+    network = build_network(Recipe(network="wide_cnn"), 7)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     as_table(network, 1, 48)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

@@ -11,7 +11,7 @@ from mien.cli import main
 from mien.errors import MienError
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
-from mien.training.networks import NetworkSpec, build_network, fetch_from_hub, head_of, timm_backbone
+from mien.training.networks import build_network, fetch_from_hub, head_of, timm_backbone
 from mien.training.recipe import Recipe
 from mien.training.transfer import load_weights, starting_network
 
@@ -48,7 +48,7 @@ def hub_cache(pretrained, tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_timms_networks_are_built_for_our_faces(name, channels):
     options = {"img_size": 96} if "vit" in name else {}
-    network = build_network(f"timm:{name}", NetworkSpec(5, channels, 96, 0.1, options=options))
+    network = build_network(Recipe(network=f"timm:{name}", channels=channels, size=96, dropout=0.1, network_options=options), 5)
     assert network(torch.rand(2, channels, 96, 96)).shape == (2, 5)
     assert head_of(network).out_features == 5
 
@@ -68,7 +68,7 @@ def test_timms_networks_are_built_for_our_faces(name, channels):
 )
 def test_a_name_or_option_that_timm_does_not_know_is_answered(name, options, sentence):
     with pytest.raises(MienError, match=sentence):
-        build_network(f"timm:{name}", NetworkSpec(5, options=options))
+        build_network(Recipe(network=f"timm:{name}", network_options=options), 5)
 
 
 def test_faces_that_grow_want_a_network_that_takes_any_size():
@@ -78,9 +78,9 @@ def test_faces_that_grow_want_a_network_that_takes_any_size():
 
 
 def test_a_file_from_the_hub_gives_the_same_network_offline(pretrained):
-    by_mien = build_network(f"timm:{NAME}", NetworkSpec(7)).eval()
+    by_mien = build_network(Recipe(network=f"timm:{NAME}"), 7).eval()
     load_weights(by_mien, pretrained)
-    by_timm = timm_backbone(NAME, NetworkSpec(7), pretrained).eval()
+    by_timm = timm_backbone(Recipe(network=f"timm:{NAME}"), 7, pretrained).eval()
     for network in (by_mien, by_timm):
         network.reset_classifier(0)
     faces = torch.rand(4, 1, 96, 96)
@@ -91,15 +91,18 @@ def test_a_file_from_the_hub_gives_the_same_network_offline(pretrained):
 @pytest.mark.parametrize("name", ["mobilenetv2_035", "test_resnet", "test_vit"])
 def test_a_fresh_head_starts_unsure(name):
     torch.manual_seed(0)
-    network = build_network(f"timm:{name}", NetworkSpec(7, size=160, options={"img_size": 160} if "vit" in name else {}))
+    network = build_network(
+        Recipe(network=f"timm:{name}", size=160, network_options={"img_size": 160} if "vit" in name else {}), 7
+    )
     features = network.forward_head(network.forward_features(torch.rand(8, 1, 160, 160)), pre_logits=True)
     assert head_of(network)(features / features.norm(dim=1, keepdim=True) * 35).std() < 1
 
 
 def test_a_network_with_two_heads_of_its_own_is_built_too():
-    network = build_network("timm:levit_128s", NetworkSpec(7, 3, 224))
+    network = build_network(Recipe(network="timm:levit_128s", channels=3, size=224), 7)
     assert isinstance(
-        head_of(build_network("timm:deit_tiny_distilled_patch16_224", NetworkSpec(7, 3, 224))), torch.nn.ModuleList
+        head_of(build_network(Recipe(network="timm:deit_tiny_distilled_patch16_224", channels=3, size=224), 7)),
+        torch.nn.ModuleList,
     )
     assert network(torch.rand(2, 3, 224, 224)).shape == (2, 7)
 

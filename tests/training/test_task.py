@@ -6,7 +6,7 @@ from lightning_fabric import Fabric
 
 from mien.training.batches import DeviceFaces, mixed
 from mien.training.face_network import FaceNetwork
-from mien.training.networks import NetworkSpec, build_network
+from mien.training.networks import build_network
 from mien.training.recipe import Balance, Distillation, Optimizer, Recipe, Schedule, Votes, load_recipe
 from mien.training.task import CapturedStep, ClassificationTask, crop_side, distilled, rate_factors
 from mien.training.transfer import Teachers
@@ -49,11 +49,11 @@ def test_a_step_never_waits_for_the_device(name, drawn):
     nowhere = torch.device("meta")
 
     def network():
-        return FaceNetwork.of(recipe, build_network(recipe.network, NetworkSpec.of(recipe, 14)))
+        return FaceNetwork(recipe, build_network(recipe, 14))
 
     faces = DeviceFaces(drawn, nowhere)
     task = ClassificationTask(
-        Fabric(accelerator="cpu", devices=1), network(), recipe, faces, faces, Teachers([network(), network()], 1.0).to(nowhere)
+        Fabric(accelerator="cpu", devices=1), network(), faces, faces, Teachers([network(), network()], 1.0).to(nowhere)
     )
     loss = task.loss(next(iter(task.start_epoch(0))))
     loss.backward()
@@ -71,9 +71,9 @@ def make_task(faces, device="cpu", **changes):
     worse = {"degradation": 0.5, "blur": 0.5, "noise": 0.1, "erasing": 0.5}
     recipe = replace(recipe, augmentation=replace(recipe.augmentation, **worse), balance=Balance(augment_minorities=True))
     torch.manual_seed(0)
-    model = FaceNetwork.of(recipe, build_network(recipe.network, NetworkSpec.of(recipe, 14)))
+    model = FaceNetwork(recipe, build_network(recipe, 14))
     rows = DeviceFaces(replace(faces, votes=faces.targets), torch.device(device))
-    return ClassificationTask(Fabric(accelerator=device, devices=1), model, recipe, rows, rows)
+    return ClassificationTask(Fabric(accelerator=device, devices=1), model, rows, rows, None)
 
 
 def trained(task, captured):

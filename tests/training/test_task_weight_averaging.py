@@ -9,14 +9,14 @@ from mien.cli import main
 from mien.errors import MienError
 from mien.inference.classifier import Classifier
 from mien.training.loop import train
-from mien.training.networks import NetworkSpec, build_network
+from mien.training.networks import build_network
 from mien.training.recipe import Recipe
 from mien.training.run_folder import RunFolder
 from mien.training.task import MovingAverage, interpolate
 
 
 def test_an_interpolated_network_lies_where_the_share_says():
-    start, trained, network = (build_network("compact_resnet", NetworkSpec(4)) for _ in range(3))
+    start, trained, network = (build_network(Recipe(network="compact_resnet"), 4) for _ in range(3))
     trained[1].num_batches_tracked.fill_(5)
     interpolate(network, start, trained, 0.25)
     for name, value in network.state_dict().items():

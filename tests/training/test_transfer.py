@@ -10,7 +10,7 @@ from mien.cli import main
 from mien.errors import MienError
 from mien.labels import LabelSet
 from mien.training.loop import train
-from mien.training.networks import NETWORKS, NetworkSpec, build_network, head_of
+from mien.training.networks import NETWORKS, build_network, head_of
 from mien.training.recipe import Recipe, Votes, load_recipe
 from mien.training.transfer import TrainedRun, head_only, load_weights, starting_network
 
@@ -32,14 +32,14 @@ def first(drawn, tmp_path_factory):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_head_is_the_last_dense_layer(name):
-    head = head_of(build_network(name, NetworkSpec(5)))
+    head = head_of(build_network(Recipe(network=name), 5))
     assert isinstance(head, torch.nn.Linear)
     assert head.out_features == 5
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_weights_of_the_same_network_are_taken_and_a_head_of_another_size_is_not(name, tmp_path):
-    old, new = build_network(name, NetworkSpec(5)), build_network(name, NetworkSpec(7))
+    old, new = build_network(Recipe(network=name), 5), build_network(Recipe(network=name), 7)
     save_file(old.state_dict(), tmp_path / "weights.safetensors")
     fresh = head_of(new).weight.clone()
     load_weights(new, tmp_path / "weights.safetensors")
@@ -49,7 +49,7 @@ def test_weights_of_the_same_network_are_taken_and_a_head_of_another_size_is_not
 
 
 def test_a_head_of_the_same_size_is_taken_too_and_half_precision_becomes_single(tmp_path):
-    old, new = build_network("compact_resnet", NetworkSpec(3)), build_network("compact_resnet", NetworkSpec(3))
+    old, new = build_network(Recipe(network="compact_resnet"), 3), build_network(Recipe(network="compact_resnet"), 3)
     save_file({key: value.half() for key, value in old.state_dict().items()}, tmp_path / "half.safetensors")
     load_weights(new, tmp_path / "half.safetensors")
     assert torch.equal(head_of(new).weight, head_of(old).weight.half().float())
@@ -57,8 +57,8 @@ def test_a_head_of_the_same_size_is_taken_too_and_half_precision_becomes_single(
 
 @pytest.mark.parametrize(("given", "wanted"), [(3, 1), (1, 3)])
 def test_weights_for_colour_and_for_gray_answer_alike_about_gray_faces(given, wanted, tmp_path):
-    old = build_network("compact_resnet", NetworkSpec(4, given)).eval()
-    new = build_network("compact_resnet", NetworkSpec(4, wanted)).eval()
+    old = build_network(Recipe(network="compact_resnet", channels=given), 4).eval()
+    new = build_network(Recipe(network="compact_resnet", channels=wanted), 4).eval()
     save_file(old.state_dict(), tmp_path / "weights.safetensors")
     load_weights(new, tmp_path / "weights.safetensors")
     gray = torch.rand(5, 1, 48, 48)
@@ -67,17 +67,17 @@ def test_weights_for_colour_and_for_gray_answer_alike_about_gray_faces(given, wa
 
 
 def test_weights_of_another_shape_are_refused_by_the_names_of_their_layers(tmp_path):
-    state = build_network("six_conv", NetworkSpec(7)).state_dict()
+    state = build_network(Recipe(network="six_conv"), 7).state_dict()
     cut, _, missing = list(state)[:3]
     state[cut] = state[cut][:8].contiguous()
     del state[missing]
     save_file(state, tmp_path / "other.safetensors")
     with pytest.raises(MienError, match=rf"{cut} is \(8, 1, 3, 3\), not \(16, 1, 3, 3\), {missing} is missing"):
-        load_weights(build_network("six_conv", NetworkSpec(7)), tmp_path / "other.safetensors")
+        load_weights(build_network(Recipe(network="six_conv"), 7), tmp_path / "other.safetensors")
 
 
 def test_files_that_are_no_weights_are_refused(tmp_path):
-    network = build_network("compact_resnet", NetworkSpec(7))
+    network = build_network(Recipe(network="compact_resnet"), 7)
     (tmp_path / "model.pth").write_bytes(b"anything")
     (tmp_path / "broken.safetensors").write_bytes(b"\x40\0\0\0\0\0\0\0not json")
     for name, sentence in {
@@ -90,7 +90,7 @@ def test_files_that_are_no_weights_are_refused(tmp_path):
 
 
 def test_while_the_head_learns_alone_nothing_else_changes():
-    network = build_network("compact_resnet", NetworkSpec(4))
+    network = build_network(Recipe(network="compact_resnet"), 4)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     for alone in (True, False):
         head_only(network, alone)
@@ -104,7 +104,7 @@ def test_while_the_head_learns_alone_nothing_else_changes():
 
 
 def test_a_run_with_a_head_epoch_keeps_the_backbone_it_started_from(drawn, recipe, tmp_path):
-    started = build_network("compact_resnet", NetworkSpec(9, options=recipe.network_options))
+    started = build_network(Recipe(network="compact_resnet", network_options=recipe.network_options), 9)
     save_file(started.state_dict(), tmp_path / "start.safetensors")
     told = replace(recipe, weights=str(tmp_path / "start.safetensors"), ema=0, epochs=1, head_epochs=1)
     assert told.precise_batch_norm
@@ -117,7 +117,7 @@ def test_a_run_with_a_head_epoch_keeps_the_backbone_it_started_from(drawn, recip
 
 def test_a_resumed_run_does_not_need_the_weights_again_and_says_nothing_of_their_folder(drawn, recipe, tmp_path):
     start = tmp_path / "start.safetensors"
-    started = build_network("compact_resnet", NetworkSpec(9, options=recipe.network_options))
+    started = build_network(Recipe(network="compact_resnet", network_options=recipe.network_options), 9)
     save_file(started.state_dict(), start)
     told = replace(recipe, weights=str(start), epochs=2, head_epochs=1)
     train(told, drawn, tmp_path / "run", threads=1, quiet=True)

@@ -16,8 +16,8 @@ from mien.training.batches import DeviceFaces
 from mien.training.export import export
 from mien.training.face_network import FaceNetwork, spread_batch_norm
 from mien.training.loop import train
-from mien.training.networks import NETWORKS, NetworkSpec, build_network, head_of
-from mien.training.recipe import Votes, load_recipe
+from mien.training.networks import NETWORKS, build_network, head_of
+from mien.training.recipe import Recipe, Votes, load_recipe
 from mien.training.task import ClassificationTask
 from mien.training.transfer import load_weights, read_model_weights, start_of, starting_network
 from mien.verbs import read_faces
@@ -48,7 +48,8 @@ def as_trained(model: FaceNetwork, faces: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_out_of_its_model_file_answers_the_same(name, drawn, tmp_path):
-    one, other = (FaceNetwork(build_network(name, NetworkSpec(7)), 0.5, 0.25).eval() for _ in range(2))
+    recipe = Recipe(network=name, std=0.25)
+    one, other = (FaceNetwork(recipe, build_network(recipe, 7)).eval() for _ in range(2))
     worn(one.network)
     faces = torch.from_numpy(np.array(drawn.images[:20]))
     export(one, [1.0], drawn.images[:20], {}, tmp_path / "model.onnx")
@@ -59,7 +60,7 @@ def test_a_network_out_of_its_model_file_answers_the_same(name, drawn, tmp_path)
 
 def test_in_training_it_answers_nearly_so_too_once_the_spread_is_measured(drawn):
     recipe = load_recipe("fine-tune")
-    model = FaceNetwork.of(recipe, starting_network(recipe, FER2013))
+    model = FaceNetwork(recipe, starting_network(recipe, FER2013))
     faces = torch.from_numpy(np.array(drawn.images))
     model.eval()
     with torch.no_grad():
@@ -76,7 +77,7 @@ def test_the_embedded_model_gives_the_weights_of_the_head_that_is_wanted(drawn):
     both = starting_network(recipe, FER2013)
     label = starting_network(replace(recipe, votes=Votes()), FER2013)
     assert torch.equal(head_of(both).weight[:7], head_of(label).weight)
-    model = FaceNetwork.of(recipe, both).eval()
+    model = FaceNetwork(recipe, both).eval()
     for number, head in enumerate(("label", "crowd")):
         classifier = Classifier("mien-s", head=head, prior="training")
         key = "mien.temperature" if head == "label" else "mien.crowd_temperature"
@@ -112,7 +113,7 @@ def test_in_its_head_epochs_the_backbone_stays_that_of_the_embedded_model(faces,
 
     trained = load_file(tmp_path / "run" / "weights.safetensors")
     recipe = load_recipe("fine-tune")
-    held = read_model_weights(MODELS / "mien-s.onnx", build_network(recipe.network, NetworkSpec.of(recipe, 7)))
+    held = read_model_weights(MODELS / "mien-s.onnx", build_network(recipe, 7))
     of_convolutions = [name for name, value in held.items() if value.ndim == 4]
     assert len(of_convolutions) == 20
     for name in of_convolutions:
@@ -185,4 +186,4 @@ def test_a_model_without_a_recipe_or_of_timm_gives_no_weights(run, tmp_path, rec
 
 
 def test_what_a_file_does_not_hold_is_missing(run):
-    assert "head.weight" not in read_model_weights(run / "model.onnx", build_network("wide_cnn", NetworkSpec(7)))
+    assert "head.weight" not in read_model_weights(run / "model.onnx", build_network(Recipe(network="wide_cnn"), 7))

@@ -10,7 +10,8 @@ import mien
 from mien.cli import main
 from mien.training.export import export, quantize
 from mien.training.face_network import FaceNetwork
-from mien.training.networks import NetworkSpec, build_network
+from mien.training.networks import build_network
+from mien.training.recipe import Recipe, Votes
 
 
 def complaint(capsys, *words: object) -> str:
@@ -58,7 +59,7 @@ def test_both_are_measured_on_the_validation_rows(run, faces, tmp_path, capsys):
 
 def test_a_model_with_two_heads_keeps_both(run, faces, tmp_path):
     rows = mien.read_faces(faces).split("validation")
-    network = build_network("compact_resnet", NetworkSpec(14, size=48)).eval()
+    network = build_network(Recipe(network="compact_resnet"), 14).eval()
     metadata = mien.Classifier(run).metadata
     prior = json.loads(metadata["mien.prior"])["label"]
     metadata |= {
@@ -67,7 +68,9 @@ def test_a_model_with_two_heads_keeps_both(run, faces, tmp_path):
         "mien.prior": json.dumps({"label": prior, "crowd": prior}),
         "mien.crowd_temperature": "1.0",
     }
-    export(FaceNetwork(network, 0.5, 0.25, ("label", "crowd")), [1.0, 1.0], rows.images, metadata, tmp_path / "two.onnx")
+    export(
+        FaceNetwork(Recipe(std=0.25, votes=Votes(head=1)), network), [1.0, 1.0], rows.images, metadata, tmp_path / "two.onnx"
+    )
     made = mien.quantize(tmp_path / "two.onnx", faces, tmp_path / "small.onnx", faces=16, quiet=True)
     for head in ("label", "crowd"):
         before, after = (

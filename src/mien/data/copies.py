@@ -6,43 +6,29 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from types import SimpleNamespace
 from typing import Literal
 
 import numpy as np
 
 from mien.data.rows import MISTAKES
-from mien.errors import MienError
+from mien.errors import MienError, load_table
 from mien.images import prepare
 
 SIDE = 48  # faces are compared in gray at this height and width, those of FER-2013
 CHUNK = 16_384  # faces processed at a time, which bounds memory
-PAIRS = 512  # pairs compared at a time
-THUMBNAIL = 12  # height and width of a fingerprint in pixels
-SHIFT = 2  # largest offset between the crops of two copies, in pixels of 48
-NEIGHBOURS = 8  # most candidates per face and mirror image, which bounds the cost where many faces look alike
-COMPONENTS = 16  # principal components that trees split on: three quarters of the variance of FER-2013's fingerprints
-TREES, LEAF = 24, 256  # number of trees, and most faces in a leaf. A pair is missed only if every tree separates it.
-LEAST_LIKENESS = 0.82  # least correlation of the fingerprints of candidates; 4% of FER-2013's near copies have less than 0.85
-RESEMBLING = 0.7  # least correlation of the details of pairs that are aligned and compared; cropped copies have that much
 SAME_PHOTO = 0.25  # largest `_difference` of near copies: above it, shots of one person in one pose begin (docs/fer2013.md)
-EDGE, STEPS, NEARBY = 4, 5, 2.0  # pixels at each side that only the other face needs; steps of alignment; blur of a place
-FINE, COARSE = 1.0, 4.0  # blurs between which details lie, in pixels: finer is noise, coarser is lighting and the head's place
-
 EXACT, ALIKE, UNKNOWN = "exact", "alike", ""  # whether a face is a copy of a face whose signature is known, or resembles it
-WAVES = 80  # bits of a signature: signs of the cosine transform; brightness and compression change few (Zauner, 2010)
-DIGEST = 2  # bytes of a signature that describe the exact pixels, for faces whose pictures already agree
-BYTES = WAVES // 8 + DIGEST
-STRONGEST = 2.0  # waves are clipped at this multiple of the face's median, so that no edge outweighs everything else
-BLANK = 1.0  # a face whose grays have a smaller standard deviation shows no picture; only its exact pixels count
 MOST_SIGNED = 100_000  # up to this many training faces are stored as signatures, 16 characters each
 MOST_DIGESTED = 150_000  # up to this many are stored as digests of their pixels, 1 MB in all; more are not stored
-COARSEST = 3  # coarser waves, in half periods per face, show the lighting and where the head is, which strangers share
-PIXEL_DIGEST = 5  # bytes of a digest: of 150,000 faces and as many others, one in a hundred runs would see one false copy
-SAME_SIGNATURE = 0.90  # least agreement of faces that are alike: near copies, or one person in one place (docs/evaluate.md)
-GLANCE = 0.5  # least agreement, unshifted, of candidates: a tenth of the copies shifted by two pixels have less
+VALUES = SimpleNamespace(**load_table(__file__))
+THUMBNAIL = 12  # height and width of a fingerprint in pixels
+SHIFT = 2  # largest offset between the crops of two copies, in pixels of 48
+DIGEST = 2  # bytes of a signature that describe the exact pixels, for faces whose pictures already agree
+BYTES = VALUES.waves // 8 + DIGEST  # of a signature
 WAVE_NUMBERS = np.indices((SIDE, SIDE)).reshape(2, -1).T  # half periods down and across of every wave
-WAVE_NUMBERS = WAVE_NUMBERS[np.hypot(*WAVE_NUMBERS.T) >= COARSEST]
-WAVE_NUMBERS = WAVE_NUMBERS[np.argsort(np.hypot(*WAVE_NUMBERS.T), kind="stable")][:WAVES]  # (WAVES, 2), coarse to fine
+WAVE_NUMBERS = WAVE_NUMBERS[np.hypot(*WAVE_NUMBERS.T) >= VALUES.coarsest]
+WAVE_NUMBERS = WAVE_NUMBERS[np.argsort(np.hypot(*WAVE_NUMBERS.T), kind="stable")][: VALUES.waves]  # (waves, 2), coarse to fine
 MIRROR = np.where(WAVE_NUMBERS[:, 1] % 2, -1, 1).astype(np.float32)  # what mirroring the face multiplies every wave by
 Noted = Literal["signatures", "digests", "nothing"]
 
@@ -61,7 +47,7 @@ class Copies:
 def find_copies(images: np.ndarray) -> Copies:
     """Find copies among images (N, H, W) or (N, H, W, 3), uint8: the same photograph, maybe edited or mirrored (near ones)."""
     original = exact_originals(images)
-    pairs, shifts, is_mirrored = _resembling(images, original, RESEMBLING)
+    pairs, shifts, is_mirrored = _resembling(images, original, VALUES.resembling)
     difference = np.empty(len(pairs), dtype=np.float32)
     for part, (first, second) in _in_pairs(images, pairs, is_mirrored):
         difference[part] = _difference(first, second, shifts[part])
@@ -129,19 +115,19 @@ def alike(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     symmetric += prints  # what a face and its mirror image share, so one search finds both
     symmetric -= symmetric.mean(axis=0)
     _, axes = np.linalg.eigh(symmetric.T @ symmetric)
-    components = np.asarray(symmetric @ axes[:, ::-1][:, :COMPONENTS], dtype=np.float32)
+    components = np.asarray(symmetric @ axes[:, ::-1][:, : VALUES.components], dtype=np.float32)
     random, count = np.random.default_rng(0), len(prints)
     shape = (2, count, count)  # of links: orientation, plain or mirrored, row, other row
     nearest = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
-    for _ in range(TREES):
+    for _ in range(VALUES.trees):
         found = [nearest]
         for rows in _leaves(np.arange(count), components, random):
             for orientation, others in enumerate((prints[rows], mirrored(prints[rows]))):
                 likeness = prints[rows] @ others.T
                 np.fill_diagonal(likeness, -1)
-                first, second = np.nonzero(likeness >= LEAST_LIKENESS)
+                first, second = np.nonzero(likeness >= VALUES.least_likeness)
                 link = ((orientation * count + rows[first]) * count + rows[second], likeness[first, second])
-                found.append(link if len(first) <= NEIGHBOURS * len(rows) else _nearest([link], count))
+                found.append(link if len(first) <= VALUES.neighbours * len(rows) else _nearest([link], count))
         nearest = _nearest(found, count)
     turned, first, second = np.unravel_index(nearest[0], shape)
     numbers = np.ravel_multi_index((turned, np.minimum(first, second), np.maximum(first, second)), shape)
@@ -150,8 +136,8 @@ def alike(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _leaves(rows: np.ndarray, components: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
-    """Halve the rows along random directions until each part has at most `LEAF`."""
-    if len(rows) <= LEAF:
+    """Halve the rows along random directions until each part is small enough for a leaf."""
+    if len(rows) <= VALUES.leaf:
         return [rows]
     direction = random.standard_normal(components.shape[1], dtype=np.float32)
     order = np.argpartition(components[rows] @ direction, len(rows) // 2)
@@ -165,7 +151,7 @@ def _nearest(links: list[tuple[np.ndarray, np.ndarray]], count: int) -> tuple[np
     numbers, first = np.unique(numbers, return_index=True)
     likeness, rows = likeness[first], numbers // count
     order = np.lexsort((-likeness, rows))
-    kept = order[np.arange(len(order)) - np.searchsorted(rows[order], rows[order]) < NEIGHBOURS]
+    kept = order[np.arange(len(order)) - np.searchsorted(rows[order], rows[order]) < VALUES.neighbours]
     return numbers[kept], likeness[kept]
 
 
@@ -187,8 +173,8 @@ def _resembling(images: np.ndarray, original: np.ndarray, threshold: float) -> t
 
 def _in_pairs(images: np.ndarray, pairs: np.ndarray, is_mirrored: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Give the faces of some pairs at a time: which pairs, and (2, P, SIDE, SIDE), float32, the mirrored turned back."""
-    for start in range(0, len(pairs), PAIRS):
-        part = slice(start, start + PAIRS)
+    for start in range(0, len(pairs), VALUES.pairs):
+        part = slice(start, start + VALUES.pairs)
         gray = np.stack([in_gray(images[rows]) for rows in pairs[part].T]).astype(np.float32)
         gray[1, is_mirrored[part]] = gray[1, is_mirrored[part], :, ::-1]
         yield part, gray
@@ -198,7 +184,7 @@ def _details(gray: np.ndarray) -> np.ndarray:
     """Keep what lies between two blurs, of images (..., height, width)."""
     from scipy.ndimage import gaussian_filter
 
-    return np.asarray(gaussian_filter(gray, FINE, axes=(-2, -1)) - gaussian_filter(gray, COARSE, axes=(-2, -1)))
+    return np.asarray(gaussian_filter(gray, VALUES.fine, axes=(-2, -1)) - gaussian_filter(gray, VALUES.coarse, axes=(-2, -1)))
 
 
 def _detail_correlation(gray: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -218,7 +204,7 @@ def _difference(gray: np.ndarray, other: np.ndarray, shifts: np.ndarray) -> np.n
     """Measure what another crop, light and sharpness do not explain, where it is strongest: (P, SIDE, SIDE) twice to (P,)."""
     from scipy.ndimage import gaussian_filter, map_coordinates
 
-    count, inner, extent = len(gray), slice(EDGE, -EDGE), SIDE - 2 * EDGE
+    count, inner, extent = len(gray), slice(VALUES.edge, -VALUES.edge), SIDE - 2 * VALUES.edge
     places = np.indices((SIDE, SIDE), dtype=np.float32)[:, inner, inner].reshape(2, -1)
     terms = np.stack([np.ones_like(places[0]), *(2 * places / SIDE - 1)])  # (3, n) of an affine motion
     motion = np.stack([shifts, 0 * shifts, 0 * shifts], axis=2).astype(np.float32)
@@ -237,7 +223,7 @@ def _difference(gray: np.ndarray, other: np.ndarray, shifts: np.ndarray) -> np.n
     first, second = _details(gray), _details(other)
     slopes = np.stack(np.gradient(first, axis=(1, 2)))[:, :, inner, inner].reshape(2, count, -1)
     solve, wanted = least_squares(np.einsum("dpn,tn->pndt", slopes, terms).reshape(count, -1, 6)), first[:, inner, inner]
-    for _ in range(STEPS):
+    for _ in range(VALUES.steps):
         face = moved(second).reshape(wanted.shape)
         gain = np.einsum("pij,pij->p", wanted, face) / np.maximum(np.einsum("pij,pij->p", face, face), 1e-6)
         motion += (solve @ (wanted - gain[:, None, None] * face).reshape(count, -1, 1)).reshape(-1, 2, 3)
@@ -249,7 +235,7 @@ def _difference(gray: np.ndarray, other: np.ndarray, shifts: np.ndarray) -> np.n
     details = _details(gray[:, inner, inner]).reshape(count, -1, 1)
     residual = ((details - columns @ (least_squares(columns) @ details)) ** 2).reshape(wanted.shape)
     # compression and noise leave a little everywhere, another mouth or eyes much in one place
-    local = gaussian_filter(residual, NEARBY, axes=(1, 2), mode="constant")[:, 2:-2, 2:-2].max(axis=(1, 2))
+    local = gaussian_filter(residual, VALUES.nearby, axes=(1, 2), mode="constant")[:, 2:-2, 2:-2].max(axis=(1, 2))
     return np.asarray(local**2 / np.maximum(residual.mean(axis=(1, 2)) * (details**2).mean(axis=(1, 2)), 1e-6))
 
 
@@ -267,14 +253,14 @@ def describe_training_rows(images: np.ndarray) -> TrainingRows:
     if len(images) <= MOST_SIGNED:
         return TrainingRows("signatures", len(images), np.unique(signatures(images), axis=0))
     if len(images) <= MOST_DIGESTED:
-        return TrainingRows("digests", len(images), np.unique(pixel_digests(images, PIXEL_DIGEST), axis=0))
-    return TrainingRows("nothing", len(images), np.empty((0, PIXEL_DIGEST), dtype=np.uint8))
+        return TrainingRows("digests", len(images), np.unique(pixel_digests(images, VALUES.pixel_digest), axis=0))
+    return TrainingRows("nothing", len(images), np.empty((0, VALUES.pixel_digest), dtype=np.uint8))
 
 
 def copies_of_training_rows(images: np.ndarray, known: TrainingRows) -> np.ndarray | None:
     """Find copies of training faces and faces like one: (N,), str, `EXACT`, `ALIKE` or `UNKNOWN`; None if none are stored."""
     if known.noted == "digests":
-        return np.where(same_rows(pixel_digests(images, PIXEL_DIGEST), known.table), EXACT, UNKNOWN)
+        return np.where(same_rows(pixel_digests(images, VALUES.pixel_digest), known.table), EXACT, UNKNOWN)
     return known_faces(images, known.table) if known.noted == "signatures" else None
 
 
@@ -298,7 +284,7 @@ def from_text(text: str) -> TrainingRows:
     """Read what a model file stores; MienError if it is damaged, or of a kind that a later mien writes."""
     try:
         note = json.loads(text)
-        width = {"signatures": BYTES, "digests": PIXEL_DIGEST, "nothing": PIXEL_DIGEST}[note["noted"]]
+        width = {"signatures": BYTES, "digests": VALUES.pixel_digest, "nothing": VALUES.pixel_digest}[note["noted"]]
         table = np.frombuffer(base64.b64decode(note["table"], validate=True), dtype=np.uint8).reshape(-1, width)
         return TrainingRows(note["noted"], int(note["rows"]), table)
     except (ValueError, KeyError, TypeError) as error:
@@ -332,7 +318,7 @@ def known_faces(images: np.ndarray, known: np.ndarray) -> np.ndarray:
     found = np.where(same_rows(own, known), EXACT, UNKNOWN).astype("U5")
     signs = np.unpackbits(known[:, :-DIGEST], axis=1).astype(np.float32) * 2 - 1
     # all signatures have the same length, so those nearest by distance are those that agree best
-    search = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(signs)), algorithm="brute")
+    search = NearestNeighbors(n_neighbors=min(VALUES.neighbours, len(signs)), algorithm="brute")
     others = np.flatnonzero(found == UNKNOWN)
     for start in range(0, len(others) if len(known) else 0, CHUNK):
         rows = others[start : start + CHUNK]
@@ -340,7 +326,7 @@ def known_faces(images: np.ndarray, known: np.ndarray) -> np.ndarray:
         weights = _weights(gray)
         weights = np.concatenate([weights, weights * MIRROR])
         nearest = search.fit(signs).kneighbors(weights, return_distance=False)
-        row, place = np.nonzero(np.einsum("fw,fnw->fn", weights, signs[nearest]) >= GLANCE)
+        row, place = np.nonzero(np.einsum("fw,fnw->fn", weights, signs[nearest]) >= VALUES.glance)
         face, other, is_mirrored = row % len(gray), nearest[row, place], row >= len(gray)
         wanted, place = np.unique(face, return_inverse=True)  # only these are shifted
         expected = signs[other] * np.where(is_mirrored[:, None], MIRROR, 1)
@@ -348,7 +334,7 @@ def known_faces(images: np.ndarray, known: np.ndarray) -> np.ndarray:
         for down, across in product(range(-SHIFT, SHIFT + 1), repeat=2):
             shifted = _weights(gray[wanted], down, across)[place]
             np.maximum(agreement, np.einsum("pw,pw->p", shifted, expected), out=agreement)
-        same = agreement >= SAME_SIGNATURE
+        same = agreement >= VALUES.same_signature
         found[rows[face[same]]] = ALIKE
         # the sign of a wave near zero may differ between machines; the digest does not
         same &= ~is_mirrored & (own[rows[face], -DIGEST:] == known[other, -DIGEST:]).all(axis=1)
@@ -357,19 +343,19 @@ def known_faces(images: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _weights(gray: np.ndarray, down: int = 0, across: int = 0) -> np.ndarray:
-    """Weight the waves of a face, signed, so that their sizes add up to 1: (N, WAVES), float32; 0 for a blank one."""
+    """Weight the waves of a face, signed, so that their sizes add up to 1: (N, waves), float32; 0 for a blank one."""
     waves = _coefficients(gray, down, across)
-    limit = STRONGEST * np.median(np.abs(waves), axis=1, keepdims=True)
+    limit = VALUES.strongest * np.median(np.abs(waves), axis=1, keepdims=True)
     waves = np.clip(waves, -limit, limit)
     return np.asarray(waves / np.maximum(np.abs(waves).sum(axis=1, keepdims=True), 1e-6), dtype=np.float32)
 
 
 def _coefficients(gray: np.ndarray, down: int = 0, across: int = 0) -> np.ndarray:
-    """Transform the middle of the faces, shifted by some pixels: (N, SIDE, SIDE) to (N, WAVES), float32; 0 for blank ones."""
+    """Transform the middle of the faces, shifted by some pixels: (N, SIDE, SIDE) to (N, waves), float32; 0 for blank ones."""
     from scipy.fft import dctn
 
     top, left, extent = SHIFT + down, SHIFT + across, SIDE - 2 * SHIFT
     middle = gray[:, top : top + extent, left : left + extent].astype(np.float32)
     waves = dctn(middle, axes=(1, 2), norm="ortho")[:, *WAVE_NUMBERS.T]
     fineness = np.hypot(*WAVE_NUMBERS.T)  # in faces, strength falls about in proportion to it
-    return np.asarray(waves * fineness * (gray.std(axis=(1, 2)) >= BLANK)[:, None], dtype=np.float32)
+    return np.asarray(waves * fineness * (gray.std(axis=(1, 2)) >= VALUES.blank)[:, None], dtype=np.float32)

@@ -268,8 +268,10 @@ class FaceSet:
         check_number("The seed", seed, 0, 1e18)
         classes, groups = self.classes, self.groups
         what, units = ("rows", np.arange(len(self))) if groups is None else ("groups", groups)
-        if (fewest := min((len(np.unique(units)), what), (int(self.counts().max()), "rows of a label")))[0] < count:
-            raise MienError(MISTAKES["few for folds"].format(count, what, *fewest))
+        found = {what: len(np.unique(units)), "rows of a label": int(self.counts().max())}
+        fewest = min(found, key=found.__getitem__)
+        if found[fewest] < count:
+            raise MienError(MISTAKES["few for folds"].format(count, what, found[fewest], fewest))
         folds, method = np.zeros(len(self), dtype=np.int64), StratifiedKFold if groups is None else StratifiedGroupKFold
         with warnings.catch_warnings(action="ignore"):  # that a label has fewer rows than there are folds
             parts = method(count, shuffle=True, random_state=seed).split(classes, classes, groups)
@@ -298,15 +300,15 @@ class FaceSet:
                 return np.inf
             return float(abs(taken - wanted).sum() + wanted.sum() * ((taken == 0) & (wanted > 0)).sum())
 
-        best, nearest = np.zeros(0, dtype=np.int64), np.inf
+        best, nearest = list[int](), np.inf
         for _ in range(2 + 2000 // len(names)):
-            order, chosen = random.permutation(len(names)), np.zeros(len(names), dtype=bool)
-            taken, least = 0 * wanted, distance(0 * wanted)
-            for place, number in enumerate(order if nearest else []):
-                if least and (found := distance(taken + cells[number])) < least:
-                    chosen[place], taken, least = True, taken + cells[number], found
+            chosen, taken, least = list[int](), 0 * wanted, distance(0 * wanted)
+            for number in random.permutation(len(names)).tolist():
+                if (found := distance(taken + cells[number])) < least:
+                    chosen.append(number)
+                    taken, least = taken + cells[number], found
             if least < nearest:
-                best, nearest = order[chosen], least
+                best, nearest = chosen, least
         return np.isin(group, best)
 
     def fingerprint(self) -> str:

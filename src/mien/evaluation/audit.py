@@ -170,7 +170,7 @@ def _conflicts(faces: FaceSet, copies: Copies) -> Finding:
     return _finding(found, [tile for _, tile in shown], len(shown))
 
 
-def _finding(found: Sequence[tuple[int, int, float]], tiles: list[Tile], groups: int) -> Finding:
+def _finding(found: Sequence[tuple[int, int, float]], tiles: list[Tile], groups: int = 0) -> Finding:
     rows, partners, values = zip(*found, strict=True) if found else ((), (), ())
     return Finding(np.array(rows, np.int64), np.array(partners, np.int64), np.array(values, np.float64), tiles, groups)
 
@@ -251,20 +251,12 @@ def _find_outliers(faces: FaceSet) -> dict[str, Finding]:
 
 def _above(scores: np.ndarray, threshold: float, values: np.ndarray, note: Callable[[int, float], str]) -> Finding:
     rows = np.flatnonzero(scores > threshold)
-    rows = rows[np.argsort(-scores[rows], kind="stable")]
-    found = values[rows].astype(np.float64)
-    tiles = [Tile((np.array([row]),), note(row, value)) for row, value in zip(rows.tolist(), found.tolist(), strict=True)]
-    return Finding(rows, np.full(len(rows), -1), found, tiles)
+    found = [(row, -1, float(values[row])) for row in rows[np.argsort(-scores[rows], kind="stable")].tolist()]
+    return _finding(found, [Tile((np.array([row]),), note(row, value)) for row, _, value in found])
 
 
 def write_audit(
-    audit: Audit,
-    out: Path,
-    write: Path | None = None,
-    command: str | None = None,
-    csv_safe: bool = False,
-    near: bool = False,
-    force: bool = False,
+    audit: Audit, out: Path, write: Path | None, command: str | None, csv_safe: bool, near: bool = False, force: bool = False
 ) -> int:
     """Write the folder `out` and the list `write` of rows to leave out, which needs `force` if long; return its length."""
     reasons, faces = rows_to_leave_out(audit, near) if write else {}, audit.faces

@@ -57,10 +57,6 @@ class Difference:
     low: float
     high: float
 
-    def times(self, factor: float) -> "Difference":
-        """Scale it by a factor of at least 0."""
-        return Difference(self.value * factor, self.low * factor, self.high * factor)
-
 
 def difference(first: Proportion, second: Proportion, correlation: float = 0.0) -> Difference:
     """Compute the difference of two shares with its 95% interval (Newcombe, Statistics in Medicine 17, 1998, method 10)."""

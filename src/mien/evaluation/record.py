@@ -187,7 +187,8 @@ def measure_training_copies(
     on_copies = share_true((probabilities.argmax(axis=1) == targets.argmax(axis=1))[copies])
     without = None if copies.all() else measure(probabilities[~copies], targets[~copies], labels)
     gap = difference(on_copies, without.accuracy) if on_copies and without else None
-    worth = gap and gap.times(float(copies.mean()))
+    share = float(copies.mean())
+    worth = gap and Difference(share * gap.value, share * gap.low, share * gap.high)
     exact = int((kinds == EXACT).sum())
     alike = int((kinds == ALIKE).sum()) if known.noted == "signatures" else None
     return TrainingCopies(known.noted, known.rows, exact, alike, on_copies, without, gap, worth)

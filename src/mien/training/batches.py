@@ -13,7 +13,7 @@ from scipy.stats import beta
 from torch import Tensor
 
 from mien.data.faceset import FaceSet, fits_in_memory
-from mien.training.recipe import Augmentation, Balance
+from mien.training.recipe import Augmentation, Recipe
 
 BLOCK, WINDOW = 256, 128  # consecutive rows, and blocks whose rows are shuffled, where faces do not fit into memory
 SIDES = 16  # that a blurred face is shrunk to: a matrix each, so that the size is drawn on the device
@@ -83,22 +83,12 @@ class DeviceFaces:
 class TrainingBatches:
     """One epoch in an order by seed and epoch, or the part of one of several processes; an incomplete last batch is dropped."""
 
-    def __init__(
-        self,
-        faces: DeviceFaces,
-        batch_size: int,
-        seed: int,
-        epoch: int,
-        balance: Balance | None = None,
-        rank: int = 0,
-        processes: int = 1,
-    ) -> None:
-        balance = balance or Balance()
-        random = np.random.default_rng((seed, epoch))
+    def __init__(self, faces: DeviceFaces, recipe: Recipe, epoch: int, rank: int = 0, processes: int = 1) -> None:
+        random = np.random.default_rng((recipe.seed, epoch))
         rows = np.arange(len(faces))
-        if balance.augment_minorities:
-            rows = np.concatenate([rows, minority_copies(faces.classes, seed)])
-        if balance.sampler:
+        if recipe.balance.augment_minorities:
+            rows = np.concatenate([rows, minority_copies(faces.classes, recipe.seed)])
+        if recipe.balance.sampler:
             places = random.choice(len(rows), len(rows), p=sampling_probabilities(faces.classes[rows]))
         else:
             places = random.permutation(len(rows))
@@ -107,10 +97,11 @@ class TrainingBatches:
             windows = random.permuted(np.tile(windows, (len(faces) // BLOCK // len(windows) + 1, 1)), axis=1).ravel()
             places = places[np.argsort(windows[rows[places] // BLOCK], kind="stable")]
         self.faces, self.rank = faces, rank
-        self.part = min(batch_size, len(rows)) // processes
+        self.part = min(recipe.batch_size, len(rows)) // processes
         self.batch_size = self.part * processes
         self.order = torch.from_numpy(rows[places]).to(faces.images.device)
-        self.is_copy = torch.from_numpy(places >= len(faces)).to(faces.device) if balance.augment_minorities else None
+        has_copies = recipe.balance.augment_minorities
+        self.is_copy = torch.from_numpy(places >= len(faces)).to(faces.device) if has_copies else None
 
     def __len__(self) -> int:
         return len(self.order) // self.batch_size
@@ -131,8 +122,21 @@ def in_order(faces: DeviceFaces, batch_size: int = 512, rank: int = 0, processes
 def place(faces: Tensor, how: Augmentation, crop: int | None = None) -> Tensor:
     """Apply the geometric changes, which keep the quality of the photo, and take a random square of side `crop` from each."""
     side = crop or faces.shape[-1]
-    is_warped = how.flip or how.rotation or how.translation or how.scale or side < faces.shape[-1]
-    return _warp(faces, how, side) if is_warped else faces
+    share = side / faces.shape[-1]
+    if not (how.flip or how.rotation or how.translation or how.scale or share < 1):
+        return faces
+    # all in one resampling; areas outside the face repeat its border
+    count, channels = faces.shape[:2]
+    angle = math.radians(how.rotation) * _uniform(faces).view(count)
+    zoom = 1 + how.scale * _uniform(faces).view(count)
+    mirror = 1 - 2 * (torch.rand(count, device=faces.device) < how.flip).float()
+    cos, sin = share * torch.cos(angle) / zoom, share * torch.sin(angle) / zoom
+    shift = 2 * how.translation * torch.empty(count, 2, device=faces.device).uniform_(-1, 1)
+    if share < 1:
+        shift = shift + (1 - share) * torch.empty(count, 2, device=faces.device).uniform_(-1, 1)
+    rows = torch.stack([mirror * cos, -sin, shift[:, 0], mirror * sin, cos, shift[:, 1]], dim=1)
+    grid = F.affine_grid(rows.view(count, 2, 3), [count, channels, side, side], align_corners=False)
+    return F.grid_sample(faces, grid, padding_mode="border", align_corners=False)
 
 
 def worsen(faces: Tensor, how: Augmentation) -> Tensor:
@@ -169,22 +173,6 @@ def _beta_quantiles(strength: float, device: torch.device, count: int = 4096) ->
 
 def _uniform(faces: Tensor, low: float = -1.0) -> Tensor:
     return torch.empty(len(faces), 1, 1, 1, device=faces.device).uniform_(low, 1.0)
-
-
-def _warp(faces: Tensor, how: Augmentation, side: int) -> Tensor:
-    """Flip, rotate, scale, shift and crop in one resampling; areas outside the face repeat its border."""
-    count, channels = faces.shape[:2]
-    share = side / faces.shape[-1]
-    angle = math.radians(how.rotation) * _uniform(faces).view(count)
-    zoom = 1 + how.scale * _uniform(faces).view(count)
-    mirror = 1 - 2 * (torch.rand(count, device=faces.device) < how.flip).float()
-    cos, sin = share * torch.cos(angle) / zoom, share * torch.sin(angle) / zoom
-    shift = 2 * how.translation * torch.empty(count, 2, device=faces.device).uniform_(-1, 1)
-    if share < 1:
-        shift = shift + (1 - share) * torch.empty(count, 2, device=faces.device).uniform_(-1, 1)
-    rows = torch.stack([mirror * cos, -sin, shift[:, 0], mirror * sin, cos, shift[:, 1]], dim=1)
-    grid = F.affine_grid(rows.view(count, 2, 3), [count, channels, side, side], align_corners=False)
-    return F.grid_sample(faces, grid, padding_mode="border", align_corners=False)
 
 
 def _blur(faces: Tensor, probability: float) -> Tensor:

@@ -111,15 +111,10 @@ def export(
 
 def _to_onnx(network: nn.Module, faces: Tensor, outputs: list[str], metadata: Mapping[str, str]) -> bytes:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    shapes = {"faces": {0: torch.export.Dim("faces", min=1)}}  # any number of them
     with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):  # about its own internals
         program = torch.onnx.export(
-            network,
-            (faces,),
-            input_names=["faces"],
-            output_names=outputs,
-            dynamic_shapes={"faces": {0: torch.export.Dim("faces", min=1)}},
-            dynamo=True,
-            verbose=False,
+            network, (faces,), input_names=["faces"], output_names=outputs, dynamic_shapes=shapes, dynamo=True, verbose=False
         )
         assert program is not None
     model = program.model_proto  # a new one for each access

@@ -18,36 +18,24 @@ MOST_FACES, BATCH, SPREAD_FACES, SPREAD_BATCH = 4096, 512, 1024, 128
 class FaceNetwork(nn.Module):
     """A network preceded by central crop, normalisation and enlargement: uint8 faces to logits."""
 
-    def __init__(
-        self,
-        network: nn.Module,  # float32 (N, C, S, S) to logits (N, heads x K), one head after the other
-        mean: float,
-        std: float,
-        heads: tuple[str, ...] = ("label",),
-        crop: int | None = None,
-        enlarge_to: int | None = None,
-    ) -> None:
+    def __init__(self, recipe: Recipe, network: nn.Module) -> None:
         super().__init__()
-        self.network, self.mean, self.std, self.heads, self.crop, self.enlarge_to = network, mean, std, heads, crop, enlarge_to
-
-    @classmethod
-    def of(cls, recipe: Recipe, network: nn.Module) -> "FaceNetwork":
-        """Add the recipe's preprocessing to a network."""
-        return cls(network, recipe.mean, recipe.std, recipe.heads, recipe.crop, recipe.enlarge_to)
+        self.recipe, self.heads = recipe, recipe.heads
+        self.network = network  # float32 (N, C, S, S) to logits (N, heads x K), one head after the other
 
     def forward(self, faces: Tensor) -> Tensor:
         """Map uint8 faces (N, H, W) or (N, H, W, 3) to logits (N, heads, K)."""
         planes = pixels(faces)
-        if self.crop is not None:
-            top = (planes.shape[-1] - self.crop) // 2
-            planes = planes[..., top : top + self.crop, top : top + self.crop]
+        if (side := self.recipe.crop) is not None:
+            top = (planes.shape[-1] - side) // 2
+            planes = planes[..., top : top + side, top : top + side]
         return self.logits(planes)
 
     def logits(self, faces: Tensor) -> Tensor:
         """Map cropped float32 faces (N, C, H, W) between 0 and 1 to logits (N, heads, K)."""
-        normalised = (faces - self.mean) / self.std
-        if self.enlarge_to is not None:
-            normalised = F.interpolate(normalised, [self.enlarge_to] * 2, mode="bilinear", align_corners=False)
+        normalised = (faces - self.recipe.mean) / self.recipe.std
+        if self.recipe.enlarge_to is not None:
+            normalised = F.interpolate(normalised, [self.recipe.enlarge_to] * 2, mode="bilinear", align_corners=False)
         logits: Tensor = self.network(normalised.contiguous(memory_format=torch.channels_last))
         return logits.float().reshape(-1, len(self.heads), logits.shape[1] // len(self.heads))
 
@@ -89,9 +77,8 @@ def spread_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
     for hook in hooks:
         hook.remove()
     for layer, meter in zip(layers, meters, strict=True):
-        old_mean, old_variance, mean, variance = (
-            each.get_buffer(name) for each in (layer, meter) for name in ("running_mean", "running_var")
-        )
+        old_mean, old_variance = map(layer.get_buffer, ("running_mean", "running_var"))
+        mean, variance = map(meter.get_buffer, ("running_mean", "running_var"))
         slope = layer.weight / (old_variance + layer.eps).sqrt()
         layer.bias.add_(slope * (mean - old_mean))
         layer.weight.copy_(slope * (variance + layer.eps).sqrt())

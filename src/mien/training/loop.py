@@ -31,7 +31,7 @@ from mien import __version__
 from mien.data.copies import as_text, describe_training_rows
 from mien.data.faceset import SPLITS, FaceSet, move_split
 from mien.data.reading import MOST_SHOWN
-from mien.errors import MienError, say, shortened
+from mien.errors import MienError, load_table, say, shortened
 from mien.files import write_whole
 from mien.inference.classifier import Classifier
 from mien.labels import is_no_expression, label_changes, meaning
@@ -45,6 +45,7 @@ from mien.training.task import ClassificationTask
 from mien.training.transfer import Views, is_model, load_teachers, starting_model, starting_network, trained_run
 
 FEWEST_VALIDATION = 20  # rows of a label, below which training warns: the 95% interval of a recall of 0.5 has 40 points
+PROGRESS: dict[str, str] = load_table(__file__, "progress")
 TEMPERATURES = {"label": "temperature", "crowd": "crowd_temperature"}  # names in the metadata
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # of which ranks there are
 
@@ -72,7 +73,7 @@ def train(
         torch.set_num_threads(threads)
     has_weights = resume and any((out / name).is_file() for name in CHECKPOINTS)
     start = replace(recipe, weights=None, weights_share=0.0) if has_weights else recipe
-    model = FaceNetwork.of(recipe, starting_network(start, faces.labels))
+    model = FaceNetwork(recipe, starting_network(start, faces.labels))
     teachers = load_teachers(recipe, faces) if recipe.distillation.teachers else None
     if is_first:
         open_run_folder(out, resume, recipe, faces.split("train").fingerprint())
@@ -81,7 +82,7 @@ def train(
         return out / "model.onnx"
 
     before = multiprocessing.active_children()
-    arguments = (model, teachers, is_model(start.weights), recipe, faces, out, threads, quiet)
+    arguments = (model, teachers, is_model(start.weights), faces, out, threads, quiet)
     with _sigterm_like_ctrl_c():
         try:
             fabric.launch(partial(_train_network, arguments))  # Fabric itself would look into the arguments
@@ -95,7 +96,7 @@ def train(
     if is_first:
         say(f"calibrating and writing {out / 'model.onnx'}", quiet)
         model.load_state_dict(load_file(out / "weights.safetensors"))
-        _finish(model.eval(), recipe, faces, where, out, processes, temperature)
+        _finish(model.eval(), faces, where, out, processes, temperature)
         (out / CHECKPOINTS[1]).unlink(missing_ok=True)
     return out / "model.onnx"
 
@@ -150,7 +151,8 @@ def open_fabric(device: torch.device, devices: int, nodes: int) -> tuple[Fabric,
 
 
 def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
-    model, teachers, spread, recipe, faces, out, threads, quiet = arguments
+    model, teachers, spread, faces, out, threads, quiet = arguments
+    recipe = model.recipe
     model = model if fabric.world_size == 1 else deepcopy(model)  # processes start with one in shared memory
     if threads is not None:
         torch.set_num_threads(threads)
@@ -164,8 +166,8 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
             teaching = Views(recipe, train_faces, teachers, out)
     if spread:
         spread_batch_norm(model, train_faces)
-    task = ClassificationTask(fabric, model, recipe, train_faces, validation_faces, teaching)
-    run = RunFolder(out, recipe, task, describe_conditions(recipe, faces, out, fabric))
+    task = ClassificationTask(fabric, model, train_faces, validation_faces, teaching)
+    run = RunFolder(out, task, describe_conditions(recipe, faces, out, fabric))
     watched = "validation" if "validation" in faces.split_names else "seen"
     quiet, resumed, started = quiet or not run.writes, len(run.history), time.perf_counter()
     say(f"resuming after epoch {resumed}", quiet or not resumed)
@@ -175,10 +177,11 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
             row, done = run.history[-1], len(run.history)
             for name, value in row.items() if board else ():
                 board.add_scalar(name, value, done)  # type: ignore[union-attr]
-            left = round((time.perf_counter() - started) / (done - resumed) * (recipe.epochs - done))
-            best, head = " (best)" if run.chosen is row else "", "  head only" if done <= recipe.head_epochs else ""
-            shown = {"watched": watched, "best": best, "busy": busy, "head": head, "epochs": recipe.epochs, **row}
-            say(MISTAKES["progress"].format(done, tqdm.format_interval(left).removeprefix("0"), **shown), quiet)
+            seconds = round((time.perf_counter() - started) / (done - resumed) * (recipe.epochs - done))
+            told = {"epochs": recipe.epochs, "left": tqdm.format_interval(seconds).removeprefix("0"), "watched": watched}
+            best = " (best)" if run.chosen is row else ""
+            head = "  head only" if done <= recipe.head_epochs else ""
+            say(PROGRESS["epoch"].format(**row, **told, best=best, busy=busy, head=head), quiet)
     if run.best is None or not np.isfinite(run.best["validation_loss"]):
         raise MienError("Training diverged: the validation loss is not a number; lower --recipe.optimizer.learning_rate.")
 
@@ -290,17 +293,18 @@ def arrange(recipe: Recipe, faces: FaceSet, for_folds: bool = False) -> FaceSet:
     counts = zip(faces.labels, faces.split("validation").counts(), strict=True)
     if few := [f"{name} ({count})" for name, count in counts if count < FEWEST_VALIDATION]:
         choice = "" if recipe.select_by == "last" else " and no basis to choose an epoch (--recipe.select_by last)"
-        say(MISTAKES["few rows"].format(most=FEWEST_VALIDATION, few=", ".join(few), choice=choice))
+        say(PROGRESS["few rows"].format(most=FEWEST_VALIDATION, few=", ".join(few), choice=choice))
     return faces
 
 
 def _describe_carved(amount: int | float, faces: FaceSet, carved: FaceSet) -> str:
-    share = f"{len(carved):,} of {len(faces):,} rows ({len(carved) / len(faces):.0%})"
+    rows = f"{len(carved):,} of {len(faces):,} rows ({len(carved) / len(faces):.0%})"
     if faces.groups is None or carved.groups is None:
-        return str(MISTAKES["carved"].format(f"{amount:.0%}" if isinstance(amount, float) else amount, share))
-    names, every = sorted(set(carved.groups.tolist())), len(set(faces.groups.tolist()))
-    shown = ", ".join([*(shortened(name, 40) for name in names[:MOST_SHOWN]), *(["..."] if len(names) > MOST_SHOWN else [])])
-    return str(MISTAKES["carved groups" if len(names) > 1 else "carved group"].format(share, every, shown, len(names)))
+        return PROGRESS["carved"].format(amount=f"{amount:.0%}" if isinstance(amount, float) else amount, rows=rows)
+    names, every = np.unique(carved.groups).tolist(), len(np.unique(faces.groups))
+    shown = [shortened(name, 40) for name in names[:MOST_SHOWN]] + ["..."] * (len(names) > MOST_SHOWN)
+    text = PROGRESS["carved groups" if len(names) > 1 else "carved group"]
+    return text.format(rows=rows, count=len(names), every=every, names=", ".join(shown))
 
 
 def _name_labels(recipe: Recipe, faces: FaceSet) -> FaceSet:
@@ -320,11 +324,10 @@ def _name_labels(recipe: Recipe, faces: FaceSet) -> FaceSet:
     return faces
 
 
-def _finish(
-    model: FaceNetwork, recipe: Recipe, faces: FaceSet, device: torch.device, out: Path, processes: int, given: float | None
-) -> None:
+def _finish(model: FaceNetwork, faces: FaceSet, device: torch.device, out: Path, processes: int, given: float | None) -> None:
     """Calibrate on the validation rows and on worse copies of them, unless the temperature is given, then export."""
-    start, rows = starting_model(recipe.weights), validation_rows(faces)
+    recipe, rows = model.recipe, validation_rows(faces)
+    start = starting_model(recipe.weights)
     initial = [float(start.metadata.get(f"mien.{TEMPERATURES[head]}", 1)) if start else 1.0 for head in model.heads]
     temperatures, calibrated_on = calibrate(model, DeviceFaces(rows, device), initial) if given is None else ([given], None)
     train_rows, origin = faces.split("train"), faces.origin

@@ -1,9 +1,8 @@
 """The networks by name: mien's own, and `timm:<name>` for those of timm with a new head (Wightman, PyTorch Image Models)."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -21,26 +20,8 @@ from mien.training.recipe import MISTAKES, TIMM, Recipe
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "swish": nn.SiLU, "mish": nn.Mish}
 
 
-@dataclass(frozen=True)
-class NetworkSpec:
-    """What a network is built for; a network ignores the fields that it does not use."""
-
-    classes: int
-    channels: int = 1
-    size: int = 48  # side of the faces in pixels
-    dropout: float = 0.2
-    activation: str = "relu"
-    options: Mapping[str, Any] = field(default_factory=dict)  # `Recipe.network_options`
-
-    @classmethod
-    def of(cls, recipe: Recipe, classes: int) -> "NetworkSpec":
-        """Take the values of a recipe."""
-        options = recipe.network_options or {}
-        return cls(classes, recipe.channels, recipe.network_size, recipe.dropout, recipe.activation, options)
-
-    def act(self) -> nn.Module:
-        """Create an activation layer."""
-        return ACTIVATIONS[self.activation](inplace=True)
+def _act(recipe: Recipe) -> nn.Module:
+    return ACTIVATIONS[recipe.activation](inplace=True)
 
 
 def head_of(network: nn.Module) -> nn.Module:
@@ -51,67 +32,67 @@ def head_of(network: nn.Module) -> nn.Module:
     return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
 
 
-def six_conv(spec: NetworkSpec) -> nn.Module:
+def six_conv(recipe: Recipe, classes: int) -> nn.Module:
     """Build a student's first network: six convolutions, no normalisation; about 52% on validation in its source."""
     layers: list[nn.Module] = []
-    for inputs, middle, outputs in ((spec.channels, 16, 32), (32, 64, 64), (64, 128, 128)):
-        layers += [nn.Conv2d(inputs, middle, 3, padding=1), spec.act()]
-        layers += [nn.Conv2d(middle, outputs, 3, padding=1), spec.act(), nn.MaxPool2d(2)]
-    return nn.Sequential(*layers, *_dense(spec, 128 * (spec.size // 8) ** 2, 256, 128))
+    for inputs, middle, outputs in ((recipe.channels, 16, 32), (32, 64, 64), (64, 128, 128)):
+        layers += [nn.Conv2d(inputs, middle, 3, padding=1), _act(recipe)]
+        layers += [nn.Conv2d(middle, outputs, 3, padding=1), _act(recipe), nn.MaxPool2d(2)]
+    return nn.Sequential(*layers, *_dense(recipe, classes, 128 * (recipe.network_size // 8) ** 2, 256, 128))
 
 
-def wide_cnn(spec: NetworkSpec) -> nn.Module:
+def wide_cnn(recipe: Recipe, classes: int) -> nn.Module:
     """Build the wide CNN of students: 68.34% on the validation rows of FER-2013 in its source, with dropout 0.36."""
     layers: list[nn.Module] = []
-    for inputs, outputs, kernel in ((spec.channels, 64, 3), (64, 128, 5), (128, 256, 3), (256, 256, 3)):
+    for inputs, outputs, kernel in ((recipe.channels, 64, 3), (64, 128, 5), (128, 256, 3), (256, 256, 3)):
         layers += [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.BatchNorm2d(outputs)]
-        layers += [spec.act(), nn.MaxPool2d(2), nn.Dropout(spec.dropout)]
-    return nn.Sequential(*layers, *_dense(spec, 256 * (spec.size // 16) ** 2, 256, 512, normalised=True))
+        layers += [_act(recipe), nn.MaxPool2d(2), nn.Dropout(recipe.dropout)]
+    return nn.Sequential(*layers, *_dense(recipe, classes, 256 * (recipe.network_size // 16) ** 2, 256, 512, normalised=True))
 
 
-def mish_cnn(spec: NetworkSpec) -> nn.Module:
+def mish_cnn(recipe: Recipe, classes: int) -> nn.Module:
     """Build the CNN of Misra, Mish: A Self Regularized Non-Monotonic Activation Function, 2019, with a recipe's activation."""
     # the source does not give the widths; these train three times faster on a CPU than twice the width in the first layers
     layers: list[nn.Module] = []
-    for inputs, outputs in pairwise((spec.channels, 32, 64, 128, 256)):
+    for inputs, outputs in pairwise((recipe.channels, 32, 64, 128, 256)):
         layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)]
-        layers += [spec.act(), nn.MaxPool2d(2), nn.Dropout(spec.dropout / 2)]
-    return nn.Sequential(*layers, *_dense(spec, 256 * (spec.size // 16) ** 2, 256))
+        layers += [_act(recipe), nn.MaxPool2d(2), nn.Dropout(recipe.dropout / 2)]
+    return nn.Sequential(*layers, *_dense(recipe, classes, 256 * (recipe.network_size // 16) ** 2, 256))
 
 
-def deepface_cnn(spec: NetworkSpec) -> nn.Module:
+def deepface_cnn(recipe: Recipe, classes: int) -> nn.Module:
     """Build the emotion network of deepface (Serengil and Ozpinar), trained on FER-2013 without disgust in its source."""
-    if not 48 <= spec.size <= 51:  # with others the last feature map is not a single pixel
-        raise MienError(f"deepface_cnn needs faces of 48 pixels, not {spec.size}; set --recipe.size 48.")
-    layers = [nn.Conv2d(spec.channels, 64, 5), spec.act(), nn.MaxPool2d(5, stride=2)]
+    if not 48 <= recipe.network_size <= 51:  # with others the last feature map is not a single pixel
+        raise MienError(f"deepface_cnn needs faces of 48 pixels, not {recipe.network_size}; set --recipe.size 48.")
+    layers = [nn.Conv2d(recipe.channels, 64, 5), _act(recipe), nn.MaxPool2d(5, stride=2)]
     for inputs, outputs in ((64, 64), (64, 128)):
-        layers += [nn.Conv2d(inputs, outputs, 3), spec.act()]
-        layers += [nn.Conv2d(outputs, outputs, 3), spec.act(), nn.AvgPool2d(3, stride=2)]
-    return nn.Sequential(*layers, *_dense(spec, 128, 1024, 1024))
+        layers += [nn.Conv2d(inputs, outputs, 3), _act(recipe)]
+        layers += [nn.Conv2d(outputs, outputs, 3), _act(recipe), nn.AvgPool2d(3, stride=2)]
+    return nn.Sequential(*layers, *_dense(recipe, classes, 128, 1024, 1024))
 
 
-def _dense(spec: NetworkSpec, *widths: int, normalised: bool = False) -> list[nn.Module]:
+def _dense(recipe: Recipe, classes: int, *widths: int, normalised: bool = False) -> list[nn.Module]:
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), *([nn.BatchNorm1d(outputs)] if normalised else [])]
-        layers += [spec.act(), nn.Dropout(spec.dropout)]
-    return [*layers, nn.Linear(widths[-1], spec.classes)]
+        layers += [_act(recipe), nn.Dropout(recipe.dropout)]
+    return [*layers, nn.Linear(widths[-1], classes)]
 
 
-def compact_resnet(spec: NetworkSpec) -> nn.Module:
+def compact_resnet(recipe: Recipe, classes: int) -> nn.Module:
     """Build the compact network: four residual blocks at 24, 12, 6 and 3 pixels, 1.05M parameters, 34M multiply-adds."""
-    squeeze, widths = bool(spec.options.get("squeeze_excitation")), (32, 64, 128, 224)
-    blocks = [ResidualBlock(spec, inputs, outputs, squeeze, pool=True) for inputs, outputs in pairwise((widths[0], *widths))]
+    squeeze, widths = bool((recipe.network_options or {}).get("squeeze_excitation")), (32, 64, 128, 224)
+    blocks = [ResidualBlock(recipe, inputs, outputs, squeeze, pool=True) for inputs, outputs in pairwise((widths[0], *widths))]
     # the stem halves the face at once, since the embedded model must classify one within a millisecond on one core
-    return _with_stem_and_head(spec, blocks, widths, stride=2)
+    return _resnet(recipe, classes, blocks, widths, stride=2)
 
 
-def se_resnet(spec: NetworkSpec) -> nn.Module:
+def se_resnet(recipe: Recipe, classes: int) -> nn.Module:
     """Build the large network: two residual blocks each at 48, 24, 12 and 6 pixels, with dropout; 11.3M parameters."""
     blocks, widths = [], (64, 128, 256, 512)
     for inputs, outputs in pairwise((widths[0], *widths)):
-        blocks += [ResidualBlock(spec, each, outputs, squeeze=True, dropout=True) for each in (inputs, outputs)]
-    return _with_stem_and_head(spec, blocks, widths, stride=1)  # which keeps the resolution: 48 pixels are few
+        blocks += [ResidualBlock(recipe, each, outputs, squeeze=True, dropout=True) for each in (inputs, outputs)]
+    return _resnet(recipe, classes, blocks, widths, stride=1)  # which keeps the resolution: 48 pixels are few
 
 
 class SqueezeExcitation(nn.Module):
@@ -136,15 +117,15 @@ class ResidualBlock(nn.Module):
     """The activation of the sum of two convolutions and a shortcut (He et al., 2016); more channels halve the resolution."""
 
     def __init__(
-        self, spec: NetworkSpec, inputs: int, outputs: int, squeeze: bool, dropout: bool = False, pool: bool = False
+        self, recipe: Recipe, inputs: int, outputs: int, squeeze: bool, dropout: bool = False, pool: bool = False
     ) -> None:
         super().__init__()
         stride = 1 if inputs == outputs else 2
         self.residual = nn.Sequential(
             nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
             nn.BatchNorm2d(outputs),
-            spec.act(),
-            *([nn.Dropout(spec.dropout)] if dropout else []),  # Zagoruyko and Komodakis, Wide residual networks, 2016
+            _act(recipe),
+            *([nn.Dropout(recipe.dropout)] if dropout else []),  # Zagoruyko and Komodakis, Wide residual networks, 2016
             nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
             nn.BatchNorm2d(outputs),
             *([SqueezeExcitation(outputs)] if squeeze else []),
@@ -154,7 +135,7 @@ class ResidualBlock(nn.Module):
             pooling = [nn.AvgPool2d(stride, ceil_mode=True)] if pool else []
             convolution = nn.Conv2d(inputs, outputs, 1, stride=1 if pool else stride, bias=False)
             self.shortcut = nn.Sequential(*pooling, convolution, nn.BatchNorm2d(outputs))
-        self.act = spec.act()
+        self.act = _act(recipe)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, outputs, H / stride, W / stride), rounded up."""
@@ -162,33 +143,34 @@ class ResidualBlock(nn.Module):
         return summed
 
 
-def _with_stem_and_head(spec: NetworkSpec, blocks: Iterable[nn.Module], widths: tuple[int, ...], stride: int) -> nn.Module:
+def _resnet(recipe: Recipe, classes: int, blocks: Iterable[nn.Module], widths: tuple[int, ...], stride: int) -> nn.Module:
     """Put a convolution of widths[0] channels before residual blocks; pooling and the classification head after them."""
     return nn.Sequential(
-        nn.Conv2d(spec.channels, widths[0], 3, stride=stride, padding=1, bias=False),
+        nn.Conv2d(recipe.channels, widths[0], 3, stride=stride, padding=1, bias=False),
         nn.BatchNorm2d(widths[0]),
-        spec.act(),
+        _act(recipe),
         *blocks,
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-        nn.Dropout(spec.dropout),
-        nn.Linear(widths[-1], spec.classes),
+        nn.Dropout(recipe.dropout),
+        nn.Linear(widths[-1], classes),
     )
 
 
-def timm_backbone(name: str, spec: NetworkSpec, pretrained: Path | None = None) -> nn.Module:
-    """Build a network of timm with `spec.options` for its create_model, and load a .safetensors file except for the head."""
+def timm_backbone(recipe: Recipe, classes: int, pretrained: Path | None = None) -> nn.Module:
+    """Build a network of timm with the recipe's options for create_model, and load a .safetensors file except for the head."""
+    name, options = recipe.network.removeprefix(TIMM), recipe.network_options or {}
     timm = _import_timm(name)
     overlay = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(pretrained)}} if pretrained else {}
     try:  # where weights are for three colours, timm sums their first convolution over the colours for gray faces
         network: nn.Module = timm.create_model(
-            name, num_classes=spec.classes, in_chans=spec.channels, drop_rate=spec.dropout, **overlay, **spec.options
+            name, num_classes=classes, in_chans=recipe.channels, drop_rate=recipe.dropout, **overlay, **options
         )
     except (TypeError, ValueError, AssertionError, RuntimeError) as problem:
-        options = f" and the options {dict(spec.options)}" if spec.options else ""
-        raise MienError(f"timm cannot build {name} with {spec.channels} channels{options}: {first_line(problem)}.") from None
-    if reason := input_failure(network, spec.channels, spec.size):  # before any file is written
-        raise MienError(MISTAKES["other size"].format(name=name, size=spec.size, reason=reason))
+        given = f" and the options {options}" if options else ""
+        raise MienError(f"timm cannot build {name} with {recipe.channels} channels{given}: {first_line(problem)}.") from None
+    if reason := input_failure(network, recipe.channels, recipe.network_size):  # before any file is written
+        raise MienError(MISTAKES["other size"].format(name=name, size=recipe.network_size, reason=reason))
     for layer in head_of(network).modules():
         if isinstance(layer, nn.Linear):
             # some of timm's networks initialise heads for thousands of classes; with seven, the first logits differ by 7
@@ -253,27 +235,27 @@ def input_failure(network: nn.Module, channels: int, side: int) -> str:
 
 
 OWN = (compact_resnet, deepface_cnn, mish_cnn, se_resnet, six_conv, wide_cnn)
-NETWORKS: dict[str, Callable[[NetworkSpec], nn.Module]] = {build.__name__: build for build in OWN}
+NETWORKS: dict[str, Callable[[Recipe, int], nn.Module]] = {build.__name__: build for build in OWN}
 """Each maps float32 (N, C, H, W) to logits (N, classes)."""
 
 SMALLEST = {"six_conv": 8, "deepface_cnn": 0}  # faces in pixels; 16 for the others: four poolings leave one pixel of them
 OPTIONS = {"compact_resnet": ("squeeze_excitation",)}  # names of the `network_options` of networks that have some
 
 
-def build_network(name: str, spec: NetworkSpec) -> nn.Module:
-    """Build a network with random weights from torch's global generator."""
-    if name.startswith(TIMM):
-        return timm_backbone(name.removeprefix(TIMM), spec)
+def build_network(recipe: Recipe, classes: int, pretrained: Path | None = None) -> nn.Module:
+    """Build a recipe's network with random weights from torch's global generator; those of timm as `timm_backbone` does."""
+    if (name := recipe.network).startswith(TIMM):
+        return timm_backbone(recipe, classes, pretrained)
     if name not in NETWORKS:
         hint = suggestion(name, NETWORKS, f"the networks are {', '.join(NETWORKS)}, and timm:<name>.")
         raise MienError(f"There is no network {name!r}; {hint}")
     options = OPTIONS.get(name, ())
-    if unknown := set(spec.options).difference(options):
+    if unknown := set(recipe.network_options or {}).difference(options):
         known = ", ".join(options) or "none"
         raise MienError(MISTAKES["no such option"].format(name=name, option=unknown.pop(), known=known))
-    if spec.size < (least := SMALLEST.get(name, 16)):
-        raise MienError(f"{name} needs faces of at least {least} pixels, not {spec.size}; set --recipe.size.")
-    return NETWORKS[name](spec)
+    if recipe.network_size < (least := SMALLEST.get(name, 16)):
+        raise MienError(f"{name} needs faces of at least {least} pixels, not {recipe.network_size}; set --recipe.size.")
+    return NETWORKS[name](recipe, classes)
 
 
 @torch.no_grad()

@@ -261,10 +261,15 @@ def _is_within(limits: Mapping[str, float], number: float) -> bool:
 
 def check_folds(recipe: Recipe, processes: int) -> None:
     """Reject recipes that need the rows of a fold while training without it."""
-    several, on_plateau = processes > 1 or "WORLD_SIZE" in os.environ, recipe.schedule.name == "plateau"
-    reasons = (several, recipe.early_stopping, on_plateau, recipe.distillation.teachers, recipe.votes.head)
-    for why in (why for why, holds in zip(MISTAKES["no folds"], reasons, strict=True) if holds):
-        raise MienError(f"--folds cannot be used with {why}.")
+    holds = {
+        "processes": processes > 1 or "WORLD_SIZE" in os.environ,
+        "early stopping": recipe.early_stopping,
+        "plateau": recipe.schedule.name == "plateau",
+        "teachers": recipe.distillation.teachers,
+        "heads": recipe.votes.head,
+    }
+    if reasons := [why for name, why in MISTAKES["no folds"].items() if holds[name]]:
+        raise MienError(f"--folds cannot be used with {reasons[0]}.")
 
 
 def recipe_names() -> list[str]:

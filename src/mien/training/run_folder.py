@@ -46,8 +46,8 @@ def validation_rows(faces: FaceSet) -> FaceSet:
 class RunFolder:
     """The epochs of a run, as in log.csv, the `best` one, and their files, which resuming repairs from a checkpoint."""
 
-    def __init__(self, folder: Path, recipe: Recipe, task: ClassificationTask, conditions: dict[str, dict[str, str]]) -> None:
-        self.folder, self.recipe, self.task, self.conditions = folder, recipe, task, conditions
+    def __init__(self, folder: Path, task: ClassificationTask, conditions: dict[str, dict[str, str]]) -> None:
+        self.folder, self.recipe, self.task, self.conditions = folder, task.recipe, task, conditions
         self.writes = task.fabric.is_global_zero
         self.history: list[dict[str, float]] = []
         self.best: dict[str, float] | None = None

@@ -153,15 +153,10 @@ class ClassificationTask:
     """Training of one network by one recipe, on the device of its training faces; the first head selects the best epoch."""
 
     def __init__(
-        self,
-        fabric: Fabric,
-        model: FaceNetwork,
-        recipe: Recipe,
-        train: DeviceFaces,
-        validation: DeviceFaces,
-        teachers: Teachers | Views | None = None,
+        self, fabric: Fabric, model: FaceNetwork, train: DeviceFaces, validation: DeviceFaces, teachers: Teachers | Views | None
     ) -> None:
-        self.fabric, self.recipe, self.teachers = fabric, recipe, teachers
+        self.fabric, self.recipe, self.teachers = fabric, model.recipe, teachers
+        recipe = model.recipe
         self.part = fabric.global_rank, fabric.world_size
         self.train_faces, self.validation_faces = train, validation
         self.model = model.to(train.device)
@@ -189,7 +184,7 @@ class ClassificationTask:
         self.kind: tuple[int | None, bool] | None = None
 
     def _batches(self, faces: DeviceFaces, epoch: int) -> TrainingBatches:
-        return TrainingBatches(faces, self.recipe.batch_size, self.recipe.seed, epoch, self.recipe.balance, *self.part)
+        return TrainingBatches(faces, self.recipe, epoch, *self.part)
 
     def start_epoch(self, epoch: int) -> TrainingBatches:
         """Seed dropout and augmentation, freeze or unfreeze the backbone, and return the batches; epochs count from 0."""

@@ -29,7 +29,7 @@ from mien.inputs import parse_yaml
 from mien.labels import LabelSet, select_changes
 from mien.training.batches import DeviceFaces, place, worsen
 from mien.training.face_network import FaceNetwork, pixels
-from mien.training.networks import NetworkSpec, build_network, fetch_from_hub, head_of, input_failure, timm_backbone
+from mien.training.networks import build_network, fetch_from_hub, head_of, input_failure
 from mien.training.recipe import HUB, MISTAKES, TIMM, Recipe, load_recipe, recipe_from_dict
 
 QUANTIZED = "mien.quantized"  # metadata key of a quantized model file; its value is the type, such as int8
@@ -70,8 +70,7 @@ class TrainedRun:
 
     def network(self) -> FaceNetwork:
         """Build the run's network with its weights and preprocessing."""
-        spec = NetworkSpec.of(self.recipe, len(self.labels) * len(self.recipe.heads))
-        model = FaceNetwork.of(self.recipe, build_network(self.recipe.network, spec))
+        model = FaceNetwork(self.recipe, build_network(self.recipe, len(self.labels) * len(self.recipe.heads)))
         model.load_state_dict(load_file(self.weights))
         return model
 
@@ -116,9 +115,9 @@ def start_of(recipe: Recipe, trained: Classifier) -> Classifier | None:
 
 def starting_network(recipe: Recipe, labels: LabelSet) -> nn.Module:
     """Build a recipe's network with its initial weights, and check that it accepts growing faces if the recipe has them."""
-    spec, name = NetworkSpec.of(recipe, len(labels) * len(recipe.heads)), recipe.network.removeprefix(TIMM)
     from_hub = recipe.weights == HUB
-    network = timm_backbone(name, spec, fetch_from_hub(name)) if from_hub else build_network(recipe.network, spec)
+    pretrained = fetch_from_hub(recipe.network.removeprefix(TIMM)) if from_hub else None
+    network = build_network(recipe, len(labels) * len(recipe.heads), pretrained)
     if recipe.weights is not None and not from_hub:
         _take_weights(network, recipe.weights, recipe, labels)
     side = recipe.crop_from

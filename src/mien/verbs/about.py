@@ -33,10 +33,10 @@ def recipes(name: str | None = None) -> str:
     recipe, text = load_recipe(name), recipe_path(name).read_text(encoding="utf-8")
     try:
         require("train", "torch")
-        from mien.training.networks import NetworkSpec, as_table, build_network
+        from mien.training.networks import as_table, build_network
 
         classes = (len(recipe.keep) if recipe.keep else 7) * len(recipe.heads)
-        network = build_network(recipe.network, NetworkSpec.of(recipe, classes))
+        network = build_network(recipe, classes)
         table = as_table(network, recipe.channels, recipe.network_size)
         return "\n".join([text, *(f"# {line}".rstrip() for line in table.splitlines())])  # comments, so that all of it is YAML
     except MienError as missing:

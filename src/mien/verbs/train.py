@@ -227,7 +227,7 @@ def audit(
             says what to do.
     """
     require("evaluate", "sklearn", "scipy", "matplotlib", "jinja2")
-    if (write is None and (near or force)) or {type(near), type(force)} != {bool}:
+    if (write is None and (near or force)) or not (isinstance(near, bool) and isinstance(force, bool)):
         raise MienError("--near and --force belong to --write FILE, and are true or false; add --write, or leave them out.")
     folder, file = Path(out), None if write is None else Path(write)
     check_limit(limit)
