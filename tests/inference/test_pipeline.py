@@ -111,12 +111,24 @@ def test_a_row_does_not_wait_until_its_batch_is_full(model, large, monkeypatch, 
     assert len(list(rows)) == 3
 
 
-def test_many_threads_give_the_rows_of_one_in_the_same_order(model, photo):
+def test_many_threads_give_the_rows_of_one_and_of_the_calling_one_in_the_same_order(model, photo):
     image = cv2.resize(read_image(photo), (256, 300))
     images = [np.roll(image, 3 * shift, axis=1) for shift in range(12)] + [SMALL, BLUE]
-    alone, together = ([row.to_dict() for row in predict(images, model, batch_size=3, threads=threads)] for threads in (1, 4))
-    assert together == alone
-    assert sum("face" in row for row in alone) >= 12
+    rows = [[row.to_dict() for row in predict(images, model, batch_size=3, threads=threads)] for threads in (1, 4)]
+    assert rows[0] == rows[1]
+    assert sum("face" in row for row in rows[0]) >= 12
+    read = []
+
+    def watched():
+        for image in images:
+            read.append(threading.current_thread())
+            yield image
+
+    with closing(predict(watched(), model, threads=0)) as alone:
+        next(alone)
+        assert len(read) == 1  # nothing is read ahead
+        assert [row.to_dict().keys() for row in alone] == [row.keys() for row in rows[0][1:]]
+    assert set(read) == {threading.main_thread()}
 
 
 def test_one_pillow_image_given_many_times_is_read_by_many_threads(model, photo):

@@ -20,7 +20,7 @@ def test_a_wrong_model_or_detector_is_said_at_once_and_not_at_the_first_row(mode
         predict("photo.jpg", model, "retina")
     for words, says in (
         ({"batch_size": 0}, "batch size"),
-        ({"threads": 0}, "number of threads"),
+        ({"threads": -1}, "number of threads must be at least 0, not -1"),
         ({"threshold": 1.5}, "must be at most 1, not 1.5"),
         ({"margin": -0.5}, "must be at least -0.4, not -0.5"),
         ({"margin": 0.1}, "leave out margin"),

@@ -81,7 +81,8 @@ def predict(
         every: of videos and cameras, process only every N-th frame: 1 is all, 10 is frames 0, 10, 20 ...
         track: in videos and from cameras, number the faces by person from frame to frame; without it nothing is smoothed.
         smoothing: time constant in seconds of the moving average over the probabilities of each track; 0 for no smoothing.
-        threads: CPU threads that detect and classify faces; by default as many as this process may use, at most 8.
+        threads: CPU threads that detect and classify faces; by default as many as this process may use, at most 8; 0 for the
+            calling thread only, without reading ahead, as in services that have threads of their own.
         font: a font file for the labels in drawings; by default one that is installed, where Pillow's own lacks letters.
         fetch: download the photos whose http or https address is given; without it their rows say so.
 
@@ -95,7 +96,7 @@ def predict(
             number is out of range, the folder cannot be created or contains inputs, or the font cannot be used.
     """
     if threads is not None:
-        check_number("The number of threads", threads, 1)
+        check_number("The number of threads", threads, 0)
     check_number("The smoothing in seconds", smoothing, 0, whole=False)
     if draw is not None:
         check_draw(draw, source)
@@ -150,7 +151,10 @@ class FacePipeline:
         self._threshold, self._batch_size, self._keep = threshold, batch_size, keep  # images and crops
 
     def run(self, items: Iterable[Frame | Unread], threads: int | None = None) -> Generator[ImageFaces, None, None]:
-        """Process images in threads, and yield their faces in order."""
+        """Process images in threads, or with 0 in the calling one, and yield their faces in order."""
+        if threads == 0:
+            yield from chain.from_iterable(self.classify([self.find(item)]) for item in items)
+            return
         threads = threads or min(usable_cores(), MOST_THREADS)
         groups = prefetched(items, self.find, self.classify, lambda image: len(image.prepared), self._batch_size, threads)
         with closing(groups):

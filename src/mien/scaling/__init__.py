@@ -85,6 +85,7 @@ def predict_dataset(
     for name, value in (
         ("The number of inputs of a part", part_size),
         ("The number of workers", 1 if workers is None else workers),
+        ("The number of threads", threads),
     ):
         check_number(name, value, 1)
     if {"draw", "font"}.intersection(options):

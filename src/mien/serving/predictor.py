@@ -69,8 +69,9 @@ class Predictor:
                 raise HTTPException(503, "There are too many requests; try again later.", RETRY)
             self.pending += 1
             self._pool = self._pool or ThreadPoolExecutor(self.threads, thread_name_prefix="mien-serve")
-            # all threads, where it is the only request
-            work = self._pool.submit(self._rows, images, options, stop, max(1, self.threads // self.pending))
+            # all threads, where it is the only request; its own one, where each thread has a request
+            threads = 0 if self.pending >= self.threads else self.threads // self.pending
+            work = self._pool.submit(self._rows, images, options, stop, threads)
         work.add_done_callback(self._count_done)
         answer, gone = asyncio.wrap_future(work), asyncio.ensure_future(_disconnected(request))
         try:
