@@ -140,8 +140,8 @@ def test_a_difference_on_a_few_people_only_is_not_called_significant_for_new_one
     assert "with fewer than 20 groups the second is still rather too narrow" in text
     _, [row] = table_of(text)
     assert row[-1] == (
-        "On these faces only: better and base differ, but over the groups the interval contains 0, and with new people or clips "
-        "they could be equally good."
+        "On these faces only: better and base differ, but over the groups the interval contains 0, and with new people "
+        "or clips they could be equally good."
     )
     assert row[5] == "below 0.001"
 

@@ -68,7 +68,7 @@ def test_several_p_values_are_adjusted_by_holm():
 
 
 def of_people(groups=10, of_each=20, better=7):
-    """Rows of people, of whom the second model gets some wholly right and others wholly wrong where the first is the other way."""
+    """Rows of people, of whom the second model gets some wholly right, and the first model the others."""
     second = np.repeat(np.arange(groups) < better, of_each)
     return ~second, second, np.repeat([f"p{number}" for number in range(groups)], of_each)
 
