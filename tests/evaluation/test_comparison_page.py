@@ -209,7 +209,7 @@ OUTSIDE = """() => [...document.querySelectorAll('h1, h2, h3, p, td, th, dd, li'
 }).map(each => each.textContent)"""
 
 
-@pytest.mark.parametrize("width", [320, 400, 640, 1200])
+@pytest.mark.parametrize("width", [320, 400, 700, 840, 1200])
 def test_no_text_lies_beside_the_screen_at_any_width(long_names, open_page, width):
     page = open_page(long_names, width)
     assert page.evaluate("document.documentElement.scrollWidth") == width
