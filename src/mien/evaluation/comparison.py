@@ -235,14 +235,11 @@ def read_answers(path: Path) -> Answers:
 
 
 def paired_tests(predictions: Mapping[str, Path]) -> list[ComparedRun]:
-    """Test every run against the first one, by the predictions.csv of runs on the same faces; empty for fewer than two.
-
-    The groups of the faces are those of the first run that was measured with groups.
-    """
+    """Test every run against the first one, by the predictions.csv of runs on the same faces; empty for fewer than two."""
     if len(predictions) < 2:
         return []
     answers = {name: read_answers(path) for name, path in predictions.items()}
-    groups = next((each.groups for each in answers.values() if each.groups is not None), None)
+    groups = next((each.groups for each in answers.values() if each.groups is not None), None)  # of the first run with some
     right = {name: each.truth == each.predicted for name, each in answers.items()}
     (first, reference), *others = right.items()
     for name, hits in others:

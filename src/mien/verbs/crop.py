@@ -36,11 +36,7 @@ SHOWN, TILE = 120, 96  # most faces of a label on the page, and their longest si
 LONGEST = 200  # bytes of a file name without number and suffix; file systems take 255
 SEVERAL = "several faces were found"
 KEPT = {"largest": "the largest was cropped", "all": "all were cropped", "skip": "none was cropped"}  # by --several
-LEFT_OUT = (
-    "photos without a face",
-    "photos with several faces, of which none was cropped",
-    "photos that could not be read",
-)  # headings
+LEFT_OUT = "photos with several faces, of which none was cropped", "photos without a face", "photos that could not be read"
 LOG = "photos.jsonl"  # of an unfinished run: a line with its settings, then one for each photo
 Photo = tuple[Row | BadRow, str, str]  # with its label and the place of its faces
 
@@ -281,7 +277,7 @@ def _write(folder: Path, log: RowLog, several: str, csv_safe: bool) -> None:
             faces.writerows(face.values() for face in each.faces)
             name, suffix = "/".join(PurePath(each.photo).parts[-3:]), " (the largest)" if several == "largest" else ""
             name += f", frame {each.frame}" if each.frame else ""
-            title = each.label if each.faces else LEFT_OUT[int(each.found > 1) if each.picture else 2]
+            title = each.label if each.faces else LEFT_OUT[int(each.found < 2) if each.picture else 2]
             shown = [] if each.faces else [(True, 0.0, f"{name}: {each.remark}", each.picture)]
             counts[title] += len(each.faces) or 1
             for row in each.faces:
@@ -290,7 +286,7 @@ def _write(folder: Path, log: RowLog, several: str, csv_safe: bool) -> None:
                 shown.append((each.found == 1, row["score"], caption, row["path"]))
             tiles[title] = sorted([*tiles[title], *shown])[:SHOWN]
     sections = []
-    for title in [*(title for title in tiles if title not in LEFT_OUT), LEFT_OUT[1], LEFT_OUT[0], LEFT_OUT[2]]:
+    for title in [*(title for title in tiles if title not in LEFT_OUT), *LEFT_OUT]:
         if shown := tiles[title]:
             sections.append(f"<h2>{escape(title)} ({len(shown):,} of {counts[title]:,} shown)</h2>\n<section>")
             for _, _, caption, place in shown:
@@ -301,7 +297,6 @@ def _write(folder: Path, log: RowLog, several: str, csv_safe: bool) -> None:
                 sections.append(f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>")
             sections.append("</section>")
     template = Template(Path(__file__).with_name("crop.html").read_text(encoding="utf-8"))
-    page = template.substitute(
-        sections="\n".join(sections), kept=f"{KEPT[several]} (--several {several})", found=_count(folder).table()
-    )
+    kept, found = f"{KEPT[several]} (--several {several})", _count(folder).table()
+    page = template.substitute(sections="\n".join(sections), kept=kept, found=found)
     (folder / "index.html").write_text(page, encoding="utf-8")
