@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -82,3 +83,21 @@ def run(faces, tmp_path_factory):
 def quick():
     """Flags that make a training short."""
     return QUICK
+
+
+@pytest.fixture(scope="module")  # playwright's event loop runs until the end; other tests of this process start their own
+def open_page():
+    """Open a file in Chromium at a width in pixels: its page, which no script has changed."""
+    if (program := shutil.which("chromium")) is None:
+        pytest.skip("Chromium is not installed (on Debian: apt-get install chromium)")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+
+        def open_file(path, width, scheme="light"):
+            page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+            page.goto(path.resolve().as_uri())
+            return page
+
+        yield open_file
+        browser.close()

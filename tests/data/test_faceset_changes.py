@@ -163,7 +163,7 @@ def test_carve_passes_over_labels_without_rows(hard):
     [
         (
             {"amount": 1, "source": "validation"},
-            "Cannot carve out of 'validation': the data have no such split; they have train, test.",
+            "Cannot carve out of 'validation': the data have no such split; they have train, test. Give `source` one of these.",
         ),
         ({"amount": 1, "into": "valid"}, "Cannot carve rows of 'train' into 'valid'; name one of none, validation, test."),
         ({"amount": 1, "into": "train"}, "Cannot carve rows of 'train' into 'train'; name one of none, validation, test."),

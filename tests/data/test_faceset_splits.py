@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -74,3 +76,29 @@ def test_a_limit_that_is_no_number_of_rows_and_no_share_is_refused(uneven, amoun
 def test_a_limit_below_one_row_of_each_label_in_each_split_is_refused(uneven):
     with pytest.raises(MienError, match="--limit 5 is too low: 6 rows are needed for one of each label in each split"):
         limited(uneven, 5)
+
+
+def test_undivided_data_are_carved_as_training_rows(uneven):
+    undivided = replace(uneven, splits=np.zeros(1000, np.uint8))
+    carved = undivided.carve(0.2)
+    assert carved.split_names == ("train", "validation")
+    assert carved.split("validation").counts().tolist() == [132, 66, 2]
+    as_train = replace(uneven, splits=np.ones(1000, np.uint8)).carve(0.2)
+    assert np.array_equal(carved.splits, as_train.splits)
+    groups = np.array([f"p{row % 20}" for row in range(1000)])
+    assert replace(undivided, groups=groups).carve(0.2).split_names == ("train", "validation")
+
+
+def test_rows_in_no_split_beside_test_rows_are_carved_and_the_test_rows_stay(uneven):
+    beside = replace(uneven, splits=np.where(uneven.splits == 1, 0, uneven.splits).astype(np.uint8))
+    carved = beside.carve(5)
+    assert counts(carved) == [[595, 285, 5], [5, 5, 5], [60, 39, 1]]
+    kept = beside.carve(5, source="none")
+    assert kept.split_names == ("none", "validation", "test")
+
+
+def test_rows_of_one_other_split_are_carved_by_its_name(uneven):
+    only_test = uneven.split("test").take(np.arange(90))
+    with pytest.raises(MienError, match=r"no such split; they have test\. Give `source` one of these\."):
+        only_test.carve(0.2)
+    assert only_test.carve(0.2, source="test").split_names == ("validation", "test")

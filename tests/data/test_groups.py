@@ -83,6 +83,8 @@ def test_groups_by_likeness_join_shots_of_one_moment_and_no_strangers(people):
         ("re:p", "has no (group)"),
         ("Auto", "Did you mean 'auto'?"),
         ("re:(", "not a regular expression"),
+        ("label", "The groups of --data.group 'label' are the labels: all faces of a label are in one group"),
+        ("re:^([^/]+)/", "are the labels: all faces of a label are in one group"),
     ],
 )
 def test_a_group_that_cannot_be_is_one_sentence(people, group, sentence):
@@ -212,3 +214,15 @@ def test_the_groups_are_described_and_those_in_several_splits_named():
     assert len(describe_groups(grouped([0, 1, 2], ["a", "b", "c"]))) == 2  # a third each
     assert len(describe_groups(grouped([0, 1, 2] * 2, list("abcdef")))) == 1
     assert describe_groups(replace(faces, groups=None)) == []
+
+
+def test_groups_that_are_the_labels_are_refused_before_training(people, tmp_path, capsys):
+    words = ["train", "few-faces", "--data", str(people), "--data.group", "label", "--out", str(tmp_path / "run")]
+    assert main(words) == 2
+    assert "Name what tells people or clips apart, such as a column person" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_groups_of_a_single_face_each_may_be_few():
+    faces = replace(grouped([0, 1, 2], ["a", "b", "c"]), columns={"who": np.array(["a", "b", "c"])})
+    assert with_groups(faces, "who").groups.tolist() == ["a", "b", "c"]

@@ -185,3 +185,57 @@ def test_runs_saved_before_several_views_were_noted_are_still_read(two, tmp_path
     (tmp_path / "old.json").write_text(json.dumps(rows))
     assert "mine/report-one" in mien.compare([tmp_path / "old.json"], format="html")
     assert render([summarise(two[0])], format="md").count("views") == 0
+
+
+@pytest.fixture(scope="module")
+def long_names(two, tmp_path_factory):
+    """The page of two runs with long names, measured with groups."""
+    path = tmp_path_factory.mktemp("page") / "compare.html"
+    mine, names = summarise(two[0]), [f"{kind}-from-the-embedded-model-of-few-faces" for kind in ("studio", "office")]
+    predictions = {}
+    for name, report in zip(names, two, strict=True):
+        header, *rows = (report / "predictions.csv").read_text().splitlines()
+        predictions[name] = path.with_name(f"{name}.csv")
+        lines = [f"{header},group", *(f"{line},p{row % 7}" for row, line in enumerate(rows))]
+        predictions[name].write_text("\n".join(lines) + "\n")
+    path.write_text(render([replace(mine, name=name) for name in names], predictions=predictions), encoding="utf-8")
+    return path
+
+
+OUTSIDE = """() => [...document.querySelectorAll('h1, h2, h3, p, td, th, dd, li')].filter(each => {
+    if (each.closest('thead') && getComputedStyle(each.closest('thead')).clipPath != 'none') return false;
+    const range = document.createRange(); range.selectNodeContents(each);
+    return [...range.getClientRects()].some(box => box.left < -1 || box.right > innerWidth + 1);
+}).map(each => each.textContent)"""
+
+
+@pytest.mark.parametrize("width", [320, 400, 700, 840, 1200])
+def test_no_text_lies_beside_the_screen_at_any_width(long_names, open_page, width):
+    page = open_page(long_names, width)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.evaluate("[...document.querySelectorAll('.wide')].every(each => each.scrollWidth <= each.clientWidth)")
+    assert page.evaluate(OUTSIDE) == []
+
+
+def test_on_a_phone_every_value_of_a_table_has_its_name_beside_it(long_names, open_page):
+    page = open_page(long_names, 400)
+    beside = "(cell) => getComputedStyle(cell, '::before').content"
+    named = {
+        page.evaluate(beside, cell).strip('"'): cell.inner_text() for cell in page.query_selector_all(".wide td[data-name]")
+    }
+    header, row, _ = next(table for table in Tables(long_names.read_text()).tables if table[0][0].startswith("against"))
+    assert {"accuracy, 95% interval", "surprise", "faces/s", "the same over 7 groups", *header[1:]} <= set(named)
+    assert [named[name] for name in header[1:]] == row[1:]
+    wide = open_page(long_names, 1200)
+    assert wide.evaluate(beside, wide.query_selector(".wide td[data-name]")) == "none"
+
+
+def test_on_a_phone_figures_keep_a_readable_size_and_scroll(long_names, open_page):
+    page = open_page(long_names, 400)
+    sizes = page.evaluate("[...document.querySelectorAll('figure')].map(each => [each.clientWidth, each.scrollWidth])")
+    assert len(sizes) == 3
+    assert all(shown < 400 < all_of_it for shown, all_of_it in sizes)
+    text = page.evaluate(
+        "Math.min(...[...document.querySelectorAll('svg text')].map(each => each.getBoundingClientRect().height))"
+    )
+    assert text > 8

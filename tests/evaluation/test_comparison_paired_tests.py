@@ -10,12 +10,15 @@ from mien.evaluation.comparison import RunSummary, paired_tests, read_answers, r
 def predictions(tmp_path):
     """Write predictions.csv of models by a string of 1 (right) and 0 for each."""
 
-    def write(**models):
+    def write(people=None, **models):
         paths = {}
         for name, hits in models.items():
             lines = [f"{row},sad,{'sad' if hit == '1' else 'happy'},0.5,0.5" for row, hit in enumerate(hits)]
+            header = "id,true,predicted,probability_happy,probability_sad"
+            if people and name in people:
+                header, lines = f"{header},group", [f"{line},{who}" for line, who in zip(lines, people[name], strict=True)]
             paths[name] = tmp_path / f"{name}.csv"
-            paths[name].write_text("\n".join(["id,true,predicted,probability_happy,probability_sad", *lines]) + "\n")
+            paths[name].write_text("\n".join([header, *lines]) + "\n")
         return paths
 
     return write
@@ -25,10 +28,12 @@ def predictions(tmp_path):
 def written(predictions):
     """Write the comparison of models as Markdown."""
 
-    def write(**models):
+    def write(people=None, **models):
         figures = {"rows": 40, "data": "a" * 64, "split": "test", "accuracy": 0.5, "low": 0.4, "high": 0.6, "macro_f1": 0.5}
         figures |= {"recall": {"sad": 0.5}, "support": {"sad": 40}, "parameters": 1}
-        return render([RunSummary(name=name, **figures) for name in models], predictions=predictions(**models), format="md")
+        return render(
+            [RunSummary(name=name, **figures) for name in models], predictions=predictions(people, **models), format="md"
+        )
 
     return write
 
@@ -112,3 +117,38 @@ def test_a_column_that_tells_copies_is_no_label(tmp_path):
         "id,true,predicted,probability_a,probability_b,copy_in_training\n1,a,b,0.2,0.8,near\n2,b,b,0.1,0.9,\n"
     )
     assert read_answers(tmp_path / "predictions.csv").labels == ("a", "b")
+
+
+TWENTY = [f"p{row // 2}" for row in range(40)]
+THREE = ["ann"] * 10 + ["bob"] * 20 + ["cem"] * 10  # better is better on bob only
+
+
+def test_with_groups_the_table_has_an_interval_over_them_too_and_says_which_is_which(written):
+    text = written({"base": TWENTY, "better": TWENTY}, base=BASE, better=BETTER)
+    assert "a bootstrap over the 20 groups (people, clips) of these faces: it is the one for new people or clips." in text
+    assert "take every face for a draw of its own.\n" in text
+    header, [row] = table_of(text)
+    assert header == ["against base", "only base right", "only this right", "difference, 95% interval",
+                      "the same over 20 groups", "p", "significant?"]  # fmt: skip
+    plain, over = ([float(end) for end in cell.split("points, ")[-1].split(" to ")] for cell in row[3:5])
+    assert over[0] <= plain[0] < plain[1] <= over[1]
+    assert row[-1].startswith("Yes, better is better")
+
+
+def test_a_difference_on_a_few_people_only_is_not_called_significant_for_new_ones(written):
+    text = written({"base": THREE, "better": THREE}, base=BASE, better=BETTER)
+    assert "with fewer than 20 groups the second is still rather too narrow" in text
+    _, [row] = table_of(text)
+    assert row[-1] == (
+        "On these faces only: better and base differ, but over the groups the interval contains 0, and with new people "
+        "or clips they could be equally good."
+    )
+    assert row[5] == "below 0.001"
+
+
+def test_one_report_with_groups_is_enough_and_one_group_has_no_interval(written):
+    _, [row] = table_of(written({"better": TWENTY}, base=BASE, better=BETTER))
+    assert len(row) == 7
+    text = written({"base": ["ann"] * 40}, base=BASE, better=BETTER)
+    assert "All faces are of 1 group (a person, a clip): the test says nothing about others." in text
+    assert len(table_of(text)[1][0]) == 6

@@ -90,6 +90,22 @@ def test_a_report_gives_both_intervals_and_says_which_groups_training_has(model,
         assert [row["group"] for row in csv.DictReader(file)] == groups[:7].tolist()
 
 
+def test_what_augmentation_and_training_changed_has_an_interval_over_groups_too(model, eight, tmp_path, blank_pictures):
+    groups = np.array(["ann", "ann", "bob", "bob", "cem", "cem", "dan", "dan"])
+    report = evaluate(model, replace(eight, groups=groups), tmp_path / "report", tta="flip", start=model)
+    record = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    for part in ("before_training", "test_time_augmentation"):
+        test = record[part]["test"]
+        assert test["groups"] == 4
+        assert test["over_groups"][0] <= test["low"] <= test["high"] <= test["over_groups"][1]
+    assert report.table().count(", over 4 groups ") == 2
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert page.count("(over the 4 groups, for new people or clips: ") == 2
+    without = evaluate(model, eight, tmp_path / "without", tta="flip", start=model)
+    assert without.record.before_training["test"].over_groups is None
+    assert "groups" not in without.table()
+
+
 def test_a_report_without_groups_says_nothing_of_them(model, eight, tmp_path, blank_pictures):
     report = evaluate(model, eight, tmp_path / "report")
     assert report.record.over_groups is None

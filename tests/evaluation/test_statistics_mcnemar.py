@@ -65,3 +65,40 @@ def test_several_p_values_are_adjusted_by_holm():
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
     assert holm([0.6, 0.5]) == pytest.approx([1, 1])
     assert holm([0.02]) == [0.02]
+
+
+def of_people(groups=10, of_each=20, better=7):
+    """Rows of people, of whom the second model gets some wholly right, and the first model the others."""
+    second = np.repeat(np.arange(groups) < better, of_each)
+    return ~second, second, np.repeat([f"p{number}" for number in range(groups)], of_each)
+
+
+def test_rows_of_people_who_agree_have_a_wider_interval_over_groups():
+    first, second, people = of_people()
+    found = mcnemar(first, second, people)
+    low, high = found.over_groups
+    assert found.p_value < 0.001
+    assert found.low > 0
+    assert low < 0 < found.difference < high  # 7 against 3 people are no evidence
+    assert found.groups == 10
+    alone = mcnemar(first, second, np.arange(200))
+    assert alone.over_groups == pytest.approx((alone.low, alone.high), abs=0.02)
+
+
+def test_the_interval_over_groups_is_a_bootstrap_of_the_groups_and_contains_the_plain_one():
+    random = np.random.default_rng(3)
+    people, rate = np.repeat(np.arange(25), 12), np.repeat(random.normal(0.15, 0.25, 25), 12)
+    first = random.random(300) < 0.5
+    second = random.random(300) < 0.5 + rate
+    found = mcnemar(first, second, people)
+    means = (second.astype(int) - first).reshape(25, 12).mean(axis=1)
+    drawn = means[random.integers(0, 25, (20_000, 25))].mean(axis=1)
+    assert found.over_groups == pytest.approx(np.percentile(drawn, (2.5, 97.5)), abs=0.01)
+    even = mcnemar(*rows(10, 30, 30, 30), np.tile(np.arange(10), 10))  # each group the same share of each kind
+    assert even.over_groups == (even.low, even.high)
+
+
+def test_one_group_has_no_interval_and_rows_without_groups_none():
+    first, second, _ = of_people()
+    assert (mcnemar(first, second, ["ann"] * 200).groups, mcnemar(first, second, ["ann"] * 200).over_groups) == (1, None)
+    assert (mcnemar(first, second).groups, mcnemar(first, second).over_groups) == (None, None)

@@ -97,11 +97,15 @@ def test_the_page_shows_every_face_and_the_doubtful_ones_first(cropped):
     page = (cropped / "index.html").read_text(encoding="utf-8")
     assert page.count('<img src="data:image/jpeg;base64,') == 8
     happy, rest = page.partition("<h2>sad")[::2]
-    assert "<h2>happy (4 shown)" in happy
+    assert "<h2>happy (4 of 4 shown)" in happy
     assert happy.index("group.png, 1 of 3 faces") < min(happy.index(f"{number}.png, score") for number in range(3))
     scores = [float(part[:4]) for part in happy.split(".png, score ")[1:]]
     assert scores == sorted(scores)
-    assert rest.index("photos without a face (1 shown)") < rest.index("meadow.png")
+    assert rest.index("photos without a face (1 of 1 shown)") < rest.index(">sad/meadow.png: no face was found<")
+    assert rest.index("photos that could not be read (1 of 1 shown)") < rest.index(
+        "sad/broken.png: is not in a format that can be read"
+    )
+    assert "<p>9 photos: 7 faces cropped; no face in 1, several in 1, 1 could not be read.</p>" in page
     assert "http" not in page  # it opens offline
 
 
@@ -355,8 +359,39 @@ def test_the_page_says_what_became_of_photos_with_several_faces(photos, tmp_path
     for several, captions in (
         ("largest", ["group.png, 1 of 3 faces (the largest), score"]),
         ("all", [f"group.png, {number} of 3 faces, score" for number in (1, 2, 3)]),
-        ("skip", ["<h2>photos with several faces, of which none was cropped (1 shown)</h2>", ">group.png<"]),
+        (
+            "skip",
+            [
+                "<h2>photos with several faces, of which none was cropped (1 of 1 shown)</h2>",
+                "happy/group.png: several faces were found<",
+            ],
+        ),
     ):
         page = (mien.crop(names, tmp_path / several, several=several).folder / "index.html").read_text(encoding="utf-8")
         assert all(caption in page for caption in captions)
         assert f"was cropped (--several {several})" in page.replace("were", "was")
+
+
+def test_captions_tell_photos_of_one_name_and_frames_apart(tmp_path, write_drawn_video):
+    for seed, person in enumerate(("ann", "bob")):
+        save(tmp_path / "photos" / "happy" / person / "1.png", ["happy"], seed)
+    page = (mien.crop(tmp_path / "photos", tmp_path / "faces").folder / "index.html").read_text(encoding="utf-8")
+    assert ">happy/ann/1.png, score " in page
+    assert ">happy/bob/1.png, score " in page
+    video = write_drawn_video(tmp_path / "clip.mp4")
+    page = (mien.crop(video, tmp_path / "frames", every=2).folder / "index.html").read_text(encoding="utf-8")
+    assert "/clip.mp4, frame 2, score " in page
+
+
+def test_the_page_of_many_faces_says_how_many_are_not_shown(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(crop_verb, "SHOWN", 2)
+    page = (mien.crop(photos, tmp_path / "faces").folder / "index.html").read_text(encoding="utf-8")
+    assert "<h2>happy (2 of 4 shown)</h2>" in page
+
+
+@pytest.mark.parametrize("width", [320, 400])
+def test_the_page_fits_a_phone(cropped, open_page, width):
+    page = open_page(cropped / "index.html", width)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.evaluate("[...document.querySelectorAll('figcaption')].every(each => each.scrollWidth <= each.clientWidth)")
+    assert page.evaluate("Math.max(...[...document.images].map(each => each.getBoundingClientRect().right))") <= width

@@ -55,6 +55,12 @@ def test_both_are_measured_on_the_validation_rows(run, faces, tmp_path, capsys):
     assert "14 faces, validation split" in text
     assert f"{made.sizes[1] / 1e6:.2f} MB" in text
     assert made.speed > 0
+    assert "groups" not in text
+    faces = mien.read_faces(faces)
+    faces = replace(faces, groups=[f"p{row % 5}" for row in range(len(faces))])
+    grouped = mien.quantize(run, faces, tmp_path / "again.onnx", faces=16, quiet=True)
+    assert grouped.paired.groups == 5
+    assert f"over 5 groups   {100 * grouped.paired.difference:+.2f} points (" in grouped.table()
 
 
 def test_a_model_with_two_heads_keeps_both(run, faces, tmp_path):

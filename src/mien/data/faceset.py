@@ -230,15 +230,18 @@ class FaceSet:
 
         Args:
             amount: a whole number is rows per label; a number below 1 is that share of each label (at least one row).
-            source: the split the rows are taken from.
+            source: the split the rows are taken from. Without a split train, rows in no split become training rows first.
             into: the split they go to; the order of all rows stays.
             seed: the same seed carves the same rows.
 
         Raises:
             MienError: if the split does not exist, the splits are the same, or a label would be left without rows.
         """
+        if source == "train" and "train" not in self.split_names and "none" in self.split_names:
+            return move_split(self, "none", "train").carve(amount, source, into, seed)
         if source not in self.split_names:
-            raise MienError(f"Cannot carve out of {source!r}: the data have no such split; {self._describe_splits()}.")
+            advice = " Give `source` one of these." if self.split_names else ""
+            raise MienError(f"Cannot carve out of {source!r}: the data have no such split; {self._describe_splits()}.{advice}")
         if into not in (others := [name for name in SPLITS if name != source]):
             raise MienError(f"Cannot carve rows of {source!r} into {into!r}; name one of {', '.join(others)}.")
         whole = isinstance(amount, (int, np.integer)) and not isinstance(amount, bool)

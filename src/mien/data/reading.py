@@ -164,6 +164,9 @@ def with_groups(faces: FaceSet, how: str) -> FaceSet:
     if gaps := [row for row, name in enumerate(named) if not name]:
         mistake = "group column with gaps" if how in faces.columns else "no group in names"
         raise MienError(MISTAKES[mistake].format(how, len(gaps), len(named), shortened(ids[gaps[0]])))
+    classes = faces.classes.tolist()
+    if how != AUTO and len(set(named)) == len(set(classes)) == len(set(zip(named, classes, strict=True))) < len(faces):
+        raise MienError(MISTAKES["groups are labels"].format(how))
     kind = f"{faces.origin.kind}, grouped by {'likeness' if how == AUTO else how}"
     return replace(faces, groups=np.array(named, dtype=str), origin=replace(faces.origin, kind=kind))
 

@@ -156,6 +156,7 @@ class Answers(NamedTuple):
     labels: tuple[str, ...]  # in the model's order
     truth: np.ndarray  # (N,), int64
     predicted: np.ndarray  # (N,), int64
+    groups: np.ndarray | None  # (N,), str; None if the faces were measured without
 
 
 class ComparedRun(NamedTuple):
@@ -229,19 +230,22 @@ def read_answers(path: Path) -> Answers:
         truth, predicted = ([labels.index(row[column]) for row in rows] for column in (1, 2))
     except ValueError as error:
         raise MienError(f"Cannot read {name}: {error}.") from None
-    return Answers(tuple(row[0] for row in rows), tuple(labels), np.array(truth), np.array(predicted))
+    groups = np.array([row[header.index("group")] for row in rows]) if "group" in header else None
+    return Answers(tuple(row[0] for row in rows), tuple(labels), np.array(truth), np.array(predicted), groups)
 
 
 def paired_tests(predictions: Mapping[str, Path]) -> list[ComparedRun]:
     """Test every run against the first one, by the predictions.csv of runs on the same faces; empty for fewer than two."""
     if len(predictions) < 2:
         return []
-    right = {name: (answers := read_answers(path)).truth == answers.predicted for name, path in predictions.items()}
+    answers = {name: read_answers(path) for name, path in predictions.items()}
+    groups = next((each.groups for each in answers.values() if each.groups is not None), None)  # of the first run with some
+    right = {name: each.truth == each.predicted for name, each in answers.items()}
     (first, reference), *others = right.items()
     for name, hits in others:
         if len(hits) != len(reference):
             raise MienError(MISTAKES["other rows"].format(predictions[first], predictions[name], len(reference), len(hits)))
-    tests = [mcnemar(reference, hits) for _, hits in others]
+    tests = [mcnemar(reference, hits, groups) for _, hits in others]
     runs = zip(others, tests, holm([each.p_value for each in tests]), strict=True)
     return [ComparedRun(first, name, test, p, p < SIGNIFICANT) for (name, _), test, p in runs]
 

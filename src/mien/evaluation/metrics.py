@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -77,10 +77,16 @@ class PairedTest:
     low: float  # of its 95% interval (Newcombe)
     high: float
     p_value: float  # of McNemar's exact test, two-sided: the binomial test on the rows that only one gets right
+    groups: int | None = None  # of the rows, such as people or clips; None where they are unknown
+    over_groups: tuple[float, float] | None = None  # 95% interval of the difference over groups; None for fewer than two
 
 
-def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> PairedTest:
-    """Test whether two models are equally accurate, by their right answers, booleans (N,) (McNemar, Psychometrika 12, 1947)."""
+def mcnemar(first_right: np.ndarray, second_right: np.ndarray, groups: np.ndarray | None = None) -> PairedTest:
+    """Test whether two models are equally accurate, by their right answers, booleans (N,) (McNemar, Psychometrika 12, 1947).
+
+    With the groups (N,) of the rows the difference also has a 95% interval over groups (percentile bootstrap), which contains
+    the plain one.
+    """
     rows = len(first_right)
     if first_right.shape != second_right.shape or not rows:
         raise MienError(f"A paired test needs the same rows of both models, not {rows} and {len(second_right)} rows.")
@@ -91,7 +97,22 @@ def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> PairedTest:
     margins = first.count * (rows - first.count) * second.count * (rows - second.count)
     change = difference(second, first, corrected / math.sqrt(margins) if margins else 0.0)
     p_value = float(binomtest(only_second, only_first + only_second).pvalue) if only_first + only_second else 1.0
-    return PairedTest(rows, only_first, only_second, (only_second - only_first) / rows, change.low, change.high, p_value)
+    test = PairedTest(rows, only_first, only_second, (only_second - only_first) / rows, change.low, change.high, p_value)
+    if groups is None:
+        return test
+    names, group = np.unique(groups, return_inverse=True)
+    sizes, hits, others = (np.bincount(group, rows, len(names)) for rows in (np.ones(rows), first_right, second_right))
+    drawn = _resampled(np.stack([others - hits, sizes], axis=1))[1:]
+    low, high = np.percentile(drawn[:, 0] / drawn[:, 1], (2.5, 97.5)).tolist()
+    interval = (min(low, test.low), max(high, test.high)) if len(names) > 1 else None
+    return replace(test, groups=len(names), over_groups=interval)
+
+
+def _resampled(cells: np.ndarray) -> np.ndarray:
+    """Sum the cells of groups, (G, C): of each group once, then of G groups drawn with replacement: (1 + RESAMPLES, C)."""
+    count, random = len(cells), np.random.default_rng(0)
+    drawn = (random.multinomial(count, np.full(count, 1 / count), 100) for _ in range(RESAMPLES // 100))
+    return np.concatenate([each @ cells for each in (np.ones((1, count)), *drawn)])
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -301,12 +322,10 @@ def without_temperature(probabilities: np.ndarray, temperature: float, factors: 
 def measure_over_groups(groups: np.ndarray, known: np.ndarray, truth: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
     """Count the groups of the rows (N,), and those `known` from training, and give 95% intervals over groups, (low, high)."""
     names, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    count, labels, random = len(names), probabilities.shape[1], np.random.default_rng(0)
+    count, labels = len(names), probabilities.shape[1]
     cells = np.zeros((count, labels, labels))
     np.add.at(cells, (group, truth, probabilities.argmax(axis=1)), 1)
-    drawn = (random.multinomial(count, np.full(count, 1 / count), 100) for _ in range(RESAMPLES // 100))
-    confusion = np.concatenate([each @ cells.reshape(count, -1) for each in (np.ones((1, count)), *drawn)])
-    confusion = confusion.reshape(-1, labels, labels)  # the first is that of the rows themselves
+    confusion = _resampled(cells.reshape(count, -1)).reshape(-1, labels, labels)  # the first is that of the rows themselves
     hits, support = np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(axis=2)
     rows = np.where(support > 0, support, np.nan)  # a label without rows does not count
     recall, f1 = hits / rows, 2 * hits / (rows + confusion.sum(axis=1))

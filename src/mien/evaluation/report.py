@@ -100,9 +100,9 @@ def evaluate(
             likely_mislabelled=None if data_record["same_as_training"] else len(likely_mislabelled(probabilities, targets)),
             before_temperature=before,
             worse_copies=measure_worse(model, rows.images, targets, tta, batch_size) if folds is None else None,
-            before_training=measure_start(start, rows.images, names[truth], right) if start else None,
+            before_training=measure_start(start, rows, names[truth], right) if start else None,
             crowd=parts.compare_votes(rows, *judged),
-            test_time_augmentation=measure_gain(tta, plain, augmented, truth) if tta != "none" else None,
+            test_time_augmentation=measure_gain(tta, plain, augmented, truth, rows.groups) if tta != "none" else None,
             training_copies=copies and parts.measure_training_copies(copies[0], copies[1], *judged),
             over_groups=None if rows.groups is None else measures.measure_over_groups(rows.groups, known, truth, probabilities),
             cross_validation=None if folds is None else measures.measure_folds(folds[0], *judged),
@@ -244,14 +244,16 @@ def mean_over_views(views: np.ndarray) -> np.ndarray:
     return np.asarray(views.mean(axis=0, dtype=np.float64) if len(views) > 1 else views[0], dtype=np.float32)
 
 
-def measure_gain(kind: str, plain: Views, augmented: Views, truth: np.ndarray) -> dict[str, Any]:
+def measure_gain(
+    kind: str, plain: Views, augmented: Views, truth: np.ndarray, groups: np.ndarray | None = None
+) -> dict[str, Any]:
     """Measure the gain and the cost of test-time augmentation, by the label indices (N,) that are true."""
     without, with_views = (mean_over_views(views).argmax(axis=1) == truth for views, _ in (plain, augmented))
     return {
         "kind": kind,
         "views": VIEWS[kind],
         "accuracy_without": proportion(int(without.sum()), len(truth)),
-        "test": mcnemar(without, with_views),  # without it against with it
+        "test": mcnemar(without, with_views, groups),  # without it against with it
         "seconds_without": plain[1],
         "seconds": augmented[1],  # making the views included
         "seconds_ratio": augmented[1] / plain[1],
@@ -266,14 +268,14 @@ def measure_worse(model: Classifier, faces: np.ndarray, targets: np.ndarray, tta
     return measure(mean_over_views(views), targets[rows], model.labels)
 
 
-def measure_start(start: Classifier, images: np.ndarray, truth: np.ndarray, right: np.ndarray) -> dict[str, Any]:
+def measure_start(start: Classifier, rows: FaceSet, truth: np.ndarray, right: np.ndarray) -> dict[str, Any]:
     """Measure the model that training started from by the true names (N,), against what the trained one gets right."""
-    was_right = np.array(start.labels.names)[start.predict_proba(images).argmax(axis=1)] == truth
-    copies = parts.find_training_copies(start, images)
+    was_right = np.array(start.labels.names)[start.predict_proba(rows.images).argmax(axis=1)] == truth
+    copies = parts.find_training_copies(start, rows.images)
     return {
         "model": describe_model(start)["name"].removesuffix(".onnx"),
         "accuracy": proportion(int(was_right.sum()), len(truth)),
-        "test": mcnemar(was_right, right),  # the starting model against the trained one
+        "test": mcnemar(was_right, right, rows.groups),  # the starting model against the trained one
         "seen": copies and int((copies[1] == EXACT).sum()),  # faces that the starting model was trained on; None if unknown
     }
 

@@ -36,7 +36,7 @@ SHOWN, TILE = 120, 96  # most faces of a label on the page, and their longest si
 LONGEST = 200  # bytes of a file name without number and suffix; file systems take 255
 SEVERAL = "several faces were found"
 KEPT = {"largest": "the largest was cropped", "all": "all were cropped", "skip": "none was cropped"}  # by --several
-LEFT_OUT = "photos without a face", "photos with several faces, of which none was cropped"  # headings of the page
+LEFT_OUT = "photos with several faces, of which none was cropped", "photos without a face", "photos that could not be read"
 LOG = "photos.jsonl"  # of an unfinished run: a line with its settings, then one for each photo
 Photo = tuple[Row | BadRow, str, str]  # with its label and the place of its faces
 
@@ -264,6 +264,7 @@ def _crop(photo: Photo, labels: LabelSet, folder: Path, cropper: FaceCropper, se
 
 def _write(folder: Path, log: RowLog, several: str, csv_safe: bool) -> None:
     tiles: dict[str, list[tuple[bool, float, str, str]]] = defaultdict(list)  # is it alone, score, caption, file or data URI
+    counts: Counter[str] = Counter()
     as_text = partial(Path.open, mode="w", encoding="utf-8", newline="")
     with as_text(folder / "manifest.csv") as manifest, as_text(folder / "photos.csv") as table:
         faces, photos = csv.writer(manifest), csv.writer(table)
@@ -274,24 +275,28 @@ def _write(folder: Path, log: RowLog, several: str, csv_safe: bool) -> None:
             if each.faces and not manifest.tell():
                 faces.writerow(each.faces[0])
             faces.writerows(face.values() for face in each.faces)
-            name, suffix = PurePath(each.photo).name, " (the largest)" if several == "largest" else ""
-            title = each.label if each.faces else LEFT_OUT[each.found > 1]
-            shown = [(True, 0.0, name, each.picture)] if each.picture else []
+            name, suffix = "/".join(PurePath(each.photo).parts[-3:]), " (the largest)" if several == "largest" else ""
+            name += f", frame {each.frame}" if each.frame else ""
+            title = each.label if each.faces else LEFT_OUT[int(each.found < 2) if each.picture else 2]
+            shown = [] if each.faces else [(True, 0.0, f"{name}: {each.remark}", each.picture)]
+            counts[title] += len(each.faces) or 1
             for row in each.faces:
                 which = f", {row['face'] + 1} of {each.found} faces{suffix}" if each.found > 1 else ""
                 caption = f"{name}{which}, score {row['score']:.2f}"
                 shown.append((each.found == 1, row["score"], caption, row["path"]))
             tiles[title] = sorted([*tiles[title], *shown])[:SHOWN]
     sections = []
-    for title in [*(title for title in tiles if title not in LEFT_OUT), *reversed(LEFT_OUT)]:
+    for title in [*(title for title in tiles if title not in LEFT_OUT), *LEFT_OUT]:
         if shown := tiles[title]:
-            sections.append(f"<h2>{escape(title)} ({len(shown)} shown)</h2>\n<section>")
+            sections.append(f"<h2>{escape(title)} ({len(shown):,} of {counts[title]:,} shown)</h2>\n<section>")
             for _, _, caption, place in shown:
-                if not place.startswith("data:"):
+                if place and not place.startswith("data:"):
                     with Image.open(folder / place) as face:
                         place = as_data_uri(face, TILE, "jpeg")
-                sections.append(f'<figure><img src="{place}" alt=""><figcaption>{escape(caption)}</figcaption></figure>')
+                image = f'<img src="{place}" alt="">' if place else ""
+                sections.append(f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>")
             sections.append("</section>")
     template = Template(Path(__file__).with_name("crop.html").read_text(encoding="utf-8"))
-    page = template.substitute(sections="\n".join(sections), kept=f"{KEPT[several]} (--several {several})")
+    kept, found = f"{KEPT[several]} (--several {several})", _count(folder).table()
+    page = template.substitute(sections="\n".join(sections), kept=kept, found=found)
     (folder / "index.html").write_text(page, encoding="utf-8")

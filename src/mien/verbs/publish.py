@@ -102,7 +102,7 @@ def quantize(
     say(f"model   {out}", quiet)
     accuracies = tuple(metrics.proportion(int(each.sum()), len(truth)) for each in correct)
     sizes = tuple(each.path.stat().st_size for each in both)
-    return Quantized(out, split, accuracies, metrics.mcnemar(*correct), sizes, slow / fast)
+    return Quantized(out, split, accuracies, metrics.mcnemar(correct[0], correct[1], measured.groups), sizes, slow / fast)
 
 
 @dataclass(frozen=True)
