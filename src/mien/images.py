@@ -4,7 +4,6 @@ import base64
 import errno
 import glob
 import io
-import json
 import math
 import os
 import re
@@ -20,18 +19,16 @@ from typing import IO, Any, BinaryIO, TypeAlias
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from mien.errors import MienError, shortened
+from mien.errors import MESSAGES, MienError, load_table, shortened
 from mien.inputs import IN_FLIGHT, check_pixels, failure, open_file, pixels_in_flight
 
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray  # bytes: those of an image file
-FORMATS: dict[str, Any] = json.loads(Path(__file__).with_name("formats.json").read_text(encoding="utf-8"))
+FORMATS: dict[str, Any] = load_table(__file__, "formats")
 IMAGE_SUFFIXES = frozenset(FORMATS["suffixes of images"].split())  # what counts as an image, in training and prediction alike
 HEAD_BYTES = 512  # bytes of a file that `content_kind` needs
 _KINDS = {kind: re.compile("|".join(forms.values()).encode(), re.DOTALL) for kind, forms in FORMATS["signatures"].items()}
-_HEIC = [f"ftyp{brand}".encode() for brand in FORMATS["brands of HEIC"]]  # bytes 4 to 12
 _CONTAINERS = tuple(start.encode() for start in FORMATS["images that hold others: ICO, CUR, ICNS, BLP"])
 _PART = re.compile(r"\[!?(\]?[^]]*)]|.", re.DOTALL)  # of a pattern: a set of characters, or a character
-_IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}  # created by macOS, Windows and network drives
 CHANNELS = ((1,), (2,), (3,), (4,))  # lengths of an axis that is one of channels: gray, gray with alpha, RGB, RGBA
 OVERSHOOT = 0.05  # floats may exceed their scale by this share of it, since cubic resizing overshoots; they are clipped
 BLACK = 16 / 255  # brightest black, as a share of the scale (ITU-R BT.601): so dark an array probably has another scale
@@ -65,11 +62,11 @@ def content_kind(head: bytes) -> str:
 
 
 def _is_ignored(name: str) -> bool:
-    return name in _IGNORED or (name.startswith(".") and name not in (".", ".."))
+    return name in FORMATS["ignored"] or (name.startswith(".") and name not in (".", ".."))
 
 
 def walk(folder: str, key: Callable[[str], Any] = str) -> Iterator[tuple[str, os.stat_result | OSError | None]]:
-    """List all below a folder except hidden and `_IGNORED` names, each with its status (None: a link to nowhere) or error."""
+    """List all below a folder except hidden and ignored names, each with its status (None: a link to nowhere) or error."""
     visits: Counter[tuple[int, int]] = Counter()
     # the folders being listed: names that are left, and the folders above
     open_folders: list[tuple[Iterator[str], frozenset[tuple[int, int]]]] = [(iter([""]), frozenset())]
@@ -187,8 +184,7 @@ def check_faces_shape(size: int, channels: int) -> None:
     """Raise a MienError unless faces can have this side in pixels and this number of channels."""
     whole = all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in (size, channels))
     if not whole or not 1 <= size <= LARGEST_FACE or channels not in (1, 3):
-        need = f"a size of at least 1 and at most {LARGEST_FACE:,} pixels, and 1 or 3 channels"
-        raise MienError(f"Faces need {need}, not {shortened(size)} and {shortened(channels)}.")
+        raise MienError(MESSAGES["shape of faces"].format(LARGEST_FACE, shortened(size), shortened(channels)))
 
 
 def prepare(image: np.ndarray, size: int, channels: int) -> np.ndarray:
@@ -225,7 +221,8 @@ def _from_file(file: BinaryIO) -> tuple[np.ndarray, str]:
     except UnidentifiedImageError:
         if (kind := content_kind(head)) in ("zip", "video"):
             raise MienError(f"is a {kind}, which is not read here; name it itself, or unpack it first.") from None
-        hint = " (it is HEIC: pip install pillow-heif)" if head[4:12] in _HEIC else ""
+        is_heic = head[4:12].decode("latin-1") in FORMATS["bytes 4 to 12 of HEIC"]
+        hint = " (it is HEIC: pip install pillow-heif)" if is_heic else ""
         raise MienError(f"is not in a format that can be read{hint}; save it as JPEG or PNG.") from None
     with image:
         pixels, note = _decode(image)
@@ -246,8 +243,7 @@ def _pillow_limit(pixels: int | None) -> Iterator[None]:
 
 
 def _decode(image: Image.Image) -> tuple[np.ndarray, str]:
-    tags = getattr(image, "tag_v2", {})
-    tile = [tags.get(tag, 0) for tag in (ExifTags.Base.TileWidth, ExifTags.Base.TileLength)]
+    tile = [getattr(image, "tag_v2", {}).get(tag, 0) for tag in (ExifTags.Base.TileWidth, ExifTags.Base.TileLength)]
     check_pixels(*max(image.size, tile, key=math.prod))  # each tile of a TIFF is decoded whole
     # Pillow hands these to other programs (Ghostscript would execute EPS), or unpacks them without a limit
     if image.format in FORMATS["Pillow's rejected"]:

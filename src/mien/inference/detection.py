@@ -43,12 +43,10 @@ def crop_face(image: np.ndarray, face: Face, framing: Framing | None) -> np.ndar
     if framing is None:
         x1, y1, x2, y2 = (round(edge) for edge in face.box)
         return image[max(0, y1) : y2, max(0, x1) : x2]
-    length = framing.side * face.extent
-    angle = math.radians(face.angle)
-    x = face.centre[0] + np.sin(angle) * framing.rise * length
-    y = face.centre[1] - np.cos(angle) * framing.rise * length
+    length, turn = framing.side * face.extent, _rotation(-face.angle)
+    x, y = face.centre + turn @ (0, -framing.rise * length)
     side = max(1, round(length))
-    reach = math.ceil(length * (abs(math.cos(angle)) + abs(math.sin(angle))) / 2) + 2  # from the centre to what is resampled
+    reach = math.ceil(length * np.abs(turn[0]).sum() / 2) + 2  # from the centre to what is resampled
     left, top = math.floor(x) - reach, math.floor(y) - reach
     bottom, right = top + 2 * reach + 1, left + 2 * reach + 1
     if min(top, left) >= 0 and bottom <= image.shape[0] and right <= image.shape[1]:
@@ -56,9 +54,10 @@ def crop_face(image: np.ndarray, face: Face, framing: Framing | None) -> np.ndar
     else:  # replicate the border
         near = image.take(range(top, bottom), 0, mode="clip").take(range(left, right), 1, mode="clip")
     # The axes of the square in `near`, and the corner where they start.
-    axes = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * (length / side)
+    axes = turn * (length / side)
     corner = np.array([x - left, y - top]) - axes @ np.full(2, side / 2)
-    return _resampled(Image.fromarray(near), (side, side), np.column_stack([axes, corner]))
+    data = tuple(np.column_stack([axes, corner]).ravel().tolist())
+    return np.asarray(Image.fromarray(near).transform((side, side), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR))
 
 
 class Detector(Protocol):
@@ -244,19 +243,14 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:  # (N, 4), (M
 
 def _rotated(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Turn an image counterclockwise on a canvas that holds all of it; also the rotation (2, 2) and shift (2,) into it."""
-    picture = Image.fromarray(image)
-    size = np.array(picture.size)
+    picture, turn = Image.fromarray(image), _rotation(degrees)
+    rotated = picture.rotate(degrees, Image.Resampling.BILINEAR, expand=True, fillcolor=(128, 128, 128))
+    return np.asarray(rotated), turn, np.array(rotated.size) / 2 - turn @ (np.array(picture.size) / 2)
+
+
+def _rotation(degrees: float) -> np.ndarray:  # counterclockwise, y down
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    turn = np.array([[cosine, sine], [-sine, cosine]])
-    canvas = np.ceil(np.abs(turn) @ size - 1e-6).astype(int)
-    shift = canvas / 2 - turn @ (size / 2)
-    back = np.column_stack([turn.T, -turn.T @ shift])  # Pillow asks where each pixel of the canvas comes from
-    return _resampled(picture, tuple(canvas.tolist()), back), turn, shift
-
-
-def _resampled(picture: Image.Image, size: tuple[int, int], matrix: np.ndarray) -> np.ndarray:
-    data, gray = tuple(matrix.ravel().tolist()), (128,) * len(picture.getbands())
-    return np.asarray(picture.transform(size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR, fillcolor=gray))
+    return np.array([[cosine, sine], [-sine, cosine]])
 
 
 def _mapped_back(face: Face, matrix: np.ndarray, shift: np.ndarray, degrees: float = 0.0) -> Face:

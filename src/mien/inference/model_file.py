@@ -52,8 +52,7 @@ def fetch_model(name: str) -> Path:
         reason = first_line(problem)
         path = huggingface_hub.try_to_load_from_cache(parts[1], MODEL_FILE, revision=parts[2])
         if not isinstance(path, str):
-            advice = f"try again with a network, or get its {MODEL_FILE} otherwise and give --model that path."
-            raise MienError(f"The hub could not be reached ({reason}), and {name} is not cached; {advice}") from None
+            raise MienError(TABLES["no network"].format(reason, name)) from None
         LOGGER.warning("mien: the hub could not be reached (%s); using the cached %s", reason, name)
         return Path(path)
     try:

@@ -220,13 +220,6 @@ class Track:
     average: np.ndarray | None = None  # (K,), smoothed probabilities
     averaged: float = 0.0  # time of the last update of the average in seconds
 
-    def update_average(self, probabilities: np.ndarray, time_constant: float) -> np.ndarray:
-        """Add the probabilities (K,) of the last detection to the average, and return it."""
-        before = probabilities if self.average is None else self.average
-        self.average = smooth(before, probabilities, self.seen - self.averaged, time_constant)
-        self.averaged = self.seen
-        return self.average.astype(np.float32)
-
 
 class Tracker:
     """Tracks faces by overlap (Bochinski et al., High-Speed Tracking-by-Detection Without Using Image Information, 2017)."""
@@ -286,9 +279,11 @@ class TrackSmoother:
             del self._videos[next(iter(self._videos))]
         faces = [(row, row.box, row.probabilities) for row in rows if row.box is not None and row.probabilities is not None]
         tracks = tracker.update([box for _, box, _ in faces], first.time)
-        tracked = [
-            replace(row, track=track.number, probabilities=track.update_average(probabilities, self._smoothing))
-            for track, (row, _, probabilities) in sorted(zip(tracks, faces, strict=True), key=lambda pair: pair[0].number)
-        ]
+        tracked = []
+        for track, (row, _, now) in sorted(zip(tracks, faces, strict=True), key=lambda pair: pair[0].number):
+            before = now if track.average is None else track.average
+            track.average = smooth(before, now, track.seen - track.averaged, self._smoothing)
+            track.averaged = track.seen
+            tracked.append(replace(row, track=track.number, probabilities=track.average.astype(np.float32)))
         tracked += [row for row in rows if row.error]
         return [replace(row, face=number) for number, row in enumerate(tracked)] or rows

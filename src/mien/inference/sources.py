@@ -33,9 +33,6 @@ Source: TypeAlias = Item | Iterable[Item]  # the sources of `predict`: an item, 
 SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Mapping, Image.Image)  # one input although some can be iterated
 VIDEO_SUFFIXES = frozenset(images.FORMATS["suffixes of videos"].split())  # of files whose content is nothing else
 ZIP_SUFFIX = ".zip"
-STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "srt://", "/dev/video")  # of streams, cameras
-FAULTS = {"zip": ("is damaged or no zip", "copy or download it again")}
-FAULTS["video"] = ("is damaged or not a video", "save it as MP4 (H.264)")
 LONGEST_LINE = 2**28  # bytes of a line on standard input, which may be a photo or video in base64
 FETCH_SECONDS, LARGEST_DOWNLOAD = 30.0, 100 * 2**20  # for one photo: seconds, and bytes
 TENSOR = "A tensor is no image; give an array, uint8 (H, W, 3) in RGB, such as tensor.permute(1, 2, 0).numpy()."
@@ -163,7 +160,7 @@ def _list_file(name: str, file: images.ImageSource, every: int, skip: Callable[[
         elif not skip(name):
             yield from video_frames(name, every, file if isinstance(file, bytes) else None)
     except Exception as problem:  # whatever is wrong with a file concerns only this one
-        yield Frame(name, error=failure(f"{kind} {name!r}", problem, *FAULTS[kind]))
+        yield Frame(name, error=failure(f"{kind} {name!r}", problem, **images.FORMATS["faults"][kind]))
 
 
 def _kind(path: str) -> str:  # "image", "video", "zip" or ""
@@ -229,7 +226,7 @@ def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
 
 def is_stream(name: str) -> bool:
     """Tell whether a name is the address of a stream, or the device file of a camera."""
-    return name.lower().startswith(STREAMS)
+    return name.lower().startswith(tuple(images.FORMATS["streams"]))
 
 
 def _is_photo_address(name: str, fetch: bool = False) -> bool:
