@@ -15,7 +15,7 @@ from platform import node
 from typing import Any, NamedTuple, TypeVar
 
 from mien.errors import MESSAGES, MienError, load_table, suggestion
-from mien.inputs import open_file, read_json, special_kind
+from mien.inputs import open_file, read_json, reason_of, special_kind
 
 Result = TypeVar("Result")
 
@@ -99,8 +99,7 @@ def check_place(out: str | Path, inputs: object = (), flag: str = "--out", conte
         if blocked := [place for place in (above, path) if place.exists() and not os.access(place, os.W_OK)]:
             raise ValueError(f"{str(blocked[0])!r} is not writable")
     except (OSError, ValueError) as error:
-        cause = f"it cannot be made ({getattr(error, 'strerror', None) or error}); choose another path for {flag}"
-        raise MienError(f"Cannot write the {contents} to {str(out)!r}: {cause}.") from None
+        raise MienError(MESSAGES["no place"].format(contents, str(out), reason_of(error), flag)) from None
     if (own := identity(path)) and own in map(identity, named_files(inputs)):
         raise MienError(f"{str(out)!r} is one of the inputs; choose another {flag}.")
     return path
@@ -248,7 +247,7 @@ def written_folder(
         _flush(place.parent)
     except OSError as error:
         problem = "full disk" if error.errno in FULL_DISK else "no folder"
-        raise MienError(MESSAGES[problem].format(contents, out, error.strerror or error)) from error
+        raise MienError(MESSAGES[problem].format(contents, out, reason_of(error))) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

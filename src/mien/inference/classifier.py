@@ -25,8 +25,7 @@ MODELS = Path(__file__).parent.parent / "models"  # folder of the embedded model
 HEADS = {"label": "probabilities", "crowd": "crowd_probabilities"}  # the graph's output of each head
 FORMATS = {"1": ("label",), "2": ("label", "crowd")}  # heads of each version of the metadata, in their order, the default last
 Prior = float | str | Mapping[str, float]  # "training", "balanced", a power between these (0 and 1), or each label's share
-# the default prior of each head: the power with the largest accuracy plus half of the balanced accuracy on PublicTest
-PRIORS: Mapping[str, Prior] = {"label": "training", "crowd": 0.25}  # docs/predict.md
+PRIORS: Mapping[str, Prior] = TABLES["priors"]  # the default of each head
 UNSURE = 0.6  # the lowest confidence, in steps of 0.05, above which 90% of predictions agree with most voters (docs/predict.md)
 SUM_TOLERANCE = 1e-3  # of the sum of a face's probabilities; float32 with any order of summation stays below 1e-5
 

@@ -3,10 +3,9 @@
 import math
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import onnxruntime
@@ -25,17 +24,15 @@ _SEARCH = SimpleNamespace(**load_table(__file__))
 Search = Callable[[np.ndarray], list[Face]]  # finds faces in an image (H, W, 3), in pixels of that image
 
 
-@dataclass(frozen=True)
-class Framing:
+class Framing(NamedTuple):
     """The square of a training face relative to a detected face."""
 
     side: float  # in extents of the face (`Face.extent`)
     rise: float  # of the square's centre above the face's (`Face.centre`), in sides of the square
 
 
-YUNET_FRAMING = Framing(side=1.9, rise=0.07)
-"""FER-2013's square. Medians of 2,878 of 3,000 Training faces: side 1.883, rise 0.064, sideways 0.002; docs/predict.md compares
-the accuracy of others."""
+YUNET_FRAMING = Framing(**_SEARCH.framing)
+"""FER-2013's square."""
 
 
 def crop_face(image: np.ndarray, face: Face, framing: Framing | None) -> np.ndarray:
@@ -256,12 +253,11 @@ def _rotation(degrees: float) -> np.ndarray:  # counterclockwise, y down
 def _mapped_back(face: Face, matrix: np.ndarray, shift: np.ndarray, degrees: float = 0.0) -> Face:
     """Map a face back: points by the matrix, the box by its middle, its sides swapped where the image lay on its side."""
     scale = float(np.sqrt(abs(np.linalg.det(matrix))))
-    x1, y1, x2, y2 = face.box
-    x, y = matrix @ ((x1 + x2) / 2, (y1 + y2) / 2) + shift
-    half = np.array([x2 - x1, y2 - y1]) * scale / 2
-    sideways = abs(np.sin(np.radians(degrees))) > np.sin(np.radians(45))
-    width, height = half[::-1] if sideways else half
-    box = (float(x - width), float(y - height), float(x + width), float(y + height))
+    middle = matrix @ np.reshape(face.box, (2, 2)).mean(axis=0) + shift
+    half = np.array(face.size) * scale / 2
+    if abs(np.sin(np.radians(degrees))) > np.sin(np.radians(45)):
+        half = half[::-1]
+    box = tuple(np.concatenate([middle - half, middle + half]).tolist())
     landmarks = None if face.landmarks is None else face.landmarks @ matrix.T + shift
     return Face(box, face.score, landmarks, face.angle + degrees)
 

@@ -94,8 +94,7 @@ def check_file(path: Path, opener: Callable[[Path], object]) -> None:
     except OSError as problem:
         LOGGER.debug("no child process: %s", problem)
     if status not in (0, 1):
-        slow, crash = f"takes more than {seconds} seconds for a few faces", "takes too much memory, or crashes ONNX Runtime"
-        raise MienError(told or f"{name} {slow if status == -TOO_SLOW else crash}; give a {MODEL_FILE} of mien.")
+        raise MienError(told or TABLES["slow" if status == -TOO_SLOW else "crash"].format(name, seconds))
     _passed.add(key)
     if status == 1:  # no child process could be started
         opener(path)
