@@ -109,8 +109,7 @@ def _report_exception(problem: Exception, can_resume: bool) -> int:
     if os.environ.get("MIEN_DEBUG"):
         for line in traceback.format_exception(problem):
             say(line.rstrip())
-    report = "please report it where you got mien, with the command and what MIEN_DEBUG=1 prints"
-    _fail(f"This is a bug in mien ({type(problem).__name__}: {first_line(problem)}); {report}.")
+    _fail(MESSAGES["bug"].format(type(problem).__name__, first_line(problem)))
     return 70
 
 

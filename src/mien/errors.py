@@ -115,14 +115,12 @@ def in_plain_words(problem: str) -> str:
         value = re.search(r"Given value: (.*)$", words) or re.search(r"Got value: (.*?)(?: Expected| Given|$)", words)
         given = f", not {shortened(value[1])}" if value else ""
         return f"{union[1]}expected {' or '.join(KINDS[kind] for kind in kinds)}{given}"
-    words = re.sub(r"Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", _one_of, words)
+    if literal := re.search(r"^(.*?)Expected a typing\.Literal\[(.*?)\]\. Got value: (.*)", words):
+        names = [name.strip(" '") for name in literal[2].split(",")]
+        near = suggestion(literal[3], names, phrase="; did you mean {}?")
+        return f"{literal[1]}expected one of {', '.join(names)}, not {literal[3]}{near}"
     wrong_type = r"Expected an? <class '(\w+)'>\. Got value: ?(.*)"
     return re.sub(wrong_type, lambda found: f"expected {KINDS.get(found[1], found[1])}, not {found[2] or 'nothing'}", words)
-
-
-def _one_of(found: re.Match[str]) -> str:
-    names = [name.strip(" '") for name in found[1].split(",")]
-    return f"expected one of {', '.join(names)}, not {found[2]}" + suggestion(found[2], names, phrase="; did you mean {}?")
 
 
 def suggestion(

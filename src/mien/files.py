@@ -14,8 +14,8 @@ from pathlib import Path
 from platform import node
 from typing import Any, NamedTuple, TypeVar
 
-from mien.errors import MienError, load_table, suggestion
-from mien.inputs import open_file, read_json, special_kind
+from mien.errors import MESSAGES, MienError, load_table, suggestion
+from mien.inputs import open_file, read_json, reason_of, special_kind
 
 Result = TypeVar("Result")
 
@@ -56,8 +56,7 @@ class FolderKind(NamedTuple):
         if not isinstance(record, dict) or record.get("made_by") != self.made_by:
             raise MienError(f"{path} is not the {path.name} of a mien {self.name}.")
         if not isinstance(record.get("format"), int) or record["format"] > self.format:
-            reads = f"this version of mien reads format {self.format}. Use the version that wrote it"
-            raise MienError(f"{path} has format {record.get('format')}; {reads}.")
+            raise MienError(MESSAGES["newer format"].format(path, record.get("format"), self.format))
         return record
 
 
@@ -100,8 +99,7 @@ def check_place(out: str | Path, inputs: object = (), flag: str = "--out", conte
         if blocked := [place for place in (above, path) if place.exists() and not os.access(place, os.W_OK)]:
             raise ValueError(f"{str(blocked[0])!r} is not writable")
     except (OSError, ValueError) as error:
-        cause = f"it cannot be made ({getattr(error, 'strerror', None) or error}); choose another path for {flag}"
-        raise MienError(f"Cannot write the {contents} to {str(out)!r}: {cause}.") from None
+        raise MienError(MESSAGES["no place"].format(contents, str(out), reason_of(error), flag)) from None
     if (own := identity(path)) and own in map(identity, named_files(inputs)):
         raise MienError(f"{str(out)!r} is one of the inputs; choose another {flag}.")
     return path
@@ -110,8 +108,7 @@ def check_place(out: str | Path, inputs: object = (), flag: str = "--out", conte
 def check_file(out: str | Path, kind: FileKind, inputs: object = (), flag: str = "--out") -> Path:
     """Return `out` as a path; MienError if a file cannot be written there, or would replace an input or one of another kind."""
     if str(out) == "-" or str(out).startswith(("/dev/", "/proc/")):
-        where = "`mien predict` and `mien compare` without it write to standard output"
-        raise MienError(f"{str(out)!r} is not a file; name one with {flag} ({where}).")
+        raise MienError(MESSAGES["no file"].format(str(out), flag))
     if os.path.isdir(out) or str(out).endswith(("/", os.sep)):  # noqa: PTH112 - which raises if a name is too long
         raise MienError(f"{str(out)!r} is a folder; name a file in it with {flag}.")
     path = check_place(out, inputs, flag)
@@ -249,10 +246,8 @@ def written_folder(
             raise
         _flush(place.parent)
     except OSError as error:
-        reason, advice = error.strerror or str(error), "Choose another --out, or change its permissions"
-        if error.errno in FULL_DISK:
-            reason, advice = "the disk is full, or a limit on files is reached", "Free some space, or choose another --out"
-        raise MienError(f"Cannot write {contents} to {out}: {reason}. {advice}.") from error
+        problem = "full disk" if error.errno in FULL_DISK else "no folder"
+        raise MienError(MESSAGES[problem].format(contents, out, reason_of(error))) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -4,7 +4,6 @@ import base64
 import errno
 import glob
 import io
-import json
 import math
 import os
 import re
@@ -15,30 +14,26 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any, BinaryIO, TypeAlias
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from mien.errors import MienError, shortened
+from mien.errors import MESSAGES, MienError, load_table, shortened
 from mien.inputs import IN_FLIGHT, check_pixels, failure, open_file, pixels_in_flight
 
 ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray  # bytes: those of an image file
-FORMATS: dict[str, Any] = json.loads(Path(__file__).with_name("formats.json").read_text(encoding="utf-8"))
+FORMATS: dict[str, Any] = load_table(__file__, "formats")
 IMAGE_SUFFIXES = frozenset(FORMATS["suffixes of images"].split())  # what counts as an image, in training and prediction alike
 HEAD_BYTES = 512  # bytes of a file that `content_kind` needs
 _KINDS = {kind: re.compile("|".join(forms.values()).encode(), re.DOTALL) for kind, forms in FORMATS["signatures"].items()}
-_HEIC = [f"ftyp{brand}".encode() for brand in FORMATS["brands of HEIC"]]  # bytes 4 to 12
 _CONTAINERS = tuple(start.encode() for start in FORMATS["images that hold others: ICO, CUR, ICNS, BLP"])
 _PART = re.compile(r"\[!?(\]?[^]]*)]|.", re.DOTALL)  # of a pattern: a set of characters, or a character
-_IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}  # created by macOS, Windows and network drives
 CHANNELS = ((1,), (2,), (3,), (4,))  # lengths of an axis that is one of channels: gray, gray with alpha, RGB, RGBA
-OVERSHOOT = 0.05  # floats may exceed their scale by this share of it, since cubic resizing overshoots; they are clipped
-BLACK = 16 / 255  # brightest black, as a share of the scale (ITU-R BT.601): so dark an array probably has another scale
+LIMITS = SimpleNamespace(**FORMATS["limits"])
 LARGEST_FACE = 4096  # side in pixels of a prepared or drawn face: four times that of the largest recipe
 BAND = 2**18  # pixels that are converted at a time: copies of a whole image take several times its memory, and longer
-MOST_VISITS = 8  # of a folder by links: among folders that link to each other there are millions of paths
-MAX_CONTAINED = 2**23  # pixels; Pillow rejects twice as many. The largest icons have 1024 x 1024
 # by EXIF orientation (TIFF 6.0, tag 274): whether the axes of the stored image are swapped, and its steps down and across
 _ORIENTATIONS = {2: (0, 1, -1), 3: (0, -1, -1), 4: (0, -1, 1), 5: (1, 1, 1), 6: (1, -1, 1), 7: (1, -1, -1), 8: (1, 1, -1)}
 _PILLOW_LIMIT = threading.Lock()  # guards Pillow's limit, a global
@@ -65,11 +60,11 @@ def content_kind(head: bytes) -> str:
 
 
 def _is_ignored(name: str) -> bool:
-    return name in _IGNORED or (name.startswith(".") and name not in (".", ".."))
+    return name in FORMATS["ignored"] or (name.startswith(".") and name not in (".", ".."))
 
 
 def walk(folder: str, key: Callable[[str], Any] = str) -> Iterator[tuple[str, os.stat_result | OSError | None]]:
-    """List all below a folder except hidden and `_IGNORED` names, each with its status (None: a link to nowhere) or error."""
+    """List all below a folder except hidden and ignored names, each with its status (None: a link to nowhere) or error."""
     visits: Counter[tuple[int, int]] = Counter()
     # the folders being listed: names that are left, and the folders above
     open_folders: list[tuple[Iterator[str], frozenset[tuple[int, int]]]] = [(iter([""]), frozenset())]
@@ -96,7 +91,7 @@ def walk(folder: str, key: Callable[[str], Any] = str) -> Iterator[tuple[str, os
         except OSError as error:
             yield name, error  # after its status
             continue
-        if visits[here] <= MOST_VISITS or not os.path.islink(path):  # noqa: PTH114
+        if visits[here] <= LIMITS.visits or not os.path.islink(path):  # noqa: PTH114
             open_folders.append((map((f"{name}/" if name else "").__add__, found), above | {here}))
 
 
@@ -187,8 +182,7 @@ def check_faces_shape(size: int, channels: int) -> None:
     """Raise a MienError unless faces can have this side in pixels and this number of channels."""
     whole = all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in (size, channels))
     if not whole or not 1 <= size <= LARGEST_FACE or channels not in (1, 3):
-        need = f"a size of at least 1 and at most {LARGEST_FACE:,} pixels, and 1 or 3 channels"
-        raise MienError(f"Faces need {need}, not {shortened(size)} and {shortened(channels)}.")
+        raise MienError(MESSAGES["shape of faces"].format(LARGEST_FACE, shortened(size), shortened(channels)))
 
 
 def prepare(image: np.ndarray, size: int, channels: int) -> np.ndarray:
@@ -218,14 +212,15 @@ def _from_file(file: BinaryIO) -> tuple[np.ndarray, str]:
     is_container = head.startswith(_CONTAINERS)
     try:
         # Pillow's own limit is of 89 megapixels and warns; `_decode` checks the size that a header states.
-        with _pillow_limit(MAX_CONTAINED if is_container else None):
+        with _pillow_limit(LIMITS.contained if is_container else None):
             image = Image.open(file)
             if is_container:
                 image.load()
     except UnidentifiedImageError:
         if (kind := content_kind(head)) in ("zip", "video"):
             raise MienError(f"is a {kind}, which is not read here; name it itself, or unpack it first.") from None
-        hint = " (it is HEIC: pip install pillow-heif)" if head[4:12] in _HEIC else ""
+        is_heic = head[4:12].decode("latin-1") in FORMATS["bytes 4 to 12 of HEIC"]
+        hint = " (it is HEIC: pip install pillow-heif)" if is_heic else ""
         raise MienError(f"is not in a format that can be read{hint}; save it as JPEG or PNG.") from None
     with image:
         pixels, note = _decode(image)
@@ -246,8 +241,7 @@ def _pillow_limit(pixels: int | None) -> Iterator[None]:
 
 
 def _decode(image: Image.Image) -> tuple[np.ndarray, str]:
-    tags = getattr(image, "tag_v2", {})
-    tile = [tags.get(tag, 0) for tag in (ExifTags.Base.TileWidth, ExifTags.Base.TileLength)]
+    tile = [getattr(image, "tag_v2", {}).get(tag, 0) for tag in (ExifTags.Base.TileWidth, ExifTags.Base.TileLength)]
     check_pixels(*max(image.size, tile, key=math.prod))  # each tile of a TIFF is decoded whole
     # Pillow hands these to other programs (Ghostscript would execute EPS), or unpacks them without a limit
     if image.format in FORMATS["Pillow's rejected"]:
@@ -315,9 +309,9 @@ def _to_bytes(values: np.ndarray, scales: tuple[int, ...] = ()) -> tuple[np.ndar
         raise MienError(f"must hold numbers, not {values.dtype}.")
     low, high = float(values.min()), float(values.max())
     scales = scales or ((1, 255, 65535) if kind == "f" else (255, 65535) if values.dtype.str[1:] == "u2" else (255,))
-    slack = OVERSHOOT if kind == "f" else 0
+    slack = LIMITS.overshoot if kind == "f" else 0
     scale = next((scale for scale in scales if high <= scale * (1 + slack)), 0)
-    if not scale or not -slack * scale <= low or (scale != scales[0] and high <= BLACK * scale):
+    if not scale or not -slack * scale <= low or (scale != scales[0] and high <= LIMITS.black / 255 * scale):
         usual = " or ".join(f"0 to {scale}" for scale in scales)
         raise MienError(f"has values from {low:g} to {high:g}; scale them to {usual}.")
     pixels = np.empty(values.shape, np.uint8)

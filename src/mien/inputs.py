@@ -121,9 +121,8 @@ def check_pixels(width: int, height: int, share: float = 1.0) -> None:
     if not pixels:
         raise MienError(f"has no pixels ({width}x{height}); give another.")
     if pixels > limit:
-        sizes = f"{pixels / 1e6:.3g} megapixels and the limit is {limit / 1e6:g}"
         advice = "" if MOST_PIXELS.get() < math.inf else ", or set MIEN_MAX_MEGAPIXELS"
-        raise MienError(f"has {sizes}; make it smaller{advice}.")
+        raise MienError(f"has {pixels / 1e6:.3g} megapixels and the limit is {limit / 1e6:g}; make it smaller{advice}.")
     if pixels > SMALL and hasattr(_HELD, "pixels"):
         with _CHANGED:
             # a larger image waits until it is alone; a thread that holds pixels does not wait, or two could wait for each other
@@ -200,6 +199,8 @@ class TooLargeError(yaml.MarkedYAMLError):
 
 class _Loader(yaml.SafeLoader):
     def __init__(self, text: str) -> None:
+        if len(text) > LARGEST_YAML:
+            raise yaml.YAMLError(f"it has more than {LARGEST_YAML:,} characters")
         super().__init__(text)
         self._values = self._depth = 0
         self._sizes: dict[yaml.Node | None, int] = {}
@@ -234,15 +235,12 @@ class _Loader(yaml.SafeLoader):
 
 def check_yaml(text: str) -> None:
     """Raise a yaml.YAMLError for YAML that is too long, too deep or too large, without loading it."""
-    if len(text) > LARGEST_YAML:
-        raise yaml.YAMLError(f"it has more than {LARGEST_YAML:,} characters")
     yaml.compose(text, _Loader)
 
 
 def parse_yaml(text: str, name: str) -> dict[Any, Any]:
     """Parse a YAML mapping; size, depth and aliases are bounded, and a key that occurs twice is an error."""
     try:
-        check_yaml(text)
         content = yaml.load(text, _Loader)
     except Exception as problem:  # of numbers with thousands of digits, and impossible dates, too
         mark = getattr(problem, "problem_mark", None)

@@ -16,7 +16,6 @@ LabelMap = Mapping[str, str | Sequence[str] | None]
 _WORDS = load_table(__file__)
 SIMILAR_WORDS: dict[str, str] = _WORDS["similar"]
 _MEANINGS: dict[str, str] = {word: name for name, words in _WORDS["same"].items() for word in words.split()}
-_NO_EXPRESSION = re.compile(r"none|others?|unknown|uncertain|undefined|unlabell?ed|ambiguous|no(n|ta)?face|nf")
 
 
 def meaning(name: str) -> str:
@@ -26,7 +25,7 @@ def meaning(name: str) -> str:
 
 def is_no_expression(name: str) -> bool:
     """Return whether a label stands for faces without a known expression, such as Unknown, other, or no face."""
-    return _NO_EXPRESSION.fullmatch(re.sub(r"[\W\d_]", "", name).casefold()) is not None
+    return re.fullmatch(_WORDS["no expression"], re.sub(r"[\W\d_]", "", name).casefold()) is not None
 
 
 def label_changes(groups: LabelMap) -> Iterator[tuple[str, str | None]]:

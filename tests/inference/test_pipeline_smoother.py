@@ -80,7 +80,7 @@ def test_every_video_has_tracks_of_its_own_also_in_turn_and_anew():
 
 
 def test_the_memory_of_many_videos_is_bounded(monkeypatch):
-    monkeypatch.setattr(pipeline, "MOST_VIDEOS", 3)
+    monkeypatch.setattr(pipeline.TRACKING, "most_videos", 3)
     smoother = TrackSmoother(0.3)
     for number in range(10):
         smoother.update(rows(0, (0, 0.9), source=f"{number}.mp4"))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mien.inference.detection import overlaps
-from mien.inference.pipeline import TRACK_LIFETIME, Tracker
+from mien.inference.pipeline import TRACKING, Tracker
 
 
 def box(x, y=0.0, side=100.0):
@@ -49,7 +49,7 @@ def test_two_faces_that_cross_keep_their_numbers_where_one_hides_the_other():
 
 
 def test_a_face_that_is_lost_and_found_again_keeps_its_number():
-    lost = round(TRACK_LIFETIME / 0.1) - 1
+    lost = round(TRACKING.lifetime / 0.1) - 1
     assert follow([[box(0), box(300)], *[[box(0)]] * lost, [box(310), box(0)]])[-1] == [1, 0]
 
 
@@ -59,7 +59,7 @@ def test_a_face_that_was_going_and_stopped_unseen_is_found_where_it_was_last():
 
 
 def test_a_face_that_was_lost_for_too_long_is_another():
-    lost = round(TRACK_LIFETIME / 0.1) + 1
+    lost = round(TRACKING.lifetime / 0.1) + 1
     tracker = Tracker()
     for number, boxes in enumerate([[box(0), box(300)], *[[box(0)]] * lost]):
         tracker.update(boxes, number / 10)
@@ -68,7 +68,7 @@ def test_a_face_that_was_lost_for_too_long_is_another():
 
 
 def test_frames_far_apart_are_followed_one_to_the_next_but_not_over_one():
-    seconds = TRACK_LIFETIME * 5
+    seconds = TRACKING.lifetime * 5
     assert follow([[box(0)], [box(9)], [box(5)]], step=seconds) == [[0], [0], [0]]
     assert follow([[box(0)], [], [box(5)]], step=seconds) == [[0], [], [1]]
 

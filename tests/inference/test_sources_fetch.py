@@ -119,7 +119,7 @@ def test_without_asking_nothing_is_requested_and_the_row_says_how(site, model, c
 
 
 def test_a_photo_whose_address_looks_like_a_stream_says_how_too(site, monkeypatch):
-    monkeypatch.setattr(video, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(video.LIMITS, "wait_seconds", 0.0)
     (frame,) = frames(f"{site}/photo")
     assert "is a photo, not a stream" in frame.error
     assert "--fetch" in frame.error
@@ -203,7 +203,7 @@ def test_explain_fetches_photos_too(site, tmp_path, capsys):
 
 
 def test_a_stream_of_video_stays_a_stream_with_fetch(tmp_path, monkeypatch):
-    monkeypatch.setattr(video, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(video.LIMITS, "wait_seconds", 0.0)
     for address in ("http://127.0.0.1:9/clip.mp4", "http://127.0.0.1:9/live.m3u8", "rtsp://127.0.0.1:9/live"):
         assert all(frame.error.startswith(f"The stream {address!r} cannot be opened") for frame in fetched(address))
 

@@ -280,9 +280,9 @@ def test_a_stream_is_read_to_its_end(tmp_path, address, write_video, capfd):
 
 
 def test_a_stream_that_cannot_be_opened_is_tried_again_and_each_failure_is_a_row(monkeypatch, model, capsys):
-    monkeypatch.setattr(video, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(video.LIMITS, "wait_seconds", 0.0)
     found = [frame.error for frame in frames("http://127.0.0.1:9/live")]
-    assert len(found) == video.RECONNECTIONS + 1
+    assert len(found) == video.LIMITS.reconnections + 1
     assert all("cannot be opened" in error for error in found)
     assert found[0].endswith("connecting again.")
     assert "check the address and the network" in found[-1]

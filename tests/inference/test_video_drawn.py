@@ -5,7 +5,7 @@ from PIL import Image
 from mien.errors import MienError
 from mien.files import DRAWN
 from mien.inference import video
-from mien.inference.video import ENCODERS, MARK, DrawnVideo
+from mien.inference.video import LIMITS, MARK, DrawnVideo
 from reading import frames
 
 
@@ -16,7 +16,7 @@ def picture(shade, size=(96, 64)):
 @pytest.mark.parametrize("encoder", ["libx264", "mpeg4"])
 @pytest.mark.parametrize("rate", [0.5, 25 / 7, 29.97, 60])
 def test_it_plays_with_its_frames_its_size_and_its_rate(encoder, rate, tmp_path, monkeypatch):
-    monkeypatch.setattr(video, "ENCODERS", (encoder,))
+    monkeypatch.setattr(video.LIMITS, "encoders", (encoder,))
     drawn = DrawnVideo(tmp_path, "名 50%02d", (96, 64), rate)
     for number, shade in enumerate(range(0, 250, 25)):
         drawn.add(picture(shade), number / rate)
@@ -41,12 +41,12 @@ def test_uneven_times_stay_as_they_are(tmp_path):
 
 
 def test_without_the_first_codec_the_second_is_taken(tmp_path, monkeypatch):
-    monkeypatch.setattr(video, "ENCODERS", ("none", *ENCODERS))
+    monkeypatch.setattr(video.LIMITS, "encoders", ("none", *LIMITS.encoders))
     drawn = DrawnVideo(tmp_path, "clip", (96, 64), 10)
     drawn.add(picture(100), 0.0)
     drawn.close()
     assert len(list(frames(drawn.path))) == 1
-    monkeypatch.setattr(video, "ENCODERS", ("none",))
+    monkeypatch.setattr(video.LIMITS, "encoders", ("none",))
     with pytest.raises(MienError, match=r"no encoder for it.*choose another --draw"):
         DrawnVideo(tmp_path, "other", (96, 64), 10)
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]

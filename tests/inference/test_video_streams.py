@@ -13,9 +13,9 @@ from reading import frames
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(video, "WAIT_SECONDS", 0.0)
-    monkeypatch.setattr(video, "OPEN_SECONDS", 1.0)
-    monkeypatch.setattr(video, "READ_SECONDS", 1.0)
+    monkeypatch.setattr(video.LIMITS, "wait_seconds", 0.0)
+    monkeypatch.setattr(video.LIMITS, "open_seconds", 1.0)
+    monkeypatch.setattr(video.LIMITS, "read_seconds", 1.0)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_a_stream_that_breaks_off_is_opened_again_and_goes_on(quick, serve, reco
     assert times == sorted(times)
     assert "broke off" in errors[0].error
     assert errors[0].frame == 20
-    assert len(errors) == 2 + video.RECONNECTIONS
+    assert len(errors) == 2 + video.LIMITS.reconnections
     assert errors[-1].error.endswith("check the address and the network.")
 
 
@@ -104,7 +104,7 @@ def test_a_stream_that_falls_silent_is_a_break_after_the_time_out(quick, serve, 
 
 
 def test_a_server_that_never_answers_is_an_error_after_the_time_out(quick, monkeypatch):
-    monkeypatch.setattr(video, "RECONNECTIONS", 1)
+    monkeypatch.setattr(video.LIMITS, "reconnections", 1)
     with socket.create_server(("127.0.0.1", 0)) as server:
         begin = time.monotonic()
         found = list(frames(f"http://127.0.0.1:{server.getsockname()[1]}/live"))
@@ -116,6 +116,6 @@ def test_a_server_that_never_answers_is_an_error_after_the_time_out(quick, monke
 def test_streams_of_other_protocols_are_refused_in_time(quick, scheme):
     begin = time.monotonic()
     found = list(frames(f"{scheme}://127.0.0.1:9/live"))
-    assert len(found) == video.RECONNECTIONS + 1
+    assert len(found) == video.LIMITS.reconnections + 1
     assert all("cannot be opened" in frame.error for frame in found)
     assert time.monotonic() - begin < 20

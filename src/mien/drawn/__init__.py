@@ -73,10 +73,9 @@ def draw_faces(
     Raises:
         MienError: if a label cannot be drawn, or the shares leave no face for training.
     """
-    splits = _splits(per_class, validation, test)
     check_number("The seed", seed, 0)
     check_faces_shape(size, channels)
-    drawn = _draw_rounds(splits, labels, seed, max(size, _MIN_DRAWN_SIZE))
+    drawn = _draw_rounds(_splits(per_class, validation, test), labels, seed, max(size, _MIN_DRAWN_SIZE))
     rows = [(prepare(face, size, channels), split, name) for face, split, name in drawn]
     images, row_splits, ids = zip(*rows, strict=True)
     return FaceSet.from_arrays(np.stack(images), np.tile(np.arange(len(labels)), per_class), labels, row_splits, ids)

@@ -25,10 +25,8 @@ MODELS = Path(__file__).parent.parent / "models"  # folder of the embedded model
 HEADS = {"label": "probabilities", "crowd": "crowd_probabilities"}  # the graph's output of each head
 FORMATS = {"1": ("label",), "2": ("label", "crowd")}  # heads of each version of the metadata, in their order, the default last
 Prior = float | str | Mapping[str, float]  # "training", "balanced", a power between these (0 and 1), or each label's share
-# the default prior of each head: the power with the largest accuracy plus half of the balanced accuracy on PublicTest
-PRIORS: Mapping[str, Prior] = {"label": "training", "crowd": 0.25}  # docs/predict.md
+PRIORS: Mapping[str, Prior] = TABLES["priors"]  # the default of each head
 UNSURE = 0.6  # the lowest confidence, in steps of 0.05, above which 90% of predictions agree with most voters (docs/predict.md)
-MOST_TEXT = 50_000  # characters of one of these values: room for 1,000 labels
 SUM_TOLERANCE = 1e-3  # of the sum of a face's probabilities; float32 with any order of summation stays below 1e-5
 
 
@@ -177,8 +175,7 @@ class Classifier:
         elif isinstance(prior, Real) and not isinstance(prior, bool) and 0 <= prior <= 1:
             prior = power = float(prior)
         if not 0 <= power <= 1:
-            known = "training, balanced, a number from 0 to 1, or a share for each label"
-            raise MienError(f"There is no prior {shortened(prior) if isinstance(prior, Real) else repr(prior)}; give {known}.")
+            raise MienError(TABLES["no prior"].format(shortened(prior) if isinstance(prior, Real) else repr(prior)))
         self.prior: Prior = prior
         self.prior_factors: np.ndarray | None = None
         if power and not self.training_priors:
@@ -271,7 +268,7 @@ def _metadata_value(metadata: Mapping[str, str], key: str) -> Any:
     with suppress(ValueError, RecursionError):
         value = json.loads(text)
     size = len(value) if isinstance(value, list | dict) else value
-    if type(value).__name__ not in kinds.split() or len(text) > MOST_TEXT or not least <= size <= most:
+    if type(value).__name__ not in kinds.split() or len(text) > TABLES["limits"]["most_text"] or not least <= size <= most:
         raise ValueError(f"{key} is {text[:40]!r}")
     return value
 

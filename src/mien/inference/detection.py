@@ -3,10 +3,9 @@
 import math
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import onnxruntime
@@ -25,17 +24,15 @@ _SEARCH = SimpleNamespace(**load_table(__file__))
 Search = Callable[[np.ndarray], list[Face]]  # finds faces in an image (H, W, 3), in pixels of that image
 
 
-@dataclass(frozen=True)
-class Framing:
+class Framing(NamedTuple):
     """The square of a training face relative to a detected face."""
 
     side: float  # in extents of the face (`Face.extent`)
     rise: float  # of the square's centre above the face's (`Face.centre`), in sides of the square
 
 
-YUNET_FRAMING = Framing(side=1.9, rise=0.07)
-"""FER-2013's square. Medians of 2,878 of 3,000 Training faces: side 1.883, rise 0.064, sideways 0.002; docs/predict.md compares
-the accuracy of others."""
+YUNET_FRAMING = Framing(**_SEARCH.framing)
+"""FER-2013's square."""
 
 
 def crop_face(image: np.ndarray, face: Face, framing: Framing | None) -> np.ndarray:
@@ -43,12 +40,10 @@ def crop_face(image: np.ndarray, face: Face, framing: Framing | None) -> np.ndar
     if framing is None:
         x1, y1, x2, y2 = (round(edge) for edge in face.box)
         return image[max(0, y1) : y2, max(0, x1) : x2]
-    length = framing.side * face.extent
-    angle = math.radians(face.angle)
-    x = face.centre[0] + np.sin(angle) * framing.rise * length
-    y = face.centre[1] - np.cos(angle) * framing.rise * length
+    length, turn = framing.side * face.extent, _rotation(-face.angle)
+    x, y = face.centre + turn @ (0, -framing.rise * length)
     side = max(1, round(length))
-    reach = math.ceil(length * (abs(math.cos(angle)) + abs(math.sin(angle))) / 2) + 2  # from the centre to what is resampled
+    reach = math.ceil(length * np.abs(turn[0]).sum() / 2) + 2  # from the centre to what is resampled
     left, top = math.floor(x) - reach, math.floor(y) - reach
     bottom, right = top + 2 * reach + 1, left + 2 * reach + 1
     if min(top, left) >= 0 and bottom <= image.shape[0] and right <= image.shape[1]:
@@ -56,9 +51,10 @@ def crop_face(image: np.ndarray, face: Face, framing: Framing | None) -> np.ndar
     else:  # replicate the border
         near = image.take(range(top, bottom), 0, mode="clip").take(range(left, right), 1, mode="clip")
     # The axes of the square in `near`, and the corner where they start.
-    axes = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * (length / side)
+    axes = turn * (length / side)
     corner = np.array([x - left, y - top]) - axes @ np.full(2, side / 2)
-    return _resampled(Image.fromarray(near), (side, side), np.column_stack([axes, corner]))
+    data = tuple(np.column_stack([axes, corner]).ravel().tolist())
+    return np.asarray(Image.fromarray(near).transform((side, side), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR))
 
 
 class Detector(Protocol):
@@ -244,30 +240,24 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:  # (N, 4), (M
 
 def _rotated(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Turn an image counterclockwise on a canvas that holds all of it; also the rotation (2, 2) and shift (2,) into it."""
-    picture = Image.fromarray(image)
-    size = np.array(picture.size)
+    picture, turn = Image.fromarray(image), _rotation(degrees)
+    rotated = picture.rotate(degrees, Image.Resampling.BILINEAR, expand=True, fillcolor=(128, 128, 128))
+    return np.asarray(rotated), turn, np.array(rotated.size) / 2 - turn @ (np.array(picture.size) / 2)
+
+
+def _rotation(degrees: float) -> np.ndarray:  # counterclockwise, y down
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    turn = np.array([[cosine, sine], [-sine, cosine]])
-    canvas = np.ceil(np.abs(turn) @ size - 1e-6).astype(int)
-    shift = canvas / 2 - turn @ (size / 2)
-    back = np.column_stack([turn.T, -turn.T @ shift])  # Pillow asks where each pixel of the canvas comes from
-    return _resampled(picture, tuple(canvas.tolist()), back), turn, shift
-
-
-def _resampled(picture: Image.Image, size: tuple[int, int], matrix: np.ndarray) -> np.ndarray:
-    data, gray = tuple(matrix.ravel().tolist()), (128,) * len(picture.getbands())
-    return np.asarray(picture.transform(size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR, fillcolor=gray))
+    return np.array([[cosine, sine], [-sine, cosine]])
 
 
 def _mapped_back(face: Face, matrix: np.ndarray, shift: np.ndarray, degrees: float = 0.0) -> Face:
     """Map a face back: points by the matrix, the box by its middle, its sides swapped where the image lay on its side."""
     scale = float(np.sqrt(abs(np.linalg.det(matrix))))
-    x1, y1, x2, y2 = face.box
-    x, y = matrix @ ((x1 + x2) / 2, (y1 + y2) / 2) + shift
-    half = np.array([x2 - x1, y2 - y1]) * scale / 2
-    sideways = abs(np.sin(np.radians(degrees))) > np.sin(np.radians(45))
-    width, height = half[::-1] if sideways else half
-    box = (float(x - width), float(y - height), float(x + width), float(y + height))
+    middle = matrix @ np.reshape(face.box, (2, 2)).mean(axis=0) + shift
+    half = np.array(face.size) * scale / 2
+    if abs(np.sin(np.radians(degrees))) > np.sin(np.radians(45)):
+        half = half[::-1]
+    box = tuple(np.concatenate([middle - half, middle + half]).tolist())
     landmarks = None if face.landmarks is None else face.landmarks @ matrix.T + shift
     return Face(box, face.score, landmarks, face.angle + degrees)
 

@@ -126,8 +126,7 @@ def annotate(
             faces.append(((x1, y1, x2, y2), colour, text))
             # a light line between two dark ones, so that one of them stands out on any background
             for grow, thickness, ink in ((edge, line + 2 * edge, "black"), (0, line, colour)):
-                around = (x1 - grow, y1 - grow, max(x1, x2) + grow, max(y1, y2) + grow)
-                draw.rectangle(around, outline=ink, width=thickness)
+                draw.rectangle((x1 - grow, y1 - grow, max(x1, x2) + grow, max(y1, y2) + grow), outline=ink, width=thickness)
     size = text_size or choose_text_size([box for box, _, _ in faces], max(picture.size))
     fonts = choose_fonts(predictions[0].labels.names, font)
     labels: list[Area] = []

@@ -21,10 +21,7 @@ from mien.inference.pipeline import FacePipeline, ImageFaces
 from mien.inference.prediction import Prediction
 from mien.inference.sources import Source, listed
 
-SIDES = (1 / 8, 5 / 24, 7 / 24)  # sides of the hidden patches, as shares of the face's: 6, 10 and 14 of 48 pixels
-LEAST_FULL = 0.1  # smallest change of the log-odds shown in full colour; 2.5 points of probability at 50%, next to nothing
 MOST_FACES = 32  # most faces of one call, and most rows of one picture
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # formats of the picture by the suffix of its file
 PANEL, GAP, WORDS = 256, 24, 300  # pixels: the longer side of a face, the margins, and the width of the text
 LARGE, SMALL = 22, 14  # text sizes in pixels
 _LOOK = SimpleNamespace(**load_table(__file__))
@@ -43,8 +40,8 @@ class Explanation:
 
     @property
     def normalised(self) -> np.ndarray | None:
-        """The heat scaled to -1 to 1 by its largest absolute value, which counts as `LEAST_FULL` at least."""
-        return None if self.heat is None else np.asarray(self.heat / max(float(np.abs(self.heat).max()), LEAST_FULL))
+        """The heat scaled to -1 to 1 by its largest absolute value, which counts as 0.1 at least."""
+        return None if self.heat is None else np.asarray(self.heat / max(float(np.abs(self.heat).max()), _LOOK.least_full))
 
     @property
     def region(self) -> str | None:
@@ -94,8 +91,8 @@ def explain(
     """
     if out is not None:
         check_out(out, source, model, detector, font, kind=EXPLAINED)
-        if Path(out).suffix.lower() not in FORMATS:
-            raise MienError(f"The picture {str(out)!r} must end in {', '.join(FORMATS)}.")
+        if Path(out).suffix.lower() not in _LOOK.formats:
+            raise MienError(f"The picture {str(out)!r} must end in {', '.join(_LOOK.formats)}.")
     pipeline = FacePipeline(open_classifier(model, head, prior, labels), FaceCropper(detector, faces=faces), keep=True)
     choose_fonts((), font)
     if label is not None:
@@ -104,7 +101,7 @@ def explain(
         explanations = list(islice(_explanations(images, pipeline.classifier, label), MOST_FACES))
     if out is not None and any(each.heat is not None for each in explanations):
         picture = draw_explanations(explanations, font)
-        form, exif = FORMATS[Path(out).suffix.lower()], Image.Exif()
+        form, exif = _LOOK.formats[Path(out).suffix.lower()], Image.Exif()
         exif[ExifTags.Base.Software] = SOFTWARE
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         write_whole(Path(out), lambda part: picture.save(part, form, exif=exif), EXPLAINED)
@@ -129,7 +126,7 @@ def occlusion_map(classifier: Classifier, face: np.ndarray, label: str) -> tuple
     mean = face.mean(axis=(0, 1))
     log_odds = _log_odds(classifier.predict_proba(face[None]), index)
     heat, lowest = np.zeros((size, size)), 1.0
-    for share in SIDES:
+    for share in _LOOK.sides:
         total, weight = np.zeros((size, size)), np.zeros((size, size))
         profiles = _profiles(size, share)
         for down in profiles:  # a row of patches
@@ -140,7 +137,7 @@ def occlusion_map(classifier: Classifier, face: np.ndarray, label: str) -> tuple
             lowest = min(lowest, float(probabilities[:, index].min()))
             total += np.tensordot(log_odds - _log_odds(probabilities, index), opacity, axes=1)
             weight += opacity.sum(axis=0)
-        heat += total / np.maximum(weight, 1e-6) / len(SIDES)
+        heat += total / np.maximum(weight, 1e-6) / len(_LOOK.sides)
     return heat.astype(np.float32), lowest
 
 

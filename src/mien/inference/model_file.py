@@ -52,8 +52,7 @@ def fetch_model(name: str) -> Path:
         reason = first_line(problem)
         path = huggingface_hub.try_to_load_from_cache(parts[1], MODEL_FILE, revision=parts[2])
         if not isinstance(path, str):
-            advice = f"try again with a network, or get its {MODEL_FILE} otherwise and give --model that path."
-            raise MienError(f"The hub could not be reached ({reason}), and {name} is not cached; {advice}") from None
+            raise MienError(TABLES["no network"].format(reason, name)) from None
         LOGGER.warning("mien: the hub could not be reached (%s); using the cached %s", reason, name)
         return Path(path)
     try:
@@ -95,8 +94,7 @@ def check_file(path: Path, opener: Callable[[Path], object]) -> None:
     except OSError as problem:
         LOGGER.debug("no child process: %s", problem)
     if status not in (0, 1):
-        slow, crash = f"takes more than {seconds} seconds for a few faces", "takes too much memory, or crashes ONNX Runtime"
-        raise MienError(told or f"{name} {slow if status == -TOO_SLOW else crash}; give a {MODEL_FILE} of mien.")
+        raise MienError(told or TABLES["slow" if status == -TOO_SLOW else "crash"].format(name, seconds))
     _passed.add(key)
     if status == 1:  # no child process could be started
         opener(path)

@@ -26,7 +26,7 @@ from mien.labels import LabelSet
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
-FIRST, LAST, PANDAS, SUFFIXES = itemgetter("first", "last", "pandas", "suffixes")(load_table(__file__))
+FIRST, LAST, PANDAS, SUFFIXES, RESUME = itemgetter("first", "last", "pandas", "suffixes", "resume")(load_table(__file__))
 SAFE_CSV = "csv that no spreadsheet runs"  # the format of --csv-safe
 ROW_GROUP = 8192  # rows of a Parquet file that are held in memory before they are written
 SOURCE_WIDTH = 24  # of the source in the table; of longer ones the end is shown, which tells the files of a folder apart
@@ -43,8 +43,7 @@ def column_values(prediction: Prediction) -> list[Any]:
     row |= dict(zip(("x1", "y1", "x2", "y2"), row.get("box", ()), strict=False))
     for name, point in row.get("landmarks", {}).items():
         row[f"{name}_x"], row[f"{name}_y"] = point
-    probabilities = row.get("probabilities", {})
-    return [*map(row.get, FIRST), *map(probabilities.get, prediction.labels), *map(row.get, LAST)]
+    return [*map(row.get, FIRST), *map(row.get("probabilities", {}).get, prediction.labels), *map(row.get, LAST)]
 
 
 def to_dataframe(predictions: Iterable[Prediction]) -> "pandas.DataFrame":
@@ -149,8 +148,7 @@ def _write_table(predictions: Iterable[Prediction], labels: LabelSet, stream: An
     widths = [-SOURCE_WIDTH, 4, -19, -max(5, *map(_width, names)), 10, *(max(4, _width(name)) for name in names)]
     if stream.isatty() and sum(abs(width) + 2 for width in widths) - 2 > shutil.get_terminal_size().columns:
         widths = widths[:5]  # without the probabilities, so that a row stays on its line
-    header = ["source", "face", "box", "label", "confidence", *names]
-    stream.write("  ".join(map(_padded, header, widths)) + "\n")
+    stream.write("  ".join(map(_padded, ["source", "face", "box", "label", "confidence", *names], widths)) + "\n")
     for prediction in predictions:
         cells, note = [_source_cell(prediction, encoding)], ""
         if prediction.note and not prediction.error:
@@ -315,7 +313,7 @@ class ResumeLog(RowLog):
     def finish(self, format: str) -> Tally:
         """Convert the log to the output file, and remove it."""
         if "-" in self._names and (others := +self.logged):
-            raise MienError(self._other_input(next(iter(others))))
+            raise MienError(RESUME["input"].format(str(self.path), next(iter(others))))
         threshold = self._header["settings"].get("threshold", 0.0)
         rows = (Prediction.from_dict(line, self._labels, threshold) for line in islice(self.lines(), 1, None))
         tally = write_whole(self._out, lambda path: write_file(rows, self._labels, format, path), PREDICTIONS)
@@ -344,17 +342,13 @@ class ResumeLog(RowLog):
             raise MienError(f"{str(self.path)!r} is not the log of an unfinished run, or damaged; remove it.") from None
 
     def _check_header(self, header: dict[str, Any]) -> None:
-        own, log = self._header, f"The unfinished run in {str(self.path)!r}"
+        own, log = self._header, str(self.path)
         for name, wanted in own["settings"].items():
             if (found := header["settings"].get(name)) != wanted:
-                raise MienError(f"{log} has {name} {found}, not {wanted}; use the same options, or remove that file.")
+                raise MienError(RESUME["setting"].format(log, name, found, wanted))
         if others := sorted(set(header["names"]).difference(own["names"])):
-            raise MienError(self._other_input(others[0]))
+            raise MienError(RESUME["input"].format(log, others[0]))
         if header["labels"] != own["labels"]:
-            raise MienError(f"{log} has the labels {', '.join(header['labels'])}; use the same model, or remove that file.")
+            raise MienError(RESUME["labels"].format(log, ", ".join(header["labels"])))
         if header["replaced"] not in (None, own["replaced"]):
-            advice = f"choose another --out, or remove {str(self.path)!r}"
-            raise MienError(f"{str(self._out)!r} has changed since that run began; {advice}.")
-
-    def _other_input(self, name: str) -> str:
-        return f"The unfinished run in {str(self.path)!r} also has the input {name!r}; name it too, or remove that file."
+            raise MienError(RESUME["output"].format(log, str(self._out)))

@@ -6,11 +6,12 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from mien.errors import MienError, check_number
+from mien.errors import MienError, check_number, load_table
 from mien.images import prepare
 from mien.inference.classifier import DEFAULT_MODEL, UNSURE, Classifier, Prior, open_classifier, usable_cores
 from mien.inference.detection import Detector, FaceCropper, overlaps
@@ -22,10 +23,7 @@ from mien.inference.sources import Source, listed
 from mien.inputs import pixels_in_flight, reason_of
 
 SMOOTHING = 0.1  # default time constant in seconds: docs/predict.md measures what each saves in changes, and costs in accuracy
-TRACK_LIFETIME = 2.0  # seconds that a track survives without its face: enough for a look aside, where detectors lose a face
-MIN_OVERLAP = 0.3  # intersection over union of one face's boxes (Bewley et al., Simple Online and Realtime Tracking, 2016)
-SPEED_SMOOTHING = 0.1  # time constant in seconds of the moving average over a face's speed, since boxes jitter
-MOST_VIDEOS = 64  # videos whose tracks are kept at once: frames from the caller may come from several in turn
+TRACKING = SimpleNamespace(**load_table(__file__))
 MOST_THREADS = 8  # default limit of threads: each holds an image and a detector, some 100 MB
 
 
@@ -224,13 +222,6 @@ class Track:
     average: np.ndarray | None = None  # (K,), smoothed probabilities
     averaged: float = 0.0  # time of the last update of the average in seconds
 
-    def update_average(self, probabilities: np.ndarray, time_constant: float) -> np.ndarray:
-        """Add the probabilities (K,) of the last detection to the average, and return it."""
-        before = probabilities if self.average is None else self.average
-        self.average = smooth(before, probabilities, self.seen - self.averaged, time_constant)
-        self.averaged = self.seen
-        return self.average.astype(np.float32)
-
 
 class Tracker:
     """Tracks faces by overlap (Bochinski et al., High-Speed Tracking-by-Detection Without Using Image Information, 2017)."""
@@ -243,7 +234,7 @@ class Tracker:
     def update(self, boxes: Sequence[tuple[float, float, float, float]], time: float) -> list[Track]:
         """Match the boxes of the next frame with tracks; a time before the last one, as in damaged videos, counts as that."""
         time = max(self._time, time)
-        self.tracks = [track for track in self.tracks if track.seen == self._time or time - track.seen <= TRACK_LIFETIME]
+        self.tracks = [track for track in self.tracks if track.seen == self._time or time - track.seen <= TRACKING.lifetime]
         self._time = time
         found = np.array(boxes, np.float64).reshape(-1, 4)
         matches: dict[int, Track] = {}
@@ -252,7 +243,7 @@ class Tracker:
             free = [index for index in range(len(found)) if index not in matches]
             places = [track.box + extrapolate * np.tile(track.speed, 2) * (time - track.seen) for track in tracks]
             overlap = overlaps(np.reshape(places, (-1, 4)), found[free])
-            while overlap.size and overlap.max() >= MIN_OVERLAP:
+            while overlap.size and overlap.max() >= TRACKING.min_overlap:
                 row, column = divmod(int(overlap.argmax()), overlap.shape[1])
                 matches[free[column]] = tracks[row]
                 overlap[row], overlap[:, column] = -1.0, -1.0
@@ -264,7 +255,7 @@ class Tracker:
             track = matches[index]
             if (elapsed := time - track.seen) > 0:
                 shift = (box - track.box).reshape(2, 2).mean(axis=0)  # of the centre
-                track.speed = smooth(track.speed, shift / elapsed, elapsed, SPEED_SMOOTHING)
+                track.speed = smooth(track.speed, shift / elapsed, elapsed, TRACKING.speed_smoothing)
             track.box, track.seen = box, time
         return [matches[index] for index in range(len(found))]
 
@@ -286,13 +277,15 @@ class TrackSmoother:
             tracker = Tracker()
         tracker.frame = first.frame
         self._videos[first.source] = tracker
-        if len(self._videos) > MOST_VIDEOS:
+        if len(self._videos) > TRACKING.most_videos:
             del self._videos[next(iter(self._videos))]
         faces = [(row, row.box, row.probabilities) for row in rows if row.box is not None and row.probabilities is not None]
         tracks = tracker.update([box for _, box, _ in faces], first.time)
-        tracked = [
-            replace(row, track=track.number, probabilities=track.update_average(probabilities, self._smoothing))
-            for track, (row, _, probabilities) in sorted(zip(tracks, faces, strict=True), key=lambda pair: pair[0].number)
-        ]
+        tracked = []
+        for track, (row, _, now) in sorted(zip(tracks, faces, strict=True), key=lambda pair: pair[0].number):
+            before = now if track.average is None else track.average
+            track.average = smooth(before, now, track.seen - track.averaged, self._smoothing)
+            track.averaged = track.seen
+            tracked.append(replace(row, track=track.number, probabilities=track.average.astype(np.float32)))
         tracked += [row for row in rows if row.error]
         return [replace(row, face=number) for number, row in enumerate(tracked)] or rows

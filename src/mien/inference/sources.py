@@ -33,12 +33,8 @@ Source: TypeAlias = Item | Iterable[Item]  # the sources of `predict`: an item, 
 SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Mapping, Image.Image)  # one input although some can be iterated
 VIDEO_SUFFIXES = frozenset(images.FORMATS["suffixes of videos"].split())  # of files whose content is nothing else
 ZIP_SUFFIX = ".zip"
-STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://", "srt://", "/dev/video")  # of streams, cameras
-FAULTS = {"zip": ("is damaged or no zip", "copy or download it again")}
-FAULTS["video"] = ("is damaged or not a video", "save it as MP4 (H.264)")
 LONGEST_LINE = 2**28  # bytes of a line on standard input, which may be a photo or video in base64
 FETCH_SECONDS, LARGEST_DOWNLOAD = 30.0, 100 * 2**20  # for one photo: seconds, and bytes
-TENSOR = "A tensor is no image; give an array, uint8 (H, W, 3) in RGB, such as tensor.permute(1, 2, 0).numpy()."
 
 
 def listed(
@@ -47,7 +43,7 @@ def listed(
     """List the images of a source on demand, those of videos and cameras already read, without the files to `skip` by name."""
     check_number("`every`", every, 1)
     if hasattr(source, "requires_grad"):
-        raise MienError(TENSOR)
+        raise MienError(images.FORMATS["tensor"])
     return _list_images(source, every, skip, fetch)
 
 
@@ -100,7 +96,7 @@ def _list_item(item: Any, name: str, every: int, skip: Callable[[str], bool], fe
         else:
             yield from _list_name(path, every, skip, fetch) if content is None else _list_file(name, content, every, skip)
     elif hasattr(item, "requires_grad"):
-        yield Frame(name, error=TENSOR)
+        yield Frame(name, error=images.FORMATS["tensor"])
     else:
         own_name = getattr(item, "filename", "") or getattr(item, "name", "")
         if hasattr(item, "read"):
@@ -163,7 +159,7 @@ def _list_file(name: str, file: images.ImageSource, every: int, skip: Callable[[
         elif not skip(name):
             yield from video_frames(name, every, file if isinstance(file, bytes) else None)
     except Exception as problem:  # whatever is wrong with a file concerns only this one
-        yield Frame(name, error=failure(f"{kind} {name!r}", problem, *FAULTS[kind]))
+        yield Frame(name, error=failure(f"{kind} {name!r}", problem, **images.FORMATS["faults"][kind]))
 
 
 def _kind(path: str) -> str:  # "image", "video", "zip" or ""
@@ -198,8 +194,7 @@ def _report_left_out(kind: str, name: str, is_empty: bool, left_out: list[str], 
     if is_empty:
         yield Frame(name, error=f"The {kind} {name!r} holds no images (.jpg, .png or the like){advice}.")
     elif left_out:
-        held = f"the {kind} {name!r} also holds {len(left_out):,} of videos and zips, which are not read"
-        LOGGER.warning("mien: %s; name them themselves, such as %r", held, left_out[0])
+        LOGGER.warning(images.FORMATS["left out"].format(kind, name, len(left_out), left_out[0]))
 
 
 def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
@@ -229,7 +224,7 @@ def zipped(name: str, file: str | BinaryIO) -> Iterator[Frame | Unread]:
 
 def is_stream(name: str) -> bool:
     """Tell whether a name is the address of a stream, or the device file of a camera."""
-    return name.lower().startswith(STREAMS)
+    return name.lower().startswith(tuple(images.FORMATS["streams"]))
 
 
 def _is_photo_address(name: str, fetch: bool = False) -> bool:
@@ -285,8 +280,7 @@ def not_a_file_reason(name: str) -> str:
         advice = FETCH_ADVICE if name[:4].lower() == "http" else "download the photo first and give its path"
         return f"{name!r} is an address, not a path; {advice}."
     if name == "-" or (name.startswith(("/dev/", "/proc/self/fd/")) and not name.startswith("/dev/shm/")):
-        advice = "save it to a file, then give its path. (`mien predict -` reads a list of paths there.)"
-        return f"{name!r} is no file, and no photo is read from standard input; {advice}"
+        return str(images.FORMATS["stdin"].format(name))
     return "" if name else "An empty name is not a path; give the path of a photo."
 
 

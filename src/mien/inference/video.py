@@ -11,25 +11,22 @@ from contextlib import contextmanager, suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO, cast
 
 import av
 import numpy as np
 from PIL import Image
 
-from mien.errors import MienError
+from mien.errors import MienError, load_table
 from mien.files import DRAWN, temporary_path, write_whole
 from mien.images import FORMATS
 from mien.inference.prediction import Frame
 from mien.inputs import IN_FLIGHT, SMALL, check_pixels, open_file, pixel_limit, reason_of
 
-LARGEST_CAMERA = 99  # cameras are numbered from 0; on a command line a longer number is the name of a file
-OPEN_SECONDS, READ_SECONDS = 10.0, 10.0  # seconds to wait for a stream to open, and for its next data
+LIMITS = SimpleNamespace(**load_table(__file__))
 FETCH_ADVICE = "download it first and give its path, or let `mien predict --fetch` (in Python fetch=True) download it"
-RECONNECTIONS, WAIT_SECONDS = 3, 2.0  # attempts to open a broken stream again without a frame in between, and seconds before
-FRAME_SHARE = 1 / 4  # limit of a frame's pixels, as a share of an image's: a decoder holds several frames
 VIDEO_SUFFIX = ".mp4"  # container of drawn videos
-ENCODERS = ("libx264", "libopenh264", "mpeg4")  # codecs of drawn videos, best first: H.264, which browsers play, else MPEG-4
 TIME_BASE = Fraction(1, 1000)  # unit of the times of a drawn video's frames, in seconds
 SOFTWARE = "mien predict --draw"  # EXIF tag Software of a drawn picture, by which `DRAWN` recognises it
 # the same for a drawn video, at its end: a box of free space, which players skip (ISO/IEC 14496-12, 8.1.2)
@@ -57,21 +54,21 @@ def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Ite
         if cut_off or video.failure or (number < 0 and video.damaged):
             problem = f"is cut off or damaged after {number + 1:,} frames"
         elif number < 0:
-            larger = f", or frames of more than {pixel_limit() * FRAME_SHARE / 1e6:g} megapixels" if not video.pixels else ""
-            problem = f"holds no frames that can be decoded{larger}"
+            problem = "holds no frames that can be decoded"
+            if not video.pixels:
+                problem += f", or frames of more than {pixel_limit() * LIMITS.frame_share / 1e6:g} megapixels"
         elif video.damaged:
             problem = f"is damaged (frames skipped: {video.damaged:,})"
         else:
             return
-        problem = f"The video {name!r} {problem}; copy or download it again."
-        yield Frame(name, error=problem, frame=number + 1, time=seconds)
+        yield Frame(name, error=f"The video {name!r} {problem}; copy or download it again.", frame=number + 1, time=seconds)
 
 
 def camera_frames(number: int, every: int = 1) -> Iterator[Frame]:
     """Read every N-th frame of a camera for as long as they are asked for; their time counts from the first."""
     name = f"camera {number}"
-    if not 0 <= number <= LARGEST_CAMERA:
-        yield Frame(name, error=f"Cameras are numbered from 0 to {LARGEST_CAMERA}; there is no {number}.")
+    if not 0 <= number <= LIMITS.largest_camera:
+        yield Frame(name, error=f"Cameras are numbered from 0 to {LIMITS.largest_camera}; there is no {number}.")
         return
     yield from _live_frames(name, partial(_open_camera, number), every, FORMATS["errors of cameras"], reconnections=0)
 
@@ -79,16 +76,16 @@ def camera_frames(number: int, every: int = 1) -> Iterator[Frame]:
 def stream_frames(address: str, every: int = 1) -> Iterator[Frame]:
     """Read every N-th frame of a network stream or device file, with the seconds since the first connection as time."""
     options = _pixel_options() | ({"rtsp_transport": "tcp"} if address.startswith("rtsp") else {})
-    form, waits = "v4l2" if address.startswith("/dev/") else None, (OPEN_SECONDS, READ_SECONDS)
+    form, waits = "v4l2" if address.startswith("/dev/") else None, (LIMITS.open_seconds, LIMITS.read_seconds)
     connect = partial(av.open, address, format=form, options=options, timeout=waits, metadata_errors="replace")
-    return _live_frames(address, connect, every, FORMATS["errors of streams"], RECONNECTIONS)
+    return _live_frames(address, connect, every, FORMATS["errors of streams"], LIMITS.reconnections)
 
 
 def _live_frames(name: str, connect: Callable[[], Any], every: int, errors: list[str], reconnections: int) -> Iterator[Frame]:
     start, number, failed = time.monotonic(), 0, 0
     while failed <= reconnections:
         if failed:
-            time.sleep(WAIT_SECONDS)
+            time.sleep(LIMITS.wait_seconds)
         try:
             with connect() as container:
                 video = _Video(container)
@@ -130,7 +127,7 @@ class _Video:
         self._stream = stream = max(streams, key=_pixels)  # others are previews
         self.pixels = _pixels(stream)  # 0 where FFmpeg refused them
         if self.pixels:
-            check_pixels(stream.width, stream.height, FRAME_SHARE)
+            check_pixels(stream.width, stream.height, LIMITS.frame_share)
         stream.thread_type = "AUTO"
         if self.pixels > SMALL:  # each thread decodes a frame of its own
             stream.codec_context.thread_count = min(os.cpu_count() or 1, max(1, int(IN_FLIGHT / 4 / self.pixels)))
@@ -181,7 +178,7 @@ class _Video:
         try:
             shape = self._stream.sample_aspect_ratio or 1
             width = max(1, round(decoded.width * shape)) if 0.1 < shape < 10 else decoded.width
-            check_pixels(width, decoded.height, FRAME_SHARE)
+            check_pixels(width, decoded.height, LIMITS.frame_share)
             pixels = decoded.to_ndarray(format="rgb24", width=width, height=decoded.height)
             pixels = np.ascontiguousarray(_upright(pixels, decoded.side_data.get("DISPLAYMATRIX")))
         except Exception:
@@ -191,7 +188,7 @@ class _Video:
 
 
 def _pixel_options() -> dict[str, str]:
-    return {"max_pixels": str(int(min(pixel_limit() * FRAME_SHARE, 2**31 - 1)))}
+    return {"max_pixels": str(int(min(pixel_limit() * LIMITS.frame_share, 2**31 - 1)))}
 
 
 def _pixels(stream: Any) -> int:
@@ -209,11 +206,11 @@ def _upright(pixels: np.ndarray, matrix: Any) -> np.ndarray:
 
 def _open_camera(number: int) -> Any:
     if sys.platform == "darwin":
-        return av.open(str(number), format="avfoundation", options={"framerate": "30"}, timeout=OPEN_SECONDS)
+        return av.open(str(number), format="avfoundation", options={"framerate": "30"}, timeout=LIMITS.open_seconds)
     if sys.platform == "win32":
         names = [device.description or device.name for device in av.enumerate_input_devices("dshow")]
-        return av.open(f"video={names[number]}", format="dshow", timeout=OPEN_SECONDS)
-    return av.open(f"/dev/video{number}", format="v4l2", timeout=OPEN_SECONDS)
+        return av.open(f"video={names[number]}", format="dshow", timeout=LIMITS.open_seconds)
+    return av.open(f"/dev/video{number}", format="v4l2", timeout=LIMITS.open_seconds)
 
 
 def _stated_size(file: BinaryIO) -> int:
@@ -254,7 +251,7 @@ class DrawnVideo:
         self.path = folder / f"{stem}{VIDEO_SUFFIX}"
         self._part = temporary_path(self.path)
         self._size, self._last = size, -1
-        codec = next((name for name in ENCODERS if name in av.codecs_available), None)
+        codec = next((name for name in LIMITS.encoders if name in av.codecs_available), None)
         with saving("video", self.path):
             if codec is None:
                 raise OSError("PyAV has no encoder for it")

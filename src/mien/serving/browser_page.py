@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +83,7 @@ def describe(classifier: Classifier) -> dict[str, Any]:
         "threshold": UNSURE,
         "smoothing": SMOOTHING,
         "search": load_table(detection.__file__),
-        "framing": asdict(detection.YUNET_FRAMING),
+        "framing": detection.YUNET_FRAMING._asdict(),
         "columns": columns(classifier.labels),
     }
 

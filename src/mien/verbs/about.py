@@ -104,10 +104,9 @@ class Diagnosis:
     def table(self) -> str:
         """Format it as text for a terminal; the last lines say what to do, or that nothing is."""
         installed = ", ".join(f"{name}=={number}" for name, number in self.packages.items())
-        lacks = [f"{', '.join(names)}: {_TEXTS['lacks'][extra]}" for extra, names in self.missing.items()]
         parts = {
             "packages": textwrap.wrap(installed, 100, break_on_hyphens=False),
-            "missing": lacks,
+            "missing": [f"{', '.join(names)}: {_TEXTS['lacks'][extra]}" for extra, names in self.missing.items()],
             "runs on": [name.removesuffix("ExecutionProvider") for name in self.providers],
             "GPU": self.gpus,
             "models": [f"{name:<12}  {result}" for name, result in self.models.items()],

@@ -18,7 +18,7 @@ import yaml
 
 from mien.data.faceset import FaceSet
 from mien.data.source import DataSource
-from mien.errors import MienError, check_number, first_line, say
+from mien.errors import MienError, check_number, first_line, load_table, say
 from mien.files import HUB_FILES, INT8_MODEL, check_file, check_place, files_in, identity, write_whole
 from mien.inputs import parse_yaml
 from mien.labels import select_changes
@@ -26,6 +26,8 @@ from mien.verbs import inputs_of, read_data, require
 
 if TYPE_CHECKING:
     from mien.evaluation.metrics import PairedTest, Proportion
+
+_REFUSALS = load_table(__file__)
 
 
 @dataclass(frozen=True)
@@ -157,8 +159,7 @@ def push(
         import huggingface_hub
 
         if huggingface_hub.get_token() is None:
-            advice = "log in with `hf auth login`, set HF_TOKEN to one with write access, or add --dry-run to upload nothing"
-            raise MienError(f"There is no token of the Hugging Face hub; {advice}.")
+            raise MienError(_REFUSALS["no token"])
     if out is not None:  # it may be missing, empty, or what an earlier push wrote, maybe with files of other names
         if files_in(Path(out)) and not HUB_FILES[".md"].matches(Path(out, "README.md")):
             raise MienError(f"The folder {str(out)!r} holds other files; choose another --out.")
@@ -246,14 +247,12 @@ def _upload(folder: Path, to: str, private: bool) -> str:
         api.upload_folder(repo_id=to, folder_path=folder, commit_message="Upload a model with mien push")
         return url
     except hub.HFValidationError as problem:
-        sentence = f"{to!r} is not a valid name on the hub ({first_line(problem)})."
+        sentence = _REFUSALS["name"].format(to, first_line(problem))
     except hub.HfHubHTTPError as problem:
         status, message = problem.response.status_code, (problem.server_message or first_line(problem)).rstrip(".")
-        sentence = f"The hub rejected {to} (status {status}): {message}."
-        if status in (401, 403):
-            sentence = f"The hub does not let this token write to {to}; log in with one that may (`hf auth login`)."
+        sentence = _REFUSALS["no access" if status in (401, 403) else "rejected"].format(to, status, message)
     except Exception as problem:  # the hub's client passes on the errors of its HTTP library
         if isinstance(problem, MienError) or (isinstance(problem, OSError) and problem.filename is not None):
             raise  # the error above, or one of this machine's disk
-        sentence = f"The hub could not be reached ({first_line(problem)}); run the same again with a network connection."
+        sentence = _REFUSALS["no network"].format(first_line(problem))
     raise MienError(sentence)
