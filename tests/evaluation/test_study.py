@@ -12,7 +12,6 @@ from mien.evaluation.comparison import Answers
 from mien.training.recipe import load_recipe
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-import few_faces
 from study import FIGURES, STUDIES, compare_variants, compute_figures, varied
 
 LABELS = ("happy", "sad", "neutral", "disgust")
@@ -136,23 +135,3 @@ def test_a_change_of_one_key_of_a_part_leaves_its_others():
     changed = varied(base, {"augmentation": {"erasing": 0.0}, "network_options": None})
     assert (changed.augmentation.erasing, changed.network_options) == (0.0, None)
     assert changed.augmentation.rotation == base.augmentation.rotation > 0
-
-
-def test_the_table_of_few_faces_has_the_means_and_only_the_sizes_that_are_complete():
-    random, data = np.random.default_rng(0), "runs/faces"
-    answers = {
-        (data, size, start): [random.binomial(1, 0.3 + 0.1 * place, 500).astype(float) for _ in range(2 - (size == 350))]
-        for size in few_faces.SIZES[:2]
-        for place, start in enumerate(few_faces.STARTS)
-    }
-    lines = few_faces.write_up(answers, {data: np.tile([1.0, 0.0], 250)}, seeds=2).splitlines()
-    assert [cell.strip() for cell in lines[0].split("|")[1:-1]] == ["`faces`, 500 faces", "70 faces"]
-    assert "50.0% (45.6% to 54.4%)" in lines[2]
-    accuracies = {start: [each.mean() for each in answers[data, 70, start]] for start in few_faces.STARTS}
-    for start, line in zip(few_faces.STARTS, (lines[3], *lines[4::2]), strict=True):
-        assert line.startswith(f"| {start} ")
-        assert f"| {100 * np.mean(accuracies[start]):.1f}% (" in line
-        assert f"seeds {100 * min(accuracies[start]):.1f} to {100 * max(accuracies[start]):.1f}" in line
-    last = np.mean(accuracies["random weights"]) - np.mean(next(iter(accuracies.values())))
-    assert f"| {100 * last:+.1f} (" in lines[-1]
-    assert len(lines) == 3 + 1 + 2 * 3
