@@ -13,7 +13,8 @@ from scipy.stats import beta
 from torch import Tensor
 
 from mien.data.faceset import FaceSet, fits_in_memory
-from mien.training.recipe import Augmentation, Recipe
+from mien.errors import MienError
+from mien.training.recipe import MISTAKES, Augmentation, Recipe, call_own
 
 BLOCK, WINDOW = 256, 128  # consecutive rows, and blocks whose rows are shuffled, where faces do not fit into memory
 SIDES = 16  # that a blurred face is shrunk to: a matrix each, so that the size is drawn on the device
@@ -152,6 +153,10 @@ def worsen(faces: Tensor, how: Augmentation) -> Tensor:
         faces = faces + how.noise * torch.randn_like(faces)
     if how.erasing:
         faces = _erase(faces, how.erasing)
+    if how.function:
+        given, faces = faces.shape, call_own(how.function, faces)
+        if faces.shape != given:
+            raise MienError(MISTAKES["own faces"].format(name=how.function, given=tuple(given), found=tuple(faces.shape)))
     return faces
 
 
