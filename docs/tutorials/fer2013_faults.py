@@ -1,0 +1,2 @@
+# %% [markdown]
+# # fer2013_faults

@@ -1,0 +1,2 @@
+# %% [markdown]
+# # honest_figures
