@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import hashlib
+import html
 import io
 import os
 import posixpath
@@ -33,8 +34,8 @@ PAGES = {
 }
 """The file of the repository that is each of these pages of the site."""
 
-BESIDE = {"mien.serving.create_app": "mien.serving.app.create_app", "mien.scaling.predict_dataset": "mien.scaling.predict_dataset"}
-"""Public names that are not in `mien.__all__`, and where they are defined."""
+BESIDE = ("mien.serving.create_app", "mien.scaling.predict_dataset")
+"""Public names that are not in `mien.__all__`."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -63,7 +64,20 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     pattern = r"(?P<before>!?\[(?P<text>[^\]]*)\])\((?P<target>[^)#:\s]+)(?P<fragment>#[^)\s]*)?\)"
     parts = re.split(r"(^```.*?^```$)", markdown, flags=re.MULTILINE | re.DOTALL)  # code stays as it is
-    return "".join(part if part.startswith("```") else re.sub(pattern, replaced, part) for part in parts)
+    texts = (part if part.startswith("```") else _with_bars(re.sub(pattern, replaced, part)) for part in parts)
+    return "".join(texts)
+
+
+def _with_bars(text: str) -> str:
+    r"""Write code with bars, such as `a \| b`, as HTML in tables, since Python-Markdown would show the backslash."""
+
+    def as_html(code: re.Match[str]) -> str:
+        return f"<code>{html.escape(code[1]).replace(chr(92) + '|', '&#124;')}</code>"
+
+    def row(line: re.Match[str]) -> str:
+        return re.sub(r"`([^`]*)`", lambda code: as_html(code) if r"\|" in code[1] else code[0], line[0])
+
+    return re.sub(r"^\|.*$", row, text, flags=re.MULTILINE)
 
 
 def command_line() -> str:
@@ -87,7 +101,7 @@ def _block(text: str, language: str = "text") -> list[str]:
 
 def python_names() -> str:
     """Write the page of the public names, for mkdocstrings to fill in."""
-    names = [f"mien.{name}" for name in mien.__all__ if not name.startswith("__")] + list(BESIDE)
+    names = [f"mien.{name}" for name in mien.__all__ if not name.startswith("__")] + [*BESIDE]
     lines = ["# Python", "", "Every public name. `import mien` loads each when it is first used.", ""]
     for name in names:
         lines += [f"::: {name}", ""]
@@ -106,17 +120,19 @@ def tutorial_files(path: Path) -> Iterator[tuple[str, str | bytes]]:
             parts.append(cell.source)
             continue
         parts.append("\n".join(_block(cell.source, "python")))
-        for number, output in enumerate(cell.get("outputs", ())):
-            data = output.get("data", {})
+        outputs = cell.get("outputs", ())
+        if printed := "".join(output.text for output in outputs if output.output_type == "stream"):
+            parts.append("\n".join(_block(printed)))
+        for number, data in enumerate(output.get("data", {}) for output in outputs):
             if "image/png" in data:
                 name = f"{path.stem}-{len(parts)}-{number}.png"
                 yield name, base64.b64decode(data["image/png"])
                 parts.append(f'<div class="output" markdown>\n![What the cell above draws]({name})\n</div>')
+            elif "text/markdown" in data:
+                parts.append(data["text/markdown"])
             elif "text/html" in data:
-                html = re.sub(r"<style.*?</style>|\n\s*", "", data["text/html"], flags=re.DOTALL)
-                parts.append(f'<div class="output">{html}</div>')
-            elif text := output.get("text") or data.get("text/plain"):
-                parts.append("\n".join(_block(text)))
+                table = re.sub(r"<style.*?</style>|\n\s*", "", data["text/html"], flags=re.DOTALL)
+                parts.append(f'<div class="output">{table}</div>')
     title, *rest = parts
     download = f"[Download this tutorial as a notebook]({path.stem}.ipynb){{ download }}"
     yield f"{path.stem}.md", "\n\n".join([title, download, *rest])
