@@ -92,7 +92,8 @@ def visited(site):
 
 def search(page, words):
     page.click("label[for=__search] >> nth=0")
-    page.fill("input[name=query]", words)
+    page.click("input[name=query]")
+    page.keyboard.type(words)
     page.wait_for_selector(".md-search-result__item a")
     return page.locator(".md-search-result__item a").evaluate_all("links => links.map(link => link.href)")
 
