@@ -38,7 +38,7 @@ docs: export MIEN_TUTORIALS = run
 docs: export NO_MKDOCS_2_WARNING = 1
 docs: setup
 	$(BIN)/python -m mkdocs build --strict
-	@echo "open site/index.html, or run: $(BIN)/python -m http.server -d site"
+	@echo "open site/index.html in a browser"
 
 format: setup
 	$(BIN)/ruff format .

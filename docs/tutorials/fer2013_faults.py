@@ -116,7 +116,7 @@ listed["reason"].str.replace(r"copy of \d+", "copy of a row", regex=True).value_
 
 # %% [markdown]
 # Here the list has rows of training only, and a test row is never left out, so two models, with and without the list, are measured on the same faces. Where copies in training have
-# different labels, all of them are listed. The group of a black image is blank, whatever its labels. Uncertain findings, such as dark images, are not listed.
+# different labels, all of them are listed. Black images are listed as blank. Uncertain findings, such as dark images, are not listed.
 #
 # ## What the list changes
 #
