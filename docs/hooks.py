@@ -8,6 +8,7 @@ import io
 import os
 import posixpath
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -144,14 +145,16 @@ def executed(path: Path, folder: Path = ROOT / "build" / "tutorials") -> Any:
     import nbformat
     from nbclient import NotebookClient
 
-    sources = [path, *sorted((ROOT / "src").rglob("*.py"))]
+    sources = [path, *sorted(each for each in (ROOT / "src").rglob("*") if each.is_file() and each.suffix != ".pyc")]
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
     kept = folder.resolve() / f"{path.stem}-{digest}.ipynb"
     if kept.is_file():
         return nbformat.read(kept, as_version=4)
     work = kept.with_suffix("")
+    shutil.rmtree(work, ignore_errors=True)  # of a run that failed
     work.mkdir(parents=True)
     notebook = jupytext.read(path)
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(work)}}).execute()
     nbformat.write(notebook, kept)
+    shutil.rmtree(work)
     return notebook

@@ -65,6 +65,11 @@ def test_the_python_code_of_the_readme_runs(code, workplace, monkeypatch, capsys
     assert capsys.readouterr().out
 
 
+def flags_in(text):
+    """The flags of a text; --csv-safe and --csv_safe are the same one."""
+    return {f"--{name.replace('-', '_')}" for name in re.findall(r"(?<![\w-])--([a-z](?:[\w.-]*\w)?)", text)}
+
+
 @pytest.fixture(scope="module")
 def flags():
     """The flags of each verb, as its --help lists them."""
@@ -73,7 +78,7 @@ def flags():
         output = io.StringIO()
         with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
             main([verb, "--help"])
-        found[verb] = {"--help", *re.findall(r"--[a-z][\w.]*", output.getvalue())}
+        found[verb] = {"--help", *flags_in(output.getvalue())}
     return found
 
 
@@ -86,5 +91,4 @@ def test_the_commands_of_a_page_have_verbs_and_flags_that_exist(page, flags):
     for command in commands:
         for verb, words in re.findall(r"(?:^|\$ | )mien ([a-z]\w*)((?: [^#|&;]*)?)", command.partition("  #")[0]):
             if verb in VERBS:
-                used = set(re.findall(r"(?<![\w-])--[a-z][\w.]*", words))
-                assert used <= flags[verb] | {f"--data.{name}" for name in ("path", "KEY")}, command
+                assert flags_in(words) <= flags[verb] | {"--data.KEY", "--recipe.KEY"}, command
