@@ -91,7 +91,7 @@ def command_line() -> str:
 
 def _help(words: list[str]) -> str:
     output = io.StringIO()
-    with patch.dict(os.environ, COLUMNS="100"), contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
+    with patch.dict(os.environ, COLUMNS="88"), contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
         main([*words, "--help"])
     return output.getvalue().rstrip()
 
@@ -132,7 +132,7 @@ def tutorial_files(path: Path) -> Iterator[tuple[str, str | bytes]]:
             elif "text/markdown" in data:
                 parts.append(data["text/markdown"])
             elif "text/html" in data:
-                table = re.sub(r"<style.*?</style>|\n\s*", "", data["text/html"], flags=re.DOTALL)
+                table = re.sub(r"<style.*?</style>|(?<=<table)[^>]*|\n\s*", "", data["text/html"], flags=re.DOTALL)
                 parts.append(f'<div class="output">{table}</div>')
     title, *rest = parts
     download = f"[Download this tutorial as a notebook]({path.stem}.ipynb){{ download }}"

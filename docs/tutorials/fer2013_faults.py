@@ -94,7 +94,7 @@ figure, axes = plt.subplots(2, 6, figsize=(9, 4))
 for column, kind in enumerate(("exact-copy", "near-copy", "conflict")):
     found = audit.findings[kind]
     pairs = list(zip(found.rows, found.partners, strict=True))
-    for number, (row, partner) in enumerate(pairs[:4:2] if kind == "conflict" else pairs[-4::2]):
+    for number, (row, partner) in enumerate((pairs if kind == "conflict" else pairs[len(pairs) // 2 :])[:4:2]):
         for place, which in enumerate((row, partner)):
             axis = axes[number, 2 * column + place]
             axis.imshow(audit.faces.images[which], cmap="gray", vmin=0, vmax=255)

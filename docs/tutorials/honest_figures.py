@@ -40,7 +40,7 @@ print(len(faces), "faces:", dict(zip(faces.labels, faces.counts().tolist(), stri
 # %%
 data = mien.DataSource(DATA, group=GROUP)  # with the person of each face
 accuracies = [
-    mien.evaluate("mien-s", data, f"reports/embedded-{limit}", split="all", limit=limit, quiet=True).metrics.accuracy
+    mien.evaluate("mien-s", data, f"reports/embedded-{limit or 'all'}", split="all", limit=limit, quiet=True).metrics.accuracy
     for limit in (28, None)
 ]
 for accuracy in accuracies:
@@ -130,7 +130,7 @@ folds = mien.train(recipe, data, "runs/folds", folds=3, threads=1, quiet=True)
 print("\n".join(folds.table().splitlines()[:4]))
 
 # %% [markdown]
-# Each fold holds whole people, and the models of three folds differ by more than most people expect. The first interval takes every face for an observation of its own. The interval over groups draws whole people, and is never given as narrower: it is the one for new people. The accuracies of the folds show
+# Each fold holds whole people. The first interval takes every face for an observation of its own. The interval over groups draws whole people, and is never given as narrower: it is the one for new people. The accuracies of the folds show
 # how much the figure depends on who was held out. Five or ten folds train on more of the faces and take longer.
 #
 # ## Do two models differ?
@@ -138,7 +138,7 @@ print("\n".join(folds.table().splitlines()[:4]))
 # The embedded model without further training, on the same faces, against the models of the folds:
 
 # %%
-comparison = mien.compare(["runs/folds", "reports/embedded-None"])
+comparison = mien.compare(["runs/folds", "reports/embedded-all"])
 start = comparison.index("Is the difference")
 Markdown(comparison[start : comparison.index("| recall", start)])
 
@@ -154,4 +154,5 @@ Markdown(comparison[start : comparison.index("| recall", start)])
 # its models were chosen on PublicTest, and its figures say so.
 #
 # A short list for a paper: n and a 95% interval for each accuracy; intervals over people if there are several faces of each; the copies and how much they contribute; balanced accuracy or recalls beside accuracy, since
-# labels are unequal; the command, and the seeds. All of these are in `report/metrics.json`: [Evaluating a model](../evaluate.md).
+# labels are unequal; the command, and the seeds. The report has them in `metrics.json` (the command, if there was one), and
+# the run has the seed in `recipe.yaml`: [Evaluating a model](../evaluate.md).
