@@ -155,6 +155,8 @@ def executed(path: Path, folder: Path = ROOT / "build" / "tutorials") -> Any:
     work.mkdir(parents=True)
     notebook = jupytext.read(path)
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(work)}}).execute()
+    for earlier in kept.parent.glob(f"{path.stem}-*.ipynb"):
+        earlier.unlink()
     nbformat.write(notebook, kept)
     shutil.rmtree(work)
     return notebook
