@@ -45,6 +45,14 @@ def site(tmp_path_factory):
     return folder
 
 
+def test_every_page_of_the_navigation_and_of_the_docs_folder_exists(site):
+    named = set(re.findall(r"(\S+)\.md$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE))
+    written = {path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    built = {path.relative_to(site).with_suffix("").as_posix() for path in site.rglob("*.html")} - {"404"}
+    assert written <= named == built
+    assert len(named) > 25
+
+
 def test_the_pages_of_other_files_are_on_the_site(site):
     text = re.sub(r"<[^>]+>", "", (site / "reference/python.html").read_text(encoding="utf-8"))
     for name in ("mien.predict", "mien.FaceSet", "mien.serving.create_app", "mien.scaling.predict_dataset"):
