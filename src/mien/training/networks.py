@@ -1,12 +1,13 @@
 """The networks by name: mien's own, and `timm:<name>` for those of timm with a new head (Wightman, PyTorch Image Models)."""
 
 import os
+from collections import namedtuple
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from mien.training.recipe import MISTAKES, TIMM, Recipe, call_own
 
 # swish: Ramachandran et al., 2017; mish: Misra, 2019
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "swish": nn.SiLU, "mish": nn.Mish}
+NetworkSpec = namedtuple("NetworkSpec", "classes channels size dropout activation")  # what a user's network is built for
 
 
 def _act(recipe: Recipe) -> nn.Module:
@@ -223,19 +225,12 @@ def _import_timm(name: str) -> ModuleType:
 
 
 def own_network(recipe: Recipe, classes: int) -> nn.Module:
-    """Build a user's network, module:name, called with values of the recipe by their usual names, or with all as one `spec`."""
-    channels, size = recipe.channels, recipe.network_size
-    values = {
-        "classes": classes,
-        "channels": channels,
-        "size": size,
-        "dropout": recipe.dropout,
-        "activation": recipe.activation,
-    }
-    known = {**values, "num_classes": classes, "in_channels": channels, "in_chans": channels, "spec": SimpleNamespace(**values)}
-    network: nn.Module = call_own(recipe.network, known=known, **(recipe.network_options or {}))
+    """Build a user's network, module:name, called with values of the recipe by their usual names, or as one `spec`."""
+    spec = NetworkSpec(classes, recipe.channels, recipe.network_size, recipe.dropout, recipe.activation)
+    aliases = {"num_classes": classes, "in_channels": spec.channels, "in_chans": spec.channels, "spec": spec}
+    network: nn.Module = call_own(recipe.network, known=spec._asdict() | aliases, **(recipe.network_options or {}))
     try:
-        faces, count = torch.zeros(2, channels, size, size), torch.export.Dim("faces", min=1)
+        faces, count = torch.zeros(2, spec.channels, spec.size, spec.size), torch.export.Dim("faces", min=1)
         if (shape := network.eval()(faces).shape) != (2, classes):
             raise ValueError(f"it gives {tuple(shape)}")
         torch.export.export(network, (faces,), dynamic_shapes=({0: count},))  # fails now, and not after the training

@@ -288,8 +288,7 @@ def call_own(name: str, *arguments: Any, known: Mapping[str, Any] | None = None,
         return function(*arguments, **named, **options)
     except Exception as problem:  # whatever the module does
         *_, line = traceback.extract_tb(problem.__traceback__)
-        reason = f"{type(problem).__name__}: {first_line(problem)}, in line {line.lineno} of {line.filename}"
-        raise MienError(MISTAKES["own function"].format(name=name, reason=reason)) from problem
+        raise MienError(MISTAKES["own function"].format(name, type(problem).__name__, first_line(problem), line)) from problem
 
 
 def recipe_names() -> list[str]:
