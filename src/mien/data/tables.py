@@ -149,8 +149,8 @@ class _Manifest:
             raise MienError(KNOWN["mistakes"]["columns"].format(place, columns))
         if absent := [name for name in carried if name not in names]:
             others = [name for name in names if name and name not in (image, *self.shares)]
-            hint = suggestion(absent[0], [*others, "auto"], phrase=" Did you mean {!r}?")
-            raise MienError(KNOWN["mistakes"]["no column"].format(place, absent[0], ", ".join(others), hint))
+            hint = suggestion(name := absent[0], [*others, "auto"], "" if name.isidentifier() else KNOWN["re"], " Did you mean {!r}?")
+            raise MienError(KNOWN["mistakes"]["no column"].format(place, name, ", ".join(others), hint))
         self.tree, self.tables, self.image, self.carried = tree, tables, image, carried
         self.has_pixels = image.casefold() == "pixels"
         has_paths = first.bytes_column is None and not self.has_pixels
