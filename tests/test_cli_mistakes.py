@@ -243,6 +243,14 @@ def test_a_short_flag_is_answered_with_the_one_that_is_meant(flag, meant, capsys
     assert f"Did you mean {meant}?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words", ["evaluate mien-s --data x --out y --workers 2", "predict x.jpg --lr 2", "predict x.jpg --gpu 0"]
+)
+def test_a_short_flag_of_another_verb_gets_no_wrong_hint(words, capsys):
+    assert main(words.split()) == 2
+    assert "Did you mean" not in capsys.readouterr().err
+
+
 def test_python_m_mien_is_the_program():
     done = subprocess.run([sys.executable, "-m", "mien", "--version"], capture_output=True, text=True, check=False)
     assert done.stdout == f"mien {mien.__version__}\n"
