@@ -14,7 +14,7 @@ from mien.cli import main
 from mien.drawn import draw_faces
 from mien.errors import MienError
 from mien.training.networks import build_network, head_of
-from mien.training.recipe import Recipe, load_recipe
+from mien.training.recipe import Recipe, call_own, load_recipe
 
 MODULE = """
 import torch
@@ -151,3 +151,8 @@ def test_the_code_of_the_documentation_runs(faces, quick, tmp_path):
     shutil.copytree(faces / "train", "faces")
     exec(compile(dataset, "plugins.md", "exec"), {})
     assert mien.Classifier("runs/mine").labels == mien.Classifier("runs/first").labels
+
+
+def test_a_function_without_a_signature_can_be_an_augmentation():
+    faces = torch.rand(2, 1, 8, 8)
+    assert torch.equal(call_own("torch:sigmoid", faces), torch.sigmoid(faces))

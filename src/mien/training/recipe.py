@@ -283,8 +283,8 @@ def call_own(name: str, *arguments: Any, known: Mapping[str, Any] | None = None,
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # the module may be a file of the user's, but hides no installed one
     try:
-        function, known = pkgutil.resolve_name(name), known or {}
-        named = {key: known[key] for key in inspect.signature(function).parameters if key in known}
+        function = pkgutil.resolve_name(name)
+        named = {key: known[key] for key in inspect.signature(function).parameters if key in known} if known else {}
         return function(*arguments, **named, **options)
     except Exception as problem:  # whatever the module does
         *_, line = traceback.extract_tb(problem.__traceback__)
