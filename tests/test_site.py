@@ -4,7 +4,6 @@ import functools
 import http.server
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -83,19 +82,13 @@ def test_no_page_names_a_source_of_another_host(site):
 
 
 @pytest.fixture
-def visited(site):
+def visited(chromium):
     """A page in Chromium, 400 pixels wide, and the addresses it asks for."""
-    if (program := shutil.which("chromium")) is None:
-        pytest.skip("Chromium is not installed (on Debian: apt-get install chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
+    with chromium("--disable-dev-shm-usage") as browser:
         page, asked = browser.new_page(viewport={"width": 400, "height": 800}), []
         page.set_default_timeout(60_000)
         page.on("request", lambda request: asked.append(request.url))
         yield page, asked
-        browser.close()
 
 
 def search(page, words):
