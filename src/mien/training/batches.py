@@ -87,7 +87,7 @@ class TrainingBatches:
     def __init__(self, faces: DeviceFaces, recipe: Recipe, epoch: int, rank: int = 0, processes: int = 1) -> None:
         random = np.random.default_rng((recipe.seed, epoch))
         rows = np.arange(len(faces))
-        if recipe.balance.augment_minorities:
+        if has_copies := recipe.balance.augment_minorities:
             rows = np.concatenate([rows, minority_copies(faces.classes, recipe.seed)])
         if recipe.balance.sampler:
             places = random.choice(len(rows), len(rows), p=sampling_probabilities(faces.classes[rows]))
@@ -101,7 +101,6 @@ class TrainingBatches:
         self.part = min(recipe.batch_size, len(rows)) // processes
         self.batch_size = self.part * processes
         self.order = torch.from_numpy(rows[places]).to(faces.images.device)
-        has_copies = recipe.balance.augment_minorities
         self.is_copy = torch.from_numpy(places >= len(faces)).to(faces.device) if has_copies else None
 
     def __len__(self) -> int:
