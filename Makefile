@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # tests run in JOBS processes, each with one thread
 test: export OMP_NUM_THREADS = 1
 
-.PHONY: demo test slow setup format clean
+.PHONY: demo test slow docs setup format clean
 
 demo: setup
 	$(BIN)/mien demo --out demo
@@ -32,6 +32,13 @@ test: setup
 slow: setup
 	@echo "== slow tests"
 	$(BIN)/pytest -m slow
+
+# the tutorials run once for each state of the sources, and what they print is kept in build/tutorials
+docs: export MIEN_TUTORIALS = run
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: setup
+	$(BIN)/python -m mkdocs build --strict
+	@echo "open site/index.html in a browser"
 
 format: setup
 	$(BIN)/ruff format .
@@ -54,4 +61,4 @@ $(VENV)/installed:
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo site build

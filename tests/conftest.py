@@ -1,6 +1,7 @@
 import os
 import shutil
 import signal
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -85,14 +86,27 @@ def quick():
     return QUICK
 
 
-@pytest.fixture(scope="module")  # playwright's event loop runs until the end; other tests of this process start their own
-def open_page():
-    """Open a file in Chromium at a width in pixels: its page, which no script has changed."""
+@pytest.fixture(scope="session")
+def chromium():
+    """Open Debian's Chromium with some flags: a context manager that gives the browser."""
     if (program := shutil.which("chromium")) is None:
         pytest.skip("Chromium is not installed (on Debian: apt-get install chromium)")
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+
+    @contextmanager
+    def opened(*flags):
+        with api.sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", *flags])
+            yield browser
+            browser.close()
+
+    return opened
+
+
+@pytest.fixture(scope="module")  # playwright's event loop runs until the end; other tests of this process start their own
+def open_page(chromium):
+    """Open a file in Chromium at a width in pixels: its page, which no script has changed."""
+    with chromium() as browser:
 
         def open_file(path, width, scheme="light"):
             page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
@@ -100,4 +114,3 @@ def open_page():
             return page
 
         yield open_file
-        browser.close()

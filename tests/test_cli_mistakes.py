@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+import mien
 from mien.cli import main
 from mien.inference.classifier import Classifier
 from mien.training import loop
@@ -226,3 +227,30 @@ def test_a_printed_recipe_is_a_recipe_file(tmp_path, capsys):
     assert main(["recipes", "mien-s"]) == 0
     (tmp_path / "own.yaml").write_text(capsys.readouterr().out)
     assert load_recipe(tmp_path / "own.yaml") == load_recipe("mien-s")
+
+
+@pytest.mark.parametrize(
+    ("flag", "meant"),
+    [
+        ("--lr", "--recipe.optimizer.learning_rate"),
+        ("--epochs", "--recipe.epochs"),
+        ("--bs", "--recipe.batch_size"),
+        ("--workers", "--threads"),
+    ],
+)
+def test_a_short_flag_is_answered_with_the_one_that_is_meant(flag, meant, capsys):
+    assert main(["train", "mien-s", "--data", "x", "--out", "y", flag, "1"]) == 2
+    assert f"Did you mean {meant}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", ["evaluate mien-s --data x --out y --workers 2", "predict x.jpg --lr 2", "predict x.jpg --gpu 0"]
+)
+def test_a_short_flag_of_another_verb_gets_no_wrong_hint(words, capsys):
+    assert main(words.split()) == 2
+    assert "Did you mean" not in capsys.readouterr().err
+
+
+def test_python_m_mien_is_the_program():
+    done = subprocess.run([sys.executable, "-m", "mien", "--version"], capture_output=True, text=True, check=False)
+    assert done.stdout == f"mien {mien.__version__}\n"

@@ -265,8 +265,9 @@ def _explain_mistake(parser: Any, problem: str, flags: Mapping[str, Any], words:
         before = words[words.index(unknown[1]) - 1] if unknown[1] in words[1:] else ""
         if unknown[1].startswith("--"):
             name, names = unknown[1].split("=")[0].removeprefix("--"), [flag.removeprefix("--") for flag in flags]
-            names = [each for each in names if each.endswith(f".{name.replace('-', '_')}")][:1] or names
-            hint = suggestion(name, names, phrase=" Did you mean --{}?", cutoff=0.3 if len(names) == 1 else 0.6)
+            meant = MESSAGES["short names"].get(name, name.replace("-", "_"))
+            same = [each for each in names if each.rpartition(".")[2] == meant]
+            hint = f" Did you mean --{same[0]}?" if same else suggestion(name, names, phrase=" Did you mean --{}?")
         elif flags.get(before) == 0:
             hint = f" {before} takes no value."
         elif "--data.path" in flags:

@@ -7,6 +7,11 @@ from mien.evaluation.record import TrainingCopies
 from mien.evaluation.report import Report, cautions
 
 
+def part_of(gap, share):
+    """What copies are worth: the gap times their share of the rows."""
+    return Difference(share * gap.value, share * gap.low, share * gap.high)
+
+
 def cautions_of_training(record):
     return cautions(record, "training_cautions.txt")
 
@@ -68,7 +73,7 @@ def test_copies_counted_take_the_place_of_a_likelihood(record, record_of):
     trained = replace(record, model=record.model | {"trained_on": {"path": "faces"}}, data=record.data | {"split": "all"})
     without = record_of([(80, 10, 10), (20, 70, 10)], [0, 0]).all_rows
     gap = Difference(0.5, -0.1, 0.9)
-    copies = TrainingCopies("signatures", 900, 2, 1, proportion(3, 3), without, gap, gap.times(0.6))
+    copies = TrainingCopies("signatures", 900, 2, 1, proportion(3, 3), without, gap, part_of(gap, 0.6))
     counted = replace(trained, training_copies=copies)
     assert cautions_of_training(counted) == []
     assert cautions(counted)[0] == (
@@ -82,7 +87,7 @@ def test_copies_counted_take_the_place_of_a_likelihood(record, record_of):
 def test_many_faces_that_resemble_training_faces_are_a_caution_of_its_own(record, record_of):
     without = record_of([(80, 10, 10)], [0]).all_rows
     gap = Difference(0.5, -0.1, 0.9)
-    copies = TrainingCopies("signatures", 900, 0, 4, proportion(4, 4), without, gap, gap.times(0.8))
+    copies = TrainingCopies("signatures", 900, 0, 4, proportion(4, 4), without, gap, part_of(gap, 0.8))
     found = cautions_of_training(replace(record, training_copies=copies))
     assert found[0].startswith("4 of the 5 faces resemble training faces closely: most likely the same people, studio or clips")
     assert "--data.group" in found[0]
@@ -95,7 +100,7 @@ def test_many_faces_that_resemble_training_faces_are_a_caution_of_its_own(record
 def with_copies(record, record_of, exact, alike, **fields):
     gap = Difference(0.5, -0.1, 0.9)
     without = record_of([(80, 10, 10)], [0]).all_rows
-    copies = TrainingCopies("signatures", 900, exact, alike, proportion(4, 4), without, gap, gap.times(0.8))
+    copies = TrainingCopies("signatures", 900, exact, alike, proportion(4, 4), without, gap, part_of(gap, 0.8))
     return replace(record, training_copies=copies, **fields)
 
 

@@ -22,8 +22,3 @@ def test_turning_the_groups_turns_the_interval():
     one, other = proportion(20, 25), proportion(31, 50)
     there, back = difference(one, other), difference(other, one)
     assert (there.value, there.low, there.high) == pytest.approx((-back.value, -back.high, -back.low))
-
-
-def test_a_part_of_it_is_scaled_with_its_interval():
-    found = difference(proportion(56, 70), proportion(48, 80)).times(0.25)
-    assert (found.value, found.low, found.high) == pytest.approx((0.05, 0.0131, 0.0835), abs=1e-4)

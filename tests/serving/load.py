@@ -1,4 +1,4 @@
-"""Load `mien serve` on this machine, and send it bad requests: python tests/serving/load.py [--seconds 60] [--bad 10000]
+"""Load `mien serve` on this machine, and send it bad requests: python tests/serving/load.py [--seconds 60] [--workers 2]
 
 Prints the answers by status, the throughput beside that of prediction in one process, the growth of memory over the second
 half, and the answers to bad requests. Sends to 127.0.0.1 only, and stops by itself.
@@ -87,15 +87,21 @@ async def ask(port, content):
             await writer.wait_closed()
 
 
+def workers_of(pid):
+    """A server's process and those that it started."""
+    return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+
+
 def cpu_seconds(pid):
-    """CPU time of a process, which depends little on what else runs on the machine."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """CPU time of a server, which depends little on what else runs on the machine."""
+    fields = [Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split() for each in workers_of(pid)]
+    return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
 
 
 def memory(pid):
-    """Resident memory of a process in MB."""
-    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
+    """Resident memory of a server in MB."""
+    texts = [Path(f"/proc/{each}/status").read_text() for each in workers_of(pid)]
+    return sum(int(re.search(r"VmRSS:\s+(\d+)", each)[1]) for each in texts) / 1024
 
 
 async def load(port, pid, bodies, seconds, connections=64):
@@ -222,9 +228,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--bad", type=int, default=10_000)
+    parser.add_argument("--workers", type=int, default=1)
     given, bodies = parser.parse_args(), photos()
     before, own_cpu = in_process(bodies, given.seconds / 6)
-    with server() as (process, port):
+    with server("--workers", given.workers) as (process, port):
         asyncio.run(ask(port, request(bodies[0])))
         cpu = cpu_seconds(process.pid)
         statuses, throughput, samples = asyncio.run(load(port, process.pid, bodies, given.seconds))
@@ -232,12 +239,12 @@ def main():
     after, _ = in_process(bodies, given.seconds / 6)
     own = (before + after) / 2
     print(f"CPU time of a photo {1000 * cpu:.1f} ms, in process {1000 * own_cpu:.1f} ms: {own_cpu / cpu:.0%}")
-    print(f"{usable_cores()} cores; 64 connections for {given.seconds:g} s: {dict(statuses)}")
+    print(f"{usable_cores()} cores, {given.workers} workers; 64 connections for {given.seconds:g} s: {dict(statuses)}")
     print(f"{throughput:.1f} photos/s, in process {before:.1f} before and {after:.1f} after: {throughput / own:.0%}")
     print(
         f"memory {samples[0]:.0f} MB at first, {samples[-1]:.0f} MB at last, growth over the second half {growth(samples):.1%}"
     )
-    with server("--send_seconds", 2) as (process, port):
+    with server("--send_seconds", 2, "--workers", given.workers) as (process, port):
         start = time.perf_counter()
         statuses = asyncio.run(abuse(port, bodies[0], given.bad))
         seconds = time.perf_counter() - start

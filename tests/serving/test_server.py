@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import io
 import json
+import os
 import re
 import signal
 import socket
@@ -200,6 +201,37 @@ def test_bad_requests_get_no_server_error(photo):
     assert said == "mien: stopped\n"
 
 
+def test_workers_share_requests_and_counts_and_a_killed_one_is_replaced(photo):
+    def count(text, name):
+        return float(re.search(rf"^{name} (.*)$", text.decode(), re.MULTILINE)[1])
+
+    async def photos(port, number):
+        return await asyncio.gather(*(load.ask(port, load.request(photo)) for _ in range(number)))
+
+    def workers(pid):
+        return [each for each in load.workers_of(pid)[1:] if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()]
+
+    with load.server("--workers", 2, "--threads", 1) as (process, port):
+        assert {status for status, _ in asyncio.run(photos(port, 24))} == {200}
+        first = workers(process.pid)
+        busy = sum(load.cpu_seconds(each) > 0.5 for each in first)
+        metrics = load.request(b"", path="/metrics", method="GET")
+        _, counts = ask(port, metrics)
+        os.kill(first[0], signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while len(workers(process.pid)) < 2 or first[0] in workers(process.pid):
+            assert time.monotonic() < deadline, "no new worker"
+            time.sleep(0.1)
+        statuses = {status for status, _ in asyncio.run(photos(port, 8))}
+        _, later = ask(port, metrics)
+        process.terminate()
+        assert process.wait(30) == 0
+        said = process.stderr.read()
+    assert (len(first), busy, statuses, said) == (2, 2, {200}, "mien: stopped\n")
+    assert (count(counts, "mien_images_total"), count(later, "mien_images_total")) == (24, 32)
+    assert count(later, "mien_pending") == 0
+
+
 @pytest.mark.slow
 def test_the_service_keeps_its_promises_under_load():
     """Lower bars than the figures in docs/serving.md, which are measured on a machine that does nothing else."""
@@ -301,7 +333,7 @@ def test_a_port_in_use_is_told(capsys):
 
 @pytest.mark.slow
 def test_the_load_can_be_measured():
-    words = [sys.executable, load.__file__, "--seconds", "2", "--bad", "20"]
+    words = [sys.executable, load.__file__, "--seconds", "2", "--bad", "20", "--workers", "2"]
     done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=300)
     assert "photos/s, in process" in done.stdout
     assert "afterwards a photo gets 200" in done.stdout

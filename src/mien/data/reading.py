@@ -152,7 +152,7 @@ def with_groups(faces: FaceSet, how: str) -> FaceSet:
         try:
             compiled = re.compile(pattern)
         except re.error as error:
-            raise MienError(f"{pattern!r} in --data.group is not a regular expression: {error}.") from None
+            raise MienError(f"'{pattern}' in --data.group is not a regular expression: {error}.") from None
         if not compiled.groups:
             raise MienError(MISTAKES["no parentheses"].format(pattern))
         found = [compiled.search(each if "/" in pattern else PurePosixPath(each).name) for each in ids]

@@ -147,10 +147,10 @@ class _Manifest:
         if image is None or not (self.label or len(self.shares) > 1):
             columns = ", ".join([name[:20] for name in names[:8]] + ["..."] * (len(names) > 8))
             raise MienError(KNOWN["mistakes"]["columns"].format(place, columns))
-        if absent := [name for name in carried if name not in names]:
+        if absent := next((name for name in carried if name not in names), ""):
             others = [name for name in names if name and name not in (image, *self.shares)]
-            hint = suggestion(absent[0], [*others, "auto"], phrase=" Did you mean {!r}?")
-            raise MienError(KNOWN["mistakes"]["no column"].format(place, absent[0], ", ".join(others), hint))
+            hint = suggestion(absent, [*others, "auto"], "" if absent.isidentifier() else KNOWN["re"], " Did you mean {!r}?")
+            raise MienError(KNOWN["mistakes"]["no column"].format(place, absent, ", ".join(others), hint))
         self.tree, self.tables, self.image, self.carried = tree, tables, image, carried
         self.has_pixels = image.casefold() == "pixels"
         has_paths = first.bytes_column is None and not self.has_pixels

@@ -156,7 +156,7 @@ class Answers(NamedTuple):
     labels: tuple[str, ...]  # in the model's order
     truth: np.ndarray  # (N,), int64
     predicted: np.ndarray  # (N,), int64
-    groups: np.ndarray | None  # (N,), str; None if the faces were measured without
+    groups: np.ndarray | None = None  # (N,), str; None if the faces were measured without
 
 
 class ComparedRun(NamedTuple):

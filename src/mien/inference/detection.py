@@ -32,7 +32,6 @@ class Framing(NamedTuple):
 
 
 YUNET_FRAMING = Framing(**_SEARCH.framing)
-"""FER-2013's square."""
 
 
 def crop_face(image: np.ndarray, face: Face, framing: Framing | None) -> np.ndarray:
@@ -240,9 +239,12 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:  # (N, 4), (M
 
 def _rotated(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Turn an image counterclockwise on a canvas that holds all of it; also the rotation (2, 2) and shift (2,) into it."""
-    picture, turn = Image.fromarray(image), _rotation(degrees)
-    rotated = picture.rotate(degrees, Image.Resampling.BILINEAR, expand=True, fillcolor=(128, 128, 128))
-    return np.asarray(rotated), turn, np.array(rotated.size) / 2 - turn @ (np.array(picture.size) / 2)
+    turn, size = _rotation(degrees), np.array(image.shape[1::-1])
+    canvas = np.ceil(np.abs(turn) @ size - 1e-6).astype(int)  # as in the page; that of Image.rotate can be a pixel larger
+    shift = canvas / 2 - turn @ (size / 2)
+    data = tuple(np.column_stack([turn.T, -turn.T @ shift]).ravel().tolist())  # where each pixel of the canvas comes from
+    how, gray = (Image.Transform.AFFINE, data, Image.Resampling.BILINEAR), (128, 128, 128)
+    return np.asarray(Image.fromarray(image).transform(tuple(canvas.tolist()), *how, fillcolor=gray)), turn, shift
 
 
 def _rotation(degrees: float) -> np.ndarray:  # counterclockwise, y down
@@ -255,8 +257,7 @@ def _mapped_back(face: Face, matrix: np.ndarray, shift: np.ndarray, degrees: flo
     scale = float(np.sqrt(abs(np.linalg.det(matrix))))
     middle = matrix @ np.reshape(face.box, (2, 2)).mean(axis=0) + shift
     half = np.array(face.size) * scale / 2
-    if abs(np.sin(np.radians(degrees))) > np.sin(np.radians(45)):
-        half = half[::-1]
+    half = half[::-1] if abs(np.sin(np.radians(degrees))) > np.sin(np.radians(45)) else half
     box = tuple(np.concatenate([middle - half, middle + half]).tolist())
     landmarks = None if face.landmarks is None else face.landmarks @ matrix.T + shift
     return Face(box, face.score, landmarks, face.angle + degrees)

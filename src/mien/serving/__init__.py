@@ -25,6 +25,7 @@ LEAST = {  # of the limits; whole numbers where it is one
     "send_seconds": 1e-3,
     "queue": 0,
     "threads": 1,
+    "workers": 1,
 }
 TYPES: dict[str, tuple[str, tuple[type, ...]]] = {  # of the other parameters, and what messages call them
     "model": ("a name or a path", (str, Path)),
@@ -105,6 +106,7 @@ def serve(
     port: int = 8000,
     token: str | None = None,
     no_auth: bool = False,
+    workers: int = 1,
     **options: Any,
 ) -> None:
     """Answer HTTP requests: predictions for programs, and a page that predicts in the browser.
@@ -119,12 +121,14 @@ def serve(
             default that in MIEN_TOKEN, which other users of the machine do not see. Where other machines reach the service,
             it has at least 16 characters.
         no_auth: listen without a token on an address that other machines reach; not together with a token.
+        workers: processes that share the requests, each with its own model, queue and threads; several answer more requests,
+            since Python runs one thread of a process at a time.
         **options: see `create_app`.
 
     Raises:
         MienError: as `create_app` does, or if it cannot listen there.
     """
-    _check({"model": model, "host": host, "token": token, "no_auth": no_auth, **options}, "--")
+    _check({"model": model, "host": host, "token": token, "no_auth": no_auth, "workers": workers, **options}, "--")
     origin = "MIEN_TOKEN is set" if token is None else "--token is given"
     token = os.environ.get("MIEN_TOKEN") or None if token is None else token
     if no_auth and token is not None:
@@ -132,7 +136,9 @@ def serve(
     app = create_app(model, token=token, **options)  # first, since it says which packages are missing
     from mien.serving.server import run
 
-    run(app, host, port, token, no_auth)
+    threads = max(1, app.state.predictor.threads // workers) if options.get("threads") is None else options["threads"]
+    make_app = partial(create_app, model, token=token, **{**options, "threads": threads})
+    run(app, host, port, token, no_auth, workers, make_app)
 
 
 def page(*, out: str | Path, model: str | Path | None = None) -> str:

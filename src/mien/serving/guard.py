@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import os
 import time
 from http import HTTPStatus
 from typing import Any
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 
 from fastapi import HTTPException
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,6 +21,7 @@ from mien.serving.predictor import RETRY, Predictor
 OPEN_PATHS = ("/health", "/ready")  # need no token: they say only whether the service works
 PATHS = (*OPEN_PATHS, "/predict", "/model", "/metrics", "/docs", "/openapi.json")  # each has its own counts
 SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)  # upper ends of the classes of times in /metrics
+COUNTS = "PROMETHEUS_MULTIPROC_DIR"  # where several processes write their counts, as prometheus_client names it
 MOST_HEAD = 2**14  # bytes of the headers and the query of a request
 BUSY = "There are too many requests; try again later."
 HEADERS = {
@@ -37,12 +40,13 @@ def problem(status: int, detail: str, headers: Any = None, **more: Any) -> JSONR
 
 
 class Metrics:
-    """Counts of one app for Prometheus."""
+    """Counts for Prometheus, of one app, or of those of several processes together."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.registry = CollectorRegistry()
-        new: dict[str, Any] = {"registry": self.registry}
-        ProcessCollector(**new)
+        together = COUNTS in os.environ
+        (MultiProcessCollector if together else ProcessCollector)(registry=self.registry)
+        new: dict[str, Any] = {"registry": None if together else self.registry}
         self.requests = Counter("mien_requests", "Requests.", ("path", "status"), **new)
         self.seconds = Histogram("mien_predict_seconds", "Times of requests to /predict.", buckets=SECONDS, **new)
         kinds = {
@@ -52,7 +56,9 @@ class Metrics:
             "failed": "Rows with an error.",
         }
         self.tally = {name: Counter(f"mien_{name}", text, **new) for name, text in kinds.items()}
-        Gauge("mien_pending", "Requests that wait or are processed.", **new).set_function(lambda: predictor.pending)
+        pending = Gauge("mien_pending", "Requests that wait or are processed.", multiprocess_mode="livesum", **new)
+        predictor.count_pending = pending.set
+        pending.set(0)
 
 
 class Guard:

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -43,6 +43,7 @@ class Predictor:
         self.threads = min(usable_cores(), MOST_THREADS) if threads is None else threads
         self.classifier = open_classifier(model)
         self.max_images, self.pending = max_images, 0  # requests that wait or are processed
+        self.count_pending: Callable[[float], None] = lambda _: None
         self._most_pixels, self._max_seconds, self._most_pending = max_megapixels * 1e6, max_seconds, self.threads + queue
         # a detector holds its least score; the latest ones are kept, since opening one takes as long as searching an image
         self._open = lru_cache(8)(lambda score: open_detector(detector, score, max_faces))
@@ -68,6 +69,7 @@ class Predictor:
             if self.is_full:
                 raise HTTPException(503, "There are too many requests; try again later.", RETRY)
             self.pending += 1
+            self.count_pending(self.pending)
             self._pool = self._pool or ThreadPoolExecutor(self.threads, thread_name_prefix="mien-serve")
             # all threads, where it is the only request; its own one, where each thread has a request
             threads = 0 if self.pending >= self.threads else self.threads // self.pending
@@ -90,6 +92,7 @@ class Predictor:
     def _count_done(self, _: Future[Any]) -> None:
         with self._lock:
             self.pending -= 1
+            self.count_pending(self.pending)
 
     def _rows(self, images: Iterable[Any], options: dict[str, Any], stop: threading.Event, threads: int) -> tuple[str, Tally]:
         MOST_PIXELS.set(self._most_pixels)  # the threads of the pool belong to the service, and the pipeline's take it over

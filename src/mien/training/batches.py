@@ -13,7 +13,8 @@ from scipy.stats import beta
 from torch import Tensor
 
 from mien.data.faceset import FaceSet, fits_in_memory
-from mien.training.recipe import Augmentation, Recipe
+from mien.errors import MienError
+from mien.training.recipe import MISTAKES, Augmentation, Recipe, call_own
 
 BLOCK, WINDOW = 256, 128  # consecutive rows, and blocks whose rows are shuffled, where faces do not fit into memory
 SIDES = 16  # that a blurred face is shrunk to: a matrix each, so that the size is drawn on the device
@@ -86,7 +87,7 @@ class TrainingBatches:
     def __init__(self, faces: DeviceFaces, recipe: Recipe, epoch: int, rank: int = 0, processes: int = 1) -> None:
         random = np.random.default_rng((recipe.seed, epoch))
         rows = np.arange(len(faces))
-        if recipe.balance.augment_minorities:
+        if has_copies := recipe.balance.augment_minorities:
             rows = np.concatenate([rows, minority_copies(faces.classes, recipe.seed)])
         if recipe.balance.sampler:
             places = random.choice(len(rows), len(rows), p=sampling_probabilities(faces.classes[rows]))
@@ -100,7 +101,6 @@ class TrainingBatches:
         self.part = min(recipe.batch_size, len(rows)) // processes
         self.batch_size = self.part * processes
         self.order = torch.from_numpy(rows[places]).to(faces.images.device)
-        has_copies = recipe.balance.augment_minorities
         self.is_copy = torch.from_numpy(places >= len(faces)).to(faces.device) if has_copies else None
 
     def __len__(self) -> int:
@@ -152,6 +152,10 @@ def worsen(faces: Tensor, how: Augmentation) -> Tensor:
         faces = faces + how.noise * torch.randn_like(faces)
     if how.erasing:
         faces = _erase(faces, how.erasing)
+    if how.function:
+        given, faces = faces.shape, call_own(how.function, faces)
+        if faces.shape != given:
+            raise MienError(MISTAKES["own faces"].format(name=how.function, given=tuple(given), found=tuple(faces.shape)))
     return faces
 
 

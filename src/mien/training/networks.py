@@ -1,6 +1,7 @@
 """The networks by name: mien's own, and `timm:<name>` for those of timm with a new head (Wightman, PyTorch Image Models)."""
 
 import os
+from collections import namedtuple
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from importlib import import_module
@@ -14,10 +15,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mien.errors import MienError, first_line, suggestion
-from mien.training.recipe import MISTAKES, TIMM, Recipe
+from mien.training.recipe import MISTAKES, TIMM, Recipe, call_own
 
 # swish: Ramachandran et al., 2017; mish: Misra, 2019
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "swish": nn.SiLU, "mish": nn.Mish}
+NetworkSpec = namedtuple("NetworkSpec", "classes channels size dropout activation")  # what a user's network is built for
 
 
 def _act(recipe: Recipe) -> nn.Module:
@@ -25,11 +27,12 @@ def _act(recipe: Recipe) -> nn.Module:
 
 
 def head_of(network: nn.Module) -> nn.Module:
-    """Find the classification head: by timm's own function, or the last dense layer."""
+    """Find the classification head: by timm's own function, or the last dense layer, or else the last one."""
     if get_classifier := getattr(network, "get_classifier", None):
         head = get_classifier()  # a tuple for some of timm's networks
         return head if isinstance(head, nn.Module) else nn.ModuleList(head)
-    return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+    layers = [module for module in network.modules() if list(module.parameters(recurse=False))]
+    return max(reversed(layers), key=lambda layer: isinstance(layer, nn.Linear))
 
 
 def six_conv(recipe: Recipe, classes: int) -> nn.Module:
@@ -221,6 +224,21 @@ def _import_timm(name: str) -> ModuleType:
     return timm
 
 
+def own_network(recipe: Recipe, classes: int) -> nn.Module:
+    """Build a user's network, module:name, called with values of the recipe by their usual names, or as one `spec`."""
+    spec = NetworkSpec(classes, recipe.channels, recipe.network_size, recipe.dropout, recipe.activation)
+    aliases = {"num_classes": classes, "in_channels": spec.channels, "in_chans": spec.channels, "spec": spec}
+    network: nn.Module = call_own(recipe.network, known=spec._asdict() | aliases, **(recipe.network_options or {}))
+    try:
+        faces, count = torch.zeros(2, spec.channels, spec.size, spec.size), torch.export.Dim("faces", min=1)
+        if (shape := network.eval()(faces).shape) != (2, classes):
+            raise ValueError(f"it gives {tuple(shape)}")
+        torch.export.export(network, (faces,), dynamic_shapes=({0: count},))  # fails now, and not after the training
+    except Exception as problem:  # whatever the network does
+        raise MienError(MISTAKES["own network"].format(recipe=recipe, classes=classes, reason=first_line(problem))) from problem
+    return network.train()
+
+
 @torch.no_grad()
 def input_failure(network: nn.Module, channels: int, side: int) -> str:
     """Return the network's error message for faces of this size; empty if it accepts them."""
@@ -246,8 +264,10 @@ def build_network(recipe: Recipe, classes: int, pretrained: Path | None = None) 
     """Build a recipe's network with random weights from torch's global generator; those of timm as `timm_backbone` does."""
     if (name := recipe.network).startswith(TIMM):
         return timm_backbone(recipe, classes, pretrained)
+    if ":" in name:
+        return own_network(recipe, classes)
     if name not in NETWORKS:
-        hint = suggestion(name, NETWORKS, f"the networks are {', '.join(NETWORKS)}, and timm:<name>.")
+        hint = suggestion(name, NETWORKS, f"the networks are {', '.join(NETWORKS)}, timm:<name>, and module:name for your own.")
         raise MienError(f"There is no network {name!r}; {hint}")
     options = OPTIONS.get(name, ())
     if unknown := set(recipe.network_options or {}).difference(options):

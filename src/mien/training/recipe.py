@@ -1,9 +1,13 @@
 """Everything that determines the trained model: one frozen dataclass, one YAML file. Needs no torch."""
 
 import dataclasses
+import inspect
 import json
 import operator
 import os
+import pkgutil
+import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +18,7 @@ from typing import Any, Literal, cast, get_args, get_origin
 
 import yaml
 
-from mien.errors import MienError, in_plain_words, load_table, shortened, suggestion
+from mien.errors import MienError, first_line, in_plain_words, load_table, shortened, suggestion
 from mien.files import FileKind, check_place, sweep
 from mien.inference.model_file import ON_HUB, UNFINISHED
 from mien.inputs import LARGEST_YAML, parse_yaml, read_text
@@ -82,6 +86,8 @@ class Augmentation:
     """Probability of a poor camera: defocus of up to 1/32 of the side, and noise of up to a tenth of white."""
     erasing: float = 0.0
     """Probability of covering a random rectangle, 2 to 20% of the face (Zhong et al., 2020)."""
+    function: str | None = None
+    """Last, module:name of your own function of faces on the device, float32 (N, C, S, S), about 0 to 1, to the same shape."""
 
 
 @dataclass(frozen=True)
@@ -129,9 +135,9 @@ class Recipe:
     description: str = ""
     """One line for the list of recipes."""
     network: str = "compact_resnet"
-    """Name of a network of mien, or timm:<name> for a network of timm."""
+    """Name of a network of mien, timm:<name> for a network of timm, or module:name for a function or class of your own."""
     network_options: dict[str, Any] | None = None
-    """Options of the network: {"squeeze_excitation": true} for compact_resnet; for timm's, arguments of timm.create_model."""
+    """Options of the network: {"squeeze_excitation": true} for compact_resnet, arguments for others and timm.create_model."""
     weights: str | None = None
     """Initial weights of the same network: a run folder, a model (mien-s, a file, hf:owner/name) or a .safetensors file; or hub
     for timm's pretrained weights. Default: random weights."""
@@ -270,6 +276,19 @@ def check_folds(recipe: Recipe, processes: int) -> None:
     }
     if reasons := [why for name, why in MISTAKES["no folds"].items() if holds[name]]:
         raise MienError(f"--folds cannot be used with {reasons[0]}.")
+
+
+def call_own(name: str, *arguments: Any, known: Mapping[str, Any] | None = None, **options: Any) -> Any:
+    """Call a user's function or class, module:name, with those of the `known` values that it has parameters for."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # the module may be a file of the user's, but hides no installed one
+    try:
+        function = pkgutil.resolve_name(name)
+        named = {key: known[key] for key in inspect.signature(function).parameters if key in known} if known else {}
+        return function(*arguments, **named, **options)
+    except Exception as problem:  # whatever the module does
+        *_, line = traceback.extract_tb(problem.__traceback__)
+        raise MienError(MISTAKES["own function"].format(name, type(problem).__name__, first_line(problem), line)) from problem
 
 
 def recipe_names() -> list[str]:

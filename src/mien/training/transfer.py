@@ -64,7 +64,7 @@ class TrainedRun:
         recipe = parse_yaml(model.metadata.get("mien.recipe") or "{}", f"The recipe in {name}")
         if not recipe:
             raise MienError(MISTAKES["no recipe"].format(name=name))
-        if str(recipe.get("network", "")).startswith(TIMM):  # in which other layers are folded
+        if ":" in str(recipe.get("network", "")):  # timm's or the user's, in which other layers are folded
             raise MienError(MISTAKES["of timm"].format(name=name))
         return cls(recipe_from_dict(recipe), model.labels, model.path)
 

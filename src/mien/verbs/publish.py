@@ -247,12 +247,11 @@ def _upload(folder: Path, to: str, private: bool) -> str:
         api.upload_folder(repo_id=to, folder_path=folder, commit_message="Upload a model with mien push")
         return url
     except hub.HFValidationError as problem:
-        sentence = _REFUSALS["name"].format(to, first_line(problem))
+        raise MienError(_REFUSALS["name"].format(to, first_line(problem))) from None
     except hub.HfHubHTTPError as problem:
         status, message = problem.response.status_code, (problem.server_message or first_line(problem)).rstrip(".")
-        sentence = _REFUSALS["no access" if status in (401, 403) else "rejected"].format(to, status, message)
+        raise MienError(_REFUSALS["no access" if status in (401, 403) else "rejected"].format(to, status, message)) from None
     except Exception as problem:  # the hub's client passes on the errors of its HTTP library
         if isinstance(problem, MienError) or (isinstance(problem, OSError) and problem.filename is not None):
             raise  # the error above, or one of this machine's disk
-        sentence = _REFUSALS["no network"].format(first_line(problem))
-    raise MienError(sentence)
+        raise MienError(_REFUSALS["no network"].format(first_line(problem))) from None

@@ -1,6 +1,5 @@
 import http.server
 import io
-import shutil
 import threading
 from functools import partial
 
@@ -73,21 +72,18 @@ def encoded(image, format="PNG", **options):
 
 
 @pytest.fixture(scope="module")  # playwright's event loop runs until the end; other tests of this process start their own
-def browser(tmp_path_factory):
+def browser(chromium, tmp_path_factory):
     """Debian's Chromium, whose camera shows a drawn person."""
-    if (program := shutil.which("chromium")) is None:
-        pytest.skip("Chromium is not installed (on Debian: apt-get install chromium)")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
     camera = tmp_path_factory.mktemp("camera") / "camera.mjpeg"
     frames = [np.roll(draw_photo([name], seed=7)[0], 3 * (n % 4), axis=1) for name, count in CAMERA for n in range(count)]
     camera.write_bytes(b"".join(encoded(frame, "JPEG", quality=90) for frame in frames))
-    flags = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=program, args=[*flags, f"--use-file-for-fake-video-capture={camera}"]
-        )
+    flags = [
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-video-capture={camera}",
+    ]
+    with chromium(*flags) as browser:
         yield browser
-        browser.close()
 
 
 class Visits:

@@ -1,0 +1,5 @@
+"""`python -m mien`, the same as the program `mien`."""
+
+from mien.cli import program
+
+program()

@@ -1,0 +1,158 @@
+import re
+import shutil
+import sys
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import mien
+from mien.cli import main
+from mien.drawn import draw_faces
+from mien.errors import MienError
+from mien.training.networks import build_network, head_of
+from mien.training.recipe import Recipe, call_own, load_recipe
+
+MODULE = """
+import torch
+from torch import nn
+from mien.training.networks import NetworkSpec
+
+class Net(nn.Module):
+    def __init__(self, num_classes, in_channels, width=8):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(in_channels, width, 3, 2), nn.BatchNorm2d(width), nn.ReLU())
+        self.head = nn.Linear(width, num_classes)
+
+    def forward(self, faces):
+        return self.head(self.body(faces).mean((2, 3)))
+
+def by_spec(spec):
+    return nn.Sequential(nn.AvgPool2d(spec.size), nn.Flatten(), nn.Linear(spec.channels, spec.classes))
+
+def without_linear(classes, channels):
+    return nn.Sequential(nn.Conv2d(channels, classes, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+class Stuck(Net):
+    def forward(self, faces):
+        return super().forward(faces if faces.mean() > 0 else -faces)
+
+class Broken(Net):
+    def forward(self, faces):
+        return self.missing(faces)
+
+def five(classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(48 * 48, 5))
+
+def no_module():
+    return 7
+
+def needs(secret):
+    return secret
+
+darkened = []
+
+def darken(faces):
+    darkened.append((tuple(faces.shape), faces.dtype, float(faces.max())))
+    return faces * 0.5
+
+def shrink(faces):
+    return faces[..., ::2, ::2]
+
+def fail(faces):
+    return faces / "2"
+
+"""
+OPTIONS = ("--recipe.network_options", "null")
+
+
+@pytest.fixture(autouse=True)
+def module(tmp_path, monkeypatch):
+    """A module in the current folder, as users write one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    Path("mynets.py").write_text(MODULE)
+    yield import_module("mynets")
+    del sys.modules["mynets"]
+
+
+def test_a_network_of_the_user_is_trained_exported_and_predicts_without_its_code(faces, quick, capsys):
+    flags = ["--recipe.network", "mynets:Net", "--recipe.network_options", '{"width": 12}']
+    assert main(["train", "mien-s", "--data", str(faces), "--out", "run", *flags, *quick]) == 0
+    network = build_network(Recipe(network="mynets:Net", network_options={"width": 12}), 7)
+    assert network.body[0].out_channels == 12
+    Path("mynets.py").unlink()
+    model = mien.Classifier("run")
+    assert model.predict_proba(np.zeros((3, 48, 48), np.uint8)).shape == (3, 7)
+    assert b"mynets.py" not in Path("run/model.onnx").read_bytes()  # no place in the code
+
+
+@pytest.mark.parametrize("name", ["Net", "by_spec", "without_linear"])
+def test_it_may_take_a_spec_or_values_by_their_usual_names(name):
+    network = build_network(Recipe(network=f"mynets:{name}", channels=3, size=40), 5)
+    assert network(torch.zeros(2, 3, 40, 40)).shape == (2, 5)
+    assert list(head_of(network).parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("mynets:Gone", "mynets:Gone cannot be used (AttributeError: module 'mynets' has no attribute 'Gone'"),
+        ("nowhere:Net", "cannot be used (ModuleNotFoundError: No module named 'nowhere'"),
+        ("mynets:darkened", "cannot be used (TypeError: "),
+        ("mynets:no_module", "must be a torch.nn.Module that maps float32 (N, 1, 48, 48) to logits (N, 7)"),
+        ("mynets:needs", "cannot be used (TypeError: needs() missing 1 required positional argument: 'secret'"),
+        ("mynets:five", "(it gives (2, 5))"),
+        ("mynets:Broken", "('Broken' object has no attribute 'missing')"),
+        ("mynets:Stuck", "by operations that torch.export knows"),
+    ],
+)
+def test_what_is_no_network_is_said_before_any_training(name, says, faces, quick, capsys):
+    assert main(["train", "mien-s", "--data", str(faces), "--out", "run", "--recipe.network", name, *OPTIONS, *quick]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "Traceback" not in error
+    assert says in error
+    assert not Path("run").exists()
+
+
+def test_an_augmentation_of_the_user_changes_the_training_faces_on_the_device(module):
+    recipe, drawn = replace(load_recipe("mien-s"), epochs=1, batch_size=16), draw_faces(4, validation=0.25)
+
+    def train(function):
+        changed = replace(recipe, augmentation=replace(recipe.augmentation, function=function))
+        mien.train(changed, drawn, Path(function.partition(":")[2]), threads=1, quiet=True)
+
+    train("mynets:darken")
+    shape, dtype, _ = module.darkened[-1]
+    assert shape == (16, 1, 48, 48)
+    assert dtype == torch.float32
+    assert load_recipe("darken/recipe.yaml").augmentation.function == "mynets:darken"
+    with pytest.raises(
+        MienError, match=r"mynets:shrink must return faces of the shape \(\d+, 1, 48, 48\), not \(\d+, 1, 24, 24\)"
+    ):
+        train("mynets:shrink")
+    with pytest.raises(MienError, match=r"mynets:fail cannot be used \(TypeError: .*, in line \d+ of .*mynets.py\)"):
+        train("mynets:fail")
+
+
+@pytest.mark.slow
+def test_the_code_of_the_documentation_runs(faces, quick, tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
+    network, augmentation, dataset = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    for code in (network, augmentation):
+        Path(code.partition(".py")[0].removeprefix("# ") + ".py").write_text(code)
+    del sys.modules["mynets"]
+    flags = ["--recipe.network", "mynets:Net", "--recipe.network_options", '{"width": 48}']
+    flags += ["--recipe.augmentation.function", "myaugment:posterize"]
+    assert main(["train", "mien-s", "--data", str(faces), "--out", "runs/first", *flags, *quick]) == 0
+    shutil.copytree(faces / "train", "faces")
+    exec(compile(dataset, "plugins.md", "exec"), {})
+    assert mien.Classifier("runs/mine").labels == mien.Classifier("runs/first").labels
+
+
+def test_a_function_without_a_signature_can_be_an_augmentation():
+    faces = torch.rand(2, 1, 8, 8)
+    assert torch.equal(call_own("torch:sigmoid", faces), torch.sigmoid(faces))
