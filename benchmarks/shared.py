@@ -242,13 +242,24 @@ def epoch_faces(recipe: Recipe, faces: mien.FaceSet) -> tuple[int, mien.FaceSet]
     return int(count), arranged.split("validation" if recipe.own_validation else "test")
 
 
-def step_of(training: Training, trainings: Iterable[Training], kind: str, threads: int) -> Step:
-    """Estimate the time of a run by its own epochs, else by those of another run of its network, else by `SPEEDS`."""
-    left = max(0, training.recipe.epochs - len(training.read_log()["images_per_second"]))
-    on_cpu, on_gpu = SPEEDS.get(training.recipe.network, (50, 3000))
-    rate, source = float(on_cpu * threads if kind == "cpu" else on_gpu), "by a table"
-    for each in (training, *(other for other in trainings if other.recipe.network == training.recipe.network)):
-        if len(rates := each.read_log()["images_per_second"]):
+def cost(recipe: Recipe) -> float:
+    """Estimate the work of a step relative to the network without options; compact_resnet has some."""
+    options = recipe.network_options or {}
+    return float((options.get("width", 1) * 2 / options.get("stride", 2)) ** 2)
+
+
+def step_of(training: Training, trainings: Sequence[Training], kind: str, threads: int) -> Step:
+    """Estimate the time of a run by its own epochs, else by those of one with the same network, else by `SPEEDS`."""
+    recipe = training.recipe
+    left = max(0, recipe.epochs - len(training.read_log()["images_per_second"]))
+    on_cpu, on_gpu = SPEEDS.get(recipe.network, (50, 3000))
+    asked = [each.recipe for each in trainings if str(each.folder) in recipe.distillation.teachers]
+    work = cost(recipe) + sum(map(cost, asked)) / 3  # a teacher is not trained
+    rate, source = float(on_cpu * threads if kind == "cpu" else on_gpu) / work, "by a table"
+    alike = (recipe.network, recipe.network_options, len(asked))
+    for each in (training, *trainings):
+        of_each = (each.recipe.network, each.recipe.network_options, len(each.recipe.distillation.teachers))
+        if of_each == alike and len(rates := each.read_log()["images_per_second"]):
             rate, source = float(np.median(rates[-5:])), f"as in {each.name}"
             break
     return Step(training.name, left, VALIDATION * training.faces / rate, training.after, source)

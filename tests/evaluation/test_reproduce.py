@@ -17,6 +17,7 @@ from mien.evaluation.comparison import RunSummary
 from mien.training.recipe import Balance, Recipe
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+import make_models
 import reproduce
 from shared import (
     FINISH,
@@ -88,6 +89,28 @@ def test_no_plan_trains_beyond_its_time():
         busy = sum(START + planned[each.name].epochs * each.seconds for each in steps if each.name in planned)
         assert busy <= at_once * seconds
         assert all(planned[each.name].epochs <= each.epochs for each in steps if each.name in planned)
+
+
+def test_a_making_is_shortened_until_it_ends_in_time():
+    steps = [Step("teacher", 300, 2.0), Step("student", 100, 1.0, ("teacher",))]
+    share = make_models.fitting_share(steps, 1, 400.0)
+    ends = [
+        plan([each._replace(epochs=-(-percent * each.epochs // 100)) for each in steps], [], 1, inf)["student"].end
+        for percent in (round(100 * share), round(100 * share) + 1)
+    ]
+    assert ends[0] <= 400 < ends[1]
+    assert make_models.fitting_share(steps, 1, inf) == 1
+
+
+def test_a_making_changes_nested_settings_one_by_one():
+    recipe = make_models.changed(network_options={"stride": 1}, augmentation={"erasing": 0.3}, seed=3)
+    assert recipe.network_options == {"squeeze_excitation": True, "stride": 1}
+    assert (recipe.augmentation.erasing, recipe.augmentation.flip, recipe.seed, recipe.heads) == (
+        0.3,
+        0.5,
+        3,
+        ("label", "crowd"),
+    )
 
 
 def test_an_epoch_has_the_faces_that_training_goes_through(faces):

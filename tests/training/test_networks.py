@@ -79,3 +79,23 @@ def test_squeeze_and_excitation_is_an_option_of_the_compact_network():
     assert more == sum(2 * c * (c // 16) + c // 16 + c for c in (32, 64, 128, 224))
     with pytest.raises(MienError, match="six_conv has no option squeeze_excitation; its options are: none"):
         build_network(Recipe(network="six_conv", network_options={"squeeze_excitation": True}), 7)
+
+
+def test_the_compact_network_can_be_wider_and_keep_all_pixels_at_first():
+    base, fine, wide = (
+        build_network(Recipe(network="compact_resnet", network_options=o), 7) for o in ({}, {"stride": 1}, {"width": 2})
+    )
+    faces = torch.zeros(2, 1, 48, 48)
+    assert (base[:3](faces).shape, fine[:3](faces).shape, wide[:3](faces).shape) == (
+        (2, 32, 24, 24),
+        (2, 32, 48, 48),
+        (2, 64, 24, 24),
+    )
+    assert sum(p.numel() for p in fine.parameters()) == sum(p.numel() for p in base.parameters())
+    assert wide(faces).shape == (2, 7)
+
+
+@pytest.mark.parametrize("options", [{"stride": 3}, {"width": 0}, {"width": "2"}, {"width": True}])
+def test_options_of_the_compact_network_out_of_range_are_refused(options):
+    with pytest.raises(MienError, match="are stride, 1 or 2, and width"):
+        build_network(Recipe(network="compact_resnet", network_options=options), 7)

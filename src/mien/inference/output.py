@@ -117,8 +117,7 @@ def _write_jsonl(predictions: Iterable[Prediction], _: LabelSet, stream: Any) ->
 
 def _write_csv(predictions: Iterable[Prediction], labels: LabelSet, stream: Any, safe: bool = False) -> None:
     writer = csv.writer(stream, lineterminator="\n")
-    names = [name for name, _ in columns(labels)]
-    for row in chain([names], map(column_values, predictions)):
+    for row in chain([[name for name, _ in columns(labels)]], map(column_values, predictions)):
         writer.writerow(map(spreadsheet_safe, row) if safe else row)
         stream.flush()
 

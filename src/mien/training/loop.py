@@ -257,8 +257,7 @@ def choose_device(name: str) -> torch.device:
 
 def describe_hardware(device: torch.device, processes: int = 1) -> str:
     """Describe the hardware that a network is trained on, without the name of the machine."""
-    on_cuda = device.type == "cuda"
-    kind = torch.cuda.get_device_name(device) if on_cuda else f"{torch.get_num_threads()} {device.type} threads"
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} {device.type} threads"
     return f"{f'{processes} x ' if processes > 1 else ''}{kind}, torch {torch.__version__}"
 
 

@@ -84,10 +84,13 @@ def _dense(recipe: Recipe, classes: int, *widths: int, normalised: bool = False)
 
 def compact_resnet(recipe: Recipe, classes: int) -> nn.Module:
     """Build the compact network: four residual blocks at 24, 12, 6 and 3 pixels, 1.05M parameters, 34M multiply-adds."""
-    squeeze, widths = bool((recipe.network_options or {}).get("squeeze_excitation")), (32, 64, 128, 224)
-    blocks = [ResidualBlock(recipe, inputs, outputs, squeeze, pool=True) for inputs, outputs in pairwise((widths[0], *widths))]
     # the stem halves the face at once, since the embedded model must classify one within a millisecond on one core
-    return _resnet(recipe, classes, blocks, widths, stride=2)
+    options: dict[str, Any] = {"squeeze_excitation": False, "stride": 2, "width": 1} | (recipe.network_options or {})
+    if options["stride"] not in (1, 2) or type(options["width"]) not in (int, float) or not 0.5 <= options["width"] <= 8:
+        raise MienError("The options of compact_resnet are stride, 1 or 2, and width, a factor between 0.5 and 8.")
+    widths = tuple(round(channels * options["width"]) for channels in (32, 64, 128, 224))
+    blocks = [ResidualBlock(recipe, *pair, options["squeeze_excitation"], pool=True) for pair in pairwise((widths[0], *widths))]
+    return _resnet(recipe, classes, blocks, widths, options["stride"])
 
 
 def se_resnet(recipe: Recipe, classes: int) -> nn.Module:
@@ -257,7 +260,9 @@ NETWORKS: dict[str, Callable[[Recipe, int], nn.Module]] = {build.__name__: build
 """Each maps float32 (N, C, H, W) to logits (N, classes)."""
 
 SMALLEST = {"six_conv": 8, "deepface_cnn": 0}  # faces in pixels; 16 for the others: four poolings leave one pixel of them
-OPTIONS = {"compact_resnet": ("squeeze_excitation",)}  # names of the `network_options` of networks that have some
+OPTIONS = {
+    "compact_resnet": ("squeeze_excitation", "stride", "width")
+}  # names of the `network_options` of networks that have some
 
 
 def build_network(recipe: Recipe, classes: int, pretrained: Path | None = None) -> nn.Module:

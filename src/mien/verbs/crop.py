@@ -178,9 +178,8 @@ def _count(folder: Path) -> Crops:
     with (folder / "photos.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     remarks = Counter(row["remark"] for row in rows)
-    no_face, several = remarks[NO_FACE], remarks[SEVERAL]
-    failed = len(rows) - no_face - several - remarks[""]
-    return Crops(folder, len(rows), sum(int(row["cropped"]) for row in rows), no_face, several, failed)
+    failed = len(rows) - remarks[NO_FACE] - remarks[SEVERAL] - remarks[""]
+    return Crops(folder, len(rows), sum(int(row["cropped"]) for row in rows), remarks[NO_FACE], remarks[SEVERAL], failed)
 
 
 def _read(names: Sequence[str], every: int) -> Rows:
@@ -188,8 +187,9 @@ def _read(names: Sequence[str], every: int) -> Rows:
     frames = sources.listed(names, every)
     if len(names) == 1 and ((path := Path(names[0])).is_file() or path.is_dir()):
         tree = open_tree(path)
-        format = reading.recognise(tree)
-        if format and (format != "folders" or any("/" in file for file in filter(is_image_name, tree.files))):
+        if (format := reading.recognise(tree)) and (
+            format != "folders" or any("/" in file for file in filter(is_image_name, tree.files))
+        ):
             return reading.read_rows(tree, DataSource(path))
     sources.check_names(names)
     return Rows("photos without labels", LabelSet(["unlabelled"]), map(_unlabelled, frames))
@@ -282,8 +282,7 @@ def _write(folder: Path, log: RowLog, several: str, csv_safe: bool) -> None:
             counts[title] += len(each.faces) or 1
             for row in each.faces:
                 which = f", {row['face'] + 1} of {each.found} faces{suffix}" if each.found > 1 else ""
-                caption = f"{name}{which}, score {row['score']:.2f}"
-                shown.append((each.found == 1, row["score"], caption, row["path"]))
+                shown.append((each.found == 1, row["score"], f"{name}{which}, score {row['score']:.2f}", row["path"]))
             tiles[title] = sorted([*tiles[title], *shown])[:SHOWN]
     sections = []
     for title in [*(title for title in tiles if title not in LEFT_OUT), *LEFT_OUT]:
@@ -298,5 +297,4 @@ def _write(folder: Path, log: RowLog, several: str, csv_safe: bool) -> None:
             sections.append("</section>")
     template = Template(Path(__file__).with_name("crop.html").read_text(encoding="utf-8"))
     kept, found = f"{KEPT[several]} (--several {several})", _count(folder).table()
-    page = template.substitute(sections="\n".join(sections), kept=kept, found=found)
-    (folder / "index.html").write_text(page, encoding="utf-8")
+    (folder / "index.html").write_text(template.substitute(sections="\n".join(sections), kept=kept, found=found), "utf-8")
