@@ -102,7 +102,11 @@ def test_of_a_studio_set_with_planted_copies_exactly_these_are_listed(studio, tm
     assert {row["id"] for row in read(tmp_path / "clean.csv")} == set(planted[:10])
     assert main([*words, "--near"]) == 0
     assert {row["id"] for row in read(tmp_path / "clean.csv")} == set(planted)
-    assert "30 rows to leave out are listed" in capsys.readouterr().err
+    assert "30 rows to leave out are listed" in (said := capsys.readouterr().err)
+    assert f"train with --data.drop {tmp_path / 'clean.csv'}" in said
+    assert main([*words, "--data.drop", str(tmp_path / "clean.csv"), "--write", str(tmp_path / "none.csv")]) == 0
+    assert "0 rows to leave out are listed" in (said := capsys.readouterr().err)
+    assert "train with" not in said
 
 
 def test_a_list_that_takes_too_much_is_only_written_if_forced(faces, tmp_path, capsys):

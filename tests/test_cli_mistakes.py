@@ -47,6 +47,7 @@ def complaint(capsys, words: list[str]) -> str:
         (["train", "mien-s", "--out", "y"], "missing: --data."),
         (["train", "mien-s", "--data", "/nowhere/faces", "--out", "y"], "/nowhere/faces"),
         (["train", "mien-s", "--data", "x", "--out", "y", "--recipe.epoch", "3"], "Did you mean --recipe.epochs"),
+        (["predict", "x.jpg", "--device", "cuda"], "predictions use an NVIDIA GPU where onnxruntime-gpu is installed. `mien"),
         (
             ["train", "mien-s", "--data", "x", "--out", "y", "--recipe.epochs", "few"],
             "--recipe.epochs: expected a whole number, not few",

@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 import zlib
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -19,7 +21,7 @@ from mien import inputs
 from mien.errors import MienError
 from mien.images import read_image
 from mien.inference.video import video_frames
-from mien.inputs import BoundedReader, check_pixels, failure, open_file, pixels_in_flight, unpack
+from mien.inputs import BoundedReader, check_pixels, failure, open_file, pixels_in_flight, unpack, wrong_value
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 
@@ -198,3 +200,38 @@ def test_a_video_of_larger_frames_than_the_limit_is_refused(tmp_path, monkeypatc
     monkeypatch.setenv("MIEN_MAX_MEGAPIXELS", "1")
     (row,) = video_frames(path)
     assert "more than 0.25 megapixels" in row.error
+
+
+@dataclass
+class Part:
+    share: float
+    names: tuple[str, ...] = ()
+
+
+@dataclass
+class Whole:
+    part: Part
+    kind: Literal["a", "b"] = "a"
+    counts: dict[str, int | None] | None = None
+    more: Any = None
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ({"part": {"share": 1, "names": ["x"]}, "counts": {"x": None, "y": 2}, "more": [1]}, ""),
+        ({"part": {"share": 0.5}, "counts": None, "kind": "b"}, ""),
+        ({}, "part is missing"),
+        ({"part": {}}, "part.share is missing"),
+        ({"part": {"share": True}}, "part.share: expected a number, not "),
+        ({"part": {"share": 1, "names": ["x", 3]}}, "part.names: expected a text, not 3"),
+        ({"part": {"share": 1, "names": "x"}}, "part.names: expected "),
+        ({"part": [1]}, "part: expected "),
+        ({"part": {"share": 1}, "kind": "c"}, "kind: expected "),
+        ({"part": {"share": 1}, "counts": {"x": 1.5}}, "counts: expected pairs such as"),
+        ({"part": {"share": 1}, "counts": []}, "counts: expected pairs such as"),
+    ],
+)
+def test_a_value_of_another_type_than_the_field_is_named(value, problem):
+    found = wrong_value(value, Whole)
+    assert found.startswith(problem) if problem else found == ""

@@ -8,15 +8,17 @@ import math
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from types import UnionType
+from typing import IO, Any, Literal, cast, get_args, get_origin
 
 import yaml
 
-from mien.errors import MienError, first_line, shortened
+from mien.errors import KINDS, MienError, first_line, shortened
 
 IN_FLIGHT = 100e6  # pixels of the images that are decoded and searched at the same time; decoding takes about 8 bytes for each
 SMALL = 1e6  # pixels of images that are not counted
@@ -249,3 +251,27 @@ def parse_yaml(text: str, name: str) -> dict[Any, Any]:
     if not isinstance(content, dict):
         raise MienError(f"{name} must contain keys and values, such as `epochs: 30`.")
     return content
+
+
+def wrong_value(value: Any, kind: Any, name: str = "") -> str:
+    """Say which part of a value, as JSON has it, is not of the type that an annotation asks for; empty if all are."""
+    origin, options = get_origin(kind) or kind, get_args(kind)
+    if is_dataclass(kind) and isinstance(value, Mapping):
+        for each in fields(kind):
+            part = f"{name}.{each.name}".lstrip(".")
+            missing = f"{part} is missing" if each.default is each.default_factory is MISSING else ""
+            if problem := wrong_value(value[each.name], each.type, part) if each.name in value else missing:
+                return problem
+        return ""
+    if origin in (dict, list, tuple) and isinstance(value, Mapping if origin is dict else list | tuple):
+        inner, of_inner = (value.values(), options[1]) if isinstance(value, Mapping) else (value, options[0])
+        return next(filter(None, (wrong_value(each, of_inner, name) for each in inner)), "")
+    if origin is UnionType:
+        fits = any(not wrong_value(value, each) for each in options)
+    elif origin is Literal:
+        fits = any(type(value) is type(each) and value == each for each in options)
+    else:  # exactly: neither bool for int, nor numbers of NumPy, which YAML does not write
+        fits = kind is Any or type(value) in ((int, float) if kind is float else (origin,))
+    kinds = [get_origin(each) or each for each in (options if origin is UnionType else [kind])]
+    expected = " or ".join(KINDS.get(getattr(each, "__name__", ""), str(each)) for each in kinds)
+    return "" if fits else f"{name}: expected {expected}, not {shortened(value)}"

@@ -65,8 +65,10 @@ def shrink(faces):
 def fail(faces):
     return faces / "2"
 
+def as_array(faces):
+    return faces.numpy()
+
 """
-OPTIONS = ("--recipe.network_options", "null")
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +113,7 @@ def test_it_may_take_a_spec_or_values_by_their_usual_names(name):
     ],
 )
 def test_what_is_no_network_is_said_before_any_training(name, says, faces, quick, capsys):
-    assert main(["train", "mien-s", "--data", str(faces), "--out", "run", "--recipe.network", name, *OPTIONS, *quick]) == 2
+    assert main(["train", "mien-s", "--data", str(faces), "--out", "run", "--recipe.network", name, *quick]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "Traceback" not in error
     assert says in error
@@ -131,11 +133,24 @@ def test_an_augmentation_of_the_user_changes_the_training_faces_on_the_device(mo
     assert dtype == torch.float32
     assert load_recipe("darken/recipe.yaml").augmentation.function == "mynets:darken"
     with pytest.raises(
-        MienError, match=r"mynets:shrink must return faces of the shape \(\d+, 1, 48, 48\), not \(\d+, 1, 24, 24\)"
+        MienError,
+        match=r"mynets:shrink must return faces as a torch.Tensor of the shape \(\d+, 1, 48, 48\), not \(\d+, 1, 24, 24\)",
     ):
         train("mynets:shrink")
+    with pytest.raises(MienError, match=r"mynets:as_array must return faces as a torch.Tensor of .*, not a ndarray"):
+        train("mynets:as_array")
     with pytest.raises(MienError, match=r"mynets:fail cannot be used \(TypeError: .*, in line \d+ of .*mynets.py\)"):
         train("mynets:fail")
+    assert not any(Path(name).exists() for name in ("shrink", "as_array", "fail"))  # said before the folder is made
+
+
+def test_the_options_of_the_recipes_network_are_left_out_for_another_one(faces, quick, capsys):
+    words = ["train", "mien-s", "--data", str(faces), "--recipe.network", "mynets:Net", *quick]
+    assert main([*words, "--out", "run"]) == 0
+    assert load_recipe("run/recipe.yaml").network_options is None
+    other = "--recipe.network_options", '{"depth": 2}'
+    assert main([*words, "--out", "two", *other]) == 2
+    assert "unexpected keyword argument 'depth'" in capsys.readouterr().err
 
 
 @pytest.mark.slow

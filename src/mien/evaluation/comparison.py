@@ -17,10 +17,10 @@ from mien.errors import MienError, say, to_json
 from mien.evaluation import plots
 from mien.evaluation.metrics import MISTAKES, SIGNIFICANT, PairedTest, holm, mcnemar, proportion
 from mien.evaluation.plots import FAINT, INK, SERIES, add_legend, draw_interval, new_figure, new_rows, plain, style_axes
-from mien.evaluation.record import checked_fields, describe_model, read_log, read_report
+from mien.evaluation.record import describe_model, read_log, read_report
 from mien.files import missing_path
 from mien.inference.classifier import Classifier
-from mien.inputs import csv_rows, parse_yaml, read_json
+from mien.inputs import csv_rows, parse_yaml, read_json, wrong_value
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 LATER = ("test_time_augmentation", "on_training_faces")  # fields of `RunSummary` that earlier files lack
@@ -142,10 +142,9 @@ def read_summaries(path: Path) -> list[RunSummary]:
             raise MienError(f"{where} lacks {', '.join(missing[:3])}{others}; {again}.")
         if unknown := [name for name in row if name not in known]:
             raise MienError(f"{where} has the unknown field {', '.join(unknown)}; {again}.")
-        try:
-            found.append(RunSummary(**checked_fields(RunSummary, row)))
-        except ValueError as problem:
-            raise MienError(f"{where} has a wrong value: {problem}.") from None
+        if problem := wrong_value(row, RunSummary):
+            raise MienError(f"{where} has a wrong value: {problem}.")
+        found.append(RunSummary(**row))
     return found
 
 

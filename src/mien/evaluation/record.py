@@ -7,26 +7,25 @@ import math
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jsonargparse import ArgumentError, ArgumentParser
 from scipy.stats import ttest_1samp, ttest_ind
 
 from mien import __version__
 from mien.data.copies import ALIKE, EXACT, UNKNOWN, Noted, TrainingRows, copies_of_training_rows, from_text
 from mien.data.faceset import FaceSet
-from mien.errors import MienError, in_plain_words
+from mien.errors import MienError
 from mien.evaluation import metrics as measures
 from mien.evaluation.metrics import Difference, LabelMetrics, Metrics, Proportion, difference, measure, share_true
 from mien.files import REPORT, FileKind, FolderKind, write_whole
 from mien.inference.classifier import Classifier
 from mien.inference.model_file import sha256
-from mien.inputs import csv_rows
+from mien.inputs import csv_rows, wrong_value
 from mien.labels import LabelMap, LabelSet, label_groups
 
 USED = [("model", "name", str), ("model", "sha256", str), ("model", "parameters", int)]
@@ -225,27 +224,13 @@ class Record:
         return json.dumps(fields, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def checked_fields(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Check values by the types of the fields of a dataclass, besides `subgroups`; ValueError with what is wrong."""
-    parser = ArgumentParser(exit_on_error=False, default_env=False)
-    parser.add_class_arguments(kind, skip={"subgroups"})
-    try:
-        return dict(parser.parse_object(values).as_dict())
-    except (ArgumentError, TypeError) as problem:
-        raise ValueError(in_plain_words(str(problem)).removeprefix("--").rstrip(".")) from None
-
-
 def read_report(path: Path) -> dict[str, Any]:
     """Read a whole metrics.json; MienError if mien did not write it, or a field is missing or has a wrong value."""
     record = {"command": None} | REPORT.read(path)
-    typed = {each.name: record[each.name] for each in fields(Record) if each.name in record and each.name != "subgroups"}
-    try:
-        checked_fields(Record, typed)
-        for part, name, kind in USED:
-            if not isinstance(record[part].get(name), kind):
-                raise ValueError(f"{part}.{name}")
-    except ValueError as problem:
-        raise MienError(f"{path} is damaged ({problem}); write the report again with mien evaluate.") from None
+    problem = wrong_value({name: value for name, value in record.items() if name != "subgroups"}, Record)
+    wrong = [f"{part}.{name}" for part, name, kind in USED if not problem and not isinstance(record[part].get(name), kind)]
+    if problem or wrong:
+        raise MienError(f"{path} is damaged ({problem or wrong[0]}); write the report again with mien evaluate.")
     return record
 
 

@@ -153,9 +153,9 @@ def worsen(faces: Tensor, how: Augmentation) -> Tensor:
     if how.erasing:
         faces = _erase(faces, how.erasing)
     if how.function:
-        given, faces = faces.shape, call_own(how.function, faces)
-        if faces.shape != given:
-            raise MienError(MISTAKES["own faces"].format(name=how.function, given=tuple(given), found=tuple(faces.shape)))
+        given, faces = tuple(faces.shape), call_own(how.function, faces)
+        if (found := tuple(faces.shape) if isinstance(faces, Tensor) else f"a {type(faces).__name__}") != given:
+            raise MienError(MISTAKES["own faces"].format(name=how.function, given=given, found=found))
     return faces
 
 

@@ -35,7 +35,7 @@ from mien.errors import MienError, load_table, say, shortened
 from mien.files import write_whole
 from mien.inference.classifier import Classifier
 from mien.labels import is_no_expression, label_changes, meaning
-from mien.training.batches import DeviceFaces
+from mien.training.batches import DeviceFaces, worsen
 from mien.training.export import calibrate, export, training_priors
 from mien.training.face_network import FaceNetwork, spread_batch_norm
 from mien.training.networks import multiply_adds
@@ -75,6 +75,8 @@ def train(
     start = replace(recipe, weights=None, weights_share=0.0) if has_weights else recipe
     model = FaceNetwork(recipe, starting_network(start, faces.labels))
     teachers = load_teachers(recipe, faces) if recipe.distillation.teachers else None
+    if recipe.augmentation.function:  # which fails now, and not after the folder is made
+        worsen(torch.rand(2, recipe.channels, recipe.seen, recipe.seen), recipe.augmentation)
     if is_first:
         open_run_folder(out, resume, recipe, faces.split("train").fingerprint())
     if (out / "model.onnx").is_file():
@@ -87,8 +89,7 @@ def train(
         try:
             fabric.launch(partial(_train_network, arguments))  # Fabric itself would look into the arguments
         except ProcessException as problem:
-            reason = str(problem).strip().splitlines()[-1].removeprefix("mien.errors.MienError: ")
-            raise MienError(reason) from problem
+            raise MienError(str(problem).strip().splitlines()[-1].removeprefix("mien.errors.MienError: ")) from problem
         except KeyboardInterrupt:
             for process in set(multiprocessing.active_children()).difference(before):
                 process.kill()  # it may wait for another one, and would not notice a milder signal
@@ -206,9 +207,8 @@ def _train_epoch(run: RunFolder, quiet: bool) -> str:
 
 def gpu_busy(device: torch.device) -> str:
     """Return the utilization of a GPU in words; empty for other devices, or if the driver or nvidia-ml-py does not give it."""
-    if device.type == "cuda":
-        with suppress(Exception):  # NVML's error classes exist only where it is installed, and none should stop the training
-            return f"  GPU {torch.cuda.utilization(device)}% busy"
+    with suppress(Exception):  # NVML's error classes exist only where it is installed, and none should stop the training
+        return f"  GPU {torch.cuda.utilization(device)}% busy" if device.type == "cuda" else ""
     return ""
 
 
@@ -247,8 +247,7 @@ def _sigterm_like_ctrl_c() -> Iterator[None]:
 
 def choose_device(name: str) -> torch.device:
     """Return an available device by its name; auto is the first available of cuda, mps and cpu."""
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    kinds = [kind for kind, is_there in available.items() if is_there]
+    kinds = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available() + ["cpu"]
     with suppress(RuntimeError):
         if name == "auto" or torch.device(name).type in kinds:
             return torch.device(kinds[0] if name == "auto" else name)

@@ -13,15 +13,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from inspect import formatannotation
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, cast, get_args, get_origin
+from typing import Any, Literal, cast
 
 import yaml
 
 from mien.errors import MienError, first_line, in_plain_words, load_table, shortened, suggestion
 from mien.files import FileKind, check_place, sweep
 from mien.inference.model_file import ON_HUB, UNFINISHED
-from mien.inputs import LARGEST_YAML, parse_yaml, read_text
+from mien.inputs import LARGEST_YAML, parse_yaml, read_text, wrong_value
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 TIMM, HUB = "timm:", "hub"  # prefix of timm's networks in `Recipe.network`; `Recipe.weights` for timm's pretrained weights
@@ -244,21 +243,10 @@ class Recipe:
 def _check_types(part: Any, prefix: str = "") -> None:
     for each in dataclasses.fields(part):
         value, name = getattr(part, each.name), prefix + each.name
-        if not _is_of(value, each.type):
+        if wrong_value(value, each.type) or dataclasses.is_dataclass(each.type) != dataclasses.is_dataclass(value):
             raise MienError(f"The recipe's {name} must be {formatannotation(each.type)}, not {shortened(value, form=repr)}.")
         if dataclasses.is_dataclass(value):
             _check_types(value, f"{name}.")
-
-
-def _is_of(value: Any, kind: Any) -> bool:
-    origin, options = get_origin(kind) or kind, get_args(kind)
-    if origin is UnionType:
-        return any(_is_of(value, each) for each in options)
-    if origin is Literal:
-        return type(value) is type(options[0]) and value in options
-    if origin is list:
-        return isinstance(value, list | tuple) and all(_is_of(each, *options) for each in value)
-    return type(value) in ((int, float) if kind is float else (origin,))  # not of numpy, whose numbers YAML does not write
 
 
 def _is_within(limits: Mapping[str, float], number: float) -> bool:

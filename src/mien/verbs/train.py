@@ -244,7 +244,7 @@ def audit(
     listed = audits.write_audit(found, folder, file, command, csv_safe, near, force)
     _say_written("audit   ", folder / "index.html", is_earlier, quiet)
     if write is not None:
-        say(f"{listed:,} rows to leave out are listed in {write}: train with --data.drop {write}", quiet)
+        say(f"{listed:,} rows to leave out are listed in {write}{f': train with --data.drop {write}' if listed else ''}", quiet)
     return found
 
 
