@@ -104,7 +104,7 @@ def test_of_a_studio_set_with_planted_copies_exactly_these_are_listed(studio, tm
     assert {row["id"] for row in read(tmp_path / "clean.csv")} == set(planted)
     assert "30 rows to leave out are listed" in (said := capsys.readouterr().err)
     assert f"train with --data.drop {tmp_path / 'clean.csv'}" in said
-    assert main([*words, "--data.drop", str(tmp_path / "clean.csv"), "--write", str(tmp_path / "none.csv")]) == 0
+    assert main([*words[:-1], str(tmp_path / "none.csv"), "--data.drop", str(tmp_path / "clean.csv")]) == 0
     assert "0 rows to leave out are listed" in (said := capsys.readouterr().err)
     assert "train with" not in said
 
