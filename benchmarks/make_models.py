@@ -72,14 +72,15 @@ if __name__ == "__main__":
     recipes = {f"teacher-{number}": changed(**changes) for number, changes in enumerate(making["teachers"])}
     teachers, after = list(recipes), dict[str, list[str]]()
     recipes["mien-s-plus"] = replace(mien.load_recipe("mien-s"), epochs=making["plus_epochs"])
+    bases = making["further"]
     further = {
-        name: {"weights": str(out / base), "epochs": making["further_epochs"]} for name, base in making["further"].items()
+        name: TABLE["on_degraded_photos"] | {"weights": str(out / base), "epochs": making["further_epochs"]}
+        for name, base in bases.items()
     }
-    further = {name: TABLE["on_degraded_photos"] | each for name, each in further.items()}
     for name, changes in (making["students"] | further).items():
         distillation = changes.get("distillation", {}) | {"teachers": [str(out / each) for each in teachers]}
         recipes[name] = changed(**changes | {"distillation": distillation})
-        after[name] = [*teachers, *filter(None, [making["further"].get(name)])]
+        after[name] = [*teachers, bases[name]] if name in bases else teachers
 
     def trainings(share: float) -> list[Training]:
         """Describe the runs with a share of their epochs, or with those they were begun with, and write their recipes."""

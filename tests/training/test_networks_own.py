@@ -142,6 +142,10 @@ def test_an_augmentation_of_the_user_changes_the_training_faces_on_the_device(mo
     with pytest.raises(MienError, match=r"mynets:fail cannot be used \(TypeError: .*, in line \d+ of .*mynets.py\)"):
         train("mynets:fail")
     assert not any(Path(name).exists() for name in ("shrink", "as_array", "fail"))  # said before the folder is made
+    copies = replace(recipe.balance, copies=replace(recipe.balance.copies, function="mynets:fail"))
+    with pytest.raises(MienError, match="mynets:fail cannot be used"):
+        mien.train(replace(recipe, balance=copies), drawn, Path("copies"), threads=1, quiet=True)
+    assert not Path("copies").exists()
 
 
 def test_the_options_of_the_recipes_network_are_left_out_for_another_one(faces, quick, capsys):

@@ -130,9 +130,11 @@ def run(
             else:
                 with tempfile.TemporaryDirectory() as counts:
                     os.environ[COUNTS] = counts
-                    _Workers(config, [listener]).run()
+                    try:
+                        _Workers(config, [listener]).run()
+                    finally:
+                        del os.environ[COUNTS]
     finally:
-        os.environ.pop(COUNTS, None)
         for each, handler in before.items():
             signal.signal(each, handler)
     say("mien: stopped")

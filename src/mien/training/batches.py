@@ -154,7 +154,8 @@ def worsen(faces: Tensor, how: Augmentation) -> Tensor:
         faces = _erase(faces, how.erasing)
     if how.function:
         given, faces = tuple(faces.shape), call_own(how.function, faces)
-        if (found := tuple(faces.shape) if isinstance(faces, Tensor) else f"a {type(faces).__name__}") != given:
+        found = tuple(faces.shape) if isinstance(faces, Tensor) else f"a {type(faces).__name__}"
+        if found != given:
             raise MienError(MISTAKES["own faces"].format(name=how.function, given=given, found=found))
     return faces
 

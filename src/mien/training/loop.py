@@ -75,8 +75,9 @@ def train(
     start = replace(recipe, weights=None, weights_share=0.0) if has_weights else recipe
     model = FaceNetwork(recipe, starting_network(start, faces.labels))
     teachers = load_teachers(recipe, faces) if recipe.distillation.teachers else None
-    if recipe.augmentation.function:  # which fails now, and not after the folder is made
-        worsen(torch.rand(2, recipe.channels, recipe.seen, recipe.seen), recipe.augmentation)
+    for how in (recipe.augmentation, recipe.balance.copies):
+        if how.function:  # which fails now, and not after the folder is made
+            worsen(torch.rand(2, recipe.channels, recipe.seen, recipe.seen), how)
     if is_first:
         open_run_folder(out, resume, recipe, faces.split("train").fingerprint())
     if (out / "model.onnx").is_file():

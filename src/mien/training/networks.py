@@ -260,9 +260,7 @@ NETWORKS: dict[str, Callable[[Recipe, int], nn.Module]] = {build.__name__: build
 """Each maps float32 (N, C, H, W) to logits (N, classes)."""
 
 SMALLEST = {"six_conv": 8, "deepface_cnn": 0}  # faces in pixels; 16 for the others: four poolings leave one pixel of them
-OPTIONS = {
-    "compact_resnet": ("squeeze_excitation", "stride", "width")
-}  # names of the `network_options` of networks that have some
+OPTIONS = {"compact_resnet": ("squeeze_excitation", "stride", "width")}  # names of the `network_options` of each
 
 
 def build_network(recipe: Recipe, classes: int, pretrained: Path | None = None) -> nn.Module:

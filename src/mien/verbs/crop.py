@@ -187,9 +187,8 @@ def _read(names: Sequence[str], every: int) -> Rows:
     frames = sources.listed(names, every)
     if len(names) == 1 and ((path := Path(names[0])).is_file() or path.is_dir()):
         tree = open_tree(path)
-        if (format := reading.recognise(tree)) and (
-            format != "folders" or any("/" in file for file in filter(is_image_name, tree.files))
-        ):
+        format = reading.recognise(tree)
+        if format and (format != "folders" or any("/" in file for file in filter(is_image_name, tree.files))):
             return reading.read_rows(tree, DataSource(path))
     sources.check_names(names)
     return Rows("photos without labels", LabelSet(["unlabelled"]), map(_unlabelled, frames))

@@ -98,7 +98,8 @@ def quantize(
     export.quantize(original.path, known.images[np.sort(chosen)], original.metadata, out)
     both = (original, Classifier(out, head="label", threads=1).with_labels(changes))
     correct = [each.predict_proba(measured.images).argmax(axis=1) == truth for each in both]
-    singly = [face[None] for face in measured.images[:64]]  # below the median of their times, since the machine may be busy
+    singly = [face[None] for face in measured.images[:64]]
+    # the median, since the machine may be busy with other work
     slow, fast = (median(timeit(partial(each.predict_proba, face), number=1) for face in singly) for each in both)
     say(f"model   {out}", quiet)
     accuracies = tuple(metrics.proportion(int(each.sum()), len(truth)) for each in correct)
