@@ -1,6 +1,6 @@
 """CPU time and memory of packing, the input of an epoch, prediction, audit and evaluation against the number of faces.
 
-    python benchmarks/scaling.py --folder runs/packs --picture docs/images/scaling.png [--largest 1000000] [--most 100000]
+    python benchmarks/scaling.py --folder runs/packs --picture docs/images/scaling.png [--most 100000] [--model mien-s]
 
 Faces are drawn ones in random light under a random pattern, one in 50 a copy. Each point is a process of its own, which may use
 one core or two; memory is its peak without mapped files. Sizes grow by about 3 from 1,000 to --largest, for prediction, audit
@@ -50,12 +50,12 @@ def generate(count: int) -> Iterator[Row]:
             yield Row(f"{start + row:09}.png", str(splits[row]), label, partial(images.__getitem__, row))
 
 
-def packing(pack: Path) -> None:
+def packing(pack: Path, _: str) -> None:
     """Generate and write the pack whose name is the number of faces."""
     write_pack(pack, Rows("generated", mien.FER2013, generate(int(pack.stem)), int(pack.stem)), 48, 1)
 
 
-def epoch_input(pack: Path) -> None:
+def epoch_input(pack: Path, _: str) -> None:
     """Go through all batches of an epoch, as training does, without a network."""
     import torch
 
@@ -65,28 +65,28 @@ def epoch_input(pack: Path) -> None:
         batch.faces.float()
 
 
-def prediction(pack: Path) -> None:
+def prediction(pack: Path, model: str) -> None:
     """Classify every face."""
-    mien.Classifier("mien-s").predict_proba(open_pack(pack).images)
+    mien.Classifier(model).predict_proba(open_pack(pack).images)
 
 
-def audit(pack: Path) -> None:
+def audit(pack: Path, _: str) -> None:
     """Audit all faces, and write the page."""
     with tempfile.TemporaryDirectory() as folder:
         mien.audit(pack, Path(folder) / "audit", quiet=True)
 
 
-def evaluation(pack: Path) -> None:
-    """Evaluate the model on all faces, and write the report."""
+def evaluation(pack: Path, model: str) -> None:
+    """Evaluate a model on all faces, and write the report."""
     with tempfile.TemporaryDirectory() as folder:
-        mien.evaluate("mien-s", pack, Path(folder) / "report", split="all", quiet=True)
+        mien.evaluate(model, pack, Path(folder) / "report", split="all", quiet=True)
 
 
-FUNCTIONS: list[Callable[[Path], None]] = [packing, epoch_input, prediction, audit, evaluation]
+FUNCTIONS: list[Callable[[Path, str], None]] = [packing, epoch_input, prediction, audit, evaluation]
 STAGES = {each.__name__.replace("_", " "): each for each in FUNCTIONS}
 
 
-def measure(stage: str, pack: Path, cores: int) -> dict[str, float]:
+def measure(stage: str, pack: Path, cores: int, model: str) -> dict[str, float]:
     """Run a stage on so many cores: seconds of CPU and of the clock, and the peak of anonymous memory in megabytes."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     peak, done = [0.0], threading.Event()
@@ -98,7 +98,7 @@ def measure(stage: str, pack: Path, cores: int) -> dict[str, float]:
 
     threading.Thread(target=watch, daemon=True).start()
     began, used = time.perf_counter(), time.process_time()
-    STAGES[stage](pack)
+    STAGES[stage](pack, model)
     done.set()
     return {"cpu": time.process_time() - used, "seconds": time.perf_counter() - began, "megabytes": peak[0]}
 
@@ -132,18 +132,19 @@ def draw(lines: dict[tuple[str, int], dict[int, dict[str, float]]], picture: Pat
 if __name__ == "__main__":
     from mien.evaluation.plots import markdown_table  # not above, where each process would load matplotlib
 
-    arguments = parse(__doc__, folder=Path, stages=list(STAGES), largest=1_000_000, most=100_000, picture=None)
-    file = arguments.folder / "points.json"
+    arguments = parse(__doc__, folder=Path, stages=list(STAGES), largest=1_000_000, most=100_000, picture=None, model="mien-s")
+    file = arguments.folder / f"points of {Path(arguments.model).name}.json"
     points = json.loads(file.read_text()) if file.is_file() else {}
     lines: dict[tuple[str, int], dict[int, dict[str, float]]] = {}
     for size in SIZES:
+        pack = arguments.folder / f"{size}.safetensors"
         for stage in arguments.stages:
             limit = arguments.largest if stage in ("packing", "epoch input") else min(arguments.largest, arguments.most)
             for cores in (1, 2):
                 key = f"{stage}, {cores}, {size}"
                 if size <= limit and key not in points:
                     os.environ["OMP_NUM_THREADS"] = str(cores)  # of the process
-                    points[key] = in_fresh_process(measure, stage, arguments.folder / f"{size}.safetensors", cores)
+                    points[key] = in_fresh_process(measure, stage, pack, cores, arguments.model)
                     print(key, points[key], flush=True)
                     write_whole(file, lambda part: part.write_text(json.dumps(points, indent=1)))
                 if key in points:

@@ -27,7 +27,6 @@ OPTIONAL = {
     "pandas",
     "onnx",
     "tensorboard",
-    "tqdm",
     "lightning_fabric",
     "timm",
     "huggingface_hub",

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn, get_origin
 
 from mien import __version__
-from mien.errors import MESSAGES, MienError, discard, first_line, in_plain_words, say, show, suggestion
+from mien.errors import MESSAGES, MienError, discard, first_line, full_name, in_plain_words, say, show, suggestion
 from mien.files import FULL_DISK, missing_path
 from mien.inputs import TooLargeError, check_yaml, special_kind
 
@@ -268,9 +268,8 @@ def _explain_mistake(parser: Any, problem: str, flags: Mapping[str, Any], words:
         before = words[words.index(unknown[1]) - 1] if unknown[1] in words[1:] else ""
         if unknown[1].startswith("--"):
             name, names = unknown[1].split("=")[0].removeprefix("--"), [flag.removeprefix("--") for flag in flags]
-            meant = MESSAGES["short names"].get(name, name.replace("-", "_"))
-            same = [each for each in names if each.rpartition(".")[2] == meant]
-            hint = f" Did you mean --{same[0]}?" if same else suggestion(name, names, phrase=" Did you mean --{}?")
+            meant = full_name(name, names)
+            hint = f" Did you mean --{meant}?" if meant else suggestion(name, names, phrase=" Did you mean --{}?")
         elif flags.get(before) == 0:
             hint = f" {before} takes no value."
         elif "--data.path" in flags:

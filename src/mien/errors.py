@@ -65,6 +65,14 @@ def say(text: str, quiet: bool = False) -> None:
             discard(sys.stderr)
 
 
+def progress(unit: str, total: int | None = None, quiet: bool = False, **options: Any) -> Any:
+    """Open tqdm's bar of what is done, with the time left where the total is known; it shows on a terminal only."""
+    from tqdm import tqdm
+
+    is_hidden = quiet or sys.stderr is None or not sys.stderr.isatty()
+    return tqdm(total=total, unit=f" {unit}", leave=False, disable=is_hidden, dynamic_ncols=True, **options)
+
+
 def show(text: str) -> None:
     """Print the lines of a result to stdout, each escaped."""
     try:
@@ -130,6 +138,12 @@ def suggestion(
     names = list(known)
     near = get_close_matches(name, names, most, cutoff) or get_close_matches(name.casefold(), names, most, cutoff)
     return phrase.format(" or ".join(near)) if near else otherwise
+
+
+def full_name(short: str, names: Iterable[str]) -> str:
+    """Return the dotted name that a short form such as lr or epochs stands for, or an empty one."""
+    meant = MESSAGES["short names"].get(short, short.replace("-", "_"))
+    return next((name for name in names if name.rpartition(".")[2] == meant), "")
 
 
 def first_line(problem: Exception) -> str:

@@ -78,6 +78,8 @@ class FaceSet:
 
     def __post_init__(self) -> None:
         images, count = self.images, len(self)
+        if not isinstance(images, np.ndarray):
+            raise MienError(MISTAKES["no array"].format(type(images).__name__))
         if images.dtype != np.uint8 or images.ndim not in (3, 4):
             raise MienError(f"Images must be uint8 (N, H, W) or (N, H, W, 3), not {images.dtype} {images.shape}.")
         if images.ndim == 4 and images.shape[3] != 3:
@@ -105,8 +107,9 @@ class FaceSet:
         if self.ids.dtype.kind != "S":
             raise MienError(f"Ids must be UTF-8 bytes, not {self.ids.dtype}.")
         for name, values in {**self.columns, **({} if self.groups is None else {"groups": self.groups})}.items():
-            if values.shape != (count,) or values.dtype.kind != "U":
-                raise MienError(f"{count} images need {count} texts in the column {name!r}, not {values.dtype} {values.shape}.")
+            found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
+            if found[1:2] != "U" or values.shape != (count,):
+                raise MienError(f"{count} images need {count} texts in the column {name!r}, not {found}.")
 
     @classmethod
     def from_arrays(

@@ -1,10 +1,12 @@
 """The entry point for labelled faces: detects the format of a path, packs its rows once, and groups and leaves out rows."""
 
+import operator
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -13,11 +15,11 @@ from mien.data import fer2013, folders, pack, tables
 from mien.data.copies import likeness_groups
 from mien.data.faceset import SPLITS, FaceSet
 from mien.data.pack import OpenCrop, Progress, is_pack, open_pack, pack_stamp, write_pack
-from mien.data.rows import MISTAKES, Rows, Tree, digest, open_tree, stamp_of
-from mien.data.source import DataSource, as_source
+from mien.data.rows import MISTAKES, Rows, Tree, digest, labels_from, open_tree, split_of, stamp_of
+from mien.data.source import DataSource, Pairs, as_source
 from mien.errors import MienError, first_line, say, shortened
 from mien.files import cache_folder, sweep
-from mien.images import check_faces_shape, is_image_name
+from mien.images import check_faces_shape, is_image_name, prepare, read_image
 from mien.inputs import csv_rows
 
 FORMATS: dict[str, tuple[Callable[[Tree], object], Callable[..., Rows]]] = {  # checks and readers, tried in this order
@@ -50,6 +52,46 @@ def read_faces(
     if len(used) < 2:
         raise MienError(MISTAKES["one label"].format(len(faces), faces.origin.path, shortened(faces.labels[used[0]])))
     return faces if source.group is None else with_groups(faces, source.group)
+
+
+def faces_of_pairs(data: Pairs | Mapping[str, Pairs], size: int, channels: int) -> FaceSet:
+    """Prepare the images of pairs in memory; `Dataset.classes`, as torchvision's have them, name labels that are numbers."""
+    images, words, splits, ids = list[np.ndarray](), list[str](), list[str](), list[str]()
+    for split, pairs in (data if isinstance(data, Mapping) else {"none": data}).items():
+        if not (hasattr(pairs, "__len__") and hasattr(pairs, "__getitem__")):
+            raise MienError(MISTAKES["no pair"].format("the data", shortened(pairs, form=repr)))
+        names = getattr(pairs, "classes", None) or getattr(
+            getattr(pairs, "dataset", None), "classes", None
+        )  # of a torch Subset
+        for row in range(len(pairs)):
+            place = f"row {row}" + (f" of {split}" if isinstance(data, Mapping) else "")
+            try:
+                image, label = pairs[row]
+                number = None if isinstance(label, str) else operator.index(label)
+            except (TypeError, ValueError):
+                raise MienError(MISTAKES["no pair"].format(place, shortened(pairs[row], form=repr))) from None
+            try:
+                pixels = read_image(as_pixels(image))
+                words.append(label if number is None else str(names[number]) if names else str(number))
+            except MienError as problem:
+                raise MienError(f"In {place} of the data: {problem}") from None
+            except IndexError:
+                raise MienError(f"In {place} of the data: the label {number} is none of {', '.join(names or ())}.") from None
+            images.append(prepare(pixels, size, channels))
+            splits.append(split_of(split))
+            ids.append(str(image) if isinstance(image, str | Path) else place.removeprefix("row "))
+    if not images:
+        raise MienError("The data are empty; give pairs of an image and a label.")
+    labels, index = labels_from(words)
+    return FaceSet.from_arrays(np.stack(images), [index[word] for word in words], labels, splits, ids)
+
+
+def as_pixels(image: Any) -> Any:
+    """Return the array of a torch tensor, whose channels come first, with the channels last; others stay as they are."""
+    if not hasattr(image, "permute"):
+        return image
+    array = np.asarray(image)
+    return array.transpose(1, 2, 0) if array.ndim == 3 else array
 
 
 def _read_all(source: DataSource, size: int, channels: int, progress: Progress | None, open_crop: OpenCrop | None) -> FaceSet:

@@ -199,16 +199,16 @@ def render(
     title: str | None = None,
     command: str | None = None,
     predictions: Mapping[str, Path] | None = None,
-    format: Literal["html", "md"] = "html",
+    format: Literal["html", "md", "tex"] = "html",
 ) -> str:
-    """Write runs and predictions, as `read_runs` gives them, as a page or Markdown; without predictions nothing is tested."""
+    """Write runs and predictions, as `read_runs` gives them, as a page, Markdown or LaTeX; without predictions no tests."""
     groups = []
     for _, on_same_faces in groupby(summaries, key=lambda each: each.data):
         runs = list(on_same_faces)
         names = {each.name for each in runs}
         compared = paired_tests({name: path for name, path in (predictions or {}).items() if name in names})
         groups.append({"runs": runs, "compared": compared})
-    template = plots.new_environment(text=format == "md").get_template(f"comparison.{format}")
+    template = plots.new_environment(text=format != "html").get_template(f"comparison.{format}")
     return template.render(
         {"title": title, "command": command, "version": __version__, "summaries": summaries, "groups": groups},
         date=datetime.now(UTC).isoformat(timespec="minutes"),

@@ -111,6 +111,19 @@ def as_png(figure: Figure, dots_per_inch: int = 150) -> bytes:
     return buffer.getvalue()
 
 
+def save_plots(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
+    """Write each figure as PDF and SVG, with its text as text; return the files."""
+    paths = []
+    style: Any = {"svg.fonttype": "none", "svg.hashsalt": "mien", "pdf.fonttype": 42}
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        for name, figure in figures.items():
+            for kind, date in (("pdf", "CreationDate"), ("svg", "Date")):
+                paths.append(folder / f"{re.sub(r'[^-.0-9A-Za-z]+', '-', name)}.{kind}")
+                figure.savefig(paths[-1], format=kind, metadata={date: None})
+    return paths
+
+
 def as_svg(figure: Figure, title: str) -> str:
     """Draw a figure as an <svg> element for a page: text stays text, colours are CSS variables, `title` is its description."""
     buffer = io.StringIO()
@@ -300,6 +313,15 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(map(str.ljust, row, widths))} |" for row in cells)
 
 
+def latex_table(rows: Sequence[Sequence[object]]) -> str:
+    """Write rows, the header first, as a LaTeX table with the lines of the package booktabs."""
+    escaped = {char: f"\\{char}" for char in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    letters = str.maketrans(escaped | {"\\": r"\textbackslash{}"})
+    header, *body = [" & ".join(printable(str(cell)).translate(letters) for cell in row) + r" \\" for row in rows]
+    begin = rf"\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}"
+    return "\n".join([begin, r"\toprule", header, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"])
+
+
 def new_environment(text: bool = False) -> jinja2.Environment:
     """Make the environment of the templates in page/; in text, dash and minus are plain, and most values stay on a line."""
     missing, minus = ("-", "-") if text else ("\N{EN DASH}", "\N{MINUS SIGN}")
@@ -321,5 +343,6 @@ def new_environment(text: bool = False) -> jinja2.Environment:
         "points": lambda share: missing if share is None else f"{100 * share:+.1f}".replace("-", minus),
         "svg": lambda figure, title: Markup(as_svg(figure, title)),
         "table": lambda rows: Markup(markdown_table(rows)),
+        "latex": lambda rows: Markup(latex_table(rows)),
     }
     return environment

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from PIL import Image
 from mien.data.copies import EXACT, MOST_DIGESTED, copies_between_folds
 from mien.data.faceset import SPLITS, FaceSet
 from mien.data.worse_photos import worse_copies
-from mien.errors import MienError
+from mien.errors import MienError, progress
 from mien.evaluation import metrics as measures, plots, record as parts
 from mien.evaluation.label_match import match_labels
 from mien.evaluation.metrics import Metrics, likely_mislabelled, mcnemar, measure, proportion, without_temperature
@@ -25,6 +25,7 @@ from mien.inference.classifier import UNSURE, Classifier
 from mien.labels import LabelMap, LabelSet
 
 FILES = ("index.html", "metrics.json", "confusion.png", "predictions.csv")  # and skipped.txt if images could not be read
+SHEETS = ("random", "worst", "uncertain", "mislabelled")  # figures that show faces
 THUMBNAIL = 112  # longest side of a face on a sheet in pixels; larger ones are shrunk to keep the page small
 FACE, GAP, CAPTION = 1.06, 0.12, 0.52  # inches on a sheet: side of a face, gap between faces, two lines below a face
 VIEWS = {"none": 1, "flip": 2, "ten-crops": 10}  # of each face: with its mirror image, four corners and the centre
@@ -64,6 +65,8 @@ def evaluate(
     merged: LabelMap | None = None,  # what became of their labels before, to record
     folds: tuple[np.ndarray, np.ndarray] | None = None,  # the fold of every row, and what a model without that fold predicts
     start: Classifier | None = None,  # with the same labels: what the model was trained further from
+    paper: bool = False,
+    quiet: bool = True,
 ) -> Report:
     """Measure an opened model on faces of its size, and write the report; parameters as `mien.evaluate`, but data are read."""
     if tta not in VIEWS:
@@ -81,7 +84,7 @@ def evaluate(
     subgroups = parts.group_values(rows, by)
     with written_folder(out, "the report", partial(check_folder, kind=REPORT)) as folder:
         if folds is None:
-            copies, plain = parts.find_training_copies(model, rows.images), predict_plain(model, rows.images, batch_size)
+            copies, plain = parts.find_training_copies(model, rows.images), predict_plain(model, rows.images, batch_size, quiet)
         else:
             copies, plain = copies_between_folds(rows.images, folds[0]), (folds[1][None], 0.0)
             data_record |= {"split": f"{folds[0].max()} folds", "same_as_training": None}
@@ -115,6 +118,8 @@ def evaluate(
             figures["learning"] = plots.plot_learning(learning)
         for column, groups in record.subgroups.items():
             figures[f"groups of {column}"] = plots.plot_subgroups(groups, metrics.accuracy.value)
+        if paper:
+            record = replace(record, files=(*record.files, *write_for_paper(folder, figures, record)))
         (folder / "index.html").write_text(render(record, figures, model.metadata.get("mien.recipe")), encoding="utf-8")
         (folder / "confusion.png").write_bytes(plots.as_png(figures["confusion"]))
         further = {"copy_in_training": copies and copies[1], "group": rows.groups, "fold": folds and folds[0]}
@@ -123,6 +128,14 @@ def evaluate(
             (folder / "skipped.txt").write_text("\n".join(rows.origin.skipped) + "\n", encoding="utf-8")
         (folder / "metrics.json").write_text(record.to_json(), encoding="utf-8")
     return Report(record=record, folder=out)
+
+
+def write_for_paper(folder: Path, figures: Mapping[str, Figure], record: Record) -> list[str]:
+    """Write the tables in LaTeX, and the plots as PDF and SVG, in paper/; return the names of the files in the folder."""
+    (tables := folder / "paper" / "tables.tex").parent.mkdir()
+    tables.write_text(plots.new_environment(text=True).get_template("tables.tex").render(record=record), encoding="utf-8")
+    without_faces = {name: figure for name, figure in figures.items() if name not in SHEETS}
+    return [path.relative_to(folder).as_posix() for path in (tables, *plots.save_plots(without_faces, tables.parent))]
 
 
 def choose_split(data: FaceSet, split: str | None) -> tuple[FaceSet, str]:
@@ -217,10 +230,14 @@ def draw(images: np.ndarray, probabilities: np.ndarray, targets: np.ndarray, rec
     return figures
 
 
-def predict_plain(model: Classifier, faces: np.ndarray, batch_size: int) -> Views:
+def predict_plain(model: Classifier, faces: np.ndarray, batch_size: int, quiet: bool = True) -> Views:
     """Classify faces of the model's size as they are: a single view."""
-    start = time.perf_counter()
-    return model.predict_proba(faces, batch_size)[None], time.perf_counter() - start
+    start, parts = time.perf_counter(), []
+    with progress("faces", len(faces), quiet) as bar:
+        for first in range(0, len(faces), batch_size):
+            parts.append(model.predict_proba(faces[first : first + batch_size], batch_size))
+            bar.update(len(parts[-1]))
+    return np.concatenate(parts)[None], time.perf_counter() - start
 
 
 def predict_views(model: Classifier, faces: np.ndarray, kind: str, batch_size: int, plain: Views) -> Views:

@@ -4,7 +4,7 @@ import io
 import math
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, count, groupby
@@ -16,6 +16,7 @@ from PIL import ExifTags, Image, ImageDraw, ImageFont, features
 
 from mien.errors import LOGGER, MienError, load_table
 from mien.files import DRAWN, identity, sweep, write_whole
+from mien.images import ImageSource, read_image
 from mien.inference.prediction import Prediction
 from mien.inference.video import SOFTWARE, VIDEO_SUFFIX, DrawnVideo, saving
 from mien.inputs import reason_of, special_kind
@@ -106,10 +107,30 @@ def draw_text(draw: ImageDraw.ImageDraw, x: float, baseline: float, text: Text, 
 
 
 def annotate(
-    image: np.ndarray, predictions: Sequence[Prediction], enlarge: bool = True, text_size: float = 0.0, font: str | None = None
+    image: ImageSource,
+    predictions: Iterable[Prediction],
+    enlarge: bool = True,
+    text_size: float = 0.0,
+    font: str | None = None,
 ) -> Image.Image:
-    """Draw boxes and labels, or "no face", on a copy of an image; `enlarge` gives labels in small images room."""
-    picture = Image.fromarray(image).convert("RGB")
+    """Draw the boxes and labels of predictions, or "no face", on a copy of an image.
+
+    Args:
+        image: the image that was predicted: a path, bytes, a Pillow image, or an array (H, W) or (H, W, 3).
+        predictions: its predictions, at least one; those of `mien.predict` for one photo, or for one frame.
+        enlarge: enlarge small images, so that labels have room.
+        text_size: height of the text in pixels; 0 for one by the size of the faces.
+        font: a font file for the labels; by default one that has their letters.
+
+    Returns:
+        An RGB picture, which notebooks show, and whose `save` writes a file.
+
+    Raises:
+        MienError: if the image cannot be read, there are no predictions, or the font cannot be used.
+    """
+    if not (predictions := list(predictions)):
+        raise MienError("There are no predictions to draw; mien.predict gives one at least for each image.")
+    picture = Image.fromarray(read_image(image)).convert("RGB")
     zoom = max(1.0, _LOOK.smallest / max(picture.size)) if enlarge else 1.0
     if zoom > 1:
         picture = picture.resize((round(picture.width * zoom), round(picture.height * zoom)), Image.Resampling.BICUBIC)

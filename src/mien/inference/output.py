@@ -1,4 +1,4 @@
-"""Write predictions as they come: a table for people; JSON, JSON Lines, CSV, Parquet and data frames for programs."""
+"""Write predictions as they come: a table for people; JSON, JSON Lines, CSV, Parquet and COCO for programs."""
 
 import csv
 import json
@@ -13,20 +13,17 @@ from glob import has_magic
 from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from mien.errors import MienError, load_table, printable, spreadsheet_safe, to_json
 from mien.files import PREDICTIONS, STDIN, FileKind, check_file, identity, named_files, write_whole
 from mien.images import is_image_name, matching
 from mien.inference.model_file import sha256
-from mien.inference.prediction import Prediction, encodable
+from mien.inference.prediction import LANDMARKS, Prediction, encodable
 from mien.inference.sources import Source
 from mien.labels import LabelSet
 
-if TYPE_CHECKING:
-    import pandas  # type: ignore[import-untyped, import-not-found, unused-ignore]
-
-FIRST, LAST, PANDAS, SUFFIXES, RESUME = itemgetter("first", "last", "pandas", "suffixes", "resume")(load_table(__file__))
+FIRST, LAST, SUFFIXES, RESUME = itemgetter("first", "last", "suffixes", "resume")(load_table(__file__))
 SAFE_CSV = "csv that no spreadsheet runs"  # the format of --csv-safe
 ROW_GROUP = 8192  # rows of a Parquet file that are held in memory before they are written
 SOURCE_WIDTH = 24  # of the source in the table; of longer ones the end is shown, which tells the files of a folder apart
@@ -44,27 +41,6 @@ def column_values(prediction: Prediction) -> list[Any]:
     for name, point in row.get("landmarks", {}).items():
         row[f"{name}_x"], row[f"{name}_y"] = point
     return [*map(row.get, FIRST), *map(row.get("probabilities", {}).get, prediction.labels), *map(row.get, LAST)]
-
-
-def to_dataframe(predictions: Iterable[Prediction]) -> "pandas.DataFrame":
-    """Make a pandas DataFrame of predictions, one row for each, with the columns of the CSV.
-
-    The types do not depend on the rows: string, Int64 and boolean with pandas.NA for missing values, float64 with NaN.
-
-    Args:
-        predictions: the result of `mien.predict`.
-
-    Raises:
-        MienError: if pandas is not installed.
-    """
-    try:
-        import pandas
-    except ImportError:
-        raise MienError("A DataFrame needs pandas, which is not installed; run: pip install pandas") from None
-    rows = list(predictions)
-    found = columns(rows[0].labels if rows else ())
-    frame = pandas.DataFrame(map(column_values, rows), columns=[name for name, _ in found])
-    return frame.astype({name: PANDAS[kind] for name, kind in found})
 
 
 class Tally(Counter[str]):
@@ -122,6 +98,32 @@ def _write_csv(predictions: Iterable[Prediction], labels: LabelSet, stream: Any,
         stream.flush()
 
 
+def _write_coco(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:
+    """Write COCO's JSON of detected objects: faces with a box, score and keypoints; probabilities are attributes."""
+    images: dict[tuple[str, int | None], dict[str, Any]] = {}
+    faces: list[dict[str, Any]] = []
+    for prediction in predictions:
+        row, key = prediction.to_dict(), (prediction.source, prediction.frame)
+        named = {"id": len(images) + 1, "file_name": row["source"]} | {
+            name: row[name] for name in ("frame", "time") if name in row
+        }
+        image = images.setdefault(key, named)
+        if "box" not in row:
+            continue
+        x1, y1, x2, y2 = row["box"]
+        face = {"id": len(faces) + 1, "image_id": image["id"], "category_id": labels.index(row["label"]) + 1, "iscrowd": 0}
+        face |= {"bbox": [x1, y1, round(x2 - x1, 1), round(y2 - y1, 1)], "area": round((x2 - x1) * (y2 - y1), 1)}
+        face |= {"score": row["confidence"], "attributes": row["probabilities"]}
+        face |= {"track_id": row["track"]} if "track" in row else {}
+        if points := row.get("landmarks"):
+            face |= {"num_keypoints": len(points), "keypoints": [value for point in points.values() for value in (*point, 2)]}
+        faces.append(face)
+    kind = {"supercategory": "face", "keypoints": LANDMARKS, "skeleton": []}
+    categories = [{"id": number, "name": name, **kind} for number, name in enumerate(labels, start=1)]
+    content = {"info": {"description": "mien predict"}, "images": [*images.values()], "annotations": faces}
+    stream.write(to_json(content | {"categories": categories}) + "\n")
+
+
 def check_parquet() -> Any:
     """Return the module pyarrow, which Parquet needs; raise a MienError if it is not installed."""
     try:
@@ -167,6 +169,7 @@ def _write_table(predictions: Iterable[Prediction], labels: LabelSet, stream: An
 
 
 WRITERS = {"table": _write_table, "json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv, "parquet": write_parquet}
+WRITERS |= {"coco": _write_coco}
 FORMATS = ", ".join(WRITERS)
 WRITERS[SAFE_CSV] = partial(_write_csv, safe=True)
 

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 
 from mien.errors import MienError, check_number, load_table
-from mien.images import prepare
+from mien.images import ImageSource, is_image_name, prepare
 from mien.inference.classifier import DEFAULT_MODEL, UNSURE, Classifier, Prior, open_classifier, usable_cores
 from mien.inference.detection import Detector, FaceCropper, overlaps
 from mien.inference.drawing import AnnotationWriter, choose_fonts
 from mien.inference.output import check_draw
 from mien.inference.prediction import Frame, Holder, Prediction, Unread, read
 from mien.inference.prefetch import prefetched
-from mien.inference.sources import Source, listed
+from mien.inference.results import Predictions
+from mien.inference.sources import Source, check_names, listed
 from mien.inputs import pixels_in_flight, reason_of
 
 SMOOTHING = 0.1  # default time constant in seconds: docs/predict.md measures what each saves in changes, and costs in accuracy
@@ -47,7 +48,7 @@ def predict(
     threads: int | None = None,
     font: str | None = None,
     fetch: bool = False,
-) -> Generator[Prediction, None, None]:
+) -> Predictions:
     """Find the faces of images and videos and predict their expressions.
 
     A bad image does not abort the run, and memory does not grow with the number of images. Images are read ahead in threads;
@@ -85,13 +86,14 @@ def predict(
         fetch: download the photos whose http or https address is given; without it their rows say so.
 
     Returns:
-        One prediction or more for every input, in order, as they come: one for each face, or one that says that there is
-        no face or that the image could not be read. The faces of a photo are ordered by size, largest first, those of a
-        video by track.
+        One prediction or more for every input, in order, computed as they are asked for: one for each face, or one that says
+        that there is no face or that the image could not be read. The faces of a photo are ordered by size, largest first,
+        those of a video by track.
 
     Raises:
-        MienError: at once, if the model or the detector cannot be opened, the model has no such head, the prior is unknown, a
-            number is out of range, the folder cannot be created or contains inputs, or the font cannot be used.
+        MienError: at once, if there is nothing at the path, the model or the detector cannot be opened, the model has no such
+            head, the prior is unknown, a number is out of range, the folder cannot be created or contains inputs, or the font
+            cannot be used.
     """
     if threads is not None:
         check_number("The number of threads", threads, 0)
@@ -100,6 +102,8 @@ def predict(
         check_draw(draw, source)
     elif font is not None:
         raise MienError("The font is for drawings; add --draw DIR, or leave out --font.")
+    if isinstance(source, str | Path):
+        check_names([str(source)], fetch)
     items = listed(source, every, fetch=fetch)
     cropper = FaceCropper(detector, margin, min_size, min_score, faces)
     pipeline = FacePipeline(open_classifier(model, head, prior, labels), cropper, threshold, batch_size, draw is not None)
@@ -107,7 +111,9 @@ def predict(
     if draw is not None:
         choose_fonts(pipeline.classifier.labels.names, font)  # a font that cannot be used is reported before the work
         writer = AnnotationWriter(Path(draw), font)
-    return _predictions(pipeline.run(items, threads), TrackSmoother(smoothing) if track else None, writer)
+    rows = _predictions(pipeline.run(items, threads), TrackSmoother(smoothing) if track else None, writer)
+    is_photo = isinstance(source, ImageSource) and (not isinstance(source, str | Path) or is_image_name(str(source)))
+    return Predictions(rows, is_photo)
 
 
 def _predictions(
@@ -116,7 +122,7 @@ def _predictions(
     # closing ends the threads even if this generator is abandoned, and finishes a video in progress
     with nullcontext() if writer is None else closing(writer), closing(images):
         for image in images:
-            rows = image.rows if smoother is None else smoother.update(image.rows)
+            rows = image.rows if smoother is None else smoother.update(image.rows, image.view)
             try:
                 if writer is not None:
                     writer.add(image.image, rows, image.rate)
@@ -135,6 +141,7 @@ class ImageFaces(Holder):
     crops: list[np.ndarray] = field(default_factory=list)
     image: np.ndarray | None = None
     rate: float | None = None
+    view: np.ndarray | None = None  # of a frame, for `is_cut`
 
 
 class FacePipeline:
@@ -167,13 +174,14 @@ class FacePipeline:
         if frame.image is None:
             return ImageFaces([row])
         kept = frame.image if self._keep else None
+        view = None if frame.frame is None else coarse_view(frame.image)
         try:
             faces = self._cropper.faces(frame.image)
             # a copy, since the result may be a view that keeps the whole image alive
             prepared = [prepare(crop, self.classifier.size, self.classifier.channels).copy() for _, crop in faces]
         except Exception as error:  # whatever a detector or damaged pixels raise concerns this image only
             failed = replace(row, error=f"Face detection failed on {frame.source!r} ({reason_of(error)}).")
-            return ImageFaces([failed], image=kept, rate=frame.rate)
+            return ImageFaces([failed], image=kept, rate=frame.rate, view=view)
         height, width = frame.image.shape[:2]
         rows = []
         for number, (face, _) in enumerate(faces):
@@ -181,7 +189,7 @@ class FacePipeline:
             if face.landmarks is not None:
                 found |= {"landmarks": face.landmarks.astype(np.float32), "angle": 180 - (180 - face.angle) % 360}
             rows.append(replace(row, **found))
-        return ImageFaces(rows or [row], prepared, [crop for _, crop in faces] if self._keep else [], kept, frame.rate)
+        return ImageFaces(rows or [row], prepared, [crop for _, crop in faces] if self._keep else [], kept, frame.rate, view)
 
     def classify(self, group: list[ImageFaces]) -> list[ImageFaces]:
         """Add the probabilities to every row with a face."""
@@ -211,6 +219,21 @@ def smooth(before: np.ndarray, now: np.ndarray, elapsed: float, time_constant: f
     return np.asarray(before + weight * (now - before))
 
 
+def coarse_view(image: np.ndarray) -> np.ndarray:
+    """Reduce a frame to the means of 8 by 8 fields, float32 (8, 8), from 64 of the pixels of each."""
+    rows, columns = (np.linspace(0, side - 1, 64).astype(int) for side in image.shape[:2])
+    pixels = image[np.ix_(rows, columns)].reshape(8, 8, 8, 8, -1)
+    return np.asarray(pixels.mean(axis=(1, 3, 4), dtype=np.float32))
+
+
+def is_cut(before: np.ndarray, now: np.ndarray) -> bool:
+    """Tell from two frames' coarse views whether another shot begins: much has changed, and not the light alone."""
+    if np.abs(now - before).mean() < TRACKING.cut_difference:
+        return False
+    one, other = before - before.mean(), now - now.mean()
+    return bool((one * other).sum() < TRACKING.cut_correlation * np.linalg.norm(one) * np.linalg.norm(other))
+
+
 @dataclass(eq=False)
 class Track:
     """One face over time."""
@@ -228,7 +251,8 @@ class Tracker:
 
     def __init__(self) -> None:
         self.tracks: list[Track] = []
-        self.frame = -1  # number of the last frame, set by the caller
+        self.frame = -1  # number of the last frame, and its coarse view, set by the caller
+        self.view: np.ndarray | None = None
         self._count, self._time = 0, 0.0
 
     def update(self, boxes: Sequence[tuple[float, float, float, float]], time: float) -> list[Track]:
@@ -267,15 +291,20 @@ class TrackSmoother:
         self._smoothing = smoothing
         self._videos: dict[str, Tracker] = {}  # the most recent last
 
-    def update(self, rows: list[Prediction]) -> list[Prediction]:
-        """Return the rows of one image ordered by track, errors last; photos unchanged. A smaller frame number starts anew."""
+    def update(self, rows: list[Prediction], view: np.ndarray | None = None) -> list[Prediction]:
+        """Return the rows of one image ordered by track, errors last; photos unchanged. A smaller frame number starts anew.
+
+        With the coarse views of frames, tracks end where another shot begins.
+        """
         first = rows[0]
         if first.frame is None or first.time is None or (first.error and first.face is None):
             return rows
         tracker = self._videos.pop(first.source, None)
         if tracker is None or first.frame <= tracker.frame:
             tracker = Tracker()
-        tracker.frame = first.frame
+        if view is not None and tracker.view is not None and is_cut(tracker.view, view):
+            tracker.tracks.clear()
+        tracker.frame, tracker.view = first.frame, view
         self._videos[first.source] = tracker
         if len(self._videos) > TRACKING.most_videos:
             del self._videos[next(iter(self._videos))]

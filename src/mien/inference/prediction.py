@@ -1,5 +1,6 @@
 """The nouns of inference: an image of a source (`Frame`), a detected `Face`, and its `Prediction`."""
 
+import math
 import threading
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -159,6 +160,11 @@ class Prediction:
         if self.error or self.label is None:
             return f"Prediction({place!r}, {f'error: {self.error}' if self.error else 'no face'})"
         return f"Prediction({place!r}, face {self.face}: {self.label} {self.confidence:.0%})"
+
+    def __getitem__(self, label: str) -> float:
+        """Return the probability of a label, NaN without a face; a MienError suggests a similar label if there is none."""
+        index = self.labels.index(label)
+        return math.nan if self.probabilities is None else float(self.probabilities[index])
 
     @property
     def no_face(self) -> bool:

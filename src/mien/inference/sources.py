@@ -25,7 +25,7 @@ from mien import images
 from mien.errors import LOGGER, MienError, check_number
 from mien.files import missing_path
 from mien.inference.prediction import Frame, Unread
-from mien.inference.video import FETCH_ADVICE, camera_frames, stream_frames, video_frames
+from mien.inference.video import FETCH_ADVICE, camera_frames, frame_count, stream_frames, video_frames
 from mien.inputs import LARGEST_MEMBER, MOST_PIXELS, BoundedReader, failure, open_file, reason_of, unpack
 
 Item: TypeAlias = images.ImageSource | int | Frame | Unread  # an image, folder, pattern, zip, video or camera
@@ -188,6 +188,22 @@ def folder_files(folder: Path) -> Iterator[str | Frame]:
         elif suffix in (*VIDEO_SUFFIXES, ZIP_SUFFIX):
             left_out.append(path)
     yield from _report_left_out("folder", str(folder), is_empty, left_out, "; give one that does, or name videos and zips")
+
+
+def count_images(names: Sequence[str], every: int = 1) -> int | None:
+    """Count the images of paths, of videos every N-th frame by their header; None where a number is not known."""
+    total = 0
+    for name in names:
+        if Path(name).is_dir():
+            total += sum(1 for _ in folder_files(Path(name)))
+            continue
+        for file in [name] if exists(Path(name)) else images.matching(name, natural) or [name]:
+            kind = _kind(file)
+            count = 1 if kind == "image" else -(-frame_count(file) // every) if kind == "video" else 0
+            if not count:
+                return None
+            total += count
+    return total or None
 
 
 def _report_left_out(kind: str, name: str, is_empty: bool, left_out: list[str], advice: str) -> Iterator[Frame]:

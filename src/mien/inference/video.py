@@ -41,11 +41,8 @@ def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Ite
             raise MienError("is empty (0 bytes); copy or download it again.")
         cut_off = _stated_size(file) > size
         file.seek(0)
-        # Opened by its content, since FFmpeg takes some names for addresses; formats that open other files are not allowed.
-        formats = ",".join(av.formats_available.difference(FORMATS["FFmpeg's rejected"]))
-        confined = {"protocol_whitelist": "none", "format_whitelist": formats}
         number, seconds = -1, 0.0
-        with av.open(file, metadata_errors="replace", container_options=confined, options=_pixel_options()) as container:
+        with _open_confined(file) as container:
             video = _Video(container)
             for number, decoded in enumerate(video):
                 seconds = video.seconds(decoded, number)
@@ -62,6 +59,21 @@ def video_frames(name: str, every: int = 1, content: bytes | None = None) -> Ite
         else:
             return
         yield Frame(name, error=f"The video {name!r} {problem}; copy or download it again.", frame=number + 1, time=seconds)
+
+
+def _open_confined(file: BinaryIO) -> Any:
+    """Open a video by its content, since FFmpeg takes some names for addresses, without formats that open other files."""
+    formats = ",".join(av.formats_available.difference(FORMATS["FFmpeg's rejected"]))
+    confined = {"protocol_whitelist": "none", "format_whitelist": formats}
+    return av.open(file, metadata_errors="replace", container_options=confined, options=_pixel_options())
+
+
+def frame_count(name: str) -> int:
+    """Return how many frames a video has by its header, or by its duration and frame rate; 0 if neither is known."""
+    with suppress(Exception), open_file(name) as file, _open_confined(file) as container:
+        stream = container.streams.video[0]
+        return int(stream.frames or (container.duration or 0) / av.time_base * (stream.average_rate or 0))
+    return 0
 
 
 def camera_frames(number: int, every: int = 1) -> Iterator[Frame]:

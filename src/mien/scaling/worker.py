@@ -5,7 +5,7 @@ import os
 import re
 import socket
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -146,7 +146,7 @@ class PartPredictor:
             notes.append("a worker has a GPU that its ONNX Runtime does not use; `mien doctor` there says what to install")
         return {"name": path.name, "counts": {key: int(count) for key, count in tally.items()}, "notes": notes}
 
-    def _write(self, rows: Generator[Prediction, None, None], path: Path) -> Tally:
+    def _write(self, rows: Iterable[Prediction], path: Path) -> Tally:
         return write_file(self._watched(rows), self._classifier.labels, "parquet", path)
 
     def _watched(self, rows: Iterable[Prediction]) -> Iterator[Prediction]:

@@ -6,15 +6,15 @@ import multiprocessing
 import os
 import shutil
 import signal
-import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from copy import deepcopy
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from mien import __version__
 from mien.data.copies import as_text, describe_training_rows
 from mien.data.faceset import SPLITS, FaceSet, move_split
 from mien.data.reading import MOST_SHOWN
-from mien.errors import MienError, load_table, say, shortened
+from mien.errors import MienError, load_table, progress, say, shortened
 from mien.files import write_whole
 from mien.inference.classifier import Classifier
 from mien.labels import is_no_expression, label_changes, meaning
@@ -39,13 +39,24 @@ from mien.training.batches import DeviceFaces, worsen
 from mien.training.export import calibrate, export, training_priors
 from mien.training.face_network import FaceNetwork, spread_batch_norm
 from mien.training.networks import multiply_adds
-from mien.training.recipe import FIRST_LINE, MISTAKES, Recipe, check_run_folder, load_recipe, shared_name
+from mien.training.recipe import (
+    FIRST_LINE,
+    MISTAKES,
+    Recipe,
+    call_own,
+    check_run_folder,
+    load_own,
+    load_recipe,
+    own_mistakes,
+    shared_name,
+)
 from mien.training.run_folder import CHECKPOINTS, RunFolder, describe_conditions, validation_rows
 from mien.training.task import ClassificationTask
 from mien.training.transfer import Views, is_model, load_teachers, starting_model, starting_network, trained_run
 
 FEWEST_VALIDATION = 20  # rows of a label, below which training warns: the 95% interval of a recall of 0.5 has 40 points
 PROGRESS: dict[str, str] = load_table(__file__, "progress")
+Watchers = tuple[Sequence[str | Callable[..., Any]], Sequence[Any]]  # callbacks, and loggers or the names of their classes
 TEMPERATURES = {"label": "temperature", "crowd": "crowd_temperature"}  # names in the metadata
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # of which ranks there are
 
@@ -62,6 +73,7 @@ def train(
     nodes: int = 1,
     is_first: bool = True,
     temperature: float | None = None,  # of a model without validation rows
+    watchers: Watchers = ((), ()),
 ) -> Path:
     """Train on faces prepared by `arrange`, write the run folder if this process `is_first`, and return its model file."""
     where = choose_device(device)
@@ -78,6 +90,8 @@ def train(
     for how in (recipe.augmentation, recipe.balance.copies):
         if how.function:  # which fails now, and not after the folder is made
             worsen(torch.rand(2, recipe.channels, recipe.seen, recipe.seen), how)
+    for each in chain(*watchers):  # the same for those that are misspelt
+        load_own(each)
     if is_first:
         open_run_folder(out, resume, recipe, faces.split("train").fingerprint())
     if (out / "model.onnx").is_file():
@@ -85,7 +99,7 @@ def train(
         return out / "model.onnx"
 
     before = multiprocessing.active_children()
-    arguments = (model, teachers, is_model(start.weights), faces, out, threads, quiet)
+    arguments = (model, teachers, is_model(start.weights), faces, out, threads, quiet, watchers)
     with _sigterm_like_ctrl_c():
         try:
             fabric.launch(partial(_train_network, arguments))  # Fabric itself would look into the arguments
@@ -104,7 +118,15 @@ def train(
 
 
 def train_folds(
-    recipe: Recipe, faces: FaceSet, out: Path, count: int, resume: bool, device: str, threads: int | None, quiet: bool
+    recipe: Recipe,
+    faces: FaceSet,
+    out: Path,
+    count: int,
+    resume: bool,
+    device: str,
+    threads: int | None,
+    quiet: bool,
+    watchers: Watchers,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Train in out/fold-1, ... without each fold, then on all rows; return each row's fold and what its model predicts."""
     fold, recipe = faces.folds(count, recipe.seed), replace(recipe, select_by="last")  # no row chooses an epoch
@@ -116,11 +138,11 @@ def train_folds(
     for number, run in enumerate(runs, start=1):
         held = np.where(fold == number, SPLITS.index("validation"), SPLITS.index("train")).astype(np.uint8)
         say(f"fold {number} of {len(runs)}: {(fold == number).sum():,} of {len(fold):,} faces held out", quiet)
-        train(recipe, replace(faces, splits=held), run, resume, device, threads, quiet)
+        train(recipe, replace(faces, splits=held), run, resume, device, threads, quiet, watchers=watchers)
     models = [Classifier(run) for run in runs]
     logarithms = np.log([float(model.metadata["mien.temperature"]) for model in models])
     say(f"the model of all {len(faces):,} faces", quiet)
-    train(recipe, faces, out, True, device, threads, quiet, temperature=float(np.exp(logarithms.mean())))
+    train(recipe, faces, out, True, device, threads, quiet, temperature=float(np.exp(logarithms.mean())), watchers=watchers)
     header = (runs[0] / "log.csv").read_text(encoding="utf-8").partition("\n")[0]
     log = np.mean([np.loadtxt(run / "log.csv", delimiter=",", skiprows=1, ndmin=2) for run in runs], axis=0)
     write_whole(out / "log.csv", lambda part: np.savetxt(part, log, "%.6g", ",", header=header, comments=""))
@@ -153,7 +175,7 @@ def open_fabric(device: torch.device, devices: int, nodes: int) -> tuple[Fabric,
 
 
 def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
-    model, teachers, spread, faces, out, threads, quiet = arguments
+    model, teachers, spread, faces, out, threads, quiet, watchers = arguments
     recipe = model.recipe
     model = model if fabric.world_size == 1 else deepcopy(model)  # processes start with one in shared memory
     if threads is not None:
@@ -173,12 +195,18 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
     watched = "validation" if "validation" in faces.split_names else "seen"
     quiet, resumed, started = quiet or not run.writes, len(run.history), time.perf_counter()
     say(f"resuming after epoch {resumed}", quiet or not resumed)
-    with _sigterm_like_ctrl_c(), SummaryWriter(out / "tensorboard") if run.writes else nullcontext() as board:
+    boards = (SummaryWriter(out / "tensorboard"), opened_watchers(watchers, recipe)) if run.writes else (nullcontext(),) * 2
+    with _sigterm_like_ctrl_c(), boards[0] as board, boards[1] as watch:
+        if board and not resumed:
+            _, shown = task.augment(next(iter(task.start_epoch(0))))
+            board.add_images("training faces", shown[:64].clamp(0, 1))
         while not run.is_complete:
             busy = _train_epoch(run, quiet)
             row, done = run.history[-1], len(run.history)
             for name, value in row.items() if board else ():
                 board.add_scalar(name, value, done)  # type: ignore[union-attr]
+            if watch:
+                watch(row)
             seconds = round((time.perf_counter() - started) / (done - resumed) * (recipe.epochs - done))
             told = {"epochs": recipe.epochs, "left": tqdm.format_interval(seconds).removeprefix("0"), "watched": watched}
             best = " (best)" if run.chosen is row else ""
@@ -194,8 +222,7 @@ def _train_epoch(run: RunFolder, quiet: bool) -> str:
     started = time.perf_counter()
     batches = task.start_epoch(epoch - 1)
     best = f"best accuracy {run.chosen['validation_accuracy']:.1%}" if run.chosen else ""
-    is_hidden, name = quiet or not sys.stderr.isatty(), f"epoch {epoch}/{run.recipe.epochs}"
-    with tqdm(None, name, task.images, leave=False, disable=is_hidden, unit=" images", dynamic_ncols=True, postfix=best) as bar:
+    with progress("images", task.images, quiet, desc=f"epoch {epoch}/{run.recipe.epochs}", postfix=best) as bar:
         for batch in batches:
             task.step(batch)
             bar.update(batches.batch_size)
@@ -204,6 +231,27 @@ def _train_epoch(run: RunFolder, quiet: bool) -> str:
     seconds = time.perf_counter() - started  # of training alone
     run.add({"epoch": epoch, **task.validate(), "seconds": seconds, "images_per_second": task.images / seconds})
     return busy
+
+
+@contextmanager
+def opened_watchers(watchers: Watchers, recipe: Recipe) -> Iterator[Callable[[dict[str, float]], None]]:
+    """Open the loggers, and give a function that hands an epoch's figures to them and to the callbacks."""
+    callbacks, loggers = watchers
+    opened = [(name, call_own(name) if isinstance(name, str) else name) for name in loggers]
+
+    def tell(method: str, *arguments: Any) -> None:
+        for name, logger in opened:
+            with own_mistakes(name), suppress(NotImplementedError):  # Fabric's CSVLogger takes no settings
+                getattr(logger, method)(*arguments)
+
+    def watch(row: dict[str, float]) -> None:
+        for each in callbacks:
+            call_own(each, row.copy())
+        tell("log_metrics", row, int(row["epoch"]))
+
+    tell("log_hyperparams", asdict(recipe))
+    yield watch
+    tell("finalize", "success")
 
 
 def gpu_busy(device: torch.device) -> str:

@@ -1,6 +1,7 @@
 """Everything that determines the trained model: one frozen dataclass, one YAML file. Needs no torch."""
 
 import dataclasses
+import importlib
 import inspect
 import json
 import operator
@@ -9,6 +10,7 @@ import pkgutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import formatannotation
@@ -17,7 +19,7 @@ from typing import Any, Literal, cast
 
 import yaml
 
-from mien.errors import MienError, first_line, in_plain_words, load_table, shortened, suggestion
+from mien.errors import MienError, first_line, full_name, in_plain_words, load_table, shortened, suggestion
 from mien.files import FileKind, check_place, sweep
 from mien.inference.model_file import ON_HUB, UNFINISHED
 from mien.inputs import LARGEST_YAML, parse_yaml, read_text, wrong_value
@@ -266,17 +268,32 @@ def check_folds(recipe: Recipe, processes: int) -> None:
         raise MienError(f"--folds cannot be used with {reasons[0]}.")
 
 
-def call_own(name: str, *arguments: Any, known: Mapping[str, Any] | None = None, **options: Any) -> Any:
-    """Call a user's function or class, module:name, with those of the `known` values that it has parameters for."""
+def load_own(name: str | Callable[..., Any]) -> Any:
+    """Import a user's function or class, module:name, also from the current folder; what is not a name is returned."""
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # the module may be a file of the user's, but hides no installed one
-    try:
-        function = pkgutil.resolve_name(name)
+    with own_mistakes(name):
+        return pkgutil.resolve_name(name) if isinstance(name, str) else name
+
+
+def call_own(name: str | Callable[..., Any], *arguments: Any, known: Mapping[str, Any] | None = None, **options: Any) -> Any:
+    """Call a user's function or class with those of the `known` values that it has parameters for."""
+    function = load_own(name)
+    with own_mistakes(name):
         named = {key: known[key] for key in inspect.signature(function).parameters if key in known} if known else {}
         return function(*arguments, **named, **options)
+
+
+@contextmanager
+def own_mistakes(name: object) -> Iterator[None]:
+    """Turn whatever a user's code raises into a MienError with its name and the line."""
+    try:
+        yield
     except Exception as problem:  # whatever the module does
         *_, line = traceback.extract_tb(problem.__traceback__)
-        raise MienError(MISTAKES["own function"].format(name, type(problem).__name__, first_line(problem), line)) from problem
+        is_python = line.filename in (pkgutil.__file__, importlib.__file__) or line.filename.startswith("<")  # it found none
+        place = "" if is_python else f", in line {line.lineno} of {line.filename}"
+        raise MienError(MISTAKES["own function"].format(name, type(problem).__name__, first_line(problem), place)) from problem
 
 
 def recipe_names() -> list[str]:
@@ -301,17 +318,39 @@ def load_recipe(name: str | Path) -> Recipe:
     """Load a recipe.
 
     Args:
-        name: name of one of mien's recipes, or path of a YAML file.
+        name: name of one of mien's recipes, or path of a YAML file, whose key `extends` may name a recipe to change.
 
     Raises:
         MienError: if the recipe does not exist, is not valid YAML, or has an unknown key or a wrong value.
     """
-    path = recipe_path(name)
-    content = parse_yaml(read_text(path, f"the recipe {path}", LARGEST_YAML), f"The recipe {path}")
+    content, base = _with_base(path := recipe_path(name))
+    extended = load_recipe(base) if base else None  # first, so that its mistakes are reported as its own
     try:
-        return recipe_from_dict(content)
+        recipe = recipe_from_dict(content)
     except MienError as problem:
         raise MienError(f"{path}: {problem}") from None
+    return describe_overrides(recipe, extended, base.stem) if base and extended else recipe
+
+
+def _with_base(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], Path | None]:
+    """Read a recipe file's keys, over those of the recipe that it extends, and return the path of that one."""
+    content = parse_yaml(read_text(path, f"the recipe {path}", LARGEST_YAML), f"The recipe {path}")
+    if (name := content.pop("extends", None)) is None:
+        return content, None
+    if not isinstance(name, str) or path.resolve() in above:
+        raise MienError(f"{path}: extends must be the name of one of mien's recipes, or of another .yaml file beside this one.")
+    base = recipe_path(path.parent / name if name.lower().endswith((".yaml", ".yml")) else name)
+    inherited, _ = _with_base(base, (*above, path.resolve()))
+    if content.get("network", inherited.get("network")) != inherited.get("network"):
+        inherited.pop("network_options", None)  # those of the base are for its network
+    return _merged(inherited, content, dataclasses.asdict(Recipe())), base
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Put changed keys over those of a base recipe; in sections such as optimizer, key by key."""
+    sections = [key for key, value in base.items() if isinstance(known.get(key), dict) and isinstance(value, Mapping)]
+    changed = {key: _merged(base[key], changes[key], known[key]) for key in sections if isinstance(changes.get(key), Mapping)}
+    return {**base, **changes, **changed}
 
 
 def check_run_folder(out: Path, resume: bool) -> None:
@@ -341,7 +380,9 @@ def recipe_from_dict(content: Mapping[str, Any]) -> Recipe:
 def _check_keys(content: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> None:
     for key, value in content.items():
         if key not in known:
-            hint = suggestion(str(key), known, f"the keys are {', '.join(known)}.", f"did you mean {prefix}{{}}?")
+            meant = full_name(str(key), dict(flat(known)))
+            near = suggestion(str(key), known, f"the keys are {', '.join(known)}.", f"did you mean {prefix}{{}}?")
+            hint = f"did you mean {prefix}{meant}?" if meant else near
             raise MienError(f"The recipe has no key {prefix}{key}; {hint}")
         if isinstance(known[key], dict):
             if not isinstance(value, Mapping):

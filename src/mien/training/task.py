@@ -219,11 +219,7 @@ class ClassificationTask:
         """Compute the loss of one batch, of all processes together."""
         recipe = self.recipe
         with torch.no_grad():
-            given = placed = faces = pixels(batch.faces)
-            if not isinstance(self.teachers, Views):  # views are augmented already
-                side = crop_side(recipe, self.epoch)
-                placed = self._augmented(batch, lambda how: place(given, how, side))
-                faces = self._augmented(batch, lambda how: worsen(placed, how))
+            placed, faces = self.augment(batch)
             targets, votes = with_votes(batch.targets, batch.votes, recipe.votes.mix), batch.votes
             taught = [] if batch.taught is None else [batch.taught]
             if isinstance(self.teachers, Teachers):
@@ -251,7 +247,16 @@ class ClassificationTask:
         rows[self.fabric.global_rank] = part
         return sum_of_processes(rows).flatten(0, 1)
 
-    def _augmented(self, batch: Batch, change: Callable[[Augmentation], Tensor]) -> Tensor:
+    def augment(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the faces of a batch, float32 (N, C, S, S), after the geometric changes, and after all changes."""
+        given = pixels(batch.faces)
+        if isinstance(self.teachers, Views):  # which are augmented already
+            return given, given
+        side = crop_side(self.recipe, self.epoch)
+        placed = self._changed(batch, lambda how: place(given, how, side))
+        return placed, self._changed(batch, lambda how: worsen(placed, how))
+
+    def _changed(self, batch: Batch, change: Callable[[Augmentation], Tensor]) -> Tensor:
         """Apply the recipe's augmentation, and its own augmentation to copies that balance rare labels."""
         faces = change(self.recipe.augmentation)
         if batch.is_copy is None:

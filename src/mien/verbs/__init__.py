@@ -1,16 +1,15 @@
 """The verbs, the same in Python and on the command line: each reads its data, does the work and reports what it did."""
 
-import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mien.errors import MienError, say
+from mien.errors import MienError, progress, say
 
 if TYPE_CHECKING:
     from mien.data.faceset import FaceSet
     from mien.data.pack import Progress
-    from mien.data.source import DataSource
+    from mien.data.source import Data, DataSource
 
 
 def require(extra: str, *modules: str) -> None:
@@ -53,12 +52,14 @@ def read_faces(
     return reading.read_faces(source, size, channels, progress, lambda detector: FaceCropper(detector).largest)
 
 
-def inputs_of(data: "FaceSet | DataSource | str | Path", out: Path | None = None) -> list[Path | str | None]:
+def inputs_of(data: "Data", out: Path | None = None) -> list[Path | str | None]:
     """List the files and folders that faces are read from, for `check_place`; MienError if `out` is below class folders."""
     from mien.data import faceset, folders, reading, rows, source as sources
 
     if isinstance(data, faceset.FaceSet):
         return [data.origin.path]
+    if not isinstance(data, sources.DataSource | str | Path):
+        return []
     source = sources.as_source(data)
     path = source.path.expanduser()
     is_within = out is not None and path.resolve() in (out.resolve(), *out.resolve().parents)
@@ -67,18 +68,21 @@ def inputs_of(data: "FaceSet | DataSource | str | Path", out: Path | None = None
     return [source.path, source.votes, source.drop, source.detector]
 
 
-def read_data(data: "FaceSet | DataSource | str | Path", size: int, channels: int, quiet: bool) -> "FaceSet":
+def read_data(data: "Data", size: int, channels: int, quiet: bool) -> "FaceSet":
     """Read labelled faces in a model's size and channels, and print to stderr which format they were read as."""
     from mien.data.faceset import SPLITS, FaceSet
-    from mien.data.reading import describe_groups
-    from mien.data.source import as_source
+    from mien.data.reading import describe_groups, faces_of_pairs
+    from mien.data.source import DataSource, as_source
 
+    if not isinstance(data, FaceSet | DataSource | str | Path):
+        data = faces_of_pairs(data, size, channels)
     if isinstance(data, FaceSet):
         for line in describe_groups(data):
             say(line, quiet)
         return data
     source = as_source(data)
-    faces = read_faces(source, size, channels, None if quiet else partial(show_progress, noun="faces"))
+    with progress("faces", quiet=quiet) as bar:
+        faces = read_faces(source, size, channels, partial(show_progress, bar))
     if quiet:
         return faces
     counts = [(name, int((faces.splits == SPLITS.index(name)).sum())) for name in faces.split_names]
@@ -107,8 +111,7 @@ def _look_like_photos(faces: "FaceSet") -> bool:
     return bool(np.median([0 if crop is None else len(crop) / faces.size for crop in crops]) < LOOSE)
 
 
-def show_progress(done: int, total: int | None, noun: str) -> None:
-    """Print how many faces or photos have been read, if stderr is a terminal."""
-    if sys.stderr and sys.stderr.isatty():
-        of_all = f" of {total:,}" if total else ""
-        print(f"\rreading {done:,}{of_all} {noun}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+def show_progress(bar: Any, done: int, total: int | None) -> None:
+    """Show on an open bar how many of all faces or photos have been read."""
+    bar.total = total
+    bar.update(done - bar.n)

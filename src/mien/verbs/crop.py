@@ -21,7 +21,7 @@ from mien.data import pack, reading
 from mien.data.faceset import NO_FACE
 from mien.data.rows import BadRow, Row, Rows, open_tree
 from mien.data.source import DataSource
-from mien.errors import MienError, check_number, printable, say, spreadsheet_safe
+from mien.errors import MienError, check_number, printable, progress, say, spreadsheet_safe
 from mien.files import check_empty, check_place, written_folder
 from mien.images import LARGEST_FACE, as_data_uri, is_image_name, prepare
 from mien.inference import output, sources
@@ -30,7 +30,6 @@ from mien.inference.output import RowLog, log_path
 from mien.inference.prediction import Frame, Unread, read
 from mien.inputs import pixels_in_flight, reason_of
 from mien.labels import LabelSet
-from mien.verbs import show_progress
 
 SHOWN, TILE = 120, 96  # most faces of a label on the page, and their longest side in pixels
 LONGEST = 200  # bytes of a file name without number and suffix; file systems take 255
@@ -131,7 +130,7 @@ def crop(
     work = partial(_crop, labels=rows.labels, folder=part, cropper=cropper, several=several, size=size)
     try:
         with written_folder(out, "the faces", part=part) as folder:
-            with log.path.open("ab") as stream:
+            with log.path.open("ab") as stream, progress("photos", rows.count, quiet, initial=count) as bar:
                 stream.truncate(log.place[0])
                 if not count:
                     log.append(settings, stream)
@@ -140,8 +139,7 @@ def crop(
                     count += 1
                     if each.remark not in ("", NO_FACE, SEVERAL):
                         say(f"mien: {each.photo}: {each.remark}")
-                    if rows.count and not quiet:
-                        show_progress(count, rows.count, "photos")
+                    bar.update()
             _write(folder, log, several, csv_safe)
             crops = replace(_count(folder), folder=out)
             if not crops.faces:

@@ -9,14 +9,14 @@ from contextlib import closing, nullcontext, suppress
 from itertools import chain
 from typing import Any, Literal
 
-from mien.errors import MienError, load_table, printable, say, show
+from mien.errors import MienError, load_table, printable, progress, say, show
 from mien.inference.classifier import DEFAULT_MODEL, Classifier
 from mien.inference.explanation import MOST_FACES, Explanation, explain as explain_faces
 from mien.inference.output import SAFE_CSV, ResumeLog, Tally, check_out, check_parquet, choose_format, log_path, write
 from mien.inference.pipeline import predict as classify_faces
 from mien.inference.prediction import Prediction
 from mien.inference.prefetch import deferred_interrupts
-from mien.inference.sources import camera_number, check_names, is_stream, listed, read_paths, standard_input
+from mien.inference.sources import camera_number, check_names, count_images, is_stream, listed, read_paths, standard_input
 from mien.labels import LabelSet
 from mien.scaling import PART_SIZE, predict_on_ray, run_settings
 
@@ -33,6 +33,7 @@ def predict(
     null: bool = False,
     fetch: bool = False,
     csv_safe: bool = False,
+    quiet: bool = False,
     engine: Literal["threads", "ray"] = "threads",
     address: str | None = None,
     workers: int | None = None,
@@ -54,6 +55,7 @@ def predict(
         null: paths on stdin end with a zero byte, as those of `find -print0`.
         fetch: download the photos whose http or https address is given.
         csv_safe: in CSV, an apostrophe before text that a spreadsheet would run as a formula, such as a file name with =.
+        quiet: print no progress and no counts to stderr.
         engine: threads of this process, or ray for Ray Data: reads Parquet and buckets too, on many machines, into a folder.
         address: HOST:PORT of a Ray cluster's head, or auto; by default Ray is started on this machine.
         workers: processes of --engine ray; by default as many as the CPUs allow.
@@ -61,7 +63,7 @@ def predict(
         **options: see `mien.predict`.
     """
     if engine == "ray":
-        return _conclude(predict_on_ray(**locals()))
+        return _conclude(predict_on_ray(**{name: value for name, value in locals().items() if name != "quiet"}), quiet)
     path = None if out is None else check_out(out, source, model, detector)
     form = choose_format(format, path)
     if form == "parquet":
@@ -87,8 +89,14 @@ def predict(
         log = ResumeLog(path, labels, run_settings(opened, model, detector, fetch, options), source, resume)
         if resume:
             items = listed(items, options.get("every", 1), log.skip, fetch)
-    with deferred_interrupts(), closing(classify_faces(items, opened, detector, fetch=fetch, **options)) as rows:
-        found = _end_at_interrupt(rows, source)
+    rows, bar = (
+        classify_faces(items, opened, detector, fetch=fetch, **options),
+        progress("images", quiet=quiet or (log is None and sys.stdout.isatty())),
+    )
+    with deferred_interrupts(), closing(rows), bar:
+        if not bar.disable and "-" not in source and not resume:
+            bar.total = count_images(source, options.get("every", 1))
+        found = _counted(_end_at_interrupt(rows, source), bar)
         if log is None:
             tally = _to_standard_output(found, form, labels)
         else:
@@ -96,12 +104,18 @@ def predict(
             log.write(found)
     if log is not None:
         tally = log.finish(form)
-    return _conclude(tally)
+    return _conclude(tally, quiet)
 
 
-def _conclude(tally: Tally) -> int:
+def _counted(predictions: Iterator[Prediction], bar: Any) -> Iterator[Prediction]:
+    for prediction in predictions:
+        bar.update(not prediction.face)  # an image's first face is number 0
+        yield prediction
+
+
+def _conclude(tally: Tally, quiet: bool) -> int:
     """Print the counts, and return the exit status."""
-    say(f"mien: {tally}")
+    say(f"mien: {tally}", quiet)
     # if no input at all could be read, the user named the wrong thing
     return 0 if not tally["failed"] else 1 if tally["faces"] or tally["without_face"] else 2
 

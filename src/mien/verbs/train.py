@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mien.data.faceset import FaceSet, check_limit, limited
-from mien.data.source import DataSource, as_source
+from mien.data.faceset import check_limit, limited
+from mien.data.source import Data, DataSource, as_source
 from mien.errors import MienError, check_number, say
 from mien.files import AUDIT, COMPARISON, EXCLUDED_ROWS, REPORT, FolderKind, check_file, check_folder, write_whole
 from mien.labels import select_changes
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 FACES_PER_LABEL = 160
 DEMO = FolderKind("about-this-folder.json", "demo", "mien demo")  # all of which `mien demo` replaces when run again
 # the formats of `mien compare` by the ending of its file; table is Markdown
-FORMATS = {"": "table", ".md": "table", ".txt": "table", ".json": "json", ".html": "html", ".htm": "html"}
+FORMATS = {"": "table", ".md": "table", ".txt": "table", ".json": "json", ".html": "html", ".htm": "html", ".tex": "latex"}
 
 
 def train(
     recipe: Recipe | str | Path,
-    data: FaceSet | DataSource | str | Path,
+    data: Data,
     out: str | Path,
     resume: bool = False,
     device: str = "auto",
@@ -42,6 +42,8 @@ def train(
     nodes: int = 1,
     folds: int | None = None,
     limit: int | float | None = None,
+    callback: str | list[Any] | Callable[[dict[str, float]], object] | None = None,
+    logger: str | list[Any] | None = None,
 ) -> "Report":
     """Train a classifier on labelled faces, export it as one model file, and report on its validation faces.
 
@@ -65,6 +67,11 @@ def train(
             all rows; all for the recipe's number of epochs.
         limit: use a part of the data, for a first try: a number of rows, or a share below 1 of them, drawn from each label and
             split alike.
+        callback: a function that is called after each epoch with its figures, a dict with the keys of log.csv; module:name, or
+            in Python the function. Can be repeated.
+        logger: the class of a logger of Lightning Fabric or Lightning, module:name such as
+            lightning.pytorch.loggers:WandbLogger, or in Python a list of open ones; it gets the recipe and the figures of each
+            epoch. Can be repeated.
 
     Returns:
         The report on the validation rows, or the folds, as in `out/report`; None in all but the first process of torchrun.
@@ -72,7 +79,7 @@ def train(
     Raises:
         MienError: if the recipe, the data or the folder do not allow it; the sentence says what to do.
     """
-    require("train", "torch", "lightning_fabric", "onnx", "onnxscript", "safetensors", "tensorboard", "tqdm", "sklearn")
+    require("train", "torch", "lightning_fabric", "onnx", "onnxscript", "safetensors", "tensorboard", "sklearn")
     for name, value, least in (("threads", threads, 1), ("devices", devices, 1), ("nodes", nodes, 1), ("folds", folds, 2)):
         if value is not None:
             check_number(f"The number of {name}", value, least)
@@ -99,11 +106,11 @@ def train(
         faces = loop.arrange(recipe, limited(read, limit), for_folds=folds is not None)
     if first and faces.labels != read.labels:
         say(f"labels of the model: {', '.join(faces.labels)}", quiet)
-    held_out = None
+    held_out, watchers = None, (as_list(callback), as_list(logger))
     if folds is None:
-        loop.train(recipe, faces, out, resume, device, threads, quiet, devices, nodes, first)
+        loop.train(recipe, faces, out, resume, device, threads, quiet, devices, nodes, first, watchers=watchers)
     else:
-        held_out = loop.train_folds(recipe, faces, out, folds, resume, device, threads, quiet)
+        held_out = loop.train_folds(recipe, faces, out, folds, resume, device, threads, quiet, watchers)
     if not first:
         return None  # type: ignore[return-value]
     if skipped := faces.origin.skipped:
@@ -124,7 +131,7 @@ def train(
 
 def evaluate(
     model: str | Path,
-    data: FaceSet | DataSource | str | Path,
+    data: Data,
     out: str | Path,
     split: str | None = None,
     head: str | None = None,
@@ -135,6 +142,7 @@ def evaluate(
     quiet: bool = False,
     command: str | None = None,
     limit: int | float | None = None,
+    paper: bool = False,
 ) -> "Report":
     """Measure a model on labelled faces: write index.html, metrics.json and predictions.csv.
 
@@ -156,6 +164,7 @@ def evaluate(
         quiet: print no progress to stderr.
         command: the command line, to be noted in the report.
         limit: measure on a part of the data, as for `mien train`; the report says so.
+        paper: also write paper/ in that folder: plots as PDF and SVG, and the tables in LaTeX.
 
     Raises:
         MienError: if model and data do not fit each other, or the folder is the report of another model's run.
@@ -174,8 +183,8 @@ def evaluate(
     if head is None:
         votes_are_targets = isinstance(data, DataSource) and data.votes is not None and data.votes_as != "beside"
         classifier = classifier.with_head("crowd" if votes_are_targets and "crowd" in classifier.heads else "label")
-    columns = [by] if isinstance(by, str) else list(by or ())
-    if columns and not isinstance(data, FaceSet):
+    columns = as_list(by)
+    if columns and isinstance(data, DataSource | str | Path):
         data = replace(as_source(data), columns=list(dict.fromkeys([*(as_source(data).columns or ()), *columns])))
     faces = limited(read_data(data, classifier.size, classifier.channels, quiet), limit)
     if classifier.head == "crowd" and faces.votes is not None:
@@ -185,9 +194,16 @@ def evaluate(
     faces = label_match.fit_to_model(classifier.metadata.get("mien.recipe", ""), classifier.labels, faces, labels)
     classifier = classifier.with_labels(select_changes(labels or {}, classifier.labels.find))
     log = classifier.path.parent / "log.csv" if (classifier.path.parent / "log.csv").is_file() else None
-    report = reports.evaluate(classifier, faces, out, split, log=log, command=command, tta=tta, by=columns, merged=labels)
+    report = reports.evaluate(
+        classifier, faces, out, split, log=log, command=command, tta=tta, by=columns, merged=labels, paper=paper, quiet=quiet
+    )
     _say_written("report  ", out / "index.html", is_earlier, quiet)
     return report
+
+
+def as_list(given: Any) -> list[Any]:
+    """Return a list as it is, one thing as a list of it, and None as an empty list."""
+    return list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
 
 
 def _say_written(kind: str, out: Path, is_earlier: bool, quiet: bool) -> None:
@@ -195,7 +211,7 @@ def _say_written(kind: str, out: Path, is_earlier: bool, quiet: bool) -> None:
 
 
 def audit(
-    data: FaceSet | DataSource | str | Path,
+    data: Data,
     out: str | Path,
     write: str | Path | None = None,
     quiet: bool = False,
@@ -264,8 +280,8 @@ def compare(
     Args:
         runs: run folders, folders of reports that `mien evaluate` wrote, and .json files that `mien compare` wrote. Of a name
             that occurs twice, the later one counts.
-        format: table, which is Markdown, json, or html, which is a page that opens offline; if not given, by the ending of
-            `out`, else table.
+        format: table, which is Markdown, json, html, which is a page that opens offline, or latex; if not given, by the ending
+            of `out`, else table.
         title: a heading of the table or the page.
         command: the command line, to be noted with an explanation of the figures.
         out: a file to write the text to.
@@ -280,7 +296,9 @@ def compare(
     out = None if out is None else Path(out)
     format = format or FORMATS.get(out.suffix.lower() if out else "")
     if format is None:
-        raise MienError(f"{str(out)!r} ends in no format of `mien compare`; end it in .md, .json or .html, or add --format.")
+        raise MienError(
+            f"{str(out)!r} ends in no format of `mien compare`; end it in .md, .json, .html or .tex, or add --format."
+        )
     if format not in FORMATS.values():
         raise MienError(f"There is no format {format!r}; choose {', '.join(dict.fromkeys(FORMATS.values()))}.")
     if format == "json" and title is not None:
@@ -295,7 +313,8 @@ def compare(
     if format == "json":
         text = comparison.as_json(summaries)
     else:
-        text = comparison.render(summaries, title, command, predictions, "html" if format == "html" else "md")
+        suffixes: dict[str, Literal["html", "md", "tex"]] = {"html": "html", "table": "md", "latex": "tex"}
+        text = comparison.render(summaries, title, command, predictions, suffixes[format])
     if out is None:
         return text
     if command is None and format == "table":
