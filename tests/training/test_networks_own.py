@@ -14,7 +14,8 @@ from mien.cli import main
 from mien.drawn import draw_faces
 from mien.errors import MienError
 from mien.training.networks import build_network, head_of
-from mien.training.recipe import Recipe, call_own, load_recipe
+from mien.training.plugins import call_own
+from mien.training.recipe import Recipe, load_recipe
 
 MODULE = """
 import torch

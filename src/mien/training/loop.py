@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from copy import deepcopy
 from dataclasses import asdict, replace
@@ -39,24 +39,14 @@ from mien.training.batches import DeviceFaces, worsen
 from mien.training.export import calibrate, export, training_priors
 from mien.training.face_network import FaceNetwork, spread_batch_norm
 from mien.training.networks import multiply_adds
-from mien.training.recipe import (
-    FIRST_LINE,
-    MISTAKES,
-    Recipe,
-    call_own,
-    check_run_folder,
-    load_own,
-    load_recipe,
-    own_mistakes,
-    shared_name,
-)
+from mien.training.plugins import Watchers, load_own, opened_watchers
+from mien.training.recipe import FIRST_LINE, MISTAKES, Recipe, check_run_folder, load_recipe, shared_name
 from mien.training.run_folder import CHECKPOINTS, RunFolder, describe_conditions, validation_rows
 from mien.training.task import ClassificationTask
 from mien.training.transfer import Views, is_model, load_teachers, starting_model, starting_network, trained_run
 
 FEWEST_VALIDATION = 20  # rows of a label, below which training warns: the 95% interval of a recall of 0.5 has 40 points
 PROGRESS: dict[str, str] = load_table(__file__, "progress")
-Watchers = tuple[Sequence[str | Callable[..., Any]], Sequence[Any]]  # callbacks, and loggers or the names of their classes
 TEMPERATURES = {"label": "temperature", "crowd": "crowd_temperature"}  # names in the metadata
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # of which ranks there are
 
@@ -195,7 +185,9 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
     watched = "validation" if "validation" in faces.split_names else "seen"
     quiet, resumed, started = quiet or not run.writes, len(run.history), time.perf_counter()
     say(f"resuming after epoch {resumed}", quiet or not resumed)
-    boards = (SummaryWriter(out / "tensorboard"), opened_watchers(watchers, recipe)) if run.writes else (nullcontext(),) * 2
+    boards = (
+        (SummaryWriter(out / "tensorboard"), opened_watchers(watchers, asdict(recipe))) if run.writes else (nullcontext(),) * 2
+    )
     with _sigterm_like_ctrl_c(), boards[0] as board, boards[1] as watch:
         if board and not resumed:
             _, shown = task.augment(next(iter(task.start_epoch(0))))
@@ -231,27 +223,6 @@ def _train_epoch(run: RunFolder, quiet: bool) -> str:
     seconds = time.perf_counter() - started  # of training alone
     run.add({"epoch": epoch, **task.validate(), "seconds": seconds, "images_per_second": task.images / seconds})
     return busy
-
-
-@contextmanager
-def opened_watchers(watchers: Watchers, recipe: Recipe) -> Iterator[Callable[[dict[str, float]], None]]:
-    """Open the loggers, and give a function that hands an epoch's figures to them and to the callbacks."""
-    callbacks, loggers = watchers
-    opened = [(name, call_own(name) if isinstance(name, str) else name) for name in loggers]
-
-    def tell(method: str, *arguments: Any) -> None:
-        for name, logger in opened:
-            with own_mistakes(name), suppress(NotImplementedError):  # Fabric's CSVLogger takes no settings
-                getattr(logger, method)(*arguments)
-
-    def watch(row: dict[str, float]) -> None:
-        for each in callbacks:
-            call_own(each, row.copy())
-        tell("log_metrics", row, int(row["epoch"]))
-
-    tell("log_hyperparams", asdict(recipe))
-    yield watch
-    tell("finalize", "success")
 
 
 def gpu_busy(device: torch.device) -> str:

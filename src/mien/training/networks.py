@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mien.errors import MienError, first_line, suggestion
-from mien.training.recipe import MISTAKES, TIMM, Recipe, call_own
+from mien.training.plugins import call_own
+from mien.training.recipe import MISTAKES, TIMM, Recipe
 
 # swish: Ramachandran et al., 2017; mish: Misra, 2019
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "swish": nn.SiLU, "mish": nn.Mish}
