@@ -22,7 +22,7 @@ from typing import Any, NoReturn, get_origin
 from mien import __version__
 from mien.errors import MESSAGES, MienError, discard, first_line, full_name, in_plain_words, say, show, suggestion
 from mien.files import FULL_DISK, missing_path
-from mien.inputs import TooLargeError, check_yaml, special_kind
+from mien.inputs import check_yaml, special_kind
 
 _HELP = Path(__file__).with_name("help.txt").read_text(encoding="utf-8")
 VERBS = {verb: (f"mien.{module}", line) for verb, module, line in re.findall(r"^  (\w+) +(\S+) +(.*)", _HELP, re.MULTILINE)}
@@ -182,12 +182,7 @@ def _bound_yaml() -> None:
     load = get_loader("yaml")
 
     def load_bounded(text: str) -> Any:
-        try:
-            check_yaml(text)
-        except TooLargeError as problem:
-            if re.search(r"&.*\*", text, re.DOTALL):  # aliases may stand for endless values
-                raise MienError(f"A value on the command line is not valid: {problem.problem}.") from None
-            raise
+        check_yaml(text)
         return load(text)
 
     set_loader("yaml", load_bounded, (yaml.YAMLError,))

@@ -26,8 +26,6 @@ LARGEST_MEMBER = 2**29  # bytes of a file in an archive, above 100 megapixels wi
 LONGEST_LINE = 1 << 24  # characters: the pixels of a face of 2048 x 2048
 MOST_CELLS = 20_000  # of a row; FER-2013's pixels in a column each are 2,304
 LARGEST_YAML = 1 << 16  # bytes; mien's recipes have at most 2 KB
-LONGEST_NUMBER = 40  # characters of a whole number; those of a recipe are below 2**32
-MOST_VALUES, DEEPEST = 5000, 20  # of a YAML text, an alias counted as what it stands for; a recipe has 60 values, three deep
 MOST_PIXELS = ContextVar("MOST_PIXELS", default=math.inf)  # of an image, where a service sets a lower limit
 _CHANGED = threading.Condition()  # guards what follows
 _ALL, _HELD = {"pixels": 0}, threading.local()  # pixels in flight, of all threads and of this one
@@ -195,54 +193,34 @@ def csv_rows(path: Path, name: str) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, cells
 
 
-class TooLargeError(yaml.MarkedYAMLError):
-    """YAML that stands for more values than any recipe has, is too deep, or has a key twice."""
-
-
 class _Loader(yaml.SafeLoader):
-    def __init__(self, text: str) -> None:
-        if len(text) > LARGEST_YAML:
-            raise yaml.YAMLError(f"it has more than {LARGEST_YAML:,} characters")
-        super().__init__(text)
-        self._values = self._depth = 0
-        self._sizes: dict[yaml.Node | None, int] = {}
-
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
-        before, self._depth = self._values, self._depth + 1
-        self._check(self._depth <= DEEPEST, f"it is nested more than {DEEPEST} deep", event)
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        # an alias within its own anchor would never end
-        self._values += self._sizes.get(node, MOST_VALUES) if isinstance(event, yaml.AliasEvent) else 1
-        self._sizes.setdefault(node, self._values - before)
-        self._check(self._values <= MOST_VALUES, f"it has more than {MOST_VALUES:,} values", event)
-        if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":int"):
-            self._check(len(node.value) <= LONGEST_NUMBER, f"a number has more than {LONGEST_NUMBER} digits", event)
-        return node
+        if self.check_event(yaml.AliasEvent):  # a few could stand for endless values
+            raise yaml.MarkedYAMLError(problem="aliases (*name) are not read", problem_mark=self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        return super().compose_node(parent, index)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            self._check(key.value not in seen, f"the key {key.value} occurs twice", key)
-            seen.add(key.value)
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {name} occurs twice", problem_mark=node.value[number][0].start_mark
+                )
         return node
-
-    @staticmethod
-    def _check(holds: bool, problem: str, place: Any) -> None:
-        if not holds:
-            raise TooLargeError(problem=problem, problem_mark=place.start_mark)
 
 
 def check_yaml(text: str) -> None:
-    """Raise a yaml.YAMLError for YAML that is too long, too deep or too large, without loading it."""
+    """Raise a yaml.YAMLError for YAML that is too long, or has aliases or a key that occurs twice, without loading it."""
+    if len(text) > LARGEST_YAML:
+        raise yaml.YAMLError(f"it has more than {LARGEST_YAML:,} characters")
     yaml.compose(text, _Loader)
 
 
 def parse_yaml(text: str, name: str) -> dict[Any, Any]:
-    """Parse a YAML mapping; size, depth and aliases are bounded, and a key that occurs twice is an error."""
+    """Parse a YAML mapping, which `check_yaml` accepts."""
     try:
+        check_yaml(text)
         content = yaml.load(text, _Loader)
     except Exception as problem:  # of numbers with thousands of digits, and impossible dates, too
         mark = getattr(problem, "problem_mark", None)

@@ -1,6 +1,5 @@
 import math
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import mien
 from mien.drawn import draw_face, draw_photo
 from mien.errors import MienError
 from mien.inference.prediction import Prediction
-from mien.inference.results import Predictions, to_detections
+from mien.inference.results import Predictions
 from mien.labels import FER2013
 
 
@@ -155,32 +154,3 @@ def test_annotate_draws_on_a_copy_of_any_image(tmp_path):
     np.testing.assert_array_equal(np.asarray(mien.annotate(tmp_path / "photo.png", found)), np.asarray(picture))
     with pytest.raises(MienError, match="no predictions to draw"):
         mien.annotate(photo, [])
-
-
-class Detections(types.SimpleNamespace):
-    @classmethod
-    def empty(cls):
-        return cls(xyxy=np.empty((0, 4)))
-
-
-def test_detections_hold_the_faces_of_an_image(monkeypatch):
-    """With a stand-in for supervision, whose opencv-python would replace the headless one."""
-    monkeypatch.setitem(sys.modules, "supervision", types.SimpleNamespace(Detections=Detections))
-    photo, _ = draw_photo(["happy", "sad"], seed=5)
-    faces = list(mien.predict(photo, threads=0))
-    found = to_detections([*faces, Prediction("photo", FER2013), Prediction("bad", FER2013, error="no")])
-    np.testing.assert_allclose(found.xyxy, [face.box for face in faces], rtol=1e-5)
-    np.testing.assert_allclose(found.confidence, [face.confidence for face in faces])
-    assert [FER2013[number] for number in found.class_id] == [face.label for face in faces]
-    assert found.tracker_id is None
-    assert found.data["class_name"].tolist() == [face.label for face in faces]
-    assert found.data["probabilities"].shape == (2, 7)
-    tracked = mien.predict([mien.Frame("a", photo, frame=number, time=number / 10) for number in range(2)], threads=0)
-    assert to_detections(tracked[:2]).tracker_id.tolist() == [0, 1]
-    assert len(to_detections([]).xyxy) == 0
-
-
-def test_without_supervision_the_sentence_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "supervision", None)
-    with pytest.raises(MienError, match="pip install supervision"):
-        to_detections([])

@@ -1,11 +1,9 @@
-"""Predictions as Python users handle them: a lazy sequence, a data frame, detections of the package supervision."""
+"""Predictions as Python users handle them: a lazy sequence, and a data frame."""
 
 import math
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, overload
-
-import numpy as np
 
 from mien.errors import MienError, load_table
 from mien.inference.output import column_values, columns
@@ -13,7 +11,6 @@ from mien.inference.prediction import Prediction
 
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped, import-not-found, unused-ignore]
-    import supervision  # type: ignore[import-not-found, unused-ignore]
 
 PANDAS: dict[str, str] = load_table(__file__, "output")["pandas"]  # types by those of the columns
 SHOWN = 20  # rows of the table in a notebook
@@ -111,32 +108,3 @@ class Predictions(Iterator[Prediction]):
     def close(self) -> None:
         """End the threads that compute predictions."""
         self._rows.close()
-
-
-def to_detections(predictions: Iterable[Prediction]) -> "supervision.Detections":
-    """Convert the predictions for one image to the Detections of the package supervision, for its annotators and trackers.
-
-    Rows without a face are left out. `confidence` is that of the label, `class_id` its index, and `data` has class_name (n,)
-    and probabilities, float32 (n, K).
-
-    Raises:
-        MienError: if supervision is not installed.
-    """
-    try:
-        import supervision
-    except ImportError:
-        raise MienError("Detections need supervision, which is not installed; run: pip install supervision") from None
-    faces = [each for each in predictions if each.box is not None and each.probabilities is not None]
-    if not faces:
-        return supervision.Detections.empty()
-    tracks = [each.track for each in faces]
-    return supervision.Detections(
-        xyxy=np.array([each.box for each in faces], np.float32),
-        confidence=np.array([each.confidence for each in faces], np.float32),
-        class_id=np.array([each.labels.index(each.label or "") for each in faces]),
-        tracker_id=None if None in tracks else np.array(tracks),
-        data={
-            "class_name": np.array([each.label for each in faces]),
-            "probabilities": np.stack([each.probabilities for each in faces if each.probabilities is not None]),
-        },
-    )
