@@ -175,7 +175,7 @@ def test_the_ending_of_the_file_decides_unless_the_format_is_named(two, tmp_path
 def test_an_unknown_format_is_refused_and_nothing_is_written(two, tmp_path, capsys):
     out = tmp_path / "runs.pdf"
     assert main(["compare", str(two[0]), "--format", "pdf", "--out", str(out)]) == 2
-    assert "There is no format 'pdf'; choose table, json, html." in capsys.readouterr().err
+    assert "There is no format 'pdf'; choose table, json, html, latex." in capsys.readouterr().err
     assert not out.exists()
 
 

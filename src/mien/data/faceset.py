@@ -6,12 +6,14 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from mien.data.rows import MISTAKES
+from mien.data.source import DataSource
 from mien.errors import MienError, check_number, say, shortened
 from mien.files import cache_folder
 from mien.labels import LabelMap, LabelSet, move_shares
@@ -359,3 +361,14 @@ def limited(faces: FaceSet, amount: int | float | None, seed: int = 0) -> FaceSe
     origin = replace(faces.origin, limit=f"{wanted:,} of {every:,} faces")
     say(f"using a part of the data: {origin.limit}, stratified by label and split (--limit {amount})")
     return replace(faces.take(np.sort(order[first])), origin=origin)
+
+
+class Pairs(Protocol):
+    """A torch Dataset, a list or any other sequence of pairs: an image and its label."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, row: int, /) -> Any: ...
+
+
+Data: TypeAlias = FaceSet | DataSource | str | Path | Pairs | Mapping[str, Pairs]
+"""Labelled faces: a set of them, where they are on disk, pairs of an image and a label, or such pairs by split."""

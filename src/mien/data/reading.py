@@ -13,10 +13,10 @@ import numpy as np
 from mien import __version__
 from mien.data import fer2013, folders, pack, tables
 from mien.data.copies import likeness_groups
-from mien.data.faceset import SPLITS, FaceSet
+from mien.data.faceset import SPLITS, FaceSet, Pairs
 from mien.data.pack import OpenCrop, Progress, is_pack, open_pack, pack_stamp, write_pack
 from mien.data.rows import MISTAKES, Rows, Tree, digest, labels_from, open_tree, split_of, stamp_of
-from mien.data.source import DataSource, Pairs, as_source
+from mien.data.source import DataSource, as_source
 from mien.errors import MienError, first_line, say, shortened
 from mien.files import cache_folder, sweep
 from mien.images import check_faces_shape, is_image_name, prepare, read_image

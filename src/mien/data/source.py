@@ -1,11 +1,9 @@
 """Where labelled faces come from, as a user specifies it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal
 
-from mien.data.faceset import FaceSet
 from mien.errors import MienError, shortened
 
 FormatName = Literal["auto", "pack", "fer2013-csv", "parquet", "manifest", "folders"]  # `reading.FORMATS` has their readers
@@ -58,17 +56,6 @@ class DataSource:
         for name in ("path", "votes", "drop"):
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, Path(value))
-
-
-class Pairs(Protocol):
-    """A torch Dataset, a list or any other sequence of pairs: an image and its label."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, row: int, /) -> Any: ...
-
-
-Data: TypeAlias = FaceSet | DataSource | str | Path | Pairs | Mapping[str, Pairs]
-"""Labelled faces: a set of them, where they are on disk, pairs of an image and a label, or such pairs by split."""
 
 
 def as_source(data: DataSource | str | Path) -> DataSource:

@@ -234,7 +234,7 @@ def predict_plain(model: Classifier, faces: np.ndarray, batch_size: int, quiet: 
     """Classify faces of the model's size as they are: a single view."""
     start, parts = time.perf_counter(), []
     with progress("faces", len(faces), quiet) as bar:
-        for first in range(0, len(faces), batch_size):
+        for first in range(0, len(faces), max(batch_size, 1)):
             parts.append(model.predict_proba(faces[first : first + batch_size], batch_size))
             bar.update(len(parts[-1]))
     return np.concatenate(parts)[None], time.perf_counter() - start

@@ -102,11 +102,11 @@ def predict(
         check_draw(draw, source)
     elif font is not None:
         raise MienError("The font is for drawings; add --draw DIR, or leave out --font.")
-    if isinstance(source, str | Path):
-        check_names([str(source)], fetch)
     items = listed(source, every, fetch=fetch)
     cropper = FaceCropper(detector, margin, min_size, min_score, faces)
     pipeline = FacePipeline(open_classifier(model, head, prior, labels), cropper, threshold, batch_size, draw is not None)
+    if isinstance(source, str | Path):
+        check_names([str(source)], fetch)
     writer = None
     if draw is not None:
         choose_fonts(pipeline.classifier.labels.names, font)  # a font that cannot be used is reported before the work

@@ -20,7 +20,7 @@ from mien.labels import LabelSet
 
 # options that do not change the rows, so that a run may be resumed with others; the log has all others, and names of inputs
 NOT_LOGGED = (
-    *("source", "out", "format", "resume", "null", "batch_size", "threads", "font", "draw", "csv_safe"),
+    *("source", "out", "format", "resume", "null", "batch_size", "threads", "font", "draw", "csv_safe", "quiet"),
     *("engine", "address", "workers", "part_size"),  # `predict_dataset` logs part_size
 )
 PART = re.compile(r"part-\d{8}-[0-9a-f]{16}\.parquet")  # names of parts

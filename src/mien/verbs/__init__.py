@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from mien.errors import MienError, progress, say
 
 if TYPE_CHECKING:
-    from mien.data.faceset import FaceSet
+    from mien.data.faceset import Data, FaceSet
     from mien.data.pack import Progress
-    from mien.data.source import Data, DataSource
+    from mien.data.source import DataSource
 
 
 def require(extra: str, *modules: str) -> None:

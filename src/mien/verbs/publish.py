@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from mien.data.source import Data
+from mien.data.faceset import Data
 from mien.errors import MienError, check_number, first_line, load_table, say
 from mien.files import HUB_FILES, INT8_MODEL, check_file, check_place, files_in, identity, write_whole
 from mien.inputs import parse_yaml

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mien.data.faceset import check_limit, limited
-from mien.data.source import Data, DataSource, as_source
+from mien.data.faceset import Data, check_limit, limited
+from mien.data.source import DataSource, as_source
 from mien.errors import MienError, check_number, say
 from mien.files import AUDIT, COMPARISON, EXCLUDED_ROWS, REPORT, FolderKind, check_file, check_folder, write_whole
 from mien.labels import select_changes
