@@ -10,7 +10,7 @@ from PIL import Image
 
 from mien.cli import main
 from mien.drawn import write_folder
-from mien.drawn.face import Canvas, Person, Pose, draw_person, express
+from mien.drawn.face import Canvas, Person, draw_person, express
 from mien.images import prepare
 
 
@@ -52,9 +52,7 @@ def take():
         random = np.random.default_rng([person, shot, *expression.encode()])
         turned, place = random.normal(0, head, 3).tolist(), 128 + 102 * random.normal(0, head, 2) - (0, 20)
         image = Image.new("RGB", (256, 256), (110, 112, 118))
-        draw_person(
-            Canvas(image, Pose(place, 102, *turned)), Person(np.random.default_rng(person)), express(expression, random)
-        )
+        draw_person(Canvas(image, place, 102, turned), Person(np.random.default_rng(person)), express(expression, random))
         pixels = np.asarray(image.resize((128, 128), Image.Resampling.BOX)) + random.normal(0, 2, (128, 128, 1))
         return prepare(pixels.clip(0, 255).astype(np.uint8), 48, 1)
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from mien.data.faceset import FaceSet
-from mien.drawn.face import Canvas, Person, Pose, draw_person, express, head_outline
+from mien.drawn.face import Canvas, Person, draw_person, express, head_outline
 from mien.errors import MienError, check_number
 from mien.files import written_folder
 from mien.images import LARGEST_FACE, check_faces_shape, prepare
@@ -40,10 +40,10 @@ def draw_face(expression: str, seed: int, size: int = 192) -> np.ndarray:
     movement = express(expression, random)
     extent = _SUPERSAMPLING * max(size, _MIN_DRAWN_SIZE)
     scale = extent / random.uniform(2.35, 2.75)
-    yaw, pitch, roll = np.clip(random.normal(0, (0.16, 0.07, 0.07)), -0.32, 0.32)
-    across, down = extent * random.normal(0.5, 0.025, 2) - scale * np.array([0.5 * np.sin(yaw), 0.2])
+    angles = np.clip(random.normal(0, (0.16, 0.07, 0.07)), -0.32, 0.32)
+    across, down = extent * random.normal(0.5, 0.025, 2) - scale * np.array([0.5 * np.sin(angles[0]), 0.2])
     image = _backdrop(random, extent, extent)
-    draw_person(Canvas(image, Pose((across, down), scale, yaw, pitch, roll)), person, movement)
+    draw_person(Canvas(image, (across, down), scale, angles), person, movement)
     image = image.resize((size, size), Image.Resampling.BOX)
     if random.uniform() < 0.4:
         image = image.filter(ImageFilter.GaussianBlur(random.uniform(0.2, 0.7) * size / 96))
@@ -104,9 +104,8 @@ def draw_photo(expressions: Sequence[str], seed: int, width: int = 640, height: 
     random = np.random.default_rng([seed, 1 + len(FER2013)])
     image = _backdrop(random, _SUPERSAMPLING * width, _SUPERSAMPLING * height)
     boxes = []
-    for pose, expression in zip(_poses(random, len(expressions), *image.size), expressions, strict=True):
+    for canvas, expression in zip(_place_heads(random, len(expressions), image), expressions, strict=True):
         person, movement = Person(random), express(expression, random)
-        canvas = Canvas(image, pose)
         draw_person(canvas, person, movement)
         outline, depth = head_outline(person, movement)
         face = outline[:, 1] > -0.85
@@ -135,23 +134,23 @@ def _splits(per_class: int, validation: float, test: float) -> list[str]:
     return ["train"] * (per_class - sum(counts)) + ["validation"] * counts[0] + ["test"] * counts[1]
 
 
-def _poses(random: np.random.Generator, people: int, width: int, height: int) -> list[Pose]:
+def _place_heads(random: np.random.Generator, people: int, image: Image.Image) -> list[Canvas]:
     person_width, person_height, row_height = 2.9, 4.2, 3.4  # in half head widths, shoulders included
     fits = []
     for columns in range(1, people + 1):
         needed = person_height + row_height * (math.ceil(people / columns) - 1)
-        fits.append((min(width / (person_width * columns), height / needed), columns, needed))
+        fits.append((min(image.width / (person_width * columns), image.height / needed), columns, needed))
     scale, columns, needed = max(fits, default=(math.inf, 1, 0.0))
     if scale < _SUPERSAMPLING * 10:  # pixels of half the width of a head: below that its face cannot be read
         raise MienError(f"{people} people do not fit into the picture; draw fewer, or a larger picture.")
-    poses = []
+    heads = []
     for row, column in (divmod(number, columns) for number in range(people)):
         in_row = min(columns, people - row * columns)
-        across = width * (column + 0.5) / in_row + scale * random.uniform(-0.2, 0.2)
+        across = image.width * (column + 0.5) / in_row + scale * random.uniform(-0.2, 0.2)
         from_top = 2.0 - needed / 2 + row_height * row + random.uniform(-0.12, 0.12)  # 2: hair, and half of the head
-        yaw, pitch, roll = random.normal(0, (0.12, 0.05, 0.05))
-        poses.append(Pose((across, height / 2 + scale * from_top), scale * random.uniform(0.82, 1.0), yaw, pitch, roll))
-    return poses
+        angles, centre = random.normal(0, (0.12, 0.05, 0.05)), (across, image.height / 2 + scale * from_top)
+        heads.append(Canvas(image, centre, scale * random.uniform(0.82, 1.0), angles))
+    return heads
 
 
 def _backdrop(random: np.random.Generator, width: int, height: int) -> Image.Image:

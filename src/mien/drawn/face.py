@@ -1,10 +1,9 @@
 """Invented people: their looks, their expressions as facial movements, and how both are drawn, from back to front."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -25,16 +24,6 @@ _SUNK = -0.03  # eyes lie this far below the front of the head
 _DARK, _WHITE_OF_EYE, _TEETH, _INSIDE = (30, 20, 20), (238, 233, 228), (232, 226, 214), (58, 18, 22)  # the last: of the mouth
 _ACROSS = np.linspace(-1, 1, 17)  # from the left corner of an eye or a mouth to the right one
 _RIM = np.array([(0.285 * np.cos(angle), 0.25 * np.sin(angle)) for angle in np.linspace(0, 2 * np.pi, 25)])
-
-
-class Pose(NamedTuple):
-    """Where a head is and how it is turned; centre and scale in pixels, angles in radians."""
-
-    centre: tuple[float, float]
-    scale: float
-    yaw: float = 0.0
-    pitch: float = 0.0
-    roll: float = 0.0
 
 
 def smooth(points: Points, closed: bool = False) -> np.ndarray:
@@ -60,16 +49,17 @@ def mix(first: Colour, second: Colour, share: float) -> Colour:
 class Canvas:
     """An RGB image in head coordinates: centre (0, 0), half a head 1 wide, y down; points without depth lie on its front."""
 
-    def __init__(self, image: Image.Image, pose: Pose) -> None:
-        self.image, self.pose = image, pose
+    def __init__(self, image: Image.Image, centre: tuple[float, float], scale: float, angles: Iterable[float]) -> None:
+        # centre of the head and scale in pixels; yaw, pitch and roll in radians
+        self.image, self.centre, self.scale = image, centre, scale
         self._draw = ImageDraw.Draw(image, "RGBA")  # so that translucent colours blend
-        yaw, pitch, roll = (np.array([math.cos(angle), math.sin(angle)]) for angle in (pose.yaw, pose.pitch, pose.roll))
+        yaw, pitch, roll = (np.array([math.cos(angle), math.sin(angle)]) for angle in angles)
         turned = [[yaw[0], -yaw[1] * pitch[1]], [0.0, pitch[0]], [yaw[1], yaw[0] * pitch[1]]]  # rows: x, y, depth
-        self._basis = np.array(turned) @ [[roll[0], roll[1]], [-roll[1], roll[0]]] * pose.scale  # (3, 2)
+        self._basis = np.array(turned) @ [[roll[0], roll[1]], [-roll[1], roll[0]]] * scale  # (3, 2)
         # Masks and shading cover only the head and its hair: in a photo of many people the whole image would cost far more.
-        reach = 1.9 * pose.scale  # of hair from the middle of the head
-        left, top = (max(0, math.floor(middle - reach)) for middle in pose.centre)
-        right, bottom = (min(end, math.ceil(middle + reach)) for middle, end in zip(pose.centre, image.size, strict=True))
+        reach = 1.9 * scale  # of hair from the middle of the head
+        left, top = (max(0, math.floor(middle - reach)) for middle in centre)
+        right, bottom = (min(end, math.ceil(middle + reach)) for middle, end in zip(centre, image.size, strict=True))
         self._window = (left, top, max(right, left + 1), max(bottom, top + 1))
 
     def project(self, points: Points, depth: Depth = None, lift: float = 0.0) -> np.ndarray:
@@ -79,7 +69,7 @@ class Canvas:
             squares = points**2
             depth = 0.95 * np.sqrt(np.maximum(0.0, 1 - 0.88 * squares[:, 0] - 0.28 * squares[:, 1]))
         forward = np.multiply.outer(np.asarray(depth) + lift, self._basis[2])  # (n, 2), or (2,) for one depth
-        return np.asarray(points @ self._basis[:2] + forward + self.pose.centre)
+        return np.asarray(points @ self._basis[:2] + forward + self.centre)
 
     def fill(self, points: Points, colour: Colour, depth: Depth = None, lift: float = 0.0, opacity: float = 1.0) -> None:
         """Fill a polygon."""
@@ -87,7 +77,7 @@ class Canvas:
 
     def disc(self, x: float, y: float, radius: float, colour: Colour, depth: float | None = None, lift: float = 0.0) -> None:
         """Fill a circle."""
-        centre, reach = self.project([(x, y)], depth, lift)[0], radius * self.pose.scale
+        centre, reach = self.project([(x, y)], depth, lift)[0], radius * self.scale
         self._draw.ellipse([*(centre - reach), *(centre + reach)], fill=colour)
 
     def stroke(self, points: Points, width: float | np.ndarray, colour: Colour, **how: float) -> None:
@@ -112,7 +102,7 @@ class Canvas:
         grid = (np.arange(64) + 0.5) / 64  # coarse, for blobs are smooth
         across, down = left + grid * (right - left), top + grid * (bottom - top)
         spots = np.array(blobs)
-        centres, reach = self.project(spots[:, :2]), spots[:, 2:4] * self.pose.scale
+        centres, reach = self.project(spots[:, :2]), spots[:, 2:4] * self.scale
         columns = np.exp(-0.5 * ((across - centres[:, :1]) / reach[:, :1]) ** 2)
         rows = np.exp(-0.5 * ((down - centres[:, 1:]) / reach[:, 1:]) ** 2)
         light = np.clip((rows * spots[:, 4:]).T @ columns, -1, 1)[..., None]  # (rows, columns, 1)
