@@ -5,7 +5,6 @@ import logging
 import os
 import re
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from difflib import get_close_matches
@@ -44,11 +43,8 @@ def printable(text: str, encoding: str = "utf-8") -> str:
 
 def to_json(value: Any, indent: int | None = None) -> str:
     """Write JSON in which everything that would move a terminal's cursor is escaped; readers get the exact value."""
-
-    def escaped(found: re.Match[str]) -> str:
-        return json.dumps(found[0])[1:-1] if unicodedata.category(found[0])[0] in "CZ" else found[0]
-
-    return re.sub(r"[^\n -~]", escaped, json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    return re.sub(r"[^\n -~]", lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
 
 
 def spreadsheet_safe(cell: Any) -> Any:
