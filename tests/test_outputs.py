@@ -122,6 +122,7 @@ def refused(case, given, out, capsys):
     return said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids="-".join)
 def test_what_is_not_of_mien_stays_under_every_name(case, given, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -205,6 +206,7 @@ def test_comparisons_are_recognised_in_every_format(suffix, run, tmp_path, capsy
     assert main(["compare", str(run), "--out", str(out)]) == 2
 
 
+@pytest.mark.slow
 def test_an_earlier_report_and_audit_are_replaced_with_a_line_and_nothing_else_is(given, tmp_path, capsys):
     for verb, words in (("evaluate", ["evaluate", str(given["model"])]), ("audit", ["audit"])):
         out = tmp_path / verb
@@ -291,6 +293,7 @@ def test_an_output_is_checked_before_the_large_libraries_are_loaded(verb, given,
     assert {"torch", "sklearn", "scipy", "matplotlib"}.isdisjoint(modules)
 
 
+@pytest.mark.slow
 def test_a_demo_replaces_what_it_wrote_and_nothing_else(tmp_path, monkeypatch, capsys):
     def stop(*_):
         raise KeyboardInterrupt

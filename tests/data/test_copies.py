@@ -132,6 +132,7 @@ def test_copies_and_their_copies_are_alike(images):
     assert likeness_groups(images[:0], 0.85).tolist() == []
 
 
+@pytest.mark.slow
 def test_the_known_exact_copies_of_fer2013_are_found(real_fer2013):
     faces = read_faces(real_fer2013)
     original = exact_originals(faces.images)

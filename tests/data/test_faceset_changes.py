@@ -169,11 +169,11 @@ def test_carve_passes_over_labels_without_rows(hard):
         ({"amount": 1, "into": "train"}, "Cannot carve rows of 'train' into 'train'; name one of none, validation, test."),
         (
             {"amount": 10},
-            "Cannot carve 10 of the 10 rows of 'd' out of 'train': one must stay; carve fewer (--recipe.carve).",
+            "Cannot carve 10 of the 10 rows of 'd' out of 'train': one must stay; carve fewer (--recipe.carve, or `amount`).",
         ),
         (
             {"amount": 0.99},
-            "Cannot carve 30 of the 30 rows of 'c' out of 'train': one must stay; carve fewer (--recipe.carve).",
+            "Cannot carve 30 of the 30 rows of 'c' out of 'train': one must stay; carve fewer (--recipe.carve, or `amount`).",
         ),
         *(
             ({"amount": amount}, f"Carve a whole number of rows per label or a share between 0 and 1, not {amount}.")

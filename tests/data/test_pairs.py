@@ -80,6 +80,7 @@ def test_numbers_without_names_stay_numbers(drawn):
     assert faces.labels.names == tuple("0123456")
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_evaluated_audited_and_quantized_on_a_dataset(drawn, run, recipe_of_one_epoch, tmp_path):
     dataset = Faces(draw_faces(8, size=64), Image.fromarray)
     parts = {"train": dataset, "test": Subset(dataset, range(0, 40, 2))}

@@ -122,6 +122,7 @@ def test_the_headers_of_a_tar_are_bounded_together(tmp_path, monkeypatch):
         open_tree(tmp_path / "many.tar.gz")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["happy/1.png", "faces.parquet"])
 @pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
 def test_a_member_of_a_zip_unpacks_up_to_the_limit(method, name, tmp_path, monkeypatch):

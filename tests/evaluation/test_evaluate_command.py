@@ -176,6 +176,7 @@ def test_the_report_of_a_run_is_not_replaced_by_one_on_another_model(run, faces,
     assert (run / "report" / "metrics.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_trained_model_knows_its_training_faces_again(run, faces, tmp_path, capsys):
     assert json.loads(Classifier(run).metadata["mien.train_rows"])["rows"] == 28
     for split, exact, sentence in (

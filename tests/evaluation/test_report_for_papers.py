@@ -35,6 +35,7 @@ def test_the_tables_hold_the_figures_of_the_report(report):
     assert [[int(cell) for cell in row[1:]] for row in rows[1:]] == metrics["confusion"]
 
 
+@pytest.mark.slow
 def test_a_report_with_them_is_replaced_by_the_next_and_a_foreign_file_is_kept(report, run, faces, capsys):
     words = ["evaluate", str(run), "--data", str(faces), "--out", str(report), "--quiet"]
     assert main([*words, "--paper"]) == 0

@@ -29,6 +29,7 @@ def wait_for(condition, child, seconds=120):
     return found
 
 
+@pytest.mark.slow
 def test_the_rows_are_those_without_ray(photos, rows, mien):
     status, printed, said = mien.run("predict", photos, "--engine", "ray", "--out", "out", "--part_size", "5")
     assert (status, printed) == (1, ""), said

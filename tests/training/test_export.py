@@ -28,6 +28,7 @@ def trained(name: str, channels: int = 1) -> FaceNetwork:
     return model.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "channels"), [*((name, 1) for name in NETWORKS), ("compact_resnet", 3)])
 def test_the_model_file_answers_as_pytorch_does_for_any_number_of_faces(tmp_path, name, channels):
     model, shape = trained(name, channels), (48, 48) if channels == 1 else (48, 48, 3)

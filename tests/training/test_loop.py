@@ -119,6 +119,7 @@ def test_a_run_stopped_between_any_two_writes_ends_as_an_unbroken_one(drawn, rec
     assert log(tmp_path / "unbroken") == log(tmp_path / "broken")
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_moment_ends_as_an_unbroken_one(tmp_path):
     def run(folder, *more):
         subprocess.run([sys.executable, "-c", TRAIN, str(folder), *more], check=True, capture_output=True)

@@ -82,6 +82,7 @@ def module(tmp_path, monkeypatch):
     del sys.modules["mynets"]
 
 
+@pytest.mark.slow
 def test_a_network_of_the_user_is_trained_exported_and_predicts_without_its_code(faces, quick, capsys):
     flags = ["--recipe.network", "mynets:Net", "--recipe.network_options", '{"width": 12}']
     assert main(["train", "mien-s", "--data", str(faces), "--out", "run", *flags, *quick]) == 0
@@ -121,6 +122,7 @@ def test_what_is_no_network_is_said_before_any_training(name, says, faces, quick
     assert not Path("run").exists()
 
 
+@pytest.mark.slow
 def test_an_augmentation_of_the_user_changes_the_training_faces_on_the_device(module):
     recipe, drawn = replace(load_recipe("mien-s"), epochs=1, batch_size=16), draw_faces(4, validation=0.25)
 
@@ -149,6 +151,7 @@ def test_an_augmentation_of_the_user_changes_the_training_faces_on_the_device(mo
     assert not Path("copies").exists()
 
 
+@pytest.mark.slow
 def test_the_options_of_the_recipes_network_are_left_out_for_another_one(faces, quick, capsys):
     words = ["train", "mien-s", "--data", str(faces), "--recipe.network", "mynets:Net", *quick]
     assert main([*words, "--out", "run"]) == 0

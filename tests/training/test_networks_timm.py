@@ -138,6 +138,7 @@ def test_hub_weights_are_refused_for_our_own_networks():
         Recipe(network="six_conv", weights="hub")
 
 
+@pytest.mark.slow
 def test_a_transfer_runs_from_weights_to_a_model_file_that_predicts(pretrained, faces, tmp_path, quick):
     words = ["--recipe.network", f"timm:{NAME}", "--recipe.weights", str(pretrained), "--recipe.enlarge_to", "64"]
     words += ["--recipe.network_options", '{"drop_path_rate": 0.1}', "--recipe.head_epochs", "1", *quick[2:]]

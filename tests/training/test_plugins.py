@@ -50,6 +50,7 @@ def read(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_callbacks_and_loggers_get_the_figures_of_every_epoch_and_change_nothing(module, faces, run, quick):
     words = ["train", "mien-s", "--data", str(faces), *quick, "--recipe.epochs", "2"]
     words.remove("1")

@@ -133,6 +133,7 @@ def test_the_model_that_training_started_from_is_measured_with_its_labels():
     assert start_of(replace(recipe, weights="nowhere.onnx"), trained) is None
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_that_was_stopped_goes_on_to_the_same_weights(drawn, tmp_path):
     recipe = replace(load_recipe("fine-tune"), epochs=3, head_epochs=1, weights_share=0.5)
     train(recipe, drawn, tmp_path / "whole", threads=1, quiet=True)

@@ -43,6 +43,7 @@ def test_an_audit_of_a_part_says_so(words, tmp_path, capsys):
     assert NOTE in page(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_training_on_a_part_says_so_and_is_resumed_on_the_same(words, tmp_path, capsys, quick):
     training = ["train", "mien-s", *words, *quick]
     assert main([*training, "--limit", "28"]) == 0
@@ -58,6 +59,7 @@ def test_a_training_on_a_part_says_so_and_is_resumed_on_the_same(words, tmp_path
     assert main([*training, "--resume", "--limit", "28"]) == 0
 
 
+@pytest.mark.slow
 def test_without_a_limit_nothing_is_said(run, words, tmp_path, capsys):
     assert main(["evaluate", str(run), *words]) == 0
     assert "part of the data" not in "".join(capsys.readouterr())

@@ -231,7 +231,7 @@ class FaceSet:
         return replace(self.take(voted), targets=self.votes[voted], votes=None)
 
     def carve(self, amount: int | float, source: str = "train", into: str = "validation", seed: int = 0) -> "FaceSet":
-        """Move random rows from one split to another, stratified by label; whole groups, as near to that as they allow.
+        """Move random rows from one split to another, stratified by label; if the set has `groups`, whole ones.
 
         Args:
             amount: a whole number is rows per label; a number below 1 is that share of each label (at least one row).
@@ -251,14 +251,16 @@ class FaceSet:
             raise MienError(f"Cannot carve rows of {source!r} into {into!r}; name one of {', '.join(others)}.")
         whole = isinstance(amount, (int, np.integer)) and not isinstance(amount, bool)
         if not (whole or isinstance(amount, (float, np.floating))) or not (1 <= amount < 2**63 if whole else 0 < amount < 1):
-            raise MienError(f"Carve a whole number of rows per label or a share between 0 and 1, not {shortened(amount)}.")
+            raise MienError(
+                f"Carve a whole number of rows per label or a share between 0 and 1, not {shortened(amount, form=repr)}."
+            )
         check_number("The seed", seed, 0, 1e18)
         random, splits, classes = np.random.default_rng(seed), np.array(self.splits), self.classes
         for label, name in enumerate(self.labels.names):
             rows = np.flatnonzero((classes == label) & (self.splits == SPLITS.index(source)))
             wanted = int(amount) if whole else max(1, round(float(amount) * len(rows)))
             if 0 < len(rows) <= wanted:
-                advice = "carve fewer (--recipe.carve)" if len(rows) > 1 else "add rows, or leave the label out"
+                advice = "carve fewer (--recipe.carve, or `amount`)" if len(rows) > 1 else "add rows, or leave the label out"
                 raise MienError(MISTAKES["cannot carve"].format(wanted, len(rows), name, source, advice))
             splits[random.permutation(rows)[:wanted]] = SPLITS.index(into)
         if self.groups is not None:
