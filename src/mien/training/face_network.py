@@ -68,15 +68,15 @@ def measure_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
 def spread_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
     """Set all BatchNorm statistics to those of at most `SPREAD_FACES` faces, and the weights so that outputs stay the same."""
     # a model file holds BatchNorm folded into the layer before it, without the scale of each channel, by which training divides
-    layers, device = _batch_norms(model), next(model.parameters()).device
-    meters = [type(layer)(layer.num_features, affine=False, momentum=None).to(device) for layer in layers]
-    hooks = [layer.register_forward_pre_hook(partial(_record, meter)) for layer, meter in zip(layers, meters, strict=True)]
+    device = next(model.parameters()).device
+    meters = {each: type(each)(each.num_features, affine=False, momentum=None).to(device) for each in _batch_norms(model)}
+    hooks = [layer.register_forward_pre_hook(partial(_record, meter)) for layer, meter in meters.items()]
     model.eval()
     for batch in _sample(faces, SPREAD_FACES, SPREAD_BATCH):
         model(batch.to(device))
     for hook in hooks:
         hook.remove()
-    for layer, meter in zip(layers, meters, strict=True):
+    for layer, meter in meters.items():
         old_mean, old_variance = map(layer.get_buffer, ("running_mean", "running_var"))
         mean, variance = map(meter.get_buffer, ("running_mean", "running_var"))
         slope = layer.weight / (old_variance + layer.eps).sqrt()
@@ -84,14 +84,6 @@ def spread_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
         layer.weight.copy_(slope * (variance + layer.eps).sqrt())
         old_mean.copy_(mean)
         old_variance.copy_(variance)
-
-
-def sum_of_processes(part: Tensor) -> Tensor:
-    """Sum a tensor over all processes; its gradient is the sum of theirs."""
-    from torch.distributed.nn.functional import all_reduce  # which not every build of torch has
-
-    total: Tensor = all_reduce(part)  # type: ignore[no-untyped-call]
-    return total
 
 
 def share_batch_norm(model: nn.Module) -> None:
@@ -108,12 +100,15 @@ class _SharedBatchNorm(_BatchNorm):
     def forward(self, features: Tensor) -> Tensor:
         if not self.training or self.momentum is None:  # momentum is None while statistics are measured
             return super().forward(features)
+        from torch.distributed.nn.functional import all_reduce  # which not every build of torch has; with a gradient
+
         running_mean, running_var, done = map(self.get_buffer, ("running_mean", "running_var", "num_batches_tracked"))
         shape = (1, -1, *[1] * (features.ndim - 2))
         shifted = features.float() - running_mean.view(shape)  # near 0, where variances lose no digits
         axes = [axis for axis in range(features.ndim) if axis != 1]
         processes = dist.get_world_size()
-        mean, square = sum_of_processes(torch.stack([shifted.mean(axes), shifted.square().mean(axes)]) / processes)
+        moments = torch.stack([shifted.mean(axes), shifted.square().mean(axes)]) / processes
+        mean, square = all_reduce(moments)  # type: ignore[no-untyped-call]
         variance = square - mean.square()
         count = processes * features.numel() / features.shape[1]
         with torch.no_grad():

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mien.errors import first_line, say
 from mien.training.batches import Batch, DeviceFaces, TrainingBatches, class_weights, in_order, mixed, place, worsen
-from mien.training.face_network import FaceNetwork, measure_batch_norm, pixels, share_batch_norm, sum_of_processes
+from mien.training.face_network import FaceNetwork, measure_batch_norm, pixels, share_batch_norm
 from mien.training.networks import head_of
 from mien.training.recipe import Augmentation, Optimizer, Recipe, Schedule
 from mien.training.transfer import Teachers, Views, head_only
@@ -172,7 +172,7 @@ class ClassificationTask:
         how, self.schedule = recipe.schedule, None
         if how.name == "plateau":
             self.schedule = ReduceLROnPlateau(self.optimizer, factor=how.factor, patience=how.patience)
-        batches = self._batches(train, 0)
+        batches = TrainingBatches(train, recipe, 0, *self.part)
         self.steps, self.images = len(batches), len(batches) * batches.batch_size  # of an epoch
         factors = rate_factors(how, recipe.epochs * self.steps)
         self.factors = None if factors is None else factors.to(train.device)
@@ -182,9 +182,6 @@ class ClassificationTask:
         counts = np.bincount(train.classes, minlength=train.targets.shape[1])
         self.label_weights = torch.from_numpy(class_weights(counts)).to(train.device)
         self.kind: tuple[int | None, bool] | None = None
-
-    def _batches(self, faces: DeviceFaces, epoch: int) -> TrainingBatches:
-        return TrainingBatches(faces, self.recipe, epoch, *self.part)
 
     def start_epoch(self, epoch: int) -> TrainingBatches:
         """Seed dropout and augmentation, freeze or unfreeze the backbone, and return the batches; epochs count from 0."""
@@ -200,7 +197,7 @@ class ClassificationTask:
             self.step = CapturedStep(self.update) if captures else self.update
         self.done.fill_(epoch * self.steps)
         self.totals.zero_()
-        return self._batches(faces, epoch)
+        return TrainingBatches(faces, self.recipe, epoch, *self.part)
 
     def update(self, batch: Batch) -> None:
         """Update the weights, their average and the learning rate, without waiting for the device."""
@@ -241,11 +238,8 @@ class ClassificationTask:
 
     def _gathered(self, part: Tensor) -> Tensor:
         """Join the rows (n, ...) of all processes; gradients go back to where the rows are from."""
-        if self.fabric.world_size == 1:
-            return part
-        rows = part.new_zeros(self.fabric.world_size, *part.shape)
-        rows[self.fabric.global_rank] = part
-        return sum_of_processes(rows).flatten(0, 1)
+        gathered: Tensor = self.fabric.strategy.all_gather(part, sync_grads=True)
+        return gathered if self.fabric.world_size == 1 else gathered.flatten(0, 1)
 
     def augment(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the faces of a batch, float32 (N, C, S, S), after the geometric changes, and after all changes."""
