@@ -49,17 +49,14 @@ def pixels(faces: Tensor) -> Tensor:
 @torch.no_grad()
 def measure_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
     """Set all BatchNorm statistics to those of at most `MOST_FACES` faces; the model is left in evaluation mode."""
-    layers = _batch_norms(model.eval())  # without dropout
-    if not layers:
-        return
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
+    momenta = {layer: layer.momentum for layer in _batch_norms(model.eval())}  # without dropout
+    for layer in momenta:
         layer.reset_running_stats()
         layer.train()
         layer.momentum = None  # the plain mean over batches
-    for batch in _sample(faces, MOST_FACES, BATCH):
+    for batch in _sample(faces, MOST_FACES, BATCH) if momenta else ():
         model(batch)
-    for layer, momentum in zip(layers, momenta, strict=True):
+    for layer, momentum in momenta.items():
         layer.momentum = momentum
         layer.eval()
 
