@@ -21,7 +21,7 @@ from mien.data.copies import ALIKE, EXACT, UNKNOWN, Noted, TrainingRows, copies_
 from mien.data.faceset import FaceSet
 from mien.errors import MienError
 from mien.evaluation import metrics as measures
-from mien.evaluation.metrics import Difference, LabelMetrics, Metrics, Proportion, difference, measure, share_true
+from mien.evaluation.metrics import Difference, Metrics, Proportion, difference, measure, share_true
 from mien.files import REPORT, FileKind, FolderKind, write_whole
 from mien.inference.classifier import Classifier
 from mien.inference.model_file import sha256
@@ -43,18 +43,12 @@ TRAINING_ROWS_KEY = "mien.train_rows"  # metadata key of a model file that holds
 LOG_COLUMNS = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")  # for `plot_learning`
 
 
-@dataclass(frozen=True)
-class Group:
+@dataclass(frozen=True, kw_only=True)
+class Group(Metrics):
     """The metrics of the rows with one value in a column."""
 
     group: str  # the value, or "not said"
-    n: int  # rows
     enough: bool  # whether there are enough rows, see FEWEST_ROWS
-    accuracy: Proportion
-    balanced_accuracy: float
-    macro_f1: float
-    expected_calibration_error: float
-    labels: tuple[LabelMetrics, ...]
     gap: Difference | None  # accuracy minus that of all other rows; None if there are no others
 
 
@@ -80,9 +74,8 @@ def measure_subgroups(
     def measure_group(name: str, members: np.ndarray) -> Group:
         metrics, others = measure(probabilities[members], targets[members], labels), share_true(right[~members])
         enough = metrics.n >= FEWEST_ROWS and metrics.accuracy.high - metrics.accuracy.low <= WIDEST
-        same = ("n", "accuracy", "balanced_accuracy", "macro_f1", "expected_calibration_error", "labels")
         gap = difference(metrics.accuracy, others) if others else None
-        return Group(group=name, enough=enough, gap=gap, **{field: getattr(metrics, field) for field in same})
+        return Group(**vars(metrics), group=name, enough=enough, gap=gap)
 
     return {
         column: tuple(measure_group(name, of_rows == name) for name in sorted(set(of_rows.tolist()), key=_group_order))
