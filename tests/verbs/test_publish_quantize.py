@@ -8,10 +8,10 @@ import pytest
 
 import mien
 from mien.cli import main
-from mien.training.export import export, quantize
 from mien.training.face_network import FaceNetwork
 from mien.training.networks import build_network
 from mien.training.recipe import Recipe, Votes
+from mien.training.run_folder import export, quantize
 
 
 def complaint(capsys, *words: object) -> str:

@@ -36,12 +36,11 @@ from mien.files import write_whole
 from mien.inference.classifier import Classifier
 from mien.labels import is_no_expression, label_changes, meaning
 from mien.training.batches import DeviceFaces, worsen
-from mien.training.export import calibrate, export, training_priors
 from mien.training.face_network import FaceNetwork, spread_batch_norm
 from mien.training.networks import multiply_adds
 from mien.training.plugins import Watchers, load_own, opened_watchers
 from mien.training.recipe import FIRST_LINE, MISTAKES, Recipe, check_run_folder, load_recipe, shared_name
-from mien.training.run_folder import CHECKPOINTS, RunFolder, describe_conditions, validation_rows
+from mien.training.run_folder import CHECKPOINTS, RunFolder, calibrate, export, training_priors, validation_rows
 from mien.training.task import ClassificationTask
 from mien.training.transfer import Views, is_model, load_teachers, starting_model, starting_network, trained_run
 
@@ -181,7 +180,7 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
     if spread:
         spread_batch_norm(model, train_faces)
     task = ClassificationTask(fabric, model, train_faces, validation_faces, teaching)
-    run = RunFolder(out, task, describe_conditions(recipe, faces, out, fabric))
+    run = RunFolder(out, task, faces)
     watched = "validation" if "validation" in faces.split_names else "seen"
     quiet, resumed, started = quiet or not run.writes, len(run.history), time.perf_counter()
     say(f"resuming after epoch {resumed}", quiet or not resumed)

@@ -79,7 +79,7 @@ def quantize(
         raise MienError(f"{str(out)!r} is the model itself; give --out another name.")
     out = check_file(out, INT8_MODEL, inputs_of(data))
     from mien.evaluation import label_match, metrics
-    from mien.training import export, transfer
+    from mien.training import run_folder, transfer
 
     original = Classifier(model, head="label", threads=1)
     if kind := original.metadata.get(transfer.QUANTIZED):
@@ -94,7 +94,7 @@ def quantize(
     truth = label_match.match_labels(original.labels, measured, labels).argmax(axis=1)
     chosen = np.random.default_rng(0).permutation(len(known))[:faces]
     out.parent.mkdir(parents=True, exist_ok=True)
-    export.quantize(original.path, known.images[np.sort(chosen)], original.metadata, out)
+    run_folder.quantize(original.path, known.images[np.sort(chosen)], original.metadata, out)
     both = (original, Classifier(out, head="label", threads=1).with_labels(changes))
     correct = [each.predict_proba(measured.images).argmax(axis=1) == truth for each in both]
     singly = [face[None] for face in measured.images[:64]]

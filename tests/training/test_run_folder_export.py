@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from mien.errors import MienError
-from mien.training import export as export_module
-from mien.training.export import export
+from mien.training import run_folder
 from mien.training.face_network import FaceNetwork
 from mien.training.networks import NETWORKS, build_network
 from mien.training.recipe import Recipe, Votes
+from mien.training.run_folder import export
 
 METADATA = {"mien.format": "1", "mien.labels": json.dumps(list("abcd")), "mien.version": "0"}
 
@@ -73,7 +73,7 @@ def test_the_model_file_says_what_it_is_and_nothing_of_the_machine(tmp_path):
 
 
 def test_a_file_that_would_answer_otherwise_is_not_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(export_module, "LARGEST_DIFFERENCE", -1.0)
+    monkeypatch.setattr(run_folder, "LARGEST_DIFFERENCE", -1.0)
     with pytest.raises(MienError, match="no file was written"):
         export(trained("compact_resnet"), [1.0], np.zeros((2, 48, 48), np.uint8), METADATA, tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []

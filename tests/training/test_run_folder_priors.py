@@ -6,9 +6,9 @@ import pytest
 from mien.data.faceset import FaceSet
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
-from mien.training.export import training_priors
 from mien.training.loop import train
 from mien.training.recipe import Balance, Votes, load_recipe
+from mien.training.run_folder import training_priors
 
 LABELS = LabelSet(("calm", "cross", "gay"))
 TARGETS = np.array([[1, 0, 0]] * 6 + [[0.2, 0.8, 0]] * 3 + [[0, 0, 1]], dtype=np.float32)

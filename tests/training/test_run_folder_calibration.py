@@ -5,9 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mien.training import export
+from mien.training import run_folder
 from mien.training.batches import DeviceFaces
-from mien.training.export import calibrate, fit_temperature
+from mien.training.run_folder import calibrate, fit_temperature
 
 
 def sampled(temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -58,7 +58,7 @@ def test_a_model_that_is_overconfident_on_worse_photos_gets_a_higher_temperature
 
 
 def test_of_many_faces_each_is_made_worse_once(drawn, monkeypatch):
-    monkeypatch.setattr("mien.training.export.FEWEST_WORSE", 10)
+    monkeypatch.setattr("mien.training.run_folder.FEWEST_WORSE", 10)
     _, counts = calibrate(Answers(drawn, 0.5), DeviceFaces(drawn, torch.device("cpu")), [1.0])
     assert counts == {"as_they_are": len(drawn), "worse": len(drawn)}
 
@@ -70,7 +70,7 @@ def test_a_handful_of_rows_moves_the_temperature_little(monkeypatch):
     assert 0.9 < fit_temperature(logits, wrong, start=0.9) < 2.5
     assert 0.75 < fit_temperature(logits[:1], targets[:1], start=0.9) < 0.9
     assert fit_temperature(logits, 0 * targets, start=0.9) == 0.9
-    monkeypatch.setattr(export, "SPREAD", math.inf)  # without the prior the temperature has no limit but that of the search
+    monkeypatch.setattr(run_folder, "SPREAD", math.inf)  # without the prior the temperature has no limit but that of the search
     assert fit_temperature(logits, targets, start=0.9) < 0.1
     assert fit_temperature(logits, wrong, start=0.9) > 19
 
@@ -80,7 +80,7 @@ def test_many_rows_outweigh_the_initial_temperature(start, monkeypatch):
     logits, targets = sampled(2.0)
     counts = (10, 100, 1000, 20_000)
     found = [fit_temperature(logits[:rows], targets[:rows], start) for rows in counts]
-    monkeypatch.setattr(export, "SPREAD", math.inf)
+    monkeypatch.setattr(run_folder, "SPREAD", math.inf)
     free = [fit_temperature(logits[:rows], targets[:rows]) for rows in counts]
     distances = [abs(math.log(one / other)) for one, other in zip(found, free, strict=True)]
     assert distances == sorted(distances, reverse=True)
