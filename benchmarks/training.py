@@ -27,9 +27,8 @@ from torchvision import datasets, transforms
 
 import mien
 from mien.training.batches import DeviceFaces, TrainingBatches
-from mien.training.face_network import FaceNetwork
 from mien.training.loop import choose_device, describe_hardware, open_fabric
-from mien.training.networks import NETWORKS, build_network
+from mien.training.networks import NETWORKS, FaceNetwork, build_network
 from mien.training.recipe import Augmentation, Balance, Recipe
 from mien.training.task import ClassificationTask
 from shared import parse

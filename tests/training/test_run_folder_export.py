@@ -8,8 +8,7 @@ import torch
 
 from mien.errors import MienError
 from mien.training import run_folder
-from mien.training.face_network import FaceNetwork
-from mien.training.networks import NETWORKS, build_network
+from mien.training.networks import NETWORKS, FaceNetwork, build_network
 from mien.training.recipe import Recipe, Votes
 from mien.training.run_folder import export
 

@@ -5,8 +5,7 @@ import torch
 from lightning_fabric import Fabric
 
 from mien.training.batches import DeviceFaces, mixed
-from mien.training.face_network import FaceNetwork
-from mien.training.networks import build_network
+from mien.training.networks import FaceNetwork, build_network
 from mien.training.recipe import Balance, Distillation, Optimizer, Recipe, Schedule, Votes, load_recipe
 from mien.training.task import CapturedStep, ClassificationTask, crop_side, distilled, rate_factors
 from mien.training.transfer import Teachers

@@ -2,7 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mien.training.task import classification_loss, distillation_loss, votes_loss, with_votes
+from mien.training.batches import with_votes
+from mien.training.task import classification_loss, distillation_loss, votes_loss
 
 
 @pytest.fixture

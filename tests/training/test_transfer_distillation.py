@@ -7,8 +7,8 @@ from safetensors.torch import load_file
 
 from mien.errors import MienError
 from mien.training.batches import DeviceFaces
-from mien.training.face_network import pixels
 from mien.training.loop import train
+from mien.training.networks import pixels
 from mien.training.recipe import Augmentation, Distillation, Votes
 from mien.training.transfer import TAUGHT, Teachers, Views, load_teachers
 

@@ -13,12 +13,11 @@ from mien.errors import MienError
 from mien.inference.classifier import MODELS, Classifier
 from mien.labels import FER2013, LabelSet
 from mien.training.batches import DeviceFaces
-from mien.training.face_network import FaceNetwork, spread_batch_norm
 from mien.training.loop import train
-from mien.training.networks import NETWORKS, build_network, head_of
+from mien.training.networks import NETWORKS, FaceNetwork, build_network, head_of
 from mien.training.recipe import Recipe, Votes, load_recipe
 from mien.training.run_folder import export
-from mien.training.task import ClassificationTask
+from mien.training.task import ClassificationTask, spread_batch_norm
 from mien.training.transfer import load_weights, read_model_weights, start_of, starting_network
 from mien.verbs import read_faces
 

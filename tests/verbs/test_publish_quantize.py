@@ -8,8 +8,7 @@ import pytest
 
 import mien
 from mien.cli import main
-from mien.training.face_network import FaceNetwork
-from mien.training.networks import build_network
+from mien.training.networks import FaceNetwork, build_network
 from mien.training.recipe import Recipe, Votes
 from mien.training.run_folder import export, quantize
 

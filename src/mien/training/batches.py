@@ -57,6 +57,13 @@ class Batch(NamedTuple):
     taught: Tensor | None = None  # float32 (N, heads, K), predictions of teachers for these images, if precomputed
 
 
+def with_votes(targets: Tensor, votes: Tensor, share: float) -> Tensor:
+    """Mix a share of the votes (N, K) into the targets (N, K) of rows that have votes; the others have zeros."""
+    if not share:
+        return targets
+    return torch.where(votes.sum(1, keepdim=True) > 0, (1 - share) * targets + share * votes, targets)
+
+
 class DeviceFaces:
     """The images, targets and votes of a FaceSet as tensors; images stay on the host if they take over half of free memory."""
 

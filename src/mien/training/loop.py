@@ -36,12 +36,11 @@ from mien.files import write_whole
 from mien.inference.classifier import Classifier
 from mien.labels import is_no_expression, label_changes, meaning
 from mien.training.batches import DeviceFaces, worsen
-from mien.training.face_network import FaceNetwork, spread_batch_norm
-from mien.training.networks import multiply_adds
+from mien.training.networks import FaceNetwork, multiply_adds
 from mien.training.plugins import Watchers, load_own, opened_watchers
 from mien.training.recipe import FIRST_LINE, MISTAKES, Recipe, check_run_folder, load_recipe, shared_name
 from mien.training.run_folder import CHECKPOINTS, RunFolder, calibrate, export, training_priors, validation_rows
-from mien.training.task import ClassificationTask
+from mien.training.task import ClassificationTask, spread_batch_norm
 from mien.training.transfer import Views, is_model, load_teachers, starting_model, starting_network, trained_run
 
 FEWEST_VALIDATION = 20  # rows of a label, below which training warns: the 95% interval of a recall of 0.5 has 40 points

@@ -1,4 +1,4 @@
-"""The networks by name: mien's own, and `timm:<name>` for those of timm with a new head (Wightman, PyTorch Image Models)."""
+"""Networks with their preprocessing, by name: mien's own, and `timm:<name>` for those of timm with a new head (Wightman)."""
 
 import os
 from collections import namedtuple
@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -25,6 +26,37 @@ NetworkSpec = namedtuple("NetworkSpec", "classes channels size dropout activatio
 
 def _act(recipe: Recipe) -> nn.Module:
     return ACTIVATIONS[recipe.activation](inplace=True)
+
+
+class FaceNetwork(nn.Module):
+    """A network preceded by central crop, normalisation and enlargement: uint8 faces to logits."""
+
+    def __init__(self, recipe: Recipe, network: nn.Module) -> None:
+        super().__init__()
+        self.recipe, self.heads = recipe, recipe.heads
+        self.network = network  # float32 (N, C, S, S) to logits (N, heads x K), one head after the other
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """Map uint8 faces (N, H, W) or (N, H, W, 3) to logits (N, heads, K)."""
+        planes = pixels(faces)
+        if (side := self.recipe.crop) is not None:
+            top = (planes.shape[-1] - side) // 2
+            planes = planes[..., top : top + side, top : top + side]
+        return self.logits(planes)
+
+    def logits(self, faces: Tensor) -> Tensor:
+        """Map cropped float32 faces (N, C, H, W) between 0 and 1 to logits (N, heads, K)."""
+        normalised = (faces - self.recipe.mean) / self.recipe.std
+        if self.recipe.enlarge_to is not None:
+            normalised = F.interpolate(normalised, [self.recipe.enlarge_to] * 2, mode="bilinear", align_corners=False)
+        logits: Tensor = self.network(normalised.contiguous(memory_format=torch.channels_last))
+        return logits.float().reshape(-1, len(self.heads), logits.shape[1] // len(self.heads))
+
+
+def pixels(faces: Tensor) -> Tensor:
+    """Convert uint8 faces (N, H, W) or (N, H, W, 3) to float32 (N, C, H, W) between 0 and 1."""
+    planes = faces.unsqueeze(1) if faces.ndim == 3 else faces.permute(0, 3, 1, 2)
+    return planes.float() / 255
 
 
 def head_of(network: nn.Module) -> nn.Module:

@@ -30,10 +30,10 @@ from mien.data.worse_photos import CHANGES, worse_copies
 from mien.errors import MienError, say
 from mien.files import INT8_MODEL, write_whole
 from mien.inference.classifier import HEADS
-from mien.training.batches import DeviceFaces, class_weights, in_order, sampling_probabilities
-from mien.training.face_network import FaceNetwork
+from mien.training.batches import DeviceFaces, class_weights, in_order, sampling_probabilities, with_votes
+from mien.training.networks import FaceNetwork
 from mien.training.recipe import MISTAKES, Recipe
-from mien.training.task import ClassificationTask, with_votes
+from mien.training.task import ClassificationTask
 from mien.training.transfer import QUANTIZED, TAUGHT
 
 CHECKPOINTS = ("last.ckpt", "previous.ckpt")  # of the last epoch and the one before

@@ -1,24 +1,27 @@
-"""Training steps and validation of one network: losses on target distributions, optimizers, schedules, averages of weights."""
+"""Training steps and validation of one network: losses, optimizers, schedules, averages of weights, BatchNorm statistics."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn, optim
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from mien.errors import first_line, say
-from mien.training.batches import Batch, DeviceFaces, TrainingBatches, class_weights, in_order, mixed, place, worsen
-from mien.training.face_network import FaceNetwork, measure_batch_norm, pixels, share_batch_norm
-from mien.training.networks import head_of
+from mien.training.batches import Batch, DeviceFaces, TrainingBatches, class_weights, in_order, mixed, place, with_votes, worsen
+from mien.training.networks import FaceNetwork, head_of, pixels
 from mien.training.recipe import Augmentation, Optimizer, Recipe, Schedule
 from mien.training.transfer import Teachers, Views, head_only
 
+MOST_FACES, BATCH, SPREAD_FACES, SPREAD_BATCH = 4096, 512, 1024, 128  # on which BatchNorm statistics are measured
 WARM_UP = 3  # plain steps before a capture, in which libraries allocate their buffers (PyTorch's documentation of CUDA graphs)
 
 
@@ -35,13 +38,6 @@ def classification_loss(
         return (smoothed * losses).sum() / len(targets)
     # PyTorch's mean would divide by N for soft targets; the summed weights make hard ones give its hard-label loss
     return (smoothed * losses * weights).sum() / (targets * weights).sum()
-
-
-def with_votes(targets: Tensor, votes: Tensor, share: float) -> Tensor:
-    """Mix a share of the votes (N, K) into the targets (N, K) of rows that have votes; the others have zeros."""
-    if not share:
-        return targets
-    return torch.where(votes.sum(1, keepdim=True) > 0, (1 - share) * targets + share * votes, targets)
 
 
 def votes_loss(logits: Tensor, votes: Tensor) -> Tensor:
@@ -110,6 +106,92 @@ def interpolate(network: nn.Module, start: nn.Module, trained: nn.Module, share:
     """Set a network's weights to `share` of `start` and the rest of `trained` (WiSE-FT; Wortsman et al., 2022)."""
     for value, before, after in zip(*(each.state_dict().values() for each in (network, start, trained)), strict=True):
         value.copy_(torch.lerp(after, before, share) if value.is_floating_point() else after)
+
+
+@torch.no_grad()
+def measure_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
+    """Set all BatchNorm statistics to those of at most `MOST_FACES` faces; the model is left in evaluation mode."""
+    momenta = {layer: layer.momentum for layer in _batch_norms(model.eval())}  # without dropout
+    for layer in momenta:
+        layer.reset_running_stats()
+        layer.train()
+        layer.momentum = None  # the plain mean over batches
+    for batch in _sample(faces, MOST_FACES, BATCH) if momenta else ():
+        model(batch)
+    for layer, momentum in momenta.items():
+        layer.momentum = momentum
+        layer.eval()
+
+
+@torch.no_grad()
+def spread_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
+    """Set all BatchNorm statistics to those of at most `SPREAD_FACES` faces, and the weights so that outputs stay the same."""
+    # a model file holds BatchNorm folded into the layer before it, without the scale of each channel, by which training divides
+    device = next(model.parameters()).device
+    meters = {each: type(each)(each.num_features, affine=False, momentum=None).to(device) for each in _batch_norms(model)}
+    hooks = [layer.register_forward_pre_hook(partial(_record, meter)) for layer, meter in meters.items()]
+    model.eval()
+    for batch in _sample(faces, SPREAD_FACES, SPREAD_BATCH):
+        model(batch.to(device))
+    for hook in hooks:
+        hook.remove()
+    for layer, meter in meters.items():
+        old_mean, old_variance = map(layer.get_buffer, ("running_mean", "running_var"))
+        mean, variance = map(meter.get_buffer, ("running_mean", "running_var"))
+        slope = layer.weight / (old_variance + layer.eps).sqrt()
+        layer.bias.add_(slope * (mean - old_mean))
+        layer.weight.copy_(slope * (variance + layer.eps).sqrt())
+        old_mean.copy_(mean)
+        old_variance.copy_(variance)
+
+
+def share_batch_norm(model: nn.Module) -> None:
+    """Let plain BatchNorm layers use the statistics of whole batches, as torch.nn.SyncBatchNorm does on GPUs only."""
+    for layer in _batch_norms(model):
+        if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d) and layer.affine:  # not the kinds of some of timm's networks
+            layer.__class__ = _SharedBatchNorm
+
+
+class _SharedBatchNorm(_BatchNorm):
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass
+
+    def forward(self, features: Tensor) -> Tensor:
+        if not self.training or self.momentum is None:  # momentum is None while statistics are measured
+            return super().forward(features)
+        from torch.distributed.nn.functional import all_reduce  # which not every build of torch has; with a gradient
+
+        running_mean, running_var, done = map(self.get_buffer, ("running_mean", "running_var", "num_batches_tracked"))
+        shape = (1, -1, *[1] * (features.ndim - 2))
+        shifted = features.float() - running_mean.view(shape)  # near 0, where variances lose no digits
+        axes = [axis for axis in range(features.ndim) if axis != 1]
+        processes = dist.get_world_size()
+        moments = torch.stack([shifted.mean(axes), shifted.square().mean(axes)]) / processes
+        mean, square = all_reduce(moments)  # type: ignore[no-untyped-call]
+        variance = square - mean.square()
+        count = processes * features.numel() / features.shape[1]
+        with torch.no_grad():
+            done += 1
+            running_mean += self.momentum * mean
+            running_var.lerp_(variance * count / (count - 1), self.momentum)
+        slope = (self.weight / (variance + self.eps).sqrt()).view(shape)
+        normalised: Tensor = (shifted - mean.view(shape)) * slope + self.bias.view(shape)
+        return normalised.to(features.dtype)
+
+
+def _batch_norms(model: nn.Module) -> list[_BatchNorm]:
+    return [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+
+
+def _sample(faces: DeviceFaces, most: int, batch: int) -> Iterator[Tensor]:
+    """Yield batches of a fixed random sample of the faces; rows are often sorted by label."""
+    rows = torch.randperm(len(faces), generator=torch.Generator().manual_seed(0))[:most]
+    for part in torch.chunk(rows, -(-len(rows) // batch)):
+        yield faces.rows(part).faces
+
+
+def _record(meter: _BatchNorm, _: nn.Module, inputs: tuple[Tensor]) -> None:
+    meter(inputs[0])  # in training mode it records the mean and variance of each channel
 
 
 class CapturedStep:

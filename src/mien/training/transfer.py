@@ -28,8 +28,7 @@ from mien.inference.model_file import ON_HUB
 from mien.inputs import parse_yaml
 from mien.labels import LabelSet, select_changes
 from mien.training.batches import DeviceFaces, place, worsen
-from mien.training.face_network import FaceNetwork, pixels
-from mien.training.networks import build_network, fetch_from_hub, head_of, input_failure
+from mien.training.networks import FaceNetwork, build_network, fetch_from_hub, head_of, input_failure, pixels
 from mien.training.recipe import HUB, MISTAKES, TIMM, Recipe, load_recipe, recipe_from_dict
 
 QUANTIZED = "mien.quantized"  # metadata key of a quantized model file; its value is the type, such as int8

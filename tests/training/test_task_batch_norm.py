@@ -6,9 +6,9 @@ from torch import nn
 from mien.data.faceset import FaceSet
 from mien.drawn import draw_faces
 from mien.training.batches import DeviceFaces
-from mien.training.face_network import BATCH, MOST_FACES, FaceNetwork, measure_batch_norm
-from mien.training.networks import build_network
+from mien.training.networks import FaceNetwork, build_network
 from mien.training.recipe import Recipe
+from mien.training.task import BATCH, MOST_FACES, measure_batch_norm
 
 
 def device_faces(faces):

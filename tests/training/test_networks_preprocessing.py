@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from mien.training.face_network import FaceNetwork, pixels
+from mien.training.networks import FaceNetwork, pixels
 from mien.training.recipe import Recipe, Votes
 
 
