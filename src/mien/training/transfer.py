@@ -67,12 +67,6 @@ class TrainedRun:
             raise MienError(MISTAKES["of timm"].format(name=name))
         return cls(recipe_from_dict(recipe), model.labels, model.path)
 
-    def network(self) -> FaceNetwork:
-        """Build the run's network with its weights and preprocessing."""
-        model = FaceNetwork(self.recipe, build_network(self.recipe, len(self.labels) * len(self.recipe.heads)))
-        model.load_state_dict(load_file(self.weights))
-        return model
-
 
 def is_model(weights: str | None) -> bool:
     """Return whether `Recipe.weights` names a model file: by its suffix, an embedded model, or one on the hub."""
@@ -245,7 +239,9 @@ def load_teachers(recipe: Recipe, faces: FaceSet) -> Teachers:
             raise MienError(MISTAKES["teacher's labels"].format(folder=folder, labels=labels, expected=expected))
         if (run.recipe.size, run.recipe.channels) != (recipe.size, recipe.channels):
             raise MienError(MISTAKES["teacher's faces"].format(folder=folder, teacher=run.recipe, student=recipe))
-        networks.append(run.network())
+        network = FaceNetwork(run.recipe, build_network(run.recipe, len(run.labels) * len(run.recipe.heads)))
+        network.load_state_dict(load_file(run.weights))
+        networks.append(network)
     return Teachers(networks, recipe.distillation.temperature)
 
 
