@@ -1,10 +1,12 @@
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from mien.cli import main
 from mien.errors import MienError
 from mien.inference import drawing
 from mien.inference.drawing import AnnotationWriter
@@ -140,3 +142,34 @@ def test_ten_thousand_images_of_one_name_are_named_in_no_time(tmp_path):
     stems = [drawn._stem(tmp_path / "of" / "camera.png", (".png",)) for _ in range(10_000)]
     assert time.perf_counter() - start < 5
     assert (stems[0], stems[1], stems[-1]) == ("camera", "camera-2", "camera-10000")
+
+
+def test_the_folders_below_a_named_one_are_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    roots = [Path("photos"), Path("photos/deep.zip"), Path("else")]
+    drawn = AnnotationWriter(Path("drawn"), roots=roots)
+    for name in ("photos/a.png", "photos/june/a.png", "photos/deep.zip/in/b.png", "else/june/a.png", "alone/c.png", "d.png"):
+        drawn.add(IMAGE, [Prediction(name, FER2013)])
+    drawn.close()
+    found = sorted(path.relative_to("drawn").as_posix() for path in Path("drawn").rglob("*.png"))
+    assert found == ["a.png", "c.png", "d.png", "deep.zip/in/b.png", "june/a-2.png", "june/a.png"]
+
+
+def test_a_video_in_a_folder_and_its_plot_lie_side_by_side(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    drawn = AnnotationWriter(Path("drawn"), roots=[Path("clips")])
+    for number in range(3):
+        shown = {"frame": number, "time": number / 5, "track": 0}
+        row = Prediction("clips/may/x.v2.mp4", FER2013, 0, (4, 4, 30, 30), 0.9, np.full(7, 1 / 7, np.float32), **shown)
+        drawn.add(IMAGE, [row], rate=5.0)
+    drawn.close()
+    assert {path.name for path in Path("drawn/may").iterdir()} == {"x.v2.mp4", "x.v2.tracks.png"}
+
+
+def test_predict_keeps_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("photos/june").mkdir(parents=True)
+    for name in ("photos/a.png", "photos/june/a.png"):
+        Image.fromarray(IMAGE).save(name)
+    assert main(["predict", "photos", "--draw", "drawn", "--quiet", "--format", "csv"]) == 0
+    assert sorted(path.as_posix() for path in Path("drawn").rglob("*.png")) == ["drawn/a.png", "drawn/june/a.png"]

@@ -281,10 +281,10 @@ def _runs(track: TrackHistory, spacing: float) -> Iterator[tuple[np.ndarray, np.
 
 
 class AnnotationWriter:
-    """A folder of annotated pictures and videos, which replaces only files that mien drew."""
+    """A folder of annotated pictures and videos, in the folders below `roots`; it replaces only files that mien drew."""
 
-    def __init__(self, folder: Path, font: str | None = None) -> None:
-        self.folder, self._font = folder, font
+    def __init__(self, folder: Path, font: str | None = None, roots: Sequence[Path] = ()) -> None:
+        self.folder, self._font, self._roots = folder, font, roots
         self._names: set[str] = set()
         self._numbers: dict[tuple[str, tuple[str, ...]], int] = {}
         self._drawn: DrawnVideo | None = None  # the video in progress, of which the next three are
@@ -326,7 +326,7 @@ class AnnotationWriter:
         try:
             video.close()
             if self._history.tracks and (plot := plot_tracks(self._history, self._font)):
-                self._write(plot, f"{video.path.stem}{PLOT_SUFFIX}")
+                self._write(plot, f"{video.path.relative_to(self.folder).with_suffix('')}{PLOT_SUFFIX}")
         except Exception as problem:
             LOGGER.warning("mien: %r is not drawn (%s)", str(video.path), reason_of(problem))
 
@@ -338,13 +338,15 @@ class AnnotationWriter:
             write_whole(path, lambda part: picture.save(part, form, quality=92, exif=exif), durable=False)
 
     def _stem(self, source: Path, suffixes: tuple[str, ...]) -> str:
-        """Choose a name that is free with all suffixes: images of several folders may share theirs, and files may exist."""
+        """Choose a path in the folder that is free with all suffixes: images of several folders may share a name."""
+        below = next((source.relative_to(root).parent for root in self._roots if root in source.parents), Path())
         stem = source.stem.encode(errors="ignore")[:150].decode(errors="ignore") or "image"  # addresses may be longer
-        key = stem.casefold(), suffixes
+        key = str(below / stem).casefold(), suffixes
         for number in count(self._numbers.get(key, 1)):  # smaller ones are taken
-            name = stem if number == 1 else f"{stem}-{number}"
+            name = str(below / (stem if number == 1 else f"{stem}-{number}"))
             if all(self._is_free(f"{name}{suffix}", source) for suffix in suffixes):
                 break
+        (self.folder / below).mkdir(parents=True, exist_ok=True)
         self._numbers[key] = number + 1
         self._names.update(f"{name}{suffix}".casefold() for suffix in suffixes)
         return name

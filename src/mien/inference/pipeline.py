@@ -110,7 +110,8 @@ def predict(
     writer = None
     if draw is not None:
         choose_fonts(pipeline.classifier.labels.names, font)  # a font that cannot be used is reported before the work
-        writer = AnnotationWriter(Path(draw), font)
+        names = source if isinstance(source, list | tuple) else [source]
+        writer = AnnotationWriter(Path(draw), font, [Path(name) for name in names if isinstance(name, str | Path)])
     rows = _predictions(pipeline.run(items, threads), TrackSmoother(smoothing) if track else None, writer)
     is_photo = isinstance(source, ImageSource) and (not isinstance(source, str | Path) or is_image_name(str(source)))
     return Predictions(rows, is_photo)
