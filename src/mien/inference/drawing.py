@@ -346,7 +346,8 @@ class AnnotationWriter:
             name = str(below / (stem if number == 1 else f"{stem}-{number}"))
             if all(self._is_free(f"{name}{suffix}", source) for suffix in suffixes):
                 break
-        (self.folder / below).mkdir(parents=True, exist_ok=True)
+        if below.parts:
+            (self.folder / below).mkdir(parents=True, exist_ok=True)
         self._numbers[key] = number + 1
         self._names.update(f"{name}{suffix}".casefold() for suffix in suffixes)
         return name
