@@ -4,9 +4,8 @@ import dataclasses
 import json
 import operator
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from inspect import formatannotation
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -196,16 +195,17 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        checks: list[tuple[str, str, Callable[[Any], bool]]] = [
-            *((key, each["rule"], partial(_is_within, each["limits"])) for each in RANGES for key in each["keys"].split()),
-            ("carve", "a share below 1 or a whole number of rows", lambda x: 0 < x <= 1e9 and (isinstance(x, int) or x < 1)),
-            ("crop", f"at most its size, {shortened(self.size)}", lambda x: 1 <= x <= self.size),
-            ("crop_from", f"at most its crop, {shortened(self.seen)}", lambda x: 1 <= x <= self.seen),
-            ("enlarge_to", f"at least its size, {shortened(self.seen)}", lambda x: x >= self.seen),
+        carved = {"most": 1e9} if isinstance(self.carve, int) else {"below": 1}
+        checks = [
+            *((key, each["rule"], each["limits"]) for each in RANGES for key in each["keys"].split()),
+            ("carve", "a share below 1 or a whole number of rows", {"above": 0} | carved),
+            ("crop", f"at most its size, {shortened(self.size)}", {"least": 1, "most": self.size}),
+            ("crop_from", f"at most its crop, {shortened(self.seen)}", {"least": 1, "most": self.seen}),
+            ("enlarge_to", f"at least its size, {shortened(self.seen)}", {"least": self.seen}),
         ]
-        for key, rule, holds in checks:
+        for key, rule, limits in checks:
             value = operator.attrgetter(key)(self)
-            if value is not None and not holds(value):
+            if value is not None and not all(LIMITS[name](value, limit) for name, limit in limits.items()):
                 raise MienError(f"The recipe's {key} must be {rule}, not {shortened(value)}.")
         if self.distillation.views and (self.crop_from is not None or self.balance.augment_minorities):
             raise MienError("The recipe's distillation.views must be 0 with crop_from or balance.augment_minorities.")
@@ -243,10 +243,6 @@ def _check_types(part: Any, prefix: str = "") -> None:
             raise MienError(f"The recipe's {name} must be {formatannotation(each.type)}, not {shortened(value, form=repr)}.")
         if dataclasses.is_dataclass(value):
             _check_types(value, f"{name}.")
-
-
-def _is_within(limits: Mapping[str, float], number: float) -> bool:
-    return all(LIMITS[name](number, limit) for name, limit in limits.items())
 
 
 def check_folds(recipe: Recipe, processes: int) -> None:
