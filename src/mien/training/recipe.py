@@ -285,34 +285,23 @@ def load_recipe(name: str | Path) -> Recipe:
     Raises:
         MienError: if the recipe does not exist, is not valid YAML, or has an unknown key or a wrong value.
     """
-    content, base = _with_base(path := recipe_path(name))
-    extended = load_recipe(base) if base else None  # first, so that its mistakes are reported as its own
+    return _load(recipe_path(name))
+
+
+def _load(path: Path, above: tuple[Path, ...] = ()) -> Recipe:
+    content, base = parse_yaml(read_text(path, f"the recipe {path}", LARGEST_YAML), f"The recipe {path}"), Recipe()
+    if (name := content.pop("extends", None)) is not None:
+        if not isinstance(name, str) or path.resolve() in above:
+            raise MienError(MISTAKES["extends"].format(path))
+        base_path = recipe_path(path.parent / name if name.lower().endswith((".yaml", ".yml")) else name)
+        base = _load(base_path, (*above, path.resolve()))  # first, so that its mistakes are reported as its own
+        if content.get("network", base.network) != base.network:
+            base = dataclasses.replace(base, network_options=None)  # those of the base are for its network
     try:
-        recipe = recipe_from_dict(content)
+        recipe = recipe_from_dict(content, base)
     except MienError as problem:
         raise MienError(f"{path}: {problem}") from None
-    return describe_overrides(recipe, extended, base.stem) if base and extended else recipe
-
-
-def _with_base(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], Path | None]:
-    """Read a recipe file's keys, over those of the recipe that it extends, and return the path of that one."""
-    content = parse_yaml(read_text(path, f"the recipe {path}", LARGEST_YAML), f"The recipe {path}")
-    if (name := content.pop("extends", None)) is None:
-        return content, None
-    if not isinstance(name, str) or path.resolve() in above:
-        raise MienError(f"{path}: extends must be the name of one of mien's recipes, or of another .yaml file beside this one.")
-    base = recipe_path(path.parent / name if name.lower().endswith((".yaml", ".yml")) else name)
-    inherited, _ = _with_base(base, (*above, path.resolve()))
-    if content.get("network", inherited.get("network")) != inherited.get("network"):
-        inherited.pop("network_options", None)  # those of the base are for its network
-    return _merged(inherited, content, dataclasses.asdict(Recipe())), base
-
-
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Put changed keys over those of a base recipe; in sections such as optimizer, key by key."""
-    sections = [key for key, value in base.items() if isinstance(known.get(key), dict) and isinstance(value, Mapping)]
-    changed = {key: _merged(base[key], changes[key], known[key]) for key in sections if isinstance(changes.get(key), Mapping)}
-    return {**base, **changes, **changed}
+    return recipe if name is None else describe_overrides(recipe, base, base_path.stem)
 
 
 def check_run_folder(out: Path, resume: bool) -> None:
@@ -326,13 +315,13 @@ def check_run_folder(out: Path, resume: bool) -> None:
         raise MienError(f"{out} is not a run folder (it has no recipe.yaml of a run); choose another --out.")
 
 
-def recipe_from_dict(content: Mapping[str, Any]) -> Recipe:
-    """Create a recipe from plain values, nested as in YAML; unknown keys and values of a wrong type are errors."""
+def recipe_from_dict(content: Mapping[str, Any], base: Recipe = Recipe()) -> Recipe:
+    """Change a recipe by plain values, nested as in YAML; unknown keys and values of a wrong type are errors."""
     _check_keys(content, dataclasses.asdict(Recipe()))
     from jsonargparse import ArgumentError, ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--recipe", type=Recipe)
+    parser.add_argument("--recipe", type=Recipe, default=base)
     try:
         return cast(Recipe, parser.instantiate_classes(parser.parse_object({"recipe": dict(content)})).recipe)
     except ArgumentError as problem:
@@ -355,7 +344,7 @@ def _check_keys(content: Mapping[str, Any], known: Mapping[str, Any], prefix: st
 def flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the items of a nested mapping, with keys joined by dots."""
     for key, value in content.items():
-        yield from flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+        yield from flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
 
 
 def describe_overrides(recipe: Recipe, base: Recipe, name: str) -> Recipe:
