@@ -4,7 +4,7 @@ import re
 import pytest
 
 from mien.cli import main
-from mien.evaluation.plots import latex_table
+from mien.evaluation.plots import new_environment
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,8 @@ def test_a_report_with_them_is_replaced_by_the_next_and_a_foreign_file_is_kept(r
 
 
 def test_cells_are_escaped():
-    table = latex_table([["a & b", "50%"], ["x_1 {y}", r"\today ~^#$"]])
+    rows = [["a & b", "50%"], ["x_1 {y}", r"\today ~^#$"]]
+    table = new_environment(text=True).get_template("table.tex").render(rows=rows)
     assert r"a \& b & 50\% \\" in table
     assert r"x\_1 \{y\} & \textbackslash{}today \textasciitilde{}\textasciicircum{}\#\$ \\" in table
     assert table.startswith(r"\begin{tabular}{lr}")

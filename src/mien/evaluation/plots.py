@@ -313,15 +313,6 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(map(str.ljust, row, widths))} |" for row in cells)
 
 
-def latex_table(rows: Sequence[Sequence[object]]) -> str:
-    """Write rows, the header first, as a LaTeX table with the lines of the package booktabs."""
-    escaped = {char: f"\\{char}" for char in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    letters = str.maketrans(escaped | {"\\": r"\textbackslash{}"})
-    header, *body = [" & ".join(printable(str(cell)).translate(letters) for cell in row) + r" \\" for row in rows]
-    begin = rf"\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}"
-    return "\n".join([begin, r"\toprule", header, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"])
-
-
 def new_environment(text: bool = False) -> jinja2.Environment:
     """Make the environment of the templates in page/; in text, dash and minus are plain, and most values stay on a line."""
     missing, minus = ("-", "-") if text else ("\N{EN DASH}", "\N{MINUS SIGN}")
@@ -343,6 +334,5 @@ def new_environment(text: bool = False) -> jinja2.Environment:
         "points": lambda share: missing if share is None else f"{100 * share:+.1f}".replace("-", minus),
         "svg": lambda figure, title: Markup(as_svg(figure, title)),
         "table": lambda rows: Markup(markdown_table(rows)),
-        "latex": lambda rows: Markup(latex_table(rows)),
     }
     return environment
