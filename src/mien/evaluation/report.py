@@ -22,7 +22,7 @@ from mien.evaluation.record import Record, describe_data, describe_model, read_l
 from mien.files import REPORT, check_folder, written_folder
 from mien.images import prepare
 from mien.inference.classifier import UNSURE, Classifier
-from mien.labels import LabelMap, LabelSet
+from mien.labels import LabelMap
 
 FILES = ("index.html", "metrics.json", "confusion.png", "predictions.csv")  # and skipped.txt if images could not be read
 SHEETS = ("random", "worst", "uncertain", "mislabelled")  # figures that show faces
@@ -122,8 +122,12 @@ def evaluate(
             record = replace(record, files=(*record.files, *write_for_paper(folder, figures, record)))
         (folder / "index.html").write_text(render(record, figures, model.metadata.get("mien.recipe")), encoding="utf-8")
         (folder / "confusion.png").write_bytes(plots.as_png(figures["confusion"]))
-        further = {"copy_in_training": copies and copies[1], "group": rows.groups, "fold": folds and folds[0]}
-        write_rows(folder / "predictions.csv", _tabulate_predictions(rows, probabilities, truth, model.labels, further))
+        columns = {"id": map(rows.id, range(len(rows))), "true": names[truth], "predicted": names[probabilities.argmax(axis=1)]}
+        shares = zip(names, np.char.mod("%.6f", probabilities.T), strict=True)
+        columns |= {f"probability_{name}": column for name, column in shares}
+        columns |= {"copy_in_training": copies and copies[1], "group": rows.groups, "fold": folds and folds[0]}
+        columns = {name: column for name, column in columns.items() if column is not None}
+        write_rows(folder / "predictions.csv", (columns, *zip(*columns.values(), strict=True)))
         if rows.origin.skipped:
             (folder / "skipped.txt").write_text("\n".join(rows.origin.skipped) + "\n", encoding="utf-8")
         (folder / "metrics.json").write_text(record.to_json(), encoding="utf-8")
@@ -145,16 +149,6 @@ def choose_split(data: FaceSet, split: str | None) -> tuple[FaceSet, str]:
     if not len(data):
         raise MienError("The data have no rows to evaluate on.")
     return (data, "all") if split == "all" else (data.split(split), split)
-
-
-def _tabulate_predictions(
-    rows: FaceSet, probabilities: np.ndarray, truth: np.ndarray, labels: LabelSet, further: Mapping[str, np.ndarray | None]
-) -> Iterator[list[str]]:
-    last = {name: values for name, values in further.items() if values is not None}
-    yield ["id", "true", "predicted", *(f"probability_{name}" for name in labels), *last]
-    for row, given in enumerate(probabilities):
-        cells = [*(f"{share:.6f}" for share in given), *(values[row] for values in last.values())]
-        yield [rows.id(row), labels[truth[row]], labels[int(given.argmax())], *cells]
 
 
 def largest_confusions(metrics: Metrics, wanted: int = 5) -> list[tuple[str, str, int, float]]:
