@@ -108,39 +108,29 @@ def start_of(recipe: Recipe, trained: Classifier) -> Classifier | None:
 
 def starting_network(recipe: Recipe, labels: LabelSet) -> nn.Module:
     """Build a recipe's network with its initial weights, and check that it accepts growing faces if the recipe has them."""
-    from_hub = recipe.weights == HUB
+    name, from_hub = recipe.weights, recipe.weights == HUB
     pretrained = fetch_from_hub(recipe.network.removeprefix(TIMM)) if from_hub else None
     network = build_network(recipe, len(labels) * len(recipe.heads), pretrained)
-    if recipe.weights is not None and not from_hub:
-        _take_weights(network, recipe.weights, recipe, labels)
+    run, mismatch = trained_run(name), ""  # why the head of the run cannot be used
+    if run is not None:
+        keys = ("network", "network_options", "activation", "mean", "std")
+        if others := [key for key in keys if getattr(run.recipe, key) != getattr(recipe, key)]:
+            differences = ", ".join(f"{key} {getattr(run.recipe, key)}, not {getattr(recipe, key)}" for key in others)
+            raise MienError(MISTAKES["other network"].format(name=name, differences=differences, key=others[0]))
+        if run.labels != labels:
+            mismatch = f"the labels of {name} are {', '.join(run.labels)}"
+        elif run.recipe.heads[: len(recipe.heads)] != recipe.heads:
+            mismatch = f"the heads of {name} are {' and '.join(run.recipe.heads)}"
+        load_weights(network, run.weights, head=not mismatch, first_head=len(run.recipe.heads) > len(recipe.heads))
+    elif name and not from_hub and not load_weights(network, Path(name)):
+        mismatch = f"the head of {name} has another shape"
+    if mismatch and recipe.weights_share:
+        raise MienError(f"weights_share needs weights with the same head, but {mismatch}; remove weights_share.")
+    say(f"the head starts with random weights: {mismatch}", quiet=not mismatch)
     side = recipe.crop_from
     if side is not None and recipe.enlarge_to is None and input_failure(network, recipe.channels, side):
         raise MienError(MISTAKES["cannot grow"].format(network=recipe.network, side=side))
     return network
-
-
-def _take_weights(network: nn.Module, name: str, recipe: Recipe, labels: LabelSet) -> None:
-    if (run := trained_run(name)) is None:
-        mismatch = "" if load_weights(network, Path(name)) else f"the head of {name} has another shape"
-    else:
-        mismatch = _head_mismatch(run, name, recipe, labels)
-        load_weights(network, run.weights, head=not mismatch, first_head=len(run.recipe.heads) > len(recipe.heads))
-    if mismatch and recipe.weights_share:
-        raise MienError(f"weights_share needs weights with the same head, but {mismatch}; remove weights_share.")
-    say(f"the head starts with random weights: {mismatch}", quiet=not mismatch)
-
-
-def _head_mismatch(run: TrainedRun, name: str, recipe: Recipe, labels: LabelSet) -> str:
-    """Return why the head of a run cannot be used, or an empty string; reject a run of another network."""
-    keys = ("network", "network_options", "activation", "mean", "std")
-    if others := [key for key in keys if getattr(run.recipe, key) != getattr(recipe, key)]:
-        differences = ", ".join(f"{key} {getattr(run.recipe, key)}, not {getattr(recipe, key)}" for key in others)
-        raise MienError(MISTAKES["other network"].format(name=name, differences=differences, key=others[0]))
-    if run.labels != labels:
-        return f"the labels of {name} are {', '.join(run.labels)}"
-    if run.recipe.heads[: len(recipe.heads)] != recipe.heads:
-        return f"the heads of {name} are {' and '.join(run.recipe.heads)}"
-    return ""
 
 
 def head_only(network: nn.Module, alone: bool) -> None:
