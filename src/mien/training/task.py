@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -129,7 +128,11 @@ def spread_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
     # a model file holds BatchNorm folded into the layer before it, without the scale of each channel, by which training divides
     device = next(model.parameters()).device
     meters = {each: type(each)(each.num_features, affine=False, momentum=None).to(device) for each in _batch_norms(model)}
-    hooks = [layer.register_forward_pre_hook(partial(_record, meter)) for layer, meter in meters.items()]
+
+    def record(layer: _BatchNorm, inputs: tuple[Tensor]) -> None:
+        meters[layer](inputs[0])  # in training mode it records the mean and variance of each channel
+
+    hooks = [layer.register_forward_pre_hook(record) for layer in meters]
     model.eval()
     for batch in _sample(faces, SPREAD_FACES, SPREAD_BATCH):
         model(batch.to(device))
@@ -145,14 +148,9 @@ def spread_batch_norm(model: nn.Module, faces: DeviceFaces) -> None:
         old_variance.copy_(variance)
 
 
-def share_batch_norm(model: nn.Module) -> None:
-    """Let plain BatchNorm layers use the statistics of whole batches, as torch.nn.SyncBatchNorm does on GPUs only."""
-    for layer in _batch_norms(model):
-        if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d) and layer.affine:  # not the kinds of some of timm's networks
-            layer.__class__ = _SharedBatchNorm
-
-
 class _SharedBatchNorm(_BatchNorm):
+    """Uses the statistics of whole batches, as torch.nn.SyncBatchNorm does on GPUs only."""
+
     def _check_input_dim(self, input: Tensor) -> None:
         pass
 
@@ -188,10 +186,6 @@ def _sample(faces: DeviceFaces, most: int, batch: int) -> Iterator[Tensor]:
     rows = torch.randperm(len(faces), generator=torch.Generator().manual_seed(0))[:most]
     for part in torch.chunk(rows, -(-len(rows) // batch)):
         yield faces.rows(part).faces
-
-
-def _record(meter: _BatchNorm, _: nn.Module, inputs: tuple[Tensor]) -> None:
-    meter(inputs[0])  # in training mode it records the mean and variance of each channel
 
 
 class CapturedStep:
@@ -248,8 +242,9 @@ class ClassificationTask:
         # with weights_share: the initial network, and the one between it and the trained network
         self.start = deepcopy(model).requires_grad_(False) if recipe.weights_share else None
         self.trained, self.best_model = trained, trained if self.start is None else deepcopy(self.start)
-        if fabric.world_size > 1:
-            share_batch_norm(model)
+        for layer in _batch_norms(model) if fabric.world_size > 1 else ():
+            if type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d) and layer.affine:  # not the kinds of some of timm's networks
+                layer.__class__ = _SharedBatchNorm
         self.optimizer = build_optimizer(model, head_of(model.network), recipe.optimizer)
         how, self.schedule = recipe.schedule, None
         if how.name == "plateau":
