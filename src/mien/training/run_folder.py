@@ -217,33 +217,28 @@ def export(
     with torch.inference_mode():
         expected = [probabilities.numpy() for probabilities in network(faces)]
     outputs = [HEADS[head] for head in model.heads]
-    content = _to_onnx(network, faces[:2], outputs, metadata)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    shapes = {"faces": {0: torch.export.Dim("faces", min=1)}}  # any number of them
+    names: Any = {"input_names": ["faces"], "output_names": outputs}
+    with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):  # about its own internals
+        program = torch.onnx.export(network, (faces[:2],), **names, dynamic_shapes=shapes, dynamo=True, verbose=False)
+        assert program is not None
+    model_file = program.model_proto  # a new one for each access
+    graph = model_file.graph
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
+        del part.metadata_props[:]  # of nodes Python stack traces, with paths of the machine that trained
+    for node in graph.node:
+        node.doc_string = ""
+    onnx.helper.set_model_props(model_file, dict(metadata))
+    model_file.producer_name, model_file.producer_version = "mien", metadata.get("mien.version", "")
+    onnx.checker.check_model(model_file)
+    content = model_file.SerializeToString()
     found = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]).run(outputs, {"faces": sample})
     difference = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
     if not difference <= LARGEST_DIFFERENCE:
         raise MienError(MISTAKES["differs"].format(found=difference, most=LARGEST_DIFFERENCE))
     write_whole(path, lambda part: part.write_bytes(content))
     return difference
-
-
-def _to_onnx(network: nn.Module, faces: Tensor, outputs: list[str], metadata: Mapping[str, str]) -> bytes:
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    shapes = {"faces": {0: torch.export.Dim("faces", min=1)}}  # any number of them
-    with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):  # about its own internals
-        program = torch.onnx.export(
-            network, (faces,), input_names=["faces"], output_names=outputs, dynamic_shapes=shapes, dynamo=True, verbose=False
-        )
-        assert program is not None
-    model = program.model_proto  # a new one for each access
-    graph = model.graph
-    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
-        del part.metadata_props[:]  # of nodes Python stack traces, with paths of the machine that trained
-    for node in graph.node:
-        node.doc_string = ""
-    onnx.helper.set_model_props(model, dict(metadata))
-    model.producer_name, model.producer_version = "mien", metadata.get("mien.version", "")
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
 
 
 def quantize(model: Path, faces: np.ndarray, metadata: Mapping[str, str], out: Path) -> None:
