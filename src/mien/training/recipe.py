@@ -4,7 +4,7 @@ import dataclasses
 import json
 import operator
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from inspect import formatannotation
 from pathlib import Path
@@ -22,7 +22,8 @@ TIMM, HUB = "timm:", "hub"  # prefix of timm's networks in `Recipe.network`; `Re
 FIRST_LINE = "# what mien trained here; data: "  # of a run's recipe.yaml, before the fingerprint of the training rows
 RUN_RECIPE = FileKind("the recipe of a run", r"\A" + FIRST_LINE)
 RANGES, MISTAKES = load_table(__file__, "ranges"), load_table(__file__, "mistakes")
-LIMITS = {"least": operator.ge, "above": operator.gt, "below": operator.lt, "most": operator.le}
+LIMITS: dict[str, Callable[[Any, Any], bool]] = {"least": operator.ge, "above": operator.gt, "most": operator.le}
+LIMITS |= {"below": operator.lt, "share below": lambda number, limit: isinstance(number, int) or number < limit}
 
 
 @dataclass(frozen=True)
@@ -195,18 +196,13 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        carved = {"most": 1e9} if isinstance(self.carve, int) else {"below": 1}
-        checks = [
-            *((key, each["rule"], each["limits"]) for each in RANGES for key in each["keys"].split()),
-            ("carve", "a share below 1 or a whole number of rows", {"above": 0} | carved),
-            ("crop", f"at most its size, {shortened(self.size)}", {"least": 1, "most": self.size}),
-            ("crop_from", f"at most its crop, {shortened(self.seen)}", {"least": 1, "most": self.seen}),
-            ("enlarge_to", f"at least its size, {shortened(self.seen)}", {"least": self.seen}),
-        ]
-        for key, rule, limits in checks:
-            value = operator.attrgetter(key)(self)
-            if value is not None and not all(LIMITS[name](value, limit) for name, limit in limits.items()):
-                raise MienError(f"The recipe's {key} must be {rule}, not {shortened(value)}.")
+        for each in RANGES:
+            given = each["limits"].items()
+            limits = [(LIMITS[name], getattr(self, limit) if isinstance(limit, str) else limit) for name, limit in given]
+            for key in each["keys"].split():
+                value = operator.attrgetter(key)(self)
+                if value is not None and not all(holds(value, limit) for holds, limit in limits):
+                    raise MienError(f"The recipe's {key} must be {each['rule'].format(recipe=self)}, not {shortened(value)}.")
         if self.distillation.views and (self.crop_from is not None or self.balance.augment_minorities):
             raise MienError("The recipe's distillation.views must be 0 with crop_from or balance.augment_minorities.")
         if self.weights == HUB and not self.network.startswith(TIMM):
