@@ -101,9 +101,27 @@ def inspect(faces: FaceSet) -> Audit:
     if not len(faces):
         raise MienError("The data have no rows to audit.")
     copies = find_copies(faces.images)
-    exact, near, conflicts = _exact_copies(faces, copies), _near_copies(copies), _conflicts(faces, copies)
-    found = {"exact-copy": exact, "near-copy": near, "conflict": conflicts}
-    return Audit(faces, copies, found | _find_outliers(faces))
+    brightness, contrast = brightness_and_contrast(faces.images)
+    far, uneven = robust_deviations(distance_from_faces(faces.images)), np.abs(robust_deviations(brightness))
+    most, visible = THRESHOLDS, contrast >= THRESHOLDS["blank"]
+    odd, unusual = (np.where(visible, scores, -np.inf) for scores in (far, uneven))
+    found = {
+        "exact-copy": _exact_copies(faces, copies),
+        "near-copy": _near_copies(copies),
+        "conflict": _conflicts(faces, copies),
+        "blank": _above(-contrast, -most["blank"], contrast, lambda _, value: f"contrast {value:.1f}" if value else "constant"),
+        "no-face": _above(odd, most["no-face"], far, lambda _, value: f"{value:.1f} deviations"),
+        "brightness": _above(unusual, most["brightness"], brightness, lambda _, value: f"mean {value:.0f}"),
+    }
+    if (sizes := faces.sizes) is not None:
+        by_size = size_deviations(sizes)
+        pixels = "{1}\N{MULTIPLICATION SIGN}{0} pixels"
+        found["size"] = _above(by_size, most["size"], by_size, lambda row, _: pixels.format(*sizes[row]))
+    if (votes := faces.votes) is not None:  # their share for another label, where the row's own label got no clear vote
+        share, favourite = votes.max(axis=1), np.array(faces.labels.names)[votes.argmax(axis=1)]
+        disagrees = np.where(votes[np.arange(len(votes)), faces.classes] == 0, share, 0)
+        found["crowd"] = _above(disagrees, 0, share, lambda row, value: f"crowd: {favourite[row]} {value:.0%}")
+    return Audit(faces, copies, found)
 
 
 def rows_to_leave_out(audit: Audit, near: bool = False) -> dict[int, str]:
@@ -226,27 +244,6 @@ def size_deviations(sizes: np.ndarray) -> np.ndarray:
     height, width = np.log2(sizes.astype(np.float64)).T
     deviations = [robust_deviations(octaves, LEAST_SPREAD) for octaves in (height, width, height - width)]
     return np.asarray(np.abs(deviations).max(axis=0))
-
-
-def _find_outliers(faces: FaceSet) -> dict[str, Finding]:
-    brightness, contrast = brightness_and_contrast(faces.images)
-    far, uneven = robust_deviations(distance_from_faces(faces.images)), np.abs(robust_deviations(brightness))
-    most, visible = THRESHOLDS, contrast >= THRESHOLDS["blank"]
-    odd, unusual = (np.where(visible, scores, -np.inf) for scores in (far, uneven))
-    found = {
-        "blank": _above(-contrast, -most["blank"], contrast, lambda _, value: f"contrast {value:.1f}" if value else "constant"),
-        "no-face": _above(odd, most["no-face"], far, lambda _, value: f"{value:.1f} deviations"),
-        "brightness": _above(unusual, most["brightness"], brightness, lambda _, value: f"mean {value:.0f}"),
-    }
-    if (sizes := faces.sizes) is not None:
-        by_size = size_deviations(sizes)
-        pixels = "{1}\N{MULTIPLICATION SIGN}{0} pixels"
-        found["size"] = _above(by_size, most["size"], by_size, lambda row, _: pixels.format(*sizes[row]))
-    if (votes := faces.votes) is not None:  # their share for another label, where the row's own label got no clear vote
-        share, favourite = votes.max(axis=1), np.array(faces.labels.names)[votes.argmax(axis=1)]
-        disagrees = np.where(votes[np.arange(len(votes)), faces.classes] == 0, share, 0)
-        found["crowd"] = _above(disagrees, 0, share, lambda row, value: f"crowd: {favourite[row]} {value:.0%}")
-    return found
 
 
 def _above(scores: np.ndarray, threshold: float, values: np.ndarray, note: Callable[[int, float], str]) -> Finding:
