@@ -97,7 +97,7 @@ def test_votes_beside_the_labels_are_set_against_the_mistakes(model, eight, tmp_
     votes[5] = (0, 0.6, 0.4)  # sad taken for happy: the crowd sees sad
     turned = replace(eight, votes=votes).keep(["neutral", "happy", "sad"])  # in another order than the model's
     crowd = evaluate(model, turned, tmp_path / "report").record.crowd
-    assert (crowd["rows"], crowd["right"].value, crowd["wrong"].value) == (3, 1, pytest.approx(0.7))
+    assert (crowd["rows"], crowd["right"]["value"], crowd["wrong"]["value"]) == (3, 1, pytest.approx(0.7))
     assert (crowd["mistakes_shared"].count, crowd["mistakes_opposed"].count, crowd["mistakes_shared"].of) == (1, 1, 2)
 
 
@@ -105,7 +105,7 @@ def test_votes_that_are_the_targets_are_their_own_judge(model, eight, tmp_path):
     targets = np.full((8, 3), 0.1, dtype=np.float32)
     targets[np.arange(8), eight.classes] = 0.8
     crowd = evaluate(model, replace(eight, targets=targets), tmp_path / "report").record.crowd
-    assert (crowd["rows"], crowd["wrong"].value, crowd["mistakes_shared"]) == (8, pytest.approx(0.8, abs=1e-6), None)
+    assert (crowd["rows"], crowd["wrong"]["value"], crowd["mistakes_shared"]) == (8, pytest.approx(0.8, abs=1e-6), None)
 
 
 def test_with_test_time_augmentation_all_figures_are_of_the_mean(model, eight, tmp_path):
@@ -152,5 +152,5 @@ def test_three_rows_and_a_label_without_rows_are_no_trouble(make_model, eight, t
     record = evaluate(model, replace(three, votes=votes), tmp_path / "report").record
     assert [point.accuracy.of for point in record.all_rows.selective.points] == [3, 3, 3, 2]
     assert record.all_rows.confusion_shares[2] == (None, None, None)
-    assert (record.crowd["rows"], record.crowd["right"].low) == (2, None)
+    assert (record.crowd["rows"], record.crowd["right"]["low"]) == (2, None)
     assert record.before_temperature["log_loss"] > 0

@@ -13,9 +13,9 @@ PREDICTED = np.array([0, 0, 1, 1, 1, 1, 0])  # right, right, wrong, right, wrong
 
 def test_agreement_is_the_share_of_the_crowds_favourite():
     found = measure_crowd(VOTES, TRUTH, PREDICTED, judged_by_votes=False)
-    assert (found["rows"], found["right"].rows, found["wrong"].rows) == (6, 3, 3)
-    assert found["right"].value == pytest.approx((1 + 0.8 + 0.9) / 3, abs=1e-6)
-    assert found["wrong"].value == pytest.approx((0.7 + 0.6 + 0.5) / 3, abs=1e-6)
+    assert (found["rows"], found["right"]["rows"], found["wrong"]["rows"]) == (6, 3, 3)
+    assert found["right"]["value"] == pytest.approx((1 + 0.8 + 0.9) / 3, abs=1e-6)
+    assert found["wrong"]["value"] == pytest.approx((0.7 + 0.6 + 0.5) / 3, abs=1e-6)
 
 
 def test_mistakes_are_the_crowds_too_or_not():
@@ -44,10 +44,10 @@ def test_the_intervals_are_those_of_scipy():
     truth, predicted = random.integers(0, 3, 200), random.integers(0, 3, 200)
     found, agreement, hit = measure_crowd(votes, truth, predicted, False), votes.max(axis=1), truth == predicted
     expected = ttest_ind(agreement[hit], agreement[~hit], equal_var=False).confidence_interval(0.95)
-    assert (found["difference"].low, found["difference"].high) == pytest.approx(tuple(expected), abs=1e-5)
-    assert found["difference"].value == pytest.approx(found["right"].value - found["wrong"].value)
+    assert (found["difference"]["low"], found["difference"]["high"]) == pytest.approx(tuple(expected), abs=1e-5)
+    assert found["difference"]["value"] == pytest.approx(found["right"]["value"] - found["wrong"]["value"])
     half = 1.96 * agreement[hit].std() / np.sqrt(hit.sum())
-    assert found["right"].high - found["right"].value == pytest.approx(half, rel=0.05)
+    assert found["right"]["high"] - found["right"]["value"] == pytest.approx(half, rel=0.05)
 
 
 def test_without_votes_there_is_no_agreement():
@@ -56,13 +56,13 @@ def test_without_votes_there_is_no_agreement():
 
 def test_few_rows_have_a_mean_without_an_interval():
     found = measure_crowd(VOTES[[0, 2]], TRUTH[[0, 2]], PREDICTED[[0, 2]], judged_by_votes=False)
-    assert (found["right"].low, found["wrong"].high, found["difference"].low) == (None, None, None)
-    assert found["difference"].value == pytest.approx(0.3)
+    assert (found["right"]["low"], found["wrong"]["high"], found["difference"]["low"]) == (None, None, None)
+    assert found["difference"]["value"] == pytest.approx(0.3)
     faultless = measure_crowd(VOTES[:2], TRUTH[:2], PREDICTED[:2], judged_by_votes=False)
     assert (faultless["wrong"], faultless["difference"], faultless["mistakes_shared"]) == (None, None, None)
-    assert faultless["right"].rows == 2
+    assert faultless["right"]["rows"] == 2
 
 
 def test_a_crowd_that_always_agrees_has_an_interval_of_no_width():
     found = measure_crowd(np.eye(3)[[0, 0, 1, 1]], np.array([0, 0, 0, 0]), np.array([0, 0, 1, 1]), judged_by_votes=False)
-    assert (found["difference"].value, found["difference"].low, found["difference"].high) == (0, 0, 0)
+    assert (found["difference"]["value"], found["difference"]["low"], found["difference"]["high"]) == (0, 0, 0)

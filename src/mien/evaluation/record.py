@@ -89,16 +89,6 @@ def _group_order(name: str) -> tuple[bool, float, str]:
     return (name == NOT_SAID, float(number[1]) if number else float("inf"), name.casefold())
 
 
-@dataclass(frozen=True)
-class Mean:
-    """A mean, or a difference of two means, with its 95% interval."""
-
-    value: float
-    low: float | None  # by Student's t, for a difference by Welch's; None with fewer than two rows
-    high: float | None
-    rows: int  # for a difference those of both means
-
-
 def measure_crowd(votes: np.ndarray, truth: np.ndarray, predicted: np.ndarray, judged_by_votes: bool) -> dict[str, Any] | None:
     """Compare votes (N, K), zeros where unclear, with mistakes; None without votes. Predictions without a column are -1."""
     voted = votes.any(axis=1)
@@ -134,14 +124,15 @@ def compare_votes(rows: FaceSet, probabilities: np.ndarray, targets: np.ndarray,
     return measure_crowd(rows.votes, rows.classes, columns[predicted], judged_by_votes=False)
 
 
-def _mean(values: np.ndarray, subtracted: np.ndarray | None = None) -> Mean:
-    """Average values, or subtract the mean of others from their mean."""
+def _mean(values: np.ndarray, subtracted: np.ndarray | None = None) -> dict[str, float | None]:
+    """Average values, or subtract the mean of others, with a 95% interval by Student's t or Welch's, None for one row."""
     # of too few rows, and of rows that all agree equally, whose interval has no width
     with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         test: Any = ttest_1samp(values, 0) if subtracted is None else ttest_ind(values, subtracted, equal_var=False)
         low, high = (None if np.isnan(end) else float(end) for end in test.confidence_interval())
-    others = np.zeros(1) if subtracted is None else subtracted
-    return Mean(float(values.mean() - others.mean()), low, high, len(values) + (0 if subtracted is None else len(others)))
+    others = np.zeros(0) if subtracted is None else subtracted
+    value = float(values.mean() - (others.mean() if len(others) else 0))
+    return {"value": value, "low": low, "high": high, "rows": len(values) + len(others)}
 
 
 @dataclass(frozen=True)
