@@ -32,6 +32,12 @@ def test_files_extend_each_other_from_the_folder_they_lie_in(tmp_path, monkeypat
     assert (recipe.batch_size, recipe.description, recipe.merge) == (48, "mine", {"b": ["sad", "fear"]})
 
 
+def test_the_description_names_the_recipe_that_the_file_extends_and_labels_that_are_numbers(tmp_path):
+    texts = {"own": "extends: base.yaml\nepochs: 7\nmerge: {1: sad}\n", "base": "extends: mien-s\nbatch_size: 48\n"}
+    assert load_recipe(write(tmp_path, **texts)).description == "base with merge.1 sad, epochs 7"
+    assert load_recipe(tmp_path / "base.yaml").description == "mien-s with batch_size 48"
+
+
 def test_deeper_sections_are_merged_key_by_key(tmp_path):
     own = write(
         tmp_path,
