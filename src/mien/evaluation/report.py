@@ -238,8 +238,7 @@ def predict_views(model: Classifier, faces: np.ndarray, kind: str, batch_size: i
     """Classify several views of each face (Krizhevsky et al., NIPS 2012), made for `batch_size` faces at a time."""
     if kind == "none":
         return plain
-    start = time.perf_counter()
-    parts = []
+    start, parts = time.perf_counter(), []
     for first in range(0, len(faces), batch_size):
         batch = faces[first : first + batch_size]
         views = [mirrored(batch)] if kind == "flip" else [view for crop in five_crops(batch) for view in (crop, mirrored(crop))]

@@ -14,7 +14,6 @@ from contextlib import contextmanager, nullcontext, suppress
 from copy import deepcopy
 from dataclasses import asdict, replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +77,7 @@ def train(
     for how in (recipe.augmentation, recipe.balance.copies):
         if how.function:  # which fails now, and not after the folder is made
             worsen(torch.rand(2, recipe.channels, recipe.seen, recipe.seen), how)
-    for each in chain(*watchers):  # the same for those that are misspelt
+    for each in (*watchers[0], *watchers[1]):  # the same for those that are misspelt
         load_own(each)
     if is_first:
         open_run_folder(out, resume, recipe, faces.split("train").fingerprint())
