@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from mien.errors import MienError, load_table, printable, progress, say, show
 from mien.inference.classifier import DEFAULT_MODEL, Classifier
-from mien.inference.explanation import MOST_FACES, Explanation, explain as explain_faces
+from mien.inference.explanation import MOST_FACES, explain as explain_faces
 from mien.inference.output import SAFE_CSV, ResumeLog, Tally, check_out, check_parquet, choose_format, log_path, write
 from mien.inference.pipeline import predict as classify_faces
 from mien.inference.prediction import Prediction
@@ -89,14 +89,12 @@ def predict(
         log = ResumeLog(path, labels, run_settings(opened, model, detector, fetch, options), source, resume)
         if resume:
             items = listed(items, options.get("every", 1), log.skip, fetch)
-    rows, bar = (
-        classify_faces(items, opened, detector, fetch=fetch, **options),
-        progress("images", quiet=quiet or (log is None and sys.stdout.isatty())),
-    )
+    rows = classify_faces(items, opened, detector, fetch=fetch, **options)
+    bar = progress("images", quiet=quiet or (log is None and sys.stdout.isatty()))
     with deferred_interrupts(), closing(rows), bar:
         if not bar.disable and "-" not in source and not resume:
             bar.total = count_images(source, options.get("every", 1))
-        found = _counted(_end_at_interrupt(rows, source), bar)
+        found = _counted(rows, bar, any(camera_number(name) is not None or is_stream(name) for name in source))
         if log is None:
             tally = _to_standard_output(found, form, labels)
         else:
@@ -107,10 +105,11 @@ def predict(
     return _conclude(tally, quiet)
 
 
-def _counted(predictions: Iterator[Prediction], bar: Any) -> Iterator[Prediction]:
-    for prediction in predictions:
-        bar.update(not prediction.face)  # an image's first face is number 0
-        yield prediction
+def _counted(predictions: Iterator[Prediction], bar: Any, is_live: bool) -> Iterator[Prediction]:
+    with suppress(KeyboardInterrupt) if is_live else nullcontext():  # which ends a camera or stream
+        for prediction in predictions:
+            bar.update(not prediction.face)  # an image's first face is number 0
+            yield prediction
 
 
 def _conclude(tally: Tally, quiet: bool) -> int:
@@ -118,12 +117,6 @@ def _conclude(tally: Tally, quiet: bool) -> int:
     say(f"mien: {tally}", quiet)
     # if no input at all could be read, the user named the wrong thing
     return 0 if not tally["failed"] else 1 if tally["faces"] or tally["without_face"] else 2
-
-
-def _end_at_interrupt(predictions: Iterator[Prediction], source: list[str]) -> Iterator[Prediction]:
-    is_live = any(camera_number(name) is not None or is_stream(name) for name in source)
-    with suppress(KeyboardInterrupt) if is_live else nullcontext():
-        yield from predictions
 
 
 def _to_standard_output(predictions: Iterator[Prediction], format: str, labels: LabelSet) -> Tally:
@@ -158,10 +151,17 @@ def explain(
     """
     check_names(source, fetch)
     explained = explain_faces(source, model=model, detector=detector, out=out, fetch=fetch, **options)
-    shown = [_describe(each) for each in explained if each.heat is not None]
+    shown = []
     for each in explained:
+        found, label = each.prediction, each.label or ""
         if each.heat is None:
-            say(f"mien: {each.prediction.error or f'{each.prediction.source}: no face found'}")
+            say(f"mien: {found.error or f'{found.source}: no face found'}")
+            continue
+        time = "" if found.time is None else f" at {found.time:.2f} s"
+        answer = "" if label == found.label else f"  (the answer is {found.label} {found.confidence:.0%})"
+        region = f"most of it from the {each.region}; {each.hidden:.0%} without" if each.region else "no part supports it"
+        line = f"{found.source}{time}  face {found.face}  {label} {found.shares[label]:.0%}{answer}  {region}"
+        shown.append(printable(line))
     if not shown:
         say("mien: there is no face to explain, and no picture was written")
         return 2
@@ -170,11 +170,3 @@ def explain(
         say(f"mien: only the first {MOST_FACES} faces are explained")
     say(f"picture {out}")
     return 1 if any(each.prediction.error for each in explained) else 0
-
-
-def _describe(each: Explanation) -> str:
-    found, label = each.prediction, each.label or ""
-    time = "" if found.time is None else f" at {found.time:.2f} s"
-    answer = "" if label == found.label else f"  (the answer is {found.label} {found.confidence:.0%})"
-    region = f"most of it from the {each.region}; {each.hidden:.0%} without" if each.region else "no part supports it"
-    return printable(f"{found.source}{time}  face {found.face}  {label} {found.shares[label]:.0%}{answer}  {region}")
