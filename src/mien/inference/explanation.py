@@ -1,9 +1,9 @@
 """Explain predictions: hide parts of a face one after another, and measure how the probability of a label changes."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +17,7 @@ from mien.inference.classifier import DEFAULT_MODEL, Classifier, Prior, open_cla
 from mien.inference.detection import Detector, FaceCropper
 from mien.inference.drawing import Text, choose_fonts, draw_text, measure_text, set_text
 from mien.inference.output import check_out
-from mien.inference.pipeline import FacePipeline, ImageFaces
+from mien.inference.pipeline import FacePipeline
 from mien.inference.prediction import Prediction
 from mien.inference.sources import Source, listed
 
@@ -97,8 +97,15 @@ def explain(
     choose_fonts((), font)
     if label is not None:
         label = pipeline.classifier.labels[pipeline.classifier.labels.index(label)]
+    explanations: list[Explanation] = []
     with closing(pipeline.run(listed(source, fetch=fetch))) as images:
-        explanations = list(islice(_explanations(images, pipeline.classifier, label), MOST_FACES))
+        rows = chain.from_iterable(zip_longest(image.rows, image.crops, image.prepared) for image in images)
+        for row, crop, face in islice(rows, MOST_FACES):
+            name = label or row.label
+            if face is None or row.error or not name:
+                explanations.append(Explanation(row))
+            else:
+                explanations.append(Explanation(row, name, crop, *occlusion_map(pipeline.classifier, face, name)))
     if out is not None and any(each.heat is not None for each in explanations):
         picture = draw_explanations(explanations, font)
         form, exif = _LOOK.formats[Path(out).suffix.lower()], Image.Exif()
@@ -106,18 +113,6 @@ def explain(
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         write_whole(Path(out), lambda part: picture.save(part, form, exif=exif), EXPLAINED)
     return explanations
-
-
-def _explanations(images: Iterable[ImageFaces], classifier: Classifier, label: str | None) -> Iterator[Explanation]:
-    for image in images:
-        faces = zip(image.crops, image.prepared, strict=True)
-        for row in image.rows:
-            crop, face = next(faces, (None, None))
-            name = label or row.label
-            if face is None or row.error or not name:
-                yield Explanation(row)
-            else:
-                yield Explanation(row, name, crop, *occlusion_map(classifier, face, name))
 
 
 def occlusion_map(classifier: Classifier, face: np.ndarray, label: str) -> tuple[np.ndarray, float]:  # heat, hidden
@@ -170,22 +165,18 @@ def draw_explanations(explanations: Sequence[Explanation], font: str | None = No
     fonts = choose_fonts((*rows[0].prediction.labels.names, *map(printable, names)), font)
     for number, each in enumerate(rows):
         top = GAP + number * (PANEL + GAP)
-        for column, panel in enumerate(_panels(each)):
+        face = Image.fromarray(np.asarray(each.face))
+        zoom = PANEL / max(face.size)
+        side = max(1, round(face.width * zoom)), max(1, round(face.height * zoom))
+        face = face.resize(side, Image.Resampling.BICUBIC if zoom > 1 else Image.Resampling.LANCZOS)
+        # resize the values, not the colours: interpolated colours do not correspond to interpolated values
+        smooth = np.asarray(Image.fromarray(np.asarray(each.normalised)).resize(side, Image.Resampling.BILINEAR))
+        gray = _LOOK.lightened + np.asarray(face.convert("L"), dtype=np.float64) * (1 - _LOOK.lightened / 255)
+        for column, panel in enumerate((face.convert("RGB"), Image.fromarray(_coloured(gray, smooth)))):
             left = GAP + column * (PANEL + GAP)
             picture.paste(panel, (left + (PANEL - panel.width) // 2, top + (PANEL - panel.height) // 2))
         _draw_text(picture, each, 3 * GAP + 2 * PANEL, top, several, fonts)
     return picture
-
-
-def _panels(each: Explanation) -> tuple[Image.Image, Image.Image]:
-    face = Image.fromarray(np.asarray(each.face))
-    zoom = PANEL / max(face.size)
-    size = max(1, round(face.width * zoom)), max(1, round(face.height * zoom))
-    face = face.resize(size, Image.Resampling.BICUBIC if zoom > 1 else Image.Resampling.LANCZOS)
-    # resize the values, not the colours: interpolated colours do not correspond to interpolated values
-    smooth = np.asarray(Image.fromarray(np.asarray(each.normalised)).resize(size, Image.Resampling.BILINEAR))
-    gray = _LOOK.lightened + np.asarray(face.convert("L"), dtype=np.float64) * (1 - _LOOK.lightened / 255)
-    return face.convert("RGB"), Image.fromarray(_coloured(gray, smooth))
 
 
 def _coloured(gray: np.ndarray, heat: np.ndarray) -> np.ndarray:  # (H, W) from 0 to 255, (H, W) from -1 to 1
