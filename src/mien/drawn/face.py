@@ -265,8 +265,18 @@ def _draw_brow(canvas: Canvas, person: Person, movement: Movement, side: int) ->
 
 
 def _draw_eye(canvas: Canvas, person: Person, movement: Movement, side: int) -> None:
+    droop, outwards = min(1.0, movement.lid_droop), _ACROSS * side  # from -1 at the nose to 1
+    upper = 0.098 * person.eye_height + 0.062 * movement.upper_lid_raise - 0.028 * movement.lid_tighten - 0.055 * droop
+    upper -= 0.022 * movement.cheek_raise + 0.03 * movement.nose_wrinkle
+    lower = 0.062 * person.eye_height + 0.02 * movement.upper_lid_raise - 0.022 * movement.lid_tighten
+    lower -= 0.032 * movement.cheek_raise + 0.01 * movement.nose_wrinkle
+    corners = _EYE_LINE - 0.03 * (0.1 - droop * (1 - movement.lid_tighten)) * outwards
+    # A brow that comes down or goes up at its inner end takes the inner half of the lid with it.
+    tilt = 0.018 * movement.brow_lower - 0.022 * movement.inner_brow_raise * (1 - 0.7 * movement.outer_brow_raise)
+    arch = (1 - np.abs(outwards) ** 2.3) ** 0.85
+    top = corners - arch * (max(upper, 0.014) - tilt * (1 - outwards))  # of the opening; all are (17,)
+    bottom = corners + (1 - outwards**2) * max(lower, 0.012)
     x = side * person.eye_spacing + person.eye_width * _ACROSS
-    top, bottom = _lids(person, movement, _ACROSS * side)
     opening = _between(x, top, bottom)
     across, down = side * person.eye_spacing + 0.07 * movement.gaze_across, _EYE_LINE - 0.018 + 0.03 * movement.gaze_down
     with canvas.clip(canvas.project(opening, lift=_SUNK)):
@@ -280,39 +290,7 @@ def _draw_eye(canvas: Canvas, person: Person, movement: Movement, side: int) -> 
     canvas.stroke(np.column_stack([x, bottom])[2:-2], 0.014, mix(person.skin, (60, 24, 22), 0.5), lift=_SUNK)
 
 
-def _lids(person: Person, movement: Movement, outwards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the heights of the upper and the lower lid, (17,) each; outwards runs from -1 at the nose to 1."""
-    droop = min(1.0, movement.lid_droop)
-    upper = 0.098 * person.eye_height + 0.062 * movement.upper_lid_raise - 0.028 * movement.lid_tighten - 0.055 * droop
-    upper -= 0.022 * movement.cheek_raise + 0.03 * movement.nose_wrinkle
-    lower = 0.062 * person.eye_height + 0.02 * movement.upper_lid_raise - 0.022 * movement.lid_tighten
-    lower -= 0.032 * movement.cheek_raise + 0.01 * movement.nose_wrinkle
-    corners = _EYE_LINE - 0.03 * (0.1 - droop * (1 - movement.lid_tighten)) * outwards
-    # A brow that comes down or goes up at its inner end takes the inner half of the lid with it.
-    tilt = 0.018 * movement.brow_lower - 0.022 * movement.inner_brow_raise * (1 - 0.7 * movement.outer_brow_raise)
-    arch = (1 - np.abs(outwards) ** 2.3) ** 0.85
-    return corners - arch * (max(upper, 0.014) - tilt * (1 - outwards)), corners + (1 - outwards**2) * max(lower, 0.012)
-
-
-def _draw_mouth(canvas: Canvas, person: Person, movement: Movement) -> None:
-    x, top, gap_top, gap_bottom, bottom = _shape_mouth(person, movement)
-    lips = mix(person.skin, (158, 44, 54), person.lip_redness)
-    canvas.fill(_between(x, top, gap_top + 0.01), mix(lips, _DARK, 0.16))
-    canvas.fill(_between(x, gap_bottom - 0.01, bottom), lips)
-    if np.max(gap_bottom - gap_top) > 0.035:
-        gap = _between(x, gap_top, gap_bottom)
-        with canvas.clip(canvas.project(gap)):
-            canvas.fill(gap, _INSIDE)
-            teeth = 0.075 + 0.02 * movement.corner_pull - 0.035 * movement.lip_pucker
-            canvas.fill(_between(x, gap_top - 0.05, gap_top + teeth), _TEETH)
-            if movement.squareness > 0.4:
-                canvas.fill(_between(x, gap_bottom - 0.05, gap_bottom + 0.05), _TEETH)
-    else:
-        canvas.stroke(np.column_stack([x, (gap_top + gap_bottom) / 2]), 0.024, mix(lips, _DARK, 0.72))
-
-
-def _shape_mouth(person: Person, m: Movement) -> tuple[np.ndarray, ...]:
-    """Compute x and four heights, from the upper lip's upper edge to the lower lip's lower edge, (17,) each."""
+def _draw_mouth(canvas: Canvas, person: Person, m: Movement) -> None:
     wide = person.mouth_width + 0.12 * m.corner_pull + 0.09 * m.lip_stretch + 0.03 * m.upper_lip_raise * m.squareness
     wide -= 0.06 * m.lip_pucker + 0.03 * m.jaw_drop + 0.03 * m.lip_press
     line = _MOUTH_LINE + 0.07 * m.jaw_drop - 0.035 * (m.chin_raise + m.upper_lip_raise)
@@ -333,7 +311,19 @@ def _shape_mouth(person: Person, m: Movement) -> tuple[np.ndarray, ...]:
     bow = np.exp(-((np.abs(_ACROSS) - 0.2) ** 2) / 0.06) - 0.45 * np.exp(-(_ACROSS**2) / 0.01)
     upper_lip = full * (0.03 * (1 - _ACROSS**2) ** 0.6 + 0.045 * bow * (1 - _ACROSS**4))
     lower_lip = full * 0.105 * (1 - np.abs(_ACROSS) ** 2.6) * (1 + 0.25 * m.chin_raise)
-    return wide * _ACROSS, gap_top - upper_lip - sneer * 0.5, gap_top, gap_bottom, gap_bottom + lower_lip
+    x, lips = wide * _ACROSS, mix(person.skin, (158, 44, 54), person.lip_redness)
+    canvas.fill(_between(x, gap_top - upper_lip - sneer * 0.5, gap_top + 0.01), mix(lips, _DARK, 0.16))
+    canvas.fill(_between(x, gap_bottom - 0.01, gap_bottom + lower_lip), lips)
+    if np.max(gap_bottom - gap_top) > 0.035:
+        gap = _between(x, gap_top, gap_bottom)
+        with canvas.clip(canvas.project(gap)):
+            canvas.fill(gap, _INSIDE)
+            teeth = 0.075 + 0.02 * m.corner_pull - 0.035 * m.lip_pucker
+            canvas.fill(_between(x, gap_top - 0.05, gap_top + teeth), _TEETH)
+            if m.squareness > 0.4:
+                canvas.fill(_between(x, gap_bottom - 0.05, gap_bottom + 0.05), _TEETH)
+    else:
+        canvas.stroke(np.column_stack([x, (gap_top + gap_bottom) / 2]), 0.024, mix(lips, _DARK, 0.72))
 
 
 def _between(x: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
