@@ -103,8 +103,22 @@ def draw_photo(expressions: Sequence[str], seed: int, width: int = 640, height: 
         _check(expression, seed, min(width, height))
     random = np.random.default_rng([seed, 1 + len(FER2013)])
     image = _backdrop(random, _SUPERSAMPLING * width, _SUPERSAMPLING * height)
-    boxes = []
-    for canvas, expression in zip(_place_heads(random, len(expressions), image), expressions, strict=True):
+    people, fits = len(expressions), []
+    person_width, person_height, row_height = 2.9, 4.2, 3.4  # in half head widths, shoulders included
+    for columns in range(1, people + 1):
+        needed = person_height + row_height * (math.ceil(people / columns) - 1)
+        fits.append((min(image.width / (person_width * columns), image.height / needed), columns, needed))
+    scale, columns, needed = max(fits, default=(math.inf, 1, 0.0))
+    if scale < _SUPERSAMPLING * 10:  # pixels of half the width of a head: below that its face cannot be read
+        raise MienError(f"{people} people do not fit into the picture; draw fewer, or a larger picture.")
+    heads, boxes = [], []
+    for row, column in (divmod(number, columns) for number in range(people)):
+        in_row = min(columns, people - row * columns)
+        across = image.width * (column + 0.5) / in_row + scale * random.uniform(-0.2, 0.2)
+        from_top = 2.0 - needed / 2 + row_height * row + random.uniform(-0.12, 0.12)  # 2: hair, and half of the head
+        angles, centre = random.normal(0, (0.12, 0.05, 0.05)), (across, image.height / 2 + scale * from_top)
+        heads.append(Canvas(image, centre, scale * random.uniform(0.82, 1.0), angles))
+    for canvas, expression in zip(heads, expressions, strict=True):
         person, movement = Person(random), express(expression, random)
         draw_person(canvas, person, movement)
         outline, depth = head_outline(person, movement)
@@ -132,25 +146,6 @@ def _splits(per_class: int, validation: float, test: float) -> list[str]:
     if sum(counts) >= per_class:
         raise MienError(f"With {per_class} faces a label, validation {validation} and test {test} leave none for training.")
     return ["train"] * (per_class - sum(counts)) + ["validation"] * counts[0] + ["test"] * counts[1]
-
-
-def _place_heads(random: np.random.Generator, people: int, image: Image.Image) -> list[Canvas]:
-    person_width, person_height, row_height = 2.9, 4.2, 3.4  # in half head widths, shoulders included
-    fits = []
-    for columns in range(1, people + 1):
-        needed = person_height + row_height * (math.ceil(people / columns) - 1)
-        fits.append((min(image.width / (person_width * columns), image.height / needed), columns, needed))
-    scale, columns, needed = max(fits, default=(math.inf, 1, 0.0))
-    if scale < _SUPERSAMPLING * 10:  # pixels of half the width of a head: below that its face cannot be read
-        raise MienError(f"{people} people do not fit into the picture; draw fewer, or a larger picture.")
-    heads = []
-    for row, column in (divmod(number, columns) for number in range(people)):
-        in_row = min(columns, people - row * columns)
-        across = image.width * (column + 0.5) / in_row + scale * random.uniform(-0.2, 0.2)
-        from_top = 2.0 - needed / 2 + row_height * row + random.uniform(-0.12, 0.12)  # 2: hair, and half of the head
-        angles, centre = random.normal(0, (0.12, 0.05, 0.05)), (across, image.height / 2 + scale * from_top)
-        heads.append(Canvas(image, centre, scale * random.uniform(0.82, 1.0), angles))
-    return heads
 
 
 def _backdrop(random: np.random.Generator, width: int, height: int) -> Image.Image:
