@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -13,9 +14,9 @@ from typing import Any, cast
 import numpy as np
 import onnxruntime
 
-from mien.errors import LOGGER, MienError, check_number, shortened, suggestion
+from mien.errors import LOGGER, MienError, check_number, first_line, shortened, suggestion
 from mien.images import ImageSource, prepare, read_image
-from mien.inference.model_file import MODEL_FILE, ON_HUB, TABLES, UNFINISHED, check_file, fetch_model, open_error, short_reason
+from mien.inference.model_file import MODEL_FILE, ON_HUB, TABLES, UNFINISHED, check_file, fetch_model, open_error
 from mien.inputs import parse_yaml
 from mien.labels import LabelMap, LabelSet, move_shares
 
@@ -226,7 +227,10 @@ class Classifier:
             probabilities = np.concatenate(batches)
         except Exception as error:  # ONNX Runtime's errors share no public base class
             LOGGER.debug("ONNX Runtime on %s: %s", self.path, error)
-            raise MienError(f"{str(self.path)!r} fails on faces ({short_reason(error)}); give another model.") from None
+            text = str(error).rpartition("Status Message: ")[2]  # before that it refers to its source code
+            lacks_memory = isinstance(error, MemoryError) or re.search(r"bad_alloc|allocate memory", str(error))
+            reason = "it needs too much memory" if lacks_memory else first_line(Exception(text))[:200]
+            raise MienError(f"{str(self.path)!r} fails on faces ({reason}); give another model.") from None
         is_distribution = (probabilities >= 0).all() and (np.abs(probabilities.sum(axis=1) - 1) <= SUM_TOLERANCE).all()
         if len(probabilities) != len(faces) or not is_distribution:  # NaN is neither
             raise MienError(f"{str(self.path)!r} gives values for faces that are not probabilities; give another model.")
@@ -310,14 +314,20 @@ class _Session(onnxruntime.InferenceSession):  # type: ignore[misc, unused-ignor
         self.opened_with = path.stem if path.parent == MODELS else path.absolute(), providers, threads
         if threads is not None:
             check_number("The number of threads", threads, 1)
-        chosen, options = _choose_providers(providers), onnxruntime.SessionOptions()
+        available = {name.removesuffix("ExecutionProvider").lower(): name for name in onnxruntime.get_available_providers()}
+        # the others only on request: TensorRT builds an engine for minutes, Azure calls a web service
+        wanted = providers or [name for name in ("cuda", "coreml", "cpu") if name in available]
+        names = [name.removesuffix("ExecutionProvider").lower() for name in wanted]
+        if missing := [name for name in names if name not in available]:
+            raise MienError(f"ONNX Runtime has no provider {missing[0]!r} here; it has {', '.join(available)}.")
+        options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # none: exceptions have the errors, and warnings about graphs are of no use to a user
         # 0 is ONNX Runtime's default: one thread per physical core, which is too many if this process may use fewer
         options.intra_op_num_threads = threads or (0 if usable_cores() == os.cpu_count() else usable_cores())
         try:
             if path.parent != MODELS:
                 check_file(path, try_model)
-            super().__init__(str(path), options, providers=chosen)
+            super().__init__(str(path), options, providers=[available[name] for name in names])
             self.metadata = dict(self.get_modelmeta().custom_metadata_map)
         except MienError:
             raise
@@ -343,13 +353,3 @@ def try_model(path: Path) -> None:
     faces = np.stack([np.full(model.face_shape, value, np.uint8) for value in (0, 128, 255)])
     for head in model.heads:
         model.with_head(head).predict_proba(faces, batch_size=2)  # two faces, then one
-
-
-def _choose_providers(wanted: Sequence[str] | None) -> list[str]:
-    available = {name.removesuffix("ExecutionProvider").lower(): name for name in onnxruntime.get_available_providers()}
-    if not wanted:  # only on request: TensorRT builds an engine for minutes, Azure calls a web service
-        wanted = [name for name in ("cuda", "coreml", "cpu") if name in available]
-    names = [name.removesuffix("ExecutionProvider").lower() for name in wanted]
-    if missing := [name for name in names if name not in available]:
-        raise MienError(f"ONNX Runtime has no provider {missing[0]!r} here; it has {', '.join(available)}.")
-    return [available[name] for name in names]

@@ -121,14 +121,6 @@ def run_limited(opener: Callable[[Path], object], path: str, key: str, seconds: 
     os._exit(0)  # at once: ONNX Runtime may crash while it cleans up
 
 
-def short_reason(error: Exception) -> str:
-    """Shorten an error of ONNX Runtime, which refers to its source code."""
-    text = str(error)
-    if isinstance(error, MemoryError) or re.search(r"bad_alloc|allocate memory", text):
-        return "it needs too much memory"
-    return first_line(Exception(text.rpartition("Status Message: ")[2]))[:200]
-
-
 def open_error(path: Path, error: str) -> str:
     """Explain why a file cannot be opened."""
     name, run = repr(str(path)), path.parent
