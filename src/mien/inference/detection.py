@@ -212,7 +212,15 @@ def search_resized(image: np.ndarray, longest: int, search: Search, degrees: Ite
         resized = np.asarray(Image.fromarray(reduced).resize(size, filter, box).convert("RGB"))
     faces = []
     for angle in degrees:
-        rotated, turn, shift = _rotated(resized, angle) if angle else (resized, np.eye(2), np.zeros(2))
+        rotated, turn, shift = resized, np.eye(2), np.zeros(2)  # into the rotated image
+        if angle:
+            turn, extent = _rotation(angle), np.array(resized.shape[1::-1])
+            # on a canvas that holds all of it, as in the page; that of Image.rotate can be a pixel larger
+            canvas = np.ceil(np.abs(turn) @ extent - 1e-6).astype(int)
+            shift = canvas / 2 - turn @ (extent / 2)
+            data = tuple(np.column_stack([turn.T, -turn.T @ shift]).ravel().tolist())  # where each of its pixels comes from
+            how, gray = (Image.Transform.AFFINE, data, Image.Resampling.BILINEAR), (128, 128, 128)
+            rotated = np.asarray(Image.fromarray(resized).transform(tuple(canvas.tolist()), *how, fillcolor=gray))
         faces += [_mapped_back(face, turn.T / scale, -turn.T @ shift / scale, angle) for face in search(rotated)]
     return faces
 
@@ -235,16 +243,6 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:  # (N, 4), (M
     areas = [np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=1) for boxes in (first, second)]
     union = areas[0][:, None] + areas[1][None] - common
     return np.asarray(np.divide(common, union, out=np.zeros(common.shape), where=union > 0))
-
-
-def _rotated(image: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Turn an image counterclockwise on a canvas that holds all of it; also the rotation (2, 2) and shift (2,) into it."""
-    turn, size = _rotation(degrees), np.array(image.shape[1::-1])
-    canvas = np.ceil(np.abs(turn) @ size - 1e-6).astype(int)  # as in the page; that of Image.rotate can be a pixel larger
-    shift = canvas / 2 - turn @ (size / 2)
-    data = tuple(np.column_stack([turn.T, -turn.T @ shift]).ravel().tolist())  # where each pixel of the canvas comes from
-    how, gray = (Image.Transform.AFFINE, data, Image.Resampling.BILINEAR), (128, 128, 128)
-    return np.asarray(Image.fromarray(image).transform(tuple(canvas.tolist()), *how, fillcolor=gray)), turn, shift
 
 
 def _rotation(degrees: float) -> np.ndarray:  # counterclockwise, y down
