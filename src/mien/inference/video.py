@@ -192,7 +192,11 @@ class _Video:
             width = max(1, round(decoded.width * shape)) if 0.1 < shape < 10 else decoded.width
             check_pixels(width, decoded.height, LIMITS.frame_share)
             pixels = decoded.to_ndarray(format="rgb24", width=width, height=decoded.height)
-            pixels = np.ascontiguousarray(_upright(pixels, decoded.side_data.get("DISPLAYMATRIX")))
+            if (matrix := decoded.side_data.get("DISPLAYMATRIX")) is not None:
+                # libavutil's display.h: 3 x 3 int32, the y axis pointing down
+                a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].astype(float)
+                pixels = pixels[:, ::-1] if a * d < b * c else pixels  # mirrored
+                pixels = np.ascontiguousarray(np.rot90(pixels, round(np.degrees(np.arctan2(c, d)) / 90)))
         except Exception:
             return Frame(name, error=f"Frame {number} of {name!r} is damaged.", frame=number, time=seconds)
         note = "damaged in the video" if decoded.is_corrupt else ""
@@ -205,15 +209,6 @@ def _pixel_options() -> dict[str, str]:
 
 def _pixels(stream: Any) -> int:
     return int(getattr(stream, "width", 0) * getattr(stream, "height", 0))
-
-
-def _upright(pixels: np.ndarray, matrix: Any) -> np.ndarray:
-    """Mirror and rotate a frame by its display matrix (libavutil's display.h: 3 x 3 int32, the y axis pointing down)."""
-    if matrix is None:
-        return pixels
-    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].astype(float)
-    mirrored = pixels[:, ::-1] if a * d < b * c else pixels
-    return np.rot90(mirrored, round(np.degrees(np.arctan2(c, d)) / 90))
 
 
 def _open_camera(number: int) -> Any:
