@@ -104,10 +104,8 @@ def _write_coco(predictions: Iterable[Prediction], labels: LabelSet, stream: Any
     faces: list[dict[str, Any]] = []
     for prediction in predictions:
         row, key = prediction.to_dict(), (prediction.source, prediction.frame)
-        named = {"id": len(images) + 1, "file_name": row["source"]} | {
-            name: row[name] for name in ("frame", "time") if name in row
-        }
-        image = images.setdefault(key, named)
+        moment: dict[str, Any] = {name: row[name] for name in ("frame", "time") if name in row}
+        image = images.setdefault(key, {"id": len(images) + 1, "file_name": row["source"], **moment})
         if "box" not in row:
             continue
         x1, y1, x2, y2 = row["box"]
