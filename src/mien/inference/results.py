@@ -1,8 +1,9 @@
 """Predictions as Python users handle them: a lazy sequence, and a data frame."""
 
-import math
+import sys
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, overload
 
 from mien.errors import MienError, load_table
@@ -58,22 +59,19 @@ class Predictions(Iterator[Prediction]):
         return self
 
     def __next__(self) -> Prediction:
-        if self._kept is None:
-            self._place += 1
-            return next(self._rows)
-        if len(self._keep(self._place + 1)) <= self._place:
-            raise StopIteration
         self._place += 1
+        if self._kept is None:
+            return next(self._rows)
+        if len(self._keep(self._place)) < self._place:
+            raise StopIteration
         return self._kept[self._place - 1]
 
-    def _keep(self, count: float = math.inf) -> list[Prediction]:
+    def _keep(self, count: int = sys.maxsize) -> list[Prediction]:
         if self._kept is None and self._place:
             raise MienError("These predictions were iterated already and not kept; begin with rows = list(mien.predict(...)).")
         self._kept = [] if self._kept is None else self._kept
-        while len(self._kept) < count and not self._is_complete:
-            row = next(self._rows, None)
-            self._kept += [] if row is None else [row]
-            self._is_complete = row is None
+        self._kept += islice(self._rows, max(0, count - len(self._kept)))
+        self._is_complete |= len(self._kept) < count
         return self._kept
 
     @overload
@@ -81,7 +79,7 @@ class Predictions(Iterator[Prediction]):
     @overload
     def __getitem__(self, index: slice) -> list[Prediction]: ...
     def __getitem__(self, index: int | slice) -> Prediction | list[Prediction]:
-        return self._keep(index + 1 if isinstance(index, int) and index >= 0 else math.inf)[index]
+        return self._keep(index + 1 if isinstance(index, int) and index >= 0 else sys.maxsize)[index]
 
     def __len__(self) -> int:
         if self._is_photo:
