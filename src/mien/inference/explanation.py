@@ -123,7 +123,12 @@ def occlusion_map(classifier: Classifier, face: np.ndarray, label: str) -> tuple
     heat, lowest = np.zeros((size, size)), 1.0
     for share in _LOOK.sides:
         total, weight = np.zeros((size, size)), np.zeros((size, size))
-        profiles = _profiles(size, share)
+        side, stride = max(2, round(size * share)), max(1, round(size / 12))  # pixels of a patch, and from one to the next
+        starts = np.arange(-(side // 2), size - side // 2 + 1, stride)
+        across = (np.arange(size) + 0.5 - starts[:, None]) / side * 2 - 1  # -1 to 1 over the patch
+        profiles = np.clip(
+            2 * (1 - np.abs(across)), 0, 1
+        )  # (P, size): opacity along a side for each place, 1 in its inner half
         for down in profiles:  # a row of patches
             opacity = down[:, None] * profiles[:, None]  # (P, size, size)
             cover = opacity if face.ndim == 2 else opacity[..., None]
@@ -141,14 +146,6 @@ def _log_odds(probabilities: np.ndarray, index: int) -> np.ndarray:
     exact = probabilities.astype(np.float64)
     others = np.delete(exact, index, axis=1).sum(axis=1)
     return np.asarray(np.log(np.maximum(exact[:, index], 1e-9)) - np.log(np.maximum(others, 1e-9)))
-
-
-def _profiles(size: int, share: float) -> np.ndarray:  # (P, size)
-    """Compute the opacity of each pixel along one side, 0 to 1, for each position of a patch: 1 in its inner half."""
-    side, stride = max(2, round(size * share)), max(1, round(size / 12))  # pixels of a patch, and from one to the next
-    starts = np.arange(-(side // 2), size - side // 2 + 1, stride)
-    across = (np.arange(size) + 0.5 - starts[:, None]) / side * 2 - 1  # -1 to 1 over the patch
-    return np.asarray(np.clip(2 * (1 - np.abs(across)), 0, 1))
 
 
 Fonts = Mapping[str, str | None]  # files by words, as `choose_fonts` gives them
