@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
@@ -60,9 +59,8 @@ def faces_of_pairs(data: Pairs | Mapping[str, Pairs], size: int, channels: int) 
     for split, pairs in (data if isinstance(data, Mapping) else {"none": data}).items():
         if not (hasattr(pairs, "__len__") and hasattr(pairs, "__getitem__")):
             raise MienError(MISTAKES["no pair"].format("the data", shortened(pairs, form=repr)))
-        names = getattr(pairs, "classes", None) or getattr(
-            getattr(pairs, "dataset", None), "classes", None
-        )  # of a torch Subset
+        of_subset = getattr(pairs, "dataset", None)  # as torch has it
+        names = getattr(pairs, "classes", None) or getattr(of_subset, "classes", None)
         for row in range(len(pairs)):
             place = f"row {row}" + (f" of {split}" if isinstance(data, Mapping) else "")
             try:
@@ -71,7 +69,10 @@ def faces_of_pairs(data: Pairs | Mapping[str, Pairs], size: int, channels: int) 
             except (TypeError, ValueError):
                 raise MienError(MISTAKES["no pair"].format(place, shortened(pairs[row], form=repr))) from None
             try:
-                pixels = read_image(as_pixels(image))
+                if hasattr(image, "permute"):  # a torch tensor, whose channels come first
+                    image = np.asarray(image)
+                    image = image.transpose(1, 2, 0) if image.ndim == 3 else image
+                pixels = read_image(image)
                 words.append(label if number is None else str(names[number]) if names else str(number))
             except MienError as problem:
                 raise MienError(f"In {place} of the data: {problem}") from None
@@ -84,14 +85,6 @@ def faces_of_pairs(data: Pairs | Mapping[str, Pairs], size: int, channels: int) 
         raise MienError("The data are empty; give pairs of an image and a label.")
     labels, index = labels_from(words)
     return FaceSet.from_arrays(np.stack(images), [index[word] for word in words], labels, splits, ids)
-
-
-def as_pixels(image: Any) -> Any:
-    """Return the array of a torch tensor, whose channels come first, with the channels last; others stay as they are."""
-    if not hasattr(image, "permute"):
-        return image
-    array = np.asarray(image)
-    return array.transpose(1, 2, 0) if array.ndim == 3 else array
 
 
 def _read_all(source: DataSource, size: int, channels: int, progress: Progress | None, open_crop: OpenCrop | None) -> FaceSet:
