@@ -42,7 +42,14 @@ def choose_fonts(texts: tuple[str, ...], font: str | None = None) -> Mapping[str
     own = (None,) if font is None else (font, None)
     able: dict[str | None, set[str]] = {}
     for file in chain.from_iterable(files() for files in (lambda: own, installed_fonts)):
-        lacking = _missing_letters(file, drawn)
+        try:
+            basic = ImageFont.Layout.BASIC
+            loaded = ImageFont.load_default(16) if file is None else ImageFont.truetype(file, 16, layout_engine=basic)
+            absent, masks = loaded.getmask("\U0010ffff"), {letter: loaded.getmask(letter) for letter in drawn}
+            # it draws what it lacks as a code point that is no letter
+            lacking = {letter for letter, mask in masks.items() if (mask.size, bytes(mask)) == (absent.size, bytes(absent))}
+        except (OSError, ValueError):  # it cannot be used
+            lacking = drawn
         able[file] = {word for word in words if not lacking.intersection(word)}
         if set(words) == set().union(*able.values()):
             break
@@ -63,18 +70,6 @@ def installed_fonts() -> list[str]:
     files = [path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in (".ttf", ".otf", ".ttc")]
     files.sort(key=lambda path: (any(style in path.stem.lower() for style in _LOOK.styles), path.name))
     return [str(path) for path in files if not path.stem.startswith("LastResort")]  # placeholders for all letters
-
-
-def _missing_letters(file: str | None, letters: set[str]) -> set[str]:
-    """Return the letters that a font lacks, all if it cannot be used: those drawn as a code point that is no letter."""
-    try:
-        basic = ImageFont.Layout.BASIC
-        font = ImageFont.load_default(16) if file is None else ImageFont.truetype(file, 16, layout_engine=basic)
-        absent = font.getmask("\U0010ffff")
-        drawn = {letter: font.getmask(letter) for letter in letters}
-    except (OSError, ValueError):
-        return letters
-    return {letter for letter, mask in drawn.items() if (mask.size, bytes(mask)) == (absent.size, bytes(absent))}
 
 
 @lru_cache(maxsize=32)
