@@ -70,9 +70,12 @@ def inputs_of(data: "Data", out: Path | None = None) -> list[Path | str | None]:
 
 def read_data(data: "Data", size: int, channels: int, quiet: bool) -> "FaceSet":
     """Read labelled faces in a model's size and channels, and print to stderr which format they were read as."""
+    import numpy as np
+
     from mien.data.faceset import SPLITS, FaceSet
     from mien.data.reading import describe_groups, faces_of_pairs
     from mien.data.source import DataSource, as_source
+    from mien.inference.detection import FaceCropper
 
     if not isinstance(data, FaceSet | DataSource | str | Path):
         data = faces_of_pairs(data, size, channels)
@@ -94,21 +97,12 @@ def read_data(data: "Data", size: int, channels: int, quiet: bool) -> "FaceSet":
         say('the labels are numbers; name them: --labels \'{"0": "neutral", ...}\'')
     if missed := faces.origin.without_face:
         say(f"no face was found in {len(missed):,}, left out: {', '.join(missed[:5])}{', ...' if len(missed) > 5 else ''}")
-    if source.detector == "none" and _look_like_photos(faces):
-        say("these look like photos, not like cropped faces: add --data.detector auto to find and crop the faces")
+    if source.detector == "none" and faces.sizes is not None and np.median(faces.sizes.min(axis=1)) >= LARGE:
+        cropper, rows = FaceCropper("yunet"), np.linspace(0, len(faces) - 1, min(SAMPLE, len(faces))).astype(int)
+        crops = [cropper.largest(faces.images[row]) for row in rows]
+        if np.median([0 if crop is None else len(crop) / faces.size for crop in crops]) < LOOSE:
+            say("these look like photos, not like cropped faces: add --data.detector auto to find and crop the faces")
     return faces
-
-
-def _look_like_photos(faces: "FaceSet") -> bool:
-    import numpy as np
-
-    from mien.inference.detection import FaceCropper
-
-    if faces.sizes is None or np.median(faces.sizes.min(axis=1)) < LARGE:
-        return False
-    cropper, rows = FaceCropper("yunet"), np.linspace(0, len(faces) - 1, min(SAMPLE, len(faces))).astype(int)
-    crops = [cropper.largest(faces.images[row]) for row in rows]
-    return bool(np.median([0 if crop is None else len(crop) / faces.size for crop in crops]) < LOOSE)
 
 
 def show_progress(bar: Any, done: int, total: int | None) -> None:
