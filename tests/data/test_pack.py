@@ -8,7 +8,7 @@ from time import sleep
 import numpy as np
 import pytest
 
-from mien.data.pack import decoded, open_pack, pack_stamp, read, read_header, write_pack
+from mien.data.pack import _decode, in_threads, open_pack, pack_stamp, read, read_header, write_pack
 from mien.data.rows import BadRow, Row, Rows, open_tree
 from mien.errors import MienError
 from mien.labels import FER2013, LabelSet
@@ -180,7 +180,7 @@ def test_threads_keep_the_order_and_do_not_run_far_ahead():
             taken.append(number)
             yield Row(str(number), "train", 0, lambda number=number: (sleep(0.001 * (number % 3)), image(number))[1])
 
-    found = decoded(slow_rows(), 48, 1)
+    found = in_threads(partial(_decode, size=48, channels=1, crop=None), slow_rows(), 32)
     for number in range(100):
         row, face, size = next(found)
         assert row.id == str(number)

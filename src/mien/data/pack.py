@@ -60,7 +60,9 @@ def write_pack(
         table = {name: bytearray() for name in _COLUMNS}  # objects would take ten times as much
         ids, columns, bad, has_votes = list[bytes](), list[Mapping[str, str]](), list[str](), False
         with TemporaryFile(dir=part.parent) as unsorted, part.open("wb") as file:
-            for done, item in enumerate(decoded(rows.rows, size, channels, crop), start=1):
+            work = partial(_decode, size=size, channels=channels, crop=crop)
+            # 32 at a time: passing on a single one costs more than decoding it
+            for done, item in enumerate(in_threads(work, rows.rows, 32), start=1):
                 if progress and (done % 256 == 0 or done == rows.count):
                     progress(done, rows.count)
                 if isinstance(item, BadRow):
@@ -109,12 +111,6 @@ def write_pack(
         raise MienError(MISTAKES["cannot write"].format(path.parent, error.strerror or error)) from error
 
 
-def decoded(rows: Iterable[Row | BadRow], size: int, channels: int, crop: Crop | None = None) -> Iterator[Decoded | BadRow]:
-    """Load, crop and prepare every row in a few threads, in order; one without a readable image or face becomes a `BadRow`."""
-    work = partial(_decode, size=size, channels=channels, crop=crop)
-    return in_threads(work, rows, 32)  # passing on a single one costs more than decoding it
-
-
 def in_threads(work: Callable[[Item], Result], items: Iterable[Item], at_a_time: int) -> Iterator[Result]:
     """Work on items in a few threads, several at a time in each, and yield the results in order, in bounded memory."""
     waiting: deque[Future[list[Result]]] = deque()
@@ -132,6 +128,7 @@ def in_threads(work: Callable[[Item], Result], items: Iterable[Item], at_a_time:
 
 @pixels_in_flight()
 def _decode(row: Row | BadRow, size: int, channels: int, crop: Crop | None) -> Decoded | BadRow:
+    """Load, crop and prepare the image of a row, which becomes a `BadRow` without a readable image or face."""
     if isinstance(row, BadRow):
         return row
     try:
