@@ -204,9 +204,8 @@ class _Loader(yaml.SafeLoader):
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for number, name in enumerate(names):
             if name in names[:number]:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {name} occurs twice", problem_mark=node.value[number][0].start_mark
-                )
+                mark = node.value[number][0].start_mark
+                raise yaml.MarkedYAMLError(problem=f"the key {name} occurs twice", problem_mark=mark)
         return node
 
 

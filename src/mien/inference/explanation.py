@@ -126,9 +126,7 @@ def occlusion_map(classifier: Classifier, face: np.ndarray, label: str) -> tuple
         side, stride = max(2, round(size * share)), max(1, round(size / 12))  # pixels of a patch, and from one to the next
         starts = np.arange(-(side // 2), size - side // 2 + 1, stride)
         across = (np.arange(size) + 0.5 - starts[:, None]) / side * 2 - 1  # -1 to 1 over the patch
-        profiles = np.clip(
-            2 * (1 - np.abs(across)), 0, 1
-        )  # (P, size): opacity along a side for each place, 1 in its inner half
+        profiles = np.clip(2 * (1 - np.abs(across)), 0, 1)  # (P, size): opacity along a side, 1 in the inner half of a patch
         for down in profiles:  # a row of patches
             opacity = down[:, None] * profiles[:, None]  # (P, size, size)
             cover = opacity if face.ndim == 2 else opacity[..., None]
