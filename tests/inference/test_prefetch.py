@@ -5,6 +5,7 @@ import threading
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +16,7 @@ from mien.inference.prefetch import prefetched
 @dataclass(frozen=True)
 class Number:
     value: int
-    held_bytes: int = 0
+    content: object = None
 
 
 def numbers(count):
@@ -147,7 +148,7 @@ def test_memory_bounds_what_is_read_and_a_group_need_not_be_full(monkeypatch):
     def items():
         for value in range(40):
             read.append(value)
-            yield Number(value, 45)
+            yield Number(value, SimpleNamespace(nbytes=45))
 
     answers = run(items(), full=1000, threads=4)
     first = next(answers)
@@ -158,7 +159,8 @@ def test_memory_bounds_what_is_read_and_a_group_need_not_be_full(monkeypatch):
 
 def test_a_single_item_over_the_bound_goes_through(monkeypatch):
     monkeypatch.setattr(prefetch, "HELD_BYTES", 10)
-    assert [value for group in run(Number(value, 500) for value in range(5)) for value in group] == [0, 1, 2, 3, 4]
+    items = (Number(value, SimpleNamespace(nbytes=500)) for value in range(5))
+    assert [value for group in run(items) for value in group] == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("items", ["endless()", "hanging()"])

@@ -17,7 +17,7 @@ from mien.inference.classifier import DEFAULT_MODEL, UNSURE, Classifier, Prior, 
 from mien.inference.detection import Detector, FaceCropper, overlaps
 from mien.inference.drawing import AnnotationWriter, choose_fonts
 from mien.inference.output import check_draw
-from mien.inference.prediction import Frame, Holder, Prediction, Unread, read
+from mien.inference.prediction import Frame, Prediction, Unread, read
 from mien.inference.prefetch import prefetched
 from mien.inference.results import Predictions
 from mien.inference.sources import Source, check_names, listed
@@ -134,7 +134,7 @@ def _predictions(
 
 
 @dataclass(eq=False)
-class ImageFaces(Holder):
+class ImageFaces:
     """The rows of one image; of each face its prepared pixels and, if kept, its crop and the image."""
 
     rows: list[Prediction]

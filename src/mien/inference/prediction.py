@@ -20,18 +20,8 @@ LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
 _PILLOW = threading.Lock()  # a Pillow image loads lazily and is not thread-safe, and the same one may be given several times
 
 
-class Holder:
-    """Holds arrays and bytes, also in lists."""
-
-    @property
-    def held_bytes(self) -> int:
-        """Bytes of memory that it keeps alive; a path has none."""
-        held = [each for value in vars(self).values() for each in (value if isinstance(value, list) else [value])]
-        return sum(len(each) if isinstance(each, bytes) else getattr(each, "nbytes", 0) for each in held)
-
-
 @dataclass(frozen=True, eq=False)
-class Frame(Holder):
+class Frame:
     """One image of a source, or the reason why it could not be read; source, frame, time and note as in a `Prediction`.
 
     Attributes:
@@ -50,7 +40,7 @@ class Frame(Holder):
 
 
 @dataclass(frozen=True, eq=False)
-class Unread(Holder):
+class Unread:
     """An image that is not read yet, or the call that downloads it; and its name."""
 
     source: str

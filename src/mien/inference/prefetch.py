@@ -10,15 +10,13 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any, Generic, TypeVar
 
-from mien.inference.prediction import Holder
-
 LONGEST_WAIT = 1.0  # seconds after which a group is finished although it is not full, so that results keep coming
 AHEAD = 256  # most items in progress or waiting for earlier ones, and most items of a group, however small
 HELD_BYTES = 256 * 2**20  # memory that items and results may keep alive; no more items are read while it is exceeded
 POLL = 0.1  # seconds between two looks at the state while waiting, since no signal interrupts a wait on Windows
 _INTERRUPTS: list[int] = []  # signals noted by `deferred_interrupts`
-Item = TypeVar("Item", bound=Holder)
-Result = TypeVar("Result", bound=Holder)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Answer = TypeVar("Answer")
 
 
@@ -45,6 +43,12 @@ def prefetched(
             run.stop()
             if reader.ident:
                 reader.join(0.5)  # seconds, for it may be blocked
+
+
+def held_bytes(item: object) -> int:
+    """Count the bytes that an item keeps alive: those of its arrays and bytes, also in lists; a path has none."""
+    held = [each for value in vars(item).values() for each in (value if isinstance(value, list) else [value])]
+    return sum(len(each) if isinstance(each, bytes) else getattr(each, "nbytes", 0) for each in held)
 
 
 @contextmanager
@@ -108,7 +112,7 @@ class _Run(Generic[Result, Answer]):
                 remaining = self._deadline - time.monotonic() if self._group else POLL
                 if self._group and (is_last or remaining <= 0 or self._is_full(self._group)):
                     future = self._submit(self._finish, self._group)
-                    self._groups.append((sum(result.held_bytes for result in self._group), future))
+                    self._groups.append((sum(map(held_bytes, self._group)), future))
                     self._group = []
                 elif self._groups and self._groups[0][1].done():
                     self._given, future = self._groups.popleft()
@@ -129,7 +133,7 @@ class _Run(Generic[Result, Answer]):
         def process(item: Item) -> Result:
             result = work(item)
             with self._changed:  # the memory of the result in place of the item's
-                self._held += result.held_bytes - item.held_bytes
+                self._held += held_bytes(result) - held_bytes(item)
             return result
 
         def may_go_on() -> bool:
@@ -143,7 +147,7 @@ class _Run(Generic[Result, Answer]):
                     self._changed.wait_for(may_go_on)
                     if self._stopped:
                         break
-                    self._held += item.held_bytes
+                    self._held += held_bytes(item)
                     self._results.append(self._submit(process, item))
         except BaseException as failure:  # raised again in the consumer's thread
             self.failure = failure
