@@ -25,6 +25,7 @@ MOST_FACES = 32  # most faces of one call, and most rows of one picture
 PANEL, GAP, WORDS = 256, 24, 300  # pixels: the longer side of a face, the margins, and the width of the text
 LARGE, SMALL = 22, 14  # text sizes in pixels
 _LOOK = SimpleNamespace(**load_table(__file__))
+Fonts = Mapping[str, str | None]  # files by words, as `choose_fonts` gives them
 SOFTWARE = "mien explain"  # EXIF tag Software of the picture, by which `EXPLAINED` recognises it
 
 
@@ -144,9 +145,6 @@ def _log_odds(probabilities: np.ndarray, index: int) -> np.ndarray:
     exact = probabilities.astype(np.float64)
     others = np.delete(exact, index, axis=1).sum(axis=1)
     return np.asarray(np.log(np.maximum(exact[:, index], 1e-9)) - np.log(np.maximum(others, 1e-9)))
-
-
-Fonts = Mapping[str, str | None]  # files by words, as `choose_fonts` gives them
 
 
 def draw_explanations(explanations: Sequence[Explanation], font: str | None = None) -> Image.Image:

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from mien.data.pack import Progress
     from mien.data.source import DataSource
 
+LOOSE, SAMPLE, LARGE = 0.7, 16, 64
+"""Images of at least LARGE pixels look like photos if the face's square fills less than LOOSE of the shorter side in half of a
+SAMPLE. Medians of 32: 0.82 to 1.02 on PublicTest and drawn faces, 0.40 to 0.66 on looser crops and drawn photos of a person."""
+
 
 def require(extra: str, *modules: str) -> None:
     """Raise a MienError if one of these optional modules is not installed; it names the extra that installs them."""
@@ -18,11 +22,6 @@ def require(extra: str, *modules: str) -> None:
 
     if missing := [name for name in modules if find_spec(name) is None]:
         raise MienError(f"Not installed, and needed for this: {', '.join(missing)}; run: pip install 'mien[{extra}]'")
-
-
-LOOSE, SAMPLE, LARGE = 0.7, 16, 64
-"""Images of at least LARGE pixels look like photos if the face's square fills less than LOOSE of the shorter side in half of a
-SAMPLE. Medians of 32: 0.82 to 1.02 on PublicTest and drawn faces, 0.40 to 0.66 on looser crops and drawn photos of a person."""
 
 
 def read_faces(
