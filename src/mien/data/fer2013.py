@@ -59,20 +59,16 @@ def _rows(tree: Tree, name: str, columns: list[str], side: int) -> Iterator[Row 
             yield BadRow(place, f"{len(fields)} columns, not {len(columns)}")
             continue
         cells = dict(zip(columns, fields, strict=True))
+        code = re.sub(r"[.,]0+$", "", cells["emotion"])  # 3.0 is a 3 that a spreadsheet or pandas has written
+        is_number = code.isdecimal() and len(code) < 9 and int(code) < len(FER2013)
         try:
-            split, label = split_of(cells.get("usage", "none")), _label(cells["emotion"])
+            split = split_of(cells.get("usage", "none"))
+            if not is_number and meaning(cells["emotion"]) not in FER2013.names:
+                raise MienError(f"the label {shortened(cells['emotion'])!r} is not a number from 0 to {len(FER2013) - 1}")
+            label = int(code) if is_number else FER2013.index(cells["emotion"])
             yield Row(str(number), split, label, partial(read_pixels, cells["pixels"], side), place, number)
         except MienError as error:
             yield BadRow(place, str(error))
-
-
-def _label(cell: str) -> int:
-    number = re.sub(r"[.,]0+$", "", cell)  # 3.0 is a 3 that a spreadsheet or pandas has written
-    if number.isdecimal() and len(number) < 9 and int(number) < len(FER2013):
-        return int(number)
-    if (name := meaning(cell)) in FER2013.names:
-        return FER2013.index(name)
-    raise MienError(f"the label {shortened(cell)!r} is not a number from 0 to {len(FER2013) - 1}")
 
 
 def read_pixels(cell: Any, side: int | None = None) -> np.ndarray:
