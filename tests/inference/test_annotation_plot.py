@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import ImageColor
 
 from mien.inference import drawing
@@ -30,13 +31,14 @@ def pixels_of(picture, label):
     return int((np.asarray(picture) == ImageColor.getrgb(COLOURS[label])).all(axis=2).sum())
 
 
-def test_a_track_is_cut_where_its_face_was_lost():
-    line = history([0], [0, 1], [1], [], [0]).tracks[0]
-    assert [(time, run) for time, run, _ in line.points] == [(0, 0), (0.1, 0), (0.4, 1)]
-    parts = list(drawing._runs(line, 0.1))
+def test_a_track_is_cut_where_its_face_was_lost(monkeypatch):
+    tracks, parts = history([0], [0, 1], [1], [], [0]), []
+    assert [(time, run) for time, run, _ in tracks.tracks[0].points] == [(0, 0), (0.1, 0), (0.4, 1)]
+    monkeypatch.setattr(Axes, "stackplot", lambda panel, times, shares, **look: parts.append((times, shares)))
+    plot_tracks(tracks)
     np.testing.assert_allclose(parts[0][0], [0, 0.1, 0.2])
     np.testing.assert_allclose(parts[1][0], [0.4, 0.5])
-    assert [shares.shape for _, shares in parts] == [(7, 3), (7, 2)]
+    assert [shares.shape for _, shares in parts] == [(7, 3), (7, 2), (7, 3)]  # the last is of the other track
 
 
 def test_each_track_has_a_panel_filled_for_as_long_as_it_was_seen():

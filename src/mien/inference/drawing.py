@@ -4,7 +4,7 @@ import io
 import math
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, count, groupby
@@ -237,8 +237,10 @@ def plot_tracks(history: VideoHistory, font: str | None = None) -> Image.Image |
     figure = Figure(figsize=(9, 0.8 + 1.1 * len(tracks)), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.04))
     panels = figure.subplots(len(tracks), sharex=True, squeeze=False)[:, 0]
     for (number, track), panel in zip(tracks, panels, strict=True):
-        for times, probabilities in _runs(track, history.spacing):
-            panel.stackplot(times, probabilities, colors=colours, edgecolor="white", linewidth=0.3)
+        for _, points in groupby(track.points, key=lambda point: point[1]):  # of each run
+            times, _, probabilities = zip(*points, strict=True)
+            areas = [*times, times[-1] + history.spacing], np.transpose([*probabilities, probabilities[-1]])  # (T,), (K, T)
+            panel.stackplot(*areas, colors=colours, edgecolor="white", linewidth=0.3)
         panel.set(ylim=(0, 1), xlim=(0, history.end), yticks=(0, 0.5, 1), facecolor="#f3f4f6")
         panel.set_ylabel(f"#{number}", rotation=0, ha="right", va="center", fontsize=11)
         panel.tick_params(length=0, labelsize=8, colors="#6b7785")
@@ -267,12 +269,6 @@ def _with_legend(plot: Image.Image, labels: Sequence[str], colours: Sequence[str
         draw.rectangle((x, y, x + 2 * _LOOK.legend_size, y + 0.7 * _LOOK.legend_size), fill=colour)
         draw_text(draw, x + 2.5 * _LOOK.legend_size, y + 0.7 * _LOOK.legend_size, text, "black")
     return picture
-
-
-def _runs(track: TrackHistory, spacing: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:  # times (T,), shares (K, T)
-    for _, points in groupby(track.points, key=lambda point: point[1]):
-        times, _, probabilities = zip(*points, strict=True)
-        yield np.array([*times, times[-1] + spacing]), np.transpose([*probabilities, probabilities[-1]])
 
 
 class AnnotationWriter:
