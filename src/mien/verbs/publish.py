@@ -201,10 +201,13 @@ def _write_files(run: Path, to: str, licence: str | None, folder: Path) -> str:
     for path in records:
         name = "metrics.json" if path == report else f"metrics-{path.parent.name.removeprefix('report-')}.json"
         texts[name] = path.read_text(encoding="utf-8")
+    home = str(Path.home())  # in command lines it names its user; not if it is the root folder, as in some containers
+    for written in {home, json.dumps(home)[1:-1]} if len(Path(home).parts) > 1 else ():
+        texts = {name: re.sub(rf"{re.escape(written)}(?=[/\\\s\"'`]|$)", "~", text) for name, text in texts.items()}
     for name, text in texts.items():
-        (folder / name).write_text(_without_home(text), encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8")
     shutil.copyfile(model.path, folder / "model.onnx")
-    return _without_home(texts["README.md"])
+    return texts["README.md"]
 
 
 def model_card(repository: str, metadata: Mapping[str, str], records: list[dict[str, Any]], licence: str | None = None) -> str:
@@ -223,15 +226,6 @@ def model_card(repository: str, metadata: Mapping[str, str], records: list[dict[
     data = json.loads(metadata.get("mien.data") or "{}")
     given = {"repository": repository, "licence": licence, "records": records, "metadata": metadata}
     return environment.get_template("model_card.md").render(recipe=recipe, data=data, **given) + "\n"
-
-
-def _without_home(text: str) -> str:
-    home = str(Path.home())  # in command lines it names its user
-    if len(Path(home).parts) < 2:  # the root folder, as in some containers
-        return text
-    for written in {home, json.dumps(home)[1:-1]}:
-        text = re.sub(rf"{re.escape(written)}(?=[/\\\s\"'`]|$)", "~", text)
-    return text
 
 
 def _upload(folder: Path, to: str, private: bool) -> str:
