@@ -149,9 +149,14 @@ def _write_table(predictions: Iterable[Prediction], labels: LabelSet, stream: An
         widths = widths[:5]  # without the probabilities, so that a row stays on its line
     stream.write("  ".join(map(_padded, ["source", "face", "box", "label", "confidence", *names], widths)) + "\n")
     for prediction in predictions:
-        cells, note = [_source_cell(prediction, encoding)], ""
-        if prediction.note and not prediction.error:
-            note = f"  ({printable(prediction.note, encoding)})"
+        moment = "" if prediction.time is None else f" {prediction.time:.2f}s"
+        text, room = printable(prediction.source, encoding), SOURCE_WIDTH - len(moment)
+        dots = "" if _width(text) <= room else "…" if printable("…", encoding) == "…" else "..."
+        while _width(text) > room - len(dots):  # drop whole folders first, then the start of the name
+            _, slash, rest = text[1:].partition("/")
+            text = slash + rest if slash else text[1:]
+        cells = [f"{dots}{text}{moment}"]
+        note = f"  ({printable(prediction.note, encoding)})" if prediction.note and not prediction.error else ""
         if prediction.error:
             cells.append(f"error: {printable(prediction.error, encoding)}")
         elif prediction.probabilities is None or prediction.box is None:
@@ -185,18 +190,6 @@ def choose_format(wanted: str | None, out: Path | None) -> str:
 def _width(text: str) -> int:  # columns of a terminal: two for East Asian wide characters, none for marks and joiners
     seen = (char for char in text if unicodedata.category(char) not in ("Mn", "Me", "Cf"))
     return sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in seen)
-
-
-def _source_cell(prediction: Prediction, encoding: str) -> str:
-    moment = "" if prediction.time is None else f" {prediction.time:.2f}s"
-    text, room = printable(prediction.source, encoding), SOURCE_WIDTH - len(moment)
-    if _width(text) <= room:
-        return text + moment
-    dots = "…" if printable("…", encoding) == "…" else "..."
-    while _width(text) > room - len(dots):  # drop whole folders first, then the start of the name
-        _, slash, rest = text[1:].partition("/")
-        text = slash + rest if slash else text[1:]
-    return f"{dots}{text}{moment}"
 
 
 def _padded(text: str, width: int) -> str:  # in front, or behind it if the width is negative
