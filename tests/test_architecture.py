@@ -37,7 +37,7 @@ OPTIONAL = {
     "prometheus_client",
     "ray",
 }
-"""What `pip install mien` does not bring."""
+"""What `pip install mien` does not bring, and jinja2, which only pages and tables need."""
 
 WINGS = {"training", "evaluation", "serving", "scaling"}
 """Rooms that need more than `pip install mien`."""
@@ -97,6 +97,14 @@ def test_no_optional_package_is_loaded_by_the_help_of(verb):
     done = python(code, verb, "--help")
     assert done.returncode == 0, done.stderr
     assert "jsonargparse" in done.stdout
+    assert sorted(OPTIONAL.intersection(done.stdout.split())) == []
+
+
+def test_no_optional_package_is_loaded_by_a_prediction(tmp_path):
+    Image.fromarray(draw_photo(["happy"], seed=1)[0]).save(tmp_path / "photo.png")
+    code = "import sys; from mien.cli import main; assert main(['predict', sys.argv[1]]) == 0; print(*sys.modules)"
+    done = python(code, str(tmp_path / "photo.png"))
+    assert done.returncode == 0, done.stderr
     assert sorted(OPTIONAL.intersection(done.stdout.split())) == []
 
 

@@ -10,9 +10,12 @@ from contextlib import suppress
 from difflib import get_close_matches
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import yaml
+
+if TYPE_CHECKING:
+    import jinja2
 
 
 class MienError(Exception):
@@ -26,6 +29,23 @@ def load_table(module: str, name: str | None = None) -> Any:
     """Load the YAML file beside a module, by default that of its name; with libyaml, where there is one, eight times faster."""
     path = Path(module).with_suffix(".yaml") if name is None else Path(module).with_name(f"{name}.yaml")
     return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def load_templates(folder: Path, text: bool = False) -> "jinja2.Environment":
+    """Make the environment of the templates in a folder; in text most values stay on a line, in HTML they are escaped."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        finalize=(lambda value: printable(value) if type(value) is str else value) if text else None,
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=jinja2.select_autoescape(),  # in HTML, not in Markdown and text
+        undefined=jinja2.StrictUndefined,
+        extensions=["jinja2.ext.do"],
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"count": "{:,}".format, "printable": lambda cell: printable(str(cell))}
+    return environment
 
 
 LOGGER = logging.getLogger("mien")

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import jinja2
 import matplotlib
 import numpy as np
+from jinja2 import Environment
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,7 +20,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from mien.errors import load_table, printable
+from mien.errors import load_table, load_templates, printable
 from mien.evaluation.metrics import Metrics, Proportion, accuracy_by_coverage, filled_bins
 from mien.evaluation.record import Group
 
@@ -313,24 +313,14 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(map(str.ljust, row, widths))} |" for row in cells)
 
 
-def new_environment(text: bool = False) -> jinja2.Environment:
+def new_environment(text: bool = False) -> Environment:
     """Make the environment of the templates in page/; in text, dash and minus are plain, and most values stay on a line."""
     missing, minus = ("-", "-") if text else ("\N{EN DASH}", "\N{MINUS SIGN}")
-    environment = jinja2.Environment(
-        finalize=(lambda value: printable(value) if type(value) is str else value) if text else None,
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=jinja2.select_autoescape(),  # in HTML, not in Markdown and text
-        undefined=jinja2.StrictUndefined,
-        extensions=["jinja2.ext.do"],
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = load_templates(TEMPLATES, text)
     environment.filters |= {
-        "count": lambda number: f"{number:,}",
         "decimal": lambda number: missing if number is None else f"{number:.3f}",
         "logarithm": math.log,
         "percent": lambda share: missing if share is None else f"{share:.1%}",
-        "printable": lambda cell: printable(str(cell)),
         "points": lambda share: missing if share is None else f"{100 * share:+.1f}".replace("-", minus),
         "svg": lambda figure, title: Markup(as_svg(figure, title)),
         "table": lambda rows: Markup(markdown_table(rows)),

@@ -169,7 +169,7 @@ def evaluate(
     Raises:
         MienError: if model and data do not fit each other, or the folder is the report of another model's run.
     """
-    require("evaluate", "sklearn", "matplotlib", "jinja2")
+    require("evaluate", "sklearn", "matplotlib")
     out = Path(out)
     check_limit(limit)
     is_earlier = check_folder(out, REPORT, [*inputs_of(data, out), model])
@@ -242,7 +242,7 @@ def audit(
         MienError: if there are no faces, the folder or the file holds something else, or the list needs `force`; the sentence
             says what to do.
     """
-    require("evaluate", "sklearn", "scipy", "matplotlib", "jinja2")
+    require("evaluate", "sklearn", "scipy", "matplotlib")
     if (write is None and (near or force)) or not (isinstance(near, bool) and isinstance(force, bool)):
         raise MienError("--near and --force belong to --write FILE, and are true or false; add --write, or leave them out.")
     folder, file = Path(out), None if write is None else Path(write)
@@ -292,7 +292,7 @@ def compare(
     Raises:
         MienError: if one is none of these, the format is unknown, or a title is given to JSON, which has none.
     """
-    require("evaluate", "sklearn", "matplotlib", "jinja2")
+    require("evaluate", "sklearn", "matplotlib")
     out = None if out is None else Path(out)
     format = format or FORMATS.get(out.suffix.lower() if out else "")
     if format is None:
