@@ -9,6 +9,7 @@ import sys
 import onnxruntime
 import pytest
 
+import mien
 from mien.cli import main
 from mien.files import cache_folder
 from mien.inference import classifier, detection
@@ -148,6 +149,36 @@ def test_the_doctor_answers_programs_and_its_exit_status_says_whether_predicting
     monkeypatch.setitem(sys.modules, "av", None)
     assert main(["doctor"]) == 1
     assert "av cannot be imported" in capsys.readouterr().out
+
+
+def test_the_table_names_each_part_once():
+    told = {
+        "packages": {f"package-{n}": f"{n}.0" for n in range(12)},
+        "missing": {"hub": ["huggingface-hub"], "train": ["torch"]},
+    }
+    found = about.Diagnosis(
+        python="3", system="Linux", **told, settings={"MIEN_A": "x\ny"}, cache="/cache", advice=["do <this>"]
+    )
+    assert found.table().splitlines() == [
+        f"mien {mien.__version__}   Python 3   Linux",
+        "",
+        "packages   package-0==0.0, package-1==1.0, package-2==2.0, package-3==3.0, package-4==4.0, package-5==5.0,",
+        "           package-6==6.0, package-7==7.0, package-8==8.0, package-9==9.0, package-10==10.0, package-11==11.0",
+        "missing    huggingface-hub: pip install 'mien[hub]', for models by hf:owner/name, and mien push",
+        "           torch: pip install 'mien[train]', for mien train and quantize",
+        "cache      /cache",
+        "settings   MIEN_A=x\\ny",
+        "",
+        "mien predict works; still:",
+        "do <this>",
+    ]
+
+
+def test_without_jinja_the_doctor_still_answers(monkeypatch, requirements, capsys):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    requirements(["jinja2>=3.1"], {})
+    assert main(["doctor"]) == 1
+    assert json.loads(capsys.readouterr().out)["advice"][0].startswith("jinja2 is missing")
 
 
 def test_the_token_of_the_service_is_not_shown(monkeypatch, capsys):

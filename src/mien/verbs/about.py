@@ -4,16 +4,17 @@ import os
 import platform
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from importlib import import_module, metadata
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 from mien import __version__
-from mien.errors import MienError, first_line, load_table, printable, say, show, to_json
+from mien.errors import MienError, first_line, load_table, load_templates, say, show, to_json
 from mien.verbs import require
 
 _TEXTS = load_table(__file__, "doctor")
@@ -48,17 +49,8 @@ def models() -> str:
     """List the embedded models: size, input, labels, card."""
     from mien.inference.classifier import Classifier, embedded_models
 
-    lines, names = [], embedded_models()
-    width = max(map(len, names)) + 2
-    for name in names:
-        model = Classifier(name)
-        kind = f"{model.size} px, {'gray' if model.channels == 1 else 'colour'}"
-        megabytes = model.path.stat().st_size / 1e6
-        lines.append(f"{name:<{width}}{megabytes:.1f} MB  {model.parameters:,} parameters  {kind}  {', '.join(model.labels)}")
-        if len(model.heads) > 1:
-            lines.append(f"{'':<{width}}heads: {', '.join(model.heads)} (--head; {model.head} is the default)")
-        lines.append(f"{'':<{width}}card: {model.path.with_suffix('.md')}")
-    return "\n".join(lines)
+    template = load_templates(Path(__file__).parent).get_template("models.txt")
+    return template.render(models={name: Classifier(name) for name in embedded_models()}).rstrip()
 
 
 def doctor(*, format: Literal["table", "json"] = "table") -> int:
@@ -70,7 +62,8 @@ def doctor(*, format: Literal["table", "json"] = "table") -> int:
         format: table, or json for programs.
     """
     found = diagnose()
-    show(to_json(asdict(found), indent=2) if format == "json" else found.table())
+    is_table = format == "table" and find_spec("jinja2") is not None  # which this installation may lack
+    show(found.table() if is_table else to_json(asdict(found), indent=2))
     return 0 if found.works else 1
 
 
@@ -103,22 +96,8 @@ class Diagnosis:
 
     def table(self) -> str:
         """Format it as text for a terminal; the last lines say what to do, or that nothing is."""
-        installed = ", ".join(f"{name}=={number}" for name, number in self.packages.items())
-        parts = {
-            "packages": textwrap.wrap(installed, 100, break_on_hyphens=False),
-            "missing": [f"{', '.join(names)}: {_TEXTS['lacks'][extra]}" for extra, names in self.missing.items()],
-            "runs on": [name.removesuffix("ExecutionProvider") for name in self.providers],
-            "GPU": self.gpus,
-            "models": [f"{name:<12}  {result}" for name, result in self.models.items()],
-            "detectors": [f"{name:<12}  {result}" for name, result in self.detectors.items()],
-            "cache": [self.cache] if self.cache else [],
-            "settings": [f"{name}={value}" for name, value in self.settings.items()],
-        }
-        lines = [f"mien {self.mien}   Python {self.python}   {self.system}", ""]
-        for title, part in parts.items():
-            lines += [f"{title if number == 0 else '':<11}{printable(line)}" for number, line in enumerate(part)]
-        works = "mien predict " + ("works; still:" if self.works else "does not work:")
-        return "\n".join([*lines, "", *([works, *map(printable, self.advice)] if self.advice else ["all is well"])])
+        template = load_templates(Path(__file__).parent, text=True).get_template("doctor.txt")
+        return template.render(asdict(self), lacks=_TEXTS["lacks"]).rstrip()
 
 
 def version(name: str) -> str | None:

@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 
 from mien.data.faceset import Data
-from mien.errors import MienError, check_number, first_line, load_table, say
+from mien.errors import MienError, check_number, first_line, load_table, load_templates, say
 from mien.files import HUB_FILES, INT8_MODEL, check_file, check_place, files_in, identity, write_whole
 from mien.inputs import parse_yaml
 from mien.labels import select_changes
@@ -118,11 +118,7 @@ class Pushed:
 
     def table(self) -> str:
         """Format it as text for a terminal: the files and where they went; after a dry run, the card too."""
-        width = max(map(len, self.files))
-        lines = [f"{name:<{width}}  {size:>12,} bytes" for name, size in self.files.items()]
-        if self.url is None and self.folder is None:
-            return "\n".join([self.card, *lines, f"{self.to}: a dry run, nothing uploaded"])
-        return "\n".join([*lines, f"{self.to}: {self.url or f'written to {self.folder}, nothing uploaded'}"])
+        return load_templates(Path(__file__).parent).get_template("pushed.txt").render(vars(self))
 
 
 def push(
