@@ -8,10 +8,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from html import escape
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path, PurePath
-from string import Template
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -21,7 +20,7 @@ from mien.data import pack, reading
 from mien.data.faceset import NO_FACE
 from mien.data.rows import BadRow, Row, Rows, open_tree
 from mien.data.source import DataSource
-from mien.errors import MienError, check_number, printable, progress, say, spreadsheet_safe
+from mien.errors import MienError, check_number, load_templates, printable, progress, say, spreadsheet_safe
 from mien.files import check_empty, check_place, written_folder
 from mien.images import LARGEST_FACE, as_data_uri, is_image_name, prepare
 from mien.inference import output, sources
@@ -34,8 +33,6 @@ from mien.labels import LabelSet
 SHOWN, TILE = 120, 96  # most faces of a label on the page, and their longest side in pixels
 LONGEST = 200  # bytes of a file name without number and suffix; file systems take 255
 SEVERAL = "several faces were found"
-KEPT = {"largest": "the largest was cropped", "all": "all were cropped", "skip": "none was cropped"}  # by --several
-LEFT_OUT = "photos with several faces, of which none was cropped", "photos without a face", "photos that could not be read"
 LOG = "photos.jsonl"  # of an unfinished run: a line with its settings, then one for each photo
 Photo = tuple[Row | BadRow, str, str]  # with its label and the place of its faces
 
@@ -51,6 +48,10 @@ class Cropped(NamedTuple):
     found: int = 0  # faces in the photo
     faces: Sequence[Mapping[str, Any]] = ()  # rows of the manifest
     picture: str = ""  # of a photo of which no face was cropped, as a data URI
+
+
+Section = tuple[int, str]  # of the page: 0 with a label, else 1 to 3, why photos were left out
+Tile = tuple[tuple[bool, float], Cropped, Mapping[str, Any]]  # first what sorts it; its face, empty if none was cropped
 
 
 @dataclass(frozen=True)
@@ -260,8 +261,8 @@ def _crop(photo: Photo, labels: LabelSet, folder: Path, cropper: FaceCropper, se
 
 
 def _write(folder: Path, log: RowLog, several: str, csv_safe: bool) -> None:
-    tiles: dict[str, list[tuple[bool, float, str, str]]] = defaultdict(list)  # is it alone, score, caption, file or data URI
-    counts: Counter[str] = Counter()
+    tiles: dict[Section, list[Tile]] = defaultdict(list)
+    counts: Counter[Section] = Counter()
     as_text = partial(Path.open, mode="w", encoding="utf-8", newline="")
     with as_text(folder / "manifest.csv") as manifest, as_text(folder / "photos.csv") as table:
         faces, photos = csv.writer(manifest), csv.writer(table)
@@ -272,26 +273,18 @@ def _write(folder: Path, log: RowLog, several: str, csv_safe: bool) -> None:
             if each.faces and not manifest.tell():
                 faces.writerow(each.faces[0])
             faces.writerows(face.values() for face in each.faces)
-            name, suffix = "/".join(PurePath(each.photo).parts[-3:]), " (the largest)" if several == "largest" else ""
-            name += f", frame {each.frame}" if each.frame else ""
-            title = each.label if each.faces else LEFT_OUT[int(each.found < 2) if each.picture else 2]
-            shown = [] if each.faces else [(True, 0.0, f"{name}: {each.remark}", each.picture)]
-            counts[title] += len(each.faces) or 1
-            for row in each.faces:
-                which = f", {row['face'] + 1} of {each.found} faces{suffix}" if each.found > 1 else ""
-                shown.append((each.found == 1, row["score"], f"{name}{which}, score {row['score']:.2f}", row["path"]))
-            tiles[title] = sorted([*tiles[title], *shown])[:SHOWN]
-    sections = []
-    for title in [*(title for title in tiles if title not in LEFT_OUT), *LEFT_OUT]:
-        if shown := tiles[title]:
-            sections.append(f"<h2>{escape(title)} ({len(shown):,} of {counts[title]:,} shown)</h2>\n<section>")
-            for _, _, caption, place in shown:
-                if place and not place.startswith("data:"):
-                    with Image.open(folder / place) as face:
-                        place = as_data_uri(face, TILE, "jpeg")
-                image = f'<img src="{place}" alt="">' if place else ""
-                sections.append(f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>")
-            sections.append("</section>")
-    template = Template(Path(__file__).with_name("crop.html").read_text(encoding="utf-8"))
-    kept, found = f"{KEPT[several]} (--several {several})", _count(folder).table()
-    (folder / "index.html").write_text(template.substitute(sections="\n".join(sections), kept=kept, found=found), "utf-8")
+            section = (0, each.label) if each.faces else (1 if each.found > 1 else 2 if each.picture else 3, "")
+            shown = [((each.found == 1, face.get("score", 0.0)), each, face) for face in each.faces or [{}]]
+            counts[section] += len(shown)
+            tiles[section] = sorted([*tiles[section], *shown], key=itemgetter(0))[:SHOWN]
+    sections, draw = sorted(tiles.items(), key=lambda section: section[0][0]), partial(_draw, folder)
+    given = {"found": _count(folder).table(), "several": several, "counts": counts, "PurePath": PurePath}
+    page = load_templates(Path(__file__).parent).get_template("crop.html").render(given, sections=sections, draw=draw)
+    (folder / "index.html").write_text(page + "\n", encoding="utf-8")
+
+
+def _draw(folder: Path, photo: Cropped, face: Mapping[str, Any]) -> str:
+    if not face:
+        return photo.picture
+    with Image.open(folder / face["path"]) as image:
+        return as_data_uri(image, TILE, "jpeg")
