@@ -7,13 +7,13 @@ import shutil
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from glob import has_magic
 from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from mien.errors import MienError, load_table, printable, spreadsheet_safe, to_json
 from mien.files import PREDICTIONS, STDIN, FileKind, check_file, identity, named_files, write_whole
@@ -242,16 +242,26 @@ def _log_line(content: object, checksum: int) -> tuple[bytes, int]:
 class RowLog:
     """The log of an unfinished run: lines of JSON, each after a checksum of all so far; the first has the settings."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        self.path, self.header = path, json.loads(json.dumps(header))
         self.place = (0, 0)  # end and checksum of the last whole line that was read or written
 
-    def append(self, content: object, stream: BinaryIO) -> None:
-        """Write a line to the open log."""
-        line, checksum = _log_line(content, self.place[1])
-        self.place = self.place[0] + len(line), checksum
-        stream.write(line)
-        stream.flush()
+    def write(self, rows: Iterable[object]) -> None:
+        """Append rows as they come; an interruption before the first one leaves no log."""
+        is_new, count = self.place == (0, 0), 0
+        try:
+            with self.path.open("ab") as stream:
+                stream.truncate(self.place[0])
+                for count, content in enumerate(chain([self.header] if is_new else [], rows)):  # noqa: B007
+                    line, checksum = _log_line(content, self.place[1])
+                    self.place = self.place[0] + len(line), checksum
+                    stream.write(line)
+                    stream.flush()
+        except BaseException:
+            if is_new and not count:
+                self.path.unlink(missing_ok=True)
+                self.place = (0, 0)
+            raise
 
     def lines(self) -> Iterator[Any]:
         """Read the content of each line, without one in whose middle the run was stopped; ValueError if one is damaged."""
@@ -272,12 +282,11 @@ class ResumeLog(RowLog):
     """The predictions of an unfinished run, in FILE.part."""
 
     def __init__(self, out: Path, labels: LabelSet, settings: dict[str, Any], names: list[str], resume: bool) -> None:
-        super().__init__(log_path(out))
-        self.logged: Counter[str] = Counter()  # how often each source is in the log already
         self._out, self._labels, self._names = out, labels, [encodable(name) for name in names]
         replaced = sha256(out) if out.is_file() else None
         header = {"labels": labels.names, "settings": settings, "names": self._names, "replaced": replaced}
-        self._header = json.loads(json.dumps(header))
+        super().__init__(log_path(out), header)
+        self.logged: Counter[str] = Counter()  # how often each source is in the log already
         if self.path.exists():
             if not resume:
                 raise MienError(f"{str(self.path)!r} holds an unfinished run; add --resume, or remove that file.")
@@ -288,26 +297,11 @@ class ResumeLog(RowLog):
         self.logged[encodable(source)] -= 1
         return self.logged[encodable(source)] >= 0
 
-    def write(self, predictions: Iterable[Prediction]) -> None:
-        """Append predictions as they come; an interruption before the first one leaves no log."""
-        is_new, rows = self.place == (0, 0), 0
-        try:
-            with self.path.open("ab") as stream:
-                stream.truncate(self.place[0])
-                if is_new:
-                    self.append(self._header, stream)
-                for rows, prediction in enumerate(predictions, start=1):  # noqa: B007 - counts
-                    self.append(prediction.to_dict(), stream)
-        except BaseException:
-            if is_new and not rows:
-                self.path.unlink(missing_ok=True)
-            raise
-
     def finish(self, format: str) -> Tally:
         """Convert the log to the output file, and remove it."""
         if "-" in self._names and (others := +self.logged):
             raise MienError(RESUME["input"].format(str(self.path), next(iter(others))))
-        threshold = self._header["settings"].get("threshold", 0.0)
+        threshold = self.header["settings"].get("threshold", 0.0)
         rows = (Prediction.from_dict(line, self._labels, threshold) for line in islice(self.lines(), 1, None))
         tally = write_whole(self._out, lambda path: write_file(rows, self._labels, format, path), PREDICTIONS)
         self.path.unlink()
@@ -318,7 +312,7 @@ class ResumeLog(RowLog):
         try:
             lines = self.lines()
             if (header := next(lines, None)) is None:
-                begun, headers = self.path.read_bytes(), (self._header, self._header | {"replaced": None})
+                begun, headers = self.path.read_bytes(), (self.header, self.header | {"replaced": None})
                 if not any(_log_line(each, 0)[0].startswith(begun) for each in headers):
                     raise ValueError("not the beginning of a log")
                 return
@@ -335,7 +329,7 @@ class ResumeLog(RowLog):
             raise MienError(f"{str(self.path)!r} is not the log of an unfinished run, or damaged; remove it.") from None
 
     def _check_header(self, header: dict[str, Any]) -> None:
-        own, log = self._header, str(self.path)
+        own, log = self.header, str(self.path)
         for name, wanted in own["settings"].items():
             if (found := header["settings"].get(name)) != wanted:
                 raise MienError(RESUME["setting"].format(log, name, found, wanted))

@@ -1,11 +1,10 @@
 """`mien crop`: photos to cropped faces, framed as for predictions, with a manifest and a page to check them."""
 
 import csv
-import json
 import re
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -126,29 +125,21 @@ def crop(
     settings = {"photos": names, "labels": rows.labels.names, "several": several, "detector": detector, "margin": margin}
     settings |= {"min_size": min_size, "min_score": min_score, "size": size, "every": every}
     left = _with_paths(rows)
-    log = RowLog(part / LOG)
-    count = _skip_logged(log, json.loads(json.dumps(settings)), left)
+    log = RowLog(part / LOG, settings)
+    count = _skip_logged(log, left)
     work = partial(_crop, labels=rows.labels, folder=part, cropper=cropper, several=several, size=size)
     try:
         with written_folder(out, "the faces", part=part) as folder:
-            with log.path.open("ab") as stream, progress("photos", rows.count, quiet, initial=count) as bar:
-                stream.truncate(log.place[0])
-                if not count:
-                    log.append(settings, stream)
-                for each in pack.in_threads(work, left, 1):
-                    log.append(each, stream)
-                    count += 1
-                    if each.remark not in ("", NO_FACE, SEVERAL):
-                        say(f"mien: {each.photo}: {each.remark}")
-                    bar.update()
+            with progress("photos", rows.count, quiet, initial=count) as bar:
+                log.write(_reported(pack.in_threads(work, left, 1), bar))
             _write(folder, log, several, csv_safe)
             crops = replace(_count(folder), folder=out)
             if not crops.faces:
-                count = 0
+                log.place = (0, 0)
                 raise MienError(f"There is no face to crop, and nothing was written. {crops.table()}.")
             log.path.unlink()
     except BaseException:
-        if not count:
+        if log.place == (0, 0):
             shutil.rmtree(part, ignore_errors=True)
         raise
     say(f"faces   {out / 'manifest.csv'}", quiet)
@@ -156,7 +147,16 @@ def crop(
     return crops
 
 
-def _skip_logged(log: RowLog, settings: dict[str, Any], photos: Iterator[Photo]) -> int:
+def _reported(photos: Iterable[Cropped], bar: Any) -> Iterator[Cropped]:
+    for each in photos:
+        yield each
+        if each.remark not in ("", NO_FACE, SEVERAL):
+            say(f"mien: {each.photo}: {each.remark}")
+        bar.update()
+
+
+def _skip_logged(log: RowLog, photos: Iterator[Photo]) -> int:
+    settings = log.header
     try:
         header, *done = (list(log.lines()) if log.path.exists() else []) or [{}]
         changed = [name for name in settings if done and header[name] != settings[name]]

@@ -99,7 +99,7 @@ def predict(
             tally = _to_standard_output(found, form, labels)
         else:
             log.path.parent.mkdir(parents=True, exist_ok=True)
-            log.write(found)
+            log.write(prediction.to_dict() for prediction in found)
     if log is not None:
         tally = log.finish(form)
     return _conclude(tally, quiet)
