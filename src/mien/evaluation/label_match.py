@@ -3,13 +3,14 @@
 import json
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from mien import labels as vocabulary
 from mien.data.faceset import FaceSet, move_split
 from mien.data.rows import numbered_labels
-from mien.errors import MienError, say, suggestion
+from mien.errors import MienError, load_templates, say, suggestion
 from mien.inputs import parse_yaml
 from mien.labels import LabelMap, LabelSet, label_changes, label_groups, select_changes
 
@@ -82,11 +83,9 @@ def _explain_difference(labels: LabelSet, data: FaceSet, lacking: list[str], mer
     left = [] if BLANK in named else [name for name in lacking if name not in named]
     mapping |= dict.fromkeys(left)
     numbers = {name: _flag({n: table[n] for n in lacking if n in table}) for name, table in numbered_labels(lacking).items()}
-    from mien.evaluation.plots import new_environment
-
     found = {"labels": labels, "lacking": lacking, "absent": absent, "numbers": numbers, "left": left}
     flags = {"mapping": _flag(mapping), "without": _flag(dict.fromkeys(lacking)), "blank": BLANK if BLANK in named else ""}
-    return new_environment().get_template("labels_differ.txt").render(**found, **flags)
+    return load_templates(Path(__file__).with_name("page")).get_template("labels_differ.txt").render(**found, **flags)
 
 
 def _flag(mapping: LabelMap) -> str:

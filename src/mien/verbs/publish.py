@@ -42,9 +42,7 @@ class Quantized:
 
     def table(self) -> str:
         """Format it as text for a terminal."""
-        from mien.evaluation.plots import new_environment
-
-        return new_environment().get_template("quantized.txt").render(made=self)
+        return load_templates(Path(__file__).parent).get_template("quantized.txt").render(made=self)
 
 
 def quantize(
