@@ -30,7 +30,7 @@ from mien import __version__
 from mien.data.copies import as_text, describe_training_rows
 from mien.data.faceset import SPLITS, FaceSet, move_split
 from mien.data.reading import MOST_SHOWN
-from mien.errors import MienError, load_table, progress, say, shortened
+from mien.errors import MienError, load_table, load_templates, progress, say
 from mien.files import write_whole
 from mien.inference.classifier import Classifier
 from mien.labels import is_no_expression, label_changes, meaning
@@ -304,22 +304,13 @@ def arrange(recipe: Recipe, faces: FaceSet, for_folds: bool = False) -> FaceSet:
         return faces
     if "validation" not in faces.split_names:
         given, faces = faces.split("train"), faces.carve(recipe.carve, seed=recipe.seed)
-        say(_describe_carved(recipe.carve, given, faces.split("validation")))
+        template = load_templates(Path(__file__).parent, text=True).get_template("carved.txt")
+        say(template.render(amount=recipe.carve, faces=given, carved=faces.split("validation"), most=MOST_SHOWN))
     counts = zip(faces.labels, faces.split("validation").counts(), strict=True)
     if few := [f"{name} ({count})" for name, count in counts if count < FEWEST_VALIDATION]:
         choice = "" if recipe.select_by == "last" else " and no basis to choose an epoch (--recipe.select_by last)"
         say(PROGRESS["few rows"].format(most=FEWEST_VALIDATION, few=", ".join(few), choice=choice))
     return faces
-
-
-def _describe_carved(amount: int | float, faces: FaceSet, carved: FaceSet) -> str:
-    rows = f"{len(carved):,} of {len(faces):,} rows ({len(carved) / len(faces):.0%})"
-    if faces.groups is None or carved.groups is None:
-        return PROGRESS["carved"].format(amount=f"{amount:.0%}" if isinstance(amount, float) else amount, rows=rows)
-    names, every = np.unique(carved.groups).tolist(), len(np.unique(faces.groups))
-    shown = [shortened(name, 40) for name in names[:MOST_SHOWN]] + ["..."] * (len(names) > MOST_SHOWN)
-    text = PROGRESS["carved groups" if len(names) > 1 else "carved group"]
-    return text.format(rows=rows, count=len(names), every=every, names=", ".join(shown))
 
 
 def _name_labels(recipe: Recipe, faces: FaceSet) -> FaceSet:
