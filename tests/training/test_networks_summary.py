@@ -1,7 +1,8 @@
 import torch
 
-from mien.training.networks import as_table, build_network, layers, multiply_adds
+from mien.training.networks import build_network, layers, multiply_adds
 from mien.training.recipe import Recipe
+from mien.verbs.about import recipes
 
 
 def test_the_layers_of_deepfaces_network_are_those_of_its_source():
@@ -19,14 +20,15 @@ def test_multiply_adds_are_those_counted_by_hand():
 
 
 def test_the_table_has_a_line_a_layer_and_the_sums():
-    network = build_network(Recipe(network="six_conv"), 3)
-    lines = as_table(network, 1, 48).splitlines()
-    assert lines[1].split() == ["Conv2d", "0", "16", "x", "48", "x", "48", "160"]
-    assert lines[-1].startswith("1,494,851 parameters, ")
+    header, first, *_, empty, sums = recipes("six-conv").partition("# layer")[2].splitlines()
+    assert (header.split(), empty) == (["output", "parameters"], "#")
+    assert first.split() == ["#", "Conv2d", "0", "16", "x", "48", "x", "48", "160"]
+    assert sums.startswith("# 1,495,367 parameters, ")
 
 
 def test_looking_at_a_network_leaves_it_as_it_was():
     network = build_network(Recipe(network="wide_cnn"), 7)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    as_table(network, 1, 48)
+    layers(network, 1, 48)
+    multiply_adds(network, 1, 48)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

@@ -337,13 +337,3 @@ def multiply_adds(network: nn.Module, channels: int, size: int) -> int:
     with FlopCounterMode(display=False) as counter:
         network.eval()(torch.zeros(1, channels, size, size))
     return int(counter.get_total_flops()) // 2
-
-
-def as_table(network: nn.Module, channels: int, size: int) -> str:
-    """Format the layers as aligned text, with the totals of parameters and multiply-adds below."""
-    rows = [("layer", "output", "parameters")]
-    rows += [(name, " x ".join(map(str, shape)), f"{count:,}") for name, shape, count in layers(network, channels, size)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [f"{name:<{widths[0]}}  {shape:<{widths[1]}}  {count:>{widths[2]}}" for name, shape, count in rows]
-    total = sum(p.numel() for p in network.parameters())
-    return "\n".join([*lines, "", f"{total:,} parameters, {multiply_adds(network, channels, size):,} multiply-adds a face"])

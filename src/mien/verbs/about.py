@@ -34,12 +34,13 @@ def recipes(name: str | None = None) -> str:
     recipe, text = load_recipe(name), recipe_path(name).read_text(encoding="utf-8")
     try:
         require("train", "torch")
-        from mien.training.networks import as_table, build_network
+        from mien.training.networks import build_network, layers, multiply_adds
 
         classes = (len(recipe.keep) if recipe.keep else 7) * len(recipe.heads)
-        network = build_network(recipe, classes)
-        table = as_table(network, recipe.channels, recipe.network_size)
-        return "\n".join([text, *(f"# {line}".rstrip() for line in table.splitlines())])  # comments, so that all of it is YAML
+        network, faces = build_network(recipe, classes), (recipe.channels, recipe.network_size)
+        sums = {"parameters": sum(p.numel() for p in network.parameters()), "multiply_adds": multiply_adds(network, *faces)}
+        template = load_templates(Path(__file__).parent).get_template("recipe.txt")
+        return template.render(sums, text=text, layers=layers(network, *faces))
     except MienError as missing:
         say(f"mien: without the network's layers: {missing}")
         return text
