@@ -40,7 +40,7 @@ def test_every_image_has_an_entry_and_every_face_an_annotation():
     assert [names[each["category_id"]] for each in found["annotations"]] == ["happy", "sad", "fear", "fear"]
     first, last = found["annotations"][0], found["annotations"][-1]
     assert (first["bbox"], first["area"], first["iscrowd"]) == ([10, 20, 30.5, 40], 1220, 0)
-    assert (round(first["score"], 3), first["attributes"]["sad"], "track_id" in first) == (0.7, 0.05, False)
+    assert (round(first["score"], 3), first["attributes"]["sad"], first["track_id"]) == (0.7, 0.05, None)
     assert (last["track_id"], last["num_keypoints"], last["keypoints"][:6]) == (2, 5, [0, 1, 2, 2, 3, 2])
     assert found["categories"][0]["keypoints"] == list(LANDMARKS)
 

@@ -55,7 +55,7 @@ def test_callbacks_and_loggers_get_the_figures_of_every_epoch_and_change_nothing
     words = ["train", "mien-s", "--data", str(faces), *quick, "--recipe.epochs", "2"]
     words.remove("1")
     words.remove("--recipe.epochs")
-    watching = ["--callback", "watching:note", "--logger", "watching:Logger", "--logger", "watching:Logger"]
+    watching = ["--callback", "watching:note", "--callback", "watching:Logger", "--callback", "watching:Logger"]
     assert main([*words, "--out", "plain"]) == 0
     assert main([*words, "--out", "watched", *watching]) == 0
     rows = read(module / "notes.jsonl")
@@ -85,7 +85,7 @@ def test_python_takes_functions_and_open_loggers(module, recipe, tmp_path):
 
     seen, logger = [], Logger()
     options = {"quiet": True, "threads": 1, "device": "cpu"}
-    mien.train(recipe, mien.draw_faces(12), tmp_path / "run", callback=seen.append, logger=[logger], **options)
+    mien.train(recipe, mien.draw_faces(12), tmp_path / "run", callback=[seen.append, logger], **options)
     assert ([row["epoch"] for row in seen], logger.steps, logger.network) == ([1, 2, 3], [1, 2, 3], "compact_resnet")
     assert logger.status == "success"
 
@@ -94,7 +94,7 @@ def test_fabrics_own_logger_writes_its_file(recipe, tmp_path):
     from lightning_fabric.loggers import CSVLogger
 
     logger = CSVLogger(tmp_path, flush_logs_every_n_steps=1)
-    mien.train(recipe, mien.draw_faces(12), tmp_path / "run", logger=[logger], quiet=True, threads=1, device="cpu")
+    mien.train(recipe, mien.draw_faces(12), tmp_path / "run", callback=logger, quiet=True, threads=1, device="cpu")
     (written,) = tmp_path.rglob("metrics.csv")
     assert len(written.read_text().splitlines()) == 4
 
@@ -116,8 +116,8 @@ def test_one_that_cannot_be_loaded_is_named_before_anything_is_written(flag, nam
 
 
 def test_a_class_that_is_no_logger_is_named(module, faces, quick, capsys):
-    assert main(["train", "mien-s", "--data", str(faces), "--out", "run", *quick, "--logger", "watching:NoLogger"]) == 2
-    assert "watching:NoLogger cannot be used (AttributeError: 'NoLogger' object has no" in capsys.readouterr().err
+    assert main(["train", "mien-s", "--data", str(faces), "--out", "run", *quick, "--callback", "watching:NoLogger"]) == 2
+    assert "watching:NoLogger cannot be used (TypeError: 'NoLogger' object is not callable" in capsys.readouterr().err
 
 
 def test_a_callback_that_fails_is_named_and_the_run_can_be_resumed_without_it(module, faces, quick, capsys):

@@ -106,16 +106,13 @@ def _write_coco(predictions: Iterable[Prediction], labels: LabelSet, stream: Any
         row, key = prediction.to_dict(), (prediction.source, prediction.frame)
         moment: dict[str, Any] = {name: row[name] for name in ("frame", "time") if name in row}
         image = images.setdefault(key, {"id": len(images) + 1, "file_name": row["source"], **moment})
-        if "box" not in row:
-            continue
-        x1, y1, x2, y2 = row["box"]
-        face = {"id": len(faces) + 1, "image_id": image["id"], "category_id": labels.index(row["label"]) + 1, "iscrowd": 0}
-        face |= {"bbox": [x1, y1, round(x2 - x1, 1), round(y2 - y1, 1)], "area": round((x2 - x1) * (y2 - y1), 1)}
-        face |= {"score": row["confidence"], "attributes": row["probabilities"]}
-        face |= {"track_id": row["track"]} if "track" in row else {}
-        if points := row.get("landmarks"):
-            face |= {"num_keypoints": len(points), "keypoints": [value for point in points.values() for value in (*point, 2)]}
-        faces.append(face)
+        if "box" in row:
+            (x1, y1, x2, y2), points = row["box"], row.get("landmarks", {}).values()
+            face = {"id": len(faces) + 1, "image_id": image["id"], "category_id": labels.index(row["label"]) + 1, "iscrowd": 0}
+            face |= {"bbox": [x1, y1, round(x2 - x1, 1), round(y2 - y1, 1)], "area": round((x2 - x1) * (y2 - y1), 1)}
+            face |= {"score": row["confidence"], "attributes": row["probabilities"], "track_id": row.get("track")}
+            face |= {"num_keypoints": len(points), "keypoints": [value for point in points for value in (*point, 2)]}
+            faces.append(face)
     kind = {"supercategory": "face", "keypoints": LANDMARKS, "skeleton": []}
     categories = [{"id": number, "name": name, **kind} for number, name in enumerate(labels, start=1)]
     content = {"info": {"description": "mien predict"}, "images": [*images.values()], "annotations": faces}

@@ -190,20 +190,9 @@ def folder_files(folder: Path) -> Iterator[str | Frame]:
     yield from _report_left_out("folder", str(folder), is_empty, left_out, "; give one that does, or name videos and zips")
 
 
-def count_images(names: Sequence[str], every: int = 1) -> int | None:
-    """Count the images of paths, of videos every N-th frame by their header; None where a number is not known."""
-    total = 0
-    for name in names:
-        if Path(name).is_dir():
-            total += sum(1 for _ in folder_files(Path(name)))
-            continue
-        for file in [name] if exists(Path(name)) else images.matching(name, natural) or [name]:
-            kind = _kind(file)
-            count = 1 if kind == "image" else -(-frame_count(file) // every) if kind == "video" else 0
-            if not count:
-                return None
-            total += count
-    return total or None
+def count_images(name: str, every: int = 1) -> int:
+    """Count the images of a folder, or every N-th frame of a video by its header; 0 where neither is known."""
+    return sum(1 for _ in folder_files(Path(name))) if Path(name).is_dir() else -(-frame_count(name) // every)
 
 
 def _report_left_out(kind: str, name: str, is_empty: bool, left_out: list[str], advice: str) -> Iterator[Frame]:

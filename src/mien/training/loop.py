@@ -36,7 +36,7 @@ from mien.inference.classifier import Classifier
 from mien.labels import is_no_expression, label_changes, meaning
 from mien.training.batches import DeviceFaces, worsen
 from mien.training.networks import FaceNetwork, multiply_adds
-from mien.training.plugins import Watchers, load_own, opened_watchers
+from mien.training.plugins import load_own, opened_callbacks
 from mien.training.recipe import FIRST_LINE, MISTAKES, Recipe, check_run_folder, load_recipe, shared_name
 from mien.training.run_folder import CHECKPOINTS, RunFolder, calibrate, export, training_priors, validation_rows
 from mien.training.task import ClassificationTask, spread_batch_norm
@@ -60,7 +60,7 @@ def train(
     nodes: int = 1,
     is_first: bool = True,
     temperature: float | None = None,  # of a model without validation rows
-    watchers: Watchers = ((), ()),
+    callbacks: list[Any] | None = None,  # functions and loggers, or names of functions and classes
 ) -> Path:
     """Train on faces prepared by `arrange`, write the run folder if this process `is_first`, and return its model file."""
     where = choose_device(device)
@@ -77,7 +77,7 @@ def train(
     for how in (recipe.augmentation, recipe.balance.copies):
         if how.function:  # which fails now, and not after the folder is made
             worsen(torch.rand(2, recipe.channels, recipe.seen, recipe.seen), how)
-    for each in (*watchers[0], *watchers[1]):  # the same for those that are misspelt
+    for each in callbacks or ():  # the same for those that are misspelt
         load_own(each)
     if is_first:
         open_run_folder(out, resume, recipe, faces.split("train").fingerprint())
@@ -86,7 +86,7 @@ def train(
         return out / "model.onnx"
 
     before = multiprocessing.active_children()
-    arguments = (model, teachers, is_model(start.weights), faces, out, threads, quiet, watchers)
+    arguments = (model, teachers, is_model(start.weights), faces, out, threads, quiet, callbacks)
     with _sigterm_like_ctrl_c():
         try:
             fabric.launch(partial(_train_network, arguments))  # Fabric itself would look into the arguments
@@ -113,7 +113,7 @@ def train_folds(
     device: str,
     threads: int | None,
     quiet: bool,
-    watchers: Watchers,
+    callbacks: list[Any],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Train in out/fold-1, ... without each fold, then on all rows; return each row's fold and what its model predicts."""
     fold, recipe = faces.folds(count, recipe.seed), replace(recipe, select_by="last")  # no row chooses an epoch
@@ -125,11 +125,11 @@ def train_folds(
     for number, run in enumerate(runs, start=1):
         held = np.where(fold == number, SPLITS.index("validation"), SPLITS.index("train")).astype(np.uint8)
         say(f"fold {number} of {len(runs)}: {(fold == number).sum():,} of {len(fold):,} faces held out", quiet)
-        train(recipe, replace(faces, splits=held), run, resume, device, threads, quiet, watchers=watchers)
+        train(recipe, replace(faces, splits=held), run, resume, device, threads, quiet, callbacks=callbacks)
     models = [Classifier(run) for run in runs]
     logarithms = np.log([float(model.metadata["mien.temperature"]) for model in models])
     say(f"the model of all {len(faces):,} faces", quiet)
-    train(recipe, faces, out, True, device, threads, quiet, temperature=float(np.exp(logarithms.mean())), watchers=watchers)
+    train(recipe, faces, out, True, device, threads, quiet, temperature=float(np.exp(logarithms.mean())), callbacks=callbacks)
     header = (runs[0] / "log.csv").read_text(encoding="utf-8").partition("\n")[0]
     log = np.mean([np.loadtxt(run / "log.csv", delimiter=",", skiprows=1, ndmin=2) for run in runs], axis=0)
     write_whole(out / "log.csv", lambda part: np.savetxt(part, log, "%.6g", ",", header=header, comments=""))
@@ -162,7 +162,7 @@ def open_fabric(device: torch.device, devices: int, nodes: int) -> tuple[Fabric,
 
 
 def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
-    model, teachers, spread, faces, out, threads, quiet, watchers = arguments
+    model, teachers, spread, faces, out, threads, quiet, callbacks = arguments
     recipe = model.recipe
     model = model if fabric.world_size == 1 else deepcopy(model)  # processes start with one in shared memory
     if threads is not None:
@@ -183,7 +183,9 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
     quiet, resumed, started = quiet or not run.writes, len(run.history), time.perf_counter()
     say(f"resuming after epoch {resumed}", quiet or not resumed)
     boards = (
-        (SummaryWriter(out / "tensorboard"), opened_watchers(watchers, asdict(recipe))) if run.writes else (nullcontext(),) * 2
+        (SummaryWriter(out / "tensorboard"), opened_callbacks(callbacks or (), asdict(recipe)))
+        if run.writes
+        else (nullcontext(),) * 2
     )
     with _sigterm_like_ctrl_c(), boards[0] as board, boards[1] as watch:
         if board and not resumed:

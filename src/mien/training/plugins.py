@@ -1,4 +1,4 @@
-"""A user's own code, named module:name: networks, augmentation, callbacks and loggers."""
+"""A user's own code, named module:name: networks, augmentation and callbacks."""
 
 import importlib
 import inspect
@@ -13,7 +13,6 @@ from typing import Any
 from mien.errors import MienError, first_line, load_table
 
 MISTAKES = load_table(__file__, "mistakes")
-Watchers = tuple[Sequence[str | Callable[..., Any]], Sequence[Any]]  # callbacks, and loggers or the names of their classes
 
 
 def load_own(name: str | Callable[..., Any]) -> Any:
@@ -45,21 +44,23 @@ def own_mistakes(name: object) -> Iterator[None]:
 
 
 @contextmanager
-def opened_watchers(watchers: Watchers, settings: dict[str, Any]) -> Iterator[Callable[[dict[str, float]], None]]:
-    """Open the loggers, and give a function that hands an epoch's figures to them and to the callbacks."""
-    callbacks, loggers = watchers
-    opened = [(name, call_own(name) if isinstance(name, str) else name) for name in loggers]
+def opened_callbacks(callbacks: Sequence[Any], settings: dict[str, Any]) -> Iterator[Callable[[dict[str, float]], None]]:
+    """Open callbacks, which are functions, or Lightning's loggers or their classes; give a function that hands them figures."""
+    opened = [(each, call_own(each) if isinstance(load_own(each), type) else load_own(each)) for each in callbacks]
 
     def tell(method: str, *arguments: Any) -> None:
-        for name, logger in opened:
+        for name, own in opened:
             with own_mistakes(name), suppress(NotImplementedError):  # Fabric's CSVLogger takes no settings
-                getattr(logger, method)(*arguments)
+                getattr(own, method, lambda *_: None)(*arguments)
 
-    def watch(row: dict[str, float]) -> None:
-        for each in callbacks:
-            call_own(each, row.copy())
-        tell("log_metrics", row, int(row["epoch"]))
+    def tell_epoch(row: dict[str, float]) -> None:
+        for name, own in opened:
+            with own_mistakes(name):
+                if hasattr(own, "log_metrics"):
+                    own.log_metrics(row, int(row["epoch"]))
+                else:
+                    own(row.copy())
 
     tell("log_hyperparams", settings)
-    yield watch
+    yield tell_epoch
     tell("finalize", "success")

@@ -93,7 +93,8 @@ def predict(
     bar = progress("images", quiet=quiet or (log is None and sys.stdout.isatty()))
     with deferred_interrupts(), closing(rows), bar:
         if not bar.disable and "-" not in source and not resume:
-            bar.total = count_images(source, options.get("every", 1))
+            counts = [count_images(name, options.get("every", 1)) for name in source]
+            bar.total = sum(counts) if all(counts) else None
         found = _counted(rows, bar, any(camera_number(name) is not None or is_stream(name) for name in source))
         if log is None:
             tally = _to_standard_output(found, form, labels)

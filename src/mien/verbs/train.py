@@ -43,7 +43,6 @@ def train(
     folds: int | None = None,
     limit: int | float | None = None,
     callback: str | list[Any] | Callable[[dict[str, float]], object] | None = None,
-    logger: str | list[Any] | None = None,
 ) -> "Report":
     """Train a classifier on labelled faces, export it as one model file, and report on its validation faces.
 
@@ -67,11 +66,9 @@ def train(
             all rows; all for the recipe's number of epochs.
         limit: use a part of the data, for a first try: a number of rows, or a share below 1 of them, drawn from each label and
             split alike.
-        callback: a function that is called after each epoch with its figures, a dict with the keys of log.csv; module:name, or
-            in Python the function. Can be repeated.
-        logger: the class of a logger of Lightning Fabric or Lightning, module:name such as
-            lightning.pytorch.loggers:WandbLogger, or in Python a list of open ones; it gets the recipe and the figures of each
-            epoch. Can be repeated.
+        callback: a function that is called after each epoch with its figures, a dict with the keys of log.csv, or the class of
+            a logger of Lightning, such as lightning.pytorch.loggers:WandbLogger, which also gets the recipe; module:name, or in
+            Python a function, or a list of functions and loggers. Can be repeated.
 
     Returns:
         The report on the validation rows, or the folds, as in `out/report`; None in all but the first process of torchrun.
@@ -106,11 +103,11 @@ def train(
         faces = loop.arrange(recipe, limited(read, limit), for_folds=folds is not None)
     if first and faces.labels != read.labels:
         say(f"labels of the model: {', '.join(faces.labels)}", quiet)
-    held_out, watchers = None, (as_list(callback), as_list(logger))
+    held_out, callbacks = None, as_list(callback)
     if folds is None:
-        loop.train(recipe, faces, out, resume, device, threads, quiet, devices, nodes, first, watchers=watchers)
+        loop.train(recipe, faces, out, resume, device, threads, quiet, devices, nodes, first, callbacks=callbacks)
     else:
-        held_out = loop.train_folds(recipe, faces, out, folds, resume, device, threads, quiet, watchers)
+        held_out = loop.train_folds(recipe, faces, out, folds, resume, device, threads, quiet, callbacks)
     if not first:
         return None  # type: ignore[return-value]
     if skipped := faces.origin.skipped:
