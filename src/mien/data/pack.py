@@ -202,8 +202,12 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
 
 
 def _checksum(path: Path, header: dict[str, Any], start: int) -> str:
-    data = np.memmap(path, np.uint8, "r", start).data
-    return f"{zlib.crc32(data, zlib.crc32(json.dumps(header).encode())):08x}"
+    value = zlib.crc32(json.dumps(header).encode())
+    with path.open("rb") as file:
+        file.seek(start)
+        while block := file.read(1 << 16):
+            value = zlib.crc32(block, value)
+    return f"{value:08x}"
 
 
 def pack_stamp(path: Path) -> str | None:
