@@ -9,8 +9,12 @@ from mien.inference.classifier import Classifier as Classifier
 from mien.inference.drawing import annotate as annotate
 from mien.inference.explanation import explain as explain
 from mien.inference.pipeline import predict as predict
-from mien.inference.prediction import Frame as Frame, Prediction as Prediction
-from mien.inference.results import Predictions as Predictions, to_dataframe as to_dataframe
+from mien.inference.prediction import (
+    Frame as Frame,
+    Prediction as Prediction,
+    Predictions as Predictions,
+    to_dataframe as to_dataframe,
+)
 from mien.labels import FER2013 as FER2013, FERPLUS as FERPLUS, LabelSet as LabelSet
 from mien.training.recipe import Recipe as Recipe, load_recipe as load_recipe
 from mien.verbs import read_faces as read_faces

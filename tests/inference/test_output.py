@@ -97,7 +97,7 @@ def test_labels_wider_than_their_numbers_keep_their_columns():
     assert line.endswith("  0.25" + "0.75".rjust(23))
 
 
-@pytest.mark.parametrize("form", sorted(set(WRITERS) - {"parquet", "coco"}))  # written at the end
+@pytest.mark.parametrize("form", sorted(set(WRITERS) - {"parquet"}))
 def test_each_row_is_written_before_the_next_is_asked_for(form):
     stream, seen = io.StringIO(), []
 

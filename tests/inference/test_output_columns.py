@@ -7,9 +7,8 @@ import mien
 from mien.cli import main
 from mien.errors import MienError
 from mien.inference import output
-from mien.inference.output import columns, write_parquet
-from mien.inference.prediction import Prediction
-from mien.inference.results import to_dataframe
+from mien.inference.output import write_parquet
+from mien.inference.prediction import Prediction, columns, to_dataframe
 from mien.labels import FER2013
 
 COLUMNS = [name for name, _ in columns(FER2013)]

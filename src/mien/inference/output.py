@@ -1,4 +1,4 @@
-"""Write predictions as they come: a table for people; JSON, JSON Lines, CSV, Parquet and COCO for programs."""
+"""Write predictions as they come: a table for people; JSON, JSON Lines, CSV and Parquet for programs."""
 
 import csv
 import json
@@ -19,28 +19,14 @@ from mien.errors import MienError, load_table, printable, spreadsheet_safe, to_j
 from mien.files import PREDICTIONS, STDIN, FileKind, check_file, identity, named_files, write_whole
 from mien.images import is_image_name, matching
 from mien.inference.model_file import sha256
-from mien.inference.prediction import LANDMARKS, Prediction, encodable
+from mien.inference.prediction import Prediction, column_values, columns, encodable
 from mien.inference.sources import Source
 from mien.labels import LabelSet
 
-FIRST, LAST, SUFFIXES, RESUME = itemgetter("first", "last", "suffixes", "resume")(load_table(__file__))
+SUFFIXES, RESUME = itemgetter("suffixes", "resume")(load_table(__file__))
 SAFE_CSV = "csv that no spreadsheet runs"  # the format of --csv-safe
 ROW_GROUP = 8192  # rows of a Parquet file that are held in memory before they are written
 SOURCE_WIDTH = 24  # of the source in the table; of longer ones the end is shown, which tells the files of a folder apart
-
-
-def columns(labels: Iterable[str]) -> list[tuple[str, str]]:
-    """Return the names and types of the columns, among them one for the probability of each label."""
-    return [*FIRST.items(), *((name, "float32") for name in labels), *LAST.items()]
-
-
-def column_values(prediction: Prediction) -> list[Any]:
-    """Return a prediction's values in the order of the columns, rounded as in `Prediction.to_dict`; None if missing."""
-    row = prediction.to_dict() | {"no_face": prediction.no_face}
-    row |= dict(zip(("x1", "y1", "x2", "y2"), row.get("box", ()), strict=False))
-    for name, point in row.get("landmarks", {}).items():
-        row[f"{name}_x"], row[f"{name}_y"] = point
-    return [*map(row.get, FIRST), *map(row.get("probabilities", {}).get, prediction.labels), *map(row.get, LAST)]
 
 
 class Tally(Counter[str]):
@@ -98,27 +84,6 @@ def _write_csv(predictions: Iterable[Prediction], labels: LabelSet, stream: Any,
         stream.flush()
 
 
-def _write_coco(predictions: Iterable[Prediction], labels: LabelSet, stream: Any) -> None:
-    """Write COCO's JSON of detected objects: faces with a box, score and keypoints; probabilities are attributes."""
-    images: dict[tuple[str, int | None], dict[str, Any]] = {}
-    faces: list[dict[str, Any]] = []
-    for prediction in predictions:
-        row, key = prediction.to_dict(), (prediction.source, prediction.frame)
-        moment: dict[str, Any] = {name: row[name] for name in ("frame", "time") if name in row}
-        image = images.setdefault(key, {"id": len(images) + 1, "file_name": row["source"], **moment})
-        if "box" in row:
-            (x1, y1, x2, y2), points = row["box"], row.get("landmarks", {}).values()
-            face = {"id": len(faces) + 1, "image_id": image["id"], "category_id": labels.index(row["label"]) + 1, "iscrowd": 0}
-            face |= {"bbox": [x1, y1, round(x2 - x1, 1), round(y2 - y1, 1)], "area": round((x2 - x1) * (y2 - y1), 1)}
-            face |= {"score": row["confidence"], "attributes": row["probabilities"], "track_id": row.get("track")}
-            face |= {"num_keypoints": len(points), "keypoints": [value for point in points for value in (*point, 2)]}
-            faces.append(face)
-    kind = {"supercategory": "face", "keypoints": LANDMARKS, "skeleton": []}
-    categories = [{"id": number, "name": name, **kind} for number, name in enumerate(labels, start=1)]
-    content = {"info": {"description": "mien predict"}, "images": [*images.values()], "annotations": faces}
-    stream.write(to_json(content | {"categories": categories}) + "\n")
-
-
 def check_parquet() -> Any:
     """Return the module pyarrow, which Parquet needs; raise a MienError if it is not installed."""
     try:
@@ -169,7 +134,6 @@ def _write_table(predictions: Iterable[Prediction], labels: LabelSet, stream: An
 
 
 WRITERS = {"table": _write_table, "json": _write_json, "jsonl": _write_jsonl, "csv": _write_csv, "parquet": write_parquet}
-WRITERS |= {"coco": _write_coco}
 FORMATS = ", ".join(WRITERS)
 WRITERS[SAFE_CSV] = partial(_write_csv, safe=True)
 

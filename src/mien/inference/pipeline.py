@@ -17,9 +17,8 @@ from mien.inference.classifier import DEFAULT_MODEL, UNSURE, Classifier, Prior, 
 from mien.inference.detection import Detector, FaceCropper, overlaps
 from mien.inference.drawing import AnnotationWriter, choose_fonts
 from mien.inference.output import check_draw
-from mien.inference.prediction import Frame, Prediction, Unread, read
+from mien.inference.prediction import Frame, Prediction, Predictions, Unread, read
 from mien.inference.prefetch import prefetched
-from mien.inference.results import Predictions
 from mien.inference.sources import Source, check_names, listed
 from mien.inputs import pixels_in_flight, reason_of
 

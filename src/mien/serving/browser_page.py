@@ -15,8 +15,8 @@ from mien.inference import detection
 from mien.inference.classifier import HEADS, MODELS, UNSURE, Classifier
 from mien.inference.drawing import COLOURS
 from mien.inference.model_file import MODEL_FILE, sha256
-from mien.inference.output import columns
 from mien.inference.pipeline import SMOOTHING
+from mien.inference.prediction import columns
 
 PAGE = FolderKind("page.json", "page", "mien page")
 SMALL_MODEL = "mien-s-int8"  # a third of mien-s's size

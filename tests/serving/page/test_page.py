@@ -13,7 +13,7 @@ from inference.conftest import build_model
 from mien.cli import main
 from mien.errors import MienError
 from mien.inference.classifier import MODELS, Classifier
-from mien.inference.output import columns
+from mien.inference.prediction import columns
 from mien.serving.browser_page import FILES, describe, write_page
 
 ROOT = Path(mien.__file__).parents[2]

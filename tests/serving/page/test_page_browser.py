@@ -19,7 +19,7 @@ from mien.drawn import draw_photo
 from mien.images import prepare, read_image
 from mien.inference.classifier import usable_cores
 from mien.inference.detection import FaceCropper
-from mien.inference.output import columns
+from mien.inference.prediction import columns
 from mien.serving.browser_page import write_page
 from serving.page.conftest import encoded
 

@@ -8,8 +8,7 @@ from PIL import Image
 import mien
 from mien.drawn import draw_face, draw_photo
 from mien.errors import MienError
-from mien.inference.prediction import Prediction
-from mien.inference.results import Predictions
+from mien.inference.prediction import Prediction, Predictions
 from mien.labels import FER2013
 
 
