@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import ConcatDataset, Dataset, Subset
 
 import mien
 from mien.data.reading import faces_of_pairs
@@ -59,6 +59,14 @@ def test_a_subset_and_a_list_of_texts_give_the_same(drawn):
     np.testing.assert_array_equal(subset.images, drawn.images[:10])
 
 
+def test_rows_of_the_hub_and_joined_data_sets_are_read(drawn):
+    dataset = Faces(drawn, Image.fromarray)
+    joined = faces_of_pairs(ConcatDataset([dataset, Subset(dataset, [0, 1])]), 48, 1)
+    assert (len(joined), joined.labels) == (len(drawn) + 2, mien.FER2013)
+    dicts = [{"image": dataset[row][0], "label": drawn.labels[int(drawn.classes[row])]} for row in range(10)]
+    np.testing.assert_array_equal(faces_of_pairs(dicts, 48, 1).images, drawn.images[:10])
+
+
 def test_splits_are_named_as_data_sets_name_them(drawn):
     dataset = Faces(drawn, Image.fromarray)
     faces = faces_of_pairs({"train": dataset, "val": Subset(dataset, [0, 1]), "PrivateTest": [dataset[2]]}, 48, 1)
@@ -110,19 +118,22 @@ PIXELS = np.zeros((8, 8), np.uint8)
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        ([1, 2], "Labelled faces in Python are a FaceSet, a path, or pairs of an image and a label.*row 0 is 1"),
-        ([(PIXELS, 0.5)], "row 0 is "),
-        ([(PIXELS,)], "row 0 is "),
-        ([(PIXELS, "happy"), (PIXELS, None)], "row 1 is "),
-        (iter([(PIXELS, "happy")]), "the data is <"),
-        (NoLength(), "the data is <"),
-        (7, "the data is 7"),
-        ({"train": 7}, "the data is 7"),
+        ([1, 2], "Labelled faces in Python are .* The mistake is in row 0: TypeError, cannot unpack"),
+        ([(PIXELS, 0.5)], "in row 0: TypeError, 'float' object"),
+        ([(PIXELS,)], "in row 0: ValueError, not enough values"),
+        ([(PIXELS, "happy"), (PIXELS, None)], "in row 1: TypeError, 'NoneType'"),
+        ([(PIXELS, -1)], "in row 0: ValueError, -1 is not in range"),
+        ([{"picture": PIXELS}], "in row 0: KeyError, 'image'"),
+        (iter([(PIXELS, "happy")]), "in the data: a list_iterator without len and index"),
+        (NoLength(), "in the data: a NoLength without len and index"),
+        (Faces, "in the data: a type without len and index"),
+        (7, "in the data: a int"),
+        ({"train": 7}, "in the data: a int"),
         ({"trian": [(PIXELS, "happy")]}, "the split 'trian' is none of"),
         ([], "The data are empty"),
         ({"train": []}, "The data are empty"),
-        ([("none.jpg", "happy")], r"In row 0 of the data: There is no image 'none\.jpg'"),
-        ({"test": [(PIXELS, "sad"), (PIXELS / -3 - 9, "sad")]}, "In row 1 of test of the data: The image array has values"),
+        ([("none.jpg", "happy")], r"in row 0: There is no image 'none\.jpg'"),
+        ({"test": [(PIXELS, "sad"), (PIXELS / -3 - 9, "sad")]}, "in row 1 of test: The image array has values"),
     ],
 )
 def test_wrong_pairs_are_answered_with_the_first_that_is_wrong(data, sentence):
@@ -135,7 +146,7 @@ def test_a_number_without_a_class_is_named(drawn):
     dataset.classes = dataset.classes[:3] + ["sad"] * 4
     wrong = [(drawn.images[0], 9)]
     listed = type("Listed", (list,), {"classes": ["sad", "happy"]})(wrong)
-    with pytest.raises(MienError, match="In row 0 of the data: the label 9 is none of sad, happy"):
+    with pytest.raises(MienError, match="in row 0: ValueError, 9 is not in range"):
         faces_of_pairs(listed, 48, 1)
 
 

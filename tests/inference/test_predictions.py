@@ -68,14 +68,13 @@ def test_rows_that_were_iterated_are_gone_and_the_sentence_says_how_to_keep_them
     assert names(rows) == ["1.png", "2.png", "3.png", "4.png"]
 
 
-def test_the_number_is_known_of_a_photo_and_once_all_are_computed(source, rows):
+def test_the_number_is_known_once_all_are_computed(source, rows):
     with pytest.raises(TypeError, match=r"not known before all are computed; predictions\[:\] computes them"):
         len(rows)
     assert source.computed == 0
     assert bool(rows)
     rows[:]
     assert len(rows) == 5
-    assert len(Predictions(Source(2).rows(), is_photo=True)) == 2
     assert len(list(Predictions(Source(3).rows()))) == 3
 
 
@@ -103,11 +102,11 @@ def test_an_empty_result_is_empty():
 
 
 def test_reprs_are_short_and_notebooks_get_a_table(rows):
-    assert repr(rows) == "Predictions(0 kept, not all computed)"
+    assert repr(rows) == "Predictions(0 computed so far)"
     page = rows._repr_html_()
     assert page.count("<tr") == 6
     assert "0.png" in page
-    assert repr(rows) == "Predictions(5 kept, all computed)"
+    assert repr(rows) == "Predictions(5 computed)"
     many = Source(1000)
     assert Predictions(many.rows())._repr_html_().count("<tr") == 21
     assert many.computed == 20
@@ -121,12 +120,14 @@ def test_notebooks_show_the_repr_without_pandas(rows, monkeypatch):
 def test_a_photo_is_predicted_when_asked_and_a_label_is_asked_by_its_name():
     photo, _ = draw_photo(["happy", "sad"], seed=5)
     found = mien.predict(photo, threads=0)
-    assert len(found) == 2
+    assert len(found[:]) == 2
     assert {found[0].label, found[1].label} <= set(FER2013)
     assert found[0]["happy"] == pytest.approx(found[0].shares["happy"])
     assert found[0]["happiness"] == found[0]["happy"]  # another name of the same expression
     with pytest.raises(MienError, match=r"There is no label 'hapy' among .* Did you mean 'happy'"):
         found[0]["hapy"]
+    with pytest.raises(TypeError, match="by the name of a label"):
+        list(found[0])
     assert math.isnan(mien.predict(np.full((64, 64), 90, np.uint8), threads=0)[0]["happy"])
     assert found.to_df()["face"].tolist() == [0, 1]
 
@@ -144,6 +145,7 @@ def test_a_mistyped_path_raises_at_once_and_one_of_several_is_a_row(name, tmp_pa
 def test_annotate_draws_on_a_copy_of_any_image(tmp_path):
     photo, _ = draw_photo(["happy", "sad"], seed=5)
     found = mien.predict(photo, threads=0)
+    assert found[0].label
     picture = mien.annotate(photo, found)
     assert picture.size == (photo.shape[1], photo.shape[0])
     assert picture.mode == "RGB"
@@ -151,5 +153,6 @@ def test_annotate_draws_on_a_copy_of_any_image(tmp_path):
     assert (np.asarray(picture)[y1, x1:] != photo[y1, x1:]).any()
     Image.fromarray(photo).save(tmp_path / "photo.png")
     np.testing.assert_array_equal(np.asarray(mien.annotate(tmp_path / "photo.png", found)), np.asarray(picture))
+    np.testing.assert_array_equal(np.asarray(mien.annotate(photo, found[0])), np.asarray(mien.annotate(photo, found[:1])))
     with pytest.raises(MienError, match="no predictions to draw"):
         mien.annotate(photo, [])

@@ -14,8 +14,7 @@ from mien.cli import main
 from mien.drawn import draw_faces
 from mien.errors import MienError
 from mien.training.networks import build_network, head_of
-from mien.training.plugins import call_own
-from mien.training.recipe import Recipe, load_recipe
+from mien.training.recipe import Recipe, call_own, load_recipe
 
 MODULE = """
 import torch
@@ -47,6 +46,10 @@ class Broken(Net):
 
 def five(classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(48 * 48, 5))
+
+class Weightless(nn.Module):
+    def forward(self, faces):
+        return faces.flatten(1)[:, :7]
 
 def no_module():
     return 7
@@ -104,12 +107,13 @@ def test_it_may_take_a_spec_or_values_by_their_usual_names(name):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("mynets:Gone", "mynets:Gone cannot be used (AttributeError: module 'mynets' has no attribute 'Gone'"),
-        ("nowhere:Net", "cannot be used (ModuleNotFoundError: No module named 'nowhere'"),
-        ("mynets:darkened", "cannot be used (TypeError: "),
+        ("mynets:Gone", "mynets:Gone cannot be imported (AttributeError: module 'mynets' has no attribute 'Gone'"),
+        ("nowhere:Net", "cannot be imported (ModuleNotFoundError: No module named 'nowhere'"),
+        ("mynets:darkened", "mynets:darkened failed (TypeError: "),
         ("mynets:no_module", "must be a torch.nn.Module that maps float32 (N, 1, 48, 48) to logits (N, 7)"),
-        ("mynets:needs", "cannot be used (TypeError: needs() missing 1 required positional argument: 'secret'"),
+        ("mynets:needs", "mynets:needs failed (TypeError: needs() missing 1 required positional argument: 'secret'"),
         ("mynets:five", "(it gives (2, 5))"),
+        ("mynets:Weightless", "(it has no weights to train)"),
         ("mynets:Broken", "('Broken' object has no attribute 'missing')"),
         ("mynets:Stuck", "by operations that torch.export knows"),
     ],

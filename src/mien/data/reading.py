@@ -3,6 +3,7 @@
 import operator
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -12,7 +13,7 @@ import numpy as np
 from mien import __version__
 from mien.data import fer2013, folders, pack, tables
 from mien.data.copies import likeness_groups
-from mien.data.faceset import SPLITS, FaceSet, Pairs
+from mien.data.faceset import SPLITS, FaceSet, Origin, Pairs
 from mien.data.pack import OpenCrop, Progress, is_pack, open_pack, pack_stamp, write_pack
 from mien.data.rows import MISTAKES, Rows, Tree, digest, labels_from, open_tree, split_of, stamp_of
 from mien.data.source import DataSource, as_source
@@ -57,34 +58,30 @@ def faces_of_pairs(data: Pairs | Mapping[str, Pairs], size: int, channels: int) 
     """Prepare the images of pairs in memory; `Dataset.classes`, as torchvision's have them, name labels that are numbers."""
     images, words, splits, ids = list[np.ndarray](), list[str](), list[str](), list[str]()
     for split, pairs in (data if isinstance(data, Mapping) else {"none": data}).items():
-        if not (hasattr(pairs, "__len__") and hasattr(pairs, "__getitem__")):
-            raise MienError(MISTAKES["no pair"].format("the data", shortened(pairs, form=repr)))
-        of_subset = getattr(pairs, "dataset", None)  # as torch has it
-        names = getattr(pairs, "classes", None) or getattr(of_subset, "classes", None)
+        if isinstance(pairs, type) or not (hasattr(pairs, "__len__") and hasattr(pairs, "__getitem__")):
+            raise MienError(MISTAKES["no pair"].format("the data", f"a {type(pairs).__name__} without len and index"))
+        inner = getattr(pairs, "dataset", None) or next(iter(getattr(pairs, "datasets", ())), None)  # Subset, ConcatDataset
+        names = getattr(pairs, "classes", None) or getattr(inner, "classes", None) or range(sys.maxsize)
         for row in range(len(pairs)):
             place = f"row {row}" + (f" of {split}" if isinstance(data, Mapping) else "")
             try:
-                image, label = pairs[row]
-                number = None if isinstance(label, str) else operator.index(label)
-            except (TypeError, ValueError):
-                raise MienError(MISTAKES["no pair"].format(place, shortened(pairs[row], form=repr))) from None
-            try:
+                pair = pairs[row]
+                image, label = (pair["image"], pair["label"]) if isinstance(pair, Mapping) else pair
+                ids.append(str(image) if isinstance(image, str | Path) else place.removeprefix("row "))
                 if hasattr(image, "permute"):  # a torch tensor, whose channels come first
                     image = np.asarray(image)
                     image = image.transpose(1, 2, 0) if image.ndim == 3 else image
-                pixels = read_image(image)
-                words.append(label if number is None else str(names[number]) if names else str(number))
-            except MienError as problem:
-                raise MienError(f"In {place} of the data: {problem}") from None
-            except IndexError:
-                raise MienError(f"In {place} of the data: the label {number} is none of {', '.join(names or ())}.") from None
-            images.append(prepare(pixels, size, channels))
+                images.append(prepare(read_image(image), size, channels))
+                words.append(label if isinstance(label, str) else str(names[range(len(names)).index(operator.index(label))]))
+            except Exception as problem:  # whatever a Dataset raises
+                kind = "" if isinstance(problem, MienError) else f"{type(problem).__name__}, "
+                raise MienError(MISTAKES["no pair"].format(place, kind + first_line(problem))) from problem
             splits.append(split_of(split))
-            ids.append(str(image) if isinstance(image, str | Path) else place.removeprefix("row "))
     if not images:
         raise MienError("The data are empty; give pairs of an image and a label.")
     labels, index = labels_from(words)
-    return FaceSet.from_arrays(np.stack(images), [index[word] for word in words], labels, splits, ids)
+    faces = FaceSet.from_arrays(np.stack(images), [index[word] for word in words], labels, splits, ids)
+    return replace(faces, origin=Origin("pairs of an image and a label"))
 
 
 def _read_all(source: DataSource, size: int, channels: int, progress: Progress | None, open_crop: OpenCrop | None) -> FaceSet:

@@ -111,17 +111,18 @@ def as_png(figure: Figure, dots_per_inch: int = 150) -> bytes:
     return buffer.getvalue()
 
 
-def save_plots(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
-    """Write each figure as PDF and SVG, with its text as text; return the files."""
-    paths = []
-    style: Any = {"svg.fonttype": "none", "svg.hashsalt": "mien", "pdf.fonttype": 42}
-    with matplotlib.rc_context(style), warnings.catch_warnings():
+def write_for_paper(folder: Path, figures: Mapping[str, Figure], record: Any) -> list[str]:
+    """Write a report's tables in LaTeX, and its plots as PDF and SVG, in paper/; return the files' names in the folder."""
+    (tables := folder / "paper" / "tables.tex").parent.mkdir()
+    tables.write_text(new_environment(text=True).get_template("tables.tex").render(record=record), encoding="utf-8")
+    paths, style = [tables], {"svg.fonttype": "none", "svg.hashsalt": "mien", "pdf.fonttype": 42}  # text stays text
+    with matplotlib.rc_context(style), warnings.catch_warnings():  # type: ignore[arg-type]
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         for name, figure in figures.items():
             for kind, date in (("pdf", "CreationDate"), ("svg", "Date")):
-                paths.append(folder / f"{re.sub(r'[^-.0-9A-Za-z]+', '-', name)}.{kind}")
+                paths.append(tables.with_name(f"{re.sub(r'[^-.0-9A-Za-z]+', '-', name)}.{kind}"))
                 figure.savefig(paths[-1], format=kind, metadata={date: None})
-    return paths
+    return [path.relative_to(folder).as_posix() for path in paths]
 
 
 def as_svg(figure: Figure, title: str) -> str:

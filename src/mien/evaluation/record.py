@@ -77,16 +77,14 @@ def measure_subgroups(
         gap = difference(metrics.accuracy, others) if others else None
         return Group(**vars(metrics), group=name, enough=enough, gap=gap)
 
+    def order(name: str) -> tuple[bool, float, str]:  # by the number a name begins with; rows without a value come last
+        number = re.match(r"[<>≤≥]?\s*(\d+(?:\.\d+)?)", name)
+        return name == NOT_SAID, float(number[1]) if number else float("inf"), name.casefold()
+
     return {
-        column: tuple(measure_group(name, of_rows == name) for name in sorted(set(of_rows.tolist()), key=_group_order))
+        column: tuple(measure_group(name, of_rows == name) for name in sorted(set(of_rows.tolist()), key=order))
         for column, of_rows in values.items()
     }
-
-
-def _group_order(name: str) -> tuple[bool, float, str]:
-    """Sort by the number a name begins with, then by name; rows without a value come last."""
-    number = re.match(r"[<>≤≥]?\s*(\d+(?:\.\d+)?)", name)
-    return (name == NOT_SAID, float(number[1]) if number else float("inf"), name.casefold())
 
 
 def measure_crowd(votes: np.ndarray, truth: np.ndarray, predicted: np.ndarray, judged_by_votes: bool) -> dict[str, Any] | None:

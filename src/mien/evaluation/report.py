@@ -96,13 +96,17 @@ def evaluate(
         has_logits = temperature and folds is None and not model.has_merged_labels  # those of merged labels are unknown
         undone = mean_over_views(without_temperature(views, temperature, model.prior_factors)) if has_logits else None
         before = None if undone is None else vars(measure(undone, targets, model.labels)) | {"temperature": temperature}
+        some = np.sort(np.random.default_rng(0).permutation(len(rows))[:MOST_WORSE])
+        if folds is None:
+            worse = worse_copies(rows.images[some])
+            on_worse, _ = predict_views(model, worse, tta, batch_size, predict_plain(model, worse, batch_size))
         record = Record(
             model=model_record,
             data=data_record,
             all_rows=metrics,
             likely_mislabelled=None if data_record["same_as_training"] else len(likely_mislabelled(probabilities, targets)),
             before_temperature=before,
-            worse_copies=measure_worse(model, rows.images, targets, tta, batch_size) if folds is None else None,
+            worse_copies=measure(mean_over_views(on_worse), targets[some], model.labels) if folds is None else None,
             before_training=measure_start(start, rows, names[truth], right) if start else None,
             crowd=parts.compare_votes(rows, *judged),
             test_time_augmentation=measure_gain(tta, plain, augmented, truth, rows.groups) if tta != "none" else None,
@@ -119,7 +123,8 @@ def evaluate(
         for column, groups in record.subgroups.items():
             figures[f"groups of {column}"] = plots.plot_subgroups(groups, metrics.accuracy.value)
         if paper:
-            record = replace(record, files=(*record.files, *write_for_paper(folder, figures, record)))
+            shown = {name: figure for name, figure in figures.items() if name not in SHEETS}
+            record = replace(record, files=(*record.files, *plots.write_for_paper(folder, shown, record)))
         (folder / "index.html").write_text(render(record, figures, model.metadata.get("mien.recipe")), encoding="utf-8")
         (folder / "confusion.png").write_bytes(plots.as_png(figures["confusion"]))
         columns = {"id": map(rows.id, range(len(rows))), "true": names[truth], "predicted": names[probabilities.argmax(axis=1)]}
@@ -132,14 +137,6 @@ def evaluate(
             (folder / "skipped.txt").write_text("\n".join(rows.origin.skipped) + "\n", encoding="utf-8")
         (folder / "metrics.json").write_text(record.to_json(), encoding="utf-8")
     return Report(record=record, folder=out)
-
-
-def write_for_paper(folder: Path, figures: Mapping[str, Figure], record: Record) -> list[str]:
-    """Write the tables in LaTeX, and the plots as PDF and SVG, in paper/; return the names of the files in the folder."""
-    (tables := folder / "paper" / "tables.tex").parent.mkdir()
-    tables.write_text(plots.new_environment(text=True).get_template("tables.tex").render(record=record), encoding="utf-8")
-    without_faces = {name: figure for name, figure in figures.items() if name not in SHEETS}
-    return [path.relative_to(folder).as_posix() for path in (tables, *plots.save_plots(without_faces, tables.parent))]
 
 
 def choose_split(data: FaceSet, split: str | None) -> tuple[FaceSet, str]:
@@ -268,14 +265,6 @@ def measure_gain(
         "seconds": augmented[1],  # making the views included
         "seconds_ratio": augmented[1] / plain[1],
     }
-
-
-def measure_worse(model: Classifier, faces: np.ndarray, targets: np.ndarray, tta: str, batch_size: int) -> Metrics:
-    """Measure the model on worse copies of up to MOST_WORSE faces."""
-    rows = np.sort(np.random.default_rng(0).permutation(len(faces))[:MOST_WORSE])
-    worse = worse_copies(faces[rows])
-    views, _ = predict_views(model, worse, tta, batch_size, predict_plain(model, worse, batch_size))
-    return measure(mean_over_views(views), targets[rows], model.labels)
 
 
 def measure_start(start: Classifier, rows: FaceSet, truth: np.ndarray, right: np.ndarray) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def draw_text(draw: ImageDraw.ImageDraw, x: float, baseline: float, text: Text, 
 
 def annotate(
     image: ImageSource,
-    predictions: Iterable[Prediction],
+    predictions: Prediction | Iterable[Prediction],
     enlarge: bool = True,
     text_size: float = 0.0,
     font: str | None = None,
@@ -123,7 +123,7 @@ def annotate(
     Raises:
         MienError: if the image cannot be read, there are no predictions, or the font cannot be used.
     """
-    if not (predictions := list(predictions)):
+    if not (predictions := [predictions] if isinstance(predictions, Prediction) else list(predictions)):
         raise MienError("There are no predictions to draw; mien.predict gives one at least for each image.")
     picture = Image.fromarray(read_image(image)).convert("RGB")
     zoom = max(1.0, _LOOK.smallest / max(picture.size)) if enlarge else 1.0

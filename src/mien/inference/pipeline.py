@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mien.errors import MienError, check_number, load_table
-from mien.images import ImageSource, is_image_name, prepare
+from mien.images import prepare
 from mien.inference.classifier import DEFAULT_MODEL, UNSURE, Classifier, Prior, open_classifier, usable_cores
 from mien.inference.detection import Detector, FaceCropper, overlaps
 from mien.inference.drawing import AnnotationWriter, choose_fonts
@@ -112,8 +112,7 @@ def predict(
         names = source if isinstance(source, list | tuple) else [source]
         writer = AnnotationWriter(Path(draw), font, [Path(name) for name in names if isinstance(name, str | Path)])
     rows = _predictions(pipeline.run(items, threads), TrackSmoother(smoothing) if track else None, writer)
-    is_photo = isinstance(source, ImageSource) and (not isinstance(source, str | Path) or is_image_name(str(source)))
-    return Predictions(rows, is_photo)
+    return Predictions(rows)
 
 
 def _predictions(
@@ -292,10 +291,7 @@ class TrackSmoother:
         self._videos: dict[str, Tracker] = {}  # the most recent last
 
     def update(self, rows: list[Prediction], view: np.ndarray | None = None) -> list[Prediction]:
-        """Return the rows of one image ordered by track, errors last; photos unchanged. A smaller frame number starts anew.
-
-        With the coarse views of frames, tracks end where another shot begins.
-        """
+        """Return the rows of one image ordered by track, errors last; photos unchanged. A cut ends tracks."""
         first = rows[0]
         if first.frame is None or first.time is None or (first.error and first.face is None):
             return rows

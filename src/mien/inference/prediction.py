@@ -162,6 +162,8 @@ class Prediction:
 
     def __getitem__(self, label: str) -> float:
         """Return the probability of a label, NaN without a face; a MienError suggests a similar label if there is none."""
+        if not isinstance(label, str):  # Python would iterate by numbers
+            raise TypeError("A prediction is indexed by the name of a label, such as face['happy'].")
         index = self.labels.index(label)
         return math.nan if self.probabilities is None else float(self.probabilities[index])
 
@@ -262,15 +264,15 @@ class Predictions(Iterator[Prediction]):
     """The result of `mien.predict`: predictions that are computed when they are asked for.
 
     Iteration keeps none of them, so memory does not grow with the input. An index, a slice, `to_df` or a notebook's display
-    computes and keeps what it needs, and iteration then starts with the first one again. `len` is known of a single photo, and
-    once all are computed and kept.
+    computes and keeps what it needs, and iteration then starts with the first one again. `len` is known once
+    all are computed.
 
     Raises:
         MienError: if predictions are asked for by index that were iterated before, and so are not kept.
     """
 
-    def __init__(self, rows: Generator[Prediction, None, None], is_photo: bool = False) -> None:
-        self._rows, self._is_photo = rows, is_photo
+    def __init__(self, rows: Generator[Prediction, None, None]) -> None:
+        self._rows = rows
         self._kept: list[Prediction] | None = None
         self._place, self._is_complete = 0, False
 
@@ -302,8 +304,6 @@ class Predictions(Iterator[Prediction]):
         return self._keep(index + 1 if isinstance(index, int) and index >= 0 else sys.maxsize)[index]
 
     def __len__(self) -> int:
-        if self._is_photo:
-            self._keep()
         if not self._is_complete:
             raise TypeError("The number of predictions is not known before all are computed; predictions[:] computes them.")
         return len(self._kept or ())
@@ -312,7 +312,7 @@ class Predictions(Iterator[Prediction]):
         return True
 
     def __repr__(self) -> str:
-        return f"Predictions({len(self._kept or ())} kept, {'all' if self._is_complete else 'not all'} computed)"
+        return f"Predictions({len(self._kept or ())} computed{'' if self._is_complete else ' so far'})"
 
     def _repr_html_(self) -> str | None:
         with suppress(MienError):  # without pandas, notebooks show the repr

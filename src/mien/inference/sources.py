@@ -302,13 +302,6 @@ def exists(path: Path) -> bool:
         return isinstance(problem, PermissionError)  # not a name that is too long
 
 
-def standard_input() -> BinaryIO:
-    """Open standard input without a buffer: a waiting thread would hold its lock, and Python aborts at exit without that."""
-    if sys.stdin is None:
-        raise MienError("Standard input is closed, so no paths can be read from it; leave it open, or name the photos.")
-    return io.FileIO(0, closefd=False)
-
-
 def read_paths(stream: BinaryIO, null: bool = False) -> Iterator[str]:
     """Read paths, one a line or, with `null`, up to a zero byte, each as soon as it is complete."""
     end, line = b"\0" if null else b"\n", bytearray()

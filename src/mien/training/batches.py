@@ -14,8 +14,7 @@ from torch import Tensor
 
 from mien.data.faceset import FaceSet, fits_in_memory
 from mien.errors import MienError
-from mien.training.plugins import call_own
-from mien.training.recipe import MISTAKES, Augmentation, Recipe
+from mien.training.recipe import MISTAKES, Augmentation, Recipe, call_own
 
 BLOCK, WINDOW = 256, 128  # consecutive rows, and blocks whose rows are shuffled, where faces do not fit into memory
 SIDES = 16  # that a blurred face is shrunk to: a matrix each, so that the size is drawn on the device

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from copy import deepcopy
 from dataclasses import asdict, replace
@@ -36,8 +36,7 @@ from mien.inference.classifier import Classifier
 from mien.labels import is_no_expression, label_changes, meaning
 from mien.training.batches import DeviceFaces, worsen
 from mien.training.networks import FaceNetwork, multiply_adds
-from mien.training.plugins import load_own, opened_callbacks
-from mien.training.recipe import FIRST_LINE, MISTAKES, Recipe, check_run_folder, load_recipe, shared_name
+from mien.training.recipe import FIRST_LINE, MISTAKES, Recipe, call_own, check_run_folder, load_own, load_recipe, shared_name
 from mien.training.run_folder import CHECKPOINTS, RunFolder, calibrate, export, training_priors, validation_rows
 from mien.training.task import ClassificationTask, spread_batch_norm
 from mien.training.transfer import Views, is_model, load_teachers, starting_model, starting_network, trained_run
@@ -60,7 +59,7 @@ def train(
     nodes: int = 1,
     is_first: bool = True,
     temperature: float | None = None,  # of a model without validation rows
-    callbacks: list[Any] | None = None,  # functions and loggers, or names of functions and classes
+    callbacks: list[Any] | None = None,  # functions of an epoch's figures, or their names
 ) -> Path:
     """Train on faces prepared by `arrange`, write the run folder if this process `is_first`, and return its model file."""
     where = choose_device(device)
@@ -77,7 +76,7 @@ def train(
     for how in (recipe.augmentation, recipe.balance.copies):
         if how.function:  # which fails now, and not after the folder is made
             worsen(torch.rand(2, recipe.channels, recipe.seen, recipe.seen), how)
-    for each in callbacks or ():  # the same for those that are misspelt
+    for each in callbacks or ():  # the same for a misspelt one
         load_own(each)
     if is_first:
         open_run_folder(out, resume, recipe, faces.split("train").fingerprint())
@@ -182,22 +181,15 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
     watched = "validation" if "validation" in faces.split_names else "seen"
     quiet, resumed, started = quiet or not run.writes, len(run.history), time.perf_counter()
     say(f"resuming after epoch {resumed}", quiet or not resumed)
-    boards = (
-        (SummaryWriter(out / "tensorboard"), opened_callbacks(callbacks or (), asdict(recipe)))
-        if run.writes
-        else (nullcontext(),) * 2
-    )
-    with _sigterm_like_ctrl_c(), boards[0] as board, boards[1] as watch:
+    with _sigterm_like_ctrl_c(), SummaryWriter(out / "tensorboard") if run.writes else nullcontext() as board:
         if board and not resumed:
             _, shown = task.augment(next(iter(task.start_epoch(0))))
             board.add_images("training faces", shown[:64].clamp(0, 1))
         while not run.is_complete:
-            busy = _train_epoch(run, quiet)
+            busy = _train_epoch(run, quiet, callbacks or ())
             row, done = run.history[-1], len(run.history)
             for name, value in row.items() if board else ():
                 board.add_scalar(name, value, done)  # type: ignore[union-attr]
-            if watch:
-                watch(row)
             seconds = round((time.perf_counter() - started) / (done - resumed) * (recipe.epochs - done))
             told = {"epochs": recipe.epochs, "left": tqdm.format_interval(seconds).removeprefix("0"), "watched": watched}
             best = " (best)" if run.chosen is row else ""
@@ -207,7 +199,7 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
         raise MienError("Training diverged: the validation loss is not a number; lower --recipe.optimizer.learning_rate.")
 
 
-def _train_epoch(run: RunFolder, quiet: bool) -> str:
+def _train_epoch(run: RunFolder, quiet: bool, callbacks: Iterable[Any]) -> str:
     """Train one epoch, validate, and write the files of the run; return how busy a GPU was."""
     task, epoch = run.task, len(run.history) + 1
     started = time.perf_counter()
@@ -220,7 +212,10 @@ def _train_epoch(run: RunFolder, quiet: bool) -> str:
     busy = "" if quiet else gpu_busy(task.train_faces.device)
     task.totals.tolist()  # waits for the device
     seconds = time.perf_counter() - started  # of training alone
-    run.add({"epoch": epoch, **task.validate(), "seconds": seconds, "images_per_second": task.images / seconds})
+    row = {"epoch": epoch, **task.validate(), "seconds": seconds, "images_per_second": task.images / seconds}
+    for each in callbacks if run.writes else ():  # before the epoch is kept: a resumed run trains it again, and tells it
+        call_own(each, row.copy())
+    run.add(row)
     return busy
 
 

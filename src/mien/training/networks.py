@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mien.errors import MienError, first_line, suggestion
-from mien.training.plugins import call_own
-from mien.training.recipe import MISTAKES, TIMM, Recipe
+from mien.training.recipe import MISTAKES, TIMM, Recipe, call_own
 
 # swish: Ramachandran et al., 2017; mish: Misra, 2019
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "swish": nn.SiLU, "mish": nn.Mish}
@@ -65,7 +64,7 @@ def head_of(network: nn.Module) -> nn.Module:
         head = get_classifier()  # a tuple for some of timm's networks
         return head if isinstance(head, nn.Module) else nn.ModuleList(head)
     layers = [module for module in network.modules() if list(module.parameters(recurse=False))]
-    return max(reversed(layers), key=lambda layer: isinstance(layer, nn.Linear))
+    return max(reversed(layers), key=lambda layer: isinstance(layer, nn.Linear), default=network)
 
 
 def six_conv(recipe: Recipe, classes: int) -> nn.Module:
@@ -266,6 +265,8 @@ def own_network(recipe: Recipe, classes: int) -> nn.Module:
     aliases = {"num_classes": classes, "in_channels": spec.channels, "in_chans": spec.channels, "spec": spec}
     network: nn.Module = call_own(recipe.network, known=spec._asdict() | aliases, **(recipe.network_options or {}))
     try:
+        if not list(network.parameters()):
+            raise ValueError("it has no weights to train")
         faces, count = torch.zeros(2, spec.channels, spec.size, spec.size), torch.export.Dim("faces", min=1)
         if (shape := network.eval()(faces).shape) != (2, classes):
             raise ValueError(f"it gives {tuple(shape)}")

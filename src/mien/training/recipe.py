@@ -1,10 +1,16 @@
 """Everything that determines the trained model: one frozen dataclass, one YAML file. Needs no torch."""
 
 import dataclasses
+import importlib
+import inspect
 import json
 import operator
 import os
+import pkgutil
+import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from inspect import formatannotation
 from pathlib import Path
@@ -12,7 +18,7 @@ from typing import Any, Literal, cast
 
 import yaml
 
-from mien.errors import MienError, full_name, in_plain_words, load_table, shortened, suggestion
+from mien.errors import MienError, first_line, full_name, in_plain_words, load_table, shortened, suggestion
 from mien.files import FileKind, check_place, sweep
 from mien.inference.model_file import ON_HUB, UNFINISHED
 from mien.inputs import LARGEST_YAML, parse_yaml, read_text, wrong_value
@@ -252,6 +258,33 @@ def check_folds(recipe: Recipe, processes: int) -> None:
     }
     if reasons := [why for name, why in MISTAKES["no folds"].items() if holds[name]]:
         raise MienError(f"--folds cannot be used with {reasons[0]}.")
+
+
+def load_own(name: str | Callable[..., Any]) -> Any:
+    """Import a user's function or class, module:name, also from the current folder; what is not a name is returned."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # the module may be a file of the user's, but hides no installed one
+    with _own_mistakes(name, "own name"):
+        return pkgutil.resolve_name(name) if isinstance(name, str) else name
+
+
+def call_own(name: str | Callable[..., Any], *arguments: Any, known: Mapping[str, Any] | None = None, **options: Any) -> Any:
+    """Call a user's function or class with those of the `known` values that it has parameters for."""
+    function = load_own(name)
+    with _own_mistakes(name, "own code"):
+        named = {key: known[key] for key in inspect.signature(function).parameters if key in known} if known else {}
+        return function(*arguments, **named, **options)
+
+
+@contextmanager
+def _own_mistakes(name: object, mistake: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as problem:  # whatever the module does
+        *_, line = traceback.extract_tb(problem.__traceback__)
+        is_own = line.filename not in (pkgutil.__file__, importlib.__file__, __file__) and not line.filename.startswith("<")
+        place = f", in line {line.lineno} of {line.filename}" if is_own else ""
+        raise MienError(MISTAKES[mistake].format(name, type(problem).__name__, first_line(problem), place)) from problem
 
 
 def recipe_names() -> list[str]:

@@ -148,8 +148,11 @@ def load_weights(network: nn.Module, file: Path, head: bool = True, first_head: 
     problems, loaded = [], set()
     for name, value in network.state_dict().items():
         found = given.get(name) if head or name not in in_head else None
-        if found is not None:
-            found = _adapt_channels(found[: len(value)] if name in in_head and first_head else found, value)
+        if found is not None and name in in_head and first_head:
+            found = found[: len(value)]
+        elif found is not None and found.ndim == value.ndim == 4 and {found.shape[1], value.shape[1]} == {1, 3}:
+            # a first convolution between one and three channels: answers for gray faces stay
+            found = found.float().sum(1, keepdim=True) if value.shape[1] == 1 else found.float().expand(-1, 3, -1, -1) / 3
         if found is not None and found.shape == value.shape:
             value.copy_(found)
             loaded.add(name)
@@ -171,13 +174,6 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
         return {name.removeprefix("network."): value for name, value in load_file(file).items()}  # a prefix in run folders
     except SafetensorError as problem:
         raise MienError(f"The weights in {file} cannot be read ({problem}); is the file whole?") from None
-
-
-def _adapt_channels(weight: Tensor, like: Tensor) -> Tensor:
-    """Adapt a first convolution between one and three channels so that answers for gray faces stay; other weights stay."""
-    if weight.ndim != 4 or like.ndim != 4 or {weight.shape[1], like.shape[1]} != {1, 3}:
-        return weight
-    return weight.float().sum(1, keepdim=True) if like.shape[1] == 1 else weight.float().expand(-1, 3, -1, -1) / 3
 
 
 def read_model_weights(file: Path, network: nn.Module) -> dict[str, Tensor]:

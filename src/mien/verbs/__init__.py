@@ -1,8 +1,7 @@
 """The verbs, the same in Python and on the command line: each reads its data, does the work and reports what it did."""
 
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mien.errors import MienError, progress, say
 
@@ -76,35 +75,34 @@ def read_data(data: "Data", size: int, channels: int, quiet: bool) -> "FaceSet":
     from mien.data.source import DataSource, as_source
     from mien.inference.detection import FaceCropper
 
-    if not isinstance(data, FaceSet | DataSource | str | Path):
-        data = faces_of_pairs(data, size, channels)
     if isinstance(data, FaceSet):
         for line in describe_groups(data):
             say(line, quiet)
         return data
-    source = as_source(data)
     with progress("faces", quiet=quiet) as bar:
-        faces = read_faces(source, size, channels, partial(show_progress, bar))
+
+        def show(done: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        if isinstance(data, DataSource | str | Path):
+            faces = read_faces(source := as_source(data), size, channels, show)
+        else:
+            faces, source = faces_of_pairs(data, size, channels), None
     if quiet:
         return faces
     counts = [(name, int((faces.splits == SPLITS.index(name)).sum())) for name in faces.split_names]
     splits = ", ".join("not divided" if name == "none" else f"{name} {count:,}" for name, count in counts)
-    say(f"reading {faces.origin.path} as {faces.origin.kind}: {len(faces):,} faces ({splits})")
+    say(f"reading {faces.origin.path or 'the data'} as {faces.origin.kind}: {len(faces):,} faces ({splits})")
     for line in (f"labels: {', '.join(faces.labels.names)}", *describe_groups(faces)):
         say(line)
     if all(name.isdecimal() for name in faces.labels):
         say('the labels are numbers; name them: --labels \'{"0": "neutral", ...}\'')
     if missed := faces.origin.without_face:
         say(f"no face was found in {len(missed):,}, left out: {', '.join(missed[:5])}{', ...' if len(missed) > 5 else ''}")
-    if source.detector == "none" and faces.sizes is not None and np.median(faces.sizes.min(axis=1)) >= LARGE:
+    if source and source.detector == "none" and faces.sizes is not None and np.median(faces.sizes.min(axis=1)) >= LARGE:
         cropper, rows = FaceCropper("yunet"), np.linspace(0, len(faces) - 1, min(SAMPLE, len(faces))).astype(int)
         crops = [cropper.largest(faces.images[row]) for row in rows]
         if np.median([0 if crop is None else len(crop) / faces.size for crop in crops]) < LOOSE:
             say("these look like photos, not like cropped faces: add --data.detector auto to find and crop the faces")
     return faces
-
-
-def show_progress(bar: Any, done: int, total: int | None) -> None:
-    """Show on an open bar how many of all faces or photos have been read."""
-    bar.total = total
-    bar.update(done - bar.n)

@@ -16,7 +16,7 @@ from mien.inference.output import SAFE_CSV, ResumeLog, Tally, check_out, check_p
 from mien.inference.pipeline import predict as classify_faces
 from mien.inference.prediction import Prediction
 from mien.inference.prefetch import deferred_interrupts
-from mien.inference.sources import camera_number, check_names, count_images, is_stream, listed, read_paths, standard_input
+from mien.inference.sources import camera_number, check_names, count_images, is_stream, listed, read_paths
 from mien.labels import LabelSet
 from mien.scaling import PART_SIZE, predict_on_ray, run_settings
 
@@ -80,7 +80,10 @@ def predict(
     labels, _ = opened.labels.merge(options.get("labels") or {})
     items: Any = source
     if "-" in source:
-        items = chain.from_iterable([read_paths(standard_input(), null) if name == "-" else [name] for name in source])
+        if sys.stdin is None:
+            raise MienError("Standard input is closed, so no paths can be read from it; leave it open, or name the photos.")
+        stream = io.FileIO(0, closefd=False)  # without a buffer: a waiting thread would hold its lock, and Python abort at exit
+        items = chain.from_iterable([read_paths(stream, null) if name == "-" else [name] for name in source])
     log = None
     if path is not None:
         if resume and path.exists() and not log_path(path).exists():

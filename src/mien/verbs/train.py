@@ -66,9 +66,8 @@ def train(
             all rows; all for the recipe's number of epochs.
         limit: use a part of the data, for a first try: a number of rows, or a share below 1 of them, drawn from each label and
             split alike.
-        callback: a function that is called after each epoch with its figures, a dict with the keys of log.csv, or the class of
-            a logger of Lightning, such as lightning.pytorch.loggers:WandbLogger, which also gets the recipe; module:name, or in
-            Python a function, or a list of functions and loggers. Can be repeated.
+        callback: a function that is called after each epoch with its figures, a dict with the keys of log.csv: module:name, or
+            in Python the function. Can be repeated.
 
     Returns:
         The report on the validation rows, or the folds, as in `out/report`; None in all but the first process of torchrun.
@@ -103,7 +102,7 @@ def train(
         faces = loop.arrange(recipe, limited(read, limit), for_folds=folds is not None)
     if first and faces.labels != read.labels:
         say(f"labels of the model: {', '.join(faces.labels)}", quiet)
-    held_out, callbacks = None, as_list(callback)
+    held_out, callbacks = None, list(callback) if isinstance(callback, list) else [callback] if callback else []
     if folds is None:
         loop.train(recipe, faces, out, resume, device, threads, quiet, devices, nodes, first, callbacks=callbacks)
     else:
@@ -180,7 +179,7 @@ def evaluate(
     if head is None:
         votes_are_targets = isinstance(data, DataSource) and data.votes is not None and data.votes_as != "beside"
         classifier = classifier.with_head("crowd" if votes_are_targets and "crowd" in classifier.heads else "label")
-    columns = as_list(by)
+    columns = [by] if isinstance(by, str) else list(by or ())
     if columns and isinstance(data, DataSource | str | Path):
         data = replace(as_source(data), columns=list(dict.fromkeys([*(as_source(data).columns or ()), *columns])))
     faces = limited(read_data(data, classifier.size, classifier.channels, quiet), limit)
@@ -196,11 +195,6 @@ def evaluate(
     )
     _say_written("report  ", out / "index.html", is_earlier, quiet)
     return report
-
-
-def as_list(given: Any) -> list[Any]:
-    """Return a list as it is, one thing as a list of it, and None as an empty list."""
-    return list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
 
 
 def _say_written(kind: str, out: Path, is_earlier: bool, quiet: bool) -> None:
