@@ -146,13 +146,13 @@ def test_ten_thousand_images_of_one_name_are_named_in_no_time(tmp_path):
 
 def test_the_folders_below_a_named_one_are_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    roots = [Path("photos"), Path("photos/deep.zip"), Path("else")]
+    roots = [Path("photos"), Path("else")]
     drawn = AnnotationWriter(Path("drawn"), roots=roots)
-    for name in ("photos/a.png", "photos/june/a.png", "photos/deep.zip/in/b.png", "else/june/a.png", "alone/c.png", "d.png"):
+    for name in ("photos/a.png", "photos/june/a.png", "else/june/a.png", "alone/c.png", "d.png"):
         drawn.add(IMAGE, [Prediction(name, FER2013)])
     drawn.close()
     found = sorted(path.relative_to("drawn").as_posix() for path in Path("drawn").rglob("*.png"))
-    assert found == ["a.png", "c.png", "d.png", "deep.zip/in/b.png", "june/a-2.png", "june/a.png"]
+    assert found == ["a.png", "c.png", "d.png", "june/a-2.png", "june/a.png"]
 
 
 def test_a_video_in_a_folder_and_its_plot_lie_side_by_side(tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 """A run is resumed exactly as it began, or not at all."""
 
 import inspect
-import io
+import os
 import shutil
 
 import numpy as np
@@ -166,20 +166,33 @@ def test_an_output_that_was_changed_since_is_not_replaced(photos, model, tmp_pat
     assert out.read_text().endswith("my own remark\n")
 
 
-def test_paths_from_standard_input_are_all_named_again(photos, model, tmp_path, stop, capsys, monkeypatch):
+@pytest.fixture
+def give(tmp_path):
+    """Give names on standard input."""
+    before = os.dup(0)
+
+    def given(names):
+        (tmp_path / "names.txt").write_text("\n".join(names))
+        file = os.open(tmp_path / "names.txt", os.O_RDONLY)
+        os.dup2(file, 0)
+        os.close(file)
+
+    yield given
+    os.dup2(before, 0)
+    os.close(before)
+
+
+def test_paths_from_standard_input_are_all_named_again(photos, model, tmp_path, stop, capsys, give):
     out = tmp_path / "rows.csv"
     paths = [str(path) for path in sorted(photos.iterdir())]
     from_input = ["predict", "-", "--faces", "--model", str(model), "--out", str(out)]
 
-    def given(names):
-        monkeypatch.setattr(module, "standard_input", lambda: io.BytesIO("\n".join(names).encode()))
-
-    given(paths)
+    give(paths)
     stop(from_input)
-    given(paths[2:])
+    give(paths[2:])
     assert main([*from_input, "--resume"]) == 2
     assert f"also has the input {paths[0]!r}" in capsys.readouterr().err
     assert not out.exists()
-    given(paths)
+    give(paths)
     assert main([*from_input, "--resume"]) == 0
     assert len(out.read_text().splitlines()) == COUNT + 1

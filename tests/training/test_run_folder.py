@@ -24,11 +24,11 @@ def stopped(tmp_path_factory, drawn):
         train(recipe, drawn, out / "whole", threads=1, quiet=True)
         real, epochs = loop._train_epoch, []
 
-        def stop_at_the_third(run, quiet):
+        def stop_at_the_third(run, quiet, *callbacks):
             epochs.append(1)
             if len(epochs) == 3:
                 raise KeyboardInterrupt
-            return real(run, quiet)
+            return real(run, quiet, *callbacks)
 
         patch.setattr(loop, "_train_epoch", stop_at_the_third)
         with pytest.raises(KeyboardInterrupt):

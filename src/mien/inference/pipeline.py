@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mien.errors import MienError, check_number, load_table
+from mien.files import named_files
 from mien.images import prepare
 from mien.inference.classifier import DEFAULT_MODEL, UNSURE, Classifier, Prior, open_classifier, usable_cores
 from mien.inference.detection import Detector, FaceCropper, overlaps
@@ -109,8 +110,7 @@ def predict(
     writer = None
     if draw is not None:
         choose_fonts(pipeline.classifier.labels.names, font)  # a font that cannot be used is reported before the work
-        names = source if isinstance(source, list | tuple) else [source]
-        writer = AnnotationWriter(Path(draw), font, [Path(name) for name in names if isinstance(name, str | Path)])
+        writer = AnnotationWriter(Path(draw), font, [path for path in named_files(source) if path.is_dir()])
     rows = _predictions(pipeline.run(items, threads), TrackSmoother(smoothing) if track else None, writer)
     return Predictions(rows)
 
