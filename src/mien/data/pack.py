@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any, TypeVar
 
 import numpy as np
@@ -34,7 +33,7 @@ _DTYPES = {"U8": np.uint8, "U32": np.uint32, "F32": np.float32}  # by their name
 _METADATA = {"mien.format", "mien.labels", "mien.origin", "mien.stamp"}
 _CHECKSUM = "mien.checksum"
 _BLOCK = 4096  # the header fills whole blocks, so that the images begin at a page
-_CHECKSUM_ROOM = 100  # bytes of the header for the checksum and its own length
+_TENSOR_ROOM = 2048  # bytes of the header for the tensors: eight of at most 200
 _NAMED = 5  # bad rows named in the message; if there are more, all are listed in a file
 _THREADS = min(8, os.cpu_count() or 1)
 
@@ -54,12 +53,14 @@ def write_pack(
     shape = (size, size) if channels == 1 else (size, size, 3)
     metadata = {"mien.format": FORMAT, "mien.labels": json.dumps(list(rows.labels))}
     metadata |= {"mien.origin": json.dumps({"kind": rows.kind, "path": source}), "mien.stamp": stamp}
+    start = -(-(len(json.dumps(metadata)) + _TENSOR_ROOM) // _BLOCK) * _BLOCK
 
     def write(part: Path) -> None:
         known = np.eye(len(rows.labels) + 1, len(rows.labels), dtype="<f4")  # the last row: nothing is known
         table = {name: bytearray() for name in _COLUMNS}  # objects would take ten times as much
         ids, columns, bad, has_votes = list[bytes](), list[Mapping[str, str]](), list[str](), False
-        with TemporaryFile(dir=part.parent) as unsorted, part.open("wb") as file:
+        with part.open("wb") as file:
+            file.seek(start)
             work = partial(_decode, size=size, channels=channels, crop=crop)
             # 32 at a time: passing on a single one costs more than decoding it
             for done, item in enumerate(in_threads(work, rows.rows, 32), start=1):
@@ -69,7 +70,7 @@ def write_pack(
                     bad.append(f"{item.place}: {item.reason}")
                     continue
                 row, image, original = item
-                unsorted.write(np.ascontiguousarray(image).data)
+                file.write(np.ascontiguousarray(image).data)
                 for name, shares in (("targets", row.target), ("votes", row.votes)):
                     shares = known[-1 if shares is None else shares] if not isinstance(shares, np.ndarray) else shares
                     table[name] += shares.tobytes()
@@ -78,27 +79,28 @@ def write_pack(
                 ids.append(row.id.encode(errors="backslashreplace"))
                 columns.append(row.columns)
                 has_votes |= row.votes is not None
-            _check(len(ids), bad, rows.kind, path, skip_bad, source)
-            order = np.argsort(np.frombuffer(table["splits"], np.uint8), kind="stable")
-            images = np.memmap(unsorted, np.uint8, "r", shape=(len(order), *shape))
-            tensors: dict[str, np.ndarray] = {"images": images}
-            for name in (name for name in table if has_votes or name != "votes"):
-                tensors[name] = np.frombuffer(table[name], _COLUMNS[name]).reshape(len(order), -1)[order]
-            tensors["splits"] = tensors["splits"][:, 0]
-            tensors["ids"] = np.array(ids, dtype=bytes)[order].view(np.uint8).reshape(len(order), -1)
-            if names := list(dict.fromkeys(name for each in order for name in columns[each])):
-                cells = {name: [columns[each].get(name, "") for each in order] for name in names}
-                tensors["columns"] = np.frombuffer(json.dumps(cells).encode(), np.uint8)
-            tensors["skipped"] = np.frombuffer(json.dumps(bad).encode(), np.uint8)
-            header, end = dict[str, Any](__metadata__=metadata), 0
+        _check(len(ids), bad, rows.kind, path, skip_bad, source)
+        order = np.argsort(np.frombuffer(table["splits"], np.uint8), kind="stable")
+        if (np.diff(order) != 1).any():
+            write_whole(part, lambda ordered: _copy_images(part, ordered, start, order, shape))
+        tensors: dict[str, np.ndarray] = {"images": np.memmap(part, np.uint8, "r", start, (len(order), *shape))}
+        for name in (name for name in table if has_votes or name != "votes"):
+            tensors[name] = np.frombuffer(table[name], _COLUMNS[name]).reshape(len(order), -1)[order]
+        tensors["splits"] = tensors["splits"][:, 0]
+        tensors["ids"] = np.array(ids, dtype=bytes)[order].view(np.uint8).reshape(len(order), -1)
+        if names := list(dict.fromkeys(name for each in order for name in columns[each])):
+            cells = {name: [columns[each].get(name, "") for each in order] for name in names}
+            tensors["columns"] = np.frombuffer(json.dumps(cells).encode(), np.uint8)
+        tensors["skipped"] = np.frombuffer(json.dumps(bad).encode(), np.uint8)
+        header, end = dict[str, Any](__metadata__=metadata), 0
+        with part.open("r+b") as file:
+            file.seek(0, os.SEEK_END)
             for name, tensor in tensors.items():
                 code = f"{tensor.dtype.kind.upper()}{8 * tensor.itemsize}"
                 begin, end = end, end + tensor.nbytes
                 header[name] = {"dtype": code, "shape": tensor.shape, "data_offsets": [begin, end]}
-            start = -(-(len(json.dumps(header)) + _CHECKSUM_ROOM) // _BLOCK) * _BLOCK
-            file.seek(start)
-            file.writelines(images[row].data for row in order)
-            file.writelines(np.ascontiguousarray(tensor).data for name, tensor in tensors.items() if name != "images")
+                if name != "images":
+                    file.write(np.ascontiguousarray(tensor).data)
             file.flush()
             header["__metadata__"] = {**metadata, _CHECKSUM: _checksum(part, header, start)}
             file.seek(0)
@@ -156,6 +158,13 @@ def _check(good: int, bad: list[str], kind: str, path: Path, skip_bad: bool, sou
         raise MienError(f"{len(bad)} of {every} images cannot be read: {text}. {advice}")
     if not good:
         raise MienError(f"There are no rows in {source or 'the source'}, read as {kind}; check that it is the right path.")
+
+
+def _copy_images(source: Path, into: Path, start: int, order: np.ndarray, shape: tuple[int, ...]) -> None:
+    images = np.memmap(source, np.uint8, "r", start, (len(order), *shape))
+    with into.open("wb") as file:
+        file.seek(start)
+        file.writelines(images[row].data for row in order)
 
 
 def open_pack(path: Path) -> FaceSet:
