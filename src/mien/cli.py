@@ -14,7 +14,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn, get_origin
@@ -163,9 +162,7 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
         if "" in (named if isinstance(named, list) else [named]):
             raise MienError(f"{parser.positional.name.upper()} is empty; give it a path or a name.")
     if recipe is not None:
-        if (own := values["recipe"]).network != recipe.network and own.network_options == recipe.network_options:
-            own = replace(own, network_options=None)  # those of the recipe are for its network
-        values["recipe"] = describe_overrides(own, recipe, path.stem)
+        values["recipe"] = describe_overrides(values["recipe"], recipe, path.stem)
     if "command" in parameters and values["out"] is not None:
         # a resumed run gives the same result as an unbroken one, so the noted command is one that works on its own
         values["command"] = shlex.join(["mien", verb, *(word for word in words if word != "--resume")])

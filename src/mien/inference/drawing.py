@@ -108,7 +108,7 @@ def annotate(
     text_size: float = 0.0,
     font: str | None = None,
 ) -> Image.Image:
-    """Draw the boxes and labels of predictions, or "no face", on a copy of an image.
+    """Draw the boxes and labels of predictions, or "no face", on a copy of an image: an RGB picture, which notebooks show.
 
     Args:
         image: the image that was predicted: a path, bytes, a Pillow image, or an array (H, W) or (H, W, 3).
@@ -116,9 +116,6 @@ def annotate(
         enlarge: enlarge small images, so that labels have room.
         text_size: height of the text in pixels; 0 for one by the size of the faces.
         font: a font file for the labels; by default one that has their letters.
-
-    Returns:
-        An RGB picture, which notebooks show, and whose `save` writes a file.
 
     Raises:
         MienError: if the image cannot be read, there are no predictions, or the font cannot be used.

@@ -265,10 +265,7 @@ class Predictions(Iterator[Prediction]):
 
     Iteration keeps none of them, so memory does not grow with the input. An index, a slice, `to_df` or a notebook's display
     computes and keeps what it needs, and iteration then starts with the first one again. `len` is known once
-    all are computed.
-
-    Raises:
-        MienError: if predictions are asked for by index that were iterated before, and so are not kept.
+    all are computed. To ask by index for what was iterated before, and so is not kept, is a MienError.
     """
 
     def __init__(self, rows: Generator[Prediction, None, None]) -> None:

@@ -324,8 +324,6 @@ def _load(path: Path, above: tuple[Path, ...] = ()) -> Recipe:
             raise MienError(MISTAKES["extends"].format(path))
         base_path = recipe_path(path.parent / name if name.lower().endswith((".yaml", ".yml")) else name)
         base = _load(base_path, (*above, path.resolve()))  # first, so that its mistakes are reported as its own
-        if content.get("network", base.network) != base.network:
-            base = dataclasses.replace(base, network_options=None)  # those of the base are for its network
     try:
         recipe = recipe_from_dict(content, base)
     except MienError as problem:
@@ -377,7 +375,9 @@ def flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def describe_overrides(recipe: Recipe, base: Recipe, name: str) -> Recipe:
-    """Set the description to the base recipe's name and the changed keys, unless the recipe has its own description."""
+    """Describe a recipe by its base's name and the changed keys, and drop the options of a network that is another one."""
+    if recipe.network != base.network and recipe.network_options == base.network_options:
+        recipe = dataclasses.replace(recipe, network_options=None)  # those of the base are for its network
     if recipe.description != base.description:
         return recipe
     before, now = (dict(flat(dataclasses.asdict(each))) for each in (base, recipe))
