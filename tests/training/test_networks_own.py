@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import mien
 from mien.cli import main
@@ -146,11 +147,11 @@ def test_an_augmentation_of_the_user_changes_the_training_faces_on_the_device(mo
         train("mynets:shrink")
     with pytest.raises(MienError, match=r"mynets:as_array must return faces as a torch.Tensor of .*, not a ndarray"):
         train("mynets:as_array")
-    with pytest.raises(MienError, match=r"mynets:fail cannot be used \(TypeError: .*, in line \d+ of .*mynets.py\)"):
+    with pytest.raises(MienError, match=r"mynets:fail failed \(TypeError: .*, in line \d+ of .*mynets.py\)"):
         train("mynets:fail")
     assert not any(Path(name).exists() for name in ("shrink", "as_array", "fail"))  # said before the folder is made
     copies = replace(recipe.balance, copies=replace(recipe.balance.copies, function="mynets:fail"))
-    with pytest.raises(MienError, match="mynets:fail cannot be used"):
+    with pytest.raises(MienError, match="mynets:fail failed"):
         mien.train(replace(recipe, balance=copies), drawn, Path("copies"), threads=1, quiet=True)
     assert not Path("copies").exists()
 
@@ -166,18 +167,25 @@ def test_the_options_of_the_recipes_network_are_left_out_for_another_one(faces, 
 
 
 @pytest.mark.slow
-def test_the_code_of_the_documentation_runs(faces, quick, tmp_path):
+def test_the_code_of_the_documentation_runs(faces, quick, tmp_path, capsys):
     page = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
-    network, augmentation, dataset = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    for code in (network, augmentation):
+    network, augmentation, dataset, callback, _, logger = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    for code in (network, augmentation, callback):
         Path(code.partition(".py")[0].removeprefix("# ") + ".py").write_text(code)
     del sys.modules["mynets"]
-    flags = ["--recipe.network", "mynets:Net", "--recipe.network_options", '{"width": 48}']
+    flags = ["--recipe.network", "mynets:Net", "--recipe.network_options", '{"width": 48}', "--callback", "notify:note"]
     flags += ["--recipe.augmentation.function", "myaugment:posterize"]
     assert main(["train", "mien-s", "--data", str(faces), "--out", "runs/first", *flags, *quick]) == 0
-    shutil.copytree(faces / "train", "faces")
+    for split, name in (("train", "faces"), ("train", "train"), ("validation", "val")):
+        shutil.copytree(faces / split, name)
+    for label, name in (("happy", "a.jpg"), ("sad", "b.jpg")):
+        Image.open(next(Path("faces", label).iterdir())).save(name)
     exec(compile(dataset, "plugins.md", "exec"), {})
     assert mien.Classifier("runs/mine").labels == mien.Classifier("runs/first").labels
+    assert len(mien.evaluate("runs/split", data=[("a.jpg", "happy"), ("b.jpg", "sad")], out="again").metrics.labels) == 7
+    shutil.rmtree("runs/mine")
+    exec(compile(logger, "plugins.md", "exec"), {"mien": mien})
+    assert next(Path("logs").rglob("metrics.csv")).read_text().count("\n") > 2
 
 
 def test_a_function_without_a_signature_can_be_an_augmentation():

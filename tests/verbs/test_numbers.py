@@ -57,6 +57,7 @@ def calls(tmp_path_factory):
         "Classifier.classify": lambda **given: model.classify(np.zeros((48, 48), np.uint8), **given),
         "Classifier.predict_proba": lambda **given: model.predict_proba(faces.images, **given),
         "Classifier.with_prior": lambda **given: model.with_prior(**given),
+        "annotate": lambda **given: mien.annotate(photo, mien.predict(photo, model=model), **given),
         "explain": lambda **given: mien.explain(photo, folder / "out.png", **given),
         "predict": lambda **given: list(mien.predict(photo, model=model, **given)),
         "Recipe": lambda **given: Recipe(**given),

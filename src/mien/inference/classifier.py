@@ -111,7 +111,8 @@ class Classifier:
             values = {key: _metadata_value(self.metadata, key) for key in TABLES["fields"]}
             if values["heads"] != list(self.heads):
                 raise ValueError(f"heads {values['heads']} in format {version}")
-            self.labels = self._file_labels = LabelSet(values["labels"])
+            self.labels: LabelSet = LabelSet(values["labels"])
+            self._file_labels = self.labels
             self.size: int = values["size"]
             self.channels: int = values["channels"]
             self.parameters: int = values["parameters"]

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import ExifTags, Image, ImageDraw, ImageFont, features
 
-from mien.errors import LOGGER, MienError, load_table
+from mien.errors import LOGGER, MienError, check_number, load_table
 from mien.files import DRAWN, identity, sweep, write_whole
 from mien.images import ImageSource, read_image
 from mien.inference.prediction import Prediction
@@ -120,6 +120,7 @@ def annotate(
     Raises:
         MienError: if the image cannot be read, there are no predictions, or the font cannot be used.
     """
+    check_number("The text size", text_size, 0, 1000, whole=False)
     if not (predictions := [predictions] if isinstance(predictions, Prediction) else list(predictions)):
         raise MienError("There are no predictions to draw; mien.predict gives one at least for each image.")
     picture = Image.fromarray(read_image(image)).convert("RGB")

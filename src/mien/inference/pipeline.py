@@ -221,8 +221,7 @@ def smooth(before: np.ndarray, now: np.ndarray, elapsed: float, time_constant: f
 def coarse_view(image: np.ndarray) -> np.ndarray:
     """Reduce a frame to the means of 8 by 8 fields, float32 (8, 8), from 64 of the pixels of each."""
     rows, columns = (np.linspace(0, side - 1, 64).astype(int) for side in image.shape[:2])
-    pixels = image[np.ix_(rows, columns)].reshape(8, 8, 8, 8, -1)
-    return np.asarray(pixels.mean(axis=(1, 3, 4), dtype=np.float32))
+    return np.asarray(image[np.ix_(rows, columns)].reshape(8, 8, 8, 8, -1).mean(axis=(1, 3, 4), dtype=np.float32))
 
 
 def is_cut(before: np.ndarray, now: np.ndarray) -> bool:
