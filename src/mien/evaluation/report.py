@@ -128,11 +128,11 @@ def evaluate(
         (folder / "index.html").write_text(render(record, figures, model.metadata.get("mien.recipe")), encoding="utf-8")
         (folder / "confusion.png").write_bytes(plots.as_png(figures["confusion"]))
         columns = {"id": map(rows.id, range(len(rows))), "true": names[truth], "predicted": names[probabilities.argmax(axis=1)]}
-        shares = zip(names, np.char.mod("%.6f", probabilities.T), strict=True)
-        columns |= {f"probability_{name}": column for name, column in shares}
+        columns |= {f"probability_{name}": map("{:.6f}".format, probabilities[:, label]) for label, name in enumerate(names)}
         columns |= {"copy_in_training": copies and copies[1], "group": rows.groups, "fold": folds and folds[0]}
         columns = {name: column for name, column in columns.items() if column is not None}
-        write_rows(folder / "predictions.csv", (columns, *zip(*columns.values(), strict=True)))
+        lines = (row for part in ([columns], zip(*columns.values(), strict=True)) for row in part)  # one at a time
+        write_rows(folder / "predictions.csv", lines)
         if rows.origin.skipped:
             (folder / "skipped.txt").write_text("\n".join(rows.origin.skipped) + "\n", encoding="utf-8")
         (folder / "metrics.json").write_text(record.to_json(), encoding="utf-8")
