@@ -22,6 +22,8 @@ BAD_YAML = {
     "digits": ("seed: " + "9" * 5000, "digits"),
     "a key twice": ("epochs: 3\nepochs: 4\n", "in line 2: the key epochs occurs twice"),
     "an inner key twice": ("optimizer: {name: sgd, name: adam}", "the key name occurs twice"),
+    "a key twice after a list": ("? [a]\n: 1\nb: 1\nb: 2\n", "in line 4: the key b occurs twice"),
+    "many keys": ("".join(f"k{n}: 1\n" for n in range(7000)) + "k3: 1", "in line 7001: the key k3 occurs twice"),
     "no date": ("a: 2020-99-99", "month must be"),
     "Python": ("a: !!python/object/apply:os.system [true]", "could not determine a constructor"),
     "no truth": ("a: !!bool maybe", "not valid YAML"),

@@ -194,6 +194,11 @@ def csv_rows(path: Path, name: str) -> Iterator[tuple[int, list[str]]]:
 
 
 class _Loader(yaml.SafeLoader):
+    def __init__(self, text: str) -> None:
+        if len(text) > LARGEST_YAML:
+            raise yaml.YAMLError(f"it has more than {LARGEST_YAML:,} characters")
+        super().__init__(text)
+
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):  # a few could stand for endless values
             raise yaml.MarkedYAMLError(problem="aliases (*name) are not read", problem_mark=self.peek_event().start_mark)  # type: ignore[no-untyped-call]
@@ -201,25 +206,22 @@ class _Loader(yaml.SafeLoader):
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for number, name in enumerate(names):
-            if name in names[:number]:
-                mark = node.value[number][0].start_mark
-                raise yaml.MarkedYAMLError(problem=f"the key {name} occurs twice", problem_mark=mark)
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value} occurs twice", problem_mark=key.start_mark)
+            seen.add(key.value)
         return node
 
 
 def check_yaml(text: str) -> None:
     """Raise a yaml.YAMLError for YAML that is too long, or has aliases or a key that occurs twice, without loading it."""
-    if len(text) > LARGEST_YAML:
-        raise yaml.YAMLError(f"it has more than {LARGEST_YAML:,} characters")
     yaml.compose(text, _Loader)
 
 
 def parse_yaml(text: str, name: str) -> dict[Any, Any]:
-    """Parse a YAML mapping, which `check_yaml` accepts."""
+    """Parse a YAML mapping that `check_yaml` would accept."""
     try:
-        check_yaml(text)
         content = yaml.load(text, _Loader)
     except Exception as problem:  # of numbers with thousands of digits, and impossible dates, too
         mark = getattr(problem, "problem_mark", None)

@@ -251,9 +251,8 @@ class FaceSet:
             raise MienError(f"Cannot carve rows of {source!r} into {into!r}; name one of {', '.join(others)}.")
         whole = isinstance(amount, (int, np.integer)) and not isinstance(amount, bool)
         if not (whole or isinstance(amount, (float, np.floating))) or not (1 <= amount < 2**63 if whole else 0 < amount < 1):
-            raise MienError(
-                f"Carve a whole number of rows per label or a share between 0 and 1, not {shortened(amount, form=repr)}."
-            )
+            given = shortened(amount, form=repr)
+            raise MienError(f"Carve a whole number of rows per label or a share between 0 and 1, not {given}.")
         check_number("The seed", seed, 0, 1e18)
         random, splits, classes = np.random.default_rng(seed), np.array(self.splits), self.classes
         for label, name in enumerate(self.labels.names):

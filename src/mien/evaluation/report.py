@@ -131,8 +131,8 @@ def evaluate(
         columns |= {f"probability_{name}": map("{:.6f}".format, probabilities[:, label]) for label, name in enumerate(names)}
         columns |= {"copy_in_training": copies and copies[1], "group": rows.groups, "fold": folds and folds[0]}
         columns = {name: column for name, column in columns.items() if column is not None}
-        lines = (row for part in ([columns], zip(*columns.values(), strict=True)) for row in part)  # one at a time
-        write_rows(folder / "predictions.csv", lines)
+        table = (row for part in ([columns], zip(*columns.values(), strict=True)) for row in part)
+        write_rows(folder / "predictions.csv", table)
         if rows.origin.skipped:
             (folder / "skipped.txt").write_text("\n".join(rows.origin.skipped) + "\n", encoding="utf-8")
         (folder / "metrics.json").write_text(record.to_json(), encoding="utf-8")

@@ -91,9 +91,8 @@ def predict(
         those of a video by track.
 
     Raises:
-        MienError: at once, if there is nothing at the path, the model or the detector cannot be opened, the model has no such
-            head, the prior is unknown, a number is out of range, the folder cannot be created or contains inputs, or the font
-            cannot be used.
+        MienError: at once, if there is nothing at the path, the model, the detector or the font cannot be used, the head or the
+            prior is unknown, a number is out of range, or the folder cannot be created or contains inputs.
     """
     if threads is not None:
         check_number("The number of threads", threads, 0)
@@ -111,8 +110,7 @@ def predict(
     if draw is not None:
         choose_fonts(pipeline.classifier.labels.names, font)  # a font that cannot be used is reported before the work
         writer = AnnotationWriter(Path(draw), font, [path for path in named_files(source) if path.is_dir()])
-    rows = _predictions(pipeline.run(items, threads), TrackSmoother(smoothing) if track else None, writer)
-    return Predictions(rows)
+    return Predictions(_predictions(pipeline.run(items, threads), TrackSmoother(smoothing) if track else None, writer))
 
 
 def _predictions(

@@ -187,6 +187,7 @@ def predict_on_ray(source: list[str], out: str | None, options: dict[str, Any], 
     for name in ("null", "csv_safe", "engine"):
         if flags.pop(name) is True:
             raise MienError(f"--{name.replace('_', '-')} is not for --engine ray, which writes Parquet.")
+    del flags["quiet"]  # which is for the counts at the end
     if flags.pop("format") not in (None, "parquet"):
         raise MienError("--engine ray writes Parquet; leave out --format.")
     if out is None:

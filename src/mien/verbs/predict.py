@@ -63,7 +63,7 @@ def predict(
         **options: see `mien.predict`.
     """
     if engine == "ray":
-        return _conclude(predict_on_ray(**{name: value for name, value in locals().items() if name != "quiet"}), quiet)
+        return _conclude(predict_on_ray(**locals()), quiet)
     path = None if out is None else check_out(out, source, model, detector)
     form = choose_format(format, path)
     if form == "parquet":
@@ -93,8 +93,7 @@ def predict(
         if resume:
             items = listed(items, options.get("every", 1), log.skip, fetch)
     rows = classify_faces(items, opened, detector, fetch=fetch, **options)
-    bar = progress("images", quiet=quiet or (log is None and sys.stdout.isatty()))
-    with deferred_interrupts(), closing(rows), bar:
+    with deferred_interrupts(), closing(rows), progress("images", quiet=quiet or (log is None and sys.stdout.isatty())) as bar:
         if not bar.disable and "-" not in source and not resume:
             counts = [count_images(name, options.get("every", 1)) for name in source]
             bar.total = sum(counts) if all(counts) else None
