@@ -34,7 +34,7 @@ HEADER = ["stage", "cores", "faces", "CPU time", "a face", "time", "memory", "sl
 
 def generate(count: int) -> Iterator[Row]:
     """Generate rows: a drawn face of one of seven labels, shifted, in random light, under a random smooth pattern."""
-    drawn = draw_faces(12)
+    drawn = draw_faces(max(12, count // 2500))  # the people grow with the faces, as in real data
     enlarge = np.maximum(0, 1 - np.abs(np.linspace(0, 11, 48)[:, None] - np.arange(12))).astype(np.float32)  # (48, 12)
     for start in range(0, count, CHUNK):
         random, here = np.random.default_rng([7, start]), min(CHUNK, count - start)

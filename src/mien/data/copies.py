@@ -48,9 +48,8 @@ def find_copies(images: np.ndarray) -> Copies:
     """Find copies among images (N, H, W) or (N, H, W, 3), uint8: the same photograph, maybe edited or mirrored (near ones)."""
     original = exact_originals(images)
     pairs, shifts, is_mirrored = _resembling(images, original, VALUES.resembling)
-    difference = np.empty(len(pairs), dtype=np.float32)
-    for part, (first, second) in _in_pairs(images, pairs, is_mirrored):
-        difference[part] = _difference(first, second, shifts[part])
+    parts = [_difference(first, second, shifts[part]) for part, (first, second) in _in_pairs(images, pairs, is_mirrored)]
+    difference = np.concatenate([np.empty(0, dtype=np.float32), *parts])
     order = np.argsort(-difference, kind="stable")
     order = order[difference[order] <= SAME_PHOTO]
     return Copies(original, pairs[order], difference[order], is_mirrored[order], _joined(original, pairs[order]))
@@ -181,19 +180,22 @@ def _in_pairs(images: np.ndarray, pairs: np.ndarray, is_mirrored: np.ndarray) ->
 
 
 def _details(gray: np.ndarray) -> np.ndarray:
-    """Keep what lies between two blurs, of images (..., height, width)."""
+    """Keep what lies between two blurs, of images (..., size, size)."""
     from scipy.ndimage import gaussian_filter
 
-    return np.asarray(gaussian_filter(gray, VALUES.fine, axes=(-2, -1)) - gaussian_filter(gray, VALUES.coarse, axes=(-2, -1)))
+    # a product with the filtered identity gives what the filter gives, in a third of its time
+    fine, coarse = (gaussian_filter(np.float32(np.eye(gray.shape[-1])), blur, axes=0) for blur in (VALUES.fine, VALUES.coarse))
+    return np.asarray(fine @ gray @ fine.T - coarse @ gray @ coarse.T)
 
 
 def _detail_correlation(gray: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Correlate the details of faces (P, SIDE, SIDE) and others at the best shift: (P,), -1 to 1, and shifts (P, 2)."""
-    middle = _details(gray)[:, SHIFT:-SHIFT, SHIFT:-SHIFT]
+    middle, details = _details(gray)[:, SHIFT:-SHIFT, SHIFT:-SHIFT], _details(other)
     middle = middle - middle.mean(axis=(1, 2), keepdims=True)
-    windows = np.lib.stride_tricks.sliding_window_view(_details(other), middle.shape[1:], axis=(1, 2))
+    windows = np.lib.stride_tricks.sliding_window_view(details, middle.shape[1:], axis=(1, 2))
     # the middle has mean 0, so the window's mean matters only for its length
-    squares = np.einsum("nabij,nabij->nab", windows, windows) - windows.sum(axis=(3, 4)) ** 2 / middle[0].size
+    sums = np.lib.stride_tricks.sliding_window_view(np.eye(SIDE, dtype=np.float32), middle.shape[1], axis=0).sum(axis=2)
+    squares = sums @ details**2 @ sums.T - (sums @ details @ sums.T) ** 2 / middle[0].size
     scale = np.sqrt(np.einsum("nij,nij->n", middle, middle)[:, None, None] * np.maximum(squares, 0))
     likeness = np.einsum("nij,nabij->nab", middle, windows) / np.where(scale > 0, scale, np.inf)
     places = likeness.reshape(len(gray), -1).argmax(axis=1)

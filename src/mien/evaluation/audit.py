@@ -219,10 +219,7 @@ def _gradient_histograms(gray: np.ndarray) -> np.ndarray:
     shares = (strength * np.maximum(0, 1 - np.minimum(each, BINS - each)) for each in apart)
     pixel = np.arange(16)  # of a row or column of a block
     cells = np.maximum(0, 1 - np.abs((pixel + 0.5) / 8 - 0.5 - [[0], [1]])) * np.exp(-((pixel - 8) ** 2) / 32)  # (2, 16)
-    weights = np.zeros((5, 2, SIDE), dtype=np.float32)
-    for block, rows in enumerate(weights):
-        rows[:, 8 * block : 8 * block + 16] = cells
-    flat = weights.reshape(-1, SIDE)
+    flat = np.concatenate([np.pad(cells, ((0, 0), (8 * row, SIDE - 16 - 8 * row))) for row in range(5)], dtype=np.float32)
     blocks = np.stack([flat @ each @ flat.T for each in shares], axis=-1).reshape(-1, 5, 2, 5, 2, BINS)
     for limit, least in ((0.2, 3.6), (np.inf, 1e-3)):  # `least` keeps blocks without gradients at 0
         length = np.sqrt((blocks**2).sum(axis=(2, 4, 5), keepdims=True))
