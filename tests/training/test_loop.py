@@ -178,10 +178,11 @@ def test_training_stops_early_when_nothing_gets_better(drawn, recipe, tmp_path):
     assert 3 <= len(log(tmp_path / "run")) < 9
 
 
-def test_training_that_diverges_says_so_and_leaves_no_model(drawn, recipe, tmp_path):
-    wild = replace(recipe, optimizer=replace(recipe.optimizer, learning_rate=1e9), epochs=2)
+def test_training_that_diverges_ends_at_once_says_so_and_leaves_no_model(drawn, recipe, tmp_path):
+    wild = replace(recipe, optimizer=replace(recipe.optimizer, learning_rate=1e9), epochs=9)
     with pytest.raises(MienError, match="diverged"):
         train(wild, drawn, tmp_path / "run", threads=1, quiet=True)
+    assert len(log(tmp_path / "run")) < 9
     assert not (tmp_path / "run" / "model.onnx").exists()
 
 

@@ -48,6 +48,9 @@ class Broken(Net):
 def five(classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(48 * 48, 5))
 
+def probabilities(classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(48 * 48, classes), nn.Softmax(dim=1))
+
 class Weightless(nn.Module):
     def forward(self, faces):
         return faces.flatten(1)[:, :7]
@@ -114,6 +117,7 @@ def test_it_may_take_a_spec_or_values_by_their_usual_names(name):
         ("mynets:no_module", "must be a torch.nn.Module that maps float32 (N, 1, 48, 48) to logits (N, 7)"),
         ("mynets:needs", "mynets:needs failed (TypeError: needs() missing 1 required positional argument: 'secret'"),
         ("mynets:five", "(it gives (2, 5))"),
+        ("mynets:probabilities", "(it gives probabilities; leave out its softmax)"),
         ("mynets:Weightless", "(it has no weights to train)"),
         ("mynets:Broken", "('Broken' object has no attribute 'missing')"),
         ("mynets:Stuck", "by operations that torch.export knows"),

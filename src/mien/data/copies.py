@@ -50,8 +50,7 @@ def find_copies(images: np.ndarray) -> Copies:
     pairs, shifts, is_mirrored = _resembling(images, original, VALUES.resembling)
     parts = [_difference(first, second, shifts[part]) for part, (first, second) in _in_pairs(images, pairs, is_mirrored)]
     difference = np.concatenate([np.empty(0, dtype=np.float32), *parts])
-    order = np.argsort(-difference, kind="stable")
-    order = order[difference[order] <= SAME_PHOTO]
+    order = np.argsort(-difference, kind="stable")[np.count_nonzero(difference > SAME_PHOTO) :]
     return Copies(original, pairs[order], difference[order], is_mirrored[order], _joined(original, pairs[order]))
 
 

@@ -215,8 +215,7 @@ def _gradient_histograms(gray: np.ndarray) -> np.ndarray:
     down, across = edged[:, 2:, 1:-1] - edged[:, :-2, 1:-1], edged[:, 1:-1, 2:] - edged[:, 1:-1, :-2]
     strength, angle = np.hypot(down, across), np.arctan2(down, across)
     place = np.where(angle < 0, angle + np.pi, angle) * (BINS / np.pi) - 0.5
-    apart = (np.abs(place - number) for number in range(BINS))
-    shares = (strength * np.maximum(0, 1 - np.minimum(each, BINS - each)) for each in apart)
+    shares = (strength * np.maximum(0, 1 - np.minimum(apart := np.abs(place - number), BINS - apart)) for number in range(BINS))
     pixel = np.arange(16)  # of a row or column of a block
     cells = np.maximum(0, 1 - np.abs((pixel + 0.5) / 8 - 0.5 - [[0], [1]])) * np.exp(-((pixel - 8) ** 2) / 32)  # (2, 16)
     flat = np.concatenate([np.pad(cells, ((0, 0), (8 * row, SIDE - 16 - 8 * row))) for row in range(5)], dtype=np.float32)

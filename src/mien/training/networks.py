@@ -268,8 +268,10 @@ def own_network(recipe: Recipe, classes: int) -> nn.Module:
         if not list(network.parameters()):
             raise ValueError("it has no weights to train")
         faces, count = torch.zeros(2, spec.channels, spec.size, spec.size), torch.export.Dim("faces", min=1)
-        if (shape := network.eval()(faces).shape) != (2, classes):
-            raise ValueError(f"it gives {tuple(shape)}")
+        if (found := network.eval()(faces)).shape != (2, classes):
+            raise ValueError(f"it gives {tuple(found.shape)}")
+        if found.min() >= 0 and torch.allclose(found.sum(dim=1), torch.ones(2)):
+            raise ValueError("it gives probabilities; leave out its softmax")
         torch.export.export(network, (faces,), dynamic_shapes=({0: count},))  # fails now, and not after the training
     except Exception as problem:  # whatever the network does
         raise MienError(MISTAKES["own network"].format(recipe=recipe, classes=classes, reason=first_line(problem))) from problem

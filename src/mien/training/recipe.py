@@ -319,12 +319,12 @@ def load_recipe(name: str | Path) -> Recipe:
 
 def _load(path: Path, above: tuple[Path, ...] = ()) -> Recipe:
     content, base = parse_yaml(read_text(path, f"the recipe {path}", LARGEST_YAML), f"The recipe {path}"), Recipe()
-    if (name := content.pop("extends", None)) is not None:
-        if not isinstance(name, str) or path.resolve() in above:
-            raise MienError(MISTAKES["extends"].format(path))
-        base_path = recipe_path(path.parent / name if name.lower().endswith((".yaml", ".yml")) else name)
-        base = _load(base_path, (*above, path.resolve()))  # first, so that its mistakes are reported as its own
     try:
+        if (name := content.pop("extends", None)) is not None:
+            if not isinstance(name, str) or path.resolve() in above:
+                raise MienError(MISTAKES["extends"])
+            base_path = recipe_path(path.parent / name if name.lower().endswith((".yaml", ".yml")) else name)
+            base = _load(base_path, (*above, path.resolve()))  # first, so that its mistakes are reported as its own
         recipe = recipe_from_dict(content, base)
     except MienError as problem:
         raise MienError(f"{path}: {problem}") from None
