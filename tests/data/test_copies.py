@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.data.copies import SAME_PHOTO, exact_originals, find_copies, likeness_groups
+from mien.data.copies import SAME_PHOTO, VALUES, exact_originals, find_copies, likeness_groups
 from mien.data.reading import read_faces
 from mien.drawn import draw_face, draw_faces
 from mien.images import prepare
@@ -107,6 +107,17 @@ def test_large_colour_faces_are_found_too():
     faces = draw_faces(2, size=96, channels=3).images
     copies = find_copies(np.concatenate([faces, np.stack([jpeg(face) for face in faces[:3]])]))
     assert sorted(map(tuple, copies.pairs.tolist())) == [(0, 14), (1, 15), (2, 16)]
+
+
+def test_how_many_pairs_are_compared_at_a_time_changes_nothing(images, monkeypatch):
+    faces = np.concatenate([images, *(np.stack([change(image) for image in images]) for change in CHANGES.values())])
+    expected = find_copies(faces)
+    monkeypatch.setattr(VALUES, "pairs", 3)
+    found = find_copies(faces)
+    assert len(found.pairs) > 1000
+    order, wanted = (np.lexsort(copies.pairs.T) for copies in (found, expected))
+    assert found.pairs[order].tolist() == expected.pairs[wanted].tolist()
+    np.testing.assert_allclose(found.difference[order], expected.difference[wanted], atol=1e-3)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])

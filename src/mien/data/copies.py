@@ -3,14 +3,15 @@
 import base64
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 from types import SimpleNamespace
 from typing import Literal
 
 import numpy as np
 
+from mien.data.pack import Result, in_threads
 from mien.data.rows import MISTAKES
 from mien.errors import MienError, load_table
 from mien.images import prepare
@@ -48,8 +49,7 @@ def find_copies(images: np.ndarray) -> Copies:
     """Find copies among images (N, H, W) or (N, H, W, 3), uint8: the same photograph, maybe edited or mirrored (near ones)."""
     original = exact_originals(images)
     pairs, shifts, is_mirrored = _resembling(images, original, VALUES.resembling)
-    parts = [_difference(first, second, shifts[part]) for part, (first, second) in _in_pairs(images, pairs, is_mirrored)]
-    difference = np.concatenate([np.empty(0, dtype=np.float32), *parts])
+    difference = np.concatenate([np.empty(0, np.float32), *_measured(_difference, images, pairs, is_mirrored, shifts)])
     order = np.argsort(-difference, kind="stable")[np.count_nonzero(difference > SAME_PHOTO) :]
     return Copies(original, pairs[order], difference[order], is_mirrored[order], _joined(original, pairs[order]))
 
@@ -108,6 +108,8 @@ def mirrored(prints: np.ndarray) -> np.ndarray:
 
 def alike(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Find pairs of like fingerprints (P, 2), the smaller row first, and whether mirrored (P,); some are found in both ways."""
+    from threadpoolctl import threadpool_limits
+
     # random projection trees (Dasgupta and Freund, 2008): only the few of a leaf are compared, so time grows as N log N
     symmetric = mirrored(prints)
     symmetric += prints  # what a face and its mirror image share, so one search finds both
@@ -117,16 +119,19 @@ def alike(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     random, count = np.random.default_rng(0), len(prints)
     shape = (2, count, count)  # of links: orientation, plain or mirrored, row, other row
     nearest = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
-    for _ in range(VALUES.trees):
-        found = [nearest]
-        for rows in _leaves(np.arange(count), components, random):
-            for orientation, others in enumerate((prints[rows], mirrored(prints[rows]))):
-                likeness = prints[rows] @ others.T
-                np.fill_diagonal(likeness, -1)
-                first, second = np.nonzero(likeness >= VALUES.least_likeness)
-                link = ((orientation * count + rows[first]) * count + rows[second], likeness[first, second])
-                found.append(link if len(first) <= VALUES.neighbours * len(rows) else _nearest([link], count))
-        nearest = _nearest(found, count)
+
+    def links(rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for orientation, others in enumerate((prints[rows], mirrored(prints[rows]))):
+            likeness = prints[rows] @ others.T
+            np.fill_diagonal(likeness, -1)
+            first, second = np.nonzero(likeness >= VALUES.least_likeness)
+            link = ((orientation * count + rows[first]) * count + rows[second], likeness[first, second])
+            yield link if len(first) <= VALUES.neighbours * len(rows) else _nearest([link], count)
+
+    with threadpool_limits(1):  # of BLAS
+        for _ in range(VALUES.trees):
+            found = in_threads(lambda rows: [*links(rows)], _leaves(np.arange(count), components, random), 8)
+            nearest = _nearest([nearest, *chain.from_iterable(found)], count)
     turned, first, second = np.unravel_index(nearest[0], shape)
     numbers = np.ravel_multi_index((turned, np.minimum(first, second), np.maximum(first, second)), shape)
     turned, first, second = np.unravel_index(np.unique(numbers), shape)
@@ -160,22 +165,26 @@ def _resembling(images: np.ndarray, original: np.ndarray, threshold: float) -> t
     prints, none = prints[rows], (np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=bool))
     pairs, is_mirrored = alike(prints) if len(rows) > 1 else none
     pairs = rows[pairs]
-    correlation, shifts = np.empty(len(pairs), dtype=np.float32), np.empty((len(pairs), 2), dtype=np.int64)
-    for part, faces in _in_pairs(images, pairs, is_mirrored):
-        correlation[part], shifts[part] = _detail_correlation(*faces)
+    parts = [(np.empty(0, np.float32), none[0]), *_measured(_detail_correlation, images, pairs, is_mirrored)]
+    correlation, shifts = (np.concatenate(each) for each in zip(*parts, strict=True))
     best = np.lexsort((is_mirrored, -correlation))  # of a pair found in both orientations the better one stays
     kept = best[np.unique(pairs[best], axis=0, return_index=True)[1]]
     kept = kept[correlation[kept] >= threshold]
     return pairs[kept], shifts[kept], is_mirrored[kept]
 
 
-def _in_pairs(images: np.ndarray, pairs: np.ndarray, is_mirrored: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Give the faces of some pairs at a time: which pairs, and (2, P, SIDE, SIDE), float32, the mirrored turned back."""
-    for start in range(0, len(pairs), VALUES.pairs):
+def _measured(
+    measure: Callable[..., Result], images: np.ndarray, pairs: np.ndarray, is_mirrored: np.ndarray, *more: np.ndarray
+) -> Iterator[Result]:
+    """Measure pairs of faces, some at a time: (P, SIDE, SIDE), float32, twice, the mirrored turned back, and more of them."""
+
+    def work(start: int) -> Result:
         part = slice(start, start + VALUES.pairs)
         gray = np.stack([in_gray(images[rows]) for rows in pairs[part].T]).astype(np.float32)
         gray[1, is_mirrored[part]] = gray[1, is_mirrored[part], :, ::-1]
-        yield part, gray
+        return measure(*gray, *(each[part] for each in more))
+
+    return in_threads(work, range(0, len(pairs), VALUES.pairs), 1)
 
 
 def _details(gray: np.ndarray) -> np.ndarray:
