@@ -46,12 +46,7 @@ class Quantized:
 
 
 def quantize(
-    model: str | Path,
-    data: Data,
-    out: str | Path,
-    faces: int = 1024,
-    labels: dict[Any, Any] | None = None,
-    quiet: bool = False,
+    model: str | Path, data: Data, out: str | Path, faces: int = 1024, labels: dict[Any, Any] | None = None, quiet: bool = False
 ) -> Quantized:
     """Write an int8 version of a model, a quarter of its size and faster on most CPUs, and measure it beside the original.
 
