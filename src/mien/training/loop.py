@@ -293,7 +293,7 @@ def arrange(recipe: Recipe, faces: FaceSet, for_folds: bool = False) -> FaceSet:
         return faces
     if "validation" not in faces.split_names:
         given, faces = faces.split("train"), faces.carve(recipe.carve, seed=recipe.seed)
-        template = load_templates(Path(__file__).parent, text=True).get_template("carved.txt")
+        template = load_templates(__file__, text=True).get_template("carved.txt")
         say(template.render(amount=recipe.carve, faces=given, carved=faces.split("validation"), most=MOST_SHOWN))
     counts = zip(faces.labels, faces.split("validation").counts(), strict=True)
     if few := [f"{name} ({count})" for name, count in counts if count < FEWEST_VALIDATION]:

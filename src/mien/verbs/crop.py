@@ -279,7 +279,7 @@ def _write(folder: Path, log: RowLog, several: str, csv_safe: bool) -> None:
             tiles[section] = sorted([*tiles[section], *shown], key=itemgetter(0))[:SHOWN]
     sections, draw = sorted(tiles.items(), key=lambda section: section[0][0]), partial(_draw, folder)
     given = {"found": _count(folder).table(), "several": several, "counts": counts, "PurePath": PurePath}
-    page = load_templates(Path(__file__).parent).get_template("crop.html").render(given, sections=sections, draw=draw)
+    page = load_templates(__file__).get_template("crop.html").render(given, sections=sections, draw=draw)
     (folder / "index.html").write_text(page + "\n", encoding="utf-8")
 
 

@@ -42,7 +42,7 @@ class Quantized:
 
     def table(self) -> str:
         """Format it as text for a terminal."""
-        return load_templates(Path(__file__).parent).get_template("quantized.txt").render(made=self)
+        return load_templates(__file__).get_template("quantized.txt").render(made=self)
 
 
 def quantize(
@@ -111,7 +111,7 @@ class Pushed:
 
     def table(self) -> str:
         """Format it as text for a terminal: the files and where they went; after a dry run, the card too."""
-        return load_templates(Path(__file__).parent).get_template("pushed.txt").render(vars(self))
+        return load_templates(__file__).get_template("pushed.txt").render(vars(self))
 
 
 def push(
