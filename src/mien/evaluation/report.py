@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +81,7 @@ def evaluate(
     training = data.splits == SPLITS.index("train")
     known = data.groups[training] if data.groups is not None and split in ("validation", "test") else np.empty(0, str)
     subgroups = parts.group_values(rows, by)
-    with written_folder(out, "the report", partial(check_folder, kind=REPORT)) as folder:
+    with written_folder(out, "the report", lambda place: check_folder(place, REPORT)) as folder:
         if folds is None:
             copies, plain = parts.find_training_copies(model, rows.images), predict_plain(model, rows.images, batch_size, quiet)
         else:
@@ -251,9 +250,7 @@ def mean_over_views(views: np.ndarray) -> np.ndarray:
     return np.asarray(views.mean(axis=0, dtype=np.float64) if len(views) > 1 else views[0], dtype=np.float32)
 
 
-def measure_gain(
-    kind: str, plain: Views, augmented: Views, truth: np.ndarray, groups: np.ndarray | None = None
-) -> dict[str, Any]:
+def measure_gain(kind: str, plain: Views, augmented: Views, truth: np.ndarray, groups: np.ndarray | None) -> dict[str, Any]:
     """Measure the gain and the cost of test-time augmentation, by the label indices (N,) that are true."""
     without, with_views = (mean_over_views(views).argmax(axis=1) == truth for views, _ in (plain, augmented))
     return {
