@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import math
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -277,6 +276,6 @@ def read_log(path: Path, columns: Sequence[str] = LOG_COLUMNS) -> dict[str, np.n
     if not cells:
         raise MienError(f"The training log {path} has no epochs; leave it out, or give the log.csv of a run.")
     try:
-        return {name: np.array([float(row[header.index(name)] or math.nan) for row in cells]) for name in columns}
+        return {name: np.array([float(row[header.index(name)] or np.nan) for row in cells]) for name in columns}
     except ValueError as error:
         raise MienError(f"The training log {path} holds a value that is not a number: {error}.") from error

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -199,7 +198,7 @@ def _write_files(run: Path, to: str, licence: str | None, folder: Path) -> str:
     return texts["README.md"]
 
 
-def model_card(repository: str, metadata: Mapping[str, str], records: list[dict[str, Any]], licence: str | None = None) -> str:
+def model_card(repository: str, metadata: dict[str, str], records: list[dict[str, Any]], licence: str | None = None) -> str:
     """Write the card of a model file with this metadata, from its reports as `read_report` gives them, the training's first."""
     from markupsafe import Markup
 
