@@ -80,10 +80,8 @@ def measure_subgroups(
         number = re.match(r"[<>≤≥]?\s*(\d+(?:\.\d+)?)", name)
         return name == NOT_SAID, float(number[1]) if number else float("inf"), name.casefold()
 
-    return {
-        column: tuple(measure_group(name, of_rows == name) for name in sorted(set(of_rows.tolist()), key=order))
-        for column, of_rows in values.items()
-    }
+    named = {column: sorted(set(of_rows.tolist()), key=order) for column, of_rows in values.items()}
+    return {column: tuple(measure_group(name, values[column] == name) for name in names) for column, names in named.items()}
 
 
 def measure_crowd(votes: np.ndarray, truth: np.ndarray, predicted: np.ndarray, judged_by_votes: bool) -> dict[str, Any] | None:
