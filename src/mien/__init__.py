@@ -13,9 +13,7 @@ __version__ = "0.1.0"
 # ONNX Runtime would report its use to its maker over the network; mien sends nothing anywhere. Set it to 0 to let it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-_NAMES = re.compile(r"^from (\S+) import (\([^)]*\)|.+)", re.MULTILINE).findall(
-    Path(__file__).with_suffix(".pyi").read_text("utf-8")
-)
+_NAMES = re.findall(r"(?m)^from (\S+) import (\([^)]*\)|.+)", Path(__file__).with_suffix(".pyi").read_text("utf-8"))
 _HOME = {name: module for module, names in _NAMES for name in re.findall(r"\w+(?= as )", names)}
 
 __all__ = ["__version__", *_HOME]

@@ -32,13 +32,13 @@ def load_table(module: str, name: str | None = None) -> Any:
     return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
-def load_templates(folder: Path, text: bool = False) -> "jinja2.Environment":
-    """Make the environment of the templates in a folder; in text most values stay on a line, in HTML they are escaped."""
+def load_templates(module: str, folder: str = "", text: bool = False) -> "jinja2.Environment":
+    """Make the environment of the templates beside a module; in text most values stay on a line, in HTML they are escaped."""
     import jinja2
 
     environment = jinja2.Environment(
         finalize=(lambda value: printable(value) if type(value) is str else value) if text else None,
-        loader=jinja2.FileSystemLoader(folder),
+        loader=jinja2.FileSystemLoader(Path(module).parent / folder),
         autoescape=jinja2.select_autoescape(),  # in HTML, not in Markdown and text
         undefined=jinja2.StrictUndefined,
         extensions=["jinja2.ext.do"],

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from types import SimpleNamespace
 from typing import IO, Any, BinaryIO, TypeAlias
 
 import numpy as np
@@ -31,7 +30,7 @@ _KINDS = {kind: re.compile("|".join(forms.values()).encode(), re.DOTALL) for kin
 _CONTAINERS = tuple(start.encode() for start in FORMATS["images that hold others: ICO, CUR, ICNS, BLP"])
 _PART = re.compile(r"\[!?(\]?[^]]*)]|.", re.DOTALL)  # of a pattern: a set of characters, or a character
 CHANNELS = ((1,), (2,), (3,), (4,))  # lengths of an axis that is one of channels: gray, gray with alpha, RGB, RGBA
-LIMITS = SimpleNamespace(**FORMATS["limits"])
+LIMITS = FORMATS["limits"]
 LARGEST_FACE = 4096  # side in pixels of a prepared or drawn face: four times that of the largest recipe
 BAND = 2**18  # pixels that are converted at a time: copies of a whole image take several times its memory, and longer
 # by EXIF orientation (TIFF 6.0, tag 274): whether the axes of the stored image are swapped, and its steps down and across
@@ -91,7 +90,7 @@ def walk(folder: str, key: Callable[[str], Any] = str) -> Iterator[tuple[str, os
         except OSError as error:
             yield name, error  # after its status
             continue
-        if visits[here] <= LIMITS.visits or not os.path.islink(path):  # noqa: PTH114
+        if visits[here] <= LIMITS["visits"] or not os.path.islink(path):  # noqa: PTH114
             open_folders.append((map((f"{name}/" if name else "").__add__, found), above | {here}))
 
 
@@ -212,7 +211,7 @@ def _from_file(file: BinaryIO) -> tuple[np.ndarray, str]:
     is_container = head.startswith(_CONTAINERS)
     try:
         # Pillow's own limit is of 89 megapixels and warns; `_decode` checks the size that a header states.
-        with _pillow_limit(LIMITS.contained if is_container else None):
+        with _pillow_limit(LIMITS["contained"] if is_container else None):
             image = Image.open(file)
             if is_container:
                 image.load()
@@ -309,9 +308,9 @@ def _to_bytes(values: np.ndarray, scales: tuple[int, ...] = ()) -> tuple[np.ndar
         raise MienError(f"must hold numbers, not {values.dtype}.")
     low, high = float(values.min()), float(values.max())
     scales = scales or ((1, 255, 65535) if kind == "f" else (255, 65535) if values.dtype.str[1:] == "u2" else (255,))
-    slack = LIMITS.overshoot if kind == "f" else 0
+    slack = LIMITS["overshoot"] if kind == "f" else 0
     scale = next((scale for scale in scales if high <= scale * (1 + slack)), 0)
-    if not scale or not -slack * scale <= low or (scale != scales[0] and high <= LIMITS.black / 255 * scale):
+    if not scale or not -slack * scale <= low or (scale != scales[0] and high <= LIMITS["black"] / 255 * scale):
         usual = " or ".join(f"0 to {scale}" for scale in scales)
         raise MienError(f"has values from {low:g} to {high:g}; scale them to {usual}.")
     pixels = np.empty(values.shape, np.uint8)

@@ -4,7 +4,6 @@ import codecs
 import csv
 import io
 import json
-import math
 import os
 import stat
 import threading
@@ -26,7 +25,7 @@ LARGEST_MEMBER = 2**29  # bytes of a file in an archive, above 100 megapixels wi
 LONGEST_LINE = 1 << 24  # characters: the pixels of a face of 2048 x 2048
 MOST_CELLS = 20_000  # of a row; FER-2013's pixels in a column each are 2,304
 LARGEST_YAML = 1 << 16  # bytes; mien's recipes have at most 2 KB
-MOST_PIXELS = ContextVar("MOST_PIXELS", default=math.inf)  # of an image, where a service sets a lower limit
+MOST_PIXELS = ContextVar("MOST_PIXELS", default=float("inf"))  # of an image, where a service sets a lower limit
 _CHANGED = threading.Condition()  # guards what follows
 _ALL, _HELD = {"pixels": 0}, threading.local()  # pixels in flight, of all threads and of this one
 
@@ -121,7 +120,7 @@ def check_pixels(width: int, height: int, share: float = 1.0) -> None:
     if not pixels:
         raise MienError(f"has no pixels ({width}x{height}); give another.")
     if pixels > limit:
-        advice = "" if MOST_PIXELS.get() < math.inf else ", or set MIEN_MAX_MEGAPIXELS"
+        advice = "" if MOST_PIXELS.get() < float("inf") else ", or set MIEN_MAX_MEGAPIXELS"
         raise MienError(f"has {pixels / 1e6:.3g} megapixels and the limit is {limit / 1e6:g}; make it smaller{advice}.")
     if pixels > SMALL and hasattr(_HELD, "pixels"):
         with _CHANGED:

@@ -5,6 +5,7 @@ import shutil
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from scipy.stats import binomtest
@@ -13,7 +14,7 @@ from sklearn.metrics import accuracy_score, f1_score, recall_score
 import mien
 from mien.cli import main
 from mien.evaluation.comparison import as_json, render, summarise
-from mien.evaluation.plots import SERIES, TEMPLATES
+from mien.evaluation.plots import SERIES
 from mien.inference.classifier import Classifier
 
 LABELS = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
@@ -143,7 +144,7 @@ def test_the_page_opens_offline_and_names_are_harmless(page):
 
 
 def test_every_colour_of_the_runs_stands_in_the_pages_style_for_light_and_for_dark():
-    style = (TEMPLATES / "comparison.css").read_text()
+    style = (Path(mien.__file__).parent / "evaluation" / "page" / "comparison.css").read_text()
     for number, colour in enumerate(SERIES, start=1):
         assert f"--series-{number}: {colour};" in style
         assert style.count(f"--series-{number}:") == 2

@@ -30,7 +30,7 @@ def test_flip_is_the_mean_of_the_answers_to_the_face_and_its_mirror_image(model,
     both = predict_views(model, faces.images, "flip", 256, plain)
     assert mean_over_views(plain[0]) == pytest.approx(np.array([(0.8, 0.1, 0.1), (0.6, 0.3, 0.1)]))
     assert mean_over_views(both[0]) == pytest.approx(np.array([(0.45, 0.15, 0.4), (0.35, 0.6, 0.05)]))
-    found = measure_gain("flip", plain, both, np.array([0, 1]))
+    found = measure_gain("flip", plain, both, np.array([0, 1]), groups=None)
     assert (found["accuracy_without"].count, found["test"].only_first, found["test"].only_second, found["views"]) == (
         1,
         0,

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
@@ -71,7 +70,7 @@ def _rows(tree: Tree, name: str, columns: list[str], side: int) -> Iterator[Row 
             yield BadRow(place, str(error))
 
 
-def read_pixels(cell: Any, side: int | None = None) -> np.ndarray:
+def read_pixels(cell: object, side: int | None = None) -> np.ndarray:
     """Read a square face, uint8 (side, side), from a list, or from text: numbers between blanks, or a printed list."""
     if isinstance(cell, str):
         text = cell.encode(errors="replace").strip(b" \t\"'")

@@ -2,7 +2,6 @@
 
 import io
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -24,7 +23,7 @@ _Image = tuple[str, str, str]  # split, label and file of a labelled image
 def read(tree: Tree) -> Rows:
     """Read one folder per class, or one per split with one per class in it; images at any depth belong to the class."""
     top = _top(tree)
-    files = list(_image_files(tree, top))
+    files = _image_files(tree, top)
     images: list[_Image] = []
     for data_set, code in KNOWN["codes"].items():
         codes = [re.fullmatch(code, PurePosixPath(file).name, re.IGNORECASE) for file in files]
@@ -150,5 +149,5 @@ def _folder_split(folder: str) -> str | None:
     return None if (split := split_word(folder)) == "none" else split  # "none" may be a class
 
 
-def _image_files(tree: Tree, top: str) -> Iterator[str]:
-    return (file for file in tree.files if file.startswith(top) and is_image_name(file))
+def _image_files(tree: Tree, top: str) -> list[str]:
+    return [file for file in tree.files if file.startswith(top) and is_image_name(file)]

@@ -1,6 +1,5 @@
 """Drawn faces with known expressions, so that tests, examples and the demo need no download."""
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -106,9 +105,9 @@ def draw_photo(expressions: Sequence[str], seed: int, width: int = 640, height: 
     people, fits = len(expressions), []
     person_width, person_height, row_height = 2.9, 4.2, 3.4  # in half head widths, shoulders included
     for columns in range(1, people + 1):
-        needed = person_height + row_height * (math.ceil(people / columns) - 1)
+        needed = person_height + row_height * (-(-people // columns) - 1)
         fits.append((min(image.width / (person_width * columns), image.height / needed), columns, needed))
-    scale, columns, needed = max(fits, default=(math.inf, 1, 0.0))
+    scale, columns, needed = max(fits, default=(np.inf, 1, 0.0))
     if scale < _SUPERSAMPLING * 10:  # pixels of half the width of a head: below that its face cannot be read
         raise MienError(f"{people} people do not fit into the picture; draw fewer, or a larger picture.")
     heads, boxes = [], []

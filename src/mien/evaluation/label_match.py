@@ -3,7 +3,6 @@
 import json
 import shlex
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -85,7 +84,7 @@ def _explain_difference(labels: LabelSet, data: FaceSet, lacking: list[str], mer
     numbers = {name: _flag({n: table[n] for n in lacking if n in table}) for name, table in numbered_labels(lacking).items()}
     found = {"labels": labels, "lacking": lacking, "absent": absent, "numbers": numbers, "left": left}
     flags = {"mapping": _flag(mapping), "without": _flag(dict.fromkeys(lacking)), "blank": BLANK if BLANK in named else ""}
-    return load_templates(Path(__file__).with_name("page")).get_template("labels_differ.txt").render(**found, **flags)
+    return load_templates(__file__, "page").get_template("labels_differ.txt").render(**found, **flags)
 
 
 def _flag(mapping: LabelMap) -> str:

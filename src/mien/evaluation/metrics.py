@@ -197,9 +197,8 @@ def measure(probabilities: np.ndarray, targets: np.ndarray, labels: LabelSet) ->
     probabilities = probabilities.astype(np.float32)
     truth, predicted, every = targets.argmax(axis=1), probabilities.argmax(axis=1), np.arange(len(labels))
     confusion = confusion_matrix(truth, predicted, labels=every)
-    per_label = tuple(
-        _measure_label(name, truth == label, predicted == label, probabilities[:, label]) for label, name in enumerate(labels)
-    )
+    columns = zip(labels, every, probabilities.T, strict=True)
+    per_label = tuple(_measure_label(name, truth == label, predicted == label, scores) for name, label, scores in columns)
     with_rows = [(each.support, each.recall.value, each.f1) for each in per_label if each.recall]
     supports, recalls, f1 = np.array(with_rows, dtype=float).T
     confidence, right = probabilities.max(axis=1), truth == predicted

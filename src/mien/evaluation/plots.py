@@ -24,7 +24,6 @@ from mien.errors import load_table, load_templates, printable
 from mien.evaluation.metrics import Metrics, Proportion, accuracy_by_coverage, filled_bins
 from mien.evaluation.record import Group
 
-TEMPLATES = Path(__file__).parent / "page"
 _PALETTE = load_table(__file__)
 INK, FAINT, MUTED, RULE, FILL, ACCENT, ON_FILL, WRONG, *_SERIES = _PALETTE.values()
 SERIES = tuple(_SERIES)  # runs in one figure; each has its marker too
@@ -317,7 +316,7 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
 def new_environment(text: bool = False) -> Environment:
     """Make the environment of the templates in page/; in text, dash and minus are plain, and most values stay on a line."""
     missing, minus = ("-", "-") if text else ("\N{EN DASH}", "\N{MINUS SIGN}")
-    environment = load_templates(TEMPLATES, text)
+    environment = load_templates(__file__, "page", text)
     environment.filters |= {
         "decimal": lambda number: missing if number is None else f"{number:.3f}",
         "logarithm": math.log,

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import math
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -81,10 +80,8 @@ def measure_subgroups(
         number = re.match(r"[<>≤≥]?\s*(\d+(?:\.\d+)?)", name)
         return name == NOT_SAID, float(number[1]) if number else float("inf"), name.casefold()
 
-    return {
-        column: tuple(measure_group(name, of_rows == name) for name in sorted(set(of_rows.tolist()), key=order))
-        for column, of_rows in values.items()
-    }
+    named = {column: sorted(set(of_rows.tolist()), key=order) for column, of_rows in values.items()}
+    return {column: tuple(measure_group(name, values[column] == name) for name in names) for column, names in named.items()}
 
 
 def measure_crowd(votes: np.ndarray, truth: np.ndarray, predicted: np.ndarray, judged_by_votes: bool) -> dict[str, Any] | None:
@@ -277,6 +274,6 @@ def read_log(path: Path, columns: Sequence[str] = LOG_COLUMNS) -> dict[str, np.n
     if not cells:
         raise MienError(f"The training log {path} has no epochs; leave it out, or give the log.csv of a run.")
     try:
-        return {name: np.array([float(row[header.index(name)] or math.nan) for row in cells]) for name in columns}
+        return {name: np.array([float(row[header.index(name)] or np.nan) for row in cells]) for name in columns}
     except ValueError as error:
         raise MienError(f"The training log {path} holds a value that is not a number: {error}.") from error

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +81,12 @@ def evaluate(
     training = data.splits == SPLITS.index("train")
     known = data.groups[training] if data.groups is not None and split in ("validation", "test") else np.empty(0, str)
     subgroups = parts.group_values(rows, by)
-    with written_folder(out, "the report", partial(check_folder, kind=REPORT)) as folder:
+    with written_folder(out, "the report", lambda place: check_folder(place, REPORT)) as folder:
+        some = np.sort(np.random.default_rng(0).permutation(len(rows))[:MOST_WORSE])
         if folds is None:
             copies, plain = parts.find_training_copies(model, rows.images), predict_plain(model, rows.images, batch_size, quiet)
+            worse = worse_copies(rows.images[some])
+            on_worse, _ = predict_views(model, worse, tta, batch_size, predict_plain(model, worse, batch_size))
         else:
             copies, plain = copies_between_folds(rows.images, folds[0]), (folds[1][None], 0.0)
             data_record |= {"split": f"{folds[0].max()} folds", "same_as_training": None}
@@ -96,10 +98,6 @@ def evaluate(
         has_logits = temperature and folds is None and not model.has_merged_labels  # those of merged labels are unknown
         undone = mean_over_views(without_temperature(views, temperature, model.prior_factors)) if has_logits else None
         before = None if undone is None else vars(measure(undone, targets, model.labels)) | {"temperature": temperature}
-        some = np.sort(np.random.default_rng(0).permutation(len(rows))[:MOST_WORSE])
-        if folds is None:
-            worse = worse_copies(rows.images[some])
-            on_worse, _ = predict_views(model, worse, tta, batch_size, predict_plain(model, worse, batch_size))
         record = Record(
             model=model_record,
             data=data_record,
@@ -251,9 +249,7 @@ def mean_over_views(views: np.ndarray) -> np.ndarray:
     return np.asarray(views.mean(axis=0, dtype=np.float64) if len(views) > 1 else views[0], dtype=np.float32)
 
 
-def measure_gain(
-    kind: str, plain: Views, augmented: Views, truth: np.ndarray, groups: np.ndarray | None = None
-) -> dict[str, Any]:
+def measure_gain(kind: str, plain: Views, augmented: Views, truth: np.ndarray, groups: np.ndarray | None) -> dict[str, Any]:
     """Measure the gain and the cost of test-time augmentation, by the label indices (N,) that are true."""
     without, with_views = (mean_over_views(views).argmax(axis=1) == truth for views, _ in (plain, augmented))
     return {

@@ -3,7 +3,6 @@
 import copy
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -228,8 +227,8 @@ class Classifier:
         except Exception as error:  # ONNX Runtime's errors share no public base class
             LOGGER.debug("ONNX Runtime on %s: %s", self.path, error)
             text = str(error).rpartition("Status Message: ")[2]  # before that it refers to its source code
-            lacks_memory = isinstance(error, MemoryError) or re.search(r"bad_alloc|allocate memory", str(error))
-            reason = "it needs too much memory" if lacks_memory else first_line(Exception(text))[:200]
+            no_memory = isinstance(error, MemoryError) or any(words in str(error) for words in ("bad_alloc", "allocate memory"))
+            reason = "it needs too much memory" if no_memory else first_line(Exception(text))[:200]
             raise MienError(f"{str(self.path)!r} fails on faces ({reason}); give another model.") from None
         is_distribution = (probabilities >= 0).all() and (np.abs(probabilities.sum(axis=1) - 1) <= SUM_TOLERANCE).all()
         if len(probabilities) != len(faces) or not is_distribution:  # NaN is neither

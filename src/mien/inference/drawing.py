@@ -1,7 +1,6 @@
 """Draw predictions into images and videos, readable on any background and in any script, and plot the tracks of videos."""
 
 import io
-import math
 import os
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -258,7 +257,7 @@ def _with_legend(plot: Image.Image, labels: Sequence[str], colours: Sequence[str
     texts = [set_text(label, _LOOK.legend_size, fonts) for label in labels]
     spacing = 4 * _LOOK.legend_size + round(max(measure_text(text)[0] for text in texts))
     columns = max(1, (plot.width - _LOOK.legend_size) // spacing)
-    top = _LOOK.legend_size * (1 + 2 * math.ceil(len(texts) / columns))
+    top = _LOOK.legend_size * (1 + 2 * -(-len(texts) // columns))
     picture = Image.new("RGB", (plot.width, plot.height + top), "white")
     picture.paste(plot, (0, top))
     draw = ImageDraw.Draw(picture)

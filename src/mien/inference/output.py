@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from glob import has_magic
 from itertools import chain, islice
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from mien.inference.prediction import Prediction, column_values, columns, encoda
 from mien.inference.sources import Source
 from mien.labels import LabelSet
 
-SUFFIXES, RESUME = itemgetter("suffixes", "resume")(load_table(__file__))
+SUFFIXES, RESUME = map(load_table(__file__).get, ("suffixes", "resume"))
 SAFE_CSV = "csv that no spreadsheet runs"  # the format of --csv-safe
 ROW_GROUP = 8192  # rows of a Parquet file that are held in memory before they are written
 SOURCE_WIDTH = 24  # of the source in the table; of longer ones the end is shown, which tells the files of a folder apart

@@ -1,6 +1,5 @@
 """The nouns of inference: an image of a source (`Frame`), a detected `Face`, its `Prediction`, and all `Predictions`."""
 
-import math
 import sys
 import threading
 from collections.abc import Generator, Iterable, Iterator
@@ -8,7 +7,6 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -22,7 +20,7 @@ from mien.labels import LabelSet
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
-FIRST, LAST, PANDAS = itemgetter("first", "last", "pandas")(load_table(__file__, "output"))
+FIRST, LAST, PANDAS = map(load_table(__file__, "output").get, ("first", "last", "pandas"))
 SHOWN = 20  # rows of the table in a notebook
 # in their order; the mouth's are its corners; left and right are those of an upright picture
 LANDMARKS = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
@@ -165,7 +163,7 @@ class Prediction:
         if not isinstance(label, str):  # Python would iterate by numbers
             raise TypeError("A prediction is indexed by the name of a label, such as face['happy'].")
         index = self.labels.index(label)
-        return math.nan if self.probabilities is None else float(self.probabilities[index])
+        return np.nan if self.probabilities is None else float(self.probabilities[index])
 
     @property
     def no_face(self) -> bool:

@@ -30,6 +30,7 @@ from mien.inputs import LARGEST_MEMBER, MOST_PIXELS, BoundedReader, failure, ope
 
 Item: TypeAlias = images.ImageSource | int | Frame | Unread  # an image, folder, pattern, zip, video or camera
 Source: TypeAlias = Item | Iterable[Item]  # the sources of `predict`: an item, or an iterable of items
+Skip: TypeAlias = Callable[[str], bool]  # whether to leave out the file of a name
 SINGLE = (str, os.PathLike, bytes, bytearray, memoryview, Mapping, Image.Image)  # one input although some can be iterated
 VIDEO_SUFFIXES = frozenset(images.FORMATS["suffixes of videos"].split())  # of files whose content is nothing else
 ZIP_SUFFIX = ".zip"
@@ -37,9 +38,7 @@ LONGEST_LINE = 2**28  # bytes of a line on standard input, which may be a photo 
 FETCH_SECONDS, LARGEST_DOWNLOAD = 30.0, 100 * 2**20  # for one photo: seconds, and bytes
 
 
-def listed(
-    source: Source, every: int = 1, skip: Callable[[str], bool] = lambda _: False, fetch: bool = False
-) -> Iterator[Frame | Unread]:
+def listed(source: Source, every: int = 1, skip: Skip = lambda _: False, fetch: bool = False) -> Iterator[Frame | Unread]:
     """List the images of a source on demand, those of videos and cameras already read, without the files to `skip` by name."""
     check_number("`every`", every, 1)
     if hasattr(source, "requires_grad"):
@@ -47,7 +46,7 @@ def listed(
     return _list_images(source, every, skip, fetch)
 
 
-def _list_images(source: Source, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
+def _list_images(source: Source, every: int, skip: Skip, fetch: bool) -> Iterator[Frame | Unread]:
     number = -1
     try:
         for number, item in enumerate(_split(source)):
@@ -83,7 +82,7 @@ def _as_array(item: Any) -> Any:
     return np.asarray(item) if hasattr(item, "__array__") or hasattr(item, "__array_interface__") else item
 
 
-def _list_item(item: Any, name: str, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
+def _list_item(item: Any, name: str, every: int, skip: Skip, fetch: bool) -> Iterator[Frame | Unread]:
     if isinstance(item, Frame | Unread):
         yield item
     elif isinstance(item, int | np.integer) and not isinstance(item, bool):
@@ -126,7 +125,7 @@ def inline_bytes(text: str) -> bytes | None:
     return base64.b64decode(data + "==") if is_uri else None
 
 
-def _list_name(name: str, every: int, skip: Callable[[str], bool], fetch: bool) -> Iterator[Frame | Unread]:
+def _list_name(name: str, every: int, skip: Skip, fetch: bool) -> Iterator[Frame | Unread]:
     if is_stream(name) and not _is_photo_address(name, fetch):
         if not skip(name):
             yield from stream_frames(name, every)
@@ -149,7 +148,7 @@ def _list_name(name: str, every: int, skip: Callable[[str], bool], fetch: bool) 
         yield from _list_file(str(Path(name)), str(Path(name)), every, skip)
 
 
-def _list_file(name: str, file: images.ImageSource, every: int, skip: Callable[[str], bool]) -> Iterator[Frame | Unread]:
+def _list_file(name: str, file: images.ImageSource, every: int, skip: Skip) -> Iterator[Frame | Unread]:
     kind = images.content_kind(file) if isinstance(file, bytes) else _kind(file) if isinstance(file, str) else "image"
     try:
         if kind == "zip":

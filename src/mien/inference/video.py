@@ -1,7 +1,6 @@
 """Read the frames of video files, streams and cameras with their times, and write drawn videos, through PyAV."""
 
 import io
-import math
 import os
 import struct
 import sys
@@ -179,8 +178,8 @@ class _Video:
 
     def seconds(self, decoded: Any, number: int) -> float:
         """Return the time of a frame: its timestamp, or, where it has none, its number by the frame rate."""
-        time = math.nan if decoded.time is None else float(decoded.time) - self._start
-        time = time if math.isfinite(time) else number / self._rate
+        time = np.nan if decoded.time is None else float(decoded.time) - self._start
+        time = time if np.isfinite(time) else number / self._rate
         if time + self._shift < self._last:  # timestamps jump back where recordings were joined
             self._shift = self._last - time + (1 / self._rate if number else 0)
         self._last = time + self._shift

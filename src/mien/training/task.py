@@ -1,6 +1,5 @@
 """Training steps and validation of one network: losses, optimizers, schedules, averages of weights, BatchNorm statistics."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from typing import Any
@@ -76,7 +75,7 @@ def rate_factors(how: Schedule, steps: int) -> Tensor | None:
         return None
     rising = how.warmup * steps if how.name == "one_cycle" else 0.0
     step = torch.arange(steps, dtype=torch.float64)
-    falling = 0.5 * (1 + torch.cos(math.pi * ((step - rising) / max(1.0, steps - rising)).clamp(max=1)))
+    falling = 0.5 * (1 + torch.cos(torch.pi * ((step - rising) / max(1.0, steps - rising)).clamp(max=1)))
     return torch.where(step + 1 < rising, (step + 1) / max(1.0, rising), falling).float()
 
 

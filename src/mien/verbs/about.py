@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from importlib import import_module, metadata
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Literal
 
 from mien import __version__
@@ -39,8 +38,7 @@ def recipes(name: str | None = None) -> str:
         classes = (len(recipe.keep) if recipe.keep else 7) * len(recipe.heads)
         network, faces = build_network(recipe, classes), (recipe.channels, recipe.network_size)
         sums = {"parameters": sum(p.numel() for p in network.parameters()), "multiply_adds": multiply_adds(network, *faces)}
-        template = load_templates(Path(__file__).parent).get_template("recipe.txt")
-        return template.render(sums, text=text, layers=layers(network, *faces))
+        return load_templates(__file__).get_template("recipe.txt").render(sums, text=text, layers=layers(network, *faces))
     except MienError as missing:
         say(f"mien: without the network's layers: {missing}")
         return text
@@ -50,7 +48,7 @@ def models() -> str:
     """List the embedded models: size, input, labels, card."""
     from mien.inference.classifier import Classifier, embedded_models
 
-    template = load_templates(Path(__file__).parent).get_template("models.txt")
+    template = load_templates(__file__).get_template("models.txt")
     return template.render(models={name: Classifier(name) for name in embedded_models()}).rstrip()
 
 
@@ -97,7 +95,7 @@ class Diagnosis:
 
     def table(self) -> str:
         """Format it as text for a terminal; the last lines say what to do, or that nothing is."""
-        template = load_templates(Path(__file__).parent, text=True).get_template("doctor.txt")
+        template = load_templates(__file__, text=True).get_template("doctor.txt")
         return template.render(asdict(self), lacks=_TEXTS["lacks"]).rstrip()
 
 

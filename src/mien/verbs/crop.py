@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from operator import itemgetter
 from pathlib import Path, PurePath
 from typing import Any, Literal, NamedTuple
 
@@ -276,10 +275,10 @@ def _write(folder: Path, log: RowLog, several: str, csv_safe: bool) -> None:
             section = (0, each.label) if each.faces else (1 if each.found > 1 else 2 if each.picture else 3, "")
             shown = [((each.found == 1, face.get("score", 0.0)), each, face) for face in each.faces or [{}]]
             counts[section] += len(shown)
-            tiles[section] = sorted([*tiles[section], *shown], key=itemgetter(0))[:SHOWN]
+            tiles[section] = sorted([*tiles[section], *shown], key=lambda tile: tile[0])[:SHOWN]
     sections, draw = sorted(tiles.items(), key=lambda section: section[0][0]), partial(_draw, folder)
     given = {"found": _count(folder).table(), "several": several, "counts": counts, "PurePath": PurePath}
-    page = load_templates(Path(__file__).parent).get_template("crop.html").render(given, sections=sections, draw=draw)
+    page = load_templates(__file__).get_template("crop.html").render(given, sections=sections, draw=draw)
     (folder / "index.html").write_text(page + "\n", encoding="utf-8")
 
 

@@ -6,7 +6,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, nullcontext, suppress
-from itertools import chain
 from typing import Any, Literal
 
 from mien.errors import MienError, load_table, printable, progress, say, show
@@ -83,7 +82,7 @@ def predict(
         if sys.stdin is None:
             raise MienError("Standard input is closed, so no paths can be read from it; leave it open, or name the photos.")
         stream = io.FileIO(0, closefd=False)  # without a buffer: a waiting thread would hold its lock, and Python abort at exit
-        items = chain.from_iterable([read_paths(stream, null) if name == "-" else [name] for name in source])
+        items = (path for name in source for path in (read_paths(stream, null) if name == "-" else [name]))
     log = None
     if path is not None:
         if resume and path.exists() and not log_path(path).exists():

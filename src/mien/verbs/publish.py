@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -42,16 +41,11 @@ class Quantized:
 
     def table(self) -> str:
         """Format it as text for a terminal."""
-        return load_templates(Path(__file__).parent).get_template("quantized.txt").render(made=self)
+        return load_templates(__file__).get_template("quantized.txt").render(made=self)
 
 
 def quantize(
-    model: str | Path,
-    data: Data,
-    out: str | Path,
-    faces: int = 1024,
-    labels: dict[Any, Any] | None = None,
-    quiet: bool = False,
+    model: str | Path, data: Data, out: str | Path, faces: int = 1024, labels: dict[Any, Any] | None = None, quiet: bool = False
 ) -> Quantized:
     """Write an int8 version of a model, a quarter of its size and faster on most CPUs, and measure it beside the original.
 
@@ -116,7 +110,7 @@ class Pushed:
 
     def table(self) -> str:
         """Format it as text for a terminal: the files and where they went; after a dry run, the card too."""
-        return load_templates(Path(__file__).parent).get_template("pushed.txt").render(vars(self))
+        return load_templates(__file__).get_template("pushed.txt").render(vars(self))
 
 
 def push(
@@ -204,7 +198,7 @@ def _write_files(run: Path, to: str, licence: str | None, folder: Path) -> str:
     return texts["README.md"]
 
 
-def model_card(repository: str, metadata: Mapping[str, str], records: list[dict[str, Any]], licence: str | None = None) -> str:
+def model_card(repository: str, metadata: dict[str, str], records: list[dict[str, Any]], licence: str | None = None) -> str:
     """Write the card of a model file with this metadata, from its reports as `read_report` gives them, the training's first."""
     from markupsafe import Markup
 
