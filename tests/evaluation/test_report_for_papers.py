@@ -60,6 +60,8 @@ def test_runs_are_compared_in_latex(report, run, tmp_path, capsys):
     assert text.startswith(r"% written by mien compare; needs \usepackage{booktabs}")
     assert r"compact\_resnet" in text
     assert text.count(r"\begin{tabular}") == 3  # two sets of faces, and the recalls
+    header = text.split(r"\midrule")[0].splitlines()[-1]
+    assert header == r"run & accuracy, 95\% interval & macro-F1 & network & parameters & multiply-adds & epochs \\"
     out = tmp_path / "runs.tex"
     assert main(["compare", str(run), "--out", str(out), "--title", "Runs"]) == 0
     assert main(["compare", str(run), "--out", str(out)]) == 0  # replaces its own

@@ -16,7 +16,7 @@ from mien.drawn import draw_faces
 from mien.errors import MienError
 from mien.inference.classifier import Classifier
 from mien.labels import LabelSet
-from mien.training import batches, run_folder
+from mien.training import batches, run_folder, task
 from mien.training.loop import arrange, choose_device, train
 from mien.training.recipe import Schedule, Votes
 
@@ -184,6 +184,20 @@ def test_training_that_diverges_ends_at_once_says_so_and_leaves_no_model(drawn, 
         train(wild, drawn, tmp_path / "run", threads=1, quiet=True)
     assert len(log(tmp_path / "run")) < 9
     assert not (tmp_path / "run" / "model.onnx").exists()
+
+
+def test_a_loss_that_is_not_a_number_ends_training_with_the_best_epoch_before(drawn, recipe, tmp_path, monkeypatch, capsys):
+    validate, calls = task.ClassificationTask.validate, []
+
+    def broken(self):
+        calls.append(self)
+        return validate(self) | ({"validation_loss": np.nan, "validation_accuracy": 0.0} if len(calls) == 2 else {})
+
+    monkeypatch.setattr(task.ClassificationTask, "validate", broken)
+    train(replace(recipe, epochs=9), drawn, tmp_path / "run", threads=1, quiet=True)
+    assert len(log(tmp_path / "run")) == 2
+    assert (tmp_path / "run" / "model.onnx").exists()
+    assert "the validation loss of epoch 2 is not a number; epoch 1, the best before, is kept" in capsys.readouterr().err
 
 
 def test_colour_faces_of_another_size_are_trained_on_as_they_are(recipe, tmp_path):

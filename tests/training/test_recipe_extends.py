@@ -51,6 +51,8 @@ def test_deeper_sections_are_merged_key_by_key(tmp_path):
 def test_options_of_the_network_of_the_base_are_not_those_of_another(tmp_path):
     assert load_recipe("mien-s").network_options
     assert load_recipe(write(tmp_path, own="extends: mien-s\nnetwork: wide_cnn\n")).network_options is None
+    same = "network_options: {squeeze_excitation: true}\n"
+    assert load_recipe(write(tmp_path, own=f"extends: mien-s\nnetwork: own:Net\n{same}")).network_options
     assert load_recipe(write(tmp_path, same="extends: mien-s\ndropout: 0.3\n")).network_options
 
 

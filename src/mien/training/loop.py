@@ -187,8 +187,11 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
             best = " (best)" if run.chosen is row else ""
             head = "  head only" if done <= recipe.head_epochs else ""
             say(PROGRESS["epoch"].format(**row, **told, best=best, busy=busy, head=head), quiet)
-    if run.best is None or not np.isfinite(run.best["validation_loss"]):
-        raise MienError("Training diverged: the validation loss is not a number; lower --recipe.optimizer.learning_rate.")
+    last, kept = run.history[-1], run.best or run.history[-1]
+    if not np.isfinite(kept["validation_loss"]):
+        raise MienError(MISTAKES["diverged"].format(epoch=last["epoch"], out=out))
+    if np.isnan(last["validation_loss"]):
+        say(f"the validation loss of epoch {last['epoch']} is not a number; epoch {kept['epoch']}, the best before, is kept")
 
 
 def _train_epoch(run: RunFolder, quiet: bool, callbacks: Iterable[Any]) -> str:

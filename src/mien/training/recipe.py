@@ -328,7 +328,7 @@ def _load(path: Path, above: tuple[Path, ...] = ()) -> Recipe:
         recipe = recipe_from_dict(content, base)
     except MienError as problem:
         raise MienError(f"{path}: {problem}") from None
-    return recipe if name is None else describe_overrides(recipe, base, base_path.stem)
+    return recipe if name is None else describe_overrides(recipe, base, base_path.stem, "network_options" in content)
 
 
 def check_run_folder(out: Path, resume: bool) -> None:
@@ -374,9 +374,9 @@ def flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
         yield from flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
 
 
-def describe_overrides(recipe: Recipe, base: Recipe, name: str) -> Recipe:
-    """Describe a recipe by its base's name and the changed keys, and drop the options of a network that is another one."""
-    if recipe.network != base.network and recipe.network_options == base.network_options:
+def describe_overrides(recipe: Recipe, base: Recipe, name: str, has_options: bool = False) -> Recipe:
+    """Describe a recipe by its base's name and the changed keys, and drop the options of its network for another."""
+    if recipe.network != base.network and not has_options and recipe.network_options == base.network_options:
         recipe = dataclasses.replace(recipe, network_options=None)  # those of the base are for its network
     if recipe.description != base.description:
         return recipe
