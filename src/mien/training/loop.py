@@ -104,8 +104,16 @@ def train(
 
 
 def train_folds(
-    recipe: Recipe, faces: FaceSet, out: Path, count: int, resume: bool, quiet: bool, **options: Any
-) -> tuple[np.ndarray, np.ndarray]:  # the options are those of `train`
+    recipe: Recipe,
+    faces: FaceSet,
+    out: Path,
+    count: int,
+    resume: bool,
+    device: str,
+    threads: int | None,
+    quiet: bool,
+    callbacks: list[Any],
+) -> tuple[np.ndarray, np.ndarray]:
     """Train in out/fold-1, ... without each fold, then on all rows; return each row's fold and what its model predicts."""
     fold, recipe = faces.folds(count, recipe.seed), replace(recipe, select_by="last")  # no row chooses an epoch
     for label, name in enumerate(faces.labels):
@@ -116,11 +124,11 @@ def train_folds(
     for number, run in enumerate(runs, start=1):
         held = np.where(fold == number, SPLITS.index("validation"), SPLITS.index("train")).astype(np.uint8)
         say(f"fold {number} of {len(runs)}: {(fold == number).sum():,} of {len(fold):,} faces held out", quiet)
-        train(recipe, replace(faces, splits=held), run, resume, quiet=quiet, **options)
+        train(recipe, replace(faces, splits=held), run, resume, device, threads, quiet, callbacks=callbacks)
     models = [Classifier(run) for run in runs]
     logarithms = np.log([float(model.metadata["mien.temperature"]) for model in models])
     say(f"the model of all {len(faces):,} faces", quiet)
-    train(recipe, faces, out, True, quiet=quiet, temperature=float(np.exp(logarithms.mean())), **options)
+    train(recipe, faces, out, True, device, threads, quiet, temperature=float(np.exp(logarithms.mean())), callbacks=callbacks)
     header = (runs[0] / "log.csv").read_text(encoding="utf-8").partition("\n")[0]
     log = np.mean([np.loadtxt(run / "log.csv", delimiter=",", skiprows=1, ndmin=2) for run in runs], axis=0)
     write_whole(out / "log.csv", lambda part: np.savetxt(part, log, "%.6g", ",", header=header, comments=""))

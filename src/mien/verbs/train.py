@@ -102,11 +102,11 @@ def train(
         faces = loop.arrange(recipe, limited(read, limit), for_folds=folds is not None)
     if first and faces.labels != read.labels:
         say(f"labels of the model: {', '.join(faces.labels)}", quiet)
-    held, callbacks = None, list(callback) if isinstance(callback, list) else [callback] if callback else []
+    held_out, callbacks = None, list(callback) if isinstance(callback, list) else [callback] if callback else []
     if folds is None:
         loop.train(recipe, faces, out, resume, device, threads, quiet, devices, nodes, first, callbacks=callbacks)
     else:
-        held = loop.train_folds(recipe, faces, out, folds, resume, quiet, device=device, threads=threads, callbacks=callbacks)
+        held_out = loop.train_folds(recipe, faces, out, folds, resume, device, threads, quiet, callbacks)
     if not first:
         return None  # type: ignore[return-value]
     if skipped := faces.origin.skipped:
@@ -115,7 +115,9 @@ def train(
     classifier = Classifier(out / "model.onnx", head="label")
     say(f"writing {out / 'report'}", quiet)
     split, start = "validation" if folds is None else "all", transfer.start_of(recipe, classifier)
-    report = report_on(classifier, faces, out / "report", split, log=out / "log.csv", command=command, folds=held, start=start)
+    report = report_on(
+        classifier, faces, out / "report", split, log=out / "log.csv", command=command, folds=held_out, start=start
+    )
     if "crowd" in classifier.heads:
         report_on(classifier.with_head("crowd"), faces.judged_by_votes(), out / "report-crowd", "validation", command=command)
     say(f"model   {out / 'model.onnx'}", quiet)
