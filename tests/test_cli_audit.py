@@ -145,3 +145,14 @@ def test_mistakes_are_reported_in_a_sentence_before_anything_is_written(faces, t
     assert "missing: --out" in complaint(capsys, start[:3])
     assert not (tmp_path / "audit").exists()
     assert (tmp_path / "table.csv").read_text().startswith("path,label")
+
+
+def test_images_that_cannot_be_read_are_listed_beside_the_page(leaky, tmp_path, capsys):
+    (leaky / "train" / "sad" / "broken.jpg").write_bytes(b"no picture")
+    words = ["audit", "--data", str(leaky), "--data.skip_bad", "true", "--out", str(tmp_path / "audit")]
+    assert main(words) == 0
+    assert f"images that were left out: 1; they are listed in {tmp_path / 'audit' / 'skipped.txt'}" in capsys.readouterr().err
+    assert "broken.jpg" in (tmp_path / "audit" / "skipped.txt").read_text()
+    (leaky / "train" / "sad" / "broken.jpg").unlink()
+    assert main(words) == 0  # replaces the earlier audit
+    assert not (tmp_path / "audit" / "skipped.txt").exists()

@@ -1,5 +1,6 @@
 """The command line: `mien VERB ...`. A verb is one function: its signature and docstring are its command line."""
 
+import atexit
 import errno
 import functools
 import inspect
@@ -62,7 +63,9 @@ def program() -> NoReturn:
     """Run one verb as the program `mien`, and exit even if a thread is still waiting for input, which may never come."""
     warnings.showwarning = lambda message, category, *_: say(f"{category.__name__}: {message}")
     status = main()
-    if any(thread.daemon and thread.name.startswith("mien-") for thread in threading.enumerate()):
+    if has_ray := "ray" in sys.modules:
+        atexit._run_exitfuncs()  # which end its processes
+    if has_ray or any(thread.daemon and thread.name.startswith("mien-") for thread in threading.enumerate()):
         discard(sys.stdout)
         discard(sys.stderr)
         os._exit(status)  # ending a thread in the middle of native code would abort the process

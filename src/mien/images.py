@@ -220,6 +220,7 @@ def _from_file(file: BinaryIO) -> tuple[np.ndarray, str]:
             raise MienError(f"is a {kind}, which is not read here; name it itself, or unpack it first.") from None
         is_heic = head[4:12].decode("latin-1") in FORMATS["bytes 4 to 12 of HEIC"]
         hint = " (it is HEIC: pip install pillow-heif)" if is_heic else ""
+        hint = " (it is a table of Parquet: predict reads one with --engine ray)" if head.startswith(b"PAR1") else hint
         raise MienError(f"is not in a format that can be read{hint}; save it as JPEG or PNG.") from None
     with image:
         pixels, note = _decode(image)

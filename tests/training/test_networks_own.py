@@ -51,6 +51,29 @@ def five(classes):
 def probabilities(classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(48 * 48, classes), nn.Softmax(dim=1))
 
+def two_faces(num_classes, in_channels):
+    return Changed(num_classes, in_channels, lambda logits: logits + torch.zeros(2, 7))
+
+def frozen(spec):
+    return by_spec(spec).requires_grad_(False)
+
+class Changed(Net):
+    def __init__(self, num_classes, in_channels, change):
+        super().__init__(num_classes, in_channels)
+        self.change = change
+
+    def forward(self, faces):
+        return self.change(super().forward(faces))
+
+def without_gradient(num_classes, in_channels):
+    return Changed(num_classes, in_channels, torch.detach)
+
+def no_numbers(num_classes, in_channels):
+    return Changed(num_classes, in_channels, lambda logits: logits / 0 * 0)
+
+def two_outputs(num_classes, in_channels):
+    return Changed(num_classes, in_channels, lambda logits: (logits, logits))
+
 class Weightless(nn.Module):
     def forward(self, faces):
         return faces.flatten(1)[:, :7]
@@ -117,6 +140,11 @@ def test_it_may_take_a_spec_or_values_by_their_usual_names(name):
         ("mynets:no_module", "must be a torch.nn.Module that maps float32 (N, 1, 48, 48) to logits (N, 7)"),
         ("mynets:needs", "mynets:needs failed (TypeError: needs() missing 1 required positional argument: 'secret'"),
         ("mynets:five", "(it gives (2, 5))"),
+        ("mynets:two_faces", "(it takes only two faces)"),
+        ("mynets:frozen", "(it has no weights to train)"),
+        ("mynets:without_gradient", "(its output has no gradient)"),
+        ("mynets:no_numbers", "(it gives values that are not numbers)"),
+        ("mynets:two_outputs", "(it gives a tuple)"),
         ("mynets:probabilities", "(it gives probabilities; leave out its softmax)"),
         ("mynets:Weightless", "(it has no weights to train)"),
         ("mynets:Broken", "('Broken' object has no attribute 'missing')"),

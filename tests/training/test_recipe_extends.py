@@ -67,6 +67,7 @@ def test_the_written_recipe_stands_by_itself(tmp_path):
     [
         ({"own": "extends: own.yaml\n"}, "own.yaml: extends must be the name of one of mien's recipes"),
         ({"own": "extends: two.yaml\n", "two": "extends: own.yaml\n"}, "own.yaml: extends must be the name"),
+        ({"own": "extends:\nepochs: 1\n"}, "own.yaml: extends must be the name"),
         ({"own": "extends: [mien-s]\n"}, "own.yaml: extends must be the name"),
         ({"own": "extends: mien-z\n"}, "own.yaml: There is no recipe 'mien-z'; did you mean mien-s"),
         ({"own": "extends: none.yaml\n"}, r"own\.yaml: There is no recipe file '.*none\.yaml'"),

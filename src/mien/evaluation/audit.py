@@ -259,6 +259,7 @@ def write_audit(
     losses = [f"{len(reasons):,} of {len(faces):,} rows"] * (len(reasons) > MOST_LOST * len(faces))
     loss = "" if force else " and ".join(losses + [f"every row of {name!r}" for name in emptied])
     inside = [write.name] if write and not loss and write.resolve().parent == out.resolve() else []
+    inside += ["skipped.txt"] if faces.origin.skipped else []
     record = _record(audit, command, (*AUDIT.patterns, AUDIT.record, *inside))
     with written_folder(out, "the audit", partial(check_folder, kind=AUDIT)) as folder:
         page = new_environment().get_template("audit.html").render(record=record, audit=audit, splits=SPLITS)
@@ -270,6 +271,8 @@ def write_audit(
         )
         header = ("id", "split", "label", "finding", "partner", "value")
         write_rows(folder / "findings.csv", (map(spreadsheet_safe, row) if csv_safe else row for row in (header, *found)))
+        if faces.origin.skipped:
+            (folder / "skipped.txt").write_text("\n".join([*faces.origin.skipped, ""]), encoding="utf-8")
         (folder / "audit.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if loss:
         raise MienError(MISTAKES["long list"].format(loss, out))

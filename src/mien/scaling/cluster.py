@@ -24,6 +24,7 @@ STORE = 200 * 2**20  # bytes of Ray's object store on this machine: only names a
 
 # read when Ray is imported or started: no report of its use, no warnings of its own changes, no messages of its C++
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+_QUIET["RAY_ENABLE_AUTO_CONNECT"] = "0"  # a thread that goes on after the end would join any cluster of this machine
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # Ray's switch for a node that only this machine reaches
 
 
@@ -51,13 +52,13 @@ def connected(address: str | None) -> Iterator[Any]:
         yield ray
         return
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "critical", "configure_logging": True}
-    if address is None:
-        with _loopback(), _no_native_messages():
-            own = {"num_cpus": usable_cores(), "include_dashboard": False, "object_store_memory": STORE}
-            ray.init(address="local", **own, **options)  # else it would join any cluster of this machine
-    else:
-        _join(ray, address, options)
     try:
+        if address is None:
+            with _loopback(), _no_native_messages():
+                own = {"num_cpus": usable_cores(), "include_dashboard": False, "object_store_memory": STORE}
+                ray.init(address="local", **own, **options)  # else it would join any cluster of this machine
+        else:
+            _join(ray, address, options)
         yield ray
     finally:
         _in_time(ray.shutdown, ANSWER_SECONDS)  # which waits for a cluster that is gone

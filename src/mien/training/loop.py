@@ -192,7 +192,7 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
                 board.add_scalar(name, value, done)  # type: ignore[union-attr]
             seconds = round((time.perf_counter() - started) / (done - resumed) * (recipe.epochs - done))
             told = {"epochs": recipe.epochs, "left": tqdm.format_interval(seconds).removeprefix("0"), "watched": watched}
-            best = " (best)" if run.chosen is row else ""
+            best = " (best)" if run.chosen is row and np.isfinite(row["validation_loss"]) else ""
             head = "  head only" if done <= recipe.head_epochs else ""
             say(PROGRESS["epoch"].format(**row, **told, best=best, busy=busy, head=head), quiet)
     last, kept = run.history[-1], run.best or run.history[-1]

@@ -259,22 +259,27 @@ def _import_timm(name: str) -> ModuleType:
     return timm
 
 
+@torch.enable_grad()
 def own_network(recipe: Recipe, classes: int) -> nn.Module:
     """Build a user's network, module:name, called with values of the recipe by their usual names, or as one `spec`."""
     spec = NetworkSpec(classes, recipe.channels, recipe.network_size, recipe.dropout, recipe.activation)
     aliases = {"num_classes": classes, "in_channels": spec.channels, "in_chans": spec.channels, "spec": spec}
     network: nn.Module = call_own(recipe.network, known=spec._asdict() | aliases, **(recipe.network_options or {}))
     try:
-        if not list(network.parameters()):
+        if not any(weights.requires_grad for weights in network.parameters()):
             raise ValueError("it has no weights to train")
         faces, count = torch.zeros(2, spec.channels, spec.size, spec.size), torch.export.Dim("faces", min=1)
-        if (found := network.eval()(faces)).shape != (2, classes):
-            raise ValueError(f"it gives {tuple(found.shape)}")
+        found = network.eval()(faces)
+        if not isinstance(found, Tensor) or found.shape != (2, classes):
+            raise ValueError(f"it gives {tuple(found.shape) if isinstance(found, Tensor) else f'a {type(found).__name__}'}")
+        if not found.requires_grad or not found.isfinite().all():
+            raise ValueError("its output has no gradient" if found.isfinite().all() else "it gives values that are not numbers")
         if found.min() >= 0 and torch.allclose(found.sum(dim=1), torch.ones(2)):
             raise ValueError("it gives probabilities; leave out its softmax")
         torch.export.export(network, (faces,), dynamic_shapes=({0: count},))  # fails now, and not after the training
     except Exception as problem:  # whatever the network does
-        raise MienError(MISTAKES["own network"].format(recipe=recipe, classes=classes, reason=first_line(problem))) from problem
+        reason = "it takes only two faces" if "Constraints violated" in str(problem) else first_line(problem)
+        raise MienError(MISTAKES["own network"].format(recipe=recipe, classes=classes, reason=reason)) from problem
     return network.train()
 
 

@@ -320,7 +320,7 @@ def load_recipe(name: str | Path) -> Recipe:
 def _load(path: Path, above: tuple[Path, ...] = ()) -> Recipe:
     content, base = parse_yaml(read_text(path, f"the recipe {path}", LARGEST_YAML), f"The recipe {path}"), Recipe()
     try:
-        if (name := content.pop("extends", None)) is not None:
+        if (name := content.pop("extends", Ellipsis)) is not Ellipsis:
             if not isinstance(name, str) or path.resolve() in above:
                 raise MienError(MISTAKES["extends"])
             base_path = recipe_path(path.parent / name if name.lower().endswith((".yaml", ".yml")) else name)
@@ -328,7 +328,7 @@ def _load(path: Path, above: tuple[Path, ...] = ()) -> Recipe:
         recipe = recipe_from_dict(content, base)
     except MienError as problem:
         raise MienError(f"{path}: {problem}") from None
-    return recipe if name is None else describe_overrides(recipe, base, base_path.stem, "network_options" in content)
+    return recipe if name is Ellipsis else describe_overrides(recipe, base, base_path.stem, "network_options" in content)
 
 
 def check_run_folder(out: Path, resume: bool) -> None:

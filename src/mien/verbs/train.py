@@ -217,7 +217,7 @@ def audit(
 
     Args:
         data: labelled faces.
-        out: the folder to write: index.html, findings.csv, audit.json; an earlier audit there is replaced.
+        out: the folder to write: index.html, findings.csv, audit.json, skipped.txt; an earlier audit there is replaced.
         write: a CSV file for the rows to leave out of training: exact copies in excess or with conflicting labels, and images
             that are blank or may show no face; train with --data.drop FILE.
         quiet: print no progress to stderr.
@@ -250,6 +250,8 @@ def audit(
     found = audits.inspect(label_match.with_labels(faces, labels) if labels else faces)
     listed = audits.write_audit(found, folder, file, command, csv_safe, near, force)
     _say_written("audit   ", folder / "index.html", is_earlier, quiet)
+    if skipped := faces.origin.skipped:
+        say(f"images that were left out: {len(skipped)}; they are listed in {folder / 'skipped.txt'}", quiet)
     if write is not None:
         say(f"{listed:,} rows to leave out are listed in {write}{f': train with --data.drop {write}' if listed else ''}", quiet)
     return found
