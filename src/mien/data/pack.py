@@ -154,7 +154,7 @@ def _check(good: int, bad: list[str], kind: str, path: Path, skip_bad: bool, sou
             listing = path.with_suffix(".unreadable.txt")
             listing.write_text("\n".join(bad) + "\n", errors="backslashreplace")
             text += f"; and {len(bad) - _NAMED} more, all listed in {listing}"
-        advice = "Correct them, or go on without them: skip_bad (--data.skip_bad true)." if good else "Nothing is left."
+        advice = "Correct them, or go on without them: skip_bad (--data.skip_bad)." if good else "Nothing is left."
         raise MienError(f"{len(bad)} of {every} images cannot be read: {text}. {advice}")
     if not good:
         raise MienError(f"There are no rows in {source or 'the source'}, read as {kind}; check that it is the right path.")
