@@ -41,6 +41,14 @@ def test_many_rows_of_every_label_need_no_caution(record_of):
     assert cautions(record_of([(80, 10, 10), (10, 80, 10), (10, 10, 80)] * 30, [0, 1, 2] * 30)) == []
 
 
+def test_a_model_that_is_no_better_than_a_constant_answer_is_a_caution(record_of):
+    always = [(80, 10, 10)] * 120
+    said = cautions_of_training(record_of(always, [0] * 60 + [1, 2] * 30))
+    assert said[0].startswith("The accuracy is not above 50.0%, which always answering happy reaches")
+    assert cautions_of_training(record_of([*always[:-1], (10, 80, 10)], [0] * 60 + [2, 1] * 30)) == []
+    assert cautions_of_training(record_of(always[:60], [0] * 30 + [1, 2] * 15)) == []  # too few rows to say so
+
+
 def test_skipped_images_are_a_caution(record_of):
     said = cautions(record_of([(80, 10, 10), (10, 80, 10), (10, 10, 80)] * 30, [0, 1, 2] * 30, skipped=1204))
     assert said == ["1,204 images could not be read and were left out."]

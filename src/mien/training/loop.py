@@ -184,7 +184,7 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
     with _sigterm_like_ctrl_c(), SummaryWriter(out / "tensorboard") if run.writes else nullcontext() as board:
         if board and not resumed:
             _, shown = task.augment(next(iter(task.start_epoch(0))))
-            board.add_images("training faces", shown[:64].clamp(0, 1))
+            board.add_images("training faces", shown[:64].nan_to_num().clamp(0, 1))
         while not run.is_complete:
             busy = _train_epoch(run, quiet, callbacks or ())
             row, done = run.history[-1], len(run.history)
