@@ -81,6 +81,7 @@ def test_an_interrupted_job_goes_on(photos, rows, mien, capsys):
         ("photos --format csv --out new", "--engine ray writes Parquet; leave out --format."),
         ("photos --csv-safe --out new", "--csv-safe is not for --engine ray"),
         ("photos", "--engine ray writes a folder; name it with --out."),
+        ("photos --out new.csv", "--engine ray writes a folder of Parquet files; leave out .csv from --out new.csv."),
         ("photos --out new --draw drawn", "--engine ray draws no pictures"),
         ("photos --out new --part_size 0", "The number of inputs of a part must be at least 1, not 0."),
         ("photos --out new --workers 0", "The number of workers must be at least 1, not 0."),

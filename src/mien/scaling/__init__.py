@@ -13,7 +13,7 @@ from mien.files import check_place, sweep, write_whole
 from mien.inference.classifier import DEFAULT_MODEL, Classifier
 from mien.inference.detection import detector_file
 from mien.inference.model_file import sha256
-from mien.inference.output import ResumeLog, Tally, log_path
+from mien.inference.output import SUFFIXES, ResumeLog, Tally, log_path
 from mien.inference.pipeline import predict
 from mien.inputs import read_json
 from mien.labels import LabelSet
@@ -192,6 +192,9 @@ def predict_on_ray(source: list[str], out: str | None, options: dict[str, Any], 
         raise MienError("--engine ray writes Parquet; leave out --format.")
     if out is None:
         raise MienError("--engine ray writes a folder; name it with --out.")
+    suffix = Path(out).suffix.lower()
+    if suffix and SUFFIXES.get(suffix, "parquet") != "parquet" and not Path(out).exists():
+        raise MienError(f"--engine ray writes a folder of Parquet files; leave out {suffix} from --out {out}.")
     options = {name: value for name, value in options.items() if name not in ("draw", "font") or value is not None}
     threads = 1 if options.get("threads") is None else options["threads"]
     return predict_dataset(source, out, **{**options, **flags, "threads": threads})
