@@ -61,6 +61,7 @@ def connected(address: str | None) -> Iterator[Any]:
             _join(ray, address, options)
         yield ray
     finally:
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # a thread of Ray's may go on without it
         _in_time(ray.shutdown, ANSWER_SECONDS)  # which waits for a cluster that is gone
 
 
