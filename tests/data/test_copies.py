@@ -110,11 +110,11 @@ def test_large_colour_faces_are_found_too():
 
 
 def test_how_many_pairs_are_compared_at_a_time_changes_nothing(images, monkeypatch):
-    faces = np.concatenate([images, *(np.stack([change(image) for image in images]) for change in CHANGES.values())])
+    faces = np.concatenate([images, *(np.stack([change(image) for image in images]) for change in [*CHANGES.values()][::5])])
     expected = find_copies(faces)
     monkeypatch.setattr(VALUES, "pairs", 3)
     found = find_copies(faces)
-    assert len(found.pairs) > 1000
+    assert len(found.pairs) > 100
     order, wanted = (np.lexsort(copies.pairs.T) for copies in (found, expected))
     assert found.pairs[order].tolist() == expected.pairs[wanted].tolist()
     np.testing.assert_allclose(found.difference[order], expected.difference[wanted], atol=1e-3)
