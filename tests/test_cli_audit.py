@@ -150,6 +150,8 @@ def test_mistakes_are_reported_in_a_sentence_before_anything_is_written(faces, t
 def test_images_that_cannot_be_read_are_listed_beside_the_page(leaky, tmp_path, capsys):
     (leaky / "train" / "sad" / "broken.jpg").write_bytes(b"no picture")
     words = ["audit", "--data", str(leaky), "--data.skip_bad", "--out", str(tmp_path / "audit")]
+    assert main([*words, "--write", str(tmp_path / "audit" / "skipped.txt")]) == 2
+    assert "is what the audit itself writes" in capsys.readouterr().err
     assert main(words) == 0
     assert f"images that were left out: 1; they are listed in {tmp_path / 'audit' / 'skipped.txt'}" in capsys.readouterr().err
     assert "broken.jpg" in (tmp_path / "audit" / "skipped.txt").read_text()

@@ -165,8 +165,7 @@ def read_command_line(verb: str, function: Callable[..., Any], words: list[str])
         if "" in (named if isinstance(named, list) else [named]):
             raise MienError(f"{parser.positional.name.upper()} is empty; give it a path or a name.")
     if recipe is not None:
-        has_options = any(word.startswith("--recipe.network_options") for word in rest)
-        values["recipe"] = describe_overrides(values["recipe"], recipe, path.stem, has_options)
+        values["recipe"] = describe_overrides(values["recipe"], recipe, path.stem, "--recipe.network_options" in " ".join(rest))
     if "command" in parameters and values["out"] is not None:
         # a resumed run gives the same result as an unbroken one, so the noted command is one that works on its own
         values["command"] = shlex.join(["mien", verb, *(word for word in words if word != "--resume")])

@@ -77,7 +77,7 @@ def write_video(path, count=40, rate=10, size=(96, 64), codec="mjpeg", times=Non
     times = [number / rate for number in range(count)] if times is None else times
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=rate)
-        stream.codec_context.thread_count = 2 * (codec == "mjpeg")  # each thread adds to the size of a frame; 0 for the default
+        stream.codec_context.thread_count = 2 if codec == "mjpeg" else 0  # each adds to the size of a frame; 0 is the default
         stream.width, stream.height = size
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.time_base = Fraction(1, rate) if codec in ("mjpeg", "mpeg2video") else Fraction(1, 1000)

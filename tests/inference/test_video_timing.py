@@ -44,7 +44,7 @@ def encode(
     """Write a video with frames at these times; `audio` are the seconds at which silence begins and ends."""
     with av.open(str(path), "w", format=form, options=options) as file:
         stream = file.add_stream(codec, rate=rate, options=dict(tune))
-        stream.codec_context.thread_count = 2 * (codec == "mjpeg")  # each thread adds to the size of a frame; 0 for the default
+        stream.codec_context.thread_count = 2 if codec == "mjpeg" else 0  # each adds to the size of a frame; 0 is the default
         stream.width, stream.height = np.transpose(draw(0, size), (1, 0, 2)).shape[:2]
         stream.pix_fmt = pix_fmt
         if shape:

@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain, product
+from itertools import product
 from types import SimpleNamespace
 from typing import Literal
 
@@ -50,7 +50,8 @@ def find_copies(images: np.ndarray) -> Copies:
     original = exact_originals(images)
     pairs, shifts, is_mirrored = _resembling(images, original, VALUES.resembling)
     difference = np.concatenate([np.empty(0, np.float32), *_measured(_difference, images, pairs, is_mirrored, shifts)])
-    order = np.argsort(-difference, kind="stable")[np.count_nonzero(difference > SAME_PHOTO) :]
+    order = np.argsort(-difference, kind="stable")
+    order = order[difference[order] <= SAME_PHOTO]
     return Copies(original, pairs[order], difference[order], is_mirrored[order], _joined(original, pairs[order]))
 
 
@@ -120,18 +121,18 @@ def alike(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     shape = (2, count, count)  # of links: orientation, plain or mirrored, row, other row
     nearest = (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
 
-    def links(rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for orientation, others in enumerate((prints[rows], mirrored(prints[rows]))):
-            likeness = prints[rows] @ others.T
-            np.fill_diagonal(likeness, -1)
-            first, second = np.nonzero(likeness >= VALUES.least_likeness)
-            link = ((orientation * count + rows[first]) * count + rows[second], likeness[first, second])
-            yield link if len(first) <= VALUES.neighbours * len(rows) else _nearest([link], count)
+    def links(task: tuple[np.ndarray, int]) -> tuple[np.ndarray, np.ndarray]:
+        rows, orientation = task
+        likeness = prints[rows] @ (mirrored(prints[rows]) if orientation else prints[rows]).T
+        np.fill_diagonal(likeness, -1)
+        first, second = np.nonzero(likeness >= VALUES.least_likeness)
+        found = ((orientation * count + rows[first]) * count + rows[second], likeness[first, second])
+        return found if len(first) <= VALUES.neighbours * len(rows) else _nearest([found], count)
 
-    with threadpool_limits(1):  # of BLAS
+    with threadpool_limits(1):  # BLAS threads would wait for each other
         for _ in range(VALUES.trees):
-            found = in_threads(lambda rows: [*links(rows)], _leaves(np.arange(count), components, random), 8)
-            nearest = _nearest([nearest, *chain.from_iterable(found)], count)
+            leaves = _leaves(np.arange(count), components, random)
+            nearest = _nearest([nearest, *in_threads(links, product(leaves, (0, 1)), 16)], count)
     turned, first, second = np.unravel_index(nearest[0], shape)
     numbers = np.ravel_multi_index((turned, np.minimum(first, second), np.maximum(first, second)), shape)
     turned, first, second = np.unravel_index(np.unique(numbers), shape)
@@ -165,8 +166,8 @@ def _resembling(images: np.ndarray, original: np.ndarray, threshold: float) -> t
     prints, none = prints[rows], (np.empty((0, 2), dtype=np.int64), np.empty(0, dtype=bool))
     pairs, is_mirrored = alike(prints) if len(rows) > 1 else none
     pairs = rows[pairs]
-    parts = [(np.empty(0, np.float32), none[0]), *_measured(_detail_correlation, images, pairs, is_mirrored)]
-    correlation, shifts = (np.concatenate(each) for each in zip(*parts, strict=True))
+    parts = [(np.empty(0, np.float32), np.empty((0, 2), np.int64)), *_measured(_detail_correlation, images, pairs, is_mirrored)]
+    correlation, shifts = map(np.concatenate, zip(*parts, strict=True))
     best = np.lexsort((is_mirrored, -correlation))  # of a pair found in both orientations the better one stays
     kept = best[np.unique(pairs[best], axis=0, return_index=True)[1]]
     kept = kept[correlation[kept] >= threshold]
@@ -176,7 +177,7 @@ def _resembling(images: np.ndarray, original: np.ndarray, threshold: float) -> t
 def _measured(
     measure: Callable[..., Result], images: np.ndarray, pairs: np.ndarray, is_mirrored: np.ndarray, *more: np.ndarray
 ) -> Iterator[Result]:
-    """Measure pairs of faces, some at a time: (P, SIDE, SIDE), float32, twice, the mirrored turned back, and more of them."""
+    """Call `measure` in threads with some pairs: (P, SIDE, SIDE), float32, twice, the mirrored turned back, rows of `more`."""
 
     def work(start: int) -> Result:
         part = slice(start, start + VALUES.pairs)

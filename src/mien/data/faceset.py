@@ -45,6 +45,11 @@ class Origin:
         """The photos that were left out because no face was found in them."""
         return tuple(each.removesuffix(f": {NO_FACE}") for each in self.skipped if each.endswith(NO_FACE))
 
+    def write_skipped(self, folder: Path) -> None:
+        """Write skipped.txt into a folder, a line for each image that was left out, if there are any."""
+        if self.skipped:
+            (folder / "skipped.txt").write_text("\n".join([*self.skipped, ""]), encoding="utf-8")
+
 
 @dataclass(frozen=True, eq=False)
 class FaceSet:

@@ -216,7 +216,8 @@ def _gradient_histograms(gray: np.ndarray) -> np.ndarray:
     down, across = edged[:, 2:, 1:-1] - edged[:, :-2, 1:-1], edged[:, 1:-1, 2:] - edged[:, 1:-1, :-2]
     strength, angle = np.hypot(down, across), np.arctan2(down, across)
     place = np.where(angle < 0, angle + np.pi, angle) * (BINS / np.pi) - 0.5
-    shares = (strength * np.maximum(0, 1 - np.minimum(apart := np.abs(place - number), BINS - apart)) for number in range(BINS))
+    apart = (np.abs(place - number) for number in range(BINS))
+    shares = (strength * np.maximum(0, 1 - np.minimum(each, BINS - each)) for each in apart)
     pixel = np.arange(16)  # of a row or column of a block
     cells = np.maximum(0, 1 - np.abs((pixel + 0.5) / 8 - 0.5 - [[0], [1]])) * np.exp(-((pixel - 8) ** 2) / 32)  # (2, 16)
     flat = np.concatenate([np.pad(cells, ((0, 0), (8 * row, SIDE - 16 - 8 * row))) for row in range(5)], dtype=np.float32)
@@ -259,8 +260,7 @@ def write_audit(
     losses = [f"{len(reasons):,} of {len(faces):,} rows"] * (len(reasons) > MOST_LOST * len(faces))
     loss = "" if force else " and ".join(losses + [f"every row of {name!r}" for name in emptied])
     inside = [write.name] if write and not loss and write.resolve().parent == out.resolve() else []
-    inside += ["skipped.txt"] if faces.origin.skipped else []
-    record = _record(audit, command, (*AUDIT.patterns, AUDIT.record, *inside))
+    record = _record(audit, command, (*AUDIT.patterns, AUDIT.record, *inside, *["skipped.txt"] * bool(faces.origin.skipped)))
     with written_folder(out, "the audit", partial(check_folder, kind=AUDIT)) as folder:
         page = new_environment().get_template("audit.html").render(record=record, audit=audit, splits=SPLITS)
         (folder / "index.html").write_text(page, encoding="utf-8")
@@ -271,8 +271,7 @@ def write_audit(
         )
         header = ("id", "split", "label", "finding", "partner", "value")
         write_rows(folder / "findings.csv", (map(spreadsheet_safe, row) if csv_safe else row for row in (header, *found)))
-        if faces.origin.skipped:
-            (folder / "skipped.txt").write_text("\n".join([*faces.origin.skipped, ""]), encoding="utf-8")
+        faces.origin.write_skipped(folder)
         (folder / "audit.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if loss:
         raise MienError(MISTAKES["long list"].format(loss, out))

@@ -131,8 +131,7 @@ def evaluate(
         columns = {name: column for name, column in columns.items() if column is not None}
         table = (row for part in ([columns], zip(*columns.values(), strict=True)) for row in part)
         write_rows(folder / "predictions.csv", table)
-        if rows.origin.skipped:
-            (folder / "skipped.txt").write_text("\n".join(rows.origin.skipped) + "\n", encoding="utf-8")
+        rows.origin.write_skipped(folder)
         (folder / "metrics.json").write_text(record.to_json(), encoding="utf-8")
     return Report(record=record, folder=out)
 

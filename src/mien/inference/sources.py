@@ -281,7 +281,7 @@ def check_names(names: Sequence[str], fetch: bool = False) -> None:
 def not_a_file_reason(name: str) -> str:
     """Return what to do about a name that cannot be a file, such as an address; empty where it may be one."""
     if re.match(r"[a-z][a-z0-9+.-]+://", name, re.IGNORECASE):
-        advice = FETCH_ADVICE if name[:4].lower() == "http" else "download the photos, or read a bucket by --engine ray"
+        advice = FETCH_ADVICE if name[:4].lower() == "http" else "download the photos, or read a bucket with --engine ray"
         return f"{name!r} is an address, not a path; {advice}."
     if name == "-" or (name.startswith(("/dev/", "/proc/self/fd/")) and not name.startswith("/dev/shm/")):
         return str(images.FORMATS["stdin"].format(name))

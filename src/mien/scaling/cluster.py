@@ -23,8 +23,12 @@ POLL_SECONDS = 2.0
 STORE = 200 * 2**20  # bytes of Ray's object store on this machine: only names and counts pass through it
 
 # read when Ray is imported or started: no report of its use, no warnings of its own changes, no messages of its C++
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
-_QUIET["RAY_ENABLE_AUTO_CONNECT"] = "0"  # a thread that goes on after the end would join any cluster of this machine
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that goes on after the end would join any cluster of this machine
+}
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # Ray's switch for a node that only this machine reaches
 
 
@@ -60,8 +64,10 @@ def connected(address: str | None) -> Iterator[Any]:
         else:
             _join(ray, address, options)
         yield ray
-    finally:
+    except KeyboardInterrupt:
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # a thread of Ray's may go on without it
+        raise
+    finally:
         _in_time(ray.shutdown, ANSWER_SECONDS)  # which waits for a cluster that is gone
 
 

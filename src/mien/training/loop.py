@@ -199,7 +199,7 @@ def _train_network(arguments: tuple[Any, ...], fabric: Fabric) -> None:
     if not np.isfinite(kept["validation_loss"]):
         raise MienError(MISTAKES["diverged"].format(epoch=last["epoch"], out=out))
     if np.isnan(last["validation_loss"]):
-        say(f"the validation loss of epoch {last['epoch']} is not a number; epoch {kept['epoch']}, the best before, is kept")
+        say(PROGRESS["diverged"].format(last=last, kept=kept), not run.writes)
 
 
 def _train_epoch(run: RunFolder, quiet: bool, callbacks: Iterable[Any]) -> str:

@@ -270,10 +270,14 @@ def own_network(recipe: Recipe, classes: int) -> nn.Module:
             raise ValueError("it has no weights to train")
         faces, count = torch.zeros(2, spec.channels, spec.size, spec.size), torch.export.Dim("faces", min=1)
         found = network.eval()(faces)
-        if not isinstance(found, Tensor) or found.shape != (2, classes):
-            raise ValueError(f"it gives {tuple(found.shape) if isinstance(found, Tensor) else f'a {type(found).__name__}'}")
-        if not found.requires_grad or not found.isfinite().all():
-            raise ValueError("its output has no gradient" if found.isfinite().all() else "it gives values that are not numbers")
+        if not isinstance(found, Tensor):
+            raise ValueError(f"it gives a {type(found).__name__}")
+        if found.shape != (2, classes):
+            raise ValueError(f"it gives {tuple(found.shape)}")
+        if not found.isfinite().all():
+            raise ValueError("it gives values that are not numbers")
+        if not found.requires_grad:
+            raise ValueError("its output has no gradient")
         if found.min() >= 0 and torch.allclose(found.sum(dim=1), torch.ones(2)):
             raise ValueError("it gives probabilities; leave out its softmax")
         torch.export.export(network, (faces,), dynamic_shapes=({0: count},))  # fails now, and not after the training

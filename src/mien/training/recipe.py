@@ -375,7 +375,7 @@ def flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def describe_overrides(recipe: Recipe, base: Recipe, name: str, has_options: bool = False) -> Recipe:
-    """Describe a recipe by its base's name and the changed keys, and drop the options of its network for another."""
+    """Describe a recipe by its base's name and the changed keys, and drop options that belong to the base's network."""
     if recipe.network != base.network and not has_options and recipe.network_options == base.network_options:
         recipe = dataclasses.replace(recipe, network_options=None)  # those of the base are for its network
     if recipe.description != base.description:

@@ -111,8 +111,8 @@ class RunFolder:
     def is_complete(self) -> bool:
         """Whether all epochs are done, or enough of them brought no improvement, or the last one diverged."""
         done, patience = len(self.history), self.recipe.early_stopping or float("inf")
-        is_hopeless = bool(self.history) and np.isnan(self.history[-1]["validation_loss"])
-        return done == self.recipe.epochs or is_hopeless or (self.best is not None and done - self.best["epoch"] >= patience)
+        has_diverged = bool(self.history) and np.isnan(self.history[-1]["validation_loss"])
+        return done == self.recipe.epochs or has_diverged or (self.best is not None and done - self.best["epoch"] >= patience)
 
     def add(self, row: dict[str, float]) -> None:
         """Write `weights.safetensors` if the epoch is the best, `log.csv` and the checkpoint."""

@@ -110,7 +110,7 @@ def train(
     if not first:
         return None  # type: ignore[return-value]
     if skipped := faces.origin.skipped:
-        (out / "skipped.txt").write_text("\n".join([*skipped, ""]), encoding="utf-8")
+        faces.origin.write_skipped(out)
         say(f"{len(skipped)} rows were left out; they are listed in {out / 'skipped.txt'}")
     classifier = Classifier(out / "model.onnx", head="label")
     say(f"writing {out / 'report'}", quiet)
@@ -241,7 +241,7 @@ def audit(
     is_earlier = check_folder(folder, AUDIT, inputs_of(data, folder))
     if file is not None:
         check_file(str(write), EXCLUDED_ROWS, inputs_of(data), "--write")
-        own = [folder.resolve(), *(folder.resolve() / name for name in (*AUDIT.patterns, AUDIT.record))]
+        own = [folder.resolve(), *(folder.resolve() / name for name in (*AUDIT.patterns, AUDIT.record, "skipped.txt"))]
         if file.resolve().with_name(file.name.casefold()) in own or file.resolve() == folder.resolve():
             raise MienError(f"{write} is what the audit itself writes; choose another name for --write.")
     from mien.evaluation import audit as audits, label_match
